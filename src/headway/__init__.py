@@ -1,0 +1,1 @@
+"""Headway: a stream-processing workflow engine on bytewax and RocksDB."""

@@ -1,0 +1,109 @@
+"""Every error that Headway raises on purpose, split by who must act.
+
+    HeadwayError
+    ├── FlowError                 the flow is declared wrongly: its author, at the named line
+    ├── UsageError                an option or a parameter is wrong: whoever started the run
+    ├── InputError                an input cannot be read: whoever owns the input
+    ├── OutputError               an output cannot be written: whoever owns the output
+    ├── StateError                the state directory cannot be used: whoever operates the flow
+    │   ├── IncompatibleStateError    it belongs to another flow, format or version of the flow
+    │   ├── CorruptStateError         what is stored cannot be read back
+    │   ├── LockedStateError          another run is using it
+    │   └── DrainedStateError         its books are closed
+    ├── UserCodeError             the flow's own code raised: its author
+    ├── ClusterError              workers could not start or died too often: whoever operates the flow
+    └── InternalError             an invariant of Headway does not hold: please report it
+
+Each message shows the offending value, what was expected, and the next step. `exit_code` is what the
+command `headway` exits with.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ClusterError",
+    "CorruptStateError",
+    "DrainedStateError",
+    "FlowError",
+    "HeadwayError",
+    "IncompatibleStateError",
+    "InputError",
+    "InternalError",
+    "LockedStateError",
+    "OutputError",
+    "StateError",
+    "UsageError",
+    "UserCodeError",
+]
+
+
+class HeadwayError(Exception):
+    """The root of all errors raised by Headway on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class FlowError(HeadwayError):
+    """A flow is declared wrongly; raised at the line of the flow that declares it."""
+
+    exit_code = 2
+
+
+class UsageError(HeadwayError):
+    """An option, a parameter or an argument has a value that cannot be used."""
+
+    exit_code = 2
+
+
+class InputError(HeadwayError):
+    """An input does not exist, cannot be read, or is not the one that was read before."""
+
+    exit_code = 4
+
+
+class OutputError(HeadwayError):
+    """An output cannot be written, or is not the one that was written before."""
+
+    exit_code = 4
+
+
+class StateError(HeadwayError):
+    """The state directory cannot be used."""
+
+    exit_code = 3
+
+
+class IncompatibleStateError(StateError):
+    """The state belongs to another flow, another format or another version of the flow."""
+
+
+class CorruptStateError(StateError):
+    """What is stored cannot be read back, or contradicts itself."""
+
+
+class LockedStateError(StateError):
+    """Another run holds the state directory."""
+
+
+class DrainedStateError(StateError):
+    """The books of this state directory are closed: it takes no more input."""
+
+
+class UserCodeError(HeadwayError):
+    """Code of the flow raised; the text names the step, the key and the event. The cause is chained."""
+
+    exit_code = 1
+
+
+class ClusterError(HeadwayError):
+    """Workers could not be started, or died more often than the limit allows."""
+
+    exit_code = 5
+
+
+class InternalError(HeadwayError):
+    """An invariant of Headway does not hold. Please report it with the text of the message."""
+
+    exit_code = 70

@@ -1,0 +1,125 @@
+"""Points in time and durations: what users write, and the integer milliseconds that the engine works with."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from typing import Final, Union
+
+from headway.errors import UsageError
+
+__all__ = ["MAX_TIME_MS", "MIN_TIME_MS", "Duration", "duration_ms", "format_duration", "format_time", "parse_time"]
+
+Duration = Union[str, int, timedelta]
+"""A length of time: text such as `"90s"`, `"1h30m"`, `"7d"`; integer milliseconds; or a `timedelta`."""
+
+MIN_TIME_MS: Final = -(2**63)
+"""The least time; as a watermark: nothing is known yet."""
+
+MAX_TIME_MS: Final = 2**63 - 1
+"""The greatest time; as a watermark: nothing more will come."""
+
+_UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def duration_ms(value: Duration, *, what: str = "duration") -> int:
+    """The length of `value` in milliseconds.
+
+    Raises `UsageError` when it is negative or cannot be read; `what` names it in the message.
+
+    >>> duration_ms("1h30m"), duration_ms("250ms"), duration_ms(timedelta(days=7)), duration_ms(5)
+    (5400000, 250, 604800000, 5)
+    """
+    if isinstance(value, timedelta):
+        length_ms = value // timedelta(milliseconds=1)
+    elif isinstance(value, bool):
+        length_ms = -1
+    elif isinstance(value, int):
+        length_ms = value
+    elif isinstance(value, str):
+        length_ms = _parse_duration_ms(value)
+    else:
+        length_ms = -1
+    if length_ms < 0:
+        msg = (
+            f"{what} {value!r} is not a length of time: write a number with a unit, "
+            'such as "30m", "1h30m", "7d" or "250ms" (units: ms, s, m, h, d, w)'
+        )
+        raise UsageError(msg)
+    return length_ms
+
+
+def _parse_duration_ms(text: str) -> int:
+    total_ms = 0.0
+    position = 0
+    stripped = text.strip()
+    if stripped == "0":
+        return 0
+    while position < len(stripped):
+        part = _PART.match(stripped, position)
+        if part is None:
+            return -1
+        total_ms += float(part[1]) * _UNIT_MS[part[2]]
+        position = part.end()
+    return round(total_ms) if stripped else -1
+
+
+def format_duration(length_ms: int) -> str:
+    """A duration as people write it, in its largest whole units.
+
+    >>> format_duration(5_400_000), format_duration(1_250), format_duration(0)
+    ('1h30m', '1s250ms', '0ms')
+    """
+    parts = []
+    rest = length_ms
+    for unit in ("d", "h", "m", "s", "ms"):
+        count, rest = divmod(rest, _UNIT_MS[unit])
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0ms"
+
+
+def format_time(time_ms: int) -> str:
+    """Epoch milliseconds as RFC 3339 text in UTC; plain digits where no calendar date exists.
+
+    >>> format_time(1_317_422_324_546)
+    '2011-09-30T22:38:44.546Z'
+    """
+    try:
+        moment = _EPOCH + timedelta(milliseconds=time_ms)
+    except OverflowError:
+        return str(time_ms)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z" if moment.year >= 1000 else str(time_ms)
+
+
+def parse_time(value: object) -> int:
+    """Epoch milliseconds of `value`: an integer is taken as it is, text is read as RFC 3339, a `datetime` needs a zone.
+
+    Raises `ValueError` for anything else: the caller knows which event it came from.
+
+    >>> parse_time("2011-09-30T22:38:44.546Z"), parse_time(17)
+    (1317422324546, 17)
+    """
+    if isinstance(value, bool) or value is None:
+        msg = f"{value!r} is not a time: expected epoch milliseconds or RFC 3339 text"
+        raise ValueError(msg)
+    if isinstance(value, int):
+        if not MIN_TIME_MS < value < MAX_TIME_MS:
+            msg = f"time {value} does not fit into 64 bits of milliseconds"
+            raise ValueError(msg)
+        return value
+    if isinstance(value, float):
+        if not value.is_integer() or not abs(value) < 2**53:
+            msg = f"time {value!r} is not a whole number of milliseconds"
+            raise ValueError(msg)
+        return int(value)
+    moment = value
+    if isinstance(value, str):
+        text = value.strip()
+        moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" else text)
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        msg = f"{value!r} is not a time with a zone: expected epoch milliseconds or RFC 3339 text such as 2011-09-30T22:38:44.546Z"
+        raise ValueError(msg)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
