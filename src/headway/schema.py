@@ -4,13 +4,13 @@ An event is decoded from one line of JSON straight into its class, validated on 
 MessagePack with field names, so that a person can read it and a later version of the class can too.
 """
 
-from typing import Any, Callable, Generic, Sequence, TypeVar, Union, cast
+from typing import Any, Callable, Generic, Optional, TypeVar, cast, get_origin
 
 import msgspec
 import orjson
 from typing_extensions import TypeAlias
 
-__all__ = ["Event", "Json", "State", "Time", "codec_for", "LineCodec", "type_label"]
+__all__ = ["Event", "Json", "LineCodec", "State", "Time", "codec_for", "field_names", "type_label"]
 
 Json: TypeAlias = dict[str, Any]
 """An untyped event: one JSON object as a dict."""
@@ -94,6 +94,16 @@ def _decode_object_lines(data: bytes) -> list[Json]:
 def codec_for(event_type: Any) -> LineCodec[Any]:
     """The codec of an event type: a `Event` class, any type msgspec knows, or `Json` for untyped objects."""
     return LineCodec(event_type)
+
+
+def field_names(event_type: Any) -> Optional[tuple[str, ...]]:
+    """The names of a type's fields, or None when the type does not tell (dicts, `Any`).
+
+    >>> field_names(Event), field_names(dict)
+    ((), None)
+    """
+    fields: Optional[tuple[str, ...]] = getattr(get_origin(event_type) or event_type, "__struct_fields__", None)
+    return fields
 
 
 def type_label(event_type: Any) -> str:

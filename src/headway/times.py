@@ -6,6 +6,8 @@ import re
 from datetime import datetime, timedelta, timezone
 from typing import Final, Union
 
+import msgspec
+
 from headway.errors import UsageError
 
 __all__ = ["MAX_TIME_MS", "MIN_TIME_MS", "Duration", "duration_ms", "format_duration", "format_time", "parse_time"]
@@ -117,8 +119,7 @@ def parse_time(value: object) -> int:
         return int(value)
     moment = value
     if isinstance(value, str):
-        text = value.strip()
-        moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" else text)
+        moment = msgspec.convert(value, datetime)
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         msg = f"{value!r} is not a time with a zone: expected epoch milliseconds or RFC 3339 text such as 2011-09-30T22:38:44.546Z"
         raise ValueError(msg)

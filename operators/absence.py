@@ -1,0 +1,71 @@
+"""Absence: something started, and what should have followed did not come in time."""
+
+from typing import Any, Generic, Optional, TypeVar
+
+import msgspec
+
+from headway.operators.base import Context, Operator, Timer
+from headway.operators.conditions import Condition, resolve
+from headway.schema import Event, State
+from headway.times import Duration, duration_ms
+
+__all__ = ["Absence", "Absent"]
+
+E = TypeVar("E")
+
+
+class Absent(Event, Generic[E], frozen=True):
+    """What `absence` emits: the event that started the wait, since when, and when it ran out."""
+
+    start: E
+    """The event that the duration counted from."""
+    since: int
+    """Event time of `start`, in epoch milliseconds."""
+    due: int
+    """Event time at which the wait ran out, in epoch milliseconds."""
+
+
+class Absence(Operator[E, Any, Absent[E]]):
+    """Emits an `Absent` when `end` does not follow `start` within a duration.
+
+    An event that meets `end` ends the wait, even when it meets `start` too: it then begins the next one.
+    An end exactly at the due time still counts. With `rearm` each further start begins the wait anew (the
+    duration counts from the last start); without it, the first start counts until it ends or fires.
+    Keeps one row and one timer for each key that waits, and nothing for the others.
+
+    >>> from headway.operators.conditions import where
+    >>> Absence(dict, start=where(kind="add"), end=where(kind="checkout"), within="1h").within_ms
+    3600000
+    """
+
+    def __init__(
+        self, event_type: Any, *, start: Condition, end: Condition, within: Duration, rearm: bool = True
+    ) -> None:
+        self.within_ms = duration_ms(within, what="within")
+        self.rearm = rearm
+        self.event_type = event_type
+        self.output_type = Absent[event_type]
+        self.state_type = msgspec.defstruct(
+            "AbsenceState",
+            [("since", Optional[int], None), ("start", Optional[event_type], None)],
+            bases=(State,),
+            module=__name__,
+            gc=False,
+        )
+        self._starts = resolve(start, event_type)
+        self._ends = resolve(end, event_type)
+
+    def on_event(self, state: Any, event: E, ctx: Context[Absent[E]], /) -> None:
+        """End the wait, begin it, or begin it anew."""
+        if state.since is not None and self._ends(event):
+            state.since = state.start = None
+            ctx.cancel("end")
+        if (state.since is None or self.rearm) and self._starts(event):
+            state.since = ctx.time
+            state.start = event
+            ctx.timer("end", ctx.time + self.within_ms)
+
+    def on_timer(self, state: Any, timer: Timer, ctx: Context[Absent[E]], /) -> None:
+        """Report the wait that ran out; the key is then done."""
+        ctx.emit(Absent(start=state.start, since=state.since, due=timer.at))
+        ctx.forget()

@@ -1,0 +1,128 @@
+"""The operator API: what a keyed operator is, and what its handlers may do.
+
+An operator is a class with a typed state per key and two handlers. Handlers see the events of their key in
+the order of event time, whatever the order of arrival, and may set named timers, emit, and forget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, NamedTuple, Optional, Protocol, TypeVar, get_args, get_origin
+
+import msgspec
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from headway.schema import Json, State
+
+__all__ = ["Context", "Operator", "Timer"]
+
+E = TypeVar("E")
+S = TypeVar("S")
+O = DefaultTypeVar("O", default=Json)
+O_contra = DefaultTypeVar("O_contra", contravariant=True, default=Json)
+
+
+class Timer(NamedTuple):
+    """A timer that fires: its name and the event time it was set for, in epoch milliseconds."""
+
+    name: str
+    at: int
+
+
+class Context(Protocol[O_contra]):
+    """What a handler may do, for the key it was called for. Valid only during the call.
+
+    There is no clock and no watermark here on purpose: both depend on batching, and what a flow emits
+    must not. The only time is `time`.
+    """
+
+    key: str
+    """The key of the workflow instance."""
+
+    time: int
+    """Event time in epoch milliseconds: the event's, or in `on_timer` the time the timer was set for."""
+
+    def emit(self, value: O_contra, /) -> None:
+        """Send `value` downstream, with this key and time. Operators on the same key see it at once."""
+
+    def emit_to(self, side: str, value: Any, /) -> None:
+        """Send `value` to the side output `side`, one of the operator's `sides`; else raises `KeyError`."""
+
+    def timer(self, name: str, at: int, /) -> None:
+        """Set the timer `name` of this key, or move it, to event time `at` (epoch milliseconds).
+
+        It fires once, after all events of that time. A time that has passed counts as now; in `on_timer`
+        as one millisecond from now. Moving a timer to a later time costs next to nothing.
+        """
+
+    def cancel(self, name: str, /) -> None:
+        """Cancel the timer `name` of this key; nothing happens when it is not set."""
+
+    def due(self, name: str, /) -> Optional[int]:
+        """The event time the timer `name` is set for, or None."""
+
+    def forget(self) -> None:
+        """Drop this key's state and all its timers: its next event finds a fresh state."""
+
+
+class Operator(Generic[E, S, O]):
+    """Base class of keyed operators: `Operator[EventType, StateType]`, or with the type it emits as a third.
+
+    One object serves all keys; what belongs to a key lives in its state. Options belong in `__init__`,
+    and must not change afterwards. Handlers must be pure functions of (state, event, options): no clocks,
+    no random numbers, no calls to the outside, or a replay will not give the same triggers.
+
+    >>> class Totals(State):
+    ...     events: int = 0
+    >>> class Count(Operator[Json, Totals]):
+    ...     def on_event(self, state, event, ctx):
+    ...         state.events += 1
+    ...         ctx.emit({"key": ctx.key, "events": state.events})
+    >>> Count().state_type.__name__
+    'Totals'
+    """
+
+    event_type: Any = Any
+    """Type of the events that `on_event` takes; `Any` when it takes every type."""
+
+    state_type: Any = State
+    """Class of the state of one key; called without arguments for a fresh key."""
+
+    output_type: Any = Json
+    """Type of what `emit` sends downstream."""
+
+    sides: ClassVar[Mapping[str, Any]] = {}
+    """Names of the side outputs, each with the type of what is sent there."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in getattr(cls, "__orig_bases__", ()):
+            origin = get_origin(base)
+            if isinstance(origin, type) and issubclass(origin, Operator):
+                given = get_args(base)
+                for name, argument in zip(("event_type", "state_type", "output_type"), given):
+                    if not isinstance(argument, (TypeVar, DefaultTypeVar)):
+                        setattr(cls, name, argument)
+
+    def on_event(self, state: S, event: E, ctx: Context[O], /) -> None:
+        """Called once for each event of a key, in event-time order; `state` may be changed in place.
+
+        Never called for late events. Events of equal time come in the order of input, partition and
+        position, and before the timers of that time.
+        """
+        raise NotImplementedError
+
+    def on_timer(self, state: S, timer: Timer, ctx: Context[O], /) -> None:
+        """Called when a timer of this key is due, in the order of (due, key, name). The timer is gone then.
+
+        Never called for a timer that was cancelled, moved to a later time, or forgotten.
+        """
+        msg = f"{type(self).__name__} sets a timer {timer.name!r} but has no on_timer(self, state, timer, ctx)"
+        raise NotImplementedError(msg)
+
+
+def state_schema(operator: Operator[Any, Any, Any]) -> dict[str, Any]:
+    """The JSON schema of an operator's state: what the state directory records to recognise it."""
+    if operator.state_type is dict:
+        return {"type": "object"}
+    return msgspec.json.schema(operator.state_type)

@@ -1,0 +1,81 @@
+"""Conditions on events: field equalities or any callable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from operator import attrgetter, itemgetter
+from typing import Any, Union
+
+from headway.errors import FlowError
+from headway.schema import field_names
+
+__all__ = ["Condition", "Where", "resolve", "where"]
+
+Condition = Union[Callable[[Any], bool], "Where"]
+"""A predicate on events: a callable, or `where(field=value)`."""
+
+
+class Where:
+    """Field equalities, all of which must hold; a set, list or tuple of values means any of them."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.fields = fields
+
+    def bind(self, event_type: Any) -> Callable[[Any], bool]:
+        """A fast predicate for events of `event_type`. Raises `FlowError` for a field it does not have."""
+        known = field_names(event_type)
+        tests = []
+        for name, wanted in self.fields.items():
+            if known is not None and name not in known:
+                msg = f"where({name}=...): {event_type.__name__} has no field {name!r}, its fields are {', '.join(known)}"
+                raise FlowError(msg)
+            tests.append(_test(name, wanted, known is None))
+        if len(tests) == 1:
+            return tests[0]
+        return lambda event: all(test(event) for test in tests)
+
+    def __repr__(self) -> str:
+        return "where(" + ", ".join(f"{name}={value!r}" for name, value in self.fields.items()) + ")"
+
+
+def _test(name: str, wanted: Any, is_object: bool) -> Callable[[Any], bool]:
+    get = _object_getter(name) if is_object else attrgetter(name)
+    if isinstance(wanted, Collection) and not isinstance(wanted, (str, bytes, dict)):
+        values = tuple(wanted)
+        return lambda event: get(event) in values
+    return lambda event: get(event) == wanted
+
+
+def _object_getter(name: str) -> Callable[[Any], Any]:
+    item, attribute = itemgetter(name), attrgetter(name)
+
+    def get(event: Any) -> Any:
+        try:
+            return item(event) if isinstance(event, dict) else attribute(event)
+        except (KeyError, AttributeError):
+            return None
+
+    return get
+
+
+def where(**fields: Any) -> Where:
+    """A condition: the named fields have these values; a collection of values means any of them.
+
+    >>> is_cart = where(kind=("add", "remove")).bind(dict)
+    >>> is_cart({"kind": "add"}), is_cart({"kind": "view"}), is_cart({})
+    (True, False, False)
+    """
+    if not fields:
+        msg = 'where() needs at least one field, such as where(kind="add")'
+        raise FlowError(msg)
+    return Where(fields)
+
+
+def resolve(condition: Condition, event_type: Any) -> Callable[[Any], bool]:
+    """The predicate that a condition means for events of `event_type`."""
+    if isinstance(condition, Where):
+        return condition.bind(event_type)
+    if not callable(condition):
+        msg = f'a condition must be a function of the event or where(field=value), not {condition!r}'
+        raise FlowError(msg)
+    return condition

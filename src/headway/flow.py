@@ -1,0 +1,140 @@
+"""Declaring a flow: sources, streams, keyed operators, triggers. Declaring runs nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Optional, TypeVar
+
+from headway.connectors.base import Input, Output
+from headway.declare import declaring, fail, place
+from headway.errors import FlowError
+from headway.graph import Graph, IngestionTime, Node, Port, SourceNode, TimeSpec
+from headway.parameters import Parameter, V, convert, given_parameters
+from headway.schema import field_names, type_label
+from headway.streams import SourceStream
+from headway.times import Duration, duration_ms
+
+__all__ = ["Flow"]
+
+T = TypeVar("T")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class Flow:
+    """One stream job: a graph of sources, steps and outputs, declared step by step.
+
+    `name` is part of every trigger's id and of the state directory: it stays the same for the life of the
+    flow. Every mistake raises `FlowError` at the line that makes it.
+
+    >>> import headway as hw
+    >>> flow = hw.Flow("clicks")
+    >>> clicks = flow.source("clicks", hw.Json, hw.items([]), time="at")
+    >>> clicks.filter(lambda click: click["page"] == "/buy").trigger("bought", hw.to_list([]))
+    >>> sorted(flow.graph.nodes)
+    ['bought', 'clicks', 'filter-1']
+    """
+
+    def __init__(self, name: str) -> None:
+        self.graph = Graph(name)
+        self.parameters: dict[str, Parameter] = {}
+        self._counts: dict[str, int] = {}
+        self._check_name(name, "flow")
+
+    @property
+    def name(self) -> str:
+        """The flow's name."""
+        return self.graph.flow
+
+    def param(self, name: str, default: V, *, help: str = "") -> V:
+        """A value that `headway run FLOW --set NAME=VALUE` may set; its type is that of `default`.
+
+        Raises `UsageError` when the given text is not of that type.
+        """
+        if name in self.parameters:
+            fail(f"the parameter {name!r} is declared twice")
+        given = given_parameters()
+        value = convert(name, given[name], default) if name in given else default
+        self.parameters[name] = Parameter(name, default, value, help)
+        return value
+
+    def source(
+        self,
+        name: str,
+        event_type: type[T],
+        input: Input,
+        *,
+        time: Optional[TimeSpec] = None,
+        out_of_order: Duration = 0,
+        idle_after: Optional[Duration] = None,
+    ) -> SourceStream[T]:
+        """A log of events of `event_type` (an `Event` class, or `Json` for untyped objects).
+
+        `time` says where an event's time is: a field (epoch milliseconds, RFC 3339 text or a datetime), a
+        function of the event, or `INGESTION_TIME`. `out_of_order` is how far behind the latest event of its
+        partition an event may be and still be on time; one further behind goes to the `late` stream.
+        `idle_after`: while following, a partition that is silent for this long (wall clock) no longer holds
+        the others back, and what then comes behind them is late; None (the default) always waits.
+        """
+        if time is None:
+            fail(
+                f"source {name!r} has no time: say where the time of a {type_label(event_type)} is, with time=\"field\", "
+                "time=function or time=hw.INGESTION_TIME"
+            )
+        fields = field_names(event_type)
+        if isinstance(time, str) and fields is not None and time not in fields:
+            fail(f"source {name!r}: {type_label(event_type)} has no field {time!r} for the time, its fields are {', '.join(fields)}")
+        if not isinstance(time, (str, IngestionTime)) and not callable(time):
+            fail(f"source {name!r}: time={time!r} is neither a field's name, nor a function, nor hw.INGESTION_TIME")
+        if not isinstance(input, Input):
+            fail(f'source {name!r}: {input!r} is not an input: use hw.files("events/*.jsonl"), hw.stdin() or hw.items([...])')
+        with declaring():
+            node = SourceNode(
+                name=name,
+                where=place(),
+                event_type=event_type,
+                input=input,
+                time=time,
+                out_of_order_ms=duration_ms(out_of_order, what="out_of_order"),
+                idle_after_ms=None if idle_after is None else duration_ms(idle_after, what="idle_after"),
+            )
+        return SourceStream(self, self._add(node, event_type, keyed=False))
+
+    def _add(self, node: Node, output_type: Any, *, keyed: bool) -> Port:
+        """Add a node to the graph and return its main port. Raises `FlowError` for a name used twice."""
+        self._check_name(node.name, "step")
+        earlier = self.graph.nodes.get(node.name)
+        if earlier is not None:
+            fail(f"the name {node.name!r} is used twice: first at {earlier.where}; every step needs a name of its own")
+        for port in node.inputs:
+            if port.node not in self.graph.nodes:
+                fail(f"step {node.name!r} reads {port}, which belongs to another flow")
+        self.graph.nodes[node.name] = node
+        return self._port(Port(node.name), output_type, keyed=keyed)
+
+    def _port(self, port: Port, output_type: Any, *, keyed: bool) -> Port:
+        self.graph.types[port] = output_type
+        self.graph.keyed[port] = keyed
+        return port
+
+    def _auto_name(self, kind: str) -> str:
+        while True:
+            self._counts[kind] = self._counts.get(kind, 0) + 1
+            name = f"{kind}-{self._counts[kind]}"
+            if name not in self.graph.nodes:
+                return name
+
+    @staticmethod
+    def _check_name(name: str, what: str) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            fail(f"{name!r} is not a name for a {what}: use letters, digits, '-', '_' and '.', starting with a letter or digit")
+
+    def __repr__(self) -> str:
+        return f"Flow({self.name!r}, {len(self.graph.nodes)} steps)"
+
+
+def as_flow(value: Any, source: str) -> Flow:
+    """`value` when it is a flow; else raises `FlowError` naming where it was looked for."""
+    if isinstance(value, Flow):
+        return value
+    msg = f"{source} is a {type(value).__name__}, not a headway.Flow"
+    raise FlowError(msg)

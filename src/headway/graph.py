@@ -1,0 +1,160 @@
+"""The logical graph of a flow: pure data. Building it runs nothing and imports no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Optional, Union
+
+from headway.connectors.base import Input, Output
+from headway.operators.base import Operator
+
+__all__ = [
+    "DEAD_LETTERS",
+    "INGESTION_TIME",
+    "LATE",
+    "MAIN",
+    "Graph",
+    "IngestionTime",
+    "KeyByNode",
+    "KeySpec",
+    "MergeNode",
+    "Node",
+    "OperatorNode",
+    "Port",
+    "SinkNode",
+    "SourceNode",
+    "StatelessNode",
+    "TimeSpec",
+]
+
+MAIN = "main"
+"""The port of what a node produces in the first place."""
+LATE = "late"
+"""The port of a source where events behind their partition's watermark leave."""
+DEAD_LETTERS = "dead-letters"
+"""The port of a source where records leave that could not be decoded."""
+
+
+class IngestionTime:
+    """Marks a source whose events are stamped with the wall clock when they are read."""
+
+    def __repr__(self) -> str:
+        return "INGESTION_TIME"
+
+
+INGESTION_TIME = IngestionTime()
+
+TimeSpec = Union[str, Callable[[Any], Any], IngestionTime]
+"""Where an event's time comes from: a field, a function, or the moment it is read."""
+KeySpec = Union[str, Callable[[Any], Any]]
+"""Where an event's key comes from: a field or a function."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """One output of a node."""
+
+    node: str
+    name: str = MAIN
+
+    def __str__(self) -> str:
+        return self.node if self.name == MAIN else f"{self.node}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of the flow."""
+
+    name: str
+    where: str = field(compare=False)
+    """The line of the flow that declares it, for messages."""
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """The ports this node reads."""
+        return ()
+
+
+@dataclass(frozen=True)
+class SourceNode(Node):
+    """Reads a log of events."""
+
+    event_type: Any
+    input: Input
+    time: TimeSpec
+    out_of_order_ms: int
+    idle_after_ms: Optional[int]
+
+
+@dataclass(frozen=True)
+class StatelessNode(Node):
+    """A step that keeps nothing: `kind` is map, filter, reject or flat_map."""
+
+    kind: str
+    upstream: Port
+    function: Callable[[Any], Any]
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        return (self.upstream,)
+
+
+@dataclass(frozen=True)
+class MergeNode(Node):
+    """Several streams as one."""
+
+    upstreams: tuple[Port, ...]
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        return self.upstreams
+
+
+@dataclass(frozen=True)
+class KeyByNode(Node):
+    """Gives each event its key."""
+
+    upstream: Port
+    key: KeySpec
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        return (self.upstream,)
+
+
+@dataclass(frozen=True)
+class OperatorNode(Node):
+    """A keyed operator."""
+
+    upstream: Port
+    operator: Operator[Any, Any, Any]
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        return (self.upstream,)
+
+
+@dataclass(frozen=True)
+class SinkNode(Node):
+    """Writes a stream to an output: as triggers (CloudEvents) of `trigger_type`, or the plain values (None)."""
+
+    upstream: Port
+    output: Output
+    trigger_type: Optional[str]
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        return (self.upstream,)
+
+
+@dataclass
+class Graph:
+    """All nodes of a flow, by name, in the order in which they were declared."""
+
+    flow: str
+    nodes: dict[str, Node] = field(default_factory=dict)
+    types: dict[Port, Any] = field(default_factory=dict)
+    """The type of the values of each port; `Any` where it is not known."""
+    keyed: dict[Port, bool] = field(default_factory=dict)
+    """Whether the values of each port have a key."""

@@ -1,0 +1,355 @@
+"""The physical plan: a graph compiled into stages, as data.
+
+Stateless steps fuse into the stage that produces their input. Keyed operators on one key fuse into one
+keyed stage. An exchange stands only where the key changes, and before an output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional, Union
+
+from headway.connectors.base import Output
+from headway.errors import FlowError
+from headway.graph import (
+    DEAD_LETTERS,
+    LATE,
+    MAIN,
+    Graph,
+    KeyByNode,
+    MergeNode,
+    Node,
+    OperatorNode,
+    Port,
+    SinkNode,
+    SourceNode,
+    StatelessNode,
+)
+
+__all__ = [
+    "Apply",
+    "Branch",
+    "Edge",
+    "KeyedStage",
+    "Plan",
+    "Segment",
+    "SinkStage",
+    "SourceStage",
+    "ToOperator",
+    "ToSink",
+    "ToStage",
+    "compile_plan",
+]
+
+DEAD_LETTER_SINK = "dead-letters"
+"""Name of the output that receives the dead letters of all sources that the flow itself does not handle."""
+
+
+@dataclass
+class Segment:
+    """What happens to values at one point: stateless steps and the places they lead to, in order of declaration."""
+
+    branches: list[Branch] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Run a stateless step or give the key, and go on with the results."""
+
+    node: Union[StatelessNode, KeyByNode]
+    then: Segment
+
+
+@dataclass(frozen=True)
+class ToOperator:
+    """Hand the value to an operator of the same stage, at once."""
+
+    rank: int
+
+
+@dataclass(frozen=True)
+class ToStage:
+    """Send the value to another stage."""
+
+    edge: Edge
+
+
+@dataclass(frozen=True)
+class ToSink:
+    """Send the value to an output."""
+
+    edge: Edge
+
+
+Branch = Union[Apply, ToOperator, ToStage, ToSink]
+
+
+@dataclass
+class Edge:
+    """An exchange: from a point of one stage to another stage."""
+
+    id: int
+    producer: Port
+    """Where its values come from: a port of a source or of an operator."""
+    from_source: bool
+    target: str
+    """The name of the stage that it leads to."""
+    rank: int
+    """Its number among the target's inputs; decides the order at equal times."""
+    value_type: Any
+    entries: list[int] = field(default_factory=list)
+    """Ranks of the target's operators that take its values, in order."""
+
+
+@dataclass
+class SourceStage:
+    """A source with the stateless steps that follow it, for each of its ports."""
+
+    name: str
+    node: SourceNode
+    ports: dict[str, Segment] = field(default_factory=lambda: {MAIN: Segment(), LATE: Segment(), DEAD_LETTERS: Segment()})
+
+
+@dataclass
+class KeyedStage:
+    """Operators on one key that run together, with the steps between and after them."""
+
+    name: str
+    operators: list[OperatorNode] = field(default_factory=list)
+    """By rank: an operator comes after those that feed it."""
+    inputs: list[Edge] = field(default_factory=list)
+    outputs: dict[Port, Segment] = field(default_factory=dict)
+
+
+@dataclass
+class SinkStage:
+    """An output, written in the order of (time, id)."""
+
+    name: str
+    node: SinkNode
+    inputs: list[Edge] = field(default_factory=list)
+
+
+@dataclass
+class Plan:
+    """All stages of a flow; keyed stages come after those that feed them."""
+
+    flow: str
+    sources: list[SourceStage] = field(default_factory=list)
+    stages: list[KeyedStage] = field(default_factory=list)
+    sinks: list[SinkStage] = field(default_factory=list)
+
+    def edges(self) -> list[Edge]:
+        """Every exchange, by id."""
+        found = [edge for stage in (*self.stages, *self.sinks) for edge in stage.inputs]
+        return sorted(found, key=lambda edge: edge.id)
+
+    def edges_of(self, segments: list[Segment]) -> list[Edge]:
+        """The exchanges that the given segments lead to."""
+        found: list[Edge] = []
+        for segment in segments:
+            for branch in segment.branches:
+                if isinstance(branch, Apply):
+                    found.extend(self.edges_of([branch.then]))
+                elif isinstance(branch, (ToStage, ToSink)):
+                    found.append(branch.edge)
+        return found
+
+
+@dataclass(frozen=True)
+class _Path:
+    """One way from a producer to a consumer: the stateless steps in between, merges left out."""
+
+    producer: Port
+    steps: tuple[Union[StatelessNode, KeyByNode], ...]
+    value_port: Port
+    """The port whose type the values have at the end."""
+
+    @property
+    def key_node(self) -> Optional[str]:
+        """The last step that gives a key, if any does."""
+        return next((step.name for step in reversed(self.steps) if isinstance(step, KeyByNode)), None)
+
+
+def compile_plan(graph: Graph, *, dead_letters: Optional[Output] = None) -> Plan:
+    """Compile a graph. `dead_letters` takes what sources cannot decode where the flow itself does not.
+
+    Raises `FlowError` for a flow without sources or outputs, and for a cycle.
+    """
+    return _Compiler(_with_dead_letters(graph, dead_letters)).compile()
+
+
+def _with_dead_letters(graph: Graph, output: Optional[Output]) -> Graph:
+    if output is None:
+        return graph
+    read = {port for node in graph.nodes.values() for port in node.inputs}
+    unread = [
+        Port(node.name, DEAD_LETTERS)
+        for node in graph.nodes.values()
+        if isinstance(node, SourceNode) and Port(node.name, DEAD_LETTERS) not in read
+    ]
+    if not unread or DEAD_LETTER_SINK in graph.nodes:
+        return graph
+    merge = MergeNode("dead-letters.merge", "", tuple(unread))
+    sink = SinkNode(DEAD_LETTER_SINK, "", Port(merge.name), output, None)
+    nodes = {**graph.nodes, merge.name: merge, sink.name: sink}
+    return Graph(graph.flow, nodes, graph.types, graph.keyed)
+
+
+class _Compiler:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.plan = Plan(graph.flow)
+        self.operators = [node for node in graph.nodes.values() if isinstance(node, OperatorNode)]
+        self.paths: dict[str, list[_Path]] = {}
+        self.depth: dict[str, int] = {}
+
+    def compile(self) -> Plan:
+        graph = self.graph
+        if not any(isinstance(node, SourceNode) for node in graph.nodes.values()):
+            msg = f"the flow {graph.flow!r} has no source: declare one with flow.source(...)"
+            raise FlowError(msg)
+        self._check_acyclic()
+        sinks = [node for node in graph.nodes.values() if isinstance(node, SinkNode)]
+        for node in (*self.operators, *sinks):
+            self.paths[node.name] = self._paths_to(node.upstream)
+        for operator in self.operators:
+            self._depth_of(operator.name)
+        self.plan.sources = [SourceStage(n.name, n) for n in graph.nodes.values() if isinstance(n, SourceNode)]
+        self.plan.stages = self._keyed_stages()
+        self.plan.sinks = [SinkStage(node.name, node) for node in sinks]
+        for stage in self.plan.stages:
+            self._connect_operators(stage)
+        for sink in self.plan.sinks:
+            for path in self.paths[sink.name]:
+                self._append(path, ToSink(self._edge(path, sink.name, sink.inputs)))
+        return self.plan
+
+    def _check_acyclic(self) -> None:
+        done: set[str] = set()
+        for start in self.graph.nodes:
+            self._visit(start, [], done)
+
+    def _visit(self, name: str, trail: list[str], done: set[str]) -> None:
+        if name in trail:
+            circle = " -> ".join([*trail[trail.index(name) :], name])
+            msg = f"{self.graph.nodes[name].where}: the flow {self.graph.flow!r} has a cycle, {circle}: a step cannot read what it leads to"
+            raise FlowError(msg)
+        if name in done:
+            return
+        for port in self.graph.nodes[name].inputs:
+            self._visit(port.node, [*trail, name], done)
+        done.add(name)
+
+    def _paths_to(self, port: Port) -> list[_Path]:
+        """All ways that lead to `port`, in the order that decides about equal times."""
+        node: Node = self.graph.nodes[port.node]
+        if isinstance(node, MergeNode):
+            return [path for upstream in node.upstreams for path in self._paths_to(upstream)]
+        if isinstance(node, (StatelessNode, KeyByNode)):
+            return [_Path(path.producer, (*path.steps, node), port) for path in self._paths_to(node.upstream)]
+        return [_Path(port, (), port)]
+
+    def _depth_of(self, name: str) -> int:
+        """How many changes of key lie before an operator, at most."""
+        if name not in self.depth:
+            depth = 0
+            for path in self.paths[name]:
+                upstream = self._depth_of(path.producer.node) if self._is_operator(path.producer) else 0
+                depth = max(depth, upstream + (path.key_node is not None))
+            self.depth[name] = depth
+        return self.depth[name]
+
+    def _is_operator(self, port: Port) -> bool:
+        return isinstance(self.graph.nodes[port.node], OperatorNode)
+
+    def _keyed_stages(self) -> list[KeyedStage]:
+        """Group the operators that share a key: connected without a change of key, at the same depth."""
+        leader = {operator.name: operator.name for operator in self.operators}
+
+        def find(name: str) -> str:
+            while leader[name] != name:
+                name = leader[name]
+            return name
+
+        first_reader: dict[tuple[str, int], str] = {}
+        for operator in self.operators:
+            for path in self.paths[operator.name]:
+                depth = self.depth[operator.name]
+                if path.key_node is not None:
+                    other = first_reader.setdefault((path.key_node, depth), operator.name)
+                elif self.depth[path.producer.node] == depth:
+                    other = path.producer.node
+                else:
+                    continue
+                leader[find(operator.name)] = find(other)
+        groups: dict[str, list[OperatorNode]] = {}
+        for operator in self._operators_in_order():
+            groups.setdefault(find(operator.name), []).append(operator)
+        stages = [KeyedStage(members[0].name, members) for members in groups.values()]
+        return sorted(stages, key=lambda stage: self.depth[stage.name])
+
+    def _operators_in_order(self) -> list[OperatorNode]:
+        """Operators such that each comes after those that feed it: the order of declaration is such an order."""
+        return self.operators
+
+    def _connect_operators(self, stage: KeyedStage) -> None:
+        ranks = {operator.name: rank for rank, operator in enumerate(stage.operators)}
+        for operator in stage.operators:
+            rank = ranks[operator.name]
+            for path in self.paths[operator.name]:
+                if path.key_node is None and path.producer.node in ranks:
+                    self._append(path, ToOperator(rank))
+                else:
+                    self._connect(path, stage, rank)
+
+    def _connect(self, path: _Path, stage: KeyedStage, rank: int) -> None:
+        """Lead a path over an exchange; paths that share their steps share the exchange."""
+        segment = self._segment(path)
+        for branch in segment.branches:
+            if isinstance(branch, ToStage) and branch.edge.target == stage.name:
+                branch.edge.entries.append(rank)
+                return
+        edge = self._edge(path, stage.name, stage.inputs)
+        edge.entries.append(rank)
+        segment.branches.append(ToStage(edge))
+
+    def _edge(self, path: _Path, target: str, inputs: list[Edge]) -> Edge:
+        count = sum(len(stage.inputs) for stage in (*self.plan.stages, *self.plan.sinks))
+        edge = Edge(
+            id=count,
+            producer=path.producer,
+            from_source=not self._is_operator(path.producer),
+            target=target,
+            rank=len(inputs),
+            value_type=self.graph.types.get(path.value_port, Any),
+        )
+        inputs.append(edge)
+        return edge
+
+    def _append(self, path: _Path, branch: Branch) -> None:
+        self._segment(path).branches.append(branch)
+
+    def _segment(self, path: _Path) -> Segment:
+        """The segment at the end of a path, made where it does not exist yet."""
+        segment = self._root(path.producer)
+        for step in path.steps:
+            for branch in segment.branches:
+                if isinstance(branch, Apply) and branch.node.name == step.name:
+                    segment = branch.then
+                    break
+            else:
+                then = Segment()
+                segment.branches.append(Apply(step, then))
+                segment = then
+        return segment
+
+    def _root(self, producer: Port) -> Segment:
+        for source in self.plan.sources:
+            if source.name == producer.node:
+                return source.ports[producer.name]
+        for stage in self.plan.stages:
+            if any(operator.name == producer.node for operator in stage.operators):
+                return stage.outputs.setdefault(producer, Segment())
+        msg = f"no stage produces {producer}"
+        raise FlowError(msg)

@@ -1,0 +1,95 @@
+"""What stages exchange: batches of records for one key group, never single records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from headway.errors import FlowError
+from headway.plan import Edge, Plan
+from headway.schema import Json, type_label
+
+__all__ = ["Batch", "Record", "codec_of", "register_codecs"]
+
+Record = tuple[Any, ...]
+"""`(time_ms, key, value)` from a source, `(time_ms, key, value, origin)` from a keyed stage or for an output.
+
+`origin` orders records of equal time: the key that produced it, or for an output the record's id.
+"""
+
+
+class Batch(NamedTuple):
+    """Records of one channel for one key group, and what the channel claims about time.
+
+    Inside a process a batch passes as it is. Only when it crosses to another process does it turn
+    itself into one buffer of MessagePack.
+    """
+
+    edge: int
+    channel: str
+    """The sender on this edge: a reader slot of a source, or a key group of a stage."""
+    group: int
+    """The key group it is for."""
+    watermark: int
+    """No further on-time record of this channel has a time at or before it."""
+    part: str
+    """The partition of the log that all records come from; empty when a stage sent them."""
+    records: list[Record]
+
+    def __reduce__(self) -> tuple[Callable[..., Batch], tuple[Any, ...]]:
+        encode = codec_of(self.edge).encode
+        return _from_bytes, (self.edge, self.channel, self.group, self.watermark, self.part, encode(self.records))
+
+
+def _from_bytes(edge: int, channel: str, group: int, watermark: int, part: str, data: bytes) -> Batch:
+    return Batch(edge, channel, group, watermark, part, codec_of(edge).decode(data))
+
+
+class EdgeCodec(NamedTuple):
+    """How the records of one edge become bytes and come back as what they were."""
+
+    encode: Callable[[list[Record]], bytes]
+    decode: Callable[[bytes], list[Record]]
+
+
+_codecs: dict[int, EdgeCodec] = {}
+
+
+def codec_of(edge: int) -> EdgeCodec:
+    """The codec of an edge of the plan that this process runs."""
+    return _codecs[edge]
+
+
+def register_codecs(plan: Plan) -> None:
+    """Make the codecs of a plan's edges known to this process; a process runs one plan at a time.
+
+    Raises `FlowError` for a type whose values cannot cross an exchange.
+    """
+    _codecs.clear()
+    sinks = {id(edge) for sink in plan.sinks for edge in sink.inputs}
+    for edge in plan.edges():
+        value_type = bytes if id(edge) in sinks else edge_type(edge)
+        shape: Any = tuple[int, str, value_type]  # type: ignore[valid-type]
+        if not edge.from_source or id(edge) in sinks:
+            shape = tuple[int, str, value_type, str]  # type: ignore[valid-type]
+        _codecs[edge.id] = EdgeCodec(msgspec.msgpack.Encoder().encode, _decoder(list[shape], edge))
+
+
+def edge_type(edge: Edge) -> Any:
+    """The type of an edge's values as the codec needs it."""
+    return Any if edge.value_type in (Json, dict) else edge.value_type
+
+
+def _decoder(shape: Any, edge: Edge) -> Callable[[bytes], list[Record]]:
+    try:
+        return msgspec.msgpack.Decoder(shape).decode
+    except TypeError as error:
+        msg = (
+            f"values of type {type_label(edge.value_type)} leave {edge.producer} for {edge.target!r}, but cannot be told apart "
+            f"as bytes ({error}): map them into one Event class first, or give the classes tags (class A(hw.Event, tag=True))"
+        )
+        raise FlowError(msg) from None
+
+

@@ -1,0 +1,109 @@
+"""A board in shared memory on which the reader slots of one machine say how far they are."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple, Optional
+
+from headway.plan import Plan
+from headway.times import MIN_TIME_MS
+
+__all__ = ["Board", "sources_in_step"]
+
+_ENTRY: Final = struct.Struct("<qqq")
+_UNSTARTED, _ACTIVE, _IDLE, _DONE = range(4)
+LEAD_RECORDS: Final = 200_000
+"""How many records a slot may read ahead of the slowest one before it pauses."""
+
+
+class _Entry(NamedTuple):
+    state: int
+    watermark: int
+    events: int
+
+
+class Board:
+    """What the slots know of each other: a hint that paces them, and the basis of the decision that one is idle.
+
+    `slots` maps each slot's name to the number of its set: only slots of one set go in step. Without
+    `path` the board is private to the process.
+    """
+
+    def __init__(self, slots: Mapping[str, int], path: Optional[Path] = None, lead_records: int = LEAD_RECORDS) -> None:
+        self._index = {name: index for index, name in enumerate(sorted(slots))}
+        self._sets = dict(slots)
+        self._lead_records = lead_records
+        self._history: dict[str, deque[tuple[int, int]]] = {name: deque() for name in slots}
+        size = max(1, len(slots)) * _ENTRY.size
+        if path is None:
+            self._memory = mmap.mmap(-1, size)
+        else:
+            with path.open("r+b") as file:
+                self._memory = mmap.mmap(file.fileno(), size)
+
+    @staticmethod
+    def create(path: Path, slots: int) -> None:
+        """Make an empty board of `slots` entries, for several processes to open."""
+        path.write_bytes(bytes(max(1, slots) * _ENTRY.size))
+
+    def publish(self, name: str, watermark: int, events: int, *, done: bool, idle: bool) -> None:
+        """Say how far a slot is."""
+        state = _DONE if done else _IDLE if idle else _ACTIVE
+        _ENTRY.pack_into(self._memory, self._index[name] * _ENTRY.size, state, watermark, events)
+        history = self._history[name]
+        if not history or history[-1][0] < watermark:
+            history.append((watermark, events))
+
+    def _entry(self, name: str) -> _Entry:
+        return _Entry(*_ENTRY.unpack_from(self._memory, self._index[name] * _ENTRY.size))
+
+    def _others(self, name: str) -> list[_Entry]:
+        return [self._entry(other) for other, its_set in self._sets.items() if its_set == self._sets[name] and other != name]
+
+    def must_wait(self, name: str) -> bool:
+        """Whether a slot has read so far ahead of the slowest active one that it should let it catch up."""
+        low = self.least_active(name)
+        history = self._history[name]
+        if low is None or not history or history[-1][0] <= low:
+            return False
+        while len(history) > 1 and history[1][0] <= low:
+            history.popleft()
+        own = self._entry(name)
+        ahead_from = history[0][1]
+        return own.events - ahead_from > self._lead_records
+
+    def least_active(self, name: str) -> Optional[int]:
+        """The least watermark of the other slots of its set that still read and are not idle; None without any."""
+        active = [
+            MIN_TIME_MS if entry.state == _UNSTARTED else entry.watermark
+            for entry in self._others(name)
+            if entry.state in (_UNSTARTED, _ACTIVE)
+        ]
+        return min(active, default=None)
+
+
+def sources_in_step(plan: Plan) -> dict[str, int]:
+    """For each source the number of its set: sources whose events meet somewhere downstream are in one set."""
+    leads_to: dict[str, set[str]] = {source.name: set() for source in plan.sources}
+    stages = {stage.name: stage for stage in plan.stages}
+    for source in plan.sources:
+        todo = {edge.target for edge in plan.edges_of(list(source.ports.values()))}
+        while todo:
+            target = todo.pop()
+            if target not in leads_to[source.name]:
+                leads_to[source.name].add(target)
+                if target in stages:
+                    todo |= {edge.target for edge in plan.edges_of(list(stages[target].outputs.values()))}
+    sets: dict[str, int] = {}
+    for number, (name, targets) in enumerate(leads_to.items()):
+        met = {sets[other] for other in sets if leads_to[other] & targets}
+        sets[name] = number
+        for other, its_set in list(sets.items()):
+            if its_set in met:
+                sets[other] = number
+    return sets
+

@@ -1,0 +1,231 @@
+"""The stateless steps behind a source, run on whole columns of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import compress
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple, Optional, cast
+
+from headway.connectors.base import BadRecord
+from headway.errors import UserCodeError
+from headway.graph import KeyByNode, KeySpec, SourceNode, StatelessNode
+from headway.plan import Apply, Branch, Segment, ToSink, ToStage
+from headway.runtime.batch import Record
+from headway.runtime.exchange import Exchange, GroupCache, Message, as_key
+from headway.runtime.triggers import TriggerEncoder
+from headway.schema import field_names
+from headway.streams import DeadLetter
+
+__all__ = ["ColumnProgram", "Columns", "column_getter"]
+
+
+class Columns(NamedTuple):
+    """Events of one partition, as parallel columns."""
+
+    times: Sequence[int]
+    ordinals: Sequence[Any]
+    """Where each comes from: its number in the partition, with what flat_map adds."""
+    values: Sequence[Any]
+    keys: Optional[Sequence[str]] = None
+
+
+def column_getter(spec: KeySpec, event_type: Any) -> Callable[[Sequence[Any]], list[Any]]:
+    """A function from a column of events to the column of a field or of a function's results."""
+    if callable(spec):
+        return lambda values: list(map(spec, values))
+    get = itemgetter(spec) if field_names(event_type) is None else attrgetter(spec)
+    return lambda values: list(map(get, values))
+
+
+def dead_letter(source: str, partition: str, bad: BadRecord) -> DeadLetter:
+    """What is written for a record that could not be decoded."""
+    raw = bad.raw.decode("utf-8", errors="backslashreplace")
+    return DeadLetter(source=source, partition=partition, position=bad.position, reason=bad.reason, raw=raw)
+
+
+class ColumnProgram:
+    """One port of a source, compiled for one reader slot: columns in, messages out.
+
+    `reject(partition, ordinal, value, reason)` takes the events that turn out to have no key.
+    """
+
+    def __init__(
+        self,
+        source: SourceNode,
+        segment: Segment,
+        exchanges: dict[int, Exchange],
+        encoders: dict[int, TriggerEncoder],
+        groups: GroupCache,
+        value_type: Any,
+        reject: Callable[[str, Any, Any, str], None],
+    ) -> None:
+        self._source = source
+        self._exchanges = exchanges
+        self._encoders = encoders
+        self._groups = groups
+        self._reject = reject
+        self._steps = [self._compile(branch, value_type) for branch in segment.branches]
+
+    def run(self, columns: Columns, partition: str, watermark: int, out: list[Message]) -> None:
+        """Send the events of one partition on their way."""
+        if columns.values:
+            for step in self._steps:
+                step(columns, partition, watermark, out)
+
+    def _compile(self, branch: Branch, value_type: Any) -> Callable[[Columns, str, int, list[Message]], None]:
+        if isinstance(branch, ToStage):
+            return self._to_stage(self._exchanges[branch.edge.id])
+        if isinstance(branch, ToSink):
+            return self._to_sink(self._exchanges[branch.edge.id], self._encoders[branch.edge.id])
+        assert isinstance(branch, Apply)
+        node = branch.node
+        following = value_type if isinstance(node, KeyByNode) or node.kind in ("filter", "reject") else Any
+        rest = [self._compile(then, following) for then in branch.then.branches]
+        apply = self._rekey(node, value_type) if isinstance(node, KeyByNode) else _STATELESS[node.kind](node, self._source.name)
+
+        def run(columns: Columns, partition: str, watermark: int, out: list[Message]) -> None:
+            result = apply(columns, partition)
+            if result.values:
+                for step in rest:
+                    step(result, partition, watermark, out)
+
+        return run
+
+    def _rekey(self, node: KeyByNode, value_type: Any) -> Callable[[Columns, str], Columns]:
+        get = column_getter(node.key, value_type)
+        single = column_getter(node.key, value_type)
+
+        def apply(columns: Columns, partition: str) -> Columns:
+            try:
+                keys = get(columns.values)
+                if set(map(type, keys)) == {str}:
+                    return columns._replace(keys=keys)
+            except Exception:
+                keys = []
+            return self._rekey_one_by_one(columns, partition, node.name, lambda value: single((value,))[0])
+
+        return apply
+
+    def _rekey_one_by_one(self, columns: Columns, partition: str, step: str, get: Callable[[Any], Any]) -> Columns:
+        """The slow way, taken for a chunk in which some key is not text: what has no key becomes a dead letter."""
+        kept, keys = [], []
+        for index, value in enumerate(columns.values):
+            try:
+                key = as_key(get(value))
+            except Exception as error:
+                self._reject(partition, columns.ordinals[index], value, f"{step}: {_reason(error)}")
+                continue
+            kept.append(index)
+            keys.append(key)
+        return Columns(
+            [columns.times[index] for index in kept],
+            [columns.ordinals[index] for index in kept],
+            [columns.values[index] for index in kept],
+            keys,
+        )
+
+    def _to_stage(self, exchange: Exchange) -> Callable[[Columns, str, int, list[Message]], None]:
+        groups = self._groups
+
+        def send(columns: Columns, partition: str, watermark: int, out: list[Message]) -> None:
+            keys = cast("Sequence[str]", columns.keys)
+            by_group: dict[int, list[Record]] = {group: [] for group in exchange.groups}
+            append = [by_group[group].append for group in exchange.groups]
+            for key, record in zip(keys, zip(columns.times, keys, columns.values)):
+                append[groups[key]](record)
+            exchange.send({group: records for group, records in by_group.items() if records}, partition, watermark, out)
+
+        return send
+
+    def _to_sink(self, exchange: Exchange, encoder: TriggerEncoder) -> Callable[[Columns, str, int, list[Message]], None]:
+        encode = encoder.encode
+
+        def send(columns: Columns, partition: str, watermark: int, out: list[Message]) -> None:
+            subjects = columns.keys or [None] * len(columns.values)
+            records = []
+            for time_ms, subject, ordinal, value in zip(columns.times, subjects, columns.ordinals, columns.values):
+                try:
+                    records.append(encode(time_ms, subject, ordinal, partition, value))
+                except (TypeError, ValueError) as error:
+                    msg = f"a value for the output {exchange.target!r} cannot be written as JSON ({error}): {value!r:.300}"
+                    raise UserCodeError(msg) from error
+            exchange.send({0: records}, partition, watermark, out)
+
+        return send
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return f"no field {error.args[0]!r}" if isinstance(error, KeyError) and error.args else text
+
+
+def _map(node: StatelessNode, source: str) -> Callable[[Columns, str], Columns]:
+    function = node.function
+
+    def apply(columns: Columns, partition: str) -> Columns:
+        try:
+            return columns._replace(values=list(map(function, columns.values)))
+        except Exception as error:
+            raise _failure(node, source, partition, columns, error) from error
+
+    return apply
+
+
+def _filter(node: StatelessNode, source: str) -> Callable[[Columns, str], Columns]:
+    function = node.function
+    negate = node.kind == "reject"
+
+    def apply(columns: Columns, partition: str) -> Columns:
+        try:
+            mask = [not function(value) for value in columns.values] if negate else list(map(function, columns.values))
+        except Exception as error:
+            raise _failure(node, source, partition, columns, error) from error
+        times, ordinals, values, keys = columns
+        kept_keys = None if keys is None else list(compress(keys, mask))
+        return Columns(list(compress(times, mask)), list(compress(ordinals, mask)), list(compress(values, mask)), kept_keys)
+
+    return apply
+
+
+def _flat_map(node: StatelessNode, source: str) -> Callable[[Columns, str], Columns]:
+    function = node.function
+
+    def apply(columns: Columns, partition: str) -> Columns:
+        times, ordinals, values, keys = [], [], [], []
+        try:
+            for index, value in enumerate(columns.values):
+                for number, result in enumerate(function(value)):
+                    times.append(columns.times[index])
+                    ordinals.append(f"{columns.ordinals[index]}.{number}")
+                    values.append(result)
+                    if columns.keys is not None:
+                        keys.append(columns.keys[index])
+        except Exception as error:
+            raise _failure(node, source, partition, columns, error) from error
+        return Columns(times, ordinals, values, keys if columns.keys is not None else None)
+
+    return apply
+
+
+_STATELESS: dict[str, Callable[[StatelessNode, str], Callable[[Columns, str], Columns]]] = {
+    "map": _map,
+    "filter": _filter,
+    "reject": _filter,
+    "flat_map": _flat_map,
+}
+
+
+def _failure(node: StatelessNode, source: str, partition: str, columns: Columns, error: Exception) -> UserCodeError:
+    """The error for an exception in a step: runs it again one by one, to name the event."""
+    for index, value in enumerate(columns.values):
+        try:
+            result = node.function(value)
+            if node.kind == "flat_map":
+                list(result)
+        except Exception:
+            return UserCodeError(
+                f"the step {node.name!r} ({node.where}) failed with {type(error).__name__}: {error}; "
+                f"record {columns.ordinals[index]} of {partition!r} of the source {source!r}: {value!r:.300}"
+            )
+    return UserCodeError(f"the step {node.name!r} ({node.where}) failed with {type(error).__name__}: {error}")

@@ -1,0 +1,251 @@
+"""What an operator's handlers are given, and how a value goes on from them: straight-line, built once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Optional
+
+from headway.errors import HeadwayError, UserCodeError
+from headway.graph import KeyByNode, OperatorNode, StatelessNode
+from headway.operators.base import Operator, Timer
+from headway.plan import Apply, Segment, ToOperator, ToSink, ToStage
+from headway.runtime.exchange import as_key
+from headway.state.rows import Row, RowTable
+from headway.state.stage import StageStore
+
+if TYPE_CHECKING:
+    from headway.runtime.stage import StageTask
+
+__all__ = ["OperatorContext"]
+
+Push = Callable[[Any], None]
+
+
+class OperatorContext:
+    """One operator in one key group: the `Context` of its handlers, and where its events are handed in."""
+
+    __slots__ = (
+        "_after_ms",
+        "_sides",
+        "_store",
+        "emit",
+        "key",
+        "name",
+        "on_event",
+        "on_timer",
+        "operator",
+        "rank",
+        "row",
+        "table",
+        "time",
+    )
+
+    emit: Push
+
+    def __init__(self, node: OperatorNode, rank: int, store: StageStore) -> None:
+        self.operator: Operator[Any, Any, Any] = node.operator
+        self.name = node.name
+        self.rank = rank
+        self.table: RowTable = store.tables[rank]
+        self.on_event = node.operator.on_event
+        self.on_timer = node.operator.on_timer
+        self.key = ""
+        self.time = 0
+        self.row: Row = Row.__new__(Row)
+        self._store = store
+        self._after_ms = 0
+        self._sides: dict[str, Push] = {}
+
+    def connect(self, main: Push, sides: dict[str, Push]) -> None:
+        """Say where emitted values go."""
+        self.emit = main
+        self._sides = sides
+
+    def handle_event(self, time_ms: int, key: str, event: Any) -> None:
+        """Run `on_event` for one event, after the timers before it."""
+        table = self.table
+        row = table.young.get(key) or table.fetch(key)
+        self.key = key
+        self.time = time_ms
+        self.row = row
+        self._after_ms = 0
+        if not row.dirty:
+            table.mark(row)
+        row.touched_ms = time_ms
+        try:
+            self.on_event(row.state, event, self)
+        except HeadwayError:
+            raise
+        except Exception as error:
+            raise self.failure("on_event", event) from error
+
+    def handle_timer(self, row: Row, time_ms: int, name: str) -> None:
+        """Run `on_timer` for one timer that is due and already disarmed."""
+        self.key = row.key
+        self.time = time_ms
+        self.row = row
+        self._after_ms = 1
+        if not row.dirty:
+            self.table.mark(row)
+        row.touched_ms = time_ms
+        timer = Timer(name, time_ms)
+        try:
+            self.on_timer(row.state, timer, self)
+        except HeadwayError:
+            raise
+        except Exception as error:
+            raise self.failure("on_timer", timer) from error
+
+    def failure(self, handler: str, subject: Any) -> UserCodeError:
+        """The error for an exception in a handler."""
+        return UserCodeError(
+            f"{type(self.operator).__name__}.{handler} of the operator {self.name!r} failed for key {self.key!r} "
+            f"at time {self.time}, on {subject!r:.300}"
+        )
+
+    def emit_to(self, side: str, value: Any, /) -> None:
+        """See `Context.emit_to`."""
+        push = self._sides.get(side)
+        if push is None:
+            known = ", ".join(self.operator.sides) or "none"
+            msg = f"{type(self.operator).__name__} has no side output {side!r}; its sides are: {known}"
+            raise KeyError(msg)
+        push(value)
+
+    def timer(self, name: str, at: int, /) -> None:
+        """See `Context.timer`."""
+        if type(at) is not int:
+            msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
+            raise TypeError(msg)
+        if at <= self.time:
+            at = self.time + self._after_ms
+        self._store.set_timer(self.row, self.rank, name, at)
+
+    def cancel(self, name: str, /) -> None:
+        """See `Context.cancel`."""
+        self._store.cancel_timer(self.row, self.rank, name)
+
+    def due(self, name: str, /) -> Optional[int]:
+        """See `Context.due`."""
+        timers = self.row.timers
+        entry = timers.get(name) if timers else None
+        return None if entry is None else entry[0]
+
+    def forget(self) -> None:
+        """See `Context.forget`."""
+        self.table.forget(self.row)
+
+
+def compile_port(task: StageTask, context: OperatorContext, segment: Optional[Segment]) -> Push:
+    """The function that sends a value of an operator's port on its way."""
+    if segment is None or not segment.branches:
+        return _ignore
+    return _fan_out([_compile_branch(task, context, branch, None) for branch in segment.branches])
+
+
+def _ignore(value: Any) -> None:
+    """Nothing follows this port."""
+
+
+def _fan_out(pushes: list[Push]) -> Push:
+    if len(pushes) == 1:
+        return pushes[0]
+
+    def push_all(value: Any) -> None:
+        for push in pushes:
+            push(value)
+
+    return push_all
+
+
+def _compile_branch(task: StageTask, context: OperatorContext, branch: Any, rekey: Optional[_Rekey]) -> Push:
+    if isinstance(branch, Apply):
+        node = branch.node
+        if isinstance(node, KeyByNode):
+            rekeyed = _Rekey(node)
+            rest = _fan_out([_compile_branch(task, context, then, rekeyed) for then in branch.then.branches])
+            return rekeyed.then(context, rest)
+        rest = _fan_out([_compile_branch(task, context, then, rekey) for then in branch.then.branches])
+        return _stateless(node, context, rest)
+    if isinstance(branch, ToOperator):
+        target = task.contexts[branch.rank]
+        return lambda value: target.handle_event(context.time, context.key, value)
+    if isinstance(branch, ToStage):
+        records = task.outgoing[branch.edge.id]
+        if rekey is None:
+            return lambda value: records.append((context.time, context.key, value, context.key))
+        return lambda value: records.append((context.time, rekey.key, value, context.key))
+    assert isinstance(branch, ToSink)
+    triggers = task.triggers[branch.edge.id]
+    if rekey is None:
+        return lambda value: triggers.append((context.time, context.key, value, context.key))
+    return lambda value: triggers.append((context.time, rekey.key, value, context.key))
+
+
+class _Rekey:
+    """The new key of the value that is passing a `key_by`."""
+
+    __slots__ = ("_get", "_name", "key")
+
+    def __init__(self, node: KeyByNode) -> None:
+        self.key = ""
+        self._name = node.name
+        self._get = getter(node.key)
+
+    def then(self, context: OperatorContext, rest: Push) -> Push:
+        get = self._get
+
+        def push(value: Any) -> None:
+            try:
+                key = as_key(get(value))
+            except Exception as error:
+                raise step_failure(self._name, context, value) from error
+            self.key = key
+            rest(value)
+
+        return push
+
+
+def getter(spec: Any) -> Callable[[Any], Any]:
+    """A function that reads a field (of a struct or a dict) or calls the user's function."""
+    if callable(spec):
+        return spec  # type: ignore[no-any-return]
+
+    def get(value: Any) -> Any:
+        return value[spec] if isinstance(value, dict) else getattr(value, spec)
+
+    return get
+
+
+def step_failure(name: str, context: OperatorContext, value: Any) -> UserCodeError:
+    """The error for an exception in a stateless step that follows an operator."""
+    return UserCodeError(f"the step {name!r} failed for key {context.key!r} at time {context.time}, on {value!r:.300}")
+
+
+def _stateless(node: StatelessNode, context: OperatorContext, rest: Push) -> Push:
+    function, name, kind = node.function, node.name, node.kind
+
+    def call(value: Any) -> Any:
+        try:
+            return list(function(value)) if kind == "flat_map" else function(value)
+        except Exception as error:
+            raise step_failure(name, context, value) from error
+
+    if kind == "map":
+        return lambda value: rest(call(value))
+    if kind == "flat_map":
+
+        def push_each(value: Any) -> None:
+            for result in call(value):
+                rest(result)
+
+        return push_each
+    wanted = kind == "filter"
+
+    def push_some(value: Any) -> None:
+        if bool(call(value)) is wanted:
+            rest(value)
+
+    return push_some
+
+

@@ -1,0 +1,84 @@
+"""The sender's side of an exchange: records to the groups of their keys, and the watermark to all groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headway.runtime.batch import Batch, Record
+from headway.state.groups import group_of
+
+__all__ = ["Exchange", "GroupCache", "Message", "as_key"]
+
+Message = tuple[str, int, Batch]
+"""`(target stage, key group, batch)`: what the engine carries."""
+
+HEARTBEAT_MS = 100
+"""How often, at most, silent groups are told the watermark."""
+
+_CACHED_KEYS = 1_000_000
+
+
+class GroupCache(dict[str, int]):
+    """The group of each key, remembered. Emptied when it holds a million keys."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def __missing__(self, key: str) -> int:
+        if len(self) >= _CACHED_KEYS:
+            self.clear()
+        group = self[key] = group_of(key, self.groups)
+        return group
+
+
+def as_key(value: Any) -> str:
+    """The key that a value means: text as it is, an integer as its digits. Raises `ValueError` for others."""
+    if type(value) is str:
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(int(value))
+    msg = f"the key is {value!r}, expected text or an integer"
+    raise ValueError(msg)
+
+
+class Exchange:
+    """One edge, as seen by one of its channels.
+
+    Groups that get records learn the watermark with them; the others get a heartbeat, at most every
+    `HEARTBEAT_MS` unless forced.
+    """
+
+    def __init__(self, edge: int, target: str, channel: str, groups: list[int]) -> None:
+        self.edge = edge
+        self.target = target
+        self.channel = channel
+        self.groups = groups
+        self._told: dict[int, int] = {}
+        self._heartbeat_at_ms = 0
+
+    def send(self, by_group: dict[int, list[Record]], part: str, watermark: int, out: list[Message]) -> None:
+        """Send records, already sorted into groups."""
+        told = self._told
+        for group, records in by_group.items():
+            told[group] = watermark
+            out.append((self.target, group, Batch(self.edge, self.channel, group, watermark, part, records)))
+
+    def heartbeat(self, watermark: int, now_ms: int, out: list[Message], *, force: bool) -> int | None:
+        """Tell the watermark to the groups that do not know it yet, now or later.
+
+        Returns None when all know it, else the time (on the clock of `now_ms`) at which to call again.
+        """
+        told = self._told
+        silent = [group for group in self.groups if told.get(group) != watermark]
+        if not silent:
+            return None
+        if not force and now_ms < self._heartbeat_at_ms:
+            return self._heartbeat_at_ms
+        self._heartbeat_at_ms = now_ms + HEARTBEAT_MS
+        for group in silent:
+            told[group] = watermark
+            out.append((self.target, group, Batch(self.edge, self.channel, group, watermark, "", [])))
+        return None

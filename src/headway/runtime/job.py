@@ -1,0 +1,193 @@
+"""One run of a plan in one process: what the engine's steps share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any, Optional
+from zlib import crc32
+
+from headway.connectors.base import Output
+from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
+from headway.runtime.batch import edge_type, register_codecs
+from headway.runtime.board import Board, sources_in_step
+from headway.runtime.channels import Channels
+from headway.runtime.sink import SinkTask
+from headway.runtime.slot import Slot, SlotOptions
+from headway.runtime.stage import StageTask
+from headway.state.group import GroupStore
+from headway.state.groups import routing_name
+from headway.state.manifest import Manifest
+from headway.state.options import StoreOptions
+from headway.state.stage import OperatorSpec, StageStore
+from headway.state.waiting import InputCodec
+
+__all__ = ["Job", "JobOptions"]
+
+
+def wall_ms() -> int:
+    """The wall clock, in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def monotonic_ms() -> int:
+    """A clock that never goes back, in milliseconds."""
+    return time.monotonic_ns() // 1_000_000
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """How one process runs a plan."""
+
+    state_dir: Path
+    epoch_ms: int = 1_000
+    follow: bool = False
+    chunk_bytes: int = 1 << 20
+    drain_to_ms: Optional[int] = None
+    cache_bytes: int = 256 << 20
+    """Budget for decoded rows of the whole process."""
+    waiting_bound: int = 50_000
+    timer_window: int = 65_536
+    sync: bool = True
+    lead_records: int = 200_000
+    board_path: Optional[Path] = None
+    workers: int = 1
+
+
+@dataclass
+class Job:
+    """The tasks and stores of one process, made as the engine asks for them."""
+
+    plan: Plan
+    manifest: Manifest
+    options: JobOptions
+    stopping: Callable[[], bool] = lambda: False
+    clock_ms: Callable[[], int] = monotonic_ms
+    wall_ms: Callable[[], int] = wall_ms
+    slots: dict[str, Slot] = field(default_factory=dict)
+    tasks: dict[tuple[str, int], StageTask] = field(default_factory=dict)
+    sinks: dict[str, SinkTask] = field(default_factory=dict)
+    commit_ms: float = 0.0
+    """Time spent in commits since the statistics were last taken, in milliseconds."""
+    last_beat_ms: int = 0
+    on_beat: Optional[Callable[[], None]] = None
+
+    def __post_init__(self) -> None:
+        register_codecs(self.plan)
+        self.follow = self.options.follow
+        self._groups: dict[int, GroupStore] = {}
+        self._lock = Lock()
+        sets = sources_in_step(self.plan)
+        slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
+        self.board = Board(slots, self.options.board_path, self.options.lead_records)
+        tables = sum(len(stage.operators) for stage in self.plan.stages) * self.manifest.key_groups
+        self._store_options = StoreOptions(
+            cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
+            timer_window=self.options.timer_window,
+            waiting_bound=self.options.waiting_bound,
+            sync=self.options.sync,
+        )
+
+    def beat(self) -> None:
+        """Something moved in this process."""
+        if self.on_beat is not None:
+            self.on_beat()
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Count the time of a commit."""
+        started = time.perf_counter()
+        yield
+        self.commit_ms += (time.perf_counter() - started) * 1000
+
+    def slot_names(self, source: str) -> list[str]:
+        """The reader slots of a source."""
+        return [f"{source}/{number:02d}" for number in range(self.manifest.sources[source].slots)]
+
+    def slot(self, source: SourceStage, name: str, state: Optional[Mapping[str, Any]]) -> Slot:
+        """Make a reader slot, new or from where it stood."""
+        entry = self.manifest.sources[source.name]
+        number = int(name.rpartition("/")[2])
+
+        def assigned(partition: str) -> bool:
+            return entry.partitions.get(partition, crc32(partition.encode()) % entry.slots) == number
+
+        options = SlotOptions(
+            groups=self.manifest.key_groups,
+            follow=self.options.follow,
+            chunk_bytes=self.options.chunk_bytes,
+            drain_to_ms=self.options.drain_to_ms,
+        )
+        slot = Slot(self.plan, source, name, assigned, state, options, self.board, self.clock_ms, self.wall_ms)
+        self.slots[name] = slot
+        return slot
+
+    def routes(self, target: str) -> list[str]:
+        """The routing names of a stage's groups, or of the one group of an output."""
+        names = [sink.name for sink in self.plan.sinks]
+        if target in names:
+            return [routing_name(self._sink_group(target))]
+        return [routing_name(group) for group in range(self.manifest.key_groups)]
+
+    def _sink_group(self, name: str) -> int:
+        names = [sink.name for sink in self.plan.sinks]
+        return (self.manifest.key_groups - 1 - names.index(name)) % self.manifest.key_groups
+
+    def stage_task(self, stage: KeyedStage, group: int, version: Optional[int]) -> StageTask:
+        """Open a keyed stage in one key group at the version that the engine knows, or new."""
+        operators = [OperatorSpec(node.name, node.operator.state_type) for node in stage.operators]
+        codecs = [InputCodec(edge_type(edge), from_stage=not edge.from_source) for edge in stage.inputs]
+        store, meta = self._store(stage.name, group, operators, codecs, version)
+        channels = Channels(stage.inputs, self._channel_counts(), (meta or {}).get("claims"))
+        task = StageTask(self.plan, stage, group, self.manifest.key_groups, store, channels, self.clock_ms)
+        self.tasks[stage.name, group] = task
+        return task
+
+    def sink_task(self, sink: SinkStage, version: Optional[int]) -> SinkTask:
+        """Open an output where it stood, or at its start."""
+        codec = InputCodec(bytes, from_stage=True)
+        store, meta = self._store(f"sink.{sink.name}", self._sink_group(sink.name), [], [codec], version)
+        channels = Channels(sink.inputs, self._channel_counts(), (meta or {}).get("claims"))
+        output: Output = sink.node.output
+        task = SinkTask(sink, output, store, channels, meta, self._claim_output)
+        self.sinks[sink.name] = task
+        return task
+
+    def _claim_output(self, name: str) -> bool:
+        """Whether this is the first time that this state directory opens an output."""
+        mark = self.options.state_dir / "outputs" / name
+        if mark.exists():
+            return False
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        return True
+
+    def _store(self, name: str, group: int, operators: list[OperatorSpec], codecs: list[InputCodec], version: Optional[int]) -> tuple[StageStore, Any]:
+        with self._lock:
+            if group not in self._groups:
+                self._groups[group] = GroupStore.open(self.options.state_dir, group, self._store_options)
+            store = self._groups[group].stage(name, operators, codecs)
+        return store, store.resume(version)
+
+    def _channel_counts(self) -> dict[int, int]:
+        sources = {source.name: self.manifest.sources[source.name].slots for source in self.plan.sources}
+        return {edge.id: sources.get(edge.producer.node, self.manifest.key_groups) for edge in self.plan.edges()}
+
+    def settle(self) -> None:
+        """After the whole run has ended well: everything is durable, on every worker."""
+        for sink in self.sinks.values():
+            sink.close()
+        for task in self.tasks.values():
+            task.store.settle()
+        for sink in self.sinks.values():
+            sink.store.settle()
+
+    def close(self) -> None:
+        """Close all stores."""
+        for store in self._groups.values():
+            store.close()
+        self._groups.clear()

@@ -1,0 +1,333 @@
+"""A reader slot: some partitions of a source, read in step, with their watermarks. Knows nothing of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, compress
+from operator import le
+from typing import Any, Optional
+
+import msgspec
+
+from headway.connectors.base import BadRecord, PartitionReader, Position
+from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
+from headway.plan import Plan, SourceStage
+from headway.runtime.board import Board
+from headway.runtime.columns import ColumnProgram, Columns, column_getter, dead_letter
+from headway.runtime.exchange import Exchange, GroupCache, Message
+from headway.runtime.triggers import TriggerEncoder
+from headway.schema import codec_for
+from headway.streams import DeadLetter
+from headway.times import MIN_TIME_MS, parse_time
+
+__all__ = ["Slot", "SlotOptions"]
+
+@dataclass(frozen=True)
+class SlotOptions:
+    """How slots read; the same for all slots of a run."""
+
+    groups: int
+    follow: bool
+    chunk_bytes: int = 1 << 20
+    discover_ms: int = 1_000
+    drain_to_ms: Optional[int] = None
+    """Read nothing more, and claim this time: the books are being closed."""
+
+
+@dataclass
+class _Partition:
+    """One partition of a slot."""
+
+    name: str
+    position: Optional[Position]
+    max_time: Optional[int]
+    """The latest time so far, which may have been raised by a decision that the partition was idle."""
+    reader: Optional[PartitionReader] = None
+    ended: bool = False
+    quiet_since_ms: Optional[int] = None
+    """On the slot's clock: since when there was nothing to read; None while there was."""
+    credited_to_ms: Optional[int] = None
+    """Up to when silence has been counted as time that passed."""
+
+    def open(self, source: SourceStage, *, follow: bool) -> PartitionReader:
+        if self.reader is None:
+            self.reader = source.node.input.open(self.name, self.position, follow=follow)
+        return self.reader
+
+
+class Slot:
+    """Reads its partitions so that they advance together in event time, and says what it has seen.
+
+    `state` is what a former `snapshot()` gave. `assigned` says whether a partition, by its name, belongs to this slot.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        source: SourceStage,
+        name: str,
+        assigned: Callable[[str], bool],
+        state: Optional[Mapping[str, Any]],
+        options: SlotOptions,
+        board: Board,
+        clock_ms: Callable[[], int],
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self.source = source
+        self.name = name
+        self.events = self.late = self.dead = 0
+        self._assigned = assigned
+        self._options = options
+        self._board = board
+        self._clock_ms = clock_ms
+        self._wall_ms = wall_ms
+        self._ooo_ms = source.node.out_of_order_ms
+        self._codec = codec_for(source.node.event_type)
+        self._times = self._time_reader()
+        self._partitions: dict[str, _Partition] = {}
+        self._discovered_ms: Optional[int] = None
+        self._rejected: list[tuple[str, BadRecord]] = []
+        self._idle = False
+        self._connect(plan)
+        self._restore(state or {})
+
+    def _connect(self, plan: Plan) -> None:
+        """Compile the steps of the three ports."""
+        sinks = {sink.name: sink.node for sink in plan.sinks}
+        groups = GroupCache(self._options.groups)
+        everyone = list(range(self._options.groups))
+        self._exchanges: dict[int, Exchange] = {}
+        encoders: dict[int, TriggerEncoder] = {}
+        for edge in plan.edges_of(list(self.source.ports.values())):
+            receivers = [0] if edge.target in sinks else everyone
+            self._exchanges[edge.id] = Exchange(edge.id, edge.target, self.name, receivers)
+            if edge.target in sinks:
+                encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target].trigger_type)
+        node = self.source.node
+        types = {MAIN: node.event_type, LATE: node.event_type, DEAD_LETTERS: DeadLetter}
+        self._programs = {
+            port: ColumnProgram(node, segment, self._exchanges, encoders, groups, types[port], self._reject)
+            for port, segment in self.source.ports.items()
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        for name, (position, max_time) in state.get("partitions", {}).items():
+            self._partitions[name] = _Partition(name, position, max_time)
+        self.events, self.late, self.dead = state.get("counts", (0, 0, 0))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Where the slot stands, as plain values: what its next start needs."""
+        partitions = {}
+        for partition in self._partitions.values():
+            position = partition.reader.position() if partition.reader is not None else partition.position
+            partitions[partition.name] = (position, partition.max_time)
+        return {"partitions": partitions, "counts": (self.events, self.late, self.dead)}
+
+    @property
+    def watermark(self) -> int:
+        """What the slot claims: the minimum over its partitions."""
+        if self._options.drain_to_ms is not None:
+            return self._options.drain_to_ms
+        if not self._partitions:
+            return MIN_TIME_MS
+        return min(self._watermark_of(partition) for partition in self._partitions.values())
+
+    def _watermark_of(self, partition: _Partition) -> int:
+        return MIN_TIME_MS if partition.max_time is None else partition.max_time - self._ooo_ms - 1
+
+    @property
+    def done(self) -> bool:
+        """Whether everything of a bounded input has been read."""
+        if self._options.drain_to_ms is not None:
+            return True
+        if self._options.follow or self._discovered_ms is None:
+            return False
+        return all(partition.ended for partition in self._partitions.values())
+
+    def poll(self) -> list[Message]:
+        """Read some records, if there are any now and this slot is not too far ahead, and return what leaves."""
+        out: list[Message] = []
+        if self._options.drain_to_ms is None:
+            self._discover()
+            if not self._board.must_wait(self.name):
+                self._read(out)
+            self._pass_time()
+        self.heartbeat(out, force=False)
+        return out
+
+    def finish(self) -> list[Message]:
+        """The last messages of a run: everyone learns how far this slot has come."""
+        out: list[Message] = []
+        self.heartbeat(out, force=True)
+        return out
+
+    def heartbeat(self, out: list[Message], *, force: bool) -> None:
+        """Tell silent groups the watermark, when it is time to."""
+        watermark = self.watermark
+        self._board.publish(self.name, watermark, self.events, done=self.done, idle=self._idle)
+        if watermark == MIN_TIME_MS and not force:
+            return
+        now_ms = self._clock_ms()
+        for exchange in self._exchanges.values():
+            exchange.heartbeat(watermark, now_ms, out, force=force)
+
+    def close(self) -> None:
+        """Close all files."""
+        for partition in self._partitions.values():
+            if partition.reader is not None:
+                partition.reader.close()
+                partition.reader = None
+
+    def _discover(self) -> None:
+        """Find the partitions; while following, look for new ones now and then."""
+        now_ms = self._clock_ms()
+        if self._discovered_ms is not None and not (
+            self._options.follow and now_ms - self._discovered_ms >= self._options.discover_ms
+        ):
+            return
+        floor = self.watermark if self._discovered_ms is not None or self._partitions else MIN_TIME_MS
+        self._discovered_ms = now_ms
+        for name in self.source.node.input.partitions():
+            if name not in self._partitions and self._assigned(name):
+                known = None if floor == MIN_TIME_MS else floor + self._ooo_ms + 1
+                self._partitions[name] = _Partition(name, None, known)
+
+    def _read(self, out: list[Message]) -> None:
+        """Read a chunk of the partition that is furthest behind; of the next one when it has nothing."""
+        candidates = [partition for partition in self._partitions.values() if not partition.ended]
+        candidates.sort(key=lambda partition: (self._watermark_of(partition), partition.name))
+        for partition in candidates:
+            reader = partition.open(self.source, follow=self._options.follow)
+            chunk = reader.read(self._options.chunk_bytes)
+            if chunk is not None:
+                partition.quiet_since_ms = partition.credited_to_ms = None
+                self._process(partition, chunk.decode(self._codec), out)
+                return
+            if reader.at_end:
+                partition.ended = True
+                partition.position = reader.position()
+                reader.close()
+                partition.reader = None
+            elif partition.quiet_since_ms is None:
+                partition.quiet_since_ms = self._clock_ms()
+
+    def _process(self, partition: _Partition, decoded: Any, out: list[Message]) -> None:
+        for bad in decoded.bad:
+            self._rejected.append((partition.name, bad))
+        self.events += len(decoded.events) + len(decoded.bad)
+        columns = self._timed(partition, Columns((), decoded.ordinals, decoded.events))
+        on_time, late = self._split_late(partition, columns)
+        watermark = self.watermark
+        self._programs[MAIN].run(on_time, partition.name, watermark, out)
+        if late is not None:
+            self.late += len(late.values)
+            self._programs[LATE].run(late, partition.name, watermark, out)
+        self._send_rejected(partition, watermark, out)
+
+    def _time_reader(self) -> Callable[[Sequence[Any]], list[Any]]:
+        spec = self.source.node.time
+        if spec is INGESTION_TIME:
+            return lambda values: [self._wall_ms()] * len(values)
+        return column_getter(spec, self.source.node.event_type)  # type: ignore[arg-type]
+
+    def _timed(self, partition: _Partition, columns: Columns) -> Columns:
+        """Add the column of times; events without a usable time become dead letters."""
+        try:
+            times = self._times(columns.values)
+            if self.source.node.time is INGESTION_TIME and times and partition.max_time is not None:
+                times = [max(times[0], partition.max_time)] * len(times)
+            if not times or (set(map(type, times)) == {int} and -(2**62) < min(times) and max(times) < 2**62):
+                return columns._replace(times=times)
+        except Exception:
+            times = []
+        kept, times = [], []
+        for index, value in enumerate(columns.values):
+            try:
+                time_ms = parse_time(self._times((value,))[0])
+                if not -(2**62) < time_ms < 2**62:
+                    msg = f"time {time_ms} is out of range"
+                    raise ValueError(msg)
+            except Exception as error:
+                reason = f"no field {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
+                self._reject(partition.name, columns.ordinals[index], value, f"time: {reason}")
+                continue
+            kept.append(index)
+            times.append(time_ms)
+        return Columns(times, [columns.ordinals[i] for i in kept], [columns.values[i] for i in kept])
+
+    def _split_late(self, partition: _Partition, columns: Columns) -> tuple[Columns, Optional[Columns]]:
+        """Part the on-time events from those behind the watermark that the partition had when they came."""
+        times = columns.times
+        if not times:
+            return columns, None
+        ooo_ms = self._ooo_ms
+        before = times[0] if partition.max_time is None else partition.max_time
+        latest = max(before, max(times))
+        partition.max_time = latest
+        if min(times) >= latest - ooo_ms:
+            return columns, None
+        limits = [top - ooo_ms for top in accumulate(times, max, initial=before)][:-1]
+        on_time = list(map(le, limits, times))
+        if all(on_time):
+            return columns, None
+        is_late = [not good for good in on_time]
+        return _select(columns, on_time, times), _select(columns, is_late, limits)
+
+    def _reject(self, partition: str, ordinal: Any, value: Any, reason: str) -> None:
+        """An event that was decoded, but has no usable time or key."""
+        try:
+            raw = msgspec.json.encode(value)
+        except (TypeError, ValueError):
+            raw = repr(value).encode()
+        number = int(str(ordinal).partition(".")[0])
+        self._rejected.append((partition, BadRecord(number, f"record {ordinal}", reason, raw)))
+
+    def _send_rejected(self, partition: _Partition, watermark: int, out: list[Message]) -> None:
+        if not self._rejected:
+            return
+        rejected, self._rejected = self._rejected, []
+        self.dead += len(rejected)
+        rejected.sort(key=lambda entry: entry[1].ordinal)
+        noticed = 0 if partition.max_time is None else partition.max_time - self._ooo_ms
+        letters = [dead_letter(self.source.name, name, bad) for name, bad in rejected]
+        columns = Columns([noticed] * len(letters), [bad.ordinal for _, bad in rejected], letters)
+        self._programs[DEAD_LETTERS].run(columns, partition.name, watermark, out)
+
+    def _pass_time(self) -> None:
+        """Let time move where no events move it: with ingestion time, and past partitions that are idle."""
+        if self.source.node.time is INGESTION_TIME:
+            wall_ms = self._wall_ms()
+            for partition in self._partitions.values():
+                if not partition.ended:
+                    partition.max_time = max(partition.max_time or wall_ms, wall_ms)
+            return
+        idle_after_ms = self.source.node.idle_after_ms
+        if idle_after_ms is None or not self._options.follow:
+            return
+        now_ms = self._clock_ms()
+        active = [self._watermark_of(p) for p in self._partitions.values() if not _is_idle(p, now_ms, idle_after_ms)]
+        self._idle = not active
+        target = min(active) if active else self._board.least_active(self.name)
+        idle = [p for p in self._partitions.values() if _is_idle(p, now_ms, idle_after_ms) and p.max_time is not None]
+        for partition in idle:
+            self._skip_idle(partition, target, now_ms)
+
+    def _skip_idle(self, partition: _Partition, target: Optional[int], now_ms: int) -> None:
+        """An idle partition claims what the active ones do; where none is active, time goes on by the clock."""
+        assert partition.max_time is not None
+        assert partition.quiet_since_ms is not None
+        if target is None:
+            partition.max_time += now_ms - (partition.credited_to_ms or partition.quiet_since_ms)
+            partition.credited_to_ms = now_ms
+        elif target > self._watermark_of(partition):
+            partition.max_time = target + self._ooo_ms + 1
+
+
+def _is_idle(partition: _Partition, now_ms: int, idle_after_ms: int) -> bool:
+    return partition.quiet_since_ms is not None and now_ms - partition.quiet_since_ms >= idle_after_ms
+
+
+def _select(columns: Columns, mask: list[bool], times: Sequence[int]) -> Columns:
+    return Columns(list(compress(times, mask)), list(compress(columns.ordinals, mask)), list(compress(columns.values, mask)))
+

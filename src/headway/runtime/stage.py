@@ -1,0 +1,204 @@
+"""One keyed stage in one key group: the ordering of event time, and the loop that runs the operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Optional
+
+from headway.errors import HeadwayError, UserCodeError
+from headway.graph import MAIN, Port
+from headway.plan import KeyedStage, Plan
+from headway.runtime.batch import Batch, Record
+from headway.runtime.channels import Channels
+from headway.runtime.context import OperatorContext, compile_port
+from headway.runtime.exchange import Exchange, GroupCache, Message
+from headway.runtime.triggers import TriggerEncoder
+from headway.state.stage import StageStore
+from headway.times import MIN_TIME_MS
+
+__all__ = ["StageTask"]
+
+_SLICE = 20_000
+"""Records between two looks at the size of the row cache."""
+
+
+class StageTask:
+    """Runs a keyed stage for one key group.
+
+    Records wait until the group's watermark W, the minimum over its channels, has passed them. Then
+    events and timers up to W run in the order of time: events before timers of the same time.
+    """
+
+    def __init__(
+        self, plan: Plan, stage: KeyedStage, group: int, groups: int, store: StageStore, channels: Channels, clock_ms: Callable[[], int]
+    ) -> None:
+        self.store = store
+        self.group = group
+        self.channels = channels
+        self.outgoing: dict[int, list[Record]] = {}
+        self.triggers: dict[int, list[Record]] = {}
+        self._clock_ms = clock_ms
+        self._group_of = GroupCache(groups)
+        self._exchanges: dict[int, Exchange] = {}
+        self._encoders: dict[int, TriggerEncoder] = {}
+        self._next_heartbeat_ms: Optional[int] = None
+        self._watermark = channels.watermark()
+        self._connect_edges(plan, stage, groups)
+        self.contexts = [OperatorContext(node, rank, store) for rank, node in enumerate(stage.operators)]
+        for node, context in zip(stage.operators, self.contexts):
+            ports = {side: stage.outputs.get(Port(node.name, side)) for side in (MAIN, *node.operator.sides)}
+            pushes = {side: compile_port(self, context, segment) for side, segment in ports.items()}
+            context.connect(pushes.pop(MAIN), pushes)
+        self._entries = [[self.contexts[rank] for rank in edge.entries] for edge in stage.inputs]
+        self._single_entry = (
+            self._entries[0][0] if len(self._entries) == 1 and len(self._entries[0]) == 1 else None
+        )
+        self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source
+
+    def _connect_edges(self, plan: Plan, stage: KeyedStage, groups: int) -> None:
+        sinks = {sink.name: sink.node for sink in plan.sinks}
+        for edge in plan.edges_of(list(stage.outputs.values())):
+            everyone = [0] if edge.target in sinks else list(range(groups))
+            self._exchanges[edge.id] = Exchange(edge.id, edge.target, f"{self.group:03d}", everyone)
+            if edge.target in sinks:
+                self.triggers[edge.id] = []
+                self._encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target].trigger_type)
+            else:
+                self.outgoing[edge.id] = []
+
+    @property
+    def watermark(self) -> int:
+        """W: everything up to it has been processed."""
+        return self._watermark
+
+    def on_batches(self, batches: list[Batch]) -> list[Message]:
+        """Take batches, advance as far as W allows, and return what leaves."""
+        waiting = self.store.waiting
+        channels = self.channels
+        for batch in batches:
+            if batch.records:
+                waiting.add(channels.rank_of(batch.edge), batch.part, batch.records)
+            channels.claim(batch.edge, batch.channel, batch.watermark)
+        watermark = channels.watermark()
+        if watermark > self._watermark:
+            self._advance(watermark)
+        return self._flush(force=False)
+
+    def on_clock(self) -> list[Message]:
+        """Send the heartbeats that were put off."""
+        return self._flush(force=False)
+
+    def on_end(self) -> list[Message]:
+        """The run ends: tell everyone downstream how far time has come."""
+        return self._flush(force=True)
+
+    @property
+    def wake_at_ms(self) -> Optional[int]:
+        """When `on_clock` should be called, on the task's clock; None when there is no need."""
+        return self._next_heartbeat_ms
+
+    def commit(self) -> int:
+        """Close the epoch; returns the version to resume from."""
+        return self.store.commit({"claims": self.channels.claims_by_edge()})
+
+    def _advance(self, watermark: int) -> None:
+        released = self.store.waiting.release(watermark)
+        if self._strip_origin:
+            released = [record[:3] for record in released]
+        single = self._single_entry
+        for start in range(0, len(released), _SLICE):
+            part = released if len(released) <= _SLICE else released[start : start + _SLICE]
+            if single is not None:
+                self._run_single(part, single)
+            else:
+                self._run_many(part)
+            self.store.maybe_rotate()
+        self._fire_timers(watermark)
+        self.store.maybe_rotate()
+        self._watermark = watermark
+
+    def _run_single(self, records: list[Record], context: OperatorContext) -> None:
+        """The hot loop: records of one input for one operator. The same as `handle_event` for each, written out."""
+        heap = self.store.timers.heap
+        table = context.table
+        young, fetch, mark = table.young, table.fetch, table.mark
+        on_event = context.on_event
+        event: Any = None
+        try:
+            for time_ms, key, event in records:
+                if heap[0][0] < time_ms:
+                    self._fire_timers(time_ms - 1)
+                row = young.get(key) or fetch(key)
+                context.key = key
+                context.time = time_ms
+                context.row = row
+                context._after_ms = 0
+                if not row.dirty:
+                    mark(row)
+                row.touched_ms = time_ms
+                on_event(row.state, event, context)
+        except HeadwayError:
+            raise
+        except Exception as error:
+            raise context.failure("on_event", event) from error
+
+    def _run_many(self, records: list[Any]) -> None:
+        """Records of several inputs, or for several operators."""
+        heap = self.store.timers.heap
+        entries = self._entries
+        tagged = len(entries) > 1
+        for item in records:
+            rank, record = item if tagged else (0, item)
+            if heap[0][0] < record[0]:
+                self._fire_timers(record[0] - 1)
+            for context in entries[rank]:
+                context.handle_event(record[0], record[1], record[2])
+
+    def _fire_timers(self, limit_ms: int) -> None:
+        store = self.store
+        pop_due = store.timers.pop_due
+        while (entry := pop_due(limit_ms)) is not None:
+            row = store.due_timer(entry)
+            if row is not None:
+                self.contexts[entry[2]].handle_timer(row, entry[0], entry[3])
+
+    def _flush(self, *, force: bool) -> list[Message]:
+        out: list[Message] = []
+        watermark = self._watermark
+        for edge, records in self.outgoing.items():
+            if records:
+                by_group: dict[int, list[Record]] = {}
+                group_of = self._group_of
+                for record in records:
+                    by_group.setdefault(group_of[record[1]], []).append(record)
+                self._exchanges[edge].send(by_group, "", watermark, out)
+                records.clear()
+        for edge, triggers in self.triggers.items():
+            if triggers:
+                self._exchanges[edge].send({0: self._encode(edge, triggers)}, "", watermark, out)
+                triggers.clear()
+        if watermark > MIN_TIME_MS:
+            self._next_heartbeat_ms = self._heartbeat(watermark, out, force=force)
+        return out
+
+    def _heartbeat(self, watermark: int, out: list[Message], *, force: bool) -> Optional[int]:
+        now_ms = self._clock_ms()
+        times = [exchange.heartbeat(watermark, now_ms, out, force=force) for exchange in self._exchanges.values()]
+        return min((time for time in times if time is not None), default=None)
+
+    def _encode(self, edge: int, triggers: list[Record]) -> list[Record]:
+        """Values on their way to an output: all of one key and time are here, so that ordinals count from 0."""
+        encode = self._encoders[edge].encode
+        ordinals: dict[tuple[str, int], int] = {}
+        encoded = []
+        for time_ms, key, value, origin in triggers:
+            ordinal = ordinals.get((origin, time_ms), 0)
+            ordinals[origin, time_ms] = ordinal + 1
+            try:
+                encoded.append(encode(time_ms, key, ordinal, origin, value))
+            except (TypeError, ValueError) as error:
+                msg = f"a value for the output {self._exchanges[edge].target!r}, key {key!r}, cannot be written as JSON ({error}): {value!r:.300}"
+                raise UserCodeError(msg) from error
+        return encoded
+
+

@@ -1,0 +1,290 @@
+"""Streams: what sources and steps produce, and the steps that can follow."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, Union
+
+from headway.connectors.base import Output
+from headway.declare import declaring, fail, place
+from headway.graph import DEAD_LETTERS, LATE, KeyByNode, KeySpec, MergeNode, OperatorNode, Port, SinkNode, StatelessNode
+from headway.operators.absence import Absence, Absent
+from headway.operators.base import Operator
+from headway.operators.conditions import Condition, resolve
+from headway.schema import Event, field_names, type_label
+from headway.times import Duration
+
+if TYPE_CHECKING:
+    from headway.flow import Flow
+
+__all__ = ["DeadLetter", "KeyedStream", "Processed", "SourceStream", "Stream"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+S = TypeVar("S")
+
+
+class DeadLetter(Event):
+    """A record that could not be decoded, as it is written to the dead letters."""
+
+    source: str
+    """Name of the source."""
+    partition: str
+    """Name of the partition, such as the file."""
+    position: str
+    """Where in the partition it stands."""
+    reason: str
+    """Why it could not be decoded."""
+    raw: str
+    """Its bytes as text; bytes that are not UTF-8 are escaped as \\xNN."""
+
+
+class _Base(Generic[T]):
+    """What keyed and unkeyed streams share."""
+
+    def __init__(self, flow: Flow, port: Port) -> None:
+        self._flow = flow
+        self._port = port
+
+    @property
+    def type(self) -> Any:
+        """The type of the stream's values, `Any` where it is not known."""
+        return self._flow.graph.types[self._port]
+
+    def trigger(self, type: str, output: Output, *, name: Optional[str] = None) -> None:
+        """Write each value as a durable trigger: a CloudEvents 1.0 event of this `type`.
+
+        `subject` is the key, `time` the event time, `data` the value; the id is a hash of flow, step, key,
+        event time and ordinal, so that the same log gives the same ids. `name` is the step's (default: `type`).
+        """
+        if not isinstance(type, str) or not type:
+            fail(f'a trigger needs a type, such as "cart.abandoned", not {type!r}')
+        self._sink(name or type, output, type)
+
+    def to(self, name: str, output: Output) -> None:
+        """Write each value as plain JSON, without an envelope. `name` is the step's."""
+        self._sink(name, output, None)
+
+    def _sink(self, name: str, output: Output, trigger_type: Optional[str]) -> None:
+        if not isinstance(output, Output):
+            fail(f'{name!r}: {output!r} is not an output: use hw.to_jsonl("file.jsonl"), hw.to_stdout() or hw.to_list([])')
+        self._flow._add(SinkNode(name, place(), self._port, output, trigger_type), None, keyed=False)
+
+    def _stateless(self, kind: str, function: Any, name: Optional[str], output_type: Any) -> Port:
+        if not callable(function):
+            fail(f"{kind}() needs a function of one event, not {function!r}")
+        label = name or self._flow._auto_name("filter" if kind == "reject" else kind)
+        node = StatelessNode(label, place(), kind, self._port, function)
+        return self._flow._add(node, output_type, keyed=self._flow.graph.keyed[self._port])
+
+    def _predicate(self, condition: Condition) -> Callable[[Any], bool]:
+        with declaring():
+            return resolve(condition, self.type)
+
+    def _merged(self, others: tuple[_Base[T], ...], name: Optional[str]) -> Port:
+        keyed = self._flow.graph.keyed[self._port]
+        for other in others:
+            if not isinstance(other, _Base):
+                fail(f"merge() takes streams, not {other!r}")
+            if other._flow is not self._flow:
+                fail(f"merge(): the stream {other._port} belongs to the flow {other._flow.name!r}, not to {self._flow.name!r}")
+            if self._flow.graph.keyed[other._port] != keyed:
+                fail(f"merge(): {self._port} and {other._port} must either both have a key or both have none; key_by() first")
+        ports = (self._port, *(other._port for other in others))
+        types = [self._flow.graph.types[port] for port in ports]
+        merged_type = types[0] if all(kind == types[0] for kind in types) else Union[tuple(types)]
+        node = MergeNode(name or self._flow._auto_name("merge"), place(), ports)
+        return self._flow._add(node, Any if Any in types else merged_type, keyed=keyed)
+
+
+class Stream(_Base[T]):
+    """Events without a key. Steps on it keep no state; `key_by` leads to those that do."""
+
+    def map(self, function: Callable[[T], U], *, into: Any = None, name: Optional[str] = None) -> Stream[U]:
+        """Replace each event by `function(event)`. `into` is the type of the results where the function's
+        annotation does not tell; results that cross an exchange must be JSON values or of that type."""
+        return Stream(self._flow, self._stateless("map", function, name, _result_type(function, into)))
+
+    def filter(self, condition: Condition, *, name: Optional[str] = None) -> Stream[T]:
+        """Keep the events that meet the condition: a function, or `where(field=value)`."""
+        return Stream(self._flow, self._stateless("filter", self._predicate(condition), name, self.type))
+
+    def flat_map(self, function: Callable[[T], Iterable[U]], *, into: Any = None, name: Optional[str] = None) -> Stream[U]:
+        """Replace each event by any number of results, all at the event's time."""
+        return Stream(self._flow, self._stateless("flat_map", function, name, _item_type(function, into)))
+
+    def branch(self, condition: Condition, *, name: Optional[str] = None) -> tuple[Stream[T], Stream[T]]:
+        """Two streams: the events that meet the condition, and the others."""
+        predicate = self._predicate(condition)
+        label = name or self._flow._auto_name("branch")
+        met = self._stateless("filter", predicate, label, self.type)
+        others = self._stateless("reject", predicate, f"{label}.else", self.type)
+        return Stream(self._flow, met), Stream(self._flow, others)
+
+    def merge(self, *others: Stream[T], name: Optional[str] = None) -> Stream[T]:
+        """One stream of the events of all; at equal times they come in the order of the arguments."""
+        return Stream(self._flow, self._merged(others, name))
+
+    def key_by(self, key: KeySpec, *, name: Optional[str] = None) -> KeyedStream[T]:
+        """Give each event its key, a field or a function: text, or an integer, which becomes its digits.
+
+        Events of one key meet in one place, in the order of event time. An event whose key is neither
+        text nor an integer becomes a dead letter.
+        """
+        fields = field_names(self.type)
+        if isinstance(key, str) and fields is not None and key not in fields:
+            fail(f"key_by({key!r}): {type_label(self.type)} has no field {key!r}, its fields are {', '.join(fields)}")
+        if not isinstance(key, str) and not callable(key):
+            fail(f"key_by() needs the name of a field or a function of the event, not {key!r}")
+        node = KeyByNode(name or self._flow._auto_name("key_by"), place(), self._port, key)
+        return KeyedStream(self._flow, self._flow._add(node, self.type, keyed=True))
+
+    def process(self, name: str, operator: Any) -> Any:
+        """Keyed operators need a key: this raises `FlowError` and says so."""
+        fail(f"{name!r} keeps state for each key, and this stream has none: write .key_by(\"field\").process({name!r}, ...)")
+
+    def absence(self, name: str, **options: Any) -> Any:
+        """Keyed operators need a key: this raises `FlowError` and says so."""
+        fail(f"{name!r} keeps state for each key, and this stream has none: write .key_by(\"field\").absence({name!r}, ...)")
+
+
+class SourceStream(Stream[T]):
+    """The on-time events of a source, with the streams of what was not on time or not decodable."""
+
+    @property
+    def late(self) -> Stream[T]:
+        """The events that came further behind than `out_of_order` allows; their stream time is when they were noticed."""
+        port = Port(self._port.node, LATE)
+        return Stream(self._flow, self._flow._port(port, self.type, keyed=False))
+
+    @property
+    def dead_letters(self) -> Stream[DeadLetter]:
+        """The records that could not be decoded; without use of this they go to a file in the state directory."""
+        port = Port(self._port.node, DEAD_LETTERS)
+        return Stream(self._flow, self._flow._port(port, DeadLetter, keyed=False))
+
+
+class KeyedStream(_Base[T]):
+    """Events with a key: each key names one workflow instance, and operators keep state for it."""
+
+    def map(self, function: Callable[[T], U], *, into: Any = None, name: Optional[str] = None) -> KeyedStream[U]:
+        """Replace each event by `function(event)`, with the same key."""
+        return KeyedStream(self._flow, self._stateless("map", function, name, _result_type(function, into)))
+
+    def filter(self, condition: Condition, *, name: Optional[str] = None) -> KeyedStream[T]:
+        """Keep the events that meet the condition: a function, or `where(field=value)`."""
+        return KeyedStream(self._flow, self._stateless("filter", self._predicate(condition), name, self.type))
+
+    def flat_map(
+        self, function: Callable[[T], Iterable[U]], *, into: Any = None, name: Optional[str] = None
+    ) -> KeyedStream[U]:
+        """Replace each event by any number of results, with the same key and time."""
+        return KeyedStream(self._flow, self._stateless("flat_map", function, name, _item_type(function, into)))
+
+    def branch(self, condition: Condition, *, name: Optional[str] = None) -> tuple[KeyedStream[T], KeyedStream[T]]:
+        """Two streams: the events that meet the condition, and the others."""
+        predicate = self._predicate(condition)
+        label = name or self._flow._auto_name("branch")
+        met = self._stateless("filter", predicate, label, self.type)
+        others = self._stateless("reject", predicate, f"{label}.else", self.type)
+        return KeyedStream(self._flow, met), KeyedStream(self._flow, others)
+
+    def merge(self, *others: KeyedStream[T], name: Optional[str] = None) -> KeyedStream[T]:
+        """One stream of the events of all, with their keys."""
+        return KeyedStream(self._flow, self._merged(others, name))
+
+    def key_by(self, key: KeySpec, *, name: Optional[str] = None) -> KeyedStream[T]:
+        """Give each event another key; see `Stream.key_by`."""
+        return Stream[T](self._flow, self._port).key_by(key, name=name)
+
+    def process(self, name: str, operator: Operator[T, S, U]) -> Processed[U]:
+        """Run a keyed operator. `name` is part of the state and of triggers' ids: keep it when the code changes."""
+        if not isinstance(operator, Operator):
+            hint = f"{operator.__name__}(...)" if isinstance(operator, type) else "an object of a class derived from hw.Operator"
+            fail(f"process({name!r}): {operator!r} is not an operator: pass {hint}")
+        if not _accepts(operator.event_type, self.type):
+            fail(
+                f"process({name!r}): {type(operator).__name__} takes {type_label(operator.event_type)}, "
+                f"but the stream {self._port} has {type_label(self.type)}"
+            )
+        with declaring():
+            check_state_type(operator)
+        port = self._flow._add(OperatorNode(name, place(), self._port, operator), operator.output_type, keyed=True)
+        return Processed(self._flow, port, operator)
+
+    def absence(
+        self, name: str, *, start: Condition, end: Condition, within: Duration, rearm: bool = True
+    ) -> Processed[Absent[T]]:
+        """Fires when an event that meets `start` is not followed by one that meets `end` within a duration.
+
+        With `rearm` the duration counts from the last start, without it from the first. See `Absence`.
+        """
+        with declaring():
+            operator: Absence[T] = Absence(self.type, start=start, end=end, within=within, rearm=rearm)
+        return self.process(name, operator)
+
+
+class Processed(KeyedStream[T]):
+    """What an operator emits, with its side outputs."""
+
+    def __init__(self, flow: Flow, port: Port, operator: Operator[Any, Any, Any]) -> None:
+        super().__init__(flow, port)
+        self._operator = operator
+
+    def side(self, name: str) -> KeyedStream[Any]:
+        """The side output `name`: what the operator sends with `ctx.emit_to(name, value)`."""
+        if name not in self._operator.sides:
+            known = ", ".join(self._operator.sides) or "none"
+            fail(f"the operator {self._port.node!r} has no side output {name!r}; it has {known}")
+        port = Port(self._port.node, name)
+        return KeyedStream(self._flow, self._flow._port(port, self._operator.sides[name], keyed=True))
+
+
+def check_state_type(operator: Operator[Any, Any, Any]) -> None:
+    """Raise `FlowError` when a fresh state cannot be made."""
+    from headway.errors import FlowError
+
+    try:
+        operator.state_type()
+    except TypeError as error:
+        msg = (
+            f"{type_label(operator.state_type)}, the state of {type(operator).__name__}, cannot start empty: {error}; "
+            "give every field a default"
+        )
+        raise FlowError(msg) from None
+
+
+def _accepts(wanted: Any, given: Any) -> bool:
+    if Any in (wanted, given) or wanted == given or isinstance(wanted, TypeVar):
+        return True
+    if {type_label(wanted), type_label(given)} == {"Json"}:
+        return True
+    if typing.get_origin(wanted) is Union:
+        return any(_accepts(option, given) for option in typing.get_args(wanted))
+    return isinstance(wanted, type) and isinstance(given, type) and issubclass(given, wanted)
+
+
+def _annotation(function: Any) -> Any:
+    try:
+        return typing.get_type_hints(function).get("return", Any)
+    except (NameError, TypeError):
+        return Any
+
+
+def _result_type(function: Any, into: Any) -> Any:
+    if into is not None:
+        return into
+    if inspect.isclass(function):
+        return function
+    return _annotation(function)
+
+
+def _item_type(function: Any, into: Any) -> Any:
+    if into is not None:
+        return into
+    arguments = typing.get_args(_annotation(function))
+    return arguments[0] if arguments else Any
+
+
