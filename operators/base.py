@@ -18,8 +18,8 @@ __all__ = ["Context", "Operator", "Timer"]
 
 E = TypeVar("E")
 S = TypeVar("S")
-O = DefaultTypeVar("O", default=Json)
-O_contra = DefaultTypeVar("O_contra", contravariant=True, default=Json)
+Out = DefaultTypeVar("Out", default=Json)
+Out_contra = DefaultTypeVar("Out_contra", contravariant=True, default=Json)
 
 
 class Timer(NamedTuple):
@@ -29,7 +29,7 @@ class Timer(NamedTuple):
     at: int
 
 
-class Context(Protocol[O_contra]):
+class Context(Protocol[Out_contra]):
     """What a handler may do, for the key it was called for. Valid only during the call.
 
     There is no clock and no watermark here on purpose: both depend on batching, and what a flow emits
@@ -42,7 +42,7 @@ class Context(Protocol[O_contra]):
     time: int
     """Event time in epoch milliseconds: the event's, or in `on_timer` the time the timer was set for."""
 
-    def emit(self, value: O_contra, /) -> None:
+    def emit(self, value: Out_contra, /) -> None:
         """Send `value` downstream, with this key and time. Operators on the same key see it at once."""
 
     def emit_to(self, side: str, value: Any, /) -> None:
@@ -65,7 +65,7 @@ class Context(Protocol[O_contra]):
         """Drop this key's state and all its timers: its next event finds a fresh state."""
 
 
-class Operator(Generic[E, S, O]):
+class Operator(Generic[E, S, Out]):
     """Base class of keyed operators: `Operator[EventType, StateType]`, or with the type it emits as a third.
 
     One object serves all keys; what belongs to a key lives in its state. Options belong in `__init__`,
@@ -104,7 +104,7 @@ class Operator(Generic[E, S, O]):
                     if not isinstance(argument, (TypeVar, DefaultTypeVar)):
                         setattr(cls, name, argument)
 
-    def on_event(self, state: S, event: E, ctx: Context[O], /) -> None:
+    def on_event(self, state: S, event: E, ctx: Context[Out], /) -> None:
         """Called once for each event of a key, in event-time order; `state` may be changed in place.
 
         Never called for late events. Events of equal time come in the order of input, partition and
@@ -112,7 +112,7 @@ class Operator(Generic[E, S, O]):
         """
         raise NotImplementedError
 
-    def on_timer(self, state: S, timer: Timer, ctx: Context[O], /) -> None:
+    def on_timer(self, state: S, timer: Timer, ctx: Context[Out], /) -> None:
         """Called when a timer of this key is due, in the order of (due, key, name). The timer is gone then.
 
         Never called for a timer that was cancelled, moved to a later time, or forgotten.

@@ -27,7 +27,9 @@ class Where:
         tests = []
         for name, wanted in self.fields.items():
             if known is not None and name not in known:
-                msg = f"where({name}=...): {event_type.__name__} has no field {name!r}, its fields are {', '.join(known)}"
+                msg = (
+                    f"where({name}=...): {event_type.__name__} has no field {name!r}, its fields are {', '.join(known)}"
+                )
                 raise FlowError(msg)
             tests.append(_test(name, wanted, known is None))
         if len(tests) == 1:
@@ -76,6 +78,6 @@ def resolve(condition: Condition, event_type: Any) -> Callable[[Any], bool]:
     if isinstance(condition, Where):
         return condition.bind(event_type)
     if not callable(condition):
-        msg = f'a condition must be a function of the event or where(field=value), not {condition!r}'
+        msg = f"a condition must be a function of the event or where(field=value), not {condition!r}"
         raise FlowError(msg)
     return condition

@@ -1,1 +1,70 @@
-"""Headway: a stream-processing workflow engine on bytewax and RocksDB."""
+"""Headway: a stream-processing workflow engine on bytewax and RocksDB.
+
+Declare a flow, run it with `headway run FLOW`, test it with `headway.testing`.
+
+>>> import headway as hw
+>>> flow = hw.Flow("hello")
+>>> greetings = flow.source("greetings", hw.Json, hw.items([{"at": 1, "name": "ann"}]), time="at")
+>>> greetings.trigger("greeted", hw.to_list([]))
+"""
+
+from headway.connectors.files import files as files
+from headway.connectors.jsonl import to_jsonl as to_jsonl
+from headway.connectors.memory import items as items
+from headway.connectors.memory import to_list as to_list
+from headway.connectors.stdin import stdin as stdin
+from headway.connectors.stdout import to_stdout as to_stdout
+from headway.errors import FlowError as FlowError
+from headway.errors import HeadwayError as HeadwayError
+from headway.flow import Flow as Flow
+from headway.graph import INGESTION_TIME as INGESTION_TIME
+from headway.operators.absence import Absence as Absence
+from headway.operators.absence import Absent as Absent
+from headway.operators.base import Context as Context
+from headway.operators.base import Operator as Operator
+from headway.operators.base import Timer as Timer
+from headway.operators.conditions import where as where
+from headway.schema import Event as Event
+from headway.schema import Json as Json
+from headway.schema import State as State
+from headway.schema import Time as Time
+from headway.streams import DeadLetter as DeadLetter
+from headway.streams import KeyedStream as KeyedStream
+from headway.streams import Processed as Processed
+from headway.streams import SourceStream as SourceStream
+from headway.streams import Stream as Stream
+from headway.times import duration_ms as duration_ms
+from headway.times import format_time as format_time
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "INGESTION_TIME",
+    "Absence",
+    "Absent",
+    "Context",
+    "DeadLetter",
+    "Event",
+    "Flow",
+    "FlowError",
+    "HeadwayError",
+    "Json",
+    "KeyedStream",
+    "Operator",
+    "Processed",
+    "SourceStream",
+    "State",
+    "Stream",
+    "Time",
+    "Timer",
+    "__version__",
+    "duration_ms",
+    "files",
+    "format_time",
+    "items",
+    "stdin",
+    "to_jsonl",
+    "to_list",
+    "to_stdout",
+    "where",
+]

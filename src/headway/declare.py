@@ -30,7 +30,8 @@ def _is_engine(module: str) -> bool:
 
 def fail(message: str) -> NoReturn:
     """Raise `FlowError` with the user's line before the message."""
-    raise FlowError(f"{place()}: {message}") from None
+    located = f"{place()}: {message}"
+    raise FlowError(located) from None
 
 
 @contextmanager

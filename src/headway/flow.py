@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Optional, TypeVar
 
-from headway.connectors.base import Input, Output
+from headway.connectors.base import Input
 from headway.declare import declaring, fail, place
 from headway.errors import FlowError
 from headway.graph import Graph, IngestionTime, Node, Port, SourceNode, TimeSpec
@@ -77,16 +77,20 @@ class Flow:
         """
         if time is None:
             fail(
-                f"source {name!r} has no time: say where the time of a {type_label(event_type)} is, with time=\"field\", "
+                f'source {name!r} has no time: say where the time of a {type_label(event_type)} is, with time="field", '
                 "time=function or time=hw.INGESTION_TIME"
             )
         fields = field_names(event_type)
         if isinstance(time, str) and fields is not None and time not in fields:
-            fail(f"source {name!r}: {type_label(event_type)} has no field {time!r} for the time, its fields are {', '.join(fields)}")
+            fail(
+                f"source {name!r}: {type_label(event_type)} has no field {time!r} for the time, its fields are {', '.join(fields)}"
+            )
         if not isinstance(time, (str, IngestionTime)) and not callable(time):
             fail(f"source {name!r}: time={time!r} is neither a field's name, nor a function, nor hw.INGESTION_TIME")
         if not isinstance(input, Input):
-            fail(f'source {name!r}: {input!r} is not an input: use hw.files("events/*.jsonl"), hw.stdin() or hw.items([...])')
+            fail(
+                f'source {name!r}: {input!r} is not an input: use hw.files("events/*.jsonl"), hw.stdin() or hw.items([...])'
+            )
         with declaring():
             node = SourceNode(
                 name=name,
@@ -126,7 +130,9 @@ class Flow:
     @staticmethod
     def _check_name(name: str, what: str) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            fail(f"{name!r} is not a name for a {what}: use letters, digits, '-', '_' and '.', starting with a letter or digit")
+            fail(
+                f"{name!r} is not a name for a {what}: use letters, digits, '-', '_' and '.', starting with a letter or digit"
+            )
 
     def __repr__(self) -> str:
         return f"Flow({self.name!r}, {len(self.graph.nodes)} steps)"

@@ -97,6 +97,7 @@ class StatelessNode(Node):
 
     @property
     def inputs(self) -> tuple[Port, ...]:
+        """The ports this node reads."""
         return (self.upstream,)
 
 
@@ -108,6 +109,7 @@ class MergeNode(Node):
 
     @property
     def inputs(self) -> tuple[Port, ...]:
+        """The ports this node reads."""
         return self.upstreams
 
 
@@ -120,6 +122,7 @@ class KeyByNode(Node):
 
     @property
     def inputs(self) -> tuple[Port, ...]:
+        """The ports this node reads."""
         return (self.upstream,)
 
 
@@ -132,6 +135,7 @@ class OperatorNode(Node):
 
     @property
     def inputs(self) -> tuple[Port, ...]:
+        """The ports this node reads."""
         return (self.upstream,)
 
 
@@ -145,6 +149,7 @@ class SinkNode(Node):
 
     @property
     def inputs(self) -> tuple[Port, ...]:
+        """The ports this node reads."""
         return (self.upstream,)
 
 

@@ -107,7 +107,9 @@ class SourceStage:
 
     name: str
     node: SourceNode
-    ports: dict[str, Segment] = field(default_factory=lambda: {MAIN: Segment(), LATE: Segment(), DEAD_LETTERS: Segment()})
+    ports: dict[str, Segment] = field(
+        default_factory=lambda: {MAIN: Segment(), LATE: Segment(), DEAD_LETTERS: Segment()}
+    )
 
 
 @dataclass

@@ -4,11 +4,11 @@ An event is decoded from one line of JSON straight into its class, validated on 
 MessagePack with field names, so that a person can read it and a later version of the class can too.
 """
 
-from typing import Any, Callable, Generic, Optional, TypeVar, cast, get_origin
+from collections.abc import Callable
+from typing import Any, Generic, Optional, TypeAlias, TypeVar, cast, get_origin
 
 import msgspec
 import orjson
-from typing_extensions import TypeAlias
 
 __all__ = ["Event", "Json", "LineCodec", "State", "Time", "codec_for", "field_names", "type_label"]
 

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, Union
 
 from headway.connectors.base import Output
 from headway.declare import declaring, fail, place
-from headway.graph import DEAD_LETTERS, LATE, KeyByNode, KeySpec, MergeNode, OperatorNode, Port, SinkNode, StatelessNode
+from headway.graph import (
+    DEAD_LETTERS,
+    LATE,
+    KeyByNode,
+    KeySpec,
+    MergeNode,
+    OperatorNode,
+    Port,
+    SinkNode,
+    StatelessNode,
+)
 from headway.operators.absence import Absence, Absent
 from headway.operators.base import Operator
 from headway.operators.conditions import Condition, resolve
@@ -69,7 +79,9 @@ class _Base(Generic[T]):
 
     def _sink(self, name: str, output: Output, trigger_type: Optional[str]) -> None:
         if not isinstance(output, Output):
-            fail(f'{name!r}: {output!r} is not an output: use hw.to_jsonl("file.jsonl"), hw.to_stdout() or hw.to_list([])')
+            fail(
+                f'{name!r}: {output!r} is not an output: use hw.to_jsonl("file.jsonl"), hw.to_stdout() or hw.to_list([])'
+            )
         self._flow._add(SinkNode(name, place(), self._port, output, trigger_type), None, keyed=False)
 
     def _stateless(self, kind: str, function: Any, name: Optional[str], output_type: Any) -> Port:
@@ -89,9 +101,13 @@ class _Base(Generic[T]):
             if not isinstance(other, _Base):
                 fail(f"merge() takes streams, not {other!r}")
             if other._flow is not self._flow:
-                fail(f"merge(): the stream {other._port} belongs to the flow {other._flow.name!r}, not to {self._flow.name!r}")
+                fail(
+                    f"merge(): the stream {other._port} belongs to the flow {other._flow.name!r}, not to {self._flow.name!r}"
+                )
             if self._flow.graph.keyed[other._port] != keyed:
-                fail(f"merge(): {self._port} and {other._port} must either both have a key or both have none; key_by() first")
+                fail(
+                    f"merge(): {self._port} and {other._port} must either both have a key or both have none; key_by() first"
+                )
         ports = (self._port, *(other._port for other in others))
         types = [self._flow.graph.types[port] for port in ports]
         merged_type = types[0] if all(kind == types[0] for kind in types) else Union[tuple(types)]
@@ -104,14 +120,17 @@ class Stream(_Base[T]):
 
     def map(self, function: Callable[[T], U], *, into: Any = None, name: Optional[str] = None) -> Stream[U]:
         """Replace each event by `function(event)`. `into` is the type of the results where the function's
-        annotation does not tell; results that cross an exchange must be JSON values or of that type."""
+        annotation does not tell; results that cross an exchange must be JSON values or of that type.
+        """
         return Stream(self._flow, self._stateless("map", function, name, _result_type(function, into)))
 
     def filter(self, condition: Condition, *, name: Optional[str] = None) -> Stream[T]:
         """Keep the events that meet the condition: a function, or `where(field=value)`."""
         return Stream(self._flow, self._stateless("filter", self._predicate(condition), name, self.type))
 
-    def flat_map(self, function: Callable[[T], Iterable[U]], *, into: Any = None, name: Optional[str] = None) -> Stream[U]:
+    def flat_map(
+        self, function: Callable[[T], Iterable[U]], *, into: Any = None, name: Optional[str] = None
+    ) -> Stream[U]:
         """Replace each event by any number of results, all at the event's time."""
         return Stream(self._flow, self._stateless("flat_map", function, name, _item_type(function, into)))
 
@@ -143,11 +162,15 @@ class Stream(_Base[T]):
 
     def process(self, name: str, operator: Any) -> Any:
         """Keyed operators need a key: this raises `FlowError` and says so."""
-        fail(f"{name!r} keeps state for each key, and this stream has none: write .key_by(\"field\").process({name!r}, ...)")
+        fail(
+            f'{name!r} keeps state for each key, and this stream has none: write .key_by("field").process({name!r}, ...)'
+        )
 
     def absence(self, name: str, **options: Any) -> Any:
         """Keyed operators need a key: this raises `FlowError` and says so."""
-        fail(f"{name!r} keeps state for each key, and this stream has none: write .key_by(\"field\").absence({name!r}, ...)")
+        fail(
+            f'{name!r} keeps state for each key, and this stream has none: write .key_by("field").absence({name!r}, ...)'
+        )
 
 
 class SourceStream(Stream[T]):
@@ -202,7 +225,11 @@ class KeyedStream(_Base[T]):
     def process(self, name: str, operator: Operator[T, S, U]) -> Processed[U]:
         """Run a keyed operator. `name` is part of the state and of triggers' ids: keep it when the code changes."""
         if not isinstance(operator, Operator):
-            hint = f"{operator.__name__}(...)" if isinstance(operator, type) else "an object of a class derived from hw.Operator"
+            hint = (
+                f"{operator.__name__}(...)"
+                if isinstance(operator, type)
+                else "an object of a class derived from hw.Operator"
+            )
             fail(f"process({name!r}): {operator!r} is not an operator: pass {hint}")
         if not _accepts(operator.event_type, self.type):
             fail(
@@ -286,5 +313,3 @@ def _item_type(function: Any, into: Any) -> Any:
         return into
     arguments = typing.get_args(_annotation(function))
     return arguments[0] if arguments else Any
-
-

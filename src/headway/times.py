@@ -10,7 +10,15 @@ import msgspec
 
 from headway.errors import UsageError
 
-__all__ = ["MAX_TIME_MS", "MIN_TIME_MS", "Duration", "duration_ms", "format_duration", "format_time", "parse_time"]
+__all__ = [
+    "MAX_TIME_MS",
+    "MIN_TIME_MS",
+    "Duration",
+    "duration_ms",
+    "format_duration",
+    "format_time",
+    "parse_time",
+]
 
 Duration = Union[str, int, timedelta]
 """A length of time: text such as `"90s"`, `"1h30m"`, `"7d"`; integer milliseconds; or a `timedelta`."""

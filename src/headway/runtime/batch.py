@@ -40,7 +40,14 @@ class Batch(NamedTuple):
 
     def __reduce__(self) -> tuple[Callable[..., Batch], tuple[Any, ...]]:
         encode = codec_of(self.edge).encode
-        return _from_bytes, (self.edge, self.channel, self.group, self.watermark, self.part, encode(self.records))
+        return _from_bytes, (
+            self.edge,
+            self.channel,
+            self.group,
+            self.watermark,
+            self.part,
+            encode(self.records),
+        )
 
 
 def _from_bytes(edge: int, channel: str, group: int, watermark: int, part: str, data: bytes) -> Batch:
@@ -91,5 +98,3 @@ def _decoder(shape: Any, edge: Edge) -> Callable[[bytes], list[Record]]:
             f"as bytes ({error}): map them into one Event class first, or give the classes tags (class A(hw.Event, tag=True))"
         )
         raise FlowError(msg) from None
-
-

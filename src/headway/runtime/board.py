@@ -62,7 +62,9 @@ class Board:
         return _Entry(*_ENTRY.unpack_from(self._memory, self._index[name] * _ENTRY.size))
 
     def _others(self, name: str) -> list[_Entry]:
-        return [self._entry(other) for other, its_set in self._sets.items() if its_set == self._sets[name] and other != name]
+        return [
+            self._entry(other) for other, its_set in self._sets.items() if its_set == self._sets[name] and other != name
+        ]
 
     def must_wait(self, name: str) -> bool:
         """Whether a slot has read so far ahead of the slowest active one that it should let it catch up."""
@@ -106,4 +108,3 @@ def sources_in_step(plan: Plan) -> dict[str, int]:
             if its_set in met:
                 sets[other] = number
     return sets
-

@@ -18,7 +18,9 @@ class Channels:
     `counts` says how many channels each input edge has. A claim never goes back.
     """
 
-    def __init__(self, inputs: list[Edge], counts: Mapping[int, int], claims: Optional[Mapping[str, Mapping[str, int]]]) -> None:
+    def __init__(
+        self, inputs: list[Edge], counts: Mapping[int, int], claims: Optional[Mapping[str, Mapping[str, int]]]
+    ) -> None:
         self._ranks = {edge.id: edge.rank for edge in inputs}
         self._expected = sum(counts[edge.id] for edge in inputs)
         self._claims: dict[tuple[int, str], int] = {}

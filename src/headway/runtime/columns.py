@@ -82,7 +82,11 @@ class ColumnProgram:
         node = branch.node
         following = value_type if isinstance(node, KeyByNode) or node.kind in ("filter", "reject") else Any
         rest = [self._compile(then, following) for then in branch.then.branches]
-        apply = self._rekey(node, value_type) if isinstance(node, KeyByNode) else _STATELESS[node.kind](node, self._source.name)
+        apply = (
+            self._rekey(node, value_type)
+            if isinstance(node, KeyByNode)
+            else _STATELESS[node.kind](node, self._source.name)
+        )
 
         def run(columns: Columns, partition: str, watermark: int, out: list[Message]) -> None:
             result = apply(columns, partition)
@@ -138,11 +142,13 @@ class ColumnProgram:
 
         return send
 
-    def _to_sink(self, exchange: Exchange, encoder: TriggerEncoder) -> Callable[[Columns, str, int, list[Message]], None]:
+    def _to_sink(
+        self, exchange: Exchange, encoder: TriggerEncoder
+    ) -> Callable[[Columns, str, int, list[Message]], None]:
         encode = encoder.encode
 
         def send(columns: Columns, partition: str, watermark: int, out: list[Message]) -> None:
-            subjects = columns.keys or [None] * len(columns.values)
+            subjects: Sequence[Optional[str]] = columns.keys or [None] * len(columns.values)
             records = []
             for time_ms, subject, ordinal, value in zip(columns.times, subjects, columns.ordinals, columns.values):
                 try:
@@ -183,7 +189,12 @@ def _filter(node: StatelessNode, source: str) -> Callable[[Columns, str], Column
             raise _failure(node, source, partition, columns, error) from error
         times, ordinals, values, keys = columns
         kept_keys = None if keys is None else list(compress(keys, mask))
-        return Columns(list(compress(times, mask)), list(compress(ordinals, mask)), list(compress(values, mask)), kept_keys)
+        return Columns(
+            list(compress(times, mask)),
+            list(compress(ordinals, mask)),
+            list(compress(values, mask)),
+            kept_keys,
+        )
 
     return apply
 

@@ -77,7 +77,8 @@ class OperatorContext:
         except HeadwayError:
             raise
         except Exception as error:
-            raise self.failure("on_event", event) from error
+            failure = self.failure("on_event", event)
+            raise failure from error
 
     def handle_timer(self, row: Row, time_ms: int, name: str) -> None:
         """Run `on_timer` for one timer that is due and already disarmed."""
@@ -94,7 +95,8 @@ class OperatorContext:
         except HeadwayError:
             raise
         except Exception as error:
-            raise self.failure("on_timer", timer) from error
+            failure = self.failure("on_timer", timer)
+            raise failure from error
 
     def failure(self, handler: str, subject: Any) -> UserCodeError:
         """The error for an exception in a handler."""
@@ -247,5 +249,3 @@ def _stateless(node: StatelessNode, context: OperatorContext, rest: Push) -> Pus
             rest(value)
 
     return push_some
-
-

@@ -47,7 +47,8 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
             self._finished = True
             return self._slot.finish()
         before = self._slot.events
-        messages = self._slot.poll()
+        with job.guard():
+            messages = self._slot.poll()
         if self._slot.events == before and not self._slot.done:
             poll = _IDLE_POLL if job.follow else _WAIT_POLL
             self._awake = datetime.now(timezone.utc) + poll
@@ -61,7 +62,8 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
 
     @override
     def snapshot(self) -> Any:
-        return self._slot.snapshot()
+        with self._job.guard():
+            return self._slot.snapshot()
 
     @override
     def close(self) -> None:
@@ -79,7 +81,8 @@ class _Source(FixedPartitionedSource[Message, Any]):
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _SlotPartition:
-        return _SlotPartition(self._job.slot(self._source, for_part, resume_state), self._job)
+        with self._job.guard():
+            return _SlotPartition(self._job.slot(self._source, for_part, resume_state), self._job)
 
 
 class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
@@ -88,14 +91,17 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
     def __init__(self, job: Job, stage: KeyedStage, token: Optional[Token]) -> None:
         self._job = job
         self._stage = stage
-        self._task: Optional[StageTask] = None if token is None else job.stage_task(stage, token["group"], token["version"])
+        self._task: Optional[StageTask] = None
+        if token is not None:
+            with job.guard():
+                self._task = job.stage_task(stage, token["group"], token["version"])
 
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
-        task = self._task
-        if task is None:
-            task = self._task = self._job.stage_task(self._stage, values[0].group, None)
-        messages = task.on_batches(values)
+        with self._job.guard():
+            if self._task is None:
+                self._task = self._job.stage_task(self._stage, values[0].group, None)
+            messages = self._task.on_batches(values)
         self._job.beat()
         return messages, StatefulBatchLogic.RETAIN
 
@@ -127,11 +133,13 @@ class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
     def __init__(self, job: Job, sink: SinkStage, token: Optional[Token]) -> None:
         self._job = job
         self._sink = sink
-        self._task = job.sink_task(sink, None if token is None else token["version"])
+        with job.guard():
+            self._task = job.sink_task(sink, None if token is None else token["version"])
 
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
-        self._task.on_batches(values)
+        with self._job.guard():
+            self._task.on_batches(values)
         return [], StatefulBatchLogic.RETAIN
 
     @override
@@ -185,7 +193,9 @@ def _value(item: tuple[str, Message]) -> Message:
     return item[1]
 
 
-def _arrivals(target: str, leads_to: dict[str, list[str]], produced: dict[str, EngineStream[Message]], job: Job) -> KeyedStream[Batch]:
+def _arrivals(
+    target: str, leads_to: dict[str, list[str]], produced: dict[str, EngineStream[Message]], job: Job
+) -> KeyedStream[Batch]:
     """What is addressed to one stage, keyed by the routing name of the group."""
     streams = [produced[name] for name in leads_to.get(target, [])]
     merged = streams[0] if len(streams) == 1 else op.merge(f"merge-{target}", *streams)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -73,14 +74,17 @@ class Job:
     sinks: dict[str, SinkTask] = field(default_factory=dict)
     commit_ms: float = 0.0
     """Time spent in commits since the statistics were last taken, in milliseconds."""
-    last_beat_ms: int = 0
     on_beat: Optional[Callable[[], None]] = None
+    on_failure: Optional[Callable[[BaseException], None]] = None
+    failure: Optional[BaseException] = None
+    """The first error of this process."""
 
     def __post_init__(self) -> None:
         register_codecs(self.plan)
         self.follow = self.options.follow
         self._groups: dict[int, GroupStore] = {}
         self._lock = Lock()
+        self._stderr: Optional[int] = None
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
         self.board = Board(slots, self.options.board_path, self.options.lead_records)
@@ -92,16 +96,46 @@ class Job:
             sync=self.options.sync,
         )
 
+    def failed(self, error: BaseException) -> None:
+        """Note the first error. The engine can only panic now, which it does on stderr: mute it, the error itself is told."""
+        if self.failure is None:
+            self.failure = error
+            if self.on_failure is not None:
+                self.on_failure(error)
+            self._stderr = os.dup(2)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 2)
+            os.close(null)
+
+    def unmute(self) -> None:
+        """Give stderr back, after the engine has ended."""
+        if self._stderr is not None:
+            os.dup2(self._stderr, 2)
+            os.close(self._stderr)
+            self._stderr = None
+
     def beat(self) -> None:
         """Something moved in this process."""
         if self.on_beat is not None:
             self.on_beat()
 
     @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Errors inside this block end the run, and are told as they are."""
+        try:
+            yield
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.failed(error)
+            raise
+
+    @contextmanager
     def committing(self) -> Iterator[None]:
-        """Count the time of a commit."""
+        """Count the time of a commit, and guard it."""
         started = time.perf_counter()
-        yield
+        with self.guard():
+            yield
         self.commit_ms += (time.perf_counter() - started) * 1000
 
     def slot_names(self, source: str) -> list[str]:
@@ -166,7 +200,14 @@ class Job:
         mark.touch()
         return True
 
-    def _store(self, name: str, group: int, operators: list[OperatorSpec], codecs: list[InputCodec], version: Optional[int]) -> tuple[StageStore, Any]:
+    def _store(
+        self,
+        name: str,
+        group: int,
+        operators: list[OperatorSpec],
+        codecs: list[InputCodec],
+        version: Optional[int],
+    ) -> tuple[StageStore, Any]:
         with self._lock:
             if group not in self._groups:
                 self._groups[group] = GroupStore.open(self.options.state_dir, group, self._store_options)

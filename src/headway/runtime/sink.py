@@ -24,7 +24,13 @@ class SinkTask:
     """
 
     def __init__(
-        self, sink: SinkStage, output: Output, store: StageStore, channels: Channels, meta: Optional[dict[str, Any]], fresh: Callable[[str], bool]
+        self,
+        sink: SinkStage,
+        output: Output,
+        store: StageStore,
+        channels: Channels,
+        meta: Optional[dict[str, Any]],
+        fresh: Callable[[str], bool],
     ) -> None:
         known = meta or {}
         self.store = store

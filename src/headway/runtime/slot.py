@@ -23,6 +23,7 @@ from headway.times import MIN_TIME_MS, parse_time
 
 __all__ = ["Slot", "SlotOptions"]
 
+
 @dataclass(frozen=True)
 class SlotOptions:
     """How slots read; the same for all slots of a run."""
@@ -133,6 +134,11 @@ class Slot:
             return MIN_TIME_MS
         return min(self._watermark_of(partition) for partition in self._partitions.values())
 
+    @property
+    def newest(self) -> Optional[int]:
+        """The latest event time of its partitions."""
+        return max((p.max_time for p in self._partitions.values() if p.max_time is not None), default=None)
+
     def _watermark_of(self, partition: _Partition) -> int:
         return MIN_TIME_MS if partition.max_time is None else partition.max_time - self._ooo_ms - 1
 
@@ -237,7 +243,7 @@ class Slot:
             times = self._times(columns.values)
             if self.source.node.time is INGESTION_TIME and times and partition.max_time is not None:
                 times = [max(times[0], partition.max_time)] * len(times)
-            if not times or (set(map(type, times)) == {int} and -(2**62) < min(times) and max(times) < 2**62):
+            if not times or (set(map(type, times)) == {int} and min(times) > -(2**62) and max(times) < 2**62):
                 return columns._replace(times=times)
         except Exception:
             times = []
@@ -329,5 +335,8 @@ def _is_idle(partition: _Partition, now_ms: int, idle_after_ms: int) -> bool:
 
 
 def _select(columns: Columns, mask: list[bool], times: Sequence[int]) -> Columns:
-    return Columns(list(compress(times, mask)), list(compress(columns.ordinals, mask)), list(compress(columns.values, mask)))
-
+    return Columns(
+        list(compress(times, mask)),
+        list(compress(columns.ordinals, mask)),
+        list(compress(columns.values, mask)),
+    )

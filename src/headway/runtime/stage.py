@@ -30,7 +30,14 @@ class StageTask:
     """
 
     def __init__(
-        self, plan: Plan, stage: KeyedStage, group: int, groups: int, store: StageStore, channels: Channels, clock_ms: Callable[[], int]
+        self,
+        plan: Plan,
+        stage: KeyedStage,
+        group: int,
+        groups: int,
+        store: StageStore,
+        channels: Channels,
+        clock_ms: Callable[[], int],
     ) -> None:
         self.store = store
         self.group = group
@@ -50,9 +57,7 @@ class StageTask:
             pushes = {side: compile_port(self, context, segment) for side, segment in ports.items()}
             context.connect(pushes.pop(MAIN), pushes)
         self._entries = [[self.contexts[rank] for rank in edge.entries] for edge in stage.inputs]
-        self._single_entry = (
-            self._entries[0][0] if len(self._entries) == 1 and len(self._entries[0]) == 1 else None
-        )
+        self._single_entry = self._entries[0][0] if len(self._entries) == 1 and len(self._entries[0]) == 1 else None
         self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source
 
     def _connect_edges(self, plan: Plan, stage: KeyedStage, groups: int) -> None:
@@ -140,7 +145,8 @@ class StageTask:
         except HeadwayError:
             raise
         except Exception as error:
-            raise context.failure("on_event", event) from error
+            failure = context.failure("on_event", event)
+            raise failure from error
 
     def _run_many(self, records: list[Any]) -> None:
         """Records of several inputs, or for several operators."""
@@ -200,5 +206,3 @@ class StageTask:
                 msg = f"a value for the output {self._exchanges[edge].target!r}, key {key!r}, cannot be written as JSON ({error}): {value!r:.300}"
                 raise UserCodeError(msg) from error
         return encoded
-
-

@@ -45,6 +45,8 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """Time spent writing epochs since the record before, in milliseconds."""
     rss_bytes: int
     """Memory of the process."""
+    horizon: Optional[int] = None
+    """In the last record of a run whose books are to be closed: the latest time that anything is armed or waits for."""
     notices: list[str] = []
     """What the user should know, such as an output that was moved aside."""
 
@@ -64,6 +66,11 @@ class RunStats(msgspec.Struct, frozen=True):
     commit_ms: float
     """The slowest worker's."""
     workers: list[WorkerStats]
+
+    @property
+    def horizon(self) -> Optional[int]:
+        """The latest time that anything is armed or waits for, once all workers have ended."""
+        return max((worker.horizon for worker in self.workers if worker.horizon is not None), default=None)
 
     @property
     def triggers(self) -> int:

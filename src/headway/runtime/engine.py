@@ -1,0 +1,83 @@
+"""Running a job on the engine: one call, with foreign errors translated at this one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Optional
+
+from bytewax._bytewax import (
+    InconsistentPartitionsError,
+    MissingPartitionsError,
+    NoPartitionsError,
+    cluster_main,
+    run_main,
+)
+from bytewax.recovery import RecoveryConfig, init_db_dir
+
+from headway.errors import ClusterError, CorruptStateError, InternalError
+from headway.runtime.dataflow import build_dataflow
+from headway.runtime.job import Job
+
+__all__ = ["execute", "prepare_recovery"]
+
+
+def prepare_recovery(state_dir: Path) -> Path:
+    """The directory of the engine's recovery log, made where there is none. It holds one row per key group."""
+    directory = state_dir / "engine"
+    if not directory.exists():
+        partial = state_dir / "engine.new"
+        if partial.exists():
+            for file in partial.iterdir():
+                file.unlink()
+        partial.mkdir(exist_ok=True)
+        init_db_dir(partial, 1)
+        partial.rename(directory)
+    return directory
+
+
+def execute(job: Job, *, index: int = 0, addresses: Optional[Sequence[str]] = None, threads: int = 1) -> None:
+    """Run until the input ends or the job is told to stop; returns when everything is durable on every worker.
+
+    Raises what the flow or a connector raised, as it was; `ClusterError` when the process cannot join the
+    cluster; `CorruptStateError` when the engine's recovery log cannot be used.
+    """
+    recovery = RecoveryConfig(prepare_recovery(job.options.state_dir))
+    epoch = timedelta(milliseconds=job.options.epoch_ms)
+    flow = build_dataflow(job.plan, job)
+    try:
+        if addresses is None and threads == 1:
+            run_main(flow, epoch_interval=epoch, recovery_config=recovery)
+        else:
+            cluster_main(
+                flow,
+                list(addresses or ()),
+                index,
+                epoch_interval=epoch,
+                recovery_config=recovery,
+                worker_count_per_proc=threads,
+            )
+    except BaseException as error:
+        if job.failure is not None:
+            raise job.failure from job.failure.__cause__
+        raise _translate(error, job) from error
+    finally:
+        job.unmute()
+    if job.failure is not None:
+        raise job.failure
+
+
+def _translate(error: BaseException, job: Job) -> BaseException:
+    if not isinstance(error, Exception):
+        return error
+    directory = job.options.state_dir
+    if isinstance(error, (NoPartitionsError, MissingPartitionsError, InconsistentPartitionsError)):
+        msg = f"the recovery log in {directory / 'engine'} is not whole ({error}): restore the whole state directory from one backup, or start with a new one"
+        return CorruptStateError(msg)
+    text = str(error)
+    if "communication pipeline" in text or "Address already in use" in text:
+        msg = f"the process could not join the cluster: {text}"
+        return ClusterError(msg)
+    msg = f"the engine stopped with {type(error).__name__}: {text}"
+    return InternalError(msg)

@@ -1,0 +1,291 @@
+"""Running a flow on this machine: the state directory, the workers, the end of input."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Optional
+
+from headway.connectors.jsonl import to_jsonl
+from headway.errors import DrainedStateError, InputError, UsageError
+from headway.flow import Flow
+from headway.plan import Plan, compile_plan
+from headway.runtime.engine import execute, prepare_recovery
+from headway.runtime.inspect import worker_stats
+from headway.runtime.job import Job, JobOptions, wall_ms
+from headway.runtime.stats import RunStats, total
+from headway.state.lock import DirectoryLock
+from headway.state.manifest import Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
+
+__all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "StopFlag", "run_flow"]
+
+DEFAULT_KEY_GROUPS = 16
+MAX_SLOTS = 64
+_STATS_MS = 500
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run a flow on this machine. Raises `UsageError` for values that cannot be."""
+
+    state_dir: Path
+    workers: int = 1
+    """Processes."""
+    epoch_ms: int = 1_000
+    """How often progress is made durable."""
+    follow: bool = False
+    """Wait for more input at its end, instead of ending."""
+    drain: bool = False
+    """At the end of input close the books: let time go on until the last timer that is armed has fired."""
+    key_groups: Optional[int] = None
+    """Shards of the key space; fixed when the state directory is made. None: 16, or what the directory has."""
+    hang_after_ms: int = 60_000
+    """How long nothing may move in any worker before all are restarted."""
+    max_restarts: int = 5
+    """How often the workers are restarted when one dies, without a minute of good work in between."""
+    chunk_bytes: int = 1 << 20
+    cache_bytes: int = 256 << 20
+    """Memory for decoded rows, per worker."""
+    waiting_bound: int = 50_000
+    timer_window: int = 65_536
+    sync: bool = True
+    """Whether an epoch survives a loss of power, not only of the process."""
+    lead_records: int = 200_000
+    threads: int = 1
+    """Workers as threads of one process; for tests of flows that exist only in memory."""
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("workers", 1, 64), ("epoch_ms", 1, 3_600_000), ("threads", 1, 64)):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                msg = f"{name} is {value}, it must be between {least} and {most}"
+                raise UsageError(msg)
+        if self.key_groups is not None and not 1 <= self.key_groups <= 256:
+            msg = f"key_groups is {self.key_groups}, it must be between 1 and 256"
+            raise UsageError(msg)
+        if self.drain and self.follow:
+            msg = "drain closes the books at the end of input, and follow never sees one: choose one of the two"
+            raise UsageError(msg)
+
+    def job_options(self, **changes: Any) -> JobOptions:
+        """The part that each worker needs."""
+        options = JobOptions(
+            state_dir=self.state_dir,
+            epoch_ms=self.epoch_ms,
+            follow=self.follow,
+            chunk_bytes=self.chunk_bytes,
+            cache_bytes=self.cache_bytes,
+            waiting_bound=self.waiting_bound,
+            timer_window=self.timer_window,
+            sync=self.sync,
+            lead_records=self.lead_records,
+            workers=self.workers,
+        )
+        return replace(options, **changes)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended."""
+
+    stats: RunStats
+    before: Optional[RunStats]
+    """The counts of the run before on the same state directory."""
+    stopped: bool
+    """Whether it was told to stop before the end of input."""
+    drained: bool
+    restarts: int = 0
+
+
+class StopFlag:
+    """Tells a run to stop gracefully: the epoch closes, and nothing is done again at the next start."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Stop soon."""
+        self._event.set()
+
+    def __call__(self) -> bool:
+        return self._event.is_set()
+
+    @contextmanager
+    def on_signals(self) -> Iterator[StopFlag]:
+        """Inside this block SIGTERM and the first Ctrl-C set the flag; a second Ctrl-C ends the process at once."""
+
+        def stop(number: int, frame: Any) -> None:
+            if self() and number == signal.SIGINT:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                raise KeyboardInterrupt
+            self.set()
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def compile_flow(flow: Flow, state_dir: Path) -> Plan:
+    """The plan of a flow, with its dead letters going to a file in the state directory where it has no place for them."""
+    return compile_plan(flow.graph, dead_letters=to_jsonl(state_dir / "dead-letters.jsonl"))
+
+
+def open_manifest(plan: Plan, options: RunOptions) -> Manifest:
+    """What the state directory belongs to, checked against the flow; made at the first start."""
+    directory = options.state_dir
+    stored = Manifest.load(directory)
+    if stored is not None and stored.drained:
+        msg = (
+            f"the books of {directory} are closed (a run with --drain has ended): it takes no more input; "
+            "start with a new state directory"
+        )
+        raise DrainedStateError(msg)
+    groups = options.key_groups or (stored.key_groups if stored else DEFAULT_KEY_GROUPS)
+    sources = {}
+    for source in plan.sources:
+        known = stored.sources.get(source.name) if stored else None
+        sources[source.name] = known or _new_source(source.node.input.partitions())
+    stages = [
+        StageEntry(
+            stage.name,
+            [
+                OperatorEntry(node.name, rank, state_schema(node.operator.state_type))
+                for rank, node in enumerate(stage.operators)
+            ],
+        )
+        for stage in plan.stages
+    ]
+    expected = Manifest(plan.flow, groups, sources, stages, [sink.name for sink in plan.sinks])
+    return Manifest.open(directory, expected)
+
+
+def _new_source(partitions: list[str]) -> SourceEntry:
+    slots = max(1, min(len(partitions), MAX_SLOTS))
+    return SourceEntry(slots, {name: index % slots for index, name in enumerate(partitions)})
+
+
+def check_inputs(plan: Plan, *, follow: bool) -> None:
+    """Raise `InputError` for a bounded source that has no partition at all."""
+    for source in plan.sources:
+        if not source.node.input.partitions() and not follow:
+            msg = f"source {source.name!r}: {source.node.input.describe()} matches nothing; check the path, or use --follow to wait for it"
+            raise InputError(msg)
+
+
+Observer = Callable[[RunStats], None]
+
+
+def run_flow(
+    flow: Flow, options: RunOptions, *, stop: Optional[StopFlag] = None, observe: Optional[Observer] = None
+) -> RunResult:
+    """Run a flow in this process until its input ends or `stop` is set; see `RunOptions`.
+
+    `observe` is called about twice a second with the state of things. Raises the `HeadwayError` that ended
+    the run; everything up to the last durable epoch stays done, and the next run goes on from there.
+    """
+    stop = stop or StopFlag()
+    plan = compile_flow(flow, options.state_dir)
+    check_inputs(plan, follow=options.follow)
+    with locked(options.state_dir):
+        manifest = open_manifest(plan, options)
+        prepare_recovery(options.state_dir)
+        before = load_stats(options.state_dir)
+
+        def work(drain_to_ms: Optional[int]) -> RunStats:
+            return run_once(plan, manifest, options, drain_to_ms, stop, observe)
+
+        return finish_run(plan, options, before, stop, work)
+
+
+def finish_run(
+    plan: Plan,
+    options: RunOptions,
+    before: Optional[RunStats],
+    stop: StopFlag,
+    work: Callable[[Optional[int]], RunStats],
+) -> RunResult:
+    """Run to the end of input, and then, to close the books, once for each keyed stage with time gone on."""
+    stats = work(None)
+    drained = False
+    if options.drain and not stop():
+        for _ in range(max(1, len(plan.stages))):
+            if stats.horizon is not None:
+                stats = work(stats.horizon)
+        drained = not stop()
+        if drained:
+            Manifest.mark_drained(options.state_dir)
+    save_stats(options.state_dir, stats)
+    return RunResult(stats, before, stopped=stop(), drained=drained)
+
+
+def run_once(
+    plan: Plan,
+    manifest: Manifest,
+    options: RunOptions,
+    drain_to_ms: Optional[int],
+    stop: StopFlag,
+    observe: Optional[Observer],
+) -> RunStats:
+    """One run of the engine in this process, settled at its end."""
+    job = Job(plan, manifest, options.job_options(drain_to_ms=drain_to_ms), stopping=stop)
+    next_ms = 0
+
+    def beat() -> None:
+        nonlocal next_ms
+        now_ms = job.clock_ms()
+        if observe is not None and now_ms >= next_ms:
+            next_ms = now_ms + _STATS_MS
+            observe(total([worker_stats(job, 0, wall_ms())]))
+
+    job.on_beat = beat
+    try:
+        execute(job, threads=options.threads)
+        job.settle()
+        stats = total([worker_stats(job, 0, wall_ms(), final=options.drain)])
+    finally:
+        job.close()
+    if observe is not None:
+        observe(stats)
+    return stats
+
+
+@contextmanager
+def locked(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory's lock."""
+    lock = DirectoryLock.acquire(state_dir)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def stats_path(state_dir: Path) -> Path:
+    """Where the counts of the last run are kept, for people."""
+    return state_dir / "last-run.json"
+
+
+def load_stats(state_dir: Path) -> Optional[RunStats]:
+    """The counts of the last run that ended; None where there was none."""
+    import msgspec
+
+    try:
+        return msgspec.json.decode(stats_path(state_dir).read_bytes(), type=RunStats)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def save_stats(state_dir: Path, stats: RunStats) -> None:
+    """Keep the counts of this run."""
+    import msgspec
+
+    path = stats_path(state_dir)
+    partial = path.with_suffix(".new")
+    partial.write_bytes(msgspec.json.encode(stats))
+    partial.replace(path)

@@ -1,0 +1,330 @@
+"""Several workers on one machine: a cluster of processes that live and die together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Optional
+
+import msgspec
+
+from headway.errors import ClusterError
+from headway.flow import Flow
+from headway.loading import FlowSpec, load_flow
+from headway.runtime.board import Board
+from headway.runtime.engine import prepare_recovery
+from headway.runtime.job import wall_ms
+from headway.runtime.run import (
+    Observer,
+    RunOptions,
+    RunResult,
+    StopFlag,
+    check_inputs,
+    compile_flow,
+    finish_run,
+    load_stats,
+    locked,
+    open_manifest,
+)
+from headway.runtime.stats import RunStats, WorkerStats, total
+from headway.runtime.worker import WorkerFailure, WorkerSpec, error_of
+
+__all__ = ["run_cluster"]
+
+log = logging.getLogger("headway")
+
+_POLL_S = 0.02
+_OBSERVE_S = 0.5
+_START_S = 60.0
+"""How long a worker may take to start."""
+_GOOD_RUN_S = 60.0
+"""After this long without a death the count of restarts starts anew."""
+_LISTENING = "0A"
+
+
+@dataclass
+class _Child:
+    """One worker process, as the supervisor sees it."""
+
+    index: int
+    process: subprocess.Popen[bytes]
+    command_fd: int
+    status_fd: int
+    log_path: Path
+
+    def say(self, word: str) -> None:
+        try:
+            os.write(self.command_fd, f"{word}\n".encode())
+        except BrokenPipeError:
+            pass  # It is gone: the exit code tells.
+
+    def close(self) -> None:
+        os.close(self.command_fd)
+        os.close(self.status_fd)
+
+
+class WorkerLost(Exception):
+    """A worker died or hangs; the others must be ended and all be started again."""
+
+
+@dataclass
+class Supervisor:
+    """Starts workers, watches them, and starts them all again when one dies or hangs."""
+
+    spec: FlowSpec
+    options: RunOptions
+    slots: int
+    stop: StopFlag
+    observe: Optional[Observer]
+    restarts: int = 0
+    _recent: int = 0
+    _children: list[_Child] = field(default_factory=list)
+
+    @property
+    def run_dir(self) -> Path:
+        """Where workers leave what they have to say."""
+        return self.options.state_dir / "run"
+
+    def run(self, drain_to_ms: Optional[int]) -> RunStats:
+        """Run all workers to their end, whatever becomes of single ones."""
+        while True:
+            started = time.monotonic()
+            try:
+                return self._attempt(drain_to_ms)
+            except WorkerLost as loss:
+                if self.stop():
+                    msg = f"{loss}, while the run was being stopped; the next run goes on from the last durable epoch"
+                    raise ClusterError(msg) from None
+                self._back_off(loss, time.monotonic() - started)
+
+    def _back_off(self, loss: WorkerLost, lasted_s: float) -> None:
+        self._recent = 0 if lasted_s > _GOOD_RUN_S else self._recent
+        if self._recent >= self.options.max_restarts:
+            msg = (
+                f"{loss}; {self._recent} restarts did not help, so the run gives up. "
+                f"What is durable stays: the next run goes on from there. The workers' logs are in {self.run_dir}"
+            )
+            raise ClusterError(msg)
+        wait_s = min(30.0, 0.25 * 2**self._recent)
+        self._recent += 1
+        self.restarts += 1
+        log.warning(
+            "%s; restarting all %d workers in %.2g s (restart %d of %d)",
+            loss,
+            self.options.workers,
+            wait_s,
+            self._recent,
+            self.options.max_restarts,
+        )
+        until = time.monotonic() + wait_s
+        while time.monotonic() < until and not self.stop():
+            time.sleep(_POLL_S)
+
+    def _attempt(self, drain_to_ms: Optional[int]) -> RunStats:
+        self.run_dir.mkdir(exist_ok=True)
+        for old in (*self.run_dir.glob("failure-*.json"), *self.run_dir.glob("worker-*.json")):
+            old.unlink()
+        board = self.run_dir / "board"
+        Board.create(board, self.slots)
+        options = self.options.job_options(drain_to_ms=drain_to_ms, board_path=board)
+        with _free_addresses(self.options.workers) as addresses:
+            try:
+                for index in range(self.options.workers):
+                    self._children.append(self._start(index, addresses, asdict(options)))
+                self._let_go(addresses)
+                self._watch()
+            finally:
+                self._end_all()
+        stats = self._read_stats()
+        if len(stats.workers) != self.options.workers:
+            msg = "a worker ended without saying how"
+            raise WorkerLost(msg)
+        return stats
+
+    def _start(self, index: int, addresses: list[str], options: dict[str, object]) -> _Child:
+        command_read, command_write = os.pipe()
+        status_read, status_write = os.pipe()
+        spec = WorkerSpec(
+            flow_ref=self.spec.ref,
+            parameters=dict(self.spec.parameters),
+            options={name: str(value) if isinstance(value, Path) else value for name, value in options.items()},
+            addresses=addresses,
+            index=index,
+            run_dir=str(self.run_dir),
+            final=self.options.drain,
+            command_fd=command_read,
+            status_fd=status_write,
+        )
+        log_path = self.run_dir / f"worker-{index}.log"
+        with log_path.open("ab") as log_file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "headway.runtime.worker", msgspec.json.encode(spec).decode()],
+                pass_fds=(command_read, status_write),
+                stderr=log_file,
+                start_new_session=True,
+            )
+        os.close(command_read)
+        os.close(status_write)
+        os.set_blocking(status_read, False)
+        return _Child(index, process, command_write, status_read, log_path)
+
+    def _let_go(self, addresses: list[str]) -> None:
+        """Let the workers join in order, each once the one before listens: a failed dial costs a second."""
+        for child in self._children:
+            self._await(child, partial(_said_ready, child.status_fd), "did not get ready")
+        for child, address in zip(self._children, addresses):
+            child.say("go")
+            if child is not self._children[-1]:
+                self._await(child, partial(_is_listening, int(address.rpartition(":")[2])), "does not listen")
+
+    def _await(self, child: _Child, happened: Callable[[], bool], what: str) -> None:
+        until = time.monotonic() + _START_S
+        while not happened():
+            self._check_alive()
+            if time.monotonic() > until:
+                msg = f"worker {child.index} {what} within {_START_S:.0f} s"
+                raise WorkerLost(msg)
+            time.sleep(0.002)
+
+    def _watch(self) -> None:
+        """Until all have ended well. Raises `WorkerLost`, or the error that a worker ended with."""
+        told = False
+        observed = time.monotonic()
+        last_beat_ms = wall_ms()
+        while any(child.process.poll() is None for child in self._children):
+            self._check_alive()
+            if self.stop() and not told:
+                told = True
+                for child in self._children:
+                    child.say("stop")
+            if time.monotonic() - observed >= _OBSERVE_S:
+                observed = time.monotonic()
+                stats = self._read_stats()
+                last_beat_ms = max([last_beat_ms, *(worker.beat_ms for worker in stats.workers)])
+                if wall_ms() - last_beat_ms > self.options.hang_after_ms:
+                    msg = f"nothing has moved in any worker for {self.options.hang_after_ms / 1000:.0f} s"
+                    raise WorkerLost(msg)
+                if self.observe is not None:
+                    self.observe(stats)
+            time.sleep(_POLL_S)
+        self._check_alive()
+
+    def _check_alive(self) -> None:
+        """Raise when a worker has ended badly: the error it left, or `WorkerLost`."""
+        for child in self._children:
+            code = child.process.poll()
+            if code:
+                self._raise_failure(child.index)
+                msg = f"worker {child.index} (process {child.process.pid}) {_how(code)}{_last_words(child.log_path)}"
+                raise WorkerLost(msg)
+
+    def _raise_failure(self, index: int) -> None:
+        path = self.run_dir / f"failure-{index}.json"
+        if path.exists():
+            error = error_of(msgspec.json.decode(path.read_bytes(), type=WorkerFailure))
+            if isinstance(error, ClusterError):
+                raise WorkerLost(str(error))
+            if error is not None:
+                raise error
+
+    def _end_all(self) -> None:
+        for child in self._children:
+            if child.process.poll() is None:
+                child.process.send_signal(signal.SIGKILL)
+        for child in self._children:
+            child.process.wait()
+            child.close()
+        self._children.clear()
+
+    def _read_stats(self) -> RunStats:
+        found = []
+        for index in range(self.options.workers):
+            path = self.run_dir / f"worker-{index}.json"
+            if path.exists():
+                found.append(msgspec.json.decode(path.read_bytes(), type=WorkerStats))
+        stats = total(found)
+        if self.observe is not None and len(found) == self.options.workers and not self._children:
+            self.observe(stats)
+        return stats
+
+
+def run_cluster(
+    spec: FlowSpec,
+    options: RunOptions,
+    *,
+    stop: Optional[StopFlag] = None,
+    observe: Optional[Observer] = None,
+) -> RunResult:
+    """Run a flow in `options.workers` processes; see `run_flow`, which it equals in all that matters.
+
+    Raises also `ClusterError` when workers die more often than `options.max_restarts` in a row.
+    """
+    stop = stop or StopFlag()
+    flow: Flow = load_flow(spec)
+    plan = compile_flow(flow, options.state_dir)
+    check_inputs(plan, follow=options.follow)
+    with locked(options.state_dir):
+        manifest = open_manifest(plan, options)
+        prepare_recovery(options.state_dir)
+        before = load_stats(options.state_dir)
+        slots = sum(manifest.sources[source.name].slots for source in plan.sources)
+        supervisor = Supervisor(spec, options, slots, stop, observe)
+        result = finish_run(plan, options, before, stop, supervisor.run)
+        return RunResult(result.stats, result.before, result.stopped, result.drained, supervisor.restarts)
+
+
+@contextmanager
+def _free_addresses(count: int) -> Iterator[list[str]]:
+    """Addresses on loopback whose ports nobody listens on now."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in held]
+    finally:
+        for one in held:
+            one.close()
+    yield addresses
+
+
+def _said_ready(fd: int) -> bool:
+    try:
+        return os.read(fd, 64).startswith(b"ready")
+    except BlockingIOError:
+        return False
+
+
+def _is_listening(port: int) -> bool:
+    """Whether a socket of this machine listens on the port; without connecting, which a worker would take for a peer."""
+    try:
+        with open("/proc/net/tcp", encoding="ascii") as table:
+            wanted = f":{port:04X}"
+            return any(fields[1].endswith(wanted) and fields[3] == _LISTENING for fields in map(str.split, table))
+    except OSError:
+        time.sleep(0.2)  # No such table on this system: give the worker a moment instead.
+        return True
+
+
+def _how(code: int) -> str:
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+def _last_words(path: Path) -> str:
+    try:
+        lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    except FileNotFoundError:
+        return ""
+    return f": {lines[-1].strip()[:300]}" if lines else ""

@@ -1,0 +1,165 @@
+"""One worker process of a cluster: `python -m headway.runtime.worker`, started by the supervisor.
+
+It talks with the supervisor over two inherited pipes: it says `ready`, waits for `go`, stops gracefully at
+`stop`, and ends at once when the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Optional
+
+import msgspec
+
+from headway import errors
+from headway.errors import HeadwayError
+from headway.loading import FlowSpec, load_flow
+from headway.runtime.engine import execute
+from headway.runtime.inspect import worker_stats
+from headway.runtime.job import Job, JobOptions, wall_ms
+from headway.runtime.run import compile_flow
+from headway.state.manifest import Manifest
+
+__all__ = ["WorkerFailure", "WorkerSpec", "error_of", "failure_of"]
+
+_STATS_MS = 500
+_ORPHANED = 75
+"""Exit code of a worker whose supervisor is gone."""
+
+
+class WorkerSpec(msgspec.Struct, frozen=True):
+    """What a worker process must know."""
+
+    flow_ref: str
+    parameters: dict[str, str]
+    options: dict[str, Any]
+    """`JobOptions`, with paths as text."""
+    addresses: list[str]
+    index: int
+    run_dir: str
+    """Where the worker leaves its statistics and its failure."""
+    final: bool
+    """Whether to tell the horizon at the end: the books are to be closed."""
+    command_fd: int
+    status_fd: int
+
+
+class WorkerFailure(msgspec.Struct, frozen=True):
+    """An error that ended a worker, as it crosses to the supervisor."""
+
+    kind: str
+    message: str
+    cause: Optional[str] = None
+
+
+def failure_of(error: BaseException) -> WorkerFailure:
+    """An error as plain values."""
+    import traceback
+
+    cause = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else None
+    return WorkerFailure(type(error).__name__, str(error), cause)
+
+
+def error_of(failure: WorkerFailure) -> Optional[HeadwayError]:
+    """The error that a worker ended with, made anew; None when it was not one of Headway's."""
+    kind = getattr(errors, failure.kind, None)
+    if not (isinstance(kind, type) and issubclass(kind, HeadwayError)):
+        return None
+    error = kind(failure.message)
+    if failure.cause:
+        error.__cause__ = RuntimeError("in the worker process:\n" + failure.cause)
+    return error
+
+
+class _Commands:
+    """The supervisor's words, read by a thread."""
+
+    def __init__(self, fd: int) -> None:
+        self.go = threading.Event()
+        self.stop = threading.Event()
+        self._fd = fd
+        threading.Thread(target=self._listen, name="headway-commands", daemon=True).start()
+
+    def _listen(self) -> None:
+        with os.fdopen(self._fd, "r", encoding="ascii") as lines:
+            for line in lines:
+                if line.strip() == "go":
+                    self.go.set()
+                elif line.strip() == "stop":
+                    self.stop.set()
+        os._exit(_ORPHANED)
+
+
+def work(spec: WorkerSpec) -> None:
+    """Run one worker to its end."""
+    commands = _Commands(spec.command_fd)
+    flow = load_flow(FlowSpec(spec.flow_ref, spec.parameters))
+    options = JobOptions(
+        **{
+            **spec.options,
+            "state_dir": Path(spec.options["state_dir"]),
+            "board_path": Path(spec.options["board_path"]),
+        }
+    )
+    plan = compile_flow(flow, options.state_dir)
+    manifest = Manifest.load(options.state_dir)
+    assert manifest is not None
+    job = Job(plan, manifest, options, stopping=commands.stop.is_set)
+    run_dir = Path(spec.run_dir)
+    next_ms = 0
+
+    def beat() -> None:
+        nonlocal next_ms
+        now_ms = job.clock_ms()
+        if now_ms >= next_ms:
+            next_ms = now_ms + _STATS_MS
+            _write(run_dir / f"worker-{spec.index}.json", worker_stats(job, spec.index, wall_ms()))
+
+    def on_failure(error: BaseException) -> None:
+        """Peers would hang or panic: leave the reason and end at once, the supervisor sees to the others."""
+        if isinstance(error, HeadwayError):
+            _write(run_dir / f"failure-{spec.index}.json", failure_of(error))
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
+            sys.stderr.flush()
+        os._exit(70)
+
+    job.on_beat = beat
+    job.on_failure = on_failure
+    os.write(spec.status_fd, b"ready\n")
+    commands.go.wait()
+    try:
+        execute(job, index=spec.index, addresses=spec.addresses)
+        job.settle()
+        _write(run_dir / f"worker-{spec.index}.json", worker_stats(job, spec.index, wall_ms(), final=spec.final))
+        job.close()
+    except HeadwayError as error:
+        on_failure(error)
+
+
+def _write(path: Path, value: msgspec.Struct) -> None:
+    partial = path.with_suffix(".new")
+    partial.write_bytes(msgspec.json.encode(value))
+    partial.replace(path)
+
+
+def main() -> None:
+    """Entry point of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    spec = msgspec.json.decode(sys.argv[1], type=WorkerSpec)
+    try:
+        work(spec)
+    except HeadwayError as error:
+        _write(Path(spec.run_dir) / f"failure-{spec.index}.json", failure_of(error))
+        os._exit(error.exit_code)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
