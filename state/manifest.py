@@ -17,9 +17,10 @@ class OperatorEntry(msgspec.Struct, frozen=True):
 
 
 class SourceEntry(msgspec.Struct, frozen=True):
-    """A source and the number of its slots."""
+    """A source: the number of its slots, and the slot of each partition that was there at the first start."""
 
     slots: int
+    partitions: dict[str, int] = {}
 
 
 class StageEntry(msgspec.Struct, frozen=True):

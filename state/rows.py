@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Final, Optional
 
-__all__ = ["Row", "RowTable"]
+import msgspec
+
+from headway.errors import CorruptStateError, FlowError, IncompatibleStateError, UserCodeError
+from headway.state.database import ROWS, VERSION_BYTE, Database
+from headway.state.keys import rank_bytes
+from headway.state.timers import TimerIndex
+
+__all__ = ["Row", "RowTable", "Timers"]
+
+Timers = Optional[dict[str, Annotated[list[int], msgspec.Meta(min_length=2, max_length=2)]]]
+"""`{name: [due_ms, indexed_ms]}`, or None for none: the timer is due at `due_ms`, the index has it at `indexed_ms`,
+which is not later. A timer that is put off again and again thus leaves the index alone."""
+
+_NO_TIMERS: Final = b"\xc0"
+_ROW_OVERHEAD_BYTES: Final = 500
+_DECODED_PER_ENCODED: Final = 4
+_FIRST_GUESS_BYTES: Final = 200
+_SAMPLE_ROWS_MAX: Final = 1_000_000
+_NOT_PENDING: Final = b""
 
 
 class Row:
     """One workflow instance of one operator.
 
-    `timers` maps the name of each armed timer to `[due_ms, indexed_ms]`; None when there is none. Change it with the
-    store's `set_timer` and `cancel_timer` only. Whoever changes `state` or `touched_ms` marks the row.
+    `state` and `touched_ms` are the caller's to change, who then marks the row; `timers` belongs to the stage's
+    `set_timer` and `cancel_timer`. `stored` says whether the last commit left something under the key.
     """
 
     __slots__ = ("dirty", "key", "state", "stored", "timers", "touched_ms")
 
-    key: str
-    state: Any
-    timers: dict[str, list[int]] | None
-    touched_ms: int
-    dirty: bool
-    stored: bool
+    def __init__(self, key: str, state: Any, timers: Timers, touched_ms: int, stored: bool) -> None:
+        self.key = key
+        self.state = state
+        self.timers = timers
+        self.touched_ms = touched_ms
+        self.stored = stored
+        self.dirty = False
+
+    def __repr__(self) -> str:
+        return f"Row({self.key!r}, {self.state!r}, timers={self.timers!r}, touched_ms={self.touched_ms})"
 
 
 class RowTable:
@@ -29,24 +51,167 @@ class RowTable:
 
     `row = table.young.get(key) or table.fetch(key)` finds a row; `if not row.dirty: table.mark(row)` says that it
     changed. `maybe_rotate` and `commit` may put another dict in the place of `young`: take it anew for each batch.
+
+    There is one `Row` object per key: `young` and the generation before it hold the recently used, `_dirty` what this
+    epoch changed; what the last epoch changed is found as bytes in its delta, everything else in RocksDB.
     """
 
-    name: str
-    rank: int
-    young: dict[str, Row]
+    def __init__(
+        self, name: str, rank: int, state_type: type[Any], database: Database, prefix: bytes, timers: TimerIndex
+    ) -> None:
+        self.name = name
+        self.rank = rank
+        self.young: dict[str, Row] = {}
+        self.pending: dict[bytes, bytes | None] = {}
+        self._old: dict[str, Row] = {}
+        self._dirty: dict[str, Row] = {}
+        self._new_state = state_type
+        self._database = database
+        self._stored = database.family(ROWS).get
+        self._prefix = prefix + rank_bytes(rank)
+        self._timers = timers
+        self._encode = msgspec.msgpack.Encoder().encode
+        try:
+            self._decode = msgspec.msgpack.Decoder(tuple[int, Timers, state_type]).decode  # type: ignore[valid-type]
+            self._fresh = self._encode(state_type())
+        except TypeError as error:
+            msg = (
+                f"operator {name!r}: {state_type.__name__} cannot be a state ({error}): "
+                "expected a msgspec struct whose fields all have defaults, or dict"
+            )
+            raise FlowError(msg) from error
+        self._sample_rows = 1
+        self._sample_bytes = _FIRST_GUESS_BYTES
+        self.set_budget(1)
+
+    def set_budget(self, cache_bytes: int) -> None:
+        """Let the two generations of decoded rows take about `cache_bytes`."""
+        self._budget = cache_bytes
+        row_bytes = _ROW_OVERHEAD_BYTES + _DECODED_PER_ENCODED * self._sample_bytes // self._sample_rows
+        self._young_max = cache_bytes // 2 // row_bytes
 
     def fetch(self, key: str) -> Row:
-        """The row of `key`, from whatever layer holds it; a fresh one where there is none. Puts it into `young`."""
-        raise NotImplementedError
+        """The row of `key`, from whatever layer holds it; a fresh one where there is none. Puts it into `young`.
+
+        A read of RocksDB at most. Raises `IncompatibleStateError` when what is stored does not fit the state's
+        type, `CorruptStateError` when it cannot be read at all.
+        """
+        row = self._old.get(key) or self._dirty.get(key) or self._load(key)
+        self.young[key] = row
+        return row
 
     def mark(self, row: Row) -> None:
         """Count `row` among the changed rows of this epoch."""
-        raise NotImplementedError
+        row.dirty = True
+        self._dirty[row.key] = row
 
     def forget(self, row: Row) -> None:
-        """End the workflow instance: cancel all timers of `row` and put a fresh state into it (same object)."""
-        raise NotImplementedError
+        """End the workflow instance: cancel all timers of `row` and put a fresh state into it.
+
+        The object stays the row of its key, so whoever goes on with it, or fetches it again, starts anew; unless
+        something is put into it, the commit removes what is stored.
+        """
+        if row.timers:
+            for name, (_, indexed_ms) in row.timers.items():
+                self._timers.discard((indexed_ms, row.key, self.rank, name))
+            row.timers = None
+        row.state = self._new_state()
+        if not row.dirty:
+            self.mark(row)
 
     def maybe_rotate(self) -> None:
         """Age the cache if it has outgrown its budget; call once per batch, O(1)."""
-        raise NotImplementedError
+        if len(self.young) > self._young_max:
+            self._old = self.young
+            self.young = {}
+
+    def encode_dirty(self, into: dict[bytes, bytes | None]) -> int:
+        """Put this epoch's changes into `into`, by stored key; returns by how many the stored rows become more.
+
+        A row without timers whose state is what a new one would be is not stored. From here on the rows count as
+        stored, so the caller must not go on if it fails to store them.
+        """
+        encode, prefix, fresh = self._encode, self._prefix, self._fresh
+        fresh_end = _NO_TIMERS + fresh
+        grown = size = 0
+        for key, row in self._dirty.items():
+            try:
+                value = encode((row.touched_ms, row.timers, row.state))
+            except Exception as error:
+                raise self._unencodable(row, error) from error
+            row.dirty = False
+            if row.timers is None and value.endswith(fresh_end) and encode(row.state) == fresh:
+                if row.stored:
+                    into[prefix + key.encode()] = None
+                    row.stored = False
+                    grown -= 1
+                continue
+            into[prefix + key.encode()] = VERSION_BYTE + value
+            size += len(value)
+            if not row.stored:
+                row.stored = True
+                grown += 1
+        self._learn_size(len(self._dirty), size)
+        self._dirty = {}
+        return grown
+
+    def clear(self) -> None:
+        """Drop all rows from memory."""
+        self.young, self._old, self._dirty, self.pending = {}, {}, {}, {}
+
+    @property
+    def changed(self) -> bool:
+        """Whether rows are marked."""
+        return bool(self._dirty)
+
+    def decode(self, stored_key: bytes, value: bytes) -> tuple[int, Timers, Any]:
+        """The time of last touch, the timers and the state that `value` holds."""
+        payload = self._database.unwrap(ROWS, stored_key, value)
+        try:
+            decoded: tuple[int, Timers, Any] = self._decode(payload)
+        except msgspec.DecodeError as error:
+            raise self._undecodable(stored_key, payload, error) from error
+        return decoded
+
+    def _load(self, key: str) -> Row:
+        stored_key = self._prefix + key.encode()
+        value = self.pending.get(stored_key, _NOT_PENDING)
+        if value == _NOT_PENDING:
+            value = self._stored(stored_key)
+        if value is None:
+            return Row(key, self._new_state(), None, 0, False)
+        touched_ms, timers, state = self.decode(stored_key, value)
+        return Row(key, state, timers, touched_ms, True)
+
+    def _learn_size(self, rows: int, size_bytes: int) -> None:
+        self._sample_rows += rows
+        self._sample_bytes += size_bytes
+        if self._sample_rows > _SAMPLE_ROWS_MAX:
+            self._sample_rows //= 2
+            self._sample_bytes //= 2
+        self.set_budget(self._budget)
+
+    def _undecodable(
+        self, stored_key: bytes, payload: bytes, error: msgspec.DecodeError
+    ) -> CorruptStateError | IncompatibleStateError:
+        try:
+            msgspec.msgpack.decode(payload, type=tuple[int, Timers, Any])
+        except msgspec.DecodeError:
+            return self._database.corrupt(ROWS, stored_key, f"not a row of operator {self.name!r} ({error})")
+        key = stored_key[len(self._prefix) :].decode(errors="replace")
+        return IncompatibleStateError(
+            f"operator {self.name!r}, key {key!r} in {self._database.directory}: the stored state does not fit "
+            f"{self._new_state.__name__}: {error}; run the version of the flow that wrote it, give new fields "
+            "defaults and keep the types of old ones, or start with an empty state directory"
+        )
+
+    def _unencodable(self, row: Row, error: Exception) -> UserCodeError:
+        return UserCodeError(
+            f"operator {self.name!r}, key {row.key!r}: the state cannot be stored ({error}): "
+            f"{_shorten(repr(row.state))}; expected values that MessagePack has: text, numbers of 64 bits, "
+            "bytes, times, lists, dicts and msgspec structs"
+        )
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 300 else text[:297] + "..."

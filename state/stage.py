@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import msgspec
+
+from headway.errors import IncompatibleStateError, InternalError, UserCodeError
+from headway.state.database import CONTROL, PENDING, ROWS, TIMERS, WAITING, Batch, Database
+from headway.state.options import StoreOptions
+from headway.state.redo import NO_STATE, Control, Delta, decode_meta, encode_meta
 from headway.state.rows import Row, RowTable
 from headway.state.timers import TimerEntry, TimerIndex
-from headway.state.waiting import Waiting
+from headway.state.waiting import InputCodec, Waiting
+from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
-__all__ = ["OperatorSpec", "StageStore"]
+__all__ = ["OperatorSpec", "StageStore", "stage_prefix"]
+
+_VERSION_BYTES: Final = 8
+_CHUNK_BYTES: Final = 4
 
 
 @dataclass(frozen=True)
@@ -21,56 +32,318 @@ class OperatorSpec:
 
 
 class StageStore:
-    """Rows, timers and waiting records of one stage in one key group. Call `resume` first.
+    """Rows, timers and waiting records of one stage in one key group; made by `GroupStore.stage`.
 
-    `version` is the last committed version, `meta` what was given with it. `tables` are in the order of the ranks.
+    First comes `resume`. `commit` closes an epoch: one atomic, synced write moves the delta of the epoch before into
+    the main column families and stores this epoch's as pending. The engine, at its next start, names the version
+    that all its workers committed, which is the last one or the one before, and both can be returned to without
+    reading anything but the pending delta. Readers of the main column families see only what is committed everywhere.
+
+    `tables` are in the order of the operators' ranks. After an error in `commit` the store is of no more use: close
+    the group, and resume.
     """
 
-    name: str
-    tables: list[RowTable]
-    timers: TimerIndex
-    waiting: Waiting
-    version: int
-    meta: Any
+    def __init__(
+        self,
+        name: str,
+        operators: Sequence[OperatorSpec],
+        inputs: Sequence[InputCodec],
+        database: Database,
+        options: StoreOptions,
+    ) -> None:
+        self.name = name
+        self._database = database
+        self._sync = options.sync
+        self._prefix = stage_prefix(name)
+        self.timers = TimerIndex(database, self._prefix, options.timer_window)
+        self.waiting = Waiting(inputs, database, self._prefix, options.waiting_bound)
+        self.tables = [
+            RowTable(operator.name, rank, operator.state_type, database, self._prefix, self.timers)
+            for rank, operator in enumerate(operators)
+        ]
+        for table in self.tables:
+            table.set_budget(options.cache_bytes)
+        self._committed = NO_STATE
+        self._pending: Delta | None = None
+        self._pending_keys: list[bytes] = []
+        self._usable = False
 
-    def resume(self, token_version: int | None) -> Any:
-        """Go to the version that is committed everywhere; returns its `meta` (None at version 0)."""
-        raise NotImplementedError
+    @property
+    def version(self) -> int:
+        """The last committed version: what `commit` returned last, or what `resume` went to."""
+        return self._committed.version
 
-    def commit(self, meta: Any) -> int:
-        """Close the epoch with one synced write; returns the version to resume from. Writes nothing if nothing changed."""
-        raise NotImplementedError
-
-    def settle(self) -> None:
-        """Move the pending delta into the main column families; only once its version is committed everywhere."""
-        raise NotImplementedError
-
-    def maybe_rotate(self) -> None:
-        """Age the row caches that have outgrown their budget; call once per batch."""
-        raise NotImplementedError
-
-    def set_timer(self, row: Row, rank: int, name: str, due_ms: int) -> None:
-        """Arm timer `name` of `row`, or move it, to `due_ms`. Marks the row."""
-        raise NotImplementedError
-
-    def cancel_timer(self, row: Row, rank: int, name: str) -> bool:
-        """Disarm timer `name` of `row`; False when it was not armed. Marks the row if it was."""
-        raise NotImplementedError
-
-    def due_timer(self, entry: TimerEntry) -> Row | None:
-        """What a popped entry means: the row whose timer is due now (disarmed by this), or None if it was put off."""
-        raise NotImplementedError
+    @property
+    def meta(self) -> Any:
+        """What was given with the last commit, as builtins (tuples become lists); None at version 0."""
+        return decode_meta(self._committed.meta)
 
     @property
     def row_count(self) -> int:
         """Rows stored as of the last commit."""
-        raise NotImplementedError
+        return self._committed.rows
 
     @property
     def timer_count(self) -> int:
         """Timers armed now."""
-        raise NotImplementedError
+        return len(self.timers)
+
+    def resume(self, token_version: int | None) -> Any:
+        """Go to the version that is committed everywhere, None when the engine knows of none; returns its `meta`.
+
+        Reads the pending delta at most. Drops whatever the store holds in memory. Raises `IncompatibleStateError`
+        when that version is neither stored nor pending, `CorruptStateError` when something cannot be read.
+        """
+        main = self._read_control()
+        pending = self._read_pending(main.version)
+        self._check_token(token_version, main.version, pending is not None)
+        batch = self._database.batch()
+        for key in self._pending_keys:
+            batch.delete(PENDING, key)
+        if pending is not None and token_version == main.version + 1:
+            self._promote(batch, pending)
+            main = pending.control
+        self._database.write(batch, sync=False)
+        self._pending, self._pending_keys = None, []
+        self._committed = main
+        for table in self.tables:
+            table.clear()
+        self.timers.restore(main.timer_floor, main.timers)
+        self.waiting.restore(main.spill_floor_ms, main.spilled, main.spill_sequence)
+        self._usable = True
+        return self.meta
+
+    def commit(self, meta: Any) -> int:
+        """Close the epoch; returns the version to resume from, which is the former one if nothing has changed.
+
+        `meta` is the engine's own (builtins), stored with the version. One synced write; it takes about 3 µs per
+        changed row. Raises `UserCodeError` for a state that cannot be stored, `StateError` when the disk refuses.
+        """
+        self._check_usable()
+        self._usable = False
+        encoded_meta = _encoded(meta)
+        rows: dict[bytes, bytes | None] = {}
+        grown = sum(table.encode_dirty(rows) for table in self.tables)
+        unchanged = encoded_meta == self._committed.meta and not self.timers.changed and not self.waiting.changed
+        if rows or not unchanged:
+            control = Control(
+                version=self._committed.version + 1,
+                meta=encoded_meta,
+                rows=self._committed.rows + grown,
+                timers=len(self.timers),
+                timer_floor=self.timers.floor,
+                spill_floor_ms=self.waiting.spill_floor_ms,
+                spilled=self.waiting.spilled,
+                spill_sequence=self.waiting.spill_sequence,
+            )
+            self._write(Delta(control, rows, self.timers.delta(), self.waiting.delta()))
+        for table in self.tables:
+            table.maybe_rotate()
+        self._usable = True
+        return self._committed.version
+
+    def settle(self) -> None:
+        """Move the pending delta into the main column families; only once its version is committed everywhere.
+
+        At the clean end of a run; also earlier, so that readers see the last epoch of a group that is silent now.
+        """
+        self._check_usable()
+        if self._pending is None:
+            return
+        self._usable = False
+        batch = self._database.batch()
+        self._promote_pending(batch)
+        self._database.write(batch, sync=self._sync)
+        self._pending, self._pending_keys = None, []
+        for table in self.tables:
+            table.pending = {}
+        self.timers.settle()
+        self.waiting.settle()
+        self._usable = True
+
+    def maybe_rotate(self) -> None:
+        """Age the row caches that have outgrown their budget; call once per batch."""
+        for table in self.tables:
+            table.maybe_rotate()
+
+    def set_timer(self, row: Row, rank: int, name: str, due_ms: int) -> None:
+        """Arm timer `name` of `row`, or move it, to `due_ms`. Marks the row. Putting off leaves the index alone.
+
+        Raises `UserCodeError` for a time that does not fit into 64 bits.
+        """
+        if not MIN_TIME_MS <= due_ms <= MAX_TIME_MS:
+            msg = (
+                f"operator {self.tables[rank].name!r}, key {row.key!r}: timer {name!r} is set to {due_ms} ms, "
+                "which does not fit into 64 bits: check the event's time and what is added to it"
+            )
+            raise UserCodeError(msg)
+        timers = row.timers
+        if timers is None:
+            timers = row.timers = {}
+        timer = timers.get(name)
+        if timer is None:
+            self.timers.add((due_ms, row.key, rank, name))
+            timers[name] = [due_ms, due_ms]
+        elif due_ms < timer[1]:
+            self.timers.discard((timer[1], row.key, rank, name))
+            self.timers.add((due_ms, row.key, rank, name))
+            timer[0] = timer[1] = due_ms
+        else:
+            timer[0] = due_ms
+        if not row.dirty:
+            self.tables[rank].mark(row)
+
+    def cancel_timer(self, row: Row, rank: int, name: str) -> bool:
+        """Disarm timer `name` of `row`; False when it was not armed. Marks the row if it was."""
+        if row.timers is None or name not in row.timers:
+            return False
+        self.timers.discard((row.timers[name][1], row.key, rank, name))
+        self._drop_timer(row, rank, name)
+        return True
+
+    def due_timer(self, entry: TimerEntry) -> Row | None:
+        """What an entry just popped means: the row whose timer is due, or None when it has been put off meanwhile.
+
+        The timer is disarmed by this; the caller calls its handler. One that was put off is indexed at its new time.
+        """
+        at_ms, key, rank, name = entry
+        table = self.tables[rank]
+        row = table.young.get(key) or table.fetch(key)
+        timer = row.timers.get(name) if row.timers else None
+        if timer is None or timer[1] != at_ms:
+            msg = f"stage {self.name!r}: the index holds {entry!r}, but the row says {row!r}; please report this"
+            raise InternalError(msg)
+        if timer[0] > at_ms:
+            self.timers.add((timer[0], key, rank, name))
+            timer[1] = timer[0]
+            if not row.dirty:
+                table.mark(row)
+            return None
+        self._drop_timer(row, rank, name)
+        return row
 
     def max_due_ms(self) -> int | None:
-        """The latest time of all armed timers and waiting records; reads all rows; for a settled store only."""
-        raise NotImplementedError
+        """The latest time of all armed timers and waiting records, None when there are none.
+
+        Reads all rows. For a settled store without changes: raises `InternalError` otherwise.
+        """
+        self._check_usable()
+        if self._pending is not None or self._changed:
+            msg = f"stage {self.name!r} holds changes that are not settled: commit and settle it first"
+            raise InternalError(msg)
+        latest = [] if (last_ms := self.waiting.last_ms()) is None else [last_ms]
+        end = self._prefix[:-1] + b"\x01"
+        for stored_key, value in self._database.scan(ROWS, self._prefix, end):
+            rank = int.from_bytes(stored_key[len(self._prefix) : len(self._prefix) + 2], "big")
+            if rank >= len(self.tables):
+                raise self._database.corrupt(ROWS, stored_key, f"operator {rank} of {len(self.tables)}")
+            _, timers, _ = self.tables[rank].decode(stored_key, value)
+            latest.extend(due_ms for due_ms, _ in (timers or {}).values())
+        return max(latest, default=None)
+
+    @property
+    def _changed(self) -> bool:
+        return self.timers.changed or self.waiting.changed or any(table.changed for table in self.tables)
+
+    def _drop_timer(self, row: Row, rank: int, name: str) -> None:
+        """Take the timer, which is in the index no more, out of its row."""
+        if row.timers is None:
+            msg = f"row {row!r} has no timer {name!r}; please report this"
+            raise InternalError(msg)
+        del row.timers[name]
+        if not row.timers:
+            row.timers = None
+        if not row.dirty:
+            self.tables[rank].mark(row)
+
+    def _write(self, delta: Delta) -> None:
+        """Make `delta` pending and the one before final."""
+        batch = self._database.batch()
+        self._promote_pending(batch)
+        chunks = delta.encode()
+        keys = [self._chunk_key(delta.control.version, index) for index in range(len(chunks))]
+        for key, chunk in zip(keys, chunks, strict=True):
+            batch.put(PENDING, key, chunk)
+        self._database.write(batch, sync=self._sync)
+        self._pending, self._pending_keys, self._committed = delta, keys, delta.control
+        for table in self.tables:
+            table.pending = delta.rows
+        self.timers.commit()
+        self.waiting.commit()
+
+    def _promote_pending(self, batch: Batch) -> None:
+        if self._pending is not None:
+            self._promote(batch, self._pending)
+            for key in self._pending_keys:
+                batch.delete(PENDING, key)
+
+    def _promote(self, batch: Batch, delta: Delta) -> None:
+        batch.apply(ROWS, delta.rows)
+        batch.apply(TIMERS, delta.timers)
+        batch.apply(WAITING, delta.waiting)
+        batch.put(CONTROL, self._prefix, delta.control.encode())
+
+    def _chunk_key(self, version: int, index: int) -> bytes:
+        return self._prefix + version.to_bytes(_VERSION_BYTES, "big") + index.to_bytes(_CHUNK_BYTES, "big")
+
+    def _read_control(self) -> Control:
+        payload = self._database.get(CONTROL, self._prefix)
+        if payload is None:
+            return NO_STATE
+        try:
+            return Control.decode(payload)
+        except msgspec.DecodeError as error:
+            raise self._database.corrupt(CONTROL, self._prefix, f"not a control record ({error})") from error
+
+    def _read_pending(self, main_version: int) -> Delta | None:
+        """The delta behind the main version; searched from there on, to pass no deleted ones."""
+        start, end = self._chunk_key(main_version + 1, 0), self._prefix[:-1] + b"\x01"
+        found = list(self._database.scan(PENDING, start, end))
+        self._pending_keys = [key for key, _ in found]
+        if not found:
+            return None
+        payloads = [self._database.unwrap(PENDING, key, value) for key, value in found]
+        try:
+            delta = Delta.decode(payloads)
+        except msgspec.DecodeError as error:
+            raise self._database.corrupt(PENDING, found[0][0], f"not a pending delta ({error})") from error
+        if delta.control.version != main_version + 1:
+            why = f"the pending delta has version {delta.control.version}, expected {main_version + 1}"
+            raise self._database.corrupt(PENDING, found[0][0], why)
+        return delta
+
+    def _check_token(self, token: int | None, main: int, has_pending: bool) -> None:
+        if token == main or (token == main + 1 and has_pending) or (token is None and main == 0):
+            return
+        database = self._database
+        where = f"state directory {database.directory}, key group {database.group:03d}, stage {self.name!r}"
+        held = f"version {main}" + (f" and a pending version {main + 1}" if has_pending else "")
+        if token is None:
+            msg = (
+                f"{where}: it holds data of {held}, but the recovery log knows nothing of it; put the recovery log "
+                "back that belongs to it, or start with an empty state directory"
+            )
+        else:
+            msg = (
+                f"{where}: the recovery log says version {token}, expected one that is there: it holds {held}; "
+                "recovery log and state are from different times or runs: restore both from the same backup"
+            )
+        raise IncompatibleStateError(msg)
+
+    def _check_usable(self) -> None:
+        if not self._usable:
+            msg = f"stage {self.name!r} was not resumed, or a commit has failed: resume it first"
+            raise InternalError(msg)
+
+
+def stage_prefix(name: str) -> bytes:
+    """What all keys of a stage begin with."""
+    return name.encode() + b"\0"
+
+
+def _encoded(meta: Any) -> bytes:
+    try:
+        return encode_meta(meta)
+    except Exception as error:
+        msg = f"the commit's meta {meta!r:.300} cannot be stored ({error}): expected builtins; please report this"
+        raise InternalError(msg) from error

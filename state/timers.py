@@ -2,34 +2,157 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+from headway.errors import InternalError
+from headway.state.database import TIMERS, VERSION_BYTE, Database
+from headway.state.keys import TimerEntry, decode_timer, encode_timer
+from headway.state.layered import LayeredMap
+from headway.state.redo import END_ENTRY
 
 __all__ = ["TimerEntry", "TimerIndex"]
 
-TimerEntry = Tuple[int, str, int, str]
-"""`(at_ms, key, rank, name)`: when to look at which timer; rank is the operator's position in its stage."""
+_LOADS_PER_WINDOW: Final = 8
 
 
 class TimerIndex:
-    """An ordered set of timer entries.
+    """An ordered set of timer entries; `add`, `discard` and `pop_due` take O(log window).
 
-    `heap` is the same list for life and never empty: `heap[0][0] > limit_ms` means that nothing is due by `limit_ms`;
-    otherwise `pop_due` tells. Iterating over `heap` tells nothing: it holds removed entries and an end mark.
+    `heap` is the same list for life and never empty: `heap[0][0] > limit_ms` means that nothing is due by
+    `limit_ms`; otherwise `pop_due` tells. To anyone else `heap` says nothing: it holds removed entries too, and an
+    end mark, the position from where on entries are in RocksDB and in the epochs' changes only. The window ends at a
+    position, not at a time, so any number of timers may be due at the same instant.
     """
 
-    heap: list[TimerEntry]
+    def __init__(self, database: Database, prefix: bytes, window: int) -> None:
+        self._map: LayeredMap[TimerEntry] = LayeredMap(database, TIMERS, prefix, encode_timer, decode_timer)
+        self._window = window
+        self._end: TimerEntry = END_ENTRY
+        self.heap: list[TimerEntry] = [self._end]
+        self._dead: set[TimerEntry] = set()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
 
     def add(self, entry: TimerEntry) -> None:
         """Add `entry`, which must not be in the index."""
-        raise NotImplementedError
+        near = entry < self._end
+        self._map.put(entry, VERSION_BYTE, far=not near)
+        self._count += 1
+        if near:
+            if entry in self._dead:
+                self._dead.remove(entry)
+            else:
+                heappush(self.heap, entry)
+                if len(self.heap) > 2 * self._window + 1:
+                    self._shrink()
 
     def discard(self, entry: TimerEntry) -> None:
         """Remove `entry`, which must be in the index."""
-        raise NotImplementedError
+        self._map.remove(entry)
+        self._count -= 1
+        if entry < self._end:
+            self._dead.add(entry)
+            if 2 * len(self._dead) > len(self.heap) + self._window:
+                self._sweep()
 
     def pop_due(self, limit_ms: int) -> TimerEntry | None:
         """Remove and return the earliest entry with `at_ms <= limit_ms`; None when there is none."""
-        raise NotImplementedError
+        heap = self.heap
+        while heap[0][0] <= limit_ms:
+            entry = heap[0]
+            if entry is self._end:
+                self._load()
+                continue
+            heappop(heap)
+            if entry in self._dead:
+                self._dead.remove(entry)
+                continue
+            self._map.remove(entry)
+            self._count -= 1
+            return entry
+        return None
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    def restore(self, floor: TimerEntry, count: int) -> None:
+        """Start over from the main column family, which holds `count` entries, none before `floor`."""
+        self._map.commit()
+        self._map.settle()
+        self._dead.clear()
+        self._count = count
+        self._end = _mark(floor)
+        self.heap[:] = [self._end]
+
+    @property
+    def floor(self) -> TimerEntry:
+        """A position that no entry is before."""
+        return self.heap[0]
+
+    @property
+    def changed(self) -> bool:
+        """Whether this epoch has changed anything."""
+        return bool(self._map.changes)
+
+    def delta(self) -> dict[bytes, bytes | None]:
+        """What this epoch changed, by stored key."""
+        return self._map.delta()
+
+    def commit(self) -> None:
+        """The pending delta has gone into RocksDB, the epoch's changes have become pending."""
+        self._map.commit()
+
+    def settle(self) -> None:
+        """The pending delta has gone into RocksDB."""
+        self._map.settle()
+
+    def check_valid(self) -> None:
+        """Raise `InternalError` unless the parts agree with each other; O(n log n), for tests."""
+        living = [entry for entry in self.heap if entry is not self._end and entry not in self._dead]
+        far = self._map.first(self._end, self._count + 1)
+        faults = {
+            "the end mark is missing": sum(entry is self._end for entry in self.heap) != 1,
+            "an entry is behind the end mark": any(entry >= self._end for entry in living),
+            "an entry is there twice": len(set(living)) != len(living),
+            "a dead entry is not in the heap": not self._dead <= set(self.heap),
+            "the count is wrong": len(living) + len(far) != self._count,
+            "the heap is too large": len(self.heap) > 2 * self._window + 1,
+        }
+        for fault, found in faults.items():
+            if found:
+                raise InternalError(fault)
+
+    def _load(self) -> None:
+        """Bring the next entries behind the end mark, which is all that the heap holds, into memory."""
+        chunk = max(1, self._window // _LOADS_PER_WINDOW)
+        found = [position for position, _ in self._map.first(self._end, chunk + 1)]
+        self._end = _mark(found.pop()) if len(found) > chunk else _mark(END_ENTRY)
+        found.append(self._end)
+        self.heap[:] = found
+
+    def _shrink(self) -> None:
+        """Keep the earliest entries only: the others are found again in the layers below."""
+        self._sweep()
+        heap = self.heap
+        if len(heap) <= self._window + 1:
+            return
+        heap.sort()
+        heap.pop()
+        rest = heap[self._window :]
+        self._map.retreat(rest)
+        self._end = _mark(rest[0])
+        heap[self._window :] = [self._end]
+
+    def _sweep(self) -> None:
+        """Take the removed entries out of the heap."""
+        dead = self._dead
+        if dead:
+            self.heap[:] = [entry for entry in self.heap if entry is self._end or entry not in dead]
+            heapify(self.heap)
+            dead.clear()
+
+
+def _mark(position: TimerEntry) -> TimerEntry:
+    """An end mark at `position`: a new object, because it is told from an equal entry by identity."""
+    at_ms, key, rank, name = position
+    return (at_ms, key, rank, name)

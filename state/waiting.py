@@ -1,37 +1,276 @@
-"""Records that have arrived but are later than the watermark, in memory to a bound, then in RocksDB."""
+"""Records that have arrived but are later than the watermark: in memory to a bound, then in RocksDB."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any, Final
+
+import msgspec
+
+from headway.errors import CorruptStateError, IncompatibleStateError, UserCodeError
+from headway.state.database import VERSION_BYTE, WAITING, Database
+from headway.state.keys import WaitingPosition, decode_waiting, encode_waiting
+from headway.state.layered import LayeredMap
+from headway.state.redo import NO_SPILL_MS
+from headway.state.runs import RECORD_TIME, Runs
 
 __all__ = ["InputCodec", "Waiting"]
+
+_BLOB: Final = b"\x00"
+_SPILLED: Final = b"\x01"
+_TIME_ORIGIN: Final = itemgetter(0, 3)
 
 
 class InputCodec:
     """How the records of one input of a stage are stored while they wait.
 
-    Records are `(time_ms, key, value)`, or `(time_ms, key, value, origin)` when `from_stage`. `value_type` is what
-    msgspec decodes a value to.
+    Records are `(time_ms, key, value)`, or `(time_ms, key, value, origin)` when `from_stage`; `value_type` is what
+    msgspec decodes a value to: a struct, or `Any` for JSON-like values.
+
+    >>> codec = InputCodec(dict[str, int])
+    >>> codec.decode(codec.encode([(5, "key", {"a": 1})]))
+    [(5, 'key', {'a': 1})]
     """
 
     def __init__(self, value_type: Any = Any, *, from_stage: bool = False) -> None:
-        raise NotImplementedError
+        self.from_stage = from_stage
+        record: Any = tuple[int, str, value_type, str] if from_stage else tuple[int, str, value_type]
+        self.encode = msgspec.msgpack.Encoder().encode
+        self.decode = msgspec.msgpack.Decoder(list[record]).decode
 
 
 class Waiting:
-    """The waiting records of all inputs of one stage."""
+    """The waiting records of all inputs of one stage.
+
+    Those before `spill_floor_ms` are in memory, `bound` at most, and go into each epoch's delta as one value; the
+    later ones go to RocksDB one by one, and come back in windows when the watermark gets there. Taking and releasing
+    n records costs O(n log n) in whatever steps, and O(n) when they arrive in order.
+    """
+
+    def __init__(self, inputs: Sequence[InputCodec], database: Database, prefix: bytes, bound: int) -> None:
+        self._blob_changed = False
+        self.spill_floor_ms = NO_SPILL_MS
+        self.spilled = 0
+        self.spill_sequence = 0
+        self._inputs = list(inputs)
+        self._database = database
+        self._blob_key = prefix + _BLOB
+        self._map: LayeredMap[WaitingPosition] = LayeredMap(
+            database, WAITING, prefix + _SPILLED, encode_waiting, decode_waiting
+        )
+        self._bound = bound
+        self._channels: dict[tuple[int, str], Runs] = {}
+        self._held = 0
+        self._first_ms = NO_SPILL_MS
+
+    def __len__(self) -> int:
+        return self._held + self.spilled
 
     def add(self, rank: int, part: str, records: list[Any]) -> None:
-        """Take `records` of input `rank`, which arrived in this order through channel `part`. Keeps no hold of the list."""
-        raise NotImplementedError
+        """Take `records` of input `rank`, which arrived in this order through channel `part`; the list is copied.
+
+        Raises `UserCodeError` when one must go to disk and its value cannot be encoded.
+        """
+        floor_ms = self.spill_floor_ms
+        if floor_ms != NO_SPILL_MS:
+            self._spill(rank, part, [record for record in records if record[0] >= floor_ms])
+            records = [record for record in records if record[0] < floor_ms]
+        if records:
+            self._hold(rank, part, records)
+            if self._held > self._bound:
+                self._shed()
 
     def release(self, watermark_ms: int) -> list[Any]:
         """Take out all records with time <= `watermark_ms`, in order.
 
-        The order is: time, then rank, then, for an input fed by a source, (part, arrival), for an input fed by a stage,
-        (origin, arrival). A stage with one input gets the records themselves, one with several `(rank, record)` pairs.
+        The order is: time, then rank, then, for an input fed by a source, (part, arrival), for an input fed by a
+        stage, (origin, arrival). A stage with one input gets the records themselves, one with several gets
+        `(rank, record)` pairs. The list is the caller's.
         """
-        raise NotImplementedError
+        if watermark_ms < self._first_ms and watermark_ms < self.spill_floor_ms:
+            return []
+        released = self._take(min(watermark_ms, self.spill_floor_ms - 1))
+        while watermark_ms >= self.spill_floor_ms:
+            self._load()
+            released += self._take(min(watermark_ms, self.spill_floor_ms - 1))
+        return released
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    def restore(self, spill_floor_ms: int, spilled: int, spill_sequence: int) -> None:
+        """Start over from the main column family; raises when what waits there cannot be read."""
+        self._map.commit()
+        self._map.settle()
+        self.spill_floor_ms, self.spilled, self.spill_sequence = spill_floor_ms, spilled, spill_sequence
+        self._channels = {}
+        self._held = 0
+        self._first_ms = NO_SPILL_MS
+        blob = self._database.get(WAITING, self._blob_key)
+        if blob is not None:
+            for rank, part, encoded in self._decode_blob(blob):
+                self._hold(rank, part, self._decode(rank, self._blob_key, encoded))
+        self._blob_changed = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether this epoch has changed anything."""
+        return self._blob_changed or bool(self._map.changes)
+
+    def delta(self) -> dict[bytes, bytes | None]:
+        """What this epoch changed, by stored key."""
+        changes = self._map.delta()
+        if self._blob_changed:
+            changes[self._blob_key] = self._encode_blob() if self._held else None
+        return changes
+
+    def commit(self) -> None:
+        """The pending delta has gone into RocksDB, the epoch's changes have become pending."""
+        self._map.commit()
+        self._blob_changed = False
+
+    def settle(self) -> None:
+        """The pending delta has gone into RocksDB."""
+        self._map.settle()
+
+    def last_ms(self) -> int | None:
+        """The latest time of a waiting record; of a settled store."""
+        if self.spilled:
+            last = self._map.last()
+            return None if last is None else last[0]
+        return max((max(runs.times()) for runs in self._channels.values()), default=None)
+
+    def _hold(self, rank: int, part: str, records: list[Any]) -> None:
+        runs = self._channels.get((rank, part))
+        if runs is None:
+            runs = self._channels[rank, part] = Runs()
+        runs.add(records)
+        self._held += len(records)
+        self._first_ms = min(self._first_ms, min(records, key=RECORD_TIME)[0])
+        self._blob_changed = True
+
+    def _take(self, until_ms: int) -> list[Any]:
+        """Remove and return what is in memory with time <= `until_ms`, in order."""
+        if until_ms < self._first_ms:
+            return []
+        by_rank: list[list[list[Any]]] = [[] for _ in self._inputs]
+        for (rank, part), runs in sorted(self._channels.items(), key=itemgetter(0)):
+            taken = runs.take(until_ms)
+            if taken:
+                by_rank[rank].append(taken)
+                if not runs:
+                    del self._channels[rank, part]
+        firsts = [first for runs in self._channels.values() if (first := runs.first_ms()) is not None]
+        self._first_ms = min(firsts, default=NO_SPILL_MS)
+        ordered = [_in_order(parts, codec.from_stage) for parts, codec in zip(by_rank, self._inputs, strict=True)]
+        self._held -= sum(map(len, ordered))
+        self._blob_changed = True
+        if len(ordered) == 1:
+            return ordered[0]
+        pairs = [(rank, record) for rank, records in enumerate(ordered) for record in records]
+        pairs.sort(key=_pair_time)
+        return pairs
+
+    def _shed(self) -> None:
+        """Move the later half of what is in memory to disk."""
+        times = sorted(time_ms for runs in self._channels.values() for time_ms in runs.times())
+        self.spill_floor_ms = times[self._bound // 2]
+        for (rank, part), runs in list(self._channels.items()):
+            moved = runs.take_from(self.spill_floor_ms)
+            self._held -= len(moved)
+            self._spill(rank, part, moved)
+            if not runs:
+                del self._channels[rank, part]
+        self._blob_changed = True
+
+    def _spill(self, rank: int, part: str, records: list[Any]) -> None:
+        for record in records:
+            position = (record[0], rank, part, self.spill_sequence)
+            self._map.put(position, VERSION_BYTE + self._encode(rank, [record]), far=True)
+            self.spill_sequence += 1
+        self.spilled += len(records)
+
+    def _load(self) -> None:
+        """Bring the earliest spilled records into memory: whole milliseconds, and half of the bound if possible."""
+        count = max(1, self._bound // 2)
+        while True:
+            found = self._map.first((self.spill_floor_ms, 0, "", 0), count + 1)
+            if len(found) <= count:
+                self.spill_floor_ms = NO_SPILL_MS
+                break
+            next_ms = found[-1][0][0]
+            if found[0][0][0] < next_ms:
+                found = [pair for pair in found if pair[0][0] < next_ms]
+                self.spill_floor_ms = next_ms
+                break
+            count *= 2
+        for position, value in found:
+            _, rank, part, _ = position
+            self._hold(rank, part, self._decode(rank, encode_waiting(position), value[1:]))
+            self._map.remove(position)
+        self.spilled -= len(found)
+
+    def _encode_blob(self) -> bytes:
+        channels = [
+            (rank, part, self._encode(rank, runs.records()))
+            for (rank, part), runs in sorted(self._channels.items(), key=itemgetter(0))
+        ]
+        return VERSION_BYTE + _blob_encoder.encode(channels)
+
+    def _decode_blob(self, blob: bytes) -> list[tuple[int, str, bytes]]:
+        try:
+            return _blob_decoder.decode(blob)
+        except msgspec.DecodeError as error:
+            raise self._database.corrupt(WAITING, self._blob_key, f"not waiting records ({error})") from error
+
+    def _encode(self, rank: int, records: list[Any]) -> bytes:
+        try:
+            return self._inputs[rank].encode(records)
+        except Exception as error:
+            msg = (
+                f"records of input {rank} cannot be stored while they wait for the watermark ({error}), "
+                f"the first is {records[0]!r:.300}; expected values that MessagePack has: text, numbers of 64 bits, "
+                "bytes, times, lists, dicts and msgspec structs"
+            )
+            raise UserCodeError(msg) from error
+
+    def _decode(self, rank: int, key: bytes, encoded: bytes) -> list[Any]:
+        if rank >= len(self._inputs):
+            raise self._database.corrupt(WAITING, key, f"a record of input {rank}, there are {len(self._inputs)}")
+        try:
+            records: list[Any] = self._inputs[rank].decode(encoded)
+        except msgspec.DecodeError as error:
+            raise self._undecodable(rank, key, encoded, error) from error
+        return records
+
+    def _undecodable(
+        self, rank: int, key: bytes, encoded: bytes, error: msgspec.DecodeError
+    ) -> CorruptStateError | IncompatibleStateError:
+        try:
+            msgspec.msgpack.decode(encoded)
+        except msgspec.DecodeError:
+            return self._database.corrupt(WAITING, key, f"not waiting records ({error})")
+        return IncompatibleStateError(
+            f"records that wait at input {rank} in {self._database.directory}, key group "
+            f"{self._database.group:03d}, do not fit the event's type: {error}; run the version of the flow that "
+            "took them until its watermark has passed them, or start with an empty state directory"
+        )
+
+
+def _in_order(parts: list[list[Any]], from_stage: bool) -> list[Any]:
+    """One input's records in order; `parts` are in the order of the channels, each sorted by (time, arrival)."""
+    if not parts:
+        return []
+    records = parts[0] if len(parts) == 1 else [record for part in parts for record in part]
+    if from_stage:
+        records.sort(key=_TIME_ORIGIN)
+    elif len(parts) > 1:
+        records.sort(key=RECORD_TIME)
+    return records
+
+
+def _pair_time(pair: tuple[int, Any]) -> int:
+    time_ms: int = pair[1][0]
+    return time_ms
+
+
+_blob_encoder: Final = msgspec.msgpack.Encoder()
+_blob_decoder: Final = msgspec.msgpack.Decoder(list[tuple[int, str, bytes]])

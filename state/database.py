@@ -1,0 +1,247 @@
+"""One key group's RocksDB: column families, atomic writes, and errors that say where.
+
+All of rocksdict's own behaviour ends here: its exceptions, and that a database is only closed once no iterator
+and no column family handle is alive: iterators do not outlive a call, and handles stay in this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    ColumnFamily,
+    DBCompressionType,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
+
+from headway.errors import CorruptStateError, LockedStateError, StateError
+from headway.state.options import StoreOptions
+
+__all__ = [
+    "CONTROL",
+    "PENDING",
+    "ROWS",
+    "TIMERS",
+    "VERSION_BYTE",
+    "WAITING",
+    "Batch",
+    "Database",
+    "group_path",
+]
+
+CONTROL: Final = "default"
+ROWS: Final = "rows"
+TIMERS: Final = "timers"
+WAITING: Final = "waiting"
+PENDING: Final = "pending"
+
+VERSION_BYTE: Final = b"\x01"
+"""The first byte of each stored value: the version of its format."""
+
+_MEMTABLE_BYTES: Final = {
+    CONTROL: 1 << 20,
+    ROWS: 8 << 20,
+    TIMERS: 4 << 20,
+    WAITING: 4 << 20,
+    PENDING: 4 << 20,
+}
+_WAL_BYTES: Final = 16 << 20
+
+
+def group_path(directory: Path, group: int) -> Path:
+    """Where the database of `group` lies in a state directory.
+
+    >>> group_path(Path("state"), 7).as_posix()
+    'state/groups/007'
+    """
+    return directory / "groups" / f"{group:03d}"
+
+
+class Batch:
+    """Writes that become durable together or not at all."""
+
+    def __init__(self, handles: dict[str, ColumnFamily | None]) -> None:
+        self.raw = WriteBatch(raw_mode=True)
+        self._handles = handles
+
+    def put(self, family: str, key: bytes, value: bytes) -> None:
+        """Store `value` under `key`."""
+        self.raw.put(key, value, self._handles[family])
+
+    def delete(self, family: str, key: bytes) -> None:
+        """Remove `key`, which need not exist."""
+        self.raw.delete(key, self._handles[family])
+
+    def apply(self, family: str, changes: dict[bytes, bytes | None]) -> None:
+        """Store each value, removing the keys whose value is None."""
+        put, delete, handle = self.raw.put, self.raw.delete, self._handles[family]
+        for key, value in changes.items():
+            if value is None:
+                delete(key, handle)
+            else:
+                put(key, value, handle)
+
+
+class Database:
+    """The open RocksDB of one key group.
+
+    Opening does not depend on how much is stored: log replay is bounded by 16 MiB, files are opened
+    when needed.
+    Raises `LockedStateError` when it is open already, `StateError` when RocksDB refuses for another reason.
+    """
+
+    def __init__(
+        self, directory: Path, group: int, options: StoreOptions, *, secondary_path: Path | None = None
+    ) -> None:
+        self.directory = directory
+        self.group = group
+        self.path = group_path(directory, group)
+        self._db: Rdict | None = None
+        families = (ROWS, TIMERS, WAITING) if secondary_path else (ROWS, TIMERS, WAITING, PENDING)
+        access = AccessType.secondary(str(secondary_path)) if secondary_path else AccessType.read_write()
+        if secondary_path is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = Rdict(
+                str(self.path),
+                _options(CONTROL, options),
+                column_families={family: _options(family, options) for family in families},
+                access_type=access,
+            )
+        except Exception as error:  # rocksdict raises nothing more specific
+            raise self._refusal(error) from error
+        self._write_options = WriteOptions()
+        self._families = {CONTROL: self._db} | {name: self._db.get_column_family(name) for name in families}
+        self._handles: dict[str, ColumnFamily | None] = {CONTROL: None} | {
+            name: self._db.get_column_family_handle(name) for name in families
+        }
+
+    def family(self, name: str) -> Rdict:
+        """The column family itself, for reading single keys; it is closed with the database."""
+        return self._families[name]
+
+    def get(self, family: str, key: bytes) -> bytes | None:
+        """The value of `key` without its version byte; None where there is none.
+
+        Raises `CorruptStateError` when the version byte is not the known one.
+        """
+        value: bytes | None = self._families[family].get(key)
+        return None if value is None else self.unwrap(family, key, value)
+
+    def unwrap(self, family: str, key: bytes, value: bytes) -> bytes:
+        """`value` without its version byte; raises `CorruptStateError` when that is not the known one."""
+        if value[:1] != VERSION_BYTE:
+            found = f"version byte {value[:1].hex()}" if value else "an empty value"
+            raise self.corrupt(family, key, f"found {found}, expected {VERSION_BYTE.hex()}")
+        return value[1:]
+
+    def scan(self, family: str, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs of key and raw value with `start <= key < end`, in order, read as they are asked for."""
+        bounds = ReadOptions()
+        bounds.set_iterate_upper_bound(end)
+        pairs: Iterator[tuple[Any, Any]] = self._families[family].items(from_key=start, read_opt=bounds)
+        return pairs
+
+    def last_key(self, family: str, start: bytes, end: bytes) -> bytes | None:
+        """The greatest key with `start <= key < end`."""
+        cursor = self._families[family].iter()
+        cursor.seek_for_prev(end)
+        if cursor.valid() and cursor.key() == end:
+            cursor.prev()
+        key: bytes | None = cursor.key() if cursor.valid() else None
+        return key if key is not None and key >= start else None
+
+    def batch(self) -> Batch:
+        """An empty batch for `write`."""
+        return Batch(self._handles)
+
+    def write(self, batch: Batch, *, sync: bool) -> None:
+        """Write all of `batch` or nothing; with `sync` it has reached the disk on return."""
+        if self._db is None:
+            msg = f"the database {self.path} is closed: nothing can be written to it"
+            raise StateError(msg)
+        self._write_options.sync = sync
+        try:
+            self._db.write(batch.raw, self._write_options)
+        except Exception as error:  # rocksdict raises nothing more specific
+            msg = f"cannot write to {self.path}: {error}; check the disk's space and rights, then start again"
+            raise StateError(msg) from error
+
+    def catch_up(self) -> None:
+        """As a secondary: see what the primary has written until now."""
+        self._families[CONTROL].try_catch_up_with_primary()
+
+    def corrupt(self, family: str, key: bytes, why: str) -> CorruptStateError:
+        """The error for a stored value that cannot be read back."""
+        return CorruptStateError(
+            f"corrupt state in {self.directory}, key group {self.group:03d}, column family {family!r}, "
+            f"key {key!r}: {why}; restore the directory from a savepoint or a backup"
+        )
+
+    def close(self) -> None:
+        """Close; again does nothing."""
+        if self._db is None:
+            return
+        database, self._db = self._db, None
+        self._handles.clear()
+        del self._families[CONTROL]
+        for family in self._families.values():
+            family.close()
+        database.close()
+
+    def _refusal(self, error: Exception) -> StateError:
+        text = str(error)
+        if "lock hold by" in text or "LOCK" in text:
+            msg = f"key group {self.group:03d} of {self.directory} is open already ({text}): stop that run first"
+            return LockedStateError(msg)
+        msg = f"cannot open {self.path}: {text}; check that it is a Headway state directory and readable"
+        return StateError(msg)
+
+
+@cache
+def _block_cache(capacity_bytes: int) -> Cache:
+    return Cache(capacity_bytes)
+
+
+@cache
+def _write_buffers(capacity_bytes: int) -> WriteBufferManager:
+    return WriteBufferManager(capacity_bytes, False)
+
+
+def _options(family: str, options: StoreOptions) -> Options:
+    """Settings for many small databases in one process: little memory and few files each."""
+    made = Options(raw_mode=True)
+    made.create_if_missing(True)
+    made.create_missing_column_families(True)
+    made.set_write_buffer_manager(_write_buffers(options.write_buffer_bytes))
+    made.set_write_buffer_size(_MEMTABLE_BYTES[family])
+    made.set_arena_block_size(64 << 10)
+    made.set_max_total_wal_size(_WAL_BYTES)
+    made.set_max_background_jobs(2)
+    made.set_max_open_files(128)
+    made.set_keep_log_file_num(1)
+    made.set_max_manifest_file_size(4 << 20)
+    made.set_manifest_preallocation_size(64 << 10)
+    made.set_stats_dump_period_sec(0)
+    made.set_stats_persist_period_sec(0)
+    made.set_skip_stats_update_on_db_open(True)
+    made.set_compression_type(DBCompressionType.lz4())
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(_block_cache(options.block_cache_bytes))
+    blocks.set_cache_index_and_filter_blocks(True)
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    if family == ROWS:
+        blocks.set_bloom_filter(10, False)
+    made.set_block_based_table_factory(blocks)
+    return made

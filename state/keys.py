@@ -1,0 +1,105 @@
+"""Encodings of keys whose bytes sort exactly as the values do.
+
+RocksDB orders keys by their bytes. A position is a tuple of times, texts and small numbers; its encoding sorts as
+the tuple does in Python, also for texts that are prefixes of each other, empty, or hold NUL.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+__all__ = [
+    "TimerEntry",
+    "WaitingPosition",
+    "decode_timer",
+    "decode_waiting",
+    "encode_timer",
+    "encode_waiting",
+    "escape",
+    "rank_bytes",
+    "unescape",
+]
+
+TimerEntry = tuple[int, str, int, str]
+"""`(at_ms, key, rank, name)`: when to look at which timer; rank is the operator's position in its stage."""
+
+WaitingPosition = tuple[int, int, str, int]
+"""`(time_ms, rank, part, sequence)` of a waiting record; rank is the position of its input."""
+
+_BIAS: Final = 2**63
+_TIME: Final = Struct(">Q")
+_TIME_RANK: Final = Struct(">QH")
+_RANK: Final = Struct(">H")
+
+
+def escape(text: str) -> bytes:
+    r"""`text` in UTF-8 with an end mark that sorts before any continuation; O(length).
+
+    >>> escape("a\0b")
+    b'a\x00\xffb\x00\x01'
+    >>> escape("") < escape("\0") < escape("\x01") < escape("a") < escape("a\0") < escape("ab")
+    True
+    """
+    return text.encode().replace(b"\0", b"\0\xff") + b"\0\x01"
+
+
+def unescape(data: bytes, start: int) -> tuple[str, int]:
+    """The text whose escaped form begins at `start`, and the position behind it.
+
+    Raises `ValueError` (or its subclass `UnicodeDecodeError`) where there is none.
+
+    >>> unescape(b"..." + escape("key") + b"more", 3)
+    ('key', 8)
+    """
+    end = data.index(b"\0\x01", start)
+    return data[start:end].replace(b"\0\xff", b"\0").decode(), end + 2
+
+
+def rank_bytes(rank: int) -> bytes:
+    """A rank in two bytes."""
+    return _RANK.pack(rank)
+
+
+def encode_timer(entry: TimerEntry) -> bytes:
+    """The sortable bytes of a timer's entry.
+
+    >>> encode_timer((-5, "k", 1, "idle")) < encode_timer((5, "", 0, "")) < encode_timer((5, "", 0, "a"))
+    True
+    """
+    at_ms, key, rank, name = entry
+    return b"".join((_TIME.pack(at_ms + _BIAS), escape(key), _RANK.pack(rank), name.encode()))
+
+
+def decode_timer(data: bytes, start: int) -> TimerEntry:
+    """The entry whose bytes begin at `start`; raises `ValueError` or `struct.error` for anything else.
+
+    >>> decode_timer(b"prefix" + encode_timer((-5, "k", 1, "idle")), 6)
+    (-5, 'k', 1, 'idle')
+    """
+    (biased,) = _TIME.unpack_from(data, start)
+    key, end = unescape(data, start + 8)
+    (rank,) = _RANK.unpack_from(data, end)
+    return biased - _BIAS, key, rank, data[end + 2 :].decode()
+
+
+def encode_waiting(position: WaitingPosition) -> bytes:
+    """The sortable bytes of a waiting record's position.
+
+    >>> encode_waiting((5, 0, "p1", 9)) < encode_waiting((5, 0, "p1", 10)) < encode_waiting((5, 1, "p0", 0))
+    True
+    """
+    time_ms, rank, part, sequence = position
+    return b"".join((_TIME_RANK.pack(time_ms + _BIAS, rank), escape(part), _TIME.pack(sequence)))
+
+
+def decode_waiting(data: bytes, start: int) -> WaitingPosition:
+    """The position whose bytes begin at `start`; raises `ValueError` or `struct.error` for anything else.
+
+    >>> decode_waiting(encode_waiting((5, 0, "p1", 9)), 0)
+    (5, 0, 'p1', 9)
+    """
+    biased, rank = _TIME_RANK.unpack_from(data, start)
+    part, end = unescape(data, start + 10)
+    (sequence,) = _TIME.unpack_from(data, end)
+    return biased - _BIAS, rank, part, sequence
