@@ -9,7 +9,7 @@ Without `input` the flow reads a synthetic shop stream of 100,000 events, made a
 from typing import Literal
 
 import headway as hw
-from headway.generate import shop_events
+from headway.generate.demo import shop_events
 
 
 class Shop(hw.Event):

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Final
+
+import msgspec
+
+from headway.errors import StateError, UsageError
+from headway.state.database import ROWS, Database, group_path
+from headway.state.groups import group_of
+from headway.state.keys import rank_bytes
+from headway.state.manifest import MANIFEST_NAME, Manifest
+from headway.state.options import StoreOptions
+from headway.state.rows import Timers
+from headway.state.stage import stage_prefix
 
 __all__ = ["StateReader", "StoredRow"]
+
+_ATTEMPTS: Final = 5
 
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A committed row: `state` in plain builtins, `timers` as name to due time."""
+    """A committed row: `state` in plain builtins, `timers` as name to due time in milliseconds."""
 
     key: str
     state: Any
@@ -22,23 +39,124 @@ class StoredRow:
 
 
 class StateReader:
-    """Committed rows of all key groups; a context manager."""
+    """Committed rows of all key groups as of when it was made, or last refreshed; a context manager.
+
+    Groups are opened when first asked for, as RocksDB secondaries: this neither locks nor slows down a run that is
+    writing. What a run has committed shows once its next epoch is committed too, or when it ends cleanly.
+    Raises `StateError` when `directory` holds no flow's state.
+    """
 
     def __init__(self, directory: Path | str) -> None:
-        raise NotImplementedError
+        self._directory = Path(directory)
+        manifest = Manifest.load(self._directory)
+        if manifest is None:
+            msg = f"{directory} holds no {MANIFEST_NAME}: expected the state directory of a flow, check the path"
+            raise StateError(msg)
+        self.manifest = manifest
+        self._prefixes = {
+            operator.name: stage_prefix(stage.name) + rank_bytes(operator.rank)
+            for stage in manifest.stages
+            for operator in stage.operators
+        }
+        self._databases: dict[int, Database] = {}
+        self._scratch = tempfile.TemporaryDirectory(prefix="headway-reader-")
 
     def operators(self) -> list[str]:
-        """The names of all operators that keep state."""
-        raise NotImplementedError
+        """The names of all operators, in the order of the flow."""
+        return list(self._prefixes)
 
     def rows(self, operator: str, prefix: str = "", limit: int | None = None) -> Iterator[StoredRow]:
-        """Rows of `operator` whose key starts with `prefix`, ordered by key."""
-        raise NotImplementedError
+        """Rows of `operator` whose key starts with `prefix`, ordered by key, at most `limit`.
+
+        Raises `UsageError` for an operator that the flow does not have, `CorruptStateError` for what cannot be read.
+        """
+        start = self._prefix(operator) + prefix.encode()
+        parts = [self._group_rows(group, start, operator) for group in range(self.manifest.key_groups)]
+        return islice(merge(*parts, key=_row_key), limit)
 
     def get(self, operator: str, key: str) -> StoredRow | None:
-        """The row of `key`, or None."""
-        raise NotImplementedError
+        """The row of `key`, or None; one read of RocksDB."""
+        group = group_of(key, self.manifest.key_groups)
+        stored_key = self._prefix(operator) + key.encode()
+        database = self._database(group)
+        payload = None if database is None else database.get(ROWS, stored_key)
+        return None if payload is None or database is None else _decode(database, operator, stored_key, key, payload)
+
+    def refresh(self) -> None:
+        """See what has been committed since."""
+        for database in self._databases.values():
+            database.catch_up()
 
     def close(self) -> None:
-        """Close all databases."""
-        raise NotImplementedError
+        """Close all databases; again does nothing."""
+        for database in self._databases.values():
+            database.close()
+        self._databases.clear()
+        self._scratch.cleanup()
+
+    def __enter__(self) -> StateReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _prefix(self, operator: str) -> bytes:
+        if operator not in self._prefixes:
+            listed = ", ".join(self._prefixes) or "it has none"
+            msg = f"flow {self.manifest.flow!r} has no operator {operator!r}: expected one of {listed}"
+            raise UsageError(msg)
+        return self._prefixes[operator]
+
+    def _group_rows(self, group: int, start: bytes, operator: str) -> Iterator[StoredRow]:
+        database = self._database(group)
+        if database is None:
+            return
+        key_start = len(self._prefixes[operator])
+        end = _after(start)
+        for stored_key, value in database.scan(ROWS, start, end):
+            payload = database.unwrap(ROWS, stored_key, value)
+            yield _decode(database, operator, stored_key, stored_key[key_start:].decode(), payload)
+
+    def _database(self, group: int) -> Database | None:
+        """The database of `group`; None when the run has not made it yet."""
+        if group not in self._databases:
+            if not (group_path(self._directory, group) / "CURRENT").exists():
+                return None
+            self._databases[group] = self._open(group)
+        return self._databases[group]
+
+    def _open(self, group: int) -> Database:
+        # A file that the writer deletes while it is being listed makes opening fail; the next listing is new.
+        for attempt in range(_ATTEMPTS):
+            try:
+                scratch = Path(self._scratch.name) / f"{group:03d}-{attempt}"
+                return Database(self._directory, group, StoreOptions(), secondary_path=scratch)
+            except StateError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        msg = "unreachable"
+        raise AssertionError(msg)
+
+
+def _after(prefix: bytes) -> bytes:
+    """The first key behind all that begin with `prefix`, which holds a byte below 0xFF: it begins with a name."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1])
+
+
+def _row_key(row: StoredRow) -> str:
+    return row.key
+
+
+def _decode(database: Database, operator: str, stored_key: bytes, key: str, payload: bytes) -> StoredRow:
+    try:
+        touched_ms, timers, state = _decoder.decode(payload)
+    except msgspec.DecodeError as error:
+        raise database.corrupt(ROWS, stored_key, f"not a row of operator {operator!r} ({error})") from error
+    dues = {name: due_ms for name, (due_ms, _) in (timers or {}).items()}
+    return StoredRow(key, state, dues, touched_ms, database.group)
+
+
+_decoder: Final = msgspec.msgpack.Decoder(tuple[int, Timers, Any])

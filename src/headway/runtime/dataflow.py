@@ -174,19 +174,24 @@ def build_dataflow(plan: Plan, job: Job) -> Dataflow:
             leads_to.setdefault(target, []).append(name)
 
     for source in plan.sources:
-        stream = op.input(f"source-{source.name}", flow, _Source(source, job))
+        stream = op.input(_step("source", source.name), flow, _Source(source, job))
         note(source.name, stream, list(source.ports.values()))
     ends: list[Any] = []
     for stage in plan.stages:
         keyed = _arrivals(stage.name, leads_to, produced, job)
-        out = op.stateful_batch(f"stage-{stage.name}", keyed, _keyed_builder(job, stage))
-        note(stage.name, op.map(f"values-{stage.name}", out, _value), list(stage.outputs.values()))
+        out = op.stateful_batch(_step("stage", stage.name), keyed, _keyed_builder(job, stage))
+        note(stage.name, op.map(_step("values", stage.name), out, _value), list(stage.outputs.values()))
     for sink in plan.sinks:
         keyed = _arrivals(sink.name, leads_to, produced, job)
-        ends.append(op.stateful_batch(f"sink-{sink.name}", keyed, _sink_builder(job, sink)))
+        ends.append(op.stateful_batch(_step("sink", sink.name), keyed, _sink_builder(job, sink)))
     unread = [produced[name] for name in produced if not any(name in names for names in leads_to.values())]
     op.output("end", op.merge("ends", *ends, *unread), _End())
     return flow
+
+
+def _step(role: str, name: str) -> str:
+    """The engine's name for a step; it reserves the period."""
+    return f"{role}-{name.replace('.', ':')}"
 
 
 def _value(item: tuple[str, Message]) -> Message:
@@ -198,13 +203,13 @@ def _arrivals(
 ) -> KeyedStream[Batch]:
     """What is addressed to one stage, keyed by the routing name of the group."""
     streams = [produced[name] for name in leads_to.get(target, [])]
-    merged = streams[0] if len(streams) == 1 else op.merge(f"merge-{target}", *streams)
+    merged = streams[0] if len(streams) == 1 else op.merge(_step("merge", target), *streams)
     routes = job.routes(target)
 
     def route(messages: list[Message]) -> list[tuple[str, Batch]]:
         return [(routes[group], batch) for to, group, batch in messages if to == target]
 
-    return op.flat_map_batch(f"route-{target}", merged, route)
+    return op.flat_map_batch(_step("route", target), merged, route)
 
 
 def _keyed_builder(job: Job, stage: KeyedStage) -> Callable[[Optional[Token]], _KeyedLogic]:

@@ -184,7 +184,7 @@ class Job:
     def sink_task(self, sink: SinkStage, version: Optional[int]) -> SinkTask:
         """Open an output where it stood, or at its start."""
         codec = InputCodec(bytes, from_stage=True)
-        store, meta = self._store(f"sink.{sink.name}", self._sink_group(sink.name), [], [codec], version)
+        store, meta = self._store(f"sink:{sink.name}", self._sink_group(sink.name), [], [codec], version)
         channels = Channels(sink.inputs, self._channel_counts(), (meta or {}).get("claims"))
         output: Output = sink.node.output
         task = SinkTask(sink, output, store, channels, meta, self._claim_output)

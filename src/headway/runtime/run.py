@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from headway.connectors.jsonl import to_jsonl
-from headway.errors import DrainedStateError, InputError, UsageError
+from headway.errors import InputError, UsageError
 from headway.flow import Flow
-from headway.plan import Plan, compile_plan
+from headway.plan import KeyedStage, Plan, compile_plan
 from headway.runtime.engine import execute, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions, wall_ms
@@ -141,34 +141,31 @@ def open_manifest(plan: Plan, options: RunOptions) -> Manifest:
     """What the state directory belongs to, checked against the flow; made at the first start."""
     directory = options.state_dir
     stored = Manifest.load(directory)
-    if stored is not None and stored.drained:
-        msg = (
-            f"the books of {directory} are closed (a run with --drain has ended): it takes no more input; "
-            "start with a new state directory"
-        )
-        raise DrainedStateError(msg)
     groups = options.key_groups or (stored.key_groups if stored else DEFAULT_KEY_GROUPS)
     sources = {}
     for source in plan.sources:
         known = stored.sources.get(source.name) if stored else None
         sources[source.name] = known or _new_source(source.node.input.partitions())
-    stages = [
-        StageEntry(
-            stage.name,
-            [
-                OperatorEntry(node.name, rank, state_schema(node.operator.state_type))
-                for rank, node in enumerate(stage.operators)
-            ],
-        )
-        for stage in plan.stages
-    ]
-    expected = Manifest(plan.flow, groups, sources, stages, [sink.name for sink in plan.sinks])
+    expected = Manifest(
+        flow=plan.flow,
+        key_groups=groups,
+        sources=sources,
+        stages=[StageEntry(name=stage.name, operators=_operator_entries(stage)) for stage in plan.stages],
+        outputs=[sink.name for sink in plan.sinks],
+    )
     return Manifest.open(directory, expected)
+
+
+def _operator_entries(stage: KeyedStage) -> list[OperatorEntry]:
+    return [
+        OperatorEntry(name=node.name, rank=rank, state=state_schema(node.operator.state_type))
+        for rank, node in enumerate(stage.operators)
+    ]
 
 
 def _new_source(partitions: list[str]) -> SourceEntry:
     slots = max(1, min(len(partitions), MAX_SLOTS))
-    return SourceEntry(slots, {name: index % slots for index, name in enumerate(partitions)})
+    return SourceEntry(slots=slots, partitions={name: index % slots for index, name in enumerate(partitions)})
 
 
 def check_inputs(plan: Plan, *, follow: bool) -> None:
