@@ -55,7 +55,7 @@ class PartitionReader(ABC):
 
     @abstractmethod
     def read(self, max_bytes: int) -> Optional[Chunk]:
-        """The next records, about `max_bytes` of them but at least one; None when there is nothing (more) now.
+        """The next records, about `max_bytes` of them but at least one; None when there is nothing now.
 
         Never blocks for long. After None, `at_end` tells whether anything may come later.
         Raises `InputError` when the log cannot be read or is not the one that was read before.
@@ -70,7 +70,7 @@ class PartitionReader(ABC):
     def position(self) -> Position:
         """Where the next `read` will start: after the last record that was returned."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most readers hold nothing)
         """Release files. Called once; nothing is called afterwards."""
 
 
@@ -81,7 +81,8 @@ class Input(ABC):
     def partitions(self) -> list[str]:
         """The names of all partitions that exist now, sorted. Called again while following, to find new ones.
 
-        Names are stable over runs. Raises `InputError` when the input does not exist at all.
+        Names are stable over runs. Empty when nothing matches (yet): a bounded run has no input then, and
+        whoever runs it says so with `describe()`. Raises `InputError` when the input does not exist at all.
         """
 
     @abstractmethod
@@ -103,6 +104,9 @@ class OutputWriter(ABC):
     """True: writes count only up to the last `position()`; opening at that position takes back the rest.
     False: a write is final, and so is made only after the epoch is durable on every worker."""
 
+    notice: Optional[str] = None
+    """What a person should be told about how the output was opened; None when there is nothing to tell."""
+
     @abstractmethod
     def write(self, records: Sequence[bytes]) -> None:
         """Write records, each the JSON bytes of one, without a line end. Raises `OutputError`."""
@@ -111,7 +115,7 @@ class OutputWriter(ABC):
     def position(self) -> Position:
         """Make everything written durable and tell where the output stands. Called at the end of an epoch."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (not every writer holds something)
         """Flush and release. Called once at a graceful end."""
 
 

@@ -1,0 +1,111 @@
+"""The input `files`: JSON lines from files, finished or growing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Optional, Union
+
+from headway.connectors.base import Input, PartitionReader, Position
+from headway.connectors.filereader import FileReader
+from headway.connectors.paths import FilePattern
+from headway.connectors.rotated import RotatedReader
+from headway.connectors.stripes import StripeReader
+from headway.errors import UsageError
+
+__all__ = ["FilesInput", "files"]
+
+
+def files(pattern: Union[str, os.PathLike[str]], *, split: int = 1, rotated: bool = False) -> Input:
+    r"""Read JSON lines from a file, from all files that match a glob pattern, or from a directory.
+
+    Each file is one partition, in time order by itself, and named by its path below the pattern's fixed part.
+    A directory means its files `*.jsonl`, `*.ndjson` and `*.json`, each also with `.gz` or `.zst`; for those
+    in subdirectories write `**`. Files compressed with gzip or zstd are recognized by their first bytes.
+
+    A line holds one JSON value and ends with LF or CRLF; blank lines are skipped, but counted as lines. A
+    line that is not UTF-8, not valid, or longer than 64 MiB becomes a dead letter. A last line without a line
+    end is read as a record when the files are read to their ends, and waited for while they are followed; if
+    it was half-written at the end of a run and has been completed since, the next run reads the whole of it.
+
+    Files may only be appended to. One that was replaced or truncated is refused with `InputError`, both when
+    a run is resumed and while following. Resuming in a compressed file decompresses everything before the
+    position once: seconds for each GB of content.
+
+    `split` reads each file as that many partitions side by side, in stripes of 4 MiB dealt in turn, so that
+    several workers share a large file. Only plain files that are not followed can be split. `rotated` reads
+    all files, in the order of their names, as the one log that was rotated into them.
+
+    Raises `UsageError` when the options contradict each other.
+
+    >>> import tempfile, pathlib
+    >>> from headway.schema import Json, codec_for
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "a.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
+    >>> source = files(folder / "*.jsonl")
+    >>> source.partitions()
+    ['a.jsonl']
+    >>> source.open("a.jsonl", None, follow=False).read(1024).decode(codec_for(Json)).events
+    [{'n': 1}, {'n': 2}]
+    """
+    text = os.fspath(pattern)
+    if not isinstance(text, str) or not text:
+        msg = f"files({pattern!r}): expected a path or a glob pattern as text, such as 'events/*.jsonl'"
+        raise UsageError(msg)
+    if isinstance(split, bool) or not isinstance(split, int) or split < 1:
+        msg = f"files({text!r}, split={split!r}): expected a whole number of readers for each file, 1 or more"
+        raise UsageError(msg)
+    if rotated and split > 1:
+        msg = (
+            f"files({text!r}, split={split}, rotated=True): a rotated log is read file after file "
+            "as one partition; drop one of the two options"
+        )
+        raise UsageError(msg)
+    return FilesInput(text, split, rotated)
+
+
+@dataclass(frozen=True)
+class FilesInput(Input):
+    """What `files` returns."""
+
+    pattern: str
+    split: int
+    rotated: bool
+
+    def partitions(self) -> list[str]:
+        """One name for each file, `name#0` to `name#n-1` when split, or one for all of a rotated log.
+
+        Empty when a glob or a directory matches nothing (yet). Raises `InputError` when a file or directory
+        that is named outright does not exist.
+        """
+        names = list(FilePattern(self.pattern).find())
+        if self.rotated:
+            return [self._rotated_name()] if names else []
+        if self.split > 1:
+            return sorted(f"{name}#{index}" for name in names for index in range(self.split))
+        return names
+
+    def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
+        """Open one file, one of its shares, or the rotated log."""
+        pattern = FilePattern(self.pattern)
+        if self.rotated:
+            return RotatedReader(pattern.find, position, follow=follow)
+        if self.split == 1:
+            return FileReader(pattern.path_of(partition), position, follow=follow)
+        if follow:
+            msg = (
+                f"{self.describe()}: split={self.split} cannot be followed, as a file's stripes are written "
+                "one after the other; use split=1"
+            )
+            raise UsageError(msg)
+        name, _, index = partition.rpartition("#")
+        return StripeReader(pattern.path_of(name), position, index=int(index), split=self.split)
+
+    def describe(self) -> str:
+        """The pattern and the options, such as `files events/*.jsonl`."""
+        options = f" (split {self.split})" if self.split > 1 else " (rotated)" if self.rotated else ""
+        return f"files {self.pattern}{options}"
+
+    def _rotated_name(self) -> str:
+        name = os.path.relpath(self.pattern, FilePattern(self.pattern).base or os.curdir)
+        return "*" if name == os.curdir else name.replace(os.sep, "/")

@@ -1,0 +1,143 @@
+"""Chunks of JSON lines: decoded a buffer at a time, and line by line only around the bad ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Final, Optional
+
+from headway.connectors.base import BadRecord, Chunk, Decoded
+from headway.schema import LineCodec
+
+__all__ = ["BLANKS", "UNDECODABLE", "LinesChunk", "OversizeChunk", "bad_reason", "count_lines"]
+
+BLANKS: Final = b" \t\r"
+"""What a blank line may hold: the white space of JSON, without the line end."""
+
+UNDECODABLE: Final = (ValueError, RecursionError)
+"""What decoders raise for a bad record, be it malformed, not UTF-8, or nested without end."""
+
+_SMALL_BLOCK: Final = 8
+
+
+def count_lines(data: bytes) -> int:
+    r"""The number of lines in `data`; a last one without a line end counts too.
+
+    >>> count_lines(b"1\n2\n"), count_lines(b"1\n2"), count_lines(b"")
+    (2, 2, 0)
+    """
+    return data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
+
+
+@dataclass(frozen=True)
+class LinesChunk(Chunk):
+    r"""Consecutive lines of a log, as read: one JSON value each. A blank one holds none but has a number.
+
+    >>> from headway.schema import Json, codec_for
+    >>> LinesChunk(b'{"n": 1}\n\n{"n": 2}\n', first_ordinal=7, first_byte=0).decode(codec_for(Json))
+    Decoded(events=[{'n': 1}, {'n': 2}], ordinals=[7, 9], bad=[])
+    """
+
+    data: bytes
+    first_ordinal: int
+    first_byte: int
+    label: str = ""
+    """What stands before the byte offset in a `BadRecord.position`, such as a file's name and a space."""
+
+    @property
+    def count(self) -> int:
+        """How many lines there are, blank ones included."""
+        return count_lines(self.data)
+
+    def decode(self, codec: LineCodec[Any]) -> Decoded:
+        """Decode all lines: one call of the codec for the whole chunk unless a line is bad or blank.
+
+        Bad lines are found by halving, so one of them costs about as much again as the whole chunk.
+        """
+        count = self.count
+        events = _decode_block(self.data, count, codec)
+        if events is not None:
+            return Decoded(events, range(self.first_ordinal, self.first_ordinal + count), [])
+        return _decode_by_halves(self, codec)
+
+
+@dataclass(frozen=True)
+class OversizeChunk(Chunk):
+    """One line that is too long to be held in memory: always a bad record."""
+
+    record: BadRecord
+
+    def decode(self, codec: LineCodec[Any]) -> Decoded:
+        """Return the bad record; nothing is decoded."""
+        return Decoded([], range(0), [self.record])
+
+
+def _decode_block(data: bytes, count: int, codec: LineCodec[Any]) -> Optional[list[Any]]:
+    """The events of `count` lines, one each; None when they must be looked at more closely.
+
+    Decoders of whole buffers take line ends for mere white space: they accept `{}{}` on one line and one
+    object on two. Inside of a JSON value no `}` is followed by `{` with only white space between, so when
+    each line end stands between the two, no value goes over a line end; and then as many events as lines is
+    one for each.
+    """
+    borders = data.count(b"}\n{")
+    if borders != count - 1 and borders + data.count(b"}\r\n{") != count - 1:
+        return None
+    try:
+        if not data.isascii():
+            data.decode()
+        events = codec.decode_lines(data)
+    except UNDECODABLE:
+        return None
+    return events if len(events) == count else None
+
+
+def _decode_by_halves(chunk: LinesChunk, codec: LineCodec[Any]) -> Decoded:
+    lines = chunk.data.split(b"\n")
+    starts = list(accumulate((len(line) + 1 for line in lines), initial=0))
+    events: list[Any] = []
+    ordinals: list[int] = []
+    bad: list[BadRecord] = []
+    pending = [(0, chunk.count)]
+    while pending:
+        low, high = pending.pop()
+        if high - low <= _SMALL_BLOCK:
+            for number in range(low, high):
+                line = lines[number]
+                if not line.strip(BLANKS):
+                    continue
+                try:
+                    events.append(_decode_line(line, codec))
+                    ordinals.append(chunk.first_ordinal + number)
+                except UNDECODABLE as error:
+                    bad.append(_bad_line(chunk, number, starts[number], line, error))
+            continue
+        block = _decode_block(chunk.data[starts[low] : starts[high]], high - low, codec)
+        if block is None:
+            middle = (low + high) // 2
+            pending += [(middle, high), (low, middle)]
+            continue
+        events += block
+        ordinals.extend(range(chunk.first_ordinal + low, chunk.first_ordinal + high))
+    return Decoded(events, ordinals, bad)
+
+
+def _decode_line(line: bytes, codec: LineCodec[Any]) -> Any:
+    if not line.isascii():
+        line.decode()
+    return codec.decode(line)
+
+
+def _bad_line(chunk: LinesChunk, number: int, start: int, line: bytes, error: Exception) -> BadRecord:
+    position = f"{chunk.label}byte {chunk.first_byte + start}"
+    return BadRecord(chunk.first_ordinal + number, position, bad_reason(error), line.removesuffix(b"\r"))
+
+
+def bad_reason(error: Exception) -> str:
+    """Why a record could not be decoded, from what the decoder raised."""
+    if isinstance(error, UnicodeDecodeError):
+        byte = error.object[error.start]
+        return f"not UTF-8: byte 0x{byte:02x}, number {error.start} of the text ({error.reason})"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return str(error)

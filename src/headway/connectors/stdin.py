@@ -1,0 +1,115 @@
+"""The input `stdin`: JSON lines from standard input."""
+
+from __future__ import annotations
+
+import os
+import select
+from dataclasses import dataclass
+from typing import Optional
+
+from headway.connectors.base import Input, PartitionReader, Position
+from headway.connectors.bytelog import ByteLog, reading
+from headway.connectors.linereader import LineReader
+
+__all__ = ["StdinInput", "stdin"]
+
+_NAME = "stdin"
+_PIECE_BYTES = 64 * 1024
+
+
+def stdin() -> Input:
+    """Read JSON lines from standard input, as one partition named `stdin`.
+
+    Lines are as for `files`. What comes in while there is nothing more yet is waited for without blocking.
+    The end of the stream is final, also when the flow follows its inputs; its last line needs no line end.
+
+    Standard input cannot be read again: a resumed run takes what it is given as the continuation of the log,
+    so give it what comes after the lines that the former run had made durable.
+
+    >>> stdin().partitions()
+    ['stdin']
+    """
+    return StdinInput()
+
+
+@dataclass(frozen=True)
+class StdinInput(Input):
+    """What `stdin` returns; `fd` is the descriptor to read."""
+
+    fd: int = 0
+
+    def partitions(self) -> list[str]:
+        """Always the one."""
+        return [_NAME]
+
+    def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
+        """Go on with what is given now, counting from `position`."""
+        offset, ordinal = (position["offset"], position["ordinal"]) if position else (0, 0)
+        return _StdinReader(_StreamLog(self.fd, offset), ordinal, follow=follow)
+
+    def describe(self) -> str:
+        """Always the same."""
+        return _NAME
+
+
+class _StreamLog(ByteLog):
+    """What has come in from a stream and has not been read yet."""
+
+    def __init__(self, fd: int, start: int) -> None:
+        self.start = start
+        self.ended = False
+        self._fd = fd
+        self._buffer = bytearray()
+        self._buffer_offset = start
+
+    def window(self, offset: int, size: int) -> bytes:
+        """Take what is there without waiting."""
+        del self._buffer[: offset - self._buffer_offset]
+        self._buffer_offset = offset
+        while len(self._buffer) < size and self._receive():
+            pass
+        with memoryview(self._buffer) as view:
+            return bytes(view[:size])
+
+    def head(self, size: int) -> bytes:
+        """Not known: nothing identifies a stream."""
+        return b""
+
+    def require(self, offset: int, size: int) -> None:
+        """Do nothing: what came in stays."""
+
+    def check_end(self, *, final: bool) -> None:
+        """Do nothing: a stream ends where it ends."""
+
+    def close(self) -> None:
+        """Do nothing: the stream belongs to the process."""
+
+    def _receive(self) -> bool:
+        if self.ended:
+            return False
+        with reading("standard input"):
+            if not select.select([self._fd], [], [], 0)[0]:
+                return False
+            data = os.read(self._fd, _PIECE_BYTES)
+        self.ended = not data
+        self._buffer += data
+        return not self.ended
+
+
+class _StdinReader(LineReader):
+    def __init__(self, log: _StreamLog, ordinal: int, *, follow: bool) -> None:
+        super().__init__(log, offset=log.start, ordinal=ordinal)
+        self._stream = log
+        self._follow = follow
+
+    @property
+    def at_end(self) -> bool:
+        """True at the end of the stream, unless following."""
+        return self._at_end and not self._follow
+
+    def position(self) -> Position:
+        """How many bytes and lines were read, over all runs."""
+        return {"offset": self._offset + self._taken, "ordinal": self.next_ordinal}
+
+    def _may_grow(self) -> bool:
+        return not self._stream.ended

@@ -1,0 +1,74 @@
+"""The output `to_stdout`: JSON lines on standard output."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import BinaryIO, Optional
+
+from headway.connectors.base import Output, OutputWriter, Position
+from headway.errors import OutputError
+
+__all__ = ["StdoutOutput", "to_stdout"]
+
+
+def to_stdout() -> Output:
+    """Print each record as a line.
+
+    Not transactional: a record is printed once its epoch is durable, and may be printed again when the run
+    died right after. Flushed at each write. The writer raises `OutputError` when the reading end is closed.
+
+    >>> to_stdout().describe()
+    'stdout'
+    """
+    return StdoutOutput()
+
+
+class StdoutOutput(Output):
+    """What `to_stdout` returns."""
+
+    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+        """Print to what is standard output now."""
+        return _StdoutWriter(sys.stdout.buffer)
+
+    def describe(self) -> str:
+        """Always the same."""
+        return "stdout"
+
+
+class _StdoutWriter(OutputWriter):
+    transactional = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, records: Sequence[bytes]) -> None:
+        if not records:
+            return
+        try:
+            self._stream.write(b"\n".join(records) + b"\n")
+            self._stream.flush()
+        except BrokenPipeError as error:
+            _silence(self._stream)
+            msg = (
+                "standard output was closed by its reader (such as `head`): expected it to stay open "
+                "while the flow runs; run again to go on, or write to a file with to_jsonl(...)"
+            )
+            raise OutputError(msg) from error
+        except OSError as error:
+            _silence(self._stream)
+            msg = f"cannot write to standard output: {error.strerror or error}; check where it is redirected to"
+            raise OutputError(msg) from error
+
+    def position(self) -> Position:
+        return {}
+
+
+def _silence(stream: BinaryIO) -> None:
+    """Let what is still buffered go nowhere, or the interpreter would complain again at its exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.dup2(nowhere, stream.fileno())
+    finally:
+        os.close(nowhere)
