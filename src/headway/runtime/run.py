@@ -208,12 +208,19 @@ def finish_run(
     stop: StopFlag,
     work: Callable[[Optional[int]], RunStats],
 ) -> RunResult:
-    """Run to the end of input, and then, to close the books, once for each keyed stage with time gone on."""
+    """Run to the end of input; to close the books, run on with time moved by hand.
+
+    Time goes first to the latest event, so that everything that came has been seen, and then once for each
+    keyed stage to the last timer that is armed by then: a stage arms timers because of what the one before
+    it did at its close.
+    """
     stats = work(None)
     drained = False
     if options.drain and not stop():
-        for _ in range(max(1, len(plan.stages))):
-            if stats.horizon is not None:
+        if stats.newest is not None:
+            stats = work(stats.newest)
+        for _ in plan.stages:
+            if stats.horizon is not None and not stop():
                 stats = work(stats.horizon)
         drained = not stop()
         if drained:
