@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The command `headway`: one module per subcommand, and what they share."""

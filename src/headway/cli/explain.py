@@ -1,0 +1,46 @@
+"""`headway explain`."""
+
+from __future__ import annotations
+
+import click
+
+from headway.cli.options import examples, flow_argument, json_option, set_option
+from headway.cli.places import dead_letters_of, default_state_dir
+
+__all__ = ["explain"]
+
+
+@click.command(
+    short_help="Show what a flow declares and how it will run.",
+    epilog=examples(
+        "headway explain flows/abandoned_carts.py",
+        "headway explain flows/abandoned_carts.py --mermaid > plan.mmd",
+        "headway explain my_package.flows:orders --json",
+    ),
+)
+@flow_argument
+@set_option
+@click.option("--mermaid", is_flag=True, help="Write a Mermaid flowchart, to be pasted into Markdown.")
+@json_option("Write everything as one JSON object.")
+def explain(flow: str, settings: dict[str, str], mermaid: bool, as_json: bool) -> None:
+    """Show what a flow declares and how it will run. Runs nothing.
+
+    FLOW is a Python file, or the name of a module; add :NAME where it has several flows. Shown are the
+    parameters with their values, the steps with their types and lines, and the plan: steps that run
+    together are in one stage, and events move between stages over exchanges (⇄), where the key changes.
+    """
+    if mermaid and as_json:
+        msg = "--mermaid and --json are two forms of the same: choose one"
+        raise click.UsageError(msg)
+    from headway.explain import explain_json, explain_mermaid, explain_text
+    from headway.loading import FlowSpec, load_flow
+    from headway.plan import compile_plan
+
+    loaded = load_flow(FlowSpec(flow, settings))
+    plan = compile_plan(loaded.graph, dead_letters=dead_letters_of(default_state_dir(loaded)))
+    if as_json:
+        import json
+
+        click.echo(json.dumps(explain_json(loaded, plan), indent=2))
+    else:
+        click.echo(explain_mermaid(loaded, plan) if mermaid else explain_text(loaded, plan))

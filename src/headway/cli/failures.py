@@ -1,0 +1,68 @@
+"""What becomes of an error: a short text for people, an object for programs, and an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+
+import click
+
+from headway.errors import HeadwayError, InternalError, UserCodeError
+from headway.tracebacks import user_frames
+
+__all__ = ["report"]
+
+INTERRUPTED = 130
+UNEXPECTED = 70
+REPORT = "This is an error of Headway itself: please report it, with the text above."
+
+
+def report(error: BaseException, *, as_json: bool) -> int:
+    """Tell an error on stderr, with `as_json` also on stdout, and return the exit code that it means."""
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        name, message, code = (
+            "Interrupted",
+            "interrupted; the next run goes on from the last durable epoch",
+            INTERRUPTED,
+        )
+    elif isinstance(error, click.ClickException):
+        name, message, code = "UsageError", _usage(error), error.exit_code
+    elif isinstance(error, HeadwayError):
+        name, message, code = type(error).__name__, _told(error), error.exit_code
+    elif isinstance(error, Exception):
+        text = "".join(traceback.format_exception(error)) + REPORT
+        name, message, code = type(error).__name__, f"unexpected {type(error).__name__}\n{text}", UNEXPECTED
+    else:
+        raise error
+    print(f"headway: error: {message}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": {"type": name, "message": message, "exit_code": code}}))
+        sys.stdout.flush()
+    return code
+
+
+def _usage(error: click.ClickException) -> str:
+    """What is wrong with the arguments, and where help is."""
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    if isinstance(error, click.UsageError) and context is not None:
+        message += f"\nTry '{context.command_path} --help'."
+    return message
+
+
+def _told(error: HeadwayError) -> str:
+    """The message, and what its reader needs beside it."""
+    if isinstance(error, UserCodeError) and error.__cause__ is not None:
+        return f"{error}\n{_cause(error.__cause__)}"
+    if isinstance(error, InternalError):
+        return f"{error}\n{REPORT}"
+    return str(error)
+
+
+def _cause(cause: BaseException) -> str:
+    """The last frames in the flow's code. A worker process has sent its traceback as text."""
+    text = str(cause)
+    return text.rstrip() if text.startswith("in the worker process:") else user_frames(cause)

@@ -1,0 +1,124 @@
+"""`headway generate`: synthetic streams, and whether a flow found in them what it should."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headway.cli.options import DURATION, MOMENT, examples, json_option
+from headway.generate.options import COMPRESSIONS, ShopOptions
+
+__all__ = ["generate"]
+
+_TYPES: dict[str, Any] = {"int": click.INT, "float": click.FLOAT, "str": click.STRING}
+_NAMES = {"disorder_ms": ("--out-of-order", "--disorder")}
+_KINDS: dict[str, Any] = {"start_ms": MOMENT, "compress": click.Choice(COMPRESSIONS)}
+_HELP = {
+    "start_ms": "Time of the start: RFC 3339, or epoch milliseconds.",
+    "disorder_ms": "Events stand behind others of their partition by less than this; 0 = in order.",
+    "compress": "Compression of the partition files.",
+}
+_DEFAULTS = {"start_ms": "2026-01-01T00:00:00Z"}
+
+
+@click.group(
+    epilog=examples(
+        "headway generate shop events",
+        "headway generate shop events --events 1000000 --late 0.01 --corrupt 0.001 --overwrite",
+    )
+)
+def generate() -> None:
+    """Make synthetic streams with known results, and check a flow against them."""
+
+
+def _shop_options(command: Any) -> Any:
+    """One option for each field of `ShopOptions`, with the field's help."""
+    from headway.times import format_duration
+
+    for field in reversed(fields(ShopOptions)):
+        is_duration = field.name.endswith("_ms") and field.name not in _KINDS
+        kind = _KINDS.get(field.name) or (DURATION if is_duration else _TYPES[str(field.type)])
+        names = _NAMES.get(field.name, ("--" + field.name.removesuffix("_ms").replace("_", "-"),))
+        default = format_duration(int(field.default)) if is_duration else _DEFAULTS.get(field.name, field.default)
+        text = _HELP.get(field.name) or field.metadata["help"].replace(", in milliseconds", "")
+        option = click.option(*names, field.name, type=kind, default=default, show_default=True, help=text)
+        command = option(command)
+    return command
+
+
+@generate.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@_shop_options
+@click.option("--overwrite", is_flag=True, help="Replace another stream that is in DIRECTORY.")
+@click.option("--quiet", is_flag=True, help="Show nothing but errors.")
+@json_option("Write what the stream holds as one JSON object.")
+def shop(directory: Path, overwrite: bool, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Write the events of a synthetic shop into DIRECTORY, with the abandoned carts that a flow must find.
+
+    The events are in shop-*.jsonl, a file for each partition, the expected result is in expected.jsonl, and
+    what there is of everything is in summary.json. Equal options give equal bytes: a stream that is there
+    already is not made again. Durations are numbers with a unit, such as 250ms, 90s or 30m; shares are numbers
+    from 0 to 1.
+    """
+    from headway.generate.demo import earlier_stream
+    from headway.generate.shop import generate_shop
+
+    shop_options = ShopOptions(**options)
+    summary = earlier_stream(directory, shop_options)
+    made = summary is None
+    if summary is None:
+        summary = generate_shop(shop_options, directory, overwrite=overwrite).as_dict()
+        summary["options"] = asdict(shop_options)
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"directory": str(directory), **summary}))
+    elif not quiet:
+        click.echo(_described(directory, summary, made), err=True)
+
+
+def _described(directory: Path, summary: dict[str, Any], made: bool) -> str:
+    from headway.cli.texts import bytes_text, count_text
+    from headway.times import format_time
+
+    extras = [f"{summary[name]:,} {name}" for name in ("late", "duplicates", "corrupt") if summary[name]]
+    files = count_text(len(summary["files"]), "file")
+    verb = "holds" if made else "already holds this stream:"
+    return "\n".join(
+        [
+            f"{directory} {verb} {count_text(summary['events'], 'event')}{''.join(f', {text}' for text in extras)}",
+            f"  events       {files}, {bytes_text(summary['bytes'])}: {directory / 'shop-*.jsonl'}",
+            f"  from, to     {format_time(summary['first_ms'])}, {format_time(summary['last_ms'])}",
+            f"  to be found  {count_text(summary['abandoned'], 'abandoned cart')}: {directory / 'expected.jsonl'}",
+        ]
+    )
+
+
+@generate.command(
+    epilog=examples(
+        "headway generate check events triggers.jsonl",
+    )
+)
+@click.argument("expected", type=click.Path(exists=True, path_type=Path))
+@click.argument("triggers", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option("Write the outcome as one JSON object.")
+@click.pass_context
+def check(ctx: click.Context, expected: Path, triggers: Path, as_json: bool) -> None:
+    """Compare the triggers that a flow wrote with the abandoned carts of a generated stream.
+
+    EXPECTED is the directory of the stream, or its expected.jsonl; TRIGGERS is a file of CloudEvents. The
+    exit code is 0 when both hold the same carts, 1 when not.
+    """
+    from headway.cli.compare import compare
+
+    outcome = compare(expected, triggers)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(outcome.as_dict()))
+    else:
+        click.echo(outcome.as_text())
+    ctx.exit(0 if outcome.equal else 1)

@@ -1,0 +1,98 @@
+"""The live panel: the state of a run on a terminal, four times a second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Optional
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from headway.cli.meter import Meter
+from headway.cli.texts import bytes_text, count_text, lag_text, seconds_text, time_text
+from headway.runtime.stats import RunStats
+
+__all__ = ["LivePanel"]
+
+REFRESH_PER_S = 4
+
+
+class LivePanel:
+    """Shows a panel while a flow runs, and clears it at the end."""
+
+    def __init__(self, name: str, console: Console, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
+        self._clock_s = clock_s
+        self._started_s = clock_s()
+        self._meter = Meter()
+        self._stats: Optional[RunStats] = None
+        # The flow's own output on stdout goes where it went without the panel.
+        self._live = Live(
+            console=console,
+            refresh_per_second=REFRESH_PER_S,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            get_renderable=self.render,
+        )
+
+    def observe(self, stats: RunStats) -> None:
+        """Take what the next refresh shows."""
+        self._meter.observe(stats)
+        self._stats = stats
+
+    def tell(self, text: str) -> None:
+        """Print it above the panel."""
+        self._live.console.print(text, markup=False)
+
+    def start(self) -> None:
+        """Show the panel; a thread refreshes it."""
+        self._started_s = self._clock_s()
+        self._live.start(refresh=True)
+
+    def stop(self) -> None:
+        """Clear the panel."""
+        self._live.stop()
+
+    def render(self) -> RenderableType:
+        """The panel as of now."""
+        elapsed = seconds_text(self._clock_s() - self._started_s)
+        stats = self._stats
+        content: RenderableType = Text("starting") if stats is None else self._content(stats)
+        return Panel(content, title=self._name, title_align="left", subtitle=f"{elapsed}  Ctrl-C stops", width=80)
+
+    def _content(self, stats: RunStats) -> RenderableType:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_row("events", f"{stats.events:,}   [bold]{self._meter.events_per_s:,.0f}/s[/bold]")
+        grid.add_row("watermark", "   ".join(filter(None, (time_text(stats.watermark), lag_text(stats)))))
+        held = (count_text(stats.keys, "key"), count_text(stats.timers, "timer"), f"{stats.waiting:,} waiting")
+        grid.add_row("state", "   ".join(held))
+        gone = (
+            count_text(stats.triggers, "trigger"),
+            f"{stats.late:,} late",
+            count_text(stats.dead_letters, "dead letter"),
+        )
+        grid.add_row("out", "   ".join(gone))
+        memory = bytes_text(sum(worker.rss_bytes for worker in stats.workers))
+        grid.add_row("cost", f"{memory} of memory   {self._meter.commit_ms_per_s:,.0f} ms of each second for commits")
+        return grid if len(stats.workers) < 2 else Group(grid, Text(), self._workers(stats))
+
+    def _workers(self, stats: RunStats) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        for name in ("worker", "events/s", "keys", "timers", "waiting", "memory", "process"):
+            table.add_column(name, justify="right")
+        for worker in stats.workers:
+            table.add_row(
+                str(worker.worker),
+                f"{self._meter.worker_events_per_s(worker.worker):,.0f}",
+                f"{worker.keys:,}",
+                f"{worker.timers:,}",
+                f"{worker.waiting:,}",
+                bytes_text(worker.rss_bytes),
+                str(worker.pid),
+            )
+        return table

@@ -1,0 +1,107 @@
+"""The command line as a whole: the subcommands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Optional
+
+import click
+
+from headway.cli.explain import explain
+from headway.cli.failures import report
+from headway.cli.generate import generate
+from headway.cli.options import examples
+from headway.cli.run import run
+from headway.cli.state import state
+from headway.cli.version import version
+
+__all__ = ["headway", "main"]
+
+EXAMPLES = examples(
+    "headway run flows/abandoned_carts.py --drain",
+    "headway run flows/abandoned_carts.py --set after=1h --workers 2",
+    "headway explain flows/abandoned_carts.py",
+    "headway generate shop events --events 1000000",
+)
+EXIT_CODES = """\b
+Exit codes:
+  0    done; also after a graceful stop by Ctrl-C or SIGTERM
+  1    the flow's own code raised, or a check found differences
+  2    a flow, an option or a parameter is wrong
+  3    the state directory cannot be used
+  4    an input cannot be read, or an output cannot be written
+  5    workers could not start, or died too often
+  70   an error of Headway itself: please report it
+  130  ended by a second Ctrl-C: the next run goes on from the last durable epoch
+"""
+
+
+class Commands(click.Group):
+    """A group that says which command was probably meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[Optional[str], Optional[click.Command], list[str]]:
+        """Find the command; raises `click.UsageError` with a suggestion for one that does not exist."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            ctx.fail(f"there is no command {name!r}{self._suggestion(ctx, name)}")
+        return super().resolve_command(ctx, args)
+
+    def _suggestion(self, ctx: click.Context, name: str) -> str:
+        if name.endswith(".py"):
+            return f"; to run a flow: headway run {name}"
+        close = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+        return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(self.list_commands(ctx))}"
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a newcomer meets them."""
+        return list(self.commands)
+
+
+@click.group(
+    cls=Commands,
+    epilog=f"{EXAMPLES}\n\n{EXIT_CODES}",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--version", "show_version", is_flag=True, help="Show the version and exit.")
+@click.pass_context
+def headway(ctx: click.Context, show_version: bool) -> None:
+    """Stream processing in Python: durable triggers and decision state from logs of events.
+
+    A flow is a Python file that declares where events come from, what is kept for each key, and which triggers
+    go out. What a run has done is in its state directory: stop it at any time, and the next run goes on.
+    """
+    if show_version:
+        ctx.invoke(version)
+    elif ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+for command in (run, explain, generate, state, version):
+    headway.add_command(command)
+
+
+def main(args: Optional[Sequence[str]] = None) -> int:
+    """Run the command line and return the exit code; errors are told on stderr, as JSON on stdout with `--json`."""
+    given = list(sys.argv[1:] if args is None else args)
+    try:
+        code = headway.main(given, prog_name="headway", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+        return 141
+    except BaseException as error:
+        return report(error, as_json="--json" in given)
+    return code if isinstance(code, int) else 0
+
+
+def _discard_stdout() -> None:
+    """Whoever read the output has closed it: the interpreter must not complain at its exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

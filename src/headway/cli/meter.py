@@ -1,0 +1,72 @@
+"""Rates, measured over the last seconds of a run."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from headway.runtime.stats import RunStats
+
+__all__ = ["Meter"]
+
+WINDOW_MS = 5_000
+
+
+class _Series:
+    """A few recent values of one worker, with their times."""
+
+    def __init__(self) -> None:
+        self.events: deque[tuple[int, int]] = deque()
+        self.commits: deque[tuple[int, float]] = deque()
+
+    def add(self, at_ms: int, events: int, commit_ms: float) -> None:
+        if self.events and events < self.events[-1][1]:
+            # The worker was restarted and stands where its last durable epoch ended.
+            self.events.clear()
+            self.commits.clear()
+        if self.events and at_ms <= self.events[-1][0]:
+            return
+        self.events.append((at_ms, events))
+        self.commits.append((at_ms, commit_ms))
+        while len(self.events) > 2 and self.events[1][0] < at_ms - WINDOW_MS:
+            self.events.popleft()
+            self.commits.popleft()
+
+    @property
+    def span_s(self) -> float:
+        return (self.events[-1][0] - self.events[0][0]) / 1000 if len(self.events) > 1 else 0.0
+
+    @property
+    def events_per_s(self) -> float:
+        return (self.events[-1][1] - self.events[0][1]) / self.span_s if self.span_s else 0.0
+
+    @property
+    def commit_ms_per_s(self) -> float:
+        # The first value belongs to the time before the window.
+        return sum(spent for _, spent in list(self.commits)[1:]) / self.span_s if self.span_s else 0.0
+
+
+class Meter:
+    """Takes the state of a run about twice a second and tells how fast it is; the clock is the workers' own."""
+
+    def __init__(self) -> None:
+        self._series: dict[int, _Series] = {}
+
+    def observe(self, stats: RunStats) -> None:
+        """Take what the workers say; what was taken before is left out."""
+        for worker in stats.workers:
+            series = self._series.setdefault(worker.worker, _Series())
+            series.add(worker.at_ms, worker.events, worker.commit_ms)
+
+    @property
+    def events_per_s(self) -> float:
+        """Events read in each of the last seconds, by all workers."""
+        return sum(series.events_per_s for series in self._series.values())
+
+    @property
+    def commit_ms_per_s(self) -> float:
+        """How many milliseconds of each second the slowest worker spends on writing epochs."""
+        return max((series.commit_ms_per_s for series in self._series.values()), default=0.0)
+
+    def worker_events_per_s(self, worker: int) -> float:
+        """Events read by one worker."""
+        return self._series[worker].events_per_s if worker in self._series else 0.0

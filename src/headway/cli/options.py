@@ -1,0 +1,112 @@
+"""Kinds of values that options take, and options that several commands share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Optional, TypeVar
+
+import click
+
+from headway.errors import UsageError
+from headway.times import duration_ms, parse_time
+
+__all__ = ["DURATION", "MOMENT", "SIZE", "examples", "flow_argument", "json_option", "set_option"]
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+class _Duration(click.ParamType):
+    """A length of time; milliseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return duration_ms(value, what="the duration")
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Size(click.ParamType):
+    """A number of bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> int:
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            self.fail(f"{value!r} is not a size: write bytes with a unit, such as 256MiB, 1GiB or 500MB", param, ctx)
+        number, prefix, binary = match.groups()
+        return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()])
+
+
+class _Moment(click.ParamType):
+    """A point in time; epoch milliseconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_time(int(value) if re.fullmatch(r"-?\d+", value) else value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time: write 2026-01-01T00:00:00Z, or epoch milliseconds", param, ctx)
+
+
+DURATION = _Duration()
+"""Text such as `1s` or `1h30m`; the command gets milliseconds."""
+SIZE = _Size()
+"""Text such as `256MiB`; the command gets bytes."""
+MOMENT = _Moment()
+"""RFC 3339 text or epoch milliseconds; the command gets milliseconds."""
+
+
+def examples(*lines: str) -> str:
+    """The end of a help text: calls to copy."""
+    # The control character keeps click from filling the lines.
+    return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
+
+
+def flow_argument(command: C) -> C:
+    """The flow that a command is about."""
+    return click.argument("flow", metavar="FLOW")(command)
+
+
+def set_option(command: C) -> C:
+    """Values for the parameters that a flow declares."""
+    text = "Set a parameter of the flow; may be given several times. 'headway explain FLOW' lists them."
+    return click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, callback=_settings, help=text)(
+        command
+    )
+
+
+def json_option(text: str) -> Callable[[C], C]:
+    """The switch to output for programs."""
+
+    def add(command: C) -> C:
+        return click.option("--json", "as_json", is_flag=True, help=text)(command)
+
+    return add
+
+
+def _settings(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            msg = f"{text!r} has no '=': write --set NAME=VALUE, such as --set after=1h"
+            raise click.BadParameter(msg, ctx, param)
+        if name in settings:
+            msg = f"{name!r} is given twice: {settings[name]!r} and {value!r}"
+            raise click.BadParameter(msg, ctx, param)
+        settings[name] = value
+    return settings

@@ -1,0 +1,32 @@
+"""Where things lie when nobody says where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headway.connectors.base import Output
+from headway.connectors.jsonl import to_jsonl
+from headway.flow import Flow
+from headway.loading import FlowSpec, load_flow
+
+__all__ = ["dead_letters_of", "default_state_dir", "state_dir_of"]
+
+
+def default_state_dir(flow: Flow) -> Path:
+    """The state directory of a flow: below the current directory.
+
+    >>> default_state_dir(Flow("orders")).as_posix()
+    '.headway/orders'
+    """
+    return Path(".headway") / flow.name
+
+
+def state_dir_of(place: str) -> Path:
+    """What `place` means: a state directory, or the flow whose default state directory is meant."""
+    path = Path(place)
+    return path if path.is_dir() else default_state_dir(load_flow(FlowSpec(place)))
+
+
+def dead_letters_of(state_dir: Path) -> Output:
+    """Where undecodable records go that the flow itself has no place for."""
+    return to_jsonl(state_dir / "dead-letters.jsonl")

@@ -1,0 +1,55 @@
+"""Numbers and times as people read them."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from headway.runtime.stats import RunStats
+from headway.times import format_duration, format_time
+
+__all__ = ["bytes_text", "count_text", "lag_text", "seconds_text", "time_text"]
+
+
+def count_text(count: int, one: str, many: Optional[str] = None) -> str:
+    """A count with its word.
+
+    >>> count_text(1, "key"), count_text(12345, "key")
+    ('1 key', '12,345 keys')
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def bytes_text(size: int) -> str:
+    """A size in the unit that gives a short number.
+
+    >>> bytes_text(999), bytes_text(268_435_456), bytes_text(5_000_000_000)
+    ('999 B', '256 MiB', '4.7 GiB')
+    """
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def seconds_text(seconds: float) -> str:
+    """How long something took.
+
+    >>> seconds_text(1.234), seconds_text(75.2), seconds_text(7325)
+    ('1.2 s', '1m15s', '2h2m5s')
+    """
+    return f"{seconds:.1f} s" if seconds < 60 else format_duration(round(seconds) * 1000)
+
+
+def time_text(time_ms: Optional[int]) -> str:
+    """A point in time, or that it is not known."""
+    return "not known yet" if time_ms is None else format_time(time_ms)
+
+
+def lag_text(stats: RunStats) -> str:
+    """How far the watermark is behind the newest event; empty when that is not known."""
+    if stats.watermark is None or stats.newest is None:
+        return ""
+    lag_ms = max(0, stats.newest - stats.watermark)
+    return f"{format_duration(lag_ms if lag_ms < 10_000 else round(lag_ms, -3))} behind the newest event"

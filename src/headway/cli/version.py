@@ -1,0 +1,17 @@
+"""`headway version`."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["version"]
+
+
+@click.command()
+def version() -> None:
+    """Show the versions of Headway and of what it stands on."""
+    import platform
+    from importlib.metadata import version as installed
+
+    below = ", ".join(f"{name} {installed(name)}" for name in ("bytewax", "rocksdict", "msgspec"))
+    click.echo(f"headway {installed('headway')} (Python {platform.python_version()}, {below})")
