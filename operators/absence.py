@@ -14,7 +14,7 @@ __all__ = ["Absence", "Absent"]
 E = TypeVar("E")
 
 
-class Absent(Event, Generic[E], frozen=True):
+class Absent(Event, Generic[E]):
     """What `absence` emits: the event that started the wait, since when, and when it ran out."""
 
     start: E

@@ -83,13 +83,15 @@ class Flow:
         fields = field_names(event_type)
         if isinstance(time, str) and fields is not None and time not in fields:
             fail(
-                f"source {name!r}: {type_label(event_type)} has no field {time!r} for the time, its fields are {', '.join(fields)}"
+                f"source {name!r}: {type_label(event_type)} has no field {time!r} for the time, "
+                f"its fields are {', '.join(fields)}"
             )
         if not isinstance(time, (str, IngestionTime)) and not callable(time):
             fail(f"source {name!r}: time={time!r} is neither a field's name, nor a function, nor hw.INGESTION_TIME")
         if not isinstance(input, Input):
             fail(
-                f'source {name!r}: {input!r} is not an input: use hw.files("events/*.jsonl"), hw.stdin() or hw.items([...])'
+                f'source {name!r}: {input!r} is not an input: use hw.files("events/*.jsonl"), hw.stdin() '
+                "or hw.items([...])"
             )
         with declaring():
             node = SourceNode(
@@ -131,7 +133,8 @@ class Flow:
     def _check_name(name: str, what: str) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             fail(
-                f"{name!r} is not a name for a {what}: use letters, digits, '-', '_' and '.', starting with a letter or digit"
+                f"{name!r} is not a name for a {what}: use letters, digits, '-', '_' and '.', "
+                "starting with a letter or digit"
             )
 
     def __repr__(self) -> str:

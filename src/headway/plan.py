@@ -235,7 +235,8 @@ class _Compiler:
     def _visit(self, name: str, trail: list[str], done: set[str]) -> None:
         if name in trail:
             circle = " -> ".join([*trail[trail.index(name) :], name])
-            msg = f"{self.graph.nodes[name].where}: the flow {self.graph.flow!r} has a cycle, {circle}: a step cannot read what it leads to"
+            where = self.graph.nodes[name].where
+            msg = f"{where}: the flow {self.graph.flow!r} has a cycle, {circle}: no step can read what it leads to"
             raise FlowError(msg)
         if name in done:
             return
@@ -286,14 +287,10 @@ class _Compiler:
                     continue
                 leader[find(operator.name)] = find(other)
         groups: dict[str, list[OperatorNode]] = {}
-        for operator in self._operators_in_order():
+        for operator in self.operators:
             groups.setdefault(find(operator.name), []).append(operator)
         stages = [KeyedStage(members[0].name, members) for members in groups.values()]
         return sorted(stages, key=lambda stage: self.depth[stage.name])
-
-    def _operators_in_order(self) -> list[OperatorNode]:
-        """Operators such that each comes after those that feed it: the order of declaration is such an order."""
-        return self.operators
 
     def _connect_operators(self, stage: KeyedStage) -> None:
         ranks = {operator.name: rank for rank, operator in enumerate(stage.operators)}

@@ -5,7 +5,7 @@ MessagePack with field names, so that a person can read it and a later version o
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, Optional, TypeAlias, TypeVar, cast, get_origin
+from typing import TYPE_CHECKING, Any, Generic, Optional, TypeAlias, TypeVar, cast, get_origin
 
 import msgspec
 import orjson
@@ -21,7 +21,18 @@ Time: TypeAlias = int
 T = TypeVar("T")
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
+if TYPE_CHECKING:
+
+    class _Immutable(msgspec.Struct):
+        """Type checkers want every class of a frozen family to say so; authors of events need not."""
+
+else:
+
+    class _Immutable(msgspec.Struct, frozen=True, gc=False):
+        """What makes events immutable."""
+
+
+class Event(_Immutable):
     """Base class of typed events: fields with types, decoded and validated straight from JSON bytes.
 
     Events are immutable, because several steps may hold the same one. Unknown fields in the input are

@@ -79,9 +79,7 @@ class _Base(Generic[T]):
 
     def _sink(self, name: str, output: Output, trigger_type: Optional[str]) -> None:
         if not isinstance(output, Output):
-            fail(
-                f'{name!r}: {output!r} is not an output: use hw.to_jsonl("file.jsonl"), hw.to_stdout() or hw.to_list([])'
-            )
+            fail(f"{name!r}: {output!r} is not an output: use hw.to_jsonl(...), hw.to_stdout() or hw.to_list([])")
         self._flow._add(SinkNode(name, place(), self._port, output, trigger_type), None, keyed=False)
 
     def _stateless(self, kind: str, function: Any, name: Optional[str], output_type: Any) -> Port:
@@ -102,11 +100,13 @@ class _Base(Generic[T]):
                 fail(f"merge() takes streams, not {other!r}")
             if other._flow is not self._flow:
                 fail(
-                    f"merge(): the stream {other._port} belongs to the flow {other._flow.name!r}, not to {self._flow.name!r}"
+                    f"merge(): the stream {other._port} belongs to the flow {other._flow.name!r}, "
+                    f"not to {self._flow.name!r}"
                 )
             if self._flow.graph.keyed[other._port] != keyed:
                 fail(
-                    f"merge(): {self._port} and {other._port} must either both have a key or both have none; key_by() first"
+                    f"merge(): {self._port} and {other._port} must either both have a key or both have none; "
+                    "use key_by() first"
                 )
         ports = (self._port, *(other._port for other in others))
         types = [self._flow.graph.types[port] for port in ports]
@@ -119,8 +119,10 @@ class Stream(_Base[T]):
     """Events without a key. Steps on it keep no state; `key_by` leads to those that do."""
 
     def map(self, function: Callable[[T], U], *, into: Any = None, name: Optional[str] = None) -> Stream[U]:
-        """Replace each event by `function(event)`. `into` is the type of the results where the function's
-        annotation does not tell; results that cross an exchange must be JSON values or of that type.
+        """Replace each event by `function(event)`.
+
+        `into` is the type of the results where the function's annotation does not tell; results that cross an
+        exchange must be JSON values or of that type.
         """
         return Stream(self._flow, self._stateless("map", function, name, _result_type(function, into)))
 
@@ -163,13 +165,15 @@ class Stream(_Base[T]):
     def process(self, name: str, operator: Any) -> Any:
         """Keyed operators need a key: this raises `FlowError` and says so."""
         fail(
-            f'{name!r} keeps state for each key, and this stream has none: write .key_by("field").process({name!r}, ...)'
+            f"{name!r} keeps state for each key, and this stream has none: "
+            f'write .key_by("field").process({name!r}, ...)'
         )
 
     def absence(self, name: str, **options: Any) -> Any:
         """Keyed operators need a key: this raises `FlowError` and says so."""
         fail(
-            f'{name!r} keeps state for each key, and this stream has none: write .key_by("field").absence({name!r}, ...)'
+            f"{name!r} keeps state for each key, and this stream has none: "
+            f'write .key_by("field").absence({name!r}, ...)'
         )
 
 
@@ -178,7 +182,7 @@ class SourceStream(Stream[T]):
 
     @property
     def late(self) -> Stream[T]:
-        """The events that came further behind than `out_of_order` allows; their stream time is when they were noticed."""
+        """The events that came further behind than `out_of_order` allows, at the time at which that was noticed."""
         port = Port(self._port.node, LATE)
         return Stream(self._flow, self._flow._port(port, self.type, keyed=False))
 

@@ -129,6 +129,6 @@ def parse_time(value: object) -> int:
     if isinstance(value, str):
         moment = msgspec.convert(value, datetime)
     if not isinstance(moment, datetime) or moment.tzinfo is None:
-        msg = f"{value!r} is not a time with a zone: expected epoch milliseconds or RFC 3339 text such as 2011-09-30T22:38:44.546Z"
+        msg = f"{value!r} is not a time with a zone: expected epoch milliseconds, or text as 2011-09-30T22:38:44.546Z"
         raise ValueError(msg)
     return (moment - _EPOCH) // timedelta(milliseconds=1)

@@ -94,7 +94,8 @@ def _decoder(shape: Any, edge: Edge) -> Callable[[bytes], list[Record]]:
         return msgspec.msgpack.Decoder(shape).decode
     except TypeError as error:
         msg = (
-            f"values of type {type_label(edge.value_type)} leave {edge.producer} for {edge.target!r}, but cannot be told apart "
-            f"as bytes ({error}): map them into one Event class first, or give the classes tags (class A(hw.Event, tag=True))"
+            f"values of type {type_label(edge.value_type)} leave {edge.producer} for {edge.target!r}, but cannot "
+            f"be told apart as bytes ({error}): map them into one Event class first, or give the classes tags "
+            "(class A(hw.Event, tag=True))"
         )
         raise FlowError(msg) from None

@@ -11,8 +11,7 @@ from headway.connectors.base import BadRecord
 from headway.errors import UserCodeError
 from headway.graph import KeyByNode, KeySpec, SourceNode, StatelessNode
 from headway.plan import Apply, Branch, Segment, ToSink, ToStage
-from headway.runtime.batch import Record
-from headway.runtime.exchange import Exchange, GroupCache, Message, as_key
+from headway.runtime.exchange import Exchange, Message, Router, as_key
 from headway.runtime.triggers import TriggerEncoder
 from headway.schema import field_names
 from headway.streams import DeadLetter
@@ -56,14 +55,14 @@ class ColumnProgram:
         segment: Segment,
         exchanges: dict[int, Exchange],
         encoders: dict[int, TriggerEncoder],
-        groups: GroupCache,
+        router: Router,
         value_type: Any,
         reject: Callable[[str, Any, Any, str], None],
     ) -> None:
         self._source = source
         self._exchanges = exchanges
         self._encoders = encoders
-        self._groups = groups
+        self._router = router
         self._reject = reject
         self._steps = [self._compile(branch, value_type) for branch in segment.branches]
 
@@ -130,15 +129,13 @@ class ColumnProgram:
         )
 
     def _to_stage(self, exchange: Exchange) -> Callable[[Columns, str, int, list[Message]], None]:
-        groups = self._groups
+        router = self._router
 
         def send(columns: Columns, partition: str, watermark: int, out: list[Message]) -> None:
             keys = cast("Sequence[str]", columns.keys)
-            by_group: dict[int, list[Record]] = {group: [] for group in exchange.groups}
-            append = [by_group[group].append for group in exchange.groups]
             for key, record in zip(keys, zip(columns.times, keys, columns.values)):
-                append[groups[key]](record)
-            exchange.send({group: records for group, records in by_group.items() if records}, partition, watermark, out)
+                router[key](record)
+            exchange.send(router.take(), partition, watermark, out)
 
         return send
 
@@ -154,7 +151,7 @@ class ColumnProgram:
                 try:
                     records.append(encode(time_ms, subject, ordinal, partition, value))
                 except (TypeError, ValueError) as error:
-                    msg = f"a value for the output {exchange.target!r} cannot be written as JSON ({error}): {value!r:.300}"
+                    msg = f"a value for {exchange.target!r} cannot be written as JSON ({error}): {value!r:.300}"
                     raise UserCodeError(msg) from error
             exchange.send({0: records}, partition, watermark, out)
 

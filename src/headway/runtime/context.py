@@ -68,7 +68,6 @@ class OperatorContext:
         self.key = key
         self.time = time_ms
         self.row = row
-        self._after_ms = 0
         if not row.dirty:
             table.mark(row)
         row.touched_ms = time_ms
@@ -97,6 +96,8 @@ class OperatorContext:
         except Exception as error:
             failure = self.failure("on_timer", timer)
             raise failure from error
+        finally:
+            self._after_ms = 0
 
     def failure(self, handler: str, subject: Any) -> UserCodeError:
         """The error for an exception in a handler."""

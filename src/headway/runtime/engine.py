@@ -73,7 +73,10 @@ def _translate(error: BaseException, job: Job) -> BaseException:
         return error
     directory = job.options.state_dir
     if isinstance(error, (NoPartitionsError, MissingPartitionsError, InconsistentPartitionsError)):
-        msg = f"the recovery log in {directory / 'engine'} is not whole ({error}): restore the whole state directory from one backup, or start with a new one"
+        msg = (
+            f"the recovery log in {directory / 'engine'} is not whole ({error}): restore the whole state directory "
+            "from one backup, or start with a new one"
+        )
         return CorruptStateError(msg)
     text = str(error)
     if "communication pipeline" in text or "Address already in use" in text:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from headway.runtime.batch import Batch, Record
 from headway.state.groups import group_of
 
-__all__ = ["Exchange", "GroupCache", "Message", "as_key"]
+__all__ = ["Exchange", "Message", "Router", "as_key"]
 
 Message = tuple[str, int, Batch]
 """`(target stage, key group, batch)`: what the engine carries."""
@@ -18,18 +19,31 @@ HEARTBEAT_MS = 100
 _CACHED_KEYS = 1_000_000
 
 
-class GroupCache(dict[str, int]):
-    """The group of each key, remembered. Emptied when it holds a million keys."""
+class Router(dict[str, Callable[[Record], None]]):
+    """Sorts records into key groups: `router[key](record)` appends to the list of the key's group.
+
+    The append of each key's list is remembered, so that a record costs one look-up and one call; all is
+    forgotten when a million keys are known.
+    """
 
     def __init__(self, groups: int) -> None:
         super().__init__()
-        self.groups = groups
+        self._lists: list[list[Record]] = [[] for _ in range(groups)]
 
-    def __missing__(self, key: str) -> int:
+    def __missing__(self, key: str) -> Callable[[Record], None]:
         if len(self) >= _CACHED_KEYS:
             self.clear()
-        group = self[key] = group_of(key, self.groups)
-        return group
+        append = self[key] = self._lists[group_of(key, len(self._lists))].append
+        return append
+
+    def take(self) -> dict[int, list[Record]]:
+        """The records sorted in since the last time, by group."""
+        taken = {}
+        for group, records in enumerate(self._lists):
+            if records:
+                taken[group] = records.copy()
+                records.clear()
+        return taken
 
 
 def as_key(value: Any) -> str:

@@ -97,7 +97,7 @@ class Job:
         )
 
     def failed(self, error: BaseException) -> None:
-        """Note the first error. The engine can only panic now, which it does on stderr: mute it, the error itself is told."""
+        """Note the first error. The engine can only panic now, on stderr: mute that, the error itself is told."""
         if self.failure is None:
             self.failure = error
             if self.on_failure is not None:

@@ -112,6 +112,7 @@ class StopFlag:
         self._event.set()
 
     def __call__(self) -> bool:
+        """Whether to stop."""
         return self._event.is_set()
 
     @contextmanager
@@ -133,7 +134,7 @@ class StopFlag:
 
 
 def compile_flow(flow: Flow, state_dir: Path) -> Plan:
-    """The plan of a flow, with its dead letters going to a file in the state directory where it has no place for them."""
+    """The plan of a flow; dead letters that it does not handle go to a file in the state directory."""
     return compile_plan(flow.graph, dead_letters=to_jsonl(state_dir / "dead-letters.jsonl"))
 
 
@@ -172,7 +173,8 @@ def check_inputs(plan: Plan, *, follow: bool) -> None:
     """Raise `InputError` for a bounded source that has no partition at all."""
     for source in plan.sources:
         if not source.node.input.partitions() and not follow:
-            msg = f"source {source.name!r}: {source.node.input.describe()} matches nothing; check the path, or use --follow to wait for it"
+            found = source.node.input.describe()
+            msg = f"source {source.name!r}: {found} matches nothing; check the path, or use --follow to wait for it"
             raise InputError(msg)
 
 

@@ -15,7 +15,7 @@ from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Plan, SourceStage
 from headway.runtime.board import Board
 from headway.runtime.columns import ColumnProgram, Columns, column_getter, dead_letter
-from headway.runtime.exchange import Exchange, GroupCache, Message
+from headway.runtime.exchange import Exchange, Message, Router
 from headway.runtime.triggers import TriggerEncoder
 from headway.schema import codec_for
 from headway.streams import DeadLetter
@@ -96,7 +96,7 @@ class Slot:
     def _connect(self, plan: Plan) -> None:
         """Compile the steps of the three ports."""
         sinks = {sink.name: sink.node for sink in plan.sinks}
-        groups = GroupCache(self._options.groups)
+        router = Router(self._options.groups)
         everyone = list(range(self._options.groups))
         self._exchanges: dict[int, Exchange] = {}
         encoders: dict[int, TriggerEncoder] = {}
@@ -108,7 +108,7 @@ class Slot:
         node = self.source.node
         types = {MAIN: node.event_type, LATE: node.event_type, DEAD_LETTERS: DeadLetter}
         self._programs = {
-            port: ColumnProgram(node, segment, self._exchanges, encoders, groups, types[port], self._reject)
+            port: ColumnProgram(node, segment, self._exchanges, encoders, router, types[port], self._reject)
             for port, segment in self.source.ports.items()
         }
 
@@ -269,7 +269,7 @@ class Slot:
             return columns, None
         ooo_ms = self._ooo_ms
         before = times[0] if partition.max_time is None else partition.max_time
-        latest = max(before, max(times))
+        latest = max(before, *times)
         partition.max_time = latest
         if min(times) >= latest - ooo_ms:
             return columns, None

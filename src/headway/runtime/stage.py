@@ -11,7 +11,7 @@ from headway.plan import KeyedStage, Plan
 from headway.runtime.batch import Batch, Record
 from headway.runtime.channels import Channels
 from headway.runtime.context import OperatorContext, compile_port
-from headway.runtime.exchange import Exchange, GroupCache, Message
+from headway.runtime.exchange import Exchange, Message, Router
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.stage import StageStore
 from headway.times import MIN_TIME_MS
@@ -45,7 +45,7 @@ class StageTask:
         self.outgoing: dict[int, list[Record]] = {}
         self.triggers: dict[int, list[Record]] = {}
         self._clock_ms = clock_ms
-        self._group_of = GroupCache(groups)
+        self._router = Router(groups)
         self._exchanges: dict[int, Exchange] = {}
         self._encoders: dict[int, TriggerEncoder] = {}
         self._next_heartbeat_ms: Optional[int] = None
@@ -137,7 +137,6 @@ class StageTask:
                 context.key = key
                 context.time = time_ms
                 context.row = row
-                context._after_ms = 0
                 if not row.dirty:
                     mark(row)
                 row.touched_ms = time_ms
@@ -173,11 +172,10 @@ class StageTask:
         watermark = self._watermark
         for edge, records in self.outgoing.items():
             if records:
-                by_group: dict[int, list[Record]] = {}
-                group_of = self._group_of
+                router = self._router
                 for record in records:
-                    by_group.setdefault(group_of[record[1]], []).append(record)
-                self._exchanges[edge].send(by_group, "", watermark, out)
+                    router[record[1]](record)
+                self._exchanges[edge].send(router.take(), "", watermark, out)
                 records.clear()
         for edge, triggers in self.triggers.items():
             if triggers:
@@ -203,6 +201,7 @@ class StageTask:
             try:
                 encoded.append(encode(time_ms, key, ordinal, origin, value))
             except (TypeError, ValueError) as error:
-                msg = f"a value for the output {self._exchanges[edge].target!r}, key {key!r}, cannot be written as JSON ({error}): {value!r:.300}"
+                target = self._exchanges[edge].target
+                msg = f"a value for {target!r}, key {key!r}, cannot be written as JSON ({error}): {value!r:.300}"
                 raise UserCodeError(msg) from error
         return encoded

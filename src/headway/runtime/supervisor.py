@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -63,10 +63,8 @@ class _Child:
     log_path: Path
 
     def say(self, word: str) -> None:
-        try:
+        with suppress(BrokenPipeError):  # It is gone: the exit code tells.
             os.write(self.command_fd, f"{word}\n".encode())
-        except BrokenPipeError:
-            pass  # It is gone: the exit code tells.
 
     def close(self) -> None:
         os.close(self.command_fd)
@@ -306,7 +304,7 @@ def _said_ready(fd: int) -> bool:
 
 
 def _is_listening(port: int) -> bool:
-    """Whether a socket of this machine listens on the port; without connecting, which a worker would take for a peer."""
+    """Whether a socket of this machine listens on the port. To connect would make a worker take us for a peer."""
     try:
         with open("/proc/net/tcp", encoding="ascii") as table:
             wanted = f":{port:04X}"
