@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from hypothesis import Phase, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from headway.testing.strategies import KEYS, LogEvent, ShopStream, event_logs, shop_streams
 
+# How long an example takes says how busy the machine is, and nothing about the strategies.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 # Whether something occurs at all needs no shrinking, which takes most of the time.
-SEARCH = settings(max_examples=2_000, phases=[Phase.generate], database=None, deadline=None)
+SEARCH = settings(CALM, max_examples=2_000, phases=[Phase.generate], database=None)
 
 Event = dict[str, Any]
 Logs = dict[str, list[LogEvent]]
@@ -62,7 +65,7 @@ def recomputed(stream: ShopStream) -> list[tuple[int, str, dict[str, int], float
     return sorted(found, key=lambda cart: cart[:2])
 
 
-@settings(max_examples=300)
+@settings(CALM, max_examples=300)
 @given(st.data(), st.booleans(), st.sampled_from([None, 0, 3, 1_000]))
 def test_expected_carts_are_right(data: st.DataObject, stray_removes: bool, out_of_order_ms: int | None) -> None:
     stream = data.draw(shop_streams(stray_removes=stray_removes, out_of_order_ms=out_of_order_ms))
@@ -72,7 +75,7 @@ def test_expected_carts_are_right(data: st.DataObject, stray_removes: bool, out_
     assert carts == recomputed(stream)
 
 
-@settings(max_examples=200)
+@settings(CALM, max_examples=200)
 @given(shop_streams())
 def test_shop_stream_is_consistent(stream: ShopStream) -> None:
     events = [event for events in stream.partitions.values() for event in events]
@@ -85,11 +88,13 @@ def test_shop_stream_is_consistent(stream: ShopStream) -> None:
         assert sum(any(event["user"] == user for event in log) for log in stream.partitions.values()) == 1
 
 
+@settings(CALM)
 @given(shop_streams(late=False))
 def test_nothing_is_late_unless_asked_for(stream: ShopStream) -> None:
     assert stream.late == []
 
 
+@settings(CALM)
 @given(shop_streams())
 def test_without_stray_removes_each_remove_finds_its_article(stream: ShopStream) -> None:
     carts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -123,12 +128,12 @@ def test_everything_interesting_occurs(condition: Callable[[ShopStream], bool]) 
 
 
 def test_shop_streams_shrink_to_the_point() -> None:
-    stream = find(shop_streams(), lambda stream: len(stream.expected) == 2)
+    stream = find(shop_streams(), lambda stream: len(stream.expected) == 2, settings=settings(CALM, database=None))
     assert sum(map(len, stream.partitions.values())) == 2
     assert stream.out_of_order_ms == 0
 
 
-@settings(max_examples=200)
+@settings(CALM, max_examples=200)
 @given(st.data(), st.integers(0, 20), st.integers(1, 4), st.integers(0, 30))
 def test_event_logs_stay_within_their_bounds(
     data: st.DataObject, out_of_order_ms: int, partitions: int, max_size: int

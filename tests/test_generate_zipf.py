@@ -25,7 +25,7 @@ def test_frequencies_follow_the_law(exponent: float) -> None:
     assert sum((counts[rank] - expected[rank]) ** 2 / expected[rank] for rank in common) < 95
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(1, 10**9), st.floats(0, 5), st.integers(0, 2**32))
 def test_ranks_are_in_range(count: int, exponent: float, seed: int) -> None:
     random = Random(seed).random

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from pathlib import Path
 from random import Random
@@ -70,7 +70,7 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON-able values: what `summary.json` holds, beside the options."""
-        record = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "directory"}
+        record = {name: getattr(self, name) for name in (each.name for each in fields(self)) if name != "directory"}
         return {**record, "files": [path.name for path in self.files], "watermarks": dict(self.watermarks)}
 
 
