@@ -57,6 +57,7 @@ _MEMTABLE_BYTES: Final = {
     PENDING: 4 << 20,
 }
 _WAL_BYTES: Final = 16 << 20
+_OPEN_FILES_MAX: Final = 128
 
 
 def group_path(directory: Path, group: int) -> Path:
@@ -110,13 +111,15 @@ class Database:
         self._db: Rdict | None = None
         families = (ROWS, TIMERS, WAITING) if secondary_path else (ROWS, TIMERS, WAITING, PENDING)
         access = AccessType.secondary(str(secondary_path)) if secondary_path else AccessType.read_write()
+        # A secondary keeps all files open: what the primary deletes meanwhile could not be opened again.
+        open_files_max = -1 if secondary_path else _OPEN_FILES_MAX
         if secondary_path is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = Rdict(
                 str(self.path),
-                _options(CONTROL, options),
-                column_families={family: _options(family, options) for family in families},
+                _options(CONTROL, options, open_files_max),
+                column_families={family: _options(family, options, open_files_max) for family in families},
                 access_type=access,
             )
         except Exception as error:  # rocksdict raises nothing more specific
@@ -219,7 +222,7 @@ def _write_buffers(capacity_bytes: int) -> WriteBufferManager:
     return WriteBufferManager(capacity_bytes, False)
 
 
-def _options(family: str, options: StoreOptions) -> Options:
+def _options(family: str, options: StoreOptions, open_files_max: int) -> Options:
     """Settings for many small databases in one process: little memory and few files each."""
     made = Options(raw_mode=True)
     made.create_if_missing(True)
@@ -229,7 +232,7 @@ def _options(family: str, options: StoreOptions) -> Options:
     made.set_arena_block_size(64 << 10)
     made.set_max_total_wal_size(_WAL_BYTES)
     made.set_max_background_jobs(2)
-    made.set_max_open_files(128)
+    made.set_max_open_files(open_files_max)
     made.set_keep_log_file_num(1)
     made.set_max_manifest_file_size(4 << 20)
     made.set_manifest_preallocation_size(64 << 10)

@@ -24,7 +24,7 @@ from headway.state.stage import stage_prefix
 
 __all__ = ["StateReader", "StoredRow"]
 
-_ATTEMPTS: Final = 5
+_RETRIES: Final = 4
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,16 @@ class StateReader:
 
     def _open(self, group: int) -> Database:
         # A file that the writer deletes while it is being listed makes opening fail; the next listing is new.
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(_RETRIES):
             try:
-                scratch = Path(self._scratch.name) / f"{group:03d}-{attempt}"
-                return Database(self._directory, group, StoreOptions(), secondary_path=scratch)
+                return self._open_once(group, attempt)
             except StateError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        msg = "unreachable"
-        raise AssertionError(msg)
+                continue
+        return self._open_once(group, _RETRIES)
+
+    def _open_once(self, group: int, attempt: int) -> Database:
+        scratch = Path(self._scratch.name) / f"{group:03d}-{attempt}"
+        return Database(self._directory, group, StoreOptions(), secondary_path=scratch)
 
 
 def _after(prefix: bytes) -> bytes:

@@ -96,7 +96,7 @@ class RowTable:
         A read of RocksDB at most. Raises `IncompatibleStateError` when what is stored does not fit the state's
         type, `CorruptStateError` when it cannot be read at all.
         """
-        row = self._old.get(key) or self._dirty.get(key) or self._load(key)
+        row = self.young.get(key) or self._old.get(key) or self._dirty.get(key) or self._load(key)
         self.young[key] = row
         return row
 

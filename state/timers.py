@@ -109,7 +109,7 @@ class TimerIndex:
     def check_valid(self) -> None:
         """Raise `InternalError` unless the parts agree with each other; O(n log n), for tests."""
         living = [entry for entry in self.heap if entry is not self._end and entry not in self._dead]
-        far = self._map.first(self._end, self._count + 1)
+        far = [] if self._end == END_ENTRY else self._map.first(self._end, self._count + 1)
         faults = {
             "the end mark is missing": sum(entry is self._end for entry in self.heap) != 1,
             "an entry is behind the end mark": any(entry >= self._end for entry in living),
