@@ -16,7 +16,7 @@ __all__ = ["Board", "sources_in_step"]
 
 _ENTRY: Final = struct.Struct("<qqq")
 _UNSTARTED, _ACTIVE, _IDLE, _DONE = range(4)
-LEAD_RECORDS: Final = 200_000
+LEAD_RECORDS: Final = 50_000
 """How many records a slot may read ahead of the slowest one before it pauses."""
 
 

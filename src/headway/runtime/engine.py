@@ -20,7 +20,7 @@ from headway.errors import ClusterError, CorruptStateError, InternalError
 from headway.runtime.dataflow import build_dataflow
 from headway.runtime.job import Job
 
-__all__ = ["execute", "prepare_recovery"]
+__all__ = ["execute", "is_prepared", "prepare_recovery"]
 
 
 def prepare_recovery(state_dir: Path) -> Path:
@@ -35,6 +35,11 @@ def prepare_recovery(state_dir: Path) -> Path:
         init_db_dir(partial, 1)
         partial.rename(directory)
     return directory
+
+
+def is_prepared(state_dir: Path) -> bool:
+    """Whether the recovery log has been made; the last thing to be made at the first start."""
+    return (state_dir / "engine").exists()
 
 
 def execute(job: Job, *, index: int = 0, addresses: Optional[Sequence[str]] = None, threads: int = 1) -> None:

@@ -54,7 +54,7 @@ class JobOptions:
     waiting_bound: int = 50_000
     timer_window: int = 65_536
     sync: bool = True
-    lead_records: int = 200_000
+    lead_records: int = 50_000
     board_path: Optional[Path] = None
     workers: int = 1
 

@@ -54,7 +54,8 @@ class RunOptions:
     timer_window: int = 65_536
     sync: bool = True
     """Whether an epoch survives a loss of power, not only of the process."""
-    lead_records: int = 200_000
+    lead_records: int = 50_000
+    """How far a reader may be ahead of the slowest one, in records, before it pauses."""
     threads: int = 1
     """Workers as threads of one process; for tests of flows that exist only in memory."""
 
@@ -241,16 +242,7 @@ def run_once(
 ) -> RunStats:
     """One run of the engine in this process, settled at its end."""
     job = Job(plan, manifest, options.job_options(drain_to_ms=drain_to_ms), stopping=stop)
-    next_ms = 0
-
-    def beat() -> None:
-        nonlocal next_ms
-        now_ms = job.clock_ms()
-        if observe is not None and now_ms >= next_ms:
-            next_ms = now_ms + _STATS_MS
-            observe(total([worker_stats(job, 0, wall_ms())]))
-
-    job.on_beat = beat
+    job.on_beat = observer_beat(job, observe, 0)
     try:
         execute(job, threads=options.threads)
         job.settle()
@@ -260,6 +252,22 @@ def run_once(
     if observe is not None:
         observe(stats)
     return stats
+
+
+def observer_beat(job: Job, observe: Optional[Observer], index: int) -> Optional[Callable[[], None]]:
+    """What a job calls when something moves, so that the observer hears twice a second."""
+    if observe is None:
+        return None
+    next_ms = 0
+
+    def beat() -> None:
+        nonlocal next_ms
+        now_ms = job.clock_ms()
+        if now_ms >= next_ms:
+            next_ms = now_ms + _STATS_MS
+            observe(total([worker_stats(job, index, wall_ms())]))
+
+    return beat
 
 
 @contextmanager
