@@ -209,7 +209,7 @@ def _not_found(target: str, path: Path) -> str:
         else f"there is no file or module {target}"
     )
     close = _close_to(target, path)
-    return f"{wanted} (looked in {Path.cwd()})" + (f"; did you mean {close}?" if close else "")
+    return f"{wanted} (looked in {Path.cwd()})" + (f"; did you mean {close}?" if close else "; check the path")
 
 
 def _close_to(target: str, path: Path) -> Optional[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from headway.cli.commands import Commands
 from headway.cli.options import DURATION, MOMENT, examples, json_option
 from headway.generate.options import COMPRESSIONS, ShopOptions
 
@@ -24,14 +25,9 @@ _HELP = {
 _DEFAULTS = {"start_ms": "2026-01-01T00:00:00Z"}
 
 
-@click.group(
-    epilog=examples(
-        "headway generate shop events",
-        "headway generate shop events --events 1000000 --late 0.01 --corrupt 0.001 --overwrite",
-    )
-)
+@click.group(cls=Commands, short_help="Make synthetic streams, and check flows against them.")
 def generate() -> None:
-    """Make synthetic streams with known results, and check a flow against them."""
+    """Make synthetic streams with known results, and check what a flow found in them."""
 
 
 def _shop_options(command: Any) -> Any:
@@ -49,7 +45,13 @@ def _shop_options(command: Any) -> Any:
     return command
 
 
-@generate.command()
+@generate.command(
+    short_help="Write the events of a synthetic shop.",
+    epilog=examples(
+        "headway generate shop events",
+        "headway generate shop events --events 1000000 --late 0.01 --corrupt 0.001 --overwrite",
+    ),
+)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @_shop_options
 @click.option("--overwrite", is_flag=True, help="Replace another stream that is in DIRECTORY.")

@@ -24,8 +24,15 @@ REFRESH_PER_S = 4
 class LivePanel:
     """Shows a panel while a flow runs, and clears it at the end."""
 
-    def __init__(self, name: str, console: Console, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        name: str,
+        console: Console,
+        stopping: Callable[[], bool] = lambda: False,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._name = name
+        self._stopping = stopping
         self._clock_s = clock_s
         self._started_s = clock_s()
         self._meter = Meter()
@@ -63,7 +70,8 @@ class LivePanel:
         elapsed = seconds_text(self._clock_s() - self._started_s)
         stats = self._stats
         content: RenderableType = Text("starting") if stats is None else self._content(stats)
-        return Panel(content, title=self._name, title_align="left", subtitle=f"{elapsed}  Ctrl-C stops", width=80)
+        keys = "stopping; Ctrl-C again ends it at once" if self._stopping() else "Ctrl-C stops"
+        return Panel(content, title=self._name, title_align="left", subtitle=f"{elapsed}  {keys}", width=80)
 
     def _content(self, stats: RunStats) -> RenderableType:
         grid = Table.grid(padding=(0, 2))

@@ -7,14 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Optional, Protocol
+from typing import Optional, Protocol
 
 from headway.cli.meter import Meter
 from headway.cli.texts import bytes_text, count_text, lag_text, time_text
 from headway.runtime.stats import RunStats
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 __all__ = ["Lines", "Progress", "Quiet", "progress_for"]
 
@@ -96,8 +93,8 @@ def _line(stats: RunStats, meter: Meter) -> str:
     return ", ".join(parts)
 
 
-def progress_for(name: str, *, quiet: bool, stdout_is_shown: bool, console: Optional[Console] = None) -> Progress:
-    """How the run of the flow `name` is shown on stderr.
+def progress_for(name: str, *, quiet: bool, stdout_is_shown: bool, stopping: Callable[[], bool]) -> Progress:
+    """How the run of the flow `name` is shown on stderr; `stopping` tells whether it has been asked to stop.
 
     A live panel on a terminal; lines elsewhere, and where the flow itself writes to the same terminal.
     """
@@ -109,7 +106,7 @@ def progress_for(name: str, *, quiet: bool, stdout_is_shown: bool, console: Opti
 
     from headway.cli.live import LivePanel
 
-    return LivePanel(name, console or Console(stderr=True, highlight=False))
+    return LivePanel(name, Console(stderr=True, highlight=False), stopping)
 
 
 class _Telling(logging.Handler):

@@ -122,6 +122,9 @@ def run(flow: str, settings: dict[str, str], as_json: bool, quiet: bool, **optio
 
     Durations are numbers with a unit: 250ms, 90s, 30m, 1h30m, 7d.
     """
+    if options["drain"] and options["follow"]:
+        msg = "--drain closes the books at the end of the input, and --follow never sees one: choose one of the two"
+        raise click.UsageError(msg)
     from headway.cli.places import default_state_dir
     from headway.loading import FlowSpec, load_flow
     from headway.runtime.run import RunOptions, compile_flow
@@ -158,7 +161,8 @@ def _run(spec: FlowSpec, flow: Flow, plan: Plan, options: RunOptions, *, quiet: 
 
     resumed = Manifest.load(options.state_dir) is not None
     stdout_is_shown = sys.stdout.isatty() and any(_is_stdout(sink.node.output) for sink in plan.sinks)
-    progress = progress_for(plan.flow, quiet=quiet, stdout_is_shown=stdout_is_shown)
+    flag = StopFlag()
+    progress = progress_for(plan.flow, quiet=quiet, stdout_is_shown=stdout_is_shown, stopping=flag)
     first: Optional[RunStats] = None
 
     def observe(stats: RunStats) -> None:
@@ -167,7 +171,7 @@ def _run(spec: FlowSpec, flow: Flow, plan: Plan, options: RunOptions, *, quiet: 
         progress.observe(stats)
 
     started = time.monotonic()
-    with StopFlag().on_signals() as stop, shown(progress):
+    with flag.on_signals() as stop, shown(progress):
         if options.workers == 1:
             result = run_flow(flow, options, stop=stop, observe=observe)
         else:

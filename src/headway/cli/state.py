@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
+from headway.cli.commands import Commands
 from headway.cli.options import examples, json_option
 
 if TYPE_CHECKING:
@@ -17,12 +18,7 @@ __all__ = ["state"]
 ROWS_SHOWN = 20
 
 
-@click.group(
-    epilog=examples(
-        "headway state ls .headway/abandoned-carts",
-        "headway state ls flows/abandoned_carts.py abandonment --prefix u0001 --limit 5",
-    )
-)
+@click.group(cls=Commands)
 def state() -> None:
     """Look at what a flow keeps, also while it runs.
 
@@ -30,7 +26,13 @@ def state() -> None:
     """
 
 
-@state.command(name="ls")
+@state.command(
+    name="ls",
+    epilog=examples(
+        "headway state ls .headway/abandoned-carts",
+        "headway state ls flows/abandoned_carts.py abandonment --prefix u0001 --limit 5",
+    ),
+)
 @click.argument("place", metavar="[DIR|FLOW]", required=False)
 @click.argument("operator", metavar="[OPERATOR]", required=False)
 @click.option("--state", "state_dir", metavar="DIR", help="The state directory, instead of the first argument.")

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+import headway as hw
+from headway.explain import explain_json, explain_mermaid, explain_text
+from headway.plan import Plan, compile_plan
+
+
+class Click(hw.Event):
+    user: str
+    at: hw.Time
+    page: str = "/"
+
+
+class Seen(hw.State):
+    clicks: int = 0
+
+
+class Count(hw.Operator[Click, Seen]):
+    sides = {"odd": Click}
+
+    def on_event(self, state: Seen, event: Click, ctx: hw.Context) -> None:
+        state.clicks += 1
+        ctx.emit({"clicks": state.clicks})
+
+
+class Whatever(hw.Operator[Any, hw.State]):
+    pass
+
+
+def shop() -> hw.Flow:
+    """Two stages, with a branch, a merge, a side output and late events."""
+    flow = hw.Flow("shop")
+    flow.param("limit", 3, help="how many clicks are too many")
+    web = flow.source("web", Click, hw.items([]), time="at", out_of_order="2s")
+    app = flow.source("app", Click, hw.items([]), time=lambda click: click.at, idle_after="1m")
+    buys, others = web.merge(app, name="all").branch(hw.where(page="/buy"), name="buys")
+    others.map(str, name="forgotten")
+    count = buys.key_by("user", name="by-user").process("count", Count())
+    pages = count.filter(lambda value: value["clicks"] > 1, name="many").key_by("page", name="by-page")
+    pages.process("pages", Whatever()).trigger("page.seen", hw.to_list([]))
+    count.side("odd").to("odd", hw.to_jsonl("odd.jsonl"))
+    web.late.to("late", hw.to_jsonl("late.jsonl"))
+    return flow
+
+
+def both(flow: hw.Flow) -> tuple[hw.Flow, Plan]:
+    return flow, compile_plan(flow.graph, dead_letters=hw.to_jsonl("dead.jsonl"))
+
+
+def dedent(text: str) -> str:
+    return textwrap.dedent(text).strip("\n")
+
+
+def test_the_plan_reads_like_a_tree() -> None:
+    text = explain_text(*both(shop()))
+    assert text[text.index("PLAN") :] == dedent(
+        """
+        PLAN  2 sources, 2 keyed stages, 4 outputs
+
+        source web: items
+        │  Click, time from at, up to 2s out of order
+        ├─ on time
+        │  └─ buys: filter
+        │     └─ by-user: key_by user
+        │        └─ ⇄ 0 to stage count, by by-user
+        ├─ late
+        │  └─ ⇄ 5 to output late
+        └─ dead letters
+           └─ ⇄ 6 to output dead-letters
+
+        source app: items
+        │  Click, time from a lambda, in order, idle after 1m
+        ├─ on time
+        │  └─ buys: filter
+        │     └─ by-user: key_by user
+        │        └─ ⇄ 1 to stage count, by by-user
+        ├─ late: counted, and lead nowhere
+        └─ dead letters
+           └─ ⇄ 7 to output dead-letters
+
+        stage count, keyed
+        │  ⇄ 0 from web: Click, for count
+        │  ⇄ 1 from app: Click, for count
+        └─ 0 count: operator Count
+           │  takes Click, gives Json; odd: Click
+           │  keeps Seen for each key
+           ├─ emitted
+           │  └─ many: filter
+           │     └─ by-page: key_by page
+           │        └─ ⇄ 2 to stage pages, by by-page
+           └─ side output odd
+              └─ ⇄ 4 to output odd
+
+        stage pages, keyed
+        │  ⇄ 2 from count: Json, for pages
+        └─ 0 pages: operator Whatever
+           │  takes Any, gives Json
+           │  keeps State for each key
+           └─ emitted
+              └─ ⇄ 3 to output page.seen
+
+        output page.seen: trigger of type page.seen to list
+           ⇄ 3 from pages: Json
+
+        output odd: plain JSON to file odd.jsonl
+           ⇄ 4 from count.odd: Click
+
+        output late: plain JSON to file late.jsonl
+           ⇄ 5 from web.late: Click
+
+        output dead-letters: plain JSON to file dead.jsonl
+           ⇄ 6 from web.dead-letters: Any
+           ⇄ 7 from app.dead-letters: Any
+        """
+    )
+
+
+def test_the_steps_are_a_table() -> None:
+    text = explain_text(*both(shop()))
+    steps = text[text.index("STEPS") : text.index("PLAN")]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in steps.splitlines()[2:] if line.strip()]
+    assert rows[0] == ["name", "kind", "reads", "gives", "declared at"]
+    assert [row[:4] for row in rows[1:6]] == [
+        ["web", "source", "-", "Click"],
+        ["app", "source", "-", "Click"],
+        ["all", "merge", "web, app", "Click"],
+        ["buys", "filter", "all", "Click"],
+        ["buys.else", "reject", "all", "Click"],
+    ]
+    assert all(re.fullmatch(r"tests/test_explain\.py:\d+|/.*test_explain\.py:\d+", row[4]) for row in rows[1:-1])
+    assert "Not run, because nothing reads what they give: buys.else, forgotten" in steps
+
+
+def test_parameters_show_value_default_and_help() -> None:
+    assert "limit  3  how many clicks are too many" in explain_text(*both(shop()))
+    from headway.parameters import set_parameters
+
+    with set_parameters({"limit": "5"}):
+        flow = shop()
+    assert "limit  5 (default 3)  how many clicks are too many" in explain_text(*both(flow))
+    assert explain_json(*both(flow))["parameters"] == [
+        {"name": "limit", "default": 3, "value": 5, "help": "how many clicks are too many"}
+    ]
+
+
+def test_a_flow_without_parameters_has_no_block_of_them() -> None:
+    flow = hw.Flow("tiny")
+    flow.source("s", hw.Json, hw.items([]), time=hw.INGESTION_TIME).to("out", hw.to_list([]))
+    assert "PARAMETERS" not in explain_text(*both(flow))
+    assert "time from INGESTION_TIME" in explain_text(*both(flow))
+
+
+def test_the_diagram_has_boxes_and_arrows() -> None:
+    diagram = explain_mermaid(*both(shop()))
+    assert check_flowchart(diagram) == {
+        ("web", "buys", ""),
+        ("app", "buys", ""),
+        ("buys", "by-user", ""),
+        ("by-user", "count", "0: Click"),
+        ("by-user", "count", "1: Click"),
+        ("count", "many", ""),
+        ("many", "by-page", ""),
+        ("by-page", "pages", "2: Json"),
+        ("pages", "page.seen", "3: Json"),
+        ("count", "odd", "4: Click, odd"),
+        ("web", "late", "5: Click, late"),
+        ("web", "dead-letters", "6: Any, dead-letters"),
+        ("app", "dead-letters", "7: Any, dead-letters"),
+    }
+    titles = re.findall(r'subgraph box\d+\["([^"]*)"\]', diagram)
+    assert titles[:4] == ["source web", "source app", "stage count", "stage pages"]
+
+
+def test_nothing_in_a_label_ends_it() -> None:
+    flow = hw.Flow("odd")
+    flow.source("s", hw.Json, hw.files('a"b<c>#d`[e]|f/*.jsonl'), time="at").to("out", hw.to_list([]))
+    diagram = explain_mermaid(*both(flow))
+    assert "files a#34;b#60;c#62;#35;d#96;#91;e#93;#124;f/*.jsonl" in diagram
+    check_flowchart(diagram)
+
+
+def check_flowchart(diagram: str) -> set[tuple[str, str, str]]:
+    """Read the part of Mermaid's grammar that is used, and return the arrows between the names of nodes."""
+    quoted = r'"((?:[^"\\`<>\n]|<br/>)*)"'
+    names: dict[str, str] = {}
+    arrows = set()
+    depth = 0
+    lines = diagram.splitlines()
+    assert lines[0] == "flowchart TD"
+    for line in map(str.strip, lines[1:]):
+        if re.fullmatch(rf"subgraph box\d+\[{quoted}\]", line):
+            depth += 1
+        elif line == "end":
+            depth -= 1
+        elif node := re.fullmatch(rf"(n\d+)\[{quoted}\]", line):
+            assert depth == 1 and node[1] not in names
+            names[node[1]] = node[2].partition("<br/>")[0]
+        else:
+            arrow = re.fullmatch(rf"(n\d+) (?:-->|== {quoted} ==>|-- {quoted} -->) (n\d+)", line)
+            assert arrow and depth == 0, line
+            arrows.add((names[arrow[1]], names[arrow[4]], arrow[2] or arrow[3] or ""))
+    assert depth == 0
+    return arrows
+
+
+@st.composite
+def flows(draw: st.DrawFn) -> hw.Flow:
+    """Any flow that can be declared, with up to a dozen steps."""
+    flow = hw.Flow("any")
+    sources = [flow.source(f"source{n}", Click, hw.items([]), time="at") for n in range(draw(st.integers(1, 2)))]
+    plain: list[Any] = [*sources, *(source.late for source in sources)]
+    keyed: list[Any] = [sources[0].key_by("user", name="first")]
+    for number in range(draw(st.integers(0, 10))):
+        name = f"step{number}"
+        stream = draw(st.sampled_from([*plain, *keyed]))
+        where = keyed if stream in keyed else plain
+        kind = draw(st.sampled_from(["filter", "branch", "merge", "key_by", "process", "out"]))
+        if kind == "filter":
+            where.append(stream.filter(bool, name=name))
+        elif kind == "branch":
+            where.extend(stream.branch(bool, name=name))
+        elif kind == "merge":
+            where.append(stream.merge(draw(st.sampled_from(where)), name=name))
+        elif kind == "key_by":
+            keyed.append(stream.key_by(lambda value: "k", name=name))
+        elif kind == "process" and where is keyed:
+            keyed.append(stream.process(name, Whatever()))
+        else:
+            stream.to(name, hw.to_list([]))
+    keyed[-1].to("end", hw.to_list([]))
+    return flow
+
+
+@given(flow=flows())
+def test_every_step_and_every_exchange_is_shown(flow: hw.Flow) -> None:
+    _, plan = both(flow)
+    text, data = explain_text(flow, plan), explain_json(flow, plan)
+    steps, tree = text[text.index("STEPS") : text.index("PLAN")], text[text.index("PLAN") :]
+    arrows = check_flowchart(explain_mermaid(flow, plan))
+    assert [line.split()[0] for line in steps.splitlines()[3 : 3 + len(flow.graph.nodes)]] == list(flow.graph.nodes)
+    assert [step["name"] for step in data["steps"]] == list(flow.graph.nodes)
+    assert [edge["id"] for edge in data["exchanges"]] == [edge.id for edge in plan.edges()]
+    for edge in plan.edges():
+        assert len(re.findall(rf"⇄ {edge.id} to (?:stage|output) {re.escape(edge.target)}\b", tree)) == 1
+        assert len(re.findall(rf"⇄ {edge.id} from {re.escape(str(edge.producer))}:", tree)) == 1
+        assert any(label.startswith(f"{edge.id}: ") for _, _, label in arrows)
+    for name in [*(source.name for source in plan.sources), *(sink.name for sink in plan.sinks)]:
+        assert re.search(rf"^(source|output) {re.escape(name)}:", tree, re.MULTILINE)
+    for keyed in plan.stages:
+        for rank, node in enumerate(keyed.operators):
+            assert f"{rank} {node.name}: operator Whatever" in tree
+    json.dumps(data)
