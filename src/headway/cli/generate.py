@@ -100,9 +100,10 @@ def _described(directory: Path, summary: dict[str, Any], made: bool) -> str:
 
 
 @generate.command(
+    short_help="Compare triggers with the expected result.",
     epilog=examples(
         "headway generate check events triggers.jsonl",
-    )
+    ),
 )
 @click.argument("expected", type=click.Path(exists=True, path_type=Path))
 @click.argument("triggers", type=click.Path(exists=True, dir_okay=False, path_type=Path))

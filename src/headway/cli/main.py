@@ -20,6 +20,9 @@ from headway.cli.version import version
 
 __all__ = ["headway", "main"]
 
+CLOSED_PIPE = 141
+"""What a shell says of a program that the signal for a closed pipe has ended."""
+
 EXAMPLES = examples(
     "headway run flows/abandoned_carts.py --drain",
     "headway run flows/abandoned_carts.py --set after=1h --workers 2",
@@ -67,14 +70,16 @@ def main(args: Optional[Sequence[str]] = None) -> int:
     """Run the command line and return the exit code; errors are told on stderr, as JSON on stdout with `--json`."""
     given = list(sys.argv[1:] if args is None else args)
     try:
-        code = headway.main(given, prog_name="headway", standalone_mode=False)
+        # Not click's own main(): that would end the process at a closed pipe.
+        with headway.make_context("headway", given) as context:
+            headway.invoke(context)
         sys.stdout.flush()
     except BrokenPipeError:
         _discard_stdout()
-        return 141
+        return CLOSED_PIPE
     except BaseException as error:
         return report(error, as_json="--json" in given)
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def _discard_stdout() -> None:
