@@ -166,17 +166,17 @@ class Database:
         return key if key is not None and key >= start else None
 
     def batch(self) -> Batch:
-        """An empty batch for `write`."""
+        """An empty batch for `write`; raises `StateError` when the database is closed."""
+        if self._db is None:
+            msg = f"the database {self.path} is closed: nothing can be written to it, open it again"
+            raise StateError(msg)
         return Batch(self._handles)
 
     def write(self, batch: Batch, *, sync: bool) -> None:
         """Write all of `batch` or nothing; with `sync` it has reached the disk on return."""
-        if self._db is None:
-            msg = f"the database {self.path} is closed: nothing can be written to it"
-            raise StateError(msg)
         self._write_options.sync = sync
         try:
-            self._db.write(batch.raw, self._write_options)
+            self._families[CONTROL].write(batch.raw, self._write_options)
         except Exception as error:  # rocksdict raises nothing more specific
             msg = f"cannot write to {self.path}: {error}; check the disk's space and rights, then start again"
             raise StateError(msg) from error
