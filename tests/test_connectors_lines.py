@@ -15,7 +15,7 @@ from headway.connectors.lines import LinesChunk
 from headway.schema import Event, Json, codec_for
 
 
-class Item(Event, frozen=True):
+class Item(Event):
     n: int = 0
     text: str = ""
 

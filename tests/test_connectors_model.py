@@ -28,7 +28,7 @@ MAX_LINE_BYTES = 300
 BOM = b"\xef\xbb\xbf"
 
 
-class Item(Event, frozen=True):
+class Item(Event):
     n: int
     text: str = ""
 
@@ -234,14 +234,19 @@ def test_runs_that_end_within_lines(content: bytes, script: list[tuple[float, in
     bad_ordinals = {ordinal for ordinal, kind, _ in expected if kind == "bad"}
     good = [entry for entry in session.seen if entry[1] == "event" and entry[0] not in bad_ordinals]
     assert good == [entry for entry in expected if entry[1] == "event"]
-    last = {ordinal: (kind, value) for ordinal, kind, value in session.seen}
+    last = {ordinal: (kind, without_end(value)) for ordinal, kind, value in session.seen}
     for ordinal, kind, value in expected:
-        assert last[ordinal] == (kind, value)
+        assert last[ordinal] == (kind, without_end(value))
     assert [ordinal for ordinal, _, _ in session.seen] == sorted(ordinal for ordinal, _, _ in session.seen)
 
 
+def without_end(value: Any) -> Any:
+    """White space that is added to a half line is not read for its own sake."""
+    return value.rstrip(b" \t\r") if isinstance(value, bytes) else value
+
+
 def values(seen: list[Seen], kind: str) -> list[Any]:
-    return sorted((value for _, kind_seen, value in seen if kind_seen == kind), key=repr)
+    return sorted((without_end(value) for _, kind_seen, value in seen if kind_seen == kind), key=repr)
 
 
 @settings(max_examples=200, deadline=None)

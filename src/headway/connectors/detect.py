@@ -26,7 +26,8 @@ def open_log(path: str) -> ByteLog:
     a regular file, or is not what its suffix says.
     """
     with reading(path):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Without O_NONBLOCK, a named pipe would make this wait for its writer.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         with reading(path):
             kind = os.fstat(fd).st_mode

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final, Optional
 
-from headway.connectors.base import Position
+from headway.connectors.base import Chunk, Position
 from headway.connectors.bytelog import FINGERPRINT_BYTES, ByteLog, check_fingerprint, fingerprint, reading
 from headway.connectors.detect import open_log
 from headway.connectors.linereader import MAX_LINE_BYTES, LineReader
@@ -58,13 +58,15 @@ class FileReader(LineReader):
 
     def position(self) -> Position:
         """Offset, ordinal and the fingerprint of what was read."""
-        return {**super().position(), "id": self._current_fingerprint()}
+        return {**super().position(), "id": self._fingerprint}
 
-    def _current_fingerprint(self) -> str:
+    def read(self, max_bytes: int) -> Optional[Chunk]:
+        """The next whole lines."""
+        chunk = super().read(max_bytes)
         length = min(self._offset, FINGERPRINT_BYTES)
-        if not self._fingerprint.startswith(f"{length}:"):
+        if chunk is not None and not self._fingerprint.startswith(f"{length}:"):
             self._fingerprint = fingerprint(self._log.head(length))
-        return self._fingerprint
+        return chunk
 
     def _may_grow(self) -> bool:
         return self._follow
@@ -96,13 +98,12 @@ class FileReader(LineReader):
         """Check that a file that has changed was only appended to."""
         if replaced or self._offset == 0:
             # Before anything was read, even the format may not be known yet.
-            self._fingerprint = self._current_fingerprint()
             log = self._open(self._offset, self._taken)
             self._log.close()
             self._log = log
         else:
             self._log.require(self._offset, self._taken)
-            check_fingerprint(self._path, self._log, self._current_fingerprint())
+            check_fingerprint(self._path, self._log, self._fingerprint)
 
     def _open(self, offset: int, taken: int) -> ByteLog:
         log = open_log(self._path)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Optional
 
 from headway.connectors.base import Input, PartitionReader, Position
-from headway.connectors.bytelog import ByteLog, reading
+from headway.connectors.bytelog import ByteLog
 from headway.connectors.linereader import LineReader
+from headway.errors import InputError
 
 __all__ = ["StdinInput", "stdin"]
 
@@ -87,10 +88,16 @@ class _StreamLog(ByteLog):
     def _receive(self) -> bool:
         if self.ended:
             return False
-        with reading("standard input"):
+        try:
             if not select.select([self._fd], [], [], 0)[0]:
                 return False
             data = os.read(self._fd, _PIECE_BYTES)
+        except OSError as error:
+            msg = (
+                f"cannot read standard input: {error.strerror or error}; expected an open stream: "
+                "pipe a log into the run, or read files(...)"
+            )
+            raise InputError(msg) from error
         self.ended = not data
         self._buffer += data
         return not self.ended

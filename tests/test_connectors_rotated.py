@@ -1,0 +1,163 @@
+"""A rotated log is one partition, in the order of its files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from headway.connectors import files
+from headway.connectors.base import PartitionReader, Position
+from headway.errors import InputError
+from headway.schema import Json, codec_for
+
+CODEC = codec_for(Json)
+
+
+def write(folder: Path, name: str, *numbers: int) -> None:
+    (folder / name).write_bytes(b"".join(b'{"n": %d}\n' % number for number in numbers))
+
+
+def drain(reader: PartitionReader) -> list[tuple[int, Any]]:
+    found: list[tuple[int, Any]] = []
+    while (chunk := reader.read(10)) is not None:
+        decoded = chunk.decode(CODEC)
+        found += [(ordinal, event["n"]) for ordinal, event in zip(decoded.ordinals, decoded.events, strict=True)]
+    return found
+
+
+def open_log(folder: Path, position: Optional[Position] = None, *, follow: bool = False) -> PartitionReader:
+    return files(folder, rotated=True).open("*", position, follow=follow)
+
+
+def test_one_partition(tmp_path: Path) -> None:
+    assert files(tmp_path, rotated=True).partitions() == []
+    write(tmp_path, "b.jsonl", 3)
+    write(tmp_path, "a.jsonl", 1, 2)
+    assert files(tmp_path, rotated=True).partitions() == ["*"]
+    assert files(tmp_path / "?.jsonl", rotated=True).partitions() == ["?.jsonl"]
+    reader = open_log(tmp_path)
+    assert drain(reader) == [(0, 1), (1, 2), (2, 3)]
+    assert reader.at_end
+
+
+def test_position_names_the_file(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", 1)
+    write(tmp_path, "b.jsonl", 2, 3)
+    reader = open_log(tmp_path)
+    assert reader.position() == {"file": None}
+    reader.read(1)
+    reader.read(1)
+    position = json.loads(json.dumps(reader.position()))
+    assert position == {"file": "b.jsonl", "before": 1, "offset": 9, "ordinal": 2, "id": "9:a8496f4a"}
+    assert drain(open_log(tmp_path, position)) == [(2, 3)]
+
+
+def test_bad_records_name_the_file(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", 1)
+    (tmp_path / "b.jsonl").write_bytes(b"\n{\n")
+    reader = open_log(tmp_path)
+    reader.read(100)
+    chunk = reader.read(100)
+    assert chunk is not None
+    (record,) = chunk.decode(CODEC).bad
+    assert (record.ordinal, record.position) == (2, "b.jsonl byte 1")
+
+
+def test_follows_over_rotation(tmp_path: Path) -> None:
+    reader = open_log(tmp_path, follow=True)
+    assert reader.read(100) is None
+    write(tmp_path, "a.jsonl", 1)
+    assert drain(reader) == [(0, 1)]
+    with (tmp_path / "a.jsonl").open("ab") as log:
+        log.write(b'{"n": 2}')
+    assert drain(reader) == []
+    write(tmp_path, "b.jsonl", 3)
+    assert drain(reader) == [(1, 2), (2, 3)]
+    assert not reader.at_end
+
+
+def test_follows_a_file_that_is_compressed_meanwhile(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", 1, 2)
+    reader = open_log(tmp_path, follow=True)
+    reader.read(1)
+    position = reader.position()
+    write(tmp_path, "b.jsonl", 3)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress((tmp_path / "a.jsonl").read_bytes()))
+    (tmp_path / "a.jsonl").unlink()
+    assert drain(reader) == [(1, 2), (2, 3)]
+    assert drain(open_log(tmp_path, position)) == [(1, 2), (2, 3)]
+
+
+def test_a_known_file_that_is_compressed_before_its_turn(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", 1)
+    write(tmp_path, "b.jsonl", 2)
+    reader = open_log(tmp_path)
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress((tmp_path / "b.jsonl").read_bytes()))
+    (tmp_path / "b.jsonl").unlink()
+    assert drain(reader) == [(0, 1), (1, 2)]
+
+
+def test_old_files_may_be_removed(tmp_path: Path) -> None:
+    for number, name in enumerate("abc"):
+        write(tmp_path, f"{name}.jsonl", number)
+    reader = open_log(tmp_path)
+    reader.read(100)
+    reader.read(100)
+    (tmp_path / "a.jsonl").unlink()
+    assert drain(open_log(tmp_path, reader.position())) == [(2, 2)]
+
+
+def test_the_current_file_may_not(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", 1)
+    write(tmp_path, "b.jsonl", 2)
+    reader = open_log(tmp_path)
+    reader.read(100)
+    (tmp_path / "a.jsonl").unlink()
+    with pytest.raises(
+        InputError, match=r"log file a\.jsonl is gone, .* at byte 9; expected it among b\.jsonl: put it"
+    ):
+        open_log(tmp_path, reader.position())
+
+
+def test_files_that_come_too_late_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "b.jsonl", 1)
+    reader = open_log(tmp_path, follow=True)
+    drain(reader)
+    position = reader.position()
+    write(tmp_path, "a.jsonl", 0)
+    with pytest.raises(InputError, match=r"added before b\.jsonl, .*expected new files only after it, found a\.jsonl"):
+        reader.read(100)
+    with pytest.raises(InputError, match=r"expected at most 0 files before it, found a\.jsonl; name rotated files so"):
+        open_log(tmp_path, position)
+
+
+def test_a_replaced_file_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a.jsonl", 1)
+    reader = open_log(tmp_path)
+    reader.read(100)
+    write(tmp_path, "a.jsonl", 7)
+    with pytest.raises(InputError, match="is not the log that was read before"):
+        open_log(tmp_path, reader.position())
+
+
+def test_many_files_are_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from headway.connectors.rotated import RotatedReader
+
+    for number in range(20):
+        write(tmp_path, f"{number:02d}.jsonl", number)
+    listings = 0
+
+    def find() -> dict[str, str]:
+        nonlocal listings
+        listings += 1
+        return {path.name: str(path) for path in sorted(tmp_path.iterdir())}
+
+    assert len(drain(RotatedReader(find, None, follow=False))) == 20
+    assert listings == 1
+    listings = 0
+    assert len(drain(RotatedReader(find, None, follow=True))) == 20
+    assert listings == 2
