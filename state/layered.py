@@ -52,6 +52,9 @@ class LayeredMap(Generic[K]):
         changes = self.changes
         if changes.get(position, _ABSENT) is None:
             del changes[position]
+            # It was near when its epoch ended, so no index of far positions has it yet.
+            if far and position in self._pending:
+                self._pending_far.append(position)
         else:
             changes[position] = value
             if far:

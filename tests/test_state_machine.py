@@ -230,8 +230,6 @@ class StoreMachine(RuleBasedStateMachine):
     def settle(self) -> None:
         self.store.settle()
         self.settled = True
-        if self.model.same_as(self.history[-1]):
-            self.store.commit(self.model.meta)
 
     @precondition(lambda self: self.settled)
     @rule()
