@@ -1,0 +1,154 @@
+"""A source, one record at a time: decoding, event time and lateness, each by the log of one partition alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import msgspec
+
+from headway.connectors.base import BadRecord, Decoded
+from headway.connectors.lines import LinesChunk
+from headway.connectors.memory import items
+from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
+from headway.plan import Edge, SourceStage
+from headway.schema import codec_for
+from headway.streams import DeadLetter
+from headway.testing.oracle_steps import Item, Ways, field_or_result, follow
+from headway.times import MIN_TIME_MS, parse_time
+
+__all__ = ["SourceOracle"]
+
+_FURTHEST_MS = 2**62
+
+
+@dataclass
+class _Partition:
+    max_time: Optional[int] = None
+    """The latest event time so far; None before the first."""
+    records: int = 0
+    bytes: int = 0
+
+
+class SourceOracle:
+    """Reads the records of one source.
+
+    `send` takes what leaves for other stages, `now_ms` stamps events with ingestion time.
+    """
+
+    def __init__(self, stage: SourceStage, send: Callable[[Edge, Item], None], now_ms: Callable[[], int]) -> None:
+        self.name = stage.name
+        self.late: list[Any] = []
+        self.dead_letters: list[DeadLetter] = []
+        self.claimed: Optional[int] = None
+        """The watermark when the books are being closed."""
+        self._node = stage.node
+        self._ports = stage.ports
+        self._out_of_order_ms = stage.node.out_of_order_ms
+        self._codec = codec_for(stage.node.event_type)
+        self._now_ms = now_ms
+        self._partitions: dict[str, _Partition] = {}
+        self._rejected: list[BadRecord] = []
+        self._ways = Ways(send=send, reject=self._reject_item)
+
+    @property
+    def watermark(self) -> int:
+        """No further on-time event has a time at or before it: the minimum over the partitions."""
+        if self.claimed is not None:
+            return self.claimed
+        return min((self._watermark_of(partition) for partition in self._partitions.values()), default=MIN_TIME_MS)
+
+    @property
+    def newest(self) -> Optional[int]:
+        """The latest event time of all partitions."""
+        return max((p.max_time for p in self._partitions.values() if p.max_time is not None), default=None)
+
+    def add_partition(self, name: str) -> None:
+        """Make a partition known; one that comes later than others starts at the watermark of that moment."""
+        if name not in self._partitions:
+            floor = self.watermark
+            joined = None if floor == MIN_TIME_MS else floor + self._out_of_order_ms + 1
+            self._partitions[name] = _Partition(joined)
+
+    def raise_watermark(self, to_ms: int) -> None:
+        """Let time pass in every partition, as if nothing at or before `to_ms` could come any more."""
+        for partition in self._partitions.values():
+            if self._watermark_of(partition) < to_ms:
+                partition.max_time = to_ms + self._out_of_order_ms + 1
+
+    def read(self, name: str, record: Any) -> None:
+        """Take the next record of a partition: one line of JSON as bytes, a dict, or an event."""
+        partition = self._partitions[name]
+        ordinal = partition.records
+        decoded = self._decode(record, partition)
+        self._rejected.extend(decoded.bad)
+        for event in decoded.events:
+            time_ms = self._time(event, partition, ordinal)
+            if time_ms is not None:
+                self._judge(name, partition, Item(time_ms, None, event, name, ordinal))
+        self._send_dead_letters(name, partition)
+
+    def _decode(self, record: Any, partition: _Partition) -> Decoded:
+        ordinal, start = partition.records, partition.bytes
+        partition.records += 1
+        if isinstance(record, bytes):
+            line = record.rstrip(b"\n")
+            partition.bytes += len(line) + 1
+            return LinesChunk(line, ordinal, start).decode(self._codec)
+        chunk = items([record]).open("items", None, follow=False).read(1)
+        assert chunk is not None
+        decoded = chunk.decode(self._codec)
+        bad = [BadRecord(ordinal, f"item {ordinal}", record.reason, record.raw) for record in decoded.bad]
+        return Decoded(decoded.events, [ordinal] * len(decoded.events), bad)
+
+    def _time(self, event: Any, partition: _Partition, ordinal: int) -> Optional[int]:
+        """The event's time; None for an event that has none, which is a dead letter."""
+        if self._node.time is INGESTION_TIME:
+            now_ms = self._now_ms()
+            return now_ms if partition.max_time is None else max(now_ms, partition.max_time)
+        try:
+            time_ms = parse_time(field_or_result(self._node.time, event))
+            if not -_FURTHEST_MS < time_ms < _FURTHEST_MS:
+                msg = f"time {time_ms} is out of range"
+                raise ValueError(msg)
+        except Exception as error:
+            reason = f"no field {error.args[0]!r}" if isinstance(error, KeyError) and error.args else str(error)
+            self._reject(event, ordinal, f"time: {reason}")
+            return None
+        return time_ms
+
+    def _judge(self, name: str, partition: _Partition, item: Item) -> None:
+        """On time or late, by what came before in this partition."""
+        before = item.time if partition.max_time is None else partition.max_time
+        partition.max_time = max(before, item.time)
+        if item.time >= before - self._out_of_order_ms:
+            follow(self._ports[MAIN], [item], self._ways)
+        else:
+            self.late.append(item.value)
+            follow(self._ports[LATE], [item._replace(time=before - self._out_of_order_ms)], self._ways)
+
+    def _send_dead_letters(self, name: str, partition: _Partition) -> None:
+        rejected, self._rejected = self._rejected, []
+        time_ms = 0 if partition.max_time is None else partition.max_time - self._out_of_order_ms
+        letters = []
+        for bad in rejected:
+            raw = bad.raw.decode("utf-8", errors="backslashreplace")
+            letter = DeadLetter(self.name, name, bad.position, bad.reason, raw)
+            letters.append(Item(time_ms, None, letter, name, bad.ordinal))
+        self.dead_letters.extend(item.value for item in letters)
+        follow(self._ports[DEAD_LETTERS], letters, self._ways)
+
+    def _reject_item(self, item: Item, reason: str) -> None:
+        self._reject(item.value, item.ordinal, reason)
+
+    def _reject(self, value: Any, ordinal: Any, reason: str) -> None:
+        try:
+            raw = msgspec.json.encode(value)
+        except (TypeError, ValueError):
+            raw = repr(value).encode()
+        number = int(str(ordinal).partition(".")[0])
+        self._rejected.append(BadRecord(number, f"record {ordinal}", reason, raw))
+
+    def _watermark_of(self, partition: _Partition) -> int:
+        return MIN_TIME_MS if partition.max_time is None else partition.max_time - self._out_of_order_ms - 1

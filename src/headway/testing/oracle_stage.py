@@ -1,0 +1,242 @@
+"""A keyed stage, one event at a time: sorted lists for what waits and what is armed, dicts for rows."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Optional
+
+import msgspec
+
+from headway.errors import FlowError, HeadwayError, UserCodeError
+from headway.graph import MAIN, Port
+from headway.operators.base import Timer
+from headway.plan import Edge, KeyedStage, Segment
+from headway.schema import Json, type_label
+from headway.testing.oracle_steps import Item, Ways, follow
+from headway.times import MAX_TIME_MS, MIN_TIME_MS
+
+__all__ = ["Row", "StageOracle"]
+
+
+@dataclass
+class Row:
+    """One workflow instance of one operator."""
+
+    state: Any
+    timers: dict[str, int] = field(default_factory=dict)
+    """Name and due time of each armed timer."""
+
+
+class _Waiting(NamedTuple):
+    """A record that has arrived; sorted, the order in which records are taken."""
+
+    time: int
+    rank: int
+    origin: str
+    arrival: int
+    item: Item
+
+
+class _Armed(NamedTuple):
+    """An armed timer; sorted, the order in which timers fire."""
+
+    due: int
+    key: str
+    rank: int
+    name: str
+
+
+class StageOracle:
+    """Runs the operators of one keyed stage. `send` takes what leaves for other stages and outputs.
+
+    Values that cross an exchange, and each state after each handler, go through MessagePack as in the real
+    runtime: what does not come back as it was raises `UserCodeError`.
+    """
+
+    def __init__(self, stage: KeyedStage, send: Callable[[Edge, Item], None]) -> None:
+        self.name = stage.name
+        self.operators = stage.operators
+        self.rows: list[dict[str, Row]] = [{} for _ in stage.operators]
+        self.watermark = MIN_TIME_MS
+        self._ways = Ways(send=send, enter=self._on_event)
+        self._outputs = stage.outputs
+        self._inputs = {edge.id: edge for edge in stage.inputs}
+        self._types = {edge.id: _crossing_type(edge) for edge in stage.inputs}
+        self._waiting: list[_Waiting] = []
+        self._armed: list[_Armed] = []
+        self._arrivals = 0
+
+    @property
+    def latest(self) -> Optional[int]:
+        """The latest time that a timer is armed for or a record waits for."""
+        return max([timer.due for timer in self._armed] + [record.time for record in self._waiting], default=None)
+
+    def take(self, edge: Edge, item: Item) -> None:
+        """A record arrives."""
+        item = item._replace(value=_crossed(edge, self._types[edge.id], item))
+        self._arrivals += 1
+        insort(self._waiting, _Waiting(item.time, edge.rank, item.origin, self._arrivals, item), key=lambda w: w[:4])
+
+    def advance(self, watermark: int) -> None:
+        """Run everything up to `watermark`: events before the timers of the same time."""
+        while self._waiting and self._waiting[0].time <= watermark:
+            record = self._waiting.pop(0)
+            self._fire_timers(before=record.time)
+            for rank in self._entries(record.rank):
+                self._on_event(rank, record.item)
+        self._fire_timers(before=watermark + 1)
+        self.watermark = max(self.watermark, watermark)
+
+    def _entries(self, input_rank: int) -> list[int]:
+        return next(edge.entries for edge in self._inputs.values() if edge.rank == input_rank)
+
+    def _fire_timers(self, *, before: int) -> None:
+        while self._armed and self._armed[0].due < before:
+            due, key, rank, name = self._armed[0]
+            self.disarm(rank, key, name)
+            context = OracleContext(self, rank, key, due, after_ms=1)
+            self._handle("on_timer", Timer(name, due), context)
+
+    def _on_event(self, rank: int, item: Item) -> None:
+        assert item.key is not None
+        context = OracleContext(self, rank, item.key, item.time, after_ms=0)
+        self._handle("on_event", item.value, context)
+
+    def _handle(self, handler: str, subject: Any, context: OracleContext) -> None:
+        node = self.operators[context.rank]
+        row = self.row(context.rank, context.key)
+        try:
+            getattr(node.operator, handler)(row.state, subject, context)
+        except HeadwayError:
+            raise
+        except Exception as error:
+            msg = (
+                f"{type(node.operator).__name__}.{handler} of the operator {node.name!r} failed for key "
+                f"{context.key!r} at time {context.time}, on {subject!r:.300}: {type(error).__name__}: {error}"
+            )
+            raise UserCodeError(msg) from error
+        self._store(context.rank, context.key)
+
+    def row(self, rank: int, key: str) -> Row:
+        """The row of a key; a fresh one where there is none."""
+        return self.rows[rank].setdefault(key, Row(self.operators[rank].operator.state_type()))
+
+    def _store(self, rank: int, key: str) -> None:
+        """Keep a row as storage would: what equals a fresh one is not kept."""
+        node, row = self.operators[rank], self.rows[rank][key]
+        state_type = node.operator.state_type
+        try:
+            data = msgspec.msgpack.encode(row.state)
+            row.state = msgspec.msgpack.decode(data, type=state_type)
+        except (TypeError, ValueError, OverflowError) as error:
+            msg = (
+                f"the state of the operator {node.name!r} for key {key!r} cannot be stored ({error}): "
+                f"{row.state!r:.300}; its fields must hold what {type_label(state_type)} says"
+            )
+            raise UserCodeError(msg) from error
+        if not row.timers and data == msgspec.msgpack.encode(state_type()):
+            del self.rows[rank][key]
+
+    def emit(self, context: OracleContext, port: str, value: Any) -> None:
+        """Send a value from an operator's port on its way."""
+        segment = self._outputs.get(Port(self.operators[context.rank].name, port), Segment())
+        follow(segment, [Item(context.time, context.key, value, context.key)], self._ways)
+
+    def arm(self, rank: int, key: str, name: str, due: int) -> None:
+        """Set or move a timer."""
+        self.disarm(rank, key, name)
+        self.row(rank, key).timers[name] = due
+        insort(self._armed, _Armed(due, key, rank, name))
+
+    def disarm(self, rank: int, key: str, name: str) -> None:
+        """Cancel a timer, if it is armed."""
+        due = self.row(rank, key).timers.pop(name, None)
+        if due is not None:
+            self._armed.remove(_Armed(due, key, rank, name))
+
+    def forget(self, rank: int, key: str) -> None:
+        """Drop a key's state and timers."""
+        row = self.row(rank, key)
+        for name in list(row.timers):
+            self.disarm(rank, key, name)
+        row.state = self.operators[rank].operator.state_type()
+
+
+class OracleContext:
+    """What a handler may do during one call: `headway.operators.base.Context`."""
+
+    def __init__(self, stage: StageOracle, rank: int, key: str, time: int, *, after_ms: int) -> None:
+        self.key = key
+        self.time = time
+        self.rank = rank
+        self._stage = stage
+        self._after_ms = after_ms
+
+    def emit(self, value: Any, /) -> None:
+        """See `Context.emit`."""
+        self._stage.emit(self, MAIN, value)
+
+    def emit_to(self, side: str, value: Any, /) -> None:
+        """See `Context.emit_to`."""
+        operator = self._stage.operators[self.rank].operator
+        if side not in operator.sides:
+            known = ", ".join(operator.sides) or "none"
+            msg = f"{type(operator).__name__} has no side output {side!r}; its sides are: {known}"
+            raise KeyError(msg)
+        self._stage.emit(self, side, value)
+
+    def timer(self, name: str, at: int, /) -> None:
+        """See `Context.timer`."""
+        if type(at) is not int:
+            msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
+            raise TypeError(msg)
+        if not MIN_TIME_MS <= at <= MAX_TIME_MS:
+            msg = f"timer {name!r} is set to {at} ms, which does not fit into 64 bits"
+            raise UserCodeError(msg)
+        due = at if at > self.time else self.time + self._after_ms
+        self._stage.arm(self.rank, self.key, name, due)
+
+    def cancel(self, name: str, /) -> None:
+        """See `Context.cancel`."""
+        self._stage.disarm(self.rank, self.key, name)
+
+    def due(self, name: str, /) -> Optional[int]:
+        """See `Context.due`."""
+        return self._stage.row(self.rank, self.key).timers.get(name)
+
+    def forget(self) -> None:
+        """See `Context.forget`."""
+        self._stage.forget(self.rank, self.key)
+
+
+def _crossing_type(edge: Edge) -> Any:
+    value_type = Any if edge.value_type in (Json, dict) else edge.value_type
+    try:
+        msgspec.msgpack.Decoder(value_type)
+    except TypeError as error:
+        msg = (
+            f"values of type {type_label(edge.value_type)} leave {edge.producer} for {edge.target!r}, but cannot be "
+            f"told apart as bytes ({error}): map them into one Event class first, or give the classes tags "
+            "(class A(hw.Event, tag=True))"
+        )
+        raise FlowError(msg) from None
+    return value_type
+
+
+def _crossed(edge: Edge, value_type: Any, item: Item) -> Any:
+    """The value as it arrives in another process."""
+    try:
+        arrived = msgspec.msgpack.decode(msgspec.msgpack.encode(item.value), type=value_type)
+        if type(arrived) is type(item.value) or arrived == item.value:
+            return arrived
+        reason = f"it would arrive as {type(arrived).__name__} {arrived!r:.200}"
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = str(error)
+    msg = (
+        f"a value of type {type(item.value).__name__} from {edge.producer}, key {item.key!r}, time {item.time}, cannot "
+        f"cross to {edge.target!r}, which expects {type_label(value_type)} ({reason}): {item.value!r:.300}; say its "
+        "type where it is made, with an annotation of the function, into=..., or Operator[Event, State, Output]"
+    )
+    raise UserCodeError(msg)

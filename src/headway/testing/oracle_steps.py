@@ -1,0 +1,113 @@
+"""What happens to one value between two operators: the stateless steps, and where they lead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Optional, Union
+
+from headway.errors import UserCodeError
+from headway.graph import KeyByNode, StatelessNode
+from headway.plan import Apply, Edge, Segment, ToOperator
+
+__all__ = ["Item", "Ways", "field_or_result", "follow", "key_text"]
+
+
+class Item(NamedTuple):
+    """One value under way."""
+
+    time: int
+    key: Optional[str]
+    value: Any
+    origin: str
+    """What it comes from: the partition of its source, or the key of the workflow instance that emitted it."""
+    ordinal: Any = None
+    """Its number in the partition, with what flat_map adds; None for what an operator emitted."""
+
+
+class Ways(NamedTuple):
+    """Where the steps of a segment can lead."""
+
+    send: Callable[[Edge, Item], None]
+    """Over an exchange, to another stage or an output."""
+    enter: Optional[Callable[[int, Item], None]] = None
+    """Into an operator of the same stage; None behind a source."""
+    reject: Optional[Callable[[Item, str], None]] = None
+    """To the dead letters, for want of a key; None behind an operator, where that is an error."""
+
+
+def follow(segment: Segment, items: Sequence[Item], ways: Ways) -> None:
+    """Take items through a segment, branch by branch.
+
+    Behind an operator each result of a flat_map goes all the way before the next one does.
+    """
+    for branch in segment.branches:
+        for item in items:
+            if isinstance(branch, ToOperator):
+                assert ways.enter is not None
+                ways.enter(branch.rank, item)
+            elif not isinstance(branch, Apply):
+                ways.send(branch.edge, item)
+        if isinstance(branch, Apply):
+            results = [result for item in items for result in _apply(branch.node, item, ways)]
+            parts = [results] if ways.reject is not None else [[result] for result in results]
+            for part in parts:
+                follow(branch.then, part, ways)
+
+
+def _apply(node: Union[StatelessNode, KeyByNode], item: Item, ways: Ways) -> list[Item]:
+    if isinstance(node, KeyByNode):
+        return _rekeyed(node, item, ways)
+    try:
+        result = node.function(item.value)
+        if node.kind == "map":
+            return [item._replace(value=result)]
+        if node.kind == "flat_map":
+            return [_numbered(item, number, value) for number, value in enumerate(result)]
+        return [item] if bool(result) is (node.kind == "filter") else []
+    except Exception as error:
+        raise _failure(node, item, error) from error
+
+
+def _numbered(item: Item, number: int, value: Any) -> Item:
+    ordinal = None if item.ordinal is None else f"{item.ordinal}.{number}"
+    return item._replace(value=value, ordinal=ordinal)
+
+
+def _rekeyed(node: KeyByNode, item: Item, ways: Ways) -> list[Item]:
+    try:
+        return [item._replace(key=key_text(field_or_result(node.key, item.value)))]
+    except Exception as error:
+        if ways.reject is None:
+            raise _failure(node, item, error) from error
+        reason = f"no field {error.args[0]!r}" if isinstance(error, KeyError) and error.args else str(error)
+        ways.reject(item, f"{node.name}: {reason or type(error).__name__}")
+        return []
+
+
+def field_or_result(spec: Any, value: Any) -> Any:
+    """What a field's name or a function says about a value."""
+    if callable(spec):
+        return spec(value)
+    return value[spec] if isinstance(value, dict) else getattr(value, spec)
+
+
+def key_text(value: Any) -> str:
+    """The key that a value means. Raises `ValueError` for what is neither text nor an integer.
+
+    >>> key_text("ann"), key_text(17)
+    ('ann', '17')
+    """
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(int(value))
+    msg = f"the key is {value!r}, expected text or an integer"
+    raise ValueError(msg)
+
+
+def _failure(node: Union[StatelessNode, KeyByNode], item: Item, error: Exception) -> UserCodeError:
+    whose = f"key {item.origin!r}" if item.ordinal is None else f"record {item.ordinal} of {item.origin!r}"
+    return UserCodeError(
+        f"the step {node.name!r} ({node.where}) failed with {type(error).__name__}: {error}; "
+        f"{whose} at time {item.time}: {item.value!r:.300}"
+    )
