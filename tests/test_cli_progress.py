@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from headway.cli.live import LivePanel
+from headway.cli.meter import Meter
+from headway.cli.progress import Lines, Quiet, progress_for, shown
+from headway.cli.texts import lag_text
+from headway.runtime.stats import RunStats, WorkerStats, total
+
+
+def worker(index: int = 0, *, at_ms: int = 0, events: int = 0, commit_ms: float = 0.0) -> WorkerStats:
+    return WorkerStats(
+        worker=index,
+        pid=100 + index,
+        at_ms=at_ms,
+        beat_ms=at_ms,
+        events=events,
+        late=2,
+        dead_letters=1,
+        outputs={"cart.abandoned": 7, "dead-letters": 1},
+        watermark=1_767_225_600_000,
+        newest=1_767_225_602_500,
+        keys=1_234,
+        timers=55,
+        waiting=3,
+        commit_ms=commit_ms,
+        rss_bytes=64 << 20,
+    )
+
+
+def stats(**changes: int) -> RunStats:
+    return total([worker(**changes)])
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    meter = Meter()
+    for second in range(30):
+        # A slow start, then 1,000 events each second.
+        meter.observe(stats(at_ms=second * 1_000, events=max(0, second - 10) * 1_000))
+    assert meter.events_per_s == pytest.approx(1_000)
+
+
+def test_the_rate_is_the_sum_over_workers() -> None:
+    meter = Meter()
+    for step in range(5):
+        # They tell at different times.
+        meter.observe(
+            total(
+                [worker(0, at_ms=step * 500, events=step * 100), worker(1, at_ms=step * 500 + 250, events=step * 300)]
+            )
+        )
+    assert meter.worker_events_per_s(0) == pytest.approx(200)
+    assert meter.worker_events_per_s(1) == pytest.approx(600)
+    assert meter.events_per_s == pytest.approx(800)
+    assert meter.worker_events_per_s(7) == 0
+
+
+def test_a_record_that_is_read_twice_counts_once() -> None:
+    meter = Meter()
+    for at_ms in (0, 1_000, 1_000, 2_000):
+        meter.observe(total([worker(at_ms=at_ms, events=at_ms, commit_ms=30.0)]))
+    assert meter.events_per_s == pytest.approx(1_000)
+    assert meter.commit_ms_per_s == pytest.approx(30)
+
+
+def test_after_a_restart_the_rate_is_never_negative() -> None:
+    meter = Meter()
+    meter.observe(stats(at_ms=0, events=0))
+    meter.observe(stats(at_ms=1_000, events=5_000))
+    meter.observe(stats(at_ms=2_000, events=4_000))
+    assert meter.events_per_s == 0
+    meter.observe(stats(at_ms=3_000, events=6_000))
+    assert meter.events_per_s == pytest.approx(2_000)
+
+
+def test_one_observation_is_no_rate() -> None:
+    meter = Meter()
+    assert (meter.events_per_s, meter.commit_ms_per_s) == (0, 0)
+    meter.observe(stats(events=10))
+    assert (meter.events_per_s, meter.commit_ms_per_s) == (0, 0)
+
+
+def test_the_lag_is_told_when_it_is_known() -> None:
+    assert lag_text(stats()) == "2s500ms behind the newest event"
+    assert lag_text(total([])) == ""
+
+
+def test_lines_come_every_five_seconds() -> None:
+    written: list[str] = []
+    now_s = 0.0
+    lines = Lines("shop", written.append, lambda: now_s)
+    for step in range(26):
+        now_s = step / 2
+        lines.observe(stats(at_ms=step * 500, events=step * 1_000))
+    assert len(written) == 2
+    assert written[0] == (
+        "shop: 10,000 events (2,000/s), watermark 2026-01-01T00:00:00.000Z (2s500ms behind the newest event), "
+        "1,234 keys, 55 timers, 3 waiting, 7 triggers, 2 late, 1 dead letter, 64 MiB\n"
+    )
+
+
+def panel_text(panel: LivePanel) -> str:
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(panel.render())
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def test_the_panel_shows_everything() -> None:
+    now_s = 0.0
+    stopping = False
+    panel = LivePanel("shop", Console(file=io.StringIO()), lambda: stopping, lambda: now_s)
+    assert "starting" in panel_text(panel)
+    panel.observe(stats(at_ms=0, events=0))
+    panel.observe(stats(at_ms=2_000, events=5_000))
+    now_s = 61.0
+    text = panel_text(panel)
+    for part in ("shop", "5,000   2,500/s", "2026-01-01T00:00:00.000Z   2s500ms behind", "1,234 keys   55 timers"):
+        assert part in text
+    for part in ("3 waiting", "7 triggers   2 late   1 dead letter", "64 MiB of memory", "1m1s  Ctrl-C stops"):
+        assert part in text
+    assert "worker" not in text
+    stopping = True
+    assert "stopping; Ctrl-C again ends it at once" in panel_text(panel)
+
+
+def test_the_panel_has_a_row_for_each_worker() -> None:
+    panel = LivePanel("shop", Console(file=io.StringIO()))
+    for step in (0, 1):
+        panel.observe(
+            total([worker(0, at_ms=step * 1_000, events=step * 250), worker(1, at_ms=step * 1_000, events=step * 750)])
+        )
+    rows = [line.strip("│ \n").split() for line in panel_text(panel).splitlines()]
+    assert ["worker", "events/s", "keys", "timers", "waiting", "memory", "process"] in rows
+    assert ["0", "250", "1,234", "55", "3", "64", "MiB", "100"] in rows
+    assert ["1", "750", "1,234", "55", "3", "64", "MiB", "101"] in rows
+
+
+@pytest.fixture
+def log() -> Iterator[logging.Logger]:
+    logger = logging.getLogger("headway")
+    before = list(logger.handlers)
+    yield logger
+    assert logger.handlers == before
+
+
+def test_warnings_of_the_engine_are_told(log: logging.Logger) -> None:
+    written: list[str] = []
+    with shown(Quiet(written.append)):
+        log.warning("worker %d died", 3)
+    assert written == ["headway: worker 3 died\n"]
+
+
+def test_warnings_stand_above_the_panel(log: logging.Logger) -> None:
+    file = io.StringIO()
+    panel = LivePanel("shop", Console(file=file, force_terminal=True, highlight=False, width=80))
+    with shown(panel):
+        log.warning("worker [1] died")
+    assert "worker [1] died" in file.getvalue()
+
+
+def test_the_panel_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kind(*, terminal: bool, quiet: bool = False, stdout_is_shown: bool = False) -> type:
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
+        monkeypatch.setattr("sys.stderr", stream)
+        return type(progress_for("shop", quiet=quiet, stdout_is_shown=stdout_is_shown, stopping=lambda: False))
+
+    assert kind(terminal=True) is LivePanel
+    assert kind(terminal=False) is Lines
+    assert kind(terminal=True, stdout_is_shown=True) is Lines
+    assert kind(terminal=True, quiet=True) is Quiet
