@@ -233,6 +233,7 @@ def _options(family: str, options: StoreOptions, open_files_max: int) -> Options
     made.set_max_total_wal_size(_WAL_BYTES)
     made.set_max_background_jobs(2)
     made.set_max_open_files(open_files_max)
+    made.set_max_file_opening_threads(1)
     made.set_keep_log_file_num(1)
     made.set_max_manifest_file_size(4 << 20)
     made.set_manifest_preallocation_size(64 << 10)

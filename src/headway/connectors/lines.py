@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, Final, Optional
 
@@ -44,7 +45,7 @@ class LinesChunk(Chunk):
     label: str = ""
     """What stands before the byte offset in a `BadRecord.position`, such as a file's name and a space."""
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many lines there are, blank ones included."""
         return count_lines(self.data)

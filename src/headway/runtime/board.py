@@ -38,6 +38,8 @@ class Board:
         self._sets = dict(slots)
         self._lead_records = lead_records
         self._history: dict[str, deque[tuple[int, int]]] = {name: deque() for name in slots}
+        # On a private board the slots of other processes never start.
+        self._shared = path is not None
         size = max(1, len(slots)) * _ENTRY.size
         if path is None:
             self._memory = mmap.mmap(-1, size)
@@ -80,10 +82,11 @@ class Board:
 
     def least_active(self, name: str) -> Optional[int]:
         """The least watermark of the other slots of its set that still read and are not idle; None without any."""
+        reading = (_UNSTARTED, _ACTIVE) if self._shared else (_ACTIVE,)
         active = [
             MIN_TIME_MS if entry.state == _UNSTARTED else entry.watermark
             for entry in self._others(name)
-            if entry.state in (_UNSTARTED, _ACTIVE)
+            if entry.state in reading
         ]
         return min(active, default=None)
 
