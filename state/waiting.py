@@ -158,8 +158,7 @@ class Waiting:
                 by_rank[rank].append(taken)
                 if not runs:
                     del self._channels[rank, part]
-        firsts = [first for runs in self._channels.values() if (first := runs.first_ms()) is not None]
-        self._first_ms = min(firsts, default=NO_SPILL_MS)
+        self._find_first()
         ordered = [_in_order(parts, codec.from_stage) for parts, codec in zip(by_rank, self._inputs, strict=True)]
         self._held -= sum(map(len, ordered))
         self._blob_changed = True
@@ -179,7 +178,12 @@ class Waiting:
             self._spill(rank, part, moved)
             if not runs:
                 del self._channels[rank, part]
+        self._find_first()
         self._blob_changed = True
+
+    def _find_first(self) -> None:
+        firsts = [first for runs in self._channels.values() if (first := runs.first_ms()) is not None]
+        self._first_ms = min(firsts, default=NO_SPILL_MS)
 
     def _spill(self, rank: int, part: str, records: list[Any]) -> None:
         for record in records:
