@@ -1,0 +1,1 @@
+"""The figures of Headway, measured: `python -m benchmarks`."""

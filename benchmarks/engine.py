@@ -1,0 +1,87 @@
+"""The measured side: `python -m benchmarks.engine SPEC` runs a flow once and tells how long it took.
+
+It does what `headway run` does, and takes the time between the imports and the end.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.procfs import memory_of
+from headway.loading import FlowSpec, load_flow
+from headway.runtime.run import RunOptions, RunResult, StopFlag, run_flow
+from headway.runtime.supervisor import run_cluster
+
+__all__ = ["EngineReport", "EngineSpec"]
+
+
+class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run."""
+
+    flow: str
+    parameters: dict[str, str]
+    state_dir: str
+    workers: int = 1
+    epoch_ms: int = 1_000
+
+
+class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How it went."""
+
+    running_s: float
+    """From opening the state until everything is settled; without start-up and imports."""
+    events: int
+    """Read in the whole life of the state directory."""
+    outputs: int
+    keys: int
+    timers: int
+    restarts: int
+    peak_bytes: int
+
+
+def run(spec: EngineSpec) -> EngineReport:
+    """Run the flow to the end of its input."""
+    flow_spec = FlowSpec(spec.flow, spec.parameters)
+    options = RunOptions(Path(spec.state_dir), workers=spec.workers, epoch_ms=spec.epoch_ms)
+    with StopFlag().on_signals() as stop:
+        if spec.workers == 1:
+            flow = load_flow(flow_spec)
+            started_s = time.time()
+            result = run_flow(flow, options, stop=stop)
+            ended_s = time.time()
+        else:
+            result = run_cluster(flow_spec, options, stop=stop)
+            ended_s = time.time()
+            started_s = opened_s(options.state_dir)
+    return report_of(result, ended_s - started_s)
+
+
+def opened_s(state_dir: Path) -> float:
+    """When the first key group of a new state directory was opened: its database then got its identity."""
+    return min(path.stat().st_mtime for path in state_dir.glob("groups/*/IDENTITY"))
+
+
+def report_of(result: RunResult, running_s: float) -> EngineReport:
+    """The run in numbers."""
+    stats = result.stats
+    return EngineReport(
+        running_s=running_s,
+        events=stats.events,
+        outputs=stats.triggers,
+        keys=stats.keys,
+        timers=stats.timers,
+        restarts=result.restarts,
+        peak_bytes=memory_of().peak,
+    )
+
+
+def main() -> None:
+    """Entry point of the process."""
+    report = run(msgspec.json.decode(sys.argv[1], type=EngineSpec))
+    print(msgspec.json.encode(report).decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The shop stream that several cases read, the runs over it, and whether they found the right carts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from benchmarks.cache import cached, code, scratch
+from benchmarks.case import Sizes, run_engine
+from benchmarks.engine import EngineSpec
+from benchmarks.processes import BenchmarkError, Run, measure
+from headway.generate.shop import ShopOptions, generate_shop
+from headway.times import parse_time
+
+__all__ = ["AFTER_MS", "FLOW", "check_triggers", "run_bare", "run_carts", "shop_stream"]
+
+FLOW: Final = "headway.flows.abandoned_carts"
+AFTER_MS: Final = 1_800_000
+
+_Cart = tuple[int, str, str, float]
+
+
+def shop_stream(sizes: Sizes, files: int) -> Path:
+    """The directory of a stream in the order of time, generated when it is not there yet."""
+    options = ShopOptions(
+        events=sizes.events, users=sizes.users, partitions=files, disorder_ms=0, after_ms=AFTER_MS, seed=1
+    )
+
+    def build(directory: Path) -> None:
+        generate_shop(options, directory)
+
+    return cached(f"shop-{sizes.name}-{files}", (options, code("src/headway/generate")), build)
+
+
+def run_carts(stream: Path, *, workers: int) -> Run:
+    """Run the shipped flow over a stream, and check what it found."""
+    with scratch() as directory:
+        out = directory / "triggers.jsonl"
+        parameters = {"input": f"{stream}/shop-*.jsonl", "output": str(out), "out_of_order": "0s"}
+        spec = EngineSpec(flow=FLOW, parameters=parameters, state_dir=str(directory / "state"), workers=workers)
+        run = run_engine(spec)
+        check_triggers(stream, out)
+        if run.answer["restarts"]:
+            msg = f"the workers were restarted {run.answer['restarts']} times: nothing of this run can be compared"
+            raise BenchmarkError(msg)
+        return run
+
+
+def run_bare(stream: Path) -> Run:
+    """Run the bare loop over a stream of one file, and check what it found."""
+    with scratch() as directory:
+        out = directory / "carts.jsonl"
+        run = measure(["benchmarks.bare", str(stream / "shop-0000.jsonl"), str(out), str(AFTER_MS)])
+        _check(stream, map(_bare_cart, _records(out)))
+        return run
+
+
+def check_triggers(stream: Path, triggers: Path) -> None:
+    """Raise `BenchmarkError` unless the flow has found what there is in the stream, and nothing else."""
+    _check(stream, map(_engine_cart, _records(triggers)))
+
+
+def _check(stream: Path, found: Iterator[_Cart]) -> None:
+    """Raise `BenchmarkError` unless the carts are those that are abandoned by the end of the stream.
+
+    Nothing may be said yet of carts that are due at the time of the last event, or later.
+    """
+    watermarks = orjson.loads((stream / "summary.json").read_bytes())["watermarks"].values()
+    carts = map(_expected_cart, _records(stream / "expected.jsonl"))
+    expected = Counter(cart for cart in carts if cart[0] <= min(watermarks))
+    difference = Counter(found)
+    difference.subtract(expected)
+    wrong = sorted((cart for cart, count in difference.items() if count), key=repr)
+    if wrong:
+        msg = f"{len(wrong)} of {expected.total()} carts are missing or surplus, the first one {wrong[0]}"
+        raise BenchmarkError(msg)
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as lines:
+        yield from map(orjson.loads, lines)
+
+
+def _cart(due_ms: int, user: str, data: dict[str, Any]) -> _Cart:
+    return due_ms, user, repr(sorted(data["items"].items())), data["total"]
+
+
+def _expected_cart(record: dict[str, Any]) -> _Cart:
+    return _cart(record["due_ms"], record["subject"], record["data"])
+
+
+def _engine_cart(record: dict[str, Any]) -> _Cart:
+    return _cart(parse_time(record["time"]), record["subject"], record["data"])
+
+
+def _bare_cart(record: dict[str, Any]) -> _Cart:
+    return _cart(record["due"], record["user"], record)

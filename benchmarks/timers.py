@@ -1,0 +1,88 @@
+"""Case `timers`: whether many pending timers slow down those who have nothing to do with them.
+
+Carts are opened that stay pending for a year. Then the run is resumed on the shop stream, whose users are others:
+only that is measured.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from benchmarks.cache import cached, code, copy_state, scratch
+from benchmarks.case import Arm, Case, Finding, Sizes, alternate, run_engine
+from benchmarks.engine import EngineSpec
+from benchmarks.processes import BenchmarkError, Run
+from benchmarks.shop import FLOW, check_triggers, shop_stream
+from headway.generate.shop import ShopOptions
+
+__all__ = ["CASE"]
+
+_TARGET = 0.85
+_LOG = "shop.jsonl"
+_CHUNK = 10_000
+
+
+def _about(sizes: Sizes) -> str:
+    few, many = sizes.timers
+    return f"abandoned carts, {sizes.events:,} events while {many:,} other carts are pending; against {few:,}"
+
+
+def _find(sizes: Sizes) -> Finding:
+    stream = shop_stream(sizes, 1)
+    few, many = (
+        Arm(f"{pending:,} pending", partial(_run, _pending(sizes, stream, pending), stream, pending), sizes.events)
+        for pending in sizes.timers
+    )
+    alternate([few, many], sizes.repeats)
+    ratio = many.running / few.running
+    return Finding([few, many], ratio, ratio >= _TARGET, f"{ratio:.2f} of the events/s with few timers")
+
+
+def _pending(sizes: Sizes, stream: Path, pending: int) -> Path:
+    """A directory with the state after the carts were opened, and the log that goes on with the shop stream."""
+
+    def build(directory: Path) -> None:
+        log = directory / _LOG
+        with log.open("wb") as out:
+            for chunk in _carts(pending):
+                out.write(chunk)
+        run_engine(_spec(log, directory / "triggers.jsonl", directory / "state", after="365d"))
+        with log.open("ab") as out, (stream / "shop-0000.jsonl").open("rb") as events:
+            shutil.copyfileobj(events, out)
+
+    product = code("src/headway", "operators", "state", "flows", "benchmarks/timers.py")
+    return cached(f"pending-{sizes.name}-{pending}", (stream.name, pending, product), build)
+
+
+def _carts(pending: int) -> Iterator[bytes]:
+    """One article into each cart, one cart each millisecond until the shop stream starts."""
+    first_ms = ShopOptions().start_ms - pending
+    for start in range(0, pending, _CHUNK):
+        numbers = range(start, min(start + _CHUNK, pending))
+        lines = (
+            f'{{"user": "pending{number:07d}", "kind": "add", "at": {first_ms + number}, "sku": "s1", "price": 1.5}}\n'
+            for number in numbers
+        )
+        yield "".join(lines).encode()
+
+
+def _run(prepared: Path, stream: Path, pending: int) -> Run:
+    with scratch() as directory:
+        copy_state(prepared / "state", directory / "state")
+        run = run_engine(_spec(prepared / _LOG, directory / "triggers.jsonl", directory / "state", after="30m"))
+        check_triggers(stream, directory / "triggers.jsonl")
+        if run.answer["timers"] < pending:
+            msg = f"{run.answer['timers']} timers are armed at the end, expected {pending} or more"
+            raise BenchmarkError(msg)
+        return run
+
+
+def _spec(log: Path, output: Path, state: Path, *, after: str) -> EngineSpec:
+    parameters = {"input": str(log), "output": str(output), "after": after, "out_of_order": "0s"}
+    return EngineSpec(flow=FLOW, parameters=parameters, state_dir=str(state))
+
+
+CASE = Case("timers", _about, f">= {_TARGET}", _find)
