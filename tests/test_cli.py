@@ -110,6 +110,12 @@ def test_the_version_is_told(shell: Shell) -> None:
         (["run", "clicks.py", "--cache", "lots"], 2, "'lots' is not a size: write bytes with a unit"),
         (["run", "clicks.py", "--drain", "--follow"], 2, "choose one of the two"),
         (["run", "clicks.py", "--state", "clicks.py"], 2, "is a file"),
+        (["run", "clicks.py", "--process", "0"], 2, "--process and --addresses belong together"),
+        (["run", "clicks.py", "--addresses", "a:1"], 2, "--process and --addresses belong together"),
+        (["run", "clicks.py", "--process", "0", "--addresses", "a"], 2, "'a' is not an address: write host:port"),
+        (["run", "clicks.py", "--process", "0", "--addresses", "a:1,b:0"], 2, "'b:0' is not an address"),
+        (["run", "clicks.py", "--process", "2", "--addresses", "a:1,b:1"], 2, "process 2 has no address: 2 are given"),
+        (["run", "clicks.py", "--process", "0", "--addresses", "a:1", "--workers", "2"], 2, "choose one of the two"),
         (["run", "click.py"], 2, "did you mean clicks.py?"),
         (["run", "no/such/flow.py"], 2, "there is no file no/such/flow.py"),
         (["explain", "clicks.py:flo"], 2, "clicks.py:flow"),
@@ -182,7 +188,7 @@ def test_an_error_of_the_flows_code_shows_its_lines(capsys: pytest.CaptureFixtur
 
 def test_an_interrupt_has_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(KeyboardInterrupt(), as_json=False) == 130
-    assert "goes on from the last durable epoch" in capsys.readouterr().err
+    assert "goes on from its last durable epoch" in capsys.readouterr().err
 
 
 def test_explain_in_three_forms(shell: Shell) -> None:

@@ -25,7 +25,7 @@ def report(error: BaseException, *, as_json: bool) -> int:
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         name, message, code = (
             "Interrupted",
-            "interrupted; the next run goes on from the last durable epoch",
+            "interrupted; started again, a run goes on from its last durable epoch",
             INTERRUPTED,
         )
     elif isinstance(error, click.ClickException):

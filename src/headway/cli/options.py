@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 import click
 
@@ -15,11 +15,17 @@ __all__ = ["DURATION", "MOMENT", "SIZE", "examples", "flow_argument", "json_opti
 
 C = TypeVar("C", bound=Callable[..., Any])
 
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[int]
+else:
+    # Older versions of click know no type arguments.
+    _ParamType = click.ParamType
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
-class _Duration(click.ParamType):
+class _Duration(_ParamType):
     """A length of time; milliseconds."""
 
     name = "duration"
@@ -33,7 +39,7 @@ class _Duration(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class _Size(click.ParamType):
+class _Size(_ParamType):
     """A number of bytes."""
 
     name = "size"
@@ -48,7 +54,7 @@ class _Size(click.ParamType):
         return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()])
 
 
-class _Moment(click.ParamType):
+class _Moment(_ParamType):
     """A point in time; epoch milliseconds."""
 
     name = "time"

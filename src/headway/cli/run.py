@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+Member = tuple[int, list[str]]
+"""The index of this process in a cluster, and where all its processes listen."""
+
 EPOCH_LEAST_MS = 10
 
 
@@ -34,12 +37,25 @@ def _at_least(least_ms: int) -> Any:
     return check
 
 
+def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str]) -> Optional[list[str]]:
+    if value is None:
+        return None
+    addresses = [address.strip() for address in value.split(",")]
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+            msg = f"{address!r} is not an address: write host:port,host:port, such as 10.0.0.1:2101,10.0.0.2:2101"
+            raise click.BadParameter(msg, ctx, param)
+    return addresses
+
+
 @click.command(
     short_help="Run a flow, to the end of its input or until it is stopped.",
     epilog=examples(
         "headway run flows/abandoned_carts.py --drain",
         "headway run flows/abandoned_carts.py --set input='events/*.jsonl' --set after=1h",
         "headway run flows/abandoned_carts.py --follow --workers 4 --state /var/lib/carts",
+        "headway run my_flow.py --state /mnt/shared/carts --process 0 --addresses a:2101,b:2101",
     ),
 )
 @flow_argument
@@ -59,6 +75,19 @@ def _at_least(least_ms: int) -> Any:
     show_default=True,
     metavar="N",
     help="Processes that share the work. It may differ from run to run: the result stays the same.",
+)
+@click.option(
+    "--process",
+    type=click.IntRange(0),
+    metavar="I",
+    help="Be process I, from 0, of a cluster that you start yourself, on one or several machines. "
+    "All processes share the directory --state.",
+)
+@click.option(
+    "--addresses",
+    callback=_addresses,
+    metavar="HOST:PORT,...",
+    help="Where the processes of the cluster listen, in their order. With --process; the same list for all.",
 )
 @click.option("--follow", is_flag=True, help="Wait for more at the end of the input, until stopped by Ctrl-C.")
 @click.option(
@@ -113,7 +142,15 @@ def _at_least(least_ms: int) -> Any:
     metavar="N",
     help="Give up after this many restarts in a row. With --workers 2 or more.",
 )
-def run(flow: str, settings: dict[str, str], as_json: bool, quiet: bool, **options: Any) -> None:
+def run(
+    flow: str,
+    settings: dict[str, str],
+    process: Optional[int],
+    addresses: Optional[list[str]],
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Run a flow: to the end of its input, or with --follow until it is stopped.
 
     FLOW is a Python file, or the name of a module; add :NAME where it has several flows. What the flow has
@@ -125,6 +162,7 @@ def run(flow: str, settings: dict[str, str], as_json: bool, quiet: bool, **optio
     if options["drain"] and options["follow"]:
         msg = "--drain closes the books at the end of the input, and --follow never sees one: choose one of the two"
         raise click.UsageError(msg)
+    member = _member(process, addresses, options["workers"])
     from headway.cli.places import default_state_dir
     from headway.loading import FlowSpec, load_flow
     from headway.runtime.run import RunOptions, compile_flow
@@ -135,8 +173,20 @@ def run(flow: str, settings: dict[str, str], as_json: bool, quiet: bool, **optio
     plan = compile_flow(loaded, run_options.state_dir)
     if as_json:
         _check_stdout_is_free(plan)
-    ending = _run(spec, loaded, plan, run_options, quiet=quiet or as_json)
+    ending = _run(spec, loaded, plan, run_options, member, quiet=quiet or as_json)
     _tell(ending, as_json=as_json, quiet=quiet)
+
+
+def _member(process: Optional[int], addresses: Optional[list[str]], workers: int) -> Optional[Member]:
+    if process is None and addresses is None:
+        return None
+    if process is None or addresses is None:
+        msg = "--process and --addresses belong together: which process this is, and where all of them listen"
+        raise click.UsageError(msg)
+    if workers > 1:
+        msg = "--process makes this one process of a cluster, --workers starts several here: choose one of the two"
+        raise click.UsageError(msg)
+    return process, addresses
 
 
 def _check_stdout_is_free(plan: Plan) -> None:
@@ -152,9 +202,12 @@ def _is_stdout(output: object) -> bool:
     return isinstance(output, StdoutOutput)
 
 
-def _run(spec: FlowSpec, flow: Flow, plan: Plan, options: RunOptions, *, quiet: bool) -> Ending:
+def _run(
+    spec: FlowSpec, flow: Flow, plan: Plan, options: RunOptions, member: Optional[Member], *, quiet: bool
+) -> Ending:
     from headway.cli.progress import progress_for, shown
     from headway.cli.summary import Ending
+    from headway.runtime.member import run_member
     from headway.runtime.run import StopFlag, run_flow
     from headway.runtime.supervisor import run_cluster
     from headway.state.manifest import Manifest
@@ -172,7 +225,9 @@ def _run(spec: FlowSpec, flow: Flow, plan: Plan, options: RunOptions, *, quiet: 
 
     started = time.monotonic()
     with flag.on_signals() as stop, shown(progress):
-        if options.workers == 1:
+        if member is not None:
+            result = run_member(flow, options, *member, stop=stop, observe=observe)
+        elif options.workers == 1:
             result = run_flow(flow, options, stop=stop, observe=observe)
         else:
             result = run_cluster(spec, options, stop=stop, observe=observe)
@@ -180,7 +235,8 @@ def _run(spec: FlowSpec, flow: Flow, plan: Plan, options: RunOptions, *, quiet: 
     if options.workers == 1 and first is not None:
         # It is taken before anything is read, and so counts also what a run has read that was killed later.
         before = max(before, first.events)
-    return Ending(plan, options.state_dir, result, before, resumed, time.monotonic() - started)
+    process = f"process {member[0]} of {len(member[1])}" if member else None
+    return Ending(plan, options.state_dir, result, before, resumed, time.monotonic() - started, process)
 
 
 def _tell(ending: Ending, *, as_json: bool, quiet: bool) -> None:

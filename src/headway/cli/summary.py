@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from headway.cli.texts import count_text, seconds_text, time_text
 from headway.plan import DEAD_LETTER_SINK, Plan
@@ -28,6 +28,8 @@ class Ending:
     """Whether the state directory was there before."""
     seconds: float
     """How long the run took."""
+    process: Optional[str] = None
+    """Which process of a cluster this was, when it was one: all numbers are its own then."""
 
     @property
     def events(self) -> int:
@@ -69,6 +71,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "waiting": stats.waiting,
         "watermark": None if stats.watermark is None else format_time(stats.watermark),
         "watermark_ms": stats.watermark,
+        "process": ending.process,
         "workers": len(stats.workers),
         "restarts": ending.result.restarts,
         "state_dir": str(ending.state_dir),
@@ -83,7 +86,8 @@ def summary_text(ending: Ending) -> str:
     """
     facts = list(_facts(ending))
     width = max(len(name) for name, _ in facts)
-    lines = [f"{ending.plan.flow}: {_headline(ending)}"]
+    name = ending.plan.flow if ending.process is None else f"{ending.plan.flow}, {ending.process}"
+    lines = [f"{name}: {_headline(ending)}"]
     lines += [f"  {name:<{width}}  {text}" for name, text in facts]
     lines += [f"  note: {notice}" for notice in (*_notices(ending), *_hints(ending))]
     return "\n".join(lines)
