@@ -72,6 +72,9 @@ def _check(stream: Path, found: Iterator[_Cart]) -> None:
     watermarks = orjson.loads((stream / "summary.json").read_bytes())["watermarks"].values()
     carts = map(_expected_cart, _records(stream / "expected.jsonl"))
     expected = Counter(cart for cart in carts if cart[0] <= min(watermarks))
+    if not expected:
+        msg = f"{stream} holds no cart that is abandoned before its end: it proves nothing; make it longer"
+        raise BenchmarkError(msg)
     difference = Counter(found)
     difference.subtract(expected)
     wrong = sorted((cart for cart, count in difference.items() if count), key=repr)
