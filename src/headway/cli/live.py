@@ -75,7 +75,8 @@ class LivePanel:
 
     def _content(self, stats: RunStats) -> RenderableType:
         grid = Table.grid(padding=(0, 2))
-        grid.add_row("events", f"{stats.events:,}   [bold]{self._meter.events_per_s:,.0f}/s[/bold]")
+        rate = (f"{self._meter.events_per_s:,.0f}/s", "bold")
+        grid.add_row("events", Text.assemble(f"{stats.events:,}   ", rate))
         grid.add_row("watermark", "   ".join(filter(None, (time_text(stats.watermark), lag_text(stats)))))
         held = (count_text(stats.keys, "key"), count_text(stats.timers, "timer"), f"{stats.waiting:,} waiting")
         grid.add_row("state", "   ".join(held))

@@ -52,4 +52,5 @@ def lag_text(stats: RunStats) -> str:
     if stats.watermark is None or stats.newest is None:
         return ""
     lag_ms = max(0, stats.newest - stats.watermark)
-    return f"{format_duration(lag_ms if lag_ms < 10_000 else round(lag_ms, -3))} behind the newest event"
+    lag = format_duration(lag_ms) if lag_ms < 1_000 else seconds_text(lag_ms / 1_000)
+    return f"{lag} behind the newest event"
