@@ -56,6 +56,14 @@ def test_decodes_as_line_by_line(event_type: Any, data: bytes, first: int) -> No
     assert (decoded.events, list(decoded.ordinals), bad) == one_by_one(data, first, event_type)
 
 
+def test_text_that_is_not_utf_8_is_bad_even_in_a_field_that_nobody_reads() -> None:
+    lines = [b'{"n": %d, "other": "\xc3\xa9"}' % number for number in range(20)]
+    lines[7] = b'{"n": 7, "other": "\xc3"}'
+    decoded = LinesChunk(b"\n".join(lines), 0, 0).decode(codec_for(Item))
+    assert [record.ordinal for record in decoded.bad] == [7]
+    assert len(decoded.events) == 19
+
+
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
 def test_good_chunks_are_one_call_of_the_codec(line_end: bytes) -> None:
     calls: list[bytes] = []
