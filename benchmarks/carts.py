@@ -22,7 +22,8 @@ def _find(sizes: Sizes) -> Finding:
     engine = Arm("headway", partial(run_carts, stream, workers=1), sizes.events)
     alternate([bare, engine], sizes.repeats)
     ratio = engine.running / bare.running
-    return Finding([bare, engine], ratio, ratio >= _TARGET, f"{ratio:.2f} of the bare loop's events/s")
+    note = f"counted in CPU time it is {engine.by_cpu / bare.by_cpu:.2f}"
+    return Finding([bare, engine], ratio, ratio >= _TARGET, f"{ratio:.2f} of the bare loop's events/s", [note])
 
 
 CASE = Case("carts", _about, f">= {_TARGET}", _find)

@@ -62,6 +62,11 @@ class Arm:
         return self.events / median(run.wall_s for run in self.runs)
 
     @property
+    def by_cpu(self) -> float:
+        """Events per second of CPU time in one process, without start-up and imports: the median."""
+        return self.events / median(float(run.answer["running_cpu_s"]) for run in self.runs)
+
+    @property
     def peak_bytes(self) -> int:
         """The most memory that one process took in any run."""
         return max(run.peak_bytes for run in self.runs)

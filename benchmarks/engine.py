@@ -32,6 +32,8 @@ class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
 
     running_s: float
     """From opening the state until everything is settled; without start-up and imports."""
+    running_cpu_s: float
+    """CPU time of this process meanwhile, all its threads together; it says nothing when the workers are others."""
     events: int
     """Read in the whole life of the state directory."""
     outputs: int
@@ -48,14 +50,15 @@ def run(spec: EngineSpec) -> EngineReport:
     with StopFlag().on_signals() as stop:
         if spec.workers == 1:
             flow = load_flow(flow_spec)
-            started_s = time.time()
+            started_s, started_cpu_s = time.time(), time.process_time()
             result = run_flow(flow, options, stop=stop)
             ended_s = time.time()
         else:
+            started_cpu_s = time.process_time()
             result = run_cluster(flow_spec, options, stop=stop)
             ended_s = time.time()
             started_s = opened_s(options.state_dir)
-    return report_of(result, ended_s - started_s)
+    return report_of(result, ended_s - started_s, time.process_time() - started_cpu_s)
 
 
 def opened_s(state_dir: Path) -> float:
@@ -63,11 +66,12 @@ def opened_s(state_dir: Path) -> float:
     return min(path.stat().st_mtime for path in state_dir.glob("groups/*/IDENTITY"))
 
 
-def report_of(result: RunResult, running_s: float) -> EngineReport:
+def report_of(result: RunResult, running_s: float, running_cpu_s: float) -> EngineReport:
     """The run in numbers."""
     stats = result.stats
     return EngineReport(
         running_s=running_s,
+        running_cpu_s=running_cpu_s,
         events=stats.events,
         outputs=stats.triggers,
         keys=stats.keys,

@@ -38,7 +38,8 @@ def _find(sizes: Sizes) -> Finding:
     )
     alternate([few, many], sizes.repeats)
     ratio = many.running / few.running
-    return Finding([few, many], ratio, ratio >= _TARGET, f"{ratio:.2f} of the events/s with few timers")
+    note = f"counted in CPU time it is {many.by_cpu / few.by_cpu:.2f}"
+    return Finding([few, many], ratio, ratio >= _TARGET, f"{ratio:.2f} of the events/s with few timers", [note])
 
 
 def _pending(sizes: Sizes, stream: Path, pending: int) -> Path:
@@ -49,7 +50,8 @@ def _pending(sizes: Sizes, stream: Path, pending: int) -> Path:
         with log.open("wb") as out:
             for chunk in _carts(pending):
                 out.write(chunk)
-        run_engine(_spec(log, directory / "triggers.jsonl", directory / "state", after="365d"))
+        run = run_engine(_spec(log, directory / "triggers.jsonl", directory / "state", after="365d"))
+        _check_armed(run, pending)
         with log.open("ab") as out, (stream / "shop-0000.jsonl").open("rb") as events:
             shutil.copyfileobj(events, out)
 
@@ -58,8 +60,9 @@ def _pending(sizes: Sizes, stream: Path, pending: int) -> Path:
 
 
 def _carts(pending: int) -> Iterator[bytes]:
-    """One article into each cart, one cart each millisecond until the shop stream starts."""
-    first_ms = ShopOptions().start_ms - pending
+    """One article into each cart, one cart each millisecond; then a view, so that time passes the last one."""
+    end_ms = ShopOptions().start_ms - 1
+    first_ms = end_ms - pending
     for start in range(0, pending, _CHUNK):
         numbers = range(start, min(start + _CHUNK, pending))
         lines = (
@@ -67,6 +70,7 @@ def _carts(pending: int) -> Iterator[bytes]:
             for number in numbers
         )
         yield "".join(lines).encode()
+    yield f'{{"user": "nobody", "kind": "view", "at": {end_ms}}}\n'.encode()
 
 
 def _run(prepared: Path, stream: Path, pending: int) -> Run:
@@ -74,10 +78,14 @@ def _run(prepared: Path, stream: Path, pending: int) -> Run:
         copy_state(prepared / "state", directory / "state")
         run = run_engine(_spec(prepared / _LOG, directory / "triggers.jsonl", directory / "state", after="30m"))
         check_triggers(stream, directory / "triggers.jsonl")
-        if run.answer["timers"] < pending:
-            msg = f"{run.answer['timers']} timers are armed at the end, expected {pending} or more"
-            raise BenchmarkError(msg)
+        _check_armed(run, pending)
         return run
+
+
+def _check_armed(run: Run, pending: int) -> None:
+    if run.answer["timers"] < pending:
+        msg = f"{run.answer['timers']} timers are armed at the end, expected {pending} or more"
+        raise BenchmarkError(msg)
 
 
 def _spec(log: Path, output: Path, state: Path, *, after: str) -> EngineSpec:
