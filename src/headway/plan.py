@@ -65,6 +65,7 @@ class ToOperator:
     """Hand the value to an operator of the same stage, at once."""
 
     rank: int
+    value_type: Any
 
 
 @dataclass(frozen=True)
@@ -298,7 +299,7 @@ class _Compiler:
             rank = ranks[operator.name]
             for path in self.paths[operator.name]:
                 if path.key_node is None and path.producer.node in ranks:
-                    self._append(path, ToOperator(rank))
+                    self._append(path, ToOperator(rank, self._type_of(path)))
                 else:
                     self._connect(path, stage, rank)
 
@@ -321,10 +322,13 @@ class _Compiler:
             from_source=not self._is_operator(path.producer),
             target=target,
             rank=len(inputs),
-            value_type=self.graph.types.get(path.value_port, Any),
+            value_type=self._type_of(path),
         )
         inputs.append(edge)
         return edge
+
+    def _type_of(self, path: _Path) -> Any:
+        return self.graph.types.get(path.value_port, Any)
 
     def _append(self, path: _Path, branch: Branch) -> None:
         self._segment(path).branches.append(branch)

@@ -148,11 +148,7 @@ class ColumnProgram:
             subjects: Sequence[Optional[str]] = columns.keys or [None] * len(columns.values)
             records = []
             for time_ms, subject, ordinal, value in zip(columns.times, subjects, columns.ordinals, columns.values):
-                try:
-                    records.append(encode(time_ms, subject, ordinal, partition, value))
-                except (TypeError, ValueError) as error:
-                    msg = f"a value for {exchange.target!r} cannot be written as JSON ({error}): {value!r:.300}"
-                    raise UserCodeError(msg) from error
+                records.append(encode(time_ms, subject, ordinal, partition, value))
             exchange.send({0: records}, partition, watermark, out)
 
         return send

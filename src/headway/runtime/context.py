@@ -10,6 +10,7 @@ from headway.graph import KeyByNode, OperatorNode, StatelessNode
 from headway.operators.base import Operator, Timer
 from headway.plan import Apply, Segment, ToOperator, ToSink, ToStage
 from headway.runtime.exchange import as_key
+from headway.runtime.isolation import isolator
 from headway.state.rows import Row, RowTable
 from headway.state.stage import StageStore
 
@@ -171,18 +172,16 @@ def _compile_branch(task: StageTask, context: OperatorContext, branch: Any, reke
         rest = _fan_out([_compile_branch(task, context, then, rekey) for then in branch.then.branches])
         return _stateless(node, context, rest)
     if isinstance(branch, ToOperator):
-        target = task.contexts[branch.rank]
-        return lambda value: target.handle_event(context.time, context.key, value)
+        target, isolate = task.contexts[branch.rank], isolator(branch.value_type)
+        return lambda value: target.handle_event(context.time, context.key, isolate(value))
+    keyed = context if rekey is None else rekey
+    records = task.outgoing[branch.edge.id]
     if isinstance(branch, ToStage):
-        records = task.outgoing[branch.edge.id]
-        if rekey is None:
-            return lambda value: records.append((context.time, context.key, value, context.key))
-        return lambda value: records.append((context.time, rekey.key, value, context.key))
+        isolate = isolator(branch.edge.value_type)
+        return lambda value: records.append((context.time, keyed.key, isolate(value), context.key))
     assert isinstance(branch, ToSink)
-    triggers = task.triggers[branch.edge.id]
-    if rekey is None:
-        return lambda value: triggers.append((context.time, context.key, value, context.key))
-    return lambda value: triggers.append((context.time, rekey.key, value, context.key))
+    encode = task.encoders[branch.edge.id].encode_keyed
+    return lambda value: records.append(encode(context.time, keyed.key, context.key, value))
 
 
 class _Rekey:

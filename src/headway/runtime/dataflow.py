@@ -43,11 +43,11 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
             raise StopIteration
         job = self._job
         job.beat()
-        if job.stopping() or self._slot.done:
-            self._finished = True
-            return self._slot.finish()
-        before = self._slot.events
         with job.guard():
+            if job.stopping() or self._slot.done:
+                self._finished = True
+                return self._slot.finish()
+            before = self._slot.events
             messages = self._slot.poll()
         if self._slot.events == before and not self._slot.done:
             poll = _IDLE_POLL if job.follow else _WAIT_POLL

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Optional
 
-from headway.errors import HeadwayError, UserCodeError
+from headway.errors import HeadwayError
 from headway.graph import MAIN, Port
 from headway.plan import KeyedStage, Plan
 from headway.runtime.batch import Batch, Record
@@ -43,11 +43,10 @@ class StageTask:
         self.group = group
         self.channels = channels
         self.outgoing: dict[int, list[Record]] = {}
-        self.triggers: dict[int, list[Record]] = {}
+        self.encoders: dict[int, TriggerEncoder] = {}
         self._clock_ms = clock_ms
         self._router = Router(groups)
         self._exchanges: dict[int, Exchange] = {}
-        self._encoders: dict[int, TriggerEncoder] = {}
         self._next_heartbeat_ms: Optional[int] = None
         self._watermark = channels.watermark()
         self._connect_edges(plan, stage, groups)
@@ -65,11 +64,9 @@ class StageTask:
         for edge in plan.edges_of(list(stage.outputs.values())):
             everyone = [0] if edge.target in sinks else list(range(groups))
             self._exchanges[edge.id] = Exchange(edge.id, edge.target, f"{self.group:03d}", everyone)
+            self.outgoing[edge.id] = []
             if edge.target in sinks:
-                self.triggers[edge.id] = []
-                self._encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target].trigger_type)
-            else:
-                self.outgoing[edge.id] = []
+                self.encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target].trigger_type)
 
     @property
     def watermark(self) -> int:
@@ -172,36 +169,23 @@ class StageTask:
         watermark = self._watermark
         for edge, records in self.outgoing.items():
             if records:
-                router = self._router
-                for record in records:
-                    router[record[1]](record)
-                self._exchanges[edge].send(router.take(), "", watermark, out)
+                self._exchanges[edge].send(self._by_group(edge, records), "", watermark, out)
                 records.clear()
-        for edge, triggers in self.triggers.items():
-            if triggers:
-                self._exchanges[edge].send({0: self._encode(edge, triggers)}, "", watermark, out)
-                triggers.clear()
-        if watermark > MIN_TIME_MS:
+        if force or watermark > MIN_TIME_MS:
             self._next_heartbeat_ms = self._heartbeat(watermark, out, force=force)
         return out
+
+    def _by_group(self, edge: int, records: list[Record]) -> dict[int, list[Record]]:
+        encoder = self.encoders.get(edge)
+        if encoder is not None:
+            encoder.restart_ordinals()
+            return {0: records.copy()}
+        router = self._router
+        for record in records:
+            router[record[1]](record)
+        return router.take()
 
     def _heartbeat(self, watermark: int, out: list[Message], *, force: bool) -> Optional[int]:
         now_ms = self._clock_ms()
         times = [exchange.heartbeat(watermark, now_ms, out, force=force) for exchange in self._exchanges.values()]
         return min((time for time in times if time is not None), default=None)
-
-    def _encode(self, edge: int, triggers: list[Record]) -> list[Record]:
-        """Values on their way to an output: all of one key and time are here, so that ordinals count from 0."""
-        encode = self._encoders[edge].encode
-        ordinals: dict[tuple[str, int], int] = {}
-        encoded = []
-        for time_ms, key, value, origin in triggers:
-            ordinal = ordinals.get((origin, time_ms), 0)
-            ordinals[origin, time_ms] = ordinal + 1
-            try:
-                encoded.append(encode(time_ms, key, ordinal, origin, value))
-            except (TypeError, ValueError) as error:
-                target = self._exchanges[edge].target
-                msg = f"a value for {target!r}, key {key!r}, cannot be written as JSON ({error}): {value!r:.300}"
-                raise UserCodeError(msg) from error
-        return encoded

@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 import msgspec
 
+from headway.errors import UserCodeError
 from headway.plan import Edge
 from headway.runtime.batch import Record
 from headway.times import format_time
@@ -27,9 +28,28 @@ class TriggerEncoder:
         self._source = f"/headway/{flow}"
         self._type = trigger_type
         self._encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+        self._target = edge.target
+        self._ordinals: dict[tuple[str, int], int] = {}
 
     def encode(self, time_ms: int, subject: Optional[str], ordinal: object, origin: str, value: Any) -> Record:
         """The record of one value. `subject` is its key, or None; `origin` is its key or its partition."""
+        try:
+            return self._encode_checked(time_ms, subject, ordinal, origin, value)
+        except (TypeError, ValueError) as error:
+            msg = f"a value for {self._target!r}, key {subject!r}, cannot be written as JSON ({error}): {value!r:.300}"
+            raise UserCodeError(msg) from error
+
+    def encode_keyed(self, time_ms: int, subject: str, origin: str, value: Any) -> Record:
+        """The record of a value that the key `origin` has emitted; ordinals count for each key and time."""
+        ordinal = self._ordinals.get((origin, time_ms), 0)
+        self._ordinals[origin, time_ms] = ordinal + 1
+        return self.encode(time_ms, subject, ordinal, origin, value)
+
+    def restart_ordinals(self) -> None:
+        """Called between advances: all that one key emits at one time, it emits in one advance."""
+        self._ordinals.clear()
+
+    def _encode_checked(self, time_ms: int, subject: Optional[str], ordinal: object, origin: str, value: Any) -> Record:
         text = f"{self._identity}/{time_ms}/{ordinal}/{origin}"
         trigger_id = blake2b(text.encode(), digest_size=16).hexdigest()
         if self._type is None:
