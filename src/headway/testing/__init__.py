@@ -6,6 +6,7 @@ The strategies are in `headway.testing.strategies` and `headway.testing.flows`; 
 
 from __future__ import annotations
 
+from headway.testing.kit import FlowTest
 from headway.testing.oracle import Oracle, OracleResult, run_oracle
 
-__all__ = ["Oracle", "OracleResult", "run_oracle"]
+__all__ = ["FlowTest", "Oracle", "OracleResult", "run_oracle"]

@@ -95,7 +95,11 @@ def flow_cases(draw: st.DrawFn, *, max_sources: int = 2, max_steps: int = 8, max
     """
     draft = _Draft(draw)
     sources = [_draw_source(draft, f"s{number}") for number in range(draw(st.integers(1, max_sources)))]
-    _process(draft, _key_by(draft, draft.streams[0]))
+    first = draft.streams[0]
+    for step in draw(st.lists(st.sampled_from([_map, _filter, _flat_map]), max_size=2)):
+        step(draft, first)
+        first = draft.streams[-1]
+    _process_anew(draft, first)
     for _ in range(draw(st.integers(0, max_steps))):
         stream = draw(st.one_of(st.sampled_from(draft.streams[-3:]), st.sampled_from(draft.streams)))
         draw(st.sampled_from(_possible_steps(draft, stream)))(draft, stream)

@@ -126,6 +126,11 @@ class Oracle:
             dead_letters={name: list(source.dead_letters) for name, source in self.sources.items()},
         )
 
+    @property
+    def waiting(self) -> int:
+        """How many records wait for time to pass, before stages and outputs."""
+        return sum(s.waiting for s in self.stages.values()) + sum(s.waiting for s in self.sinks.values())
+
     def _newest(self) -> Optional[int]:
         times = [source.newest for source in self.sources.values()]
         return max((time for time in times if time is not None), default=None)
@@ -199,6 +204,11 @@ class SinkOracle:
         self._sink = sink
         self._waiting: list[_Line] = []
         self._counts: dict[tuple[int, str, int], int] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many lines wait to be written."""
+        return len(self._waiting)
 
     @property
     def latest(self) -> Optional[int]:

@@ -41,6 +41,8 @@ class SourceOracle:
         self.name = stage.name
         self.late: list[Any] = []
         self.dead_letters: list[DeadLetter] = []
+        self.latest_event: Optional[int] = None
+        """The latest time of all events, whatever time was let pass."""
         self.claimed: Optional[int] = None
         """The watermark when the books are being closed."""
         self._node = stage.node
@@ -49,6 +51,7 @@ class SourceOracle:
         self._codec = codec_for(stage.node.event_type)
         self._now_ms = now_ms
         self._partitions: dict[str, _Partition] = {}
+        self._floor = MIN_TIME_MS
         self._rejected: list[BadRecord] = []
         self._ways = Ways(send=send, reject=self._reject_item)
 
@@ -57,7 +60,7 @@ class SourceOracle:
         """No further on-time event has a time at or before it: the minimum over the partitions."""
         if self.claimed is not None:
             return self.claimed
-        return min((self._watermark_of(partition) for partition in self._partitions.values()), default=MIN_TIME_MS)
+        return min((self._watermark_of(partition) for partition in self._partitions.values()), default=self._floor)
 
     @property
     def newest(self) -> Optional[int]:
@@ -73,6 +76,7 @@ class SourceOracle:
 
     def raise_watermark(self, to_ms: int) -> None:
         """Let time pass in every partition, as if nothing at or before `to_ms` could come any more."""
+        self._floor = max(self._floor, to_ms)
         for partition in self._partitions.values():
             if self._watermark_of(partition) < to_ms:
                 partition.max_time = to_ms + self._out_of_order_ms + 1
@@ -122,6 +126,7 @@ class SourceOracle:
         """On time or late, by what came before in this partition."""
         before = item.time if partition.max_time is None else partition.max_time
         partition.max_time = max(before, item.time)
+        self.latest_event = item.time if self.latest_event is None else max(self.latest_event, item.time)
         if item.time >= before - self._out_of_order_ms:
             follow(self._ports[MAIN], [item], self._ways)
         else:

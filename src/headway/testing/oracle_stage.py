@@ -69,6 +69,11 @@ class StageOracle:
         self._arrivals = 0
 
     @property
+    def waiting(self) -> int:
+        """How many records wait."""
+        return len(self._waiting)
+
+    @property
     def latest(self) -> Optional[int]:
         """The latest time that a timer is armed for or a record waits for."""
         return max([timer.due for timer in self._armed] + [record.time for record in self._waiting], default=None)
