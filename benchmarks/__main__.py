@@ -32,7 +32,7 @@ def main() -> int:
     facts = machine.describe()
     outcomes = [_run(CASES[name], sizes) for name in options.cases or CASES]
     print(markdown(outcomes, facts, sizes))
-    print(f"\nAll runs: {save(outcomes, facts, sizes, RESULTS)}", file=sys.stderr)
+    print(f"\nAll runs: {save(outcomes, facts, sizes, options.cases, RESULTS)}", file=sys.stderr)
     return int(any(outcome.finding is None for outcome in outcomes))
 
 

@@ -106,10 +106,13 @@ def _spread(arm: Arm) -> float:
     return max(times) / min(times) - 1
 
 
-def save(outcomes: Sequence[Outcome], machine: dict[str, str], sizes: Sizes, directory: Path) -> Path:
-    """Write everything that was measured, single runs included; the file is named after the commit."""
+def save(
+    outcomes: Sequence[Outcome], machine: dict[str, str], sizes: Sizes, subset: Sequence[str], directory: Path
+) -> Path:
+    """Write everything that was measured, single runs included; named after the commit and the subset of cases."""
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{machine['commit']}{'' if sizes.name == 'full' else f'-{sizes.name}'}.json"
+    parts = [machine["commit"], *([] if sizes.name == "full" else [sizes.name]), *subset]
+    path = directory / f"{'-'.join(parts)}.json"
     record = {"machine": machine, "sizes": sizes, "cases": [_record(outcome) for outcome in outcomes]}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
     return path
