@@ -184,7 +184,7 @@ def test_a_value_that_would_not_arrive_as_it_left_is_an_error() -> None:
 
     flow = hw.Flow("f")
     source(flow).map(typed).key_by("key").process("op", see("x")).to("out", hw.to_list([]))
-    with pytest.raises(UserCodeError, match=r"type Typed from s, .* cannot cross to .op.*arrive as dict"):
+    with pytest.raises(UserCodeError, match=r"type Typed, key 'a', time 5, cannot go to 'op'.*arrive as dict"):
         run(flow, event(5), event(6))
 
 
@@ -197,7 +197,7 @@ def test_a_value_of_another_type_than_declared_is_an_error() -> None:
     flow = hw.Flow("f")
     stream: hw.KeyedStream[Any] = source(flow).map(lambda event: {"at": "x"}, into=Typed).key_by(lambda event: "k")
     stream.process("op", Count()).to("out", hw.to_list([]))
-    with pytest.raises(UserCodeError, match="from s, key 'k', time 5, cannot cross to 'op', which expects Typed"):
+    with pytest.raises(UserCodeError, match="dict, key 'k', time 5, cannot go to 'op', which expects Typed"):
         run(flow, event(5), event(6))
 
 

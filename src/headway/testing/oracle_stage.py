@@ -12,7 +12,7 @@ import msgspec
 from headway.errors import FlowError, HeadwayError, UserCodeError
 from headway.graph import MAIN, Port
 from headway.operators.base import Timer
-from headway.plan import Edge, KeyedStage, Segment
+from headway.plan import Edge, KeyedStage, Segment, ToOperator
 from headway.schema import Json, type_label
 from headway.testing.oracle_steps import Item, Ways, follow
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
@@ -51,8 +51,8 @@ class _Armed(NamedTuple):
 class StageOracle:
     """Runs the operators of one keyed stage. `send` takes what leaves for other stages and outputs.
 
-    Values that cross an exchange, and each state after each handler, go through MessagePack as in the real
-    runtime: what does not come back as it was raises `UserCodeError`.
+    Values on their way to an operator, and each state after each handler, go through MessagePack as in the real
+    runtime: nobody shares them with anybody, and what does not come back as it was raises `UserCodeError`.
     """
 
     def __init__(self, stage: KeyedStage, send: Callable[[Edge, Item], None]) -> None:
@@ -60,7 +60,7 @@ class StageOracle:
         self.operators = stage.operators
         self.rows: list[dict[str, Row]] = [{} for _ in stage.operators]
         self.watermark = MIN_TIME_MS
-        self._ways = Ways(send=send, enter=self._on_event)
+        self._ways = Ways(send=send, enter=self._enter)
         self._outputs = stage.outputs
         self._inputs = {edge.id: edge for edge in stage.inputs}
         self._types = {edge.id: _crossing_type(edge) for edge in stage.inputs}
@@ -80,7 +80,7 @@ class StageOracle:
 
     def take(self, edge: Edge, item: Item) -> None:
         """A record arrives."""
-        item = item._replace(value=_crossed(edge, self._types[edge.id], item))
+        item = item._replace(value=_crossed(item, self._types[edge.id], edge.target))
         self._arrivals += 1
         insort(self._waiting, _Waiting(item.time, edge.rank, item.origin, self._arrivals, item), key=lambda w: w[:4])
 
@@ -108,6 +108,12 @@ class StageOracle:
         assert item.key is not None
         context = OracleContext(self, rank, item.key, item.time, after_ms=0)
         self._handle("on_event", item.value, context)
+
+    def _enter(self, branch: ToOperator, item: Item) -> None:
+        """A value comes from another operator of this stage."""
+        name = self.operators[branch.rank].name
+        value = _crossed(item, _wire_type(branch.value_type), name)
+        self._on_event(branch.rank, item._replace(value=value))
 
     def _handle(self, handler: str, subject: Any, context: OracleContext) -> None:
         node = self.operators[context.rank]
@@ -216,8 +222,12 @@ class OracleContext:
         self._stage.forget(self.rank, self.key)
 
 
+def _wire_type(value_type: Any) -> Any:
+    return Any if value_type in (Json, dict) else value_type
+
+
 def _crossing_type(edge: Edge) -> Any:
-    value_type = Any if edge.value_type in (Json, dict) else edge.value_type
+    value_type = _wire_type(edge.value_type)
     try:
         msgspec.msgpack.Decoder(value_type)
     except TypeError as error:
@@ -230,7 +240,7 @@ def _crossing_type(edge: Edge) -> Any:
     return value_type
 
 
-def _crossed(edge: Edge, value_type: Any, item: Item) -> Any:
+def _crossed(item: Item, value_type: Any, target: str) -> Any:
     """The value as it arrives in another process."""
     try:
         arrived = msgspec.msgpack.decode(msgspec.msgpack.encode(item.value), type=value_type)
@@ -240,8 +250,8 @@ def _crossed(edge: Edge, value_type: Any, item: Item) -> Any:
     except (TypeError, ValueError, OverflowError) as error:
         reason = str(error)
     msg = (
-        f"a value of type {type(item.value).__name__} from {edge.producer}, key {item.key!r}, time {item.time}, cannot "
-        f"cross to {edge.target!r}, which expects {type_label(value_type)} ({reason}): {item.value!r:.300}; say its "
-        "type where it is made, with an annotation of the function, into=..., or Operator[Event, State, Output]"
+        f"a value of type {type(item.value).__name__}, key {item.key!r}, time {item.time}, cannot go to {target!r}, "
+        f"which expects {type_label(value_type)} ({reason}): {item.value!r:.300}; say its type where it is made, with "
+        "an annotation of the function, into=..., or Operator[Event, State, Output]"
     )
     raise UserCodeError(msg)

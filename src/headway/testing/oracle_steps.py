@@ -29,7 +29,7 @@ class Ways(NamedTuple):
 
     send: Callable[[Edge, Item], None]
     """Over an exchange, to another stage or an output."""
-    enter: Optional[Callable[[int, Item], None]] = None
+    enter: Optional[Callable[[ToOperator, Item], None]] = None
     """Into an operator of the same stage; None behind a source."""
     reject: Optional[Callable[[Item, str], None]] = None
     """To the dead letters, for want of a key; None behind an operator, where that is an error."""
@@ -44,7 +44,7 @@ def follow(segment: Segment, items: Sequence[Item], ways: Ways) -> None:
         for item in items:
             if isinstance(branch, ToOperator):
                 assert ways.enter is not None
-                ways.enter(branch.rank, item)
+                ways.enter(branch, item)
             elif not isinstance(branch, Apply):
                 ways.send(branch.edge, item)
         if isinstance(branch, Apply):
