@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import engine_harness as harness
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests import engine_harness as harness
 
 from headway.testing.flows import FlowCase, flow_cases
 from headway.testing.oracle import Oracle, run_oracle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from oracle_flows import Logs, Run, Tally, emit_each, event, keyed, lines, run, see, source
+from tests.oracle_flows import Logs, Run, Tally, emit_each, event, keyed, lines, run, see, source
 
 import headway as hw
 from headway.errors import UsageError

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from oracle_flows import Handler, Run, Tally, emit_each, event, keyed, lines, run, see, source
+from tests.oracle_flows import Handler, Run, Tally, emit_each, event, keyed, lines, run, see, source
 
 import headway as hw
 from headway.errors import UserCodeError

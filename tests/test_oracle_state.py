@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from oracle_flows import Run, Tally, event, keyed, lines, run, source
+from tests.oracle_flows import Run, Tally, event, keyed, lines, run, source
 
 import headway as hw
 from headway.errors import DrainedStateError, UsageError

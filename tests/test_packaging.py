@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def load_config() -> dict[str, object]:
     if sys.version_info < (3, 11):
         pytest.skip("tomllib comes with Python 3.11")
-    import tomllib
+    import tomllib  # type: ignore[import-not-found,unused-ignore]
 
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Optional, TypeVar, cast
+from typing import Any, Optional, TypeVar
 
 from headway.errors import UsageError
 
@@ -53,14 +53,14 @@ def convert(name: str, text: str, default: V) -> V:
     if isinstance(default, bool):
         lowered = text.lower()
         if lowered in _TRUE | _FALSE:
-            return cast(V, lowered in _TRUE)
+            return lowered in _TRUE
     elif isinstance(default, (int, float)):
         try:
-            return cast(V, type(default)(text))
+            return type(default)(text)
         except ValueError:
             pass
     else:
-        return cast(V, text)
+        return text
     msg = f"--set {name}={text}: the parameter {name!r} is {_article(default)} (default {default!r})"
     raise UsageError(msg)
 

@@ -142,9 +142,13 @@ class Plan:
     stages: list[KeyedStage] = field(default_factory=list)
     sinks: list[SinkStage] = field(default_factory=list)
 
+    def targets(self) -> list[Union[KeyedStage, SinkStage]]:
+        """The stages that exchanges lead to."""
+        return [*self.stages, *self.sinks]
+
     def edges(self) -> list[Edge]:
         """Every exchange, by id."""
-        found = [edge for stage in (*self.stages, *self.sinks) for edge in stage.inputs]
+        found = [edge for stage in self.targets() for edge in stage.inputs]
         return sorted(found, key=lambda edge: edge.id)
 
     def edges_of(self, segments: list[Segment]) -> list[Edge]:
@@ -214,7 +218,8 @@ class _Compiler:
             raise FlowError(msg)
         self._check_acyclic()
         sinks = [node for node in graph.nodes.values() if isinstance(node, SinkNode)]
-        for node in (*self.operators, *sinks):
+        readers: list[Union[OperatorNode, SinkNode]] = [*self.operators, *sinks]
+        for node in readers:
             self.paths[node.name] = self._paths_to(node.upstream)
         for operator in self.operators:
             self._depth_of(operator.name)
@@ -315,7 +320,7 @@ class _Compiler:
         segment.branches.append(ToStage(edge))
 
     def _edge(self, path: _Path, target: str, inputs: list[Edge]) -> Edge:
-        count = sum(len(stage.inputs) for stage in (*self.plan.stages, *self.plan.sinks))
+        count = sum(len(stage.inputs) for stage in self.plan.targets())
         edge = Edge(
             id=count,
             producer=path.producer,
