@@ -211,3 +211,31 @@ def test_types_that_cannot_be_told_apart_are_refused() -> None:
     one.merge(two).key_by("at").process("op", see("x")).to("out", hw.to_list([]))
     with pytest.raises(hw.FlowError, match=r"cannot be told apart.*tag=True"):
         Oracle(flow)
+
+
+def test_fused_operators_share_nothing() -> None:
+    kept: list[Any] = []
+
+    def emits(state: Tally, event: Any, ctx: hw.Context[hw.Json]) -> None:
+        state.names.append(str(event["n"]))
+        ctx.emit({"names": state.names})
+        state.names.append("later")
+
+    flow = hw.Flow("f")
+    stream = source(flow).key_by("key").process("one", Run(emits))
+    stream.process("two", Run(lambda state, event, ctx: kept.append(event)))
+    run(flow, event(1), event(2))
+    assert kept == [{"names": ["0"]}]
+
+
+def test_types_that_cannot_be_told_apart_are_refused_between_fused_operators_too() -> None:
+    class Other(hw.Event):
+        at: hw.Time
+
+    flow = hw.Flow("f")
+    keyed = source(flow).key_by("key").process("op", see("x"))
+    one: hw.KeyedStream[Any] = keyed.map(lambda event: Typed(key="k", at=1), into=Typed)
+    two: hw.KeyedStream[Any] = keyed.map(lambda event: Other(at=1), into=Other)
+    one.merge(two).filter(lambda event: True).process("next", see("y"))
+    with pytest.raises(hw.FlowError, match=r"to 'next', but cannot be told apart.*tag=True"):
+        run(flow, event(1), event(2))

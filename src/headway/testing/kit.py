@@ -199,7 +199,7 @@ class FlowTest:
 
     def _row(self, operator: str, key: str) -> Optional[Row]:
         if not isinstance(key, str):
-            msg = f"the key {key!r} is a {type(key).__name__}: keys are text, an integer becomes its digits"
+            msg = f"the key {key!r} is not text: keys are, and that of an integer is its digits, {str(key)!r}"
             raise UsageError(msg)
         return self._rows(operator).get(key)
 

@@ -63,7 +63,7 @@ class StageOracle:
         self._ways = Ways(send=send, enter=self._enter)
         self._outputs = stage.outputs
         self._inputs = {edge.id: edge for edge in stage.inputs}
-        self._types = {edge.id: _crossing_type(edge) for edge in stage.inputs}
+        self._types = {edge.id: _wire_type(edge.value_type, edge.target) for edge in stage.inputs}
         self._waiting: list[_Waiting] = []
         self._armed: list[_Armed] = []
         self._arrivals = 0
@@ -112,7 +112,7 @@ class StageOracle:
     def _enter(self, branch: ToOperator, item: Item) -> None:
         """A value comes from another operator of this stage."""
         name = self.operators[branch.rank].name
-        value = _crossed(item, _wire_type(branch.value_type), name)
+        value = _crossed(item, _wire_type(branch.value_type, name), name)
         self._on_event(branch.rank, item._replace(value=value))
 
     def _handle(self, handler: str, subject: Any, context: OracleContext) -> None:
@@ -222,22 +222,18 @@ class OracleContext:
         self._stage.forget(self.rank, self.key)
 
 
-def _wire_type(value_type: Any) -> Any:
-    return Any if value_type in (Json, dict) else value_type
-
-
-def _crossing_type(edge: Edge) -> Any:
-    value_type = _wire_type(edge.value_type)
+def _wire_type(value_type: Any, target: str) -> Any:
+    """The type of values on their way to `target`, as msgspec needs it. Raises `FlowError` where it cannot be."""
+    wire_type = Any if value_type in (Json, dict) else value_type
     try:
-        msgspec.msgpack.Decoder(value_type)
+        msgspec.msgpack.Decoder(wire_type)
     except TypeError as error:
         msg = (
-            f"values of type {type_label(edge.value_type)} leave {edge.producer} for {edge.target!r}, but cannot be "
-            f"told apart as bytes ({error}): map them into one Event class first, or give the classes tags "
-            "(class A(hw.Event, tag=True))"
+            f"values of type {value_type} are to go to {target!r}, but cannot be told apart as bytes ({error}): map "
+            "them into one Event class first, or give the classes tags (class A(hw.Event, tag=True))"
         )
         raise FlowError(msg) from None
-    return value_type
+    return wire_type
 
 
 def _crossed(item: Item, value_type: Any, target: str) -> Any:
