@@ -18,7 +18,7 @@ from typing import Final
 
 from benchmarks.processes import ROOT
 
-__all__ = ["RESULTS", "cached", "code", "copy_state", "scratch"]
+__all__ = ["RESULTS", "cached", "code", "copy_state", "engine_code", "scratch"]
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
 _CACHE: Final = RESULTS / "cache"
@@ -39,6 +39,11 @@ def cached(name: str, recipe: object, build: Callable[[Path], None]) -> Path:
     os.sync()  # What is measured next does not wait for this to reach the disk.
     unfinished.rename(path)
     return path
+
+
+def engine_code() -> str:
+    """A digest of what decides about the bytes in a state directory."""
+    return code("src/headway/runtime", "src/headway/connectors", "src/headway/schema.py", "operators", "state")
 
 
 @cache
@@ -74,3 +79,4 @@ def copy_state(source: Path, target: Path) -> None:
         return destination
 
     shutil.copytree(source, target, copy_function=copy)
+    os.sync()  # A fresh copy would make the first epochs wait for the disk.

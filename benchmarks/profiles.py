@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.cache import cached, code, copy_state
+from benchmarks.cache import cached, code, copy_state, engine_code
 from benchmarks.case import Sizes, run_engine
 from benchmarks.engine import EngineSpec
 from benchmarks.flows import Profile, note_of
@@ -75,9 +75,8 @@ def killed(sizes: Sizes, users: int) -> Path:
     return cached(f"killed-{sizes.name}-{users}", (source.name, sizes.checks, _product()), build)
 
 
-def _product() -> str:
-    own = ("benchmarks/flows.py", "benchmarks/profiles.py", "benchmarks/visits.py")
-    return code("src/headway", "operators", "state", *own)
+def _product() -> tuple[str, str]:
+    return engine_code(), code("benchmarks/flows.py", "benchmarks/profiles.py", "benchmarks/visits.py")
 
 
 def _kill(spec: EngineSpec, output: Path, lines: int) -> None:

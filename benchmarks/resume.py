@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 from benchmarks.cache import copy_state, scratch
@@ -23,25 +24,27 @@ def _about(sizes: Sizes) -> str:
 
 
 def _find(sizes: Sizes) -> Finding:
-    firsts: dict[int, list[float]] = {users: [] for users in sizes.keys}
-    arms = [Arm(f"{users:,} keys", partial(_run, sizes, users, firsts[users]), sizes.checks) for users in sizes.keys]
-    alternate(arms, sizes.repeats)
-    few_s, many_s = (median(firsts[users]) for users in sizes.keys)
+    prepared = {users: (loaded(sizes, users), killed(sizes, users)) for users in sizes.keys}
+    few, many = (Arm(f"{n:,} keys", partial(_run, *prepared[n], n, sizes.checks), sizes.checks) for n in sizes.keys)
+    alternate([few, many], sizes.repeats)
+    few_s, many_s = _first_output_s(few), _first_output_s(many)
     ratio = many_s / few_s
     note = f"first output {many_s:.2f} s after the start with many keys, {few_s:.2f} s with few (medians)"
-    return Finding(arms, ratio, ratio <= _TARGET, f"{ratio:.2f} of the time with few keys", [note])
+    return Finding([few, many], ratio, ratio <= _TARGET, f"{ratio:.2f} of the time with few keys", [note])
 
 
-def _run(sizes: Sizes, users: int, firsts: list[float]) -> Run:
+def _first_output_s(arm: Arm) -> float:
+    return median(float(run.answer["first_output_s"]) for run in arm.runs)
+
+
+def _run(whole: Path, broken: Path, users: int, checks: int) -> Run:
     """Resume a copy of what the killed run left, let it run to the end, and note when its first output came."""
-    prepared = killed(sizes, users)
-    log = loaded(sizes, users) / LOG
     with scratch() as directory:
-        copy_state(prepared / STATE, directory / STATE)
-        shutil.copyfile(prepared / OUTPUT, directory / OUTPUT)
-        run = run_engine(spec_for(log, directory))
-        check_told(directory / OUTPUT, checks_told(users, sizes.checks))
-        firsts.append(float((directory / f"{OUTPUT}.first").read_text()) - run.started_s)
+        copy_state(broken / STATE, directory / STATE)
+        shutil.copyfile(broken / OUTPUT, directory / OUTPUT)
+        run = run_engine(spec_for(whole / LOG, directory))
+        check_told(directory / OUTPUT, checks_told(users, checks))
+        run.answer["first_output_s"] = float((directory / f"{OUTPUT}.first").read_text()) - run.started_s
         return run
 
 

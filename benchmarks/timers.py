@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks.cache import cached, code, copy_state, scratch
+from benchmarks.cache import cached, code, copy_state, engine_code, scratch
 from benchmarks.case import Arm, Case, Finding, Sizes, alternate, run_engine
 from benchmarks.engine import EngineSpec
 from benchmarks.processes import BenchmarkError, Run
@@ -55,7 +55,7 @@ def _pending(sizes: Sizes, stream: Path, pending: int) -> Path:
         with log.open("ab") as out, (stream / "shop-0000.jsonl").open("rb") as events:
             shutil.copyfileobj(events, out)
 
-    product = code("src/headway", "operators", "state", "flows", "benchmarks/timers.py")
+    product = engine_code(), code("flows", "benchmarks/timers.py")
     return cached(f"pending-{sizes.name}-{pending}", (stream.name, pending, product), build)
 
 
