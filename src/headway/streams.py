@@ -299,8 +299,10 @@ def _accepts(wanted: Any, given: Any) -> bool:
 
 def _annotation(function: Any) -> Any:
     try:
-        return typing.get_type_hints(function).get("return", Any)
-    except (NameError, TypeError):
+        # A class that was defined inside a function, such as a test, is known to those that use it by their closure.
+        enclosing = dict(inspect.getclosurevars(function).nonlocals) if inspect.isfunction(function) else None
+        return typing.get_type_hints(function, localns=enclosing).get("return", Any)
+    except (NameError, TypeError, ValueError):
         return Any
 
 
