@@ -13,7 +13,6 @@ from headway.graph import (
     DEAD_LETTERS,
     LATE,
     KeyByNode,
-    KeySpec,
     MergeNode,
     OperatorNode,
     Port,
@@ -22,7 +21,7 @@ from headway.graph import (
 )
 from headway.operators.absence import Absence, Absent
 from headway.operators.base import Operator
-from headway.operators.conditions import Condition, resolve
+from headway.operators.conditions import Condition, Where, resolve
 from headway.schema import Event, field_names, type_label
 from headway.times import Duration
 
@@ -34,6 +33,11 @@ __all__ = ["DeadLetter", "KeyedStream", "Processed", "SourceStream", "Stream"]
 T = TypeVar("T")
 U = TypeVar("U")
 S = TypeVar("S")
+
+Predicate = Union[Callable[[T], bool], Where]
+"""A condition on events of a stream: a function, or `where(field=value)`."""
+KeyOf = Union[str, Callable[[T], Any]]
+"""Where the key of a stream's events comes from: a field or a function."""
 
 
 class DeadLetter(Event):
@@ -126,7 +130,7 @@ class Stream(_Base[T]):
         """
         return Stream(self._flow, self._stateless("map", function, name, _result_type(function, into)))
 
-    def filter(self, condition: Condition, *, name: Optional[str] = None) -> Stream[T]:
+    def filter(self, condition: Predicate[T], *, name: Optional[str] = None) -> Stream[T]:
         """Keep the events that meet the condition: a function, or `where(field=value)`."""
         return Stream(self._flow, self._stateless("filter", self._predicate(condition), name, self.type))
 
@@ -136,7 +140,7 @@ class Stream(_Base[T]):
         """Replace each event by any number of results, all at the event's time."""
         return Stream(self._flow, self._stateless("flat_map", function, name, _item_type(function, into)))
 
-    def branch(self, condition: Condition, *, name: Optional[str] = None) -> tuple[Stream[T], Stream[T]]:
+    def branch(self, condition: Predicate[T], *, name: Optional[str] = None) -> tuple[Stream[T], Stream[T]]:
         """Two streams: the events that meet the condition, and the others."""
         predicate = self._predicate(condition)
         label = name or self._flow._auto_name("branch")
@@ -148,7 +152,7 @@ class Stream(_Base[T]):
         """One stream of the events of all; at equal times they come in the order of the arguments."""
         return Stream(self._flow, self._merged(others, name))
 
-    def key_by(self, key: KeySpec, *, name: Optional[str] = None) -> KeyedStream[T]:
+    def key_by(self, key: KeyOf[T], *, name: Optional[str] = None) -> KeyedStream[T]:
         """Give each event its key, a field or a function: text, or an integer, which becomes its digits.
 
         Events of one key meet in one place, in the order of event time. An event whose key is neither
@@ -200,7 +204,7 @@ class KeyedStream(_Base[T]):
         """Replace each event by `function(event)`, with the same key."""
         return KeyedStream(self._flow, self._stateless("map", function, name, _result_type(function, into)))
 
-    def filter(self, condition: Condition, *, name: Optional[str] = None) -> KeyedStream[T]:
+    def filter(self, condition: Predicate[T], *, name: Optional[str] = None) -> KeyedStream[T]:
         """Keep the events that meet the condition: a function, or `where(field=value)`."""
         return KeyedStream(self._flow, self._stateless("filter", self._predicate(condition), name, self.type))
 
@@ -210,7 +214,7 @@ class KeyedStream(_Base[T]):
         """Replace each event by any number of results, with the same key and time."""
         return KeyedStream(self._flow, self._stateless("flat_map", function, name, _item_type(function, into)))
 
-    def branch(self, condition: Condition, *, name: Optional[str] = None) -> tuple[KeyedStream[T], KeyedStream[T]]:
+    def branch(self, condition: Predicate[T], *, name: Optional[str] = None) -> tuple[KeyedStream[T], KeyedStream[T]]:
         """Two streams: the events that meet the condition, and the others."""
         predicate = self._predicate(condition)
         label = name or self._flow._auto_name("branch")
@@ -222,7 +226,7 @@ class KeyedStream(_Base[T]):
         """One stream of the events of all, with their keys."""
         return KeyedStream(self._flow, self._merged(others, name))
 
-    def key_by(self, key: KeySpec, *, name: Optional[str] = None) -> KeyedStream[T]:
+    def key_by(self, key: KeyOf[T], *, name: Optional[str] = None) -> KeyedStream[T]:
         """Give each event another key; see `Stream.key_by`."""
         return Stream[T](self._flow, self._port).key_by(key, name=name)
 
@@ -246,7 +250,7 @@ class KeyedStream(_Base[T]):
         return Processed(self._flow, port, operator)
 
     def absence(
-        self, name: str, *, start: Condition, end: Condition, within: Duration, rearm: bool = True
+        self, name: str, *, start: Predicate[T], end: Predicate[T], within: Duration, rearm: bool = True
     ) -> Processed[Absent[T]]:
         """Fires when an event that meets `start` is not followed by one that meets `end` within a duration.
 

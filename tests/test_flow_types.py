@@ -1,0 +1,113 @@
+"""What a type checker says about a user's flow: nothing about a good one, and the line of each mistake in a bad one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from mypy import api
+
+FLOW = """\
+from collections.abc import Iterator
+
+import headway as hw
+
+
+class Shop(hw.Event):
+    user: str
+    at: hw.Time
+    price: float = 0.0
+
+
+class Cart(hw.State):
+    total: float = 0.0
+
+
+class Bill(hw.Event):
+    total: float
+
+
+class Sum(hw.Operator[Shop, Cart, Bill]):
+    def on_event(self, cart: Cart, event: Shop, ctx: hw.Context[Bill]) -> None:
+        cart.total += event.price
+        ctx.timer("idle", event.at + 1000)
+        ctx.emit(Bill(cart.total))
+        cart.sum = 1.0  # wrong: "Cart" has no attribute "sum"
+        cart.total = event.user  # wrong: expression has type "str", variable has type "float"
+        print(event.usr)  # wrong: "Shop" has no attribute "usr"; maybe "user"?
+        ctx.timer("idle", "later")  # wrong: Argument 2 to "timer" of "Context" has incompatible type "str"
+        ctx.emit({"total": 1})  # wrong: Argument 1 to "emit" of "Context" has incompatible type
+        ctx.watermark()  # wrong: "Context[Bill]" has no attribute "watermark"
+
+    def on_timer(self, cart: Cart, timer: hw.Timer, ctx: hw.Context[Bill]) -> None:
+        ctx.forget()
+
+
+class Bills(hw.Operator[Bill, Cart]):
+    def on_event(self, cart: Cart, event: Bill, ctx: hw.Context[hw.Json]) -> None:
+        cart.total += event.total
+
+
+class WrongState(hw.Operator[Shop, Cart]):
+    def on_event(self, cart: Bill, event: Shop, ctx: hw.Context[hw.Json]) -> None:  # wrong: incompatible with supertype
+        ...
+
+
+def halves(bill: Bill) -> Iterator[Bill]:
+    yield Bill(bill.total / 2)
+    yield Bill(bill.total / 2)
+
+
+flow = hw.Flow("shop")
+after = flow.param("after", "30m")
+events = flow.source("shop", Shop, hw.items([]), time="at", out_of_order="2s")
+carts = events.key_by("user")
+bills = carts.process("sum", Sum())
+bills.filter(lambda bill: bill.total > 5).flat_map(halves).trigger("billed", hw.to_list([]))
+bills.key_by(lambda bill: str(bill.total)).process("bills", Bills()).to("all", hw.to_list([]))
+events.late.merge(events).to("everything", hw.to_list([]))
+absent = carts.absence("gone", start=hw.where(price=1.0), end=lambda event: event.price > 2, within=after)
+absent.map(lambda gone: gone.start.user).to("gone.out", hw.to_list([]))
+
+events.map(lambda event: event.usr)  # wrong: "Shop" has no attribute "usr"
+events.filter(lambda event: event.cost > 1)  # wrong: "Shop" has no attribute "cost"
+carts.process("bills2", Bills())  # wrong: Argument 2 to "process" of "KeyedStream" has incompatible type "Bills"
+bills.process("sum2", Sum())  # wrong: Argument 2 to "process" of "KeyedStream" has incompatible type "Sum"
+bills.key_by(lambda bill: bill.user)  # wrong: "Bill" has no attribute "user"
+absent.map(lambda gone: gone.start.usr)  # wrong: "Shop" has no attribute "usr"
+events.merge(carts)  # wrong: Argument 1 to "merge" of "Stream" has incompatible type "KeyedStream[Shop]"
+events.to("file", "out.jsonl")  # wrong: Argument 2 to "to" of "_Base" has incompatible type "str"
+flow.source("more", Shop, "in.jsonl", time="at")  # wrong: Argument 3 to "source" of "Flow" has incompatible type "str"
+"""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[str]]:
+    """The errors that mypy finds, by line."""
+    folder = tmp_path_factory.mktemp("typed")
+    path = folder / "shop_flow.py"
+    path.write_text(FLOW)
+    empty = folder / "mypy.ini"
+    empty.write_text("[mypy]\n")
+    output, problems, _ = api.run(["--strict", f"--config-file={empty}", f"--cache-dir={folder / 'cache'}", str(path)])
+    assert problems == ""
+    errors: dict[int, list[str]] = {}
+    for file, number, text in re.findall(r"^(.*?):(\d+): error: (.*)$", output, flags=re.M):
+        assert Path(file).name == path.name, "Headway itself has no type errors for its users"
+        errors.setdefault(int(number), []).append(text)
+    return errors
+
+
+MARKED = {
+    number: line.partition("# wrong: ")[2] for number, line in enumerate(FLOW.splitlines(), 1) if "# wrong: " in line
+}
+
+
+@pytest.mark.parametrize("number", MARKED)
+def test_the_mistake_is_found(found: dict[int, list[str]], number: int) -> None:
+    assert any(MARKED[number] in error for error in found.get(number, [])), found.get(number)
+
+
+def test_nothing_else_is_found(found: dict[int, list[str]]) -> None:
+    assert {number: errors for number, errors in found.items() if number not in MARKED} == {}
