@@ -24,8 +24,8 @@ CLOSED_PIPE = 141
 """What a shell says of a program that the signal for a closed pipe has ended."""
 
 EXAMPLES = examples(
-    "headway run flows/abandoned_carts.py --drain",
-    "headway run flows/abandoned_carts.py --set after=1h --workers 2",
+    "headway run headway.flows.abandoned_carts",
+    "headway run flows/abandoned_carts.py --drain --set after=1h --workers 2 --state .headway/after-1h",
     "headway explain flows/abandoned_carts.py",
     "headway generate shop events --events 1000000",
 )

@@ -52,8 +52,8 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
 @click.command(
     short_help="Run a flow, to the end of its input or until it is stopped.",
     epilog=examples(
-        "headway run flows/abandoned_carts.py --drain",
-        "headway run flows/abandoned_carts.py --set input='events/*.jsonl' --set after=1h",
+        "headway run flows/abandoned_carts.py",
+        "headway run flows/abandoned_carts.py --set input='events/shop-*.jsonl' --drain --state .headway/events",
         "headway run flows/abandoned_carts.py --follow --workers 4 --state /var/lib/carts",
         "headway run my_flow.py --state /mnt/shared/carts --process 0 --addresses a:2101,b:2101",
     ),
@@ -74,7 +74,8 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     default=1,
     show_default=True,
     metavar="N",
-    help="Processes that share the work. It may differ from run to run: the result stays the same.",
+    help="Processes that share the work; a file is read by one of them. It may differ from run to run: the result "
+    "stays the same.",
 )
 @click.option(
     "--process",
@@ -94,7 +95,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     "--drain",
     is_flag=True,
     help="At the end of the input close the books: time goes on until all timers have fired. "
-    "The state directory takes no more input afterwards.",
+    "The state directory takes no more input afterwards: the next run needs another one.",
 )
 @json_option("Write how the run ended as one JSON object to stdout, and show no progress.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no summary; warnings and errors only.")
@@ -106,7 +107,8 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     show_default=True,
     callback=_at_least(EPOCH_LEAST_MS),
     metavar="DURATION",
-    help="How often progress is made durable, 10ms or longer, such as 500ms or 1m. Triggers leave at its end.",
+    help="How often progress is made durable, 10ms or longer, such as 500ms or 1m. Longer epochs cost less; "
+    "what is printed waits for the end of its epoch.",
 )
 @click.option(
     "--key-groups",
