@@ -38,7 +38,7 @@ def ordered(result: OracleResult) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(cases_in_pieces(), st.booleans())
 def test_pieces_give_what_the_whole_gives(drawn: tuple[FlowCase, Pieces], drain: bool) -> None:
     case, pieces = drawn
@@ -50,7 +50,7 @@ def test_pieces_give_what_the_whole_gives(drawn: tuple[FlowCase, Pieces], drain:
     assert ordered(oracle.result()) == ordered(run_oracle(case.flow(), case.logs, drain=drain))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(flow_cases())
 def test_a_spec_is_plain_data(case: FlowCase) -> None:
     import json
