@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Final
@@ -45,6 +46,12 @@ class Run:
     """Seconds since the start, and bytes resident in all processes then."""
     changes: list[float] = field(default_factory=list)
     """When the watched directory's files changed, in seconds; close together counts as once."""
+
+    @property
+    def standstill_s(self) -> float:
+        """The longest time in which even who looked at the process did not run: the machine itself stood still."""
+        times = [time_s for time_s, _ in self.memory]
+        return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
     @property
     def running_s(self) -> float:
