@@ -51,6 +51,11 @@ class DirectoryLock:
             raise
         return cls(descriptor)
 
+    def fileno(self) -> int:
+        """The descriptor of the lock: a process that inherits it holds the lock too, until it ends."""
+        assert self._descriptor is not None
+        return self._descriptor
+
     def release(self) -> None:
         """Give the lock back; again does nothing. The file stays: removing it would race with others."""
         if self._descriptor is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,14 +13,14 @@ from pathlib import Path
 from typing import Any, Optional
 
 from headway.connectors.jsonl import to_jsonl
-from headway.errors import InputError, UsageError
+from headway.errors import InputError, LockedStateError, UsageError
 from headway.flow import Flow
 from headway.plan import KeyedStage, Plan, compile_plan
 from headway.runtime.engine import execute, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions, wall_ms
 from headway.runtime.stats import RunStats, total
-from headway.state.lock import DirectoryLock
+from headway.state.lock import LOCK_NAME, DirectoryLock
 from headway.state.manifest import Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
 
 __all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "StopFlag", "run_flow"]
@@ -26,6 +28,8 @@ __all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "StopFlag", "run_flo
 DEFAULT_KEY_GROUPS = 16
 MAX_SLOTS = 64
 _STATS_MS = 500
+_WORKERS_END_S = 10.0
+"""How long a run waits for the workers of one that was killed."""
 
 
 @dataclass(frozen=True)
@@ -271,13 +275,34 @@ def observer_beat(job: Job, observe: Optional[Observer], index: int) -> Optional
 
 
 @contextmanager
-def locked(state_dir: Path) -> Iterator[None]:
-    """Hold the state directory's lock."""
-    lock = DirectoryLock.acquire(state_dir)
+def locked(state_dir: Path) -> Iterator[DirectoryLock]:
+    """Hold the state directory's lock.
+
+    Workers hold it together with their supervisor: when that is killed, they need a moment to notice. So a
+    lock whose owner is dead is waited for. Raises `LockedStateError` when the owner lives.
+    """
+    until = time.monotonic() + _WORKERS_END_S
+    while True:
+        try:
+            lock = DirectoryLock.acquire(state_dir)
+            break
+        except LockedStateError:
+            if _owner_lives(state_dir) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+    with lock:
+        yield lock
+
+
+def _owner_lives(state_dir: Path) -> bool:
+    """Whether the process lives that wrote its number into the lock; one that cannot be told of counts as alive."""
     try:
-        yield
-    finally:
-        lock.release()
+        os.kill(int((state_dir / LOCK_NAME).read_text()), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError):
+        return True
+    return True
 
 
 def stats_path(state_dir: Path) -> Path:

@@ -84,6 +84,8 @@ class Supervisor:
     slots: int
     stop: StopFlag
     observe: Optional[Observer]
+    lock_fd: int
+    """The lock of the state directory: workers hold it too, so that no run starts while one is left of this one."""
     restarts: int = 0
     _recent: int = 0
     _children: list[_Child] = field(default_factory=list)
@@ -167,7 +169,7 @@ class Supervisor:
         with log_path.open("ab") as log_file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "headway.runtime.worker", msgspec.json.encode(spec).decode()],
-                pass_fds=(command_read, status_write),
+                pass_fds=(command_read, status_write, self.lock_fd),
                 stderr=log_file,
                 start_new_session=True,
             )
@@ -271,12 +273,12 @@ def run_cluster(
     flow: Flow = load_flow(spec)
     plan = compile_flow(flow, options.state_dir)
     check_inputs(plan, follow=options.follow)
-    with locked(options.state_dir):
+    with locked(options.state_dir) as lock:
         manifest = open_manifest(plan, options)
         prepare_recovery(options.state_dir)
         before = load_stats(options.state_dir)
         slots = sum(manifest.sources[source.name].slots for source in plan.sources)
-        supervisor = Supervisor(spec, options, slots, stop, observe)
+        supervisor = Supervisor(spec, options, slots, stop, observe, lock.fileno())
         result = finish_run(plan, options, before, stop, supervisor.run)
         return RunResult(result.stats, result.before, result.stopped, result.drained, supervisor.restarts)
 

@@ -23,6 +23,7 @@ from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions, wall_ms
 from headway.runtime.run import compile_flow
 from headway.state.manifest import Manifest
+from headway.tracebacks import user_frames
 
 __all__ = ["WorkerFailure", "WorkerSpec", "error_of", "failure_of"]
 
@@ -57,10 +58,8 @@ class WorkerFailure(msgspec.Struct, frozen=True):
 
 
 def failure_of(error: BaseException) -> WorkerFailure:
-    """An error as plain values."""
-    import traceback
-
-    cause = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else None
+    """An error as plain values; of its cause the frames in the flow's code."""
+    cause = user_frames(error.__cause__) if error.__cause__ else None
     return WorkerFailure(type(error).__name__, str(error), cause)
 
 
