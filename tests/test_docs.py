@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-INLINE = re.compile(r"`([^`\n]+)`")
+INLINE = re.compile(r"`([^`]+)`")
 OPTION = re.compile(r"`(--[a-z-]+)")
 MAKE = re.compile(r"\bmake ([a-z]+)\b")
 
@@ -42,10 +42,14 @@ def prose(page: Path) -> str:
     return FENCE.sub("", page.read_text())
 
 
+def inline_code(page: Path) -> list[str]:
+    return [" ".join(found.split()) for found in INLINE.findall(prose(page))]
+
+
 def commands(page: Path) -> Iterator[list[str]]:
     """The arguments of every `headway ...` that a page shows, in shell blocks and in the text."""
     lines = [line for block in blocks(page) if block.language == "sh" for line in block.text.splitlines()]
-    for line in [*lines, *(found[1] for found in INLINE.finditer(prose(page)))]:
+    for line in [*lines, *inline_code(page)]:
         if line.startswith("headway "):
             words = shlex.split(line.partition(" & ")[0], comments=True)
             yield words[1:]
@@ -118,7 +122,7 @@ def _all_commands(command: click.Command) -> Iterator[click.Command]:
 def test_make_targets_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     shown = [block.text for block in blocks(page) if block.language == "sh"]
-    shown += INLINE.findall(prose(page))
+    shown += inline_code(page)
     assert {target for text in shown for target in MAKE.findall(text.partition("#")[0])} <= targets
 
 
