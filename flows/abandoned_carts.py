@@ -53,8 +53,7 @@ class Abandonment(hw.Operator[Shop, Cart, AbandonedCart]):
             if not cart.items[event.sku]:
                 del cart.items[event.sku]
         elif event.kind == "checkout":
-            ctx.forget()
-            return
+            cart.items.clear()
         else:
             return
         if cart.items:
@@ -76,5 +75,6 @@ out_of_order = flow.param("out_of_order", "2s", help="how far behind the latest 
 
 source = hw.files(events) if events else shop_events()
 shop = flow.source("shop", Shop, source, time="at", out_of_order=out_of_order, idle_after="1m")
-carts = shop.key_by("user").process("abandonment", Abandonment(hw.duration_ms(after)))
+changes = shop.filter(lambda event: event.kind != "view", name="changes")
+carts = changes.key_by("user").process("abandonment", Abandonment(hw.duration_ms(after)))
 carts.trigger("cart.abandoned", hw.to_jsonl(output))

@@ -25,22 +25,19 @@ _SAMPLE_ROWS_MAX: Final = 1_000_000
 _NOT_PENDING: Final = b""
 
 
-class Row:
+class Row(msgspec.Struct, eq=False, gc=False):
     """One workflow instance of one operator.
 
     `state` and `touched_ms` are the caller's to change, who then marks the row; `timers` belongs to the stage's
     `set_timer` and `cancel_timer`. `stored` says whether the last commit left something under the key.
     """
 
-    __slots__ = ("dirty", "key", "state", "stored", "timers", "touched_ms")
-
-    def __init__(self, key: str, state: Any, timers: Timers, touched_ms: int, stored: bool) -> None:
-        self.key = key
-        self.state = state
-        self.timers = timers
-        self.touched_ms = touched_ms
-        self.stored = stored
-        self.dirty = False
+    key: str
+    state: Any
+    timers: Timers
+    touched_ms: int
+    stored: bool
+    dirty: bool = False
 
     def __repr__(self) -> str:
         return f"Row({self.key!r}, {self.state!r}, timers={self.timers!r}, touched_ms={self.touched_ms})"

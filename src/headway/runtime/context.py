@@ -13,6 +13,7 @@ from headway.runtime.exchange import as_key
 from headway.runtime.isolation import isolator
 from headway.state.rows import Row, RowTable
 from headway.state.stage import StageStore
+from headway.times import MAX_TIME_MS
 
 if TYPE_CHECKING:
     from headway.runtime.stage import StageTask
@@ -52,7 +53,7 @@ class OperatorContext:
         self.on_timer = node.operator.on_timer
         self.key = ""
         self.time = 0
-        self.row: Row = Row.__new__(Row)
+        self.row = Row("", None, None, 0, False)
         self._store = store
         self._after_ms = 0
         self._sides: dict[str, Push] = {}
@@ -118,6 +119,12 @@ class OperatorContext:
 
     def timer(self, name: str, at: int, /) -> None:
         """See `Context.timer`."""
+        timers = self.row.timers
+        if timers is not None and name in timers:
+            timer = timers[name]
+            if type(at) is int and timer[1] <= at <= MAX_TIME_MS and at > self.time:
+                timer[0] = at  # Put off, as most are: the index is looked at when the earlier time comes.
+                return
         if type(at) is not int:
             msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
             raise TypeError(msg)

@@ -271,7 +271,7 @@ class Slot:
         before = times[0] if partition.max_time is None else partition.max_time
         latest = max(before, *times)
         partition.max_time = latest
-        if min(times) >= latest - ooo_ms:
+        if min(times) >= latest - ooo_ms or (times[0] >= before - ooo_ms and times == sorted(times)):
             return columns, None
         limits = [top - ooo_ms for top in accumulate(times, max, initial=before)][:-1]
         on_time = list(map(le, limits, times))
