@@ -90,6 +90,11 @@ class Board:
         ]
         return min(active, default=None)
 
+    def least_known(self, name: str) -> Optional[int]:
+        """The least watermark of those of the other slots of its set that have one; None without any."""
+        known = [entry.watermark for entry in self._others(name) if entry.state != _UNSTARTED]
+        return min((watermark for watermark in known if watermark != MIN_TIME_MS), default=None)
+
 
 def sources_in_step(plan: Plan) -> dict[str, int]:
     """For each source the number of its set: sources whose events meet somewhere downstream are in one set."""

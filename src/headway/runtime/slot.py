@@ -49,7 +49,7 @@ class _Partition:
     quiet_since_ms: Optional[int] = None
     """On the slot's clock: since when there was nothing to read; None while there was."""
     credited_to_ms: Optional[int] = None
-    """Up to when silence has been counted as time that passed."""
+    """Up to when silence has been counted as time that passed, or others have told how much passed."""
 
     def open(self, source: SourceStage, *, follow: bool) -> PartitionReader:
         if self.reader is None:
@@ -90,6 +90,8 @@ class Slot:
         self._discovered_ms: Optional[int] = None
         self._rejected: list[tuple[str, BadRecord]] = []
         self._idle = False
+        self._followed: Optional[int] = None
+        """What idle partitions have last been told to claim; None where time went by the clock."""
         self._connect(plan)
         self._restore(state or {})
 
@@ -315,19 +317,31 @@ class Slot:
         active = [self._watermark_of(p) for p in self._partitions.values() if not _is_idle(p, now_ms, idle_after_ms)]
         self._idle = not active
         target = min(active) if active else self._board.least_active(self.name)
-        idle = [p for p in self._partitions.values() if _is_idle(p, now_ms, idle_after_ms) and p.max_time is not None]
-        for partition in idle:
-            self._skip_idle(partition, target, now_ms)
+        moved = target is not None and target != self._followed
+        self._followed = target
+        for partition in self._partitions.values():
+            if _is_idle(partition, now_ms, idle_after_ms):
+                if moved:
+                    partition.credited_to_ms = now_ms
+                self._skip_idle(partition, target, now_ms)
 
     def _skip_idle(self, partition: _Partition, target: Optional[int], now_ms: int) -> None:
         """An idle partition claims what the active ones do; where none is active, time goes on by the clock."""
-        assert partition.max_time is not None
-        assert partition.quiet_since_ms is not None
-        if target is None:
+        if target is None and partition.max_time is None:
+            target = self._least_known()
+            partition.credited_to_ms = now_ms
+        if target is not None:
+            if target > self._watermark_of(partition):
+                partition.max_time = target + self._ooo_ms + 1
+        elif partition.max_time is not None:
+            assert partition.quiet_since_ms is not None
             partition.max_time += now_ms - (partition.credited_to_ms or partition.quiet_since_ms)
             partition.credited_to_ms = now_ms
-        elif target > self._watermark_of(partition):
-            partition.max_time = target + self._ooo_ms + 1
+
+    def _least_known(self) -> Optional[int]:
+        """What a partition that never had an event may claim when nobody reads: as little as any other one does."""
+        known = [self._watermark_of(p) for p in self._partitions.values() if p.max_time is not None]
+        return min(known) if known else self._board.least_known(self.name)
 
 
 def _is_idle(partition: _Partition, now_ms: int, idle_after_ms: int) -> bool:
