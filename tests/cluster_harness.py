@@ -120,3 +120,9 @@ def committed_ns(state_dir: Path) -> Optional[int]:
         except FileNotFoundError:  # SQLite removes its log files when it ends.
             continue
     return max(times, default=None)
+
+
+def await_epoch(started: Started, state_dir: Path, before: Optional[int]) -> Optional[int]:
+    """Wait for the next write to the recovery log: the first ones are those of the start, then each is an epoch."""
+    await_true(lambda: started.process.poll() is not None or committed_ns(state_dir) != before, "a durable epoch")
+    return committed_ns(state_dir)

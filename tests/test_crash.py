@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.cluster_harness import FLOWS, Started, await_true, committed_ns, is_alive, run
+from tests.cluster_harness import FLOWS, Started, await_epoch, committed_ns, is_alive, run
 
 from headway.generate import Report, ShopOptions, generate_shop
 
@@ -71,21 +71,12 @@ class Trial:
                 self._work(started, self.rng.uniform(0, 0.8))
             else:
                 for _ in range(self.rng.randint(1, 8)):
-                    before = self._await_epoch(started, before)
+                    before = await_epoch(started, self.directory / "state", before)
                     self._work(started, self.rng.uniform(0, 0.05))
             started.check_running()
             self._kill(started, self.rng.choice(["everything", "everything", "supervisor", "supervisor", "worker"]))
         finally:
             started.end()
-
-    def _await_epoch(self, started: Started, before: int | None) -> int | None:
-        """The first changes of the engine's log are those of its start; then each is an epoch."""
-
-        def has_moved() -> bool:
-            return started.process.poll() is not None or committed_ns(self.directory / "state") != before
-
-        await_true(has_moved, "a durable epoch")
-        return committed_ns(self.directory / "state")
 
     def _work(self, started: Started, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -99,7 +90,7 @@ class Trial:
         if what == "worker" and workers:
             before = committed_ns(self.directory / "state")
             started.kill([self.rng.choice(workers)])
-            self._await_epoch(started, before)
+            await_epoch(started, self.directory / "state", before)
             self._work(started, self.rng.uniform(0, 0.1))
             what = "everything"
         victims = [started.pid] if what == "supervisor" else [started.pid, *started.workers()]

@@ -51,11 +51,15 @@ class Reading:
         options = SlotOptions(groups=2, follow=self.follow, discover_ms=500)
         self.read = {}
         for number, name in enumerate(names):
+
+            def assigned(partition: str, number: int = number) -> bool:
+                return self.slots == 1 or partition.startswith(str(number))
+
             self.read[name] = Slot(
                 plan,
                 plan.sources[0],
                 name,
-                lambda partition, number=number: self.slots == 1 or partition.startswith(str(number)),
+                assigned,
                 states.get(name),
                 options,
                 self.board,
