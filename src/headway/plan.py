@@ -98,6 +98,8 @@ class Edge:
     rank: int
     """Its number among the target's inputs; decides the order at equal times."""
     value_type: Any
+    number: int = 0
+    """Its number among the edges between the same two ends: where a stream splits and meets again there are several."""
     entries: list[int] = field(default_factory=list)
     """Ranks of the target's operators that take its values, in order."""
 
@@ -328,6 +330,7 @@ class _Compiler:
             target=target,
             rank=len(inputs),
             value_type=self._type_of(path),
+            number=sum(1 for other in inputs if other.producer == path.producer),
         )
         inputs.append(edge)
         return edge

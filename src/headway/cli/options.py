@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 import click
@@ -51,7 +52,7 @@ class _Size(_ParamType):
         if match is None:
             self.fail(f"{value!r} is not a size: write bytes with a unit, such as 256MiB, 1GiB or 500MB", param, ctx)
         number, prefix, binary = match.groups()
-        return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()])
+        return int(Decimal(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()])
 
 
 class _Moment(_ParamType):

@@ -130,7 +130,13 @@ def _hints(ending: Ending) -> Iterator[str]:
     stats, result = ending.result.stats, ending.result
     if result.drained or result.stopped:
         return
-    if stats.waiting:
+    silent = [name for worker in stats.workers for name in worker.silent]
+    if silent and stats.events:
+        yield (
+            f"time stands still: no record of {', '.join(silent)} has told a time yet; check what the input matches, "
+            "or --drain closes the books"
+        )
+    elif stats.waiting:
         verb = "events wait" if stats.waiting != 1 else "event waits"
         yield f"{stats.waiting:,} {verb} for time to pass; --drain closes the books"
     elif stats.timers:

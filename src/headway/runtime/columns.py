@@ -11,6 +11,7 @@ from headway.connectors.base import BadRecord
 from headway.errors import UserCodeError
 from headway.graph import KeyByNode, KeySpec, SourceNode, StatelessNode
 from headway.plan import Apply, Branch, Segment, ToSink, ToStage
+from headway.runtime.batch import Record
 from headway.runtime.exchange import Exchange, Message, Router, as_key
 from headway.runtime.triggers import TriggerEncoder
 from headway.schema import field_names
@@ -33,8 +34,22 @@ def column_getter(spec: KeySpec, event_type: Any) -> Callable[[Sequence[Any]], l
     """A function from a column of events to the column of a field or of a function's results."""
     if callable(spec):
         return lambda values: list(map(spec, values))
+    if event_type is Any:
+        either = getter(spec)
+        return lambda values: list(map(either, values))
     get = itemgetter(spec) if field_names(event_type) is None else attrgetter(spec)
     return lambda values: list(map(get, values))
+
+
+def getter(spec: KeySpec) -> Callable[[Any], Any]:
+    """A function that reads a field, of a struct or of a dict, or calls the user's function."""
+    if callable(spec):
+        return spec
+
+    def get(value: Any) -> Any:
+        return value[spec] if isinstance(value, dict) else getattr(value, spec)
+
+    return get
 
 
 def dead_letter(source: str, partition: str, bad: BadRecord) -> DeadLetter:
@@ -46,6 +61,9 @@ def dead_letter(source: str, partition: str, bad: BadRecord) -> DeadLetter:
 class ColumnProgram:
     """One port of a source, compiled for one reader slot: columns in, messages out.
 
+    Columns should be short, some hundred events, so that the steps find them in the processor's cache;
+    what they become is gathered until `flush`.
+
     `reject(partition, ordinal, value, reason)` takes the events that turn out to have no key.
     """
 
@@ -55,24 +73,28 @@ class ColumnProgram:
         segment: Segment,
         exchanges: dict[int, Exchange],
         encoders: dict[int, TriggerEncoder],
-        router: Router,
         value_type: Any,
         reject: Callable[[str, Any, Any, str], None],
     ) -> None:
         self._source = source
         self._exchanges = exchanges
         self._encoders = encoders
-        self._router = router
         self._reject = reject
+        self._gathered: list[tuple[Exchange, Callable[[], dict[int, list[Record]]]]] = []
         self._steps = [self._compile(branch, value_type) for branch in segment.branches]
 
-    def run(self, columns: Columns, partition: str, watermark: int, out: list[Message]) -> None:
-        """Send the events of one partition on their way."""
+    def run(self, columns: Columns, partition: str) -> None:
+        """Run the steps on events of one partition."""
         if columns.values:
             for step in self._steps:
-                step(columns, partition, watermark, out)
+                step(columns, partition)
 
-    def _compile(self, branch: Branch, value_type: Any) -> Callable[[Columns, str, int, list[Message]], None]:
+    def flush(self, partition: str, watermark: int, out: list[Message]) -> None:
+        """Send what has been gathered from one partition."""
+        for exchange, take in self._gathered:
+            exchange.send(take(), partition, watermark, out)
+
+    def _compile(self, branch: Branch, value_type: Any) -> Callable[[Columns, str], None]:
         if isinstance(branch, ToStage):
             return self._to_stage(self._exchanges[branch.edge.id])
         if isinstance(branch, ToSink):
@@ -87,11 +109,11 @@ class ColumnProgram:
             else _STATELESS[node.kind](node, self._source.name)
         )
 
-        def run(columns: Columns, partition: str, watermark: int, out: list[Message]) -> None:
+        def run(columns: Columns, partition: str) -> None:
             result = apply(columns, partition)
             if result.values:
                 for step in rest:
-                    step(result, partition, watermark, out)
+                    step(result, partition)
 
         return run
 
@@ -117,7 +139,7 @@ class ColumnProgram:
             try:
                 key = as_key(get(value))
             except Exception as error:
-                self._reject(partition, columns.ordinals[index], value, f"{step}: {_reason(error)}")
+                self._reject(partition, columns.ordinals[index], value, f"{step}: {reason_of(error)}")
                 continue
             kept.append(index)
             keys.append(key)
@@ -128,33 +150,37 @@ class ColumnProgram:
             keys,
         )
 
-    def _to_stage(self, exchange: Exchange) -> Callable[[Columns, str, int, list[Message]], None]:
-        router = self._router
+    def _to_stage(self, exchange: Exchange) -> Callable[[Columns, str], None]:
+        router = Router(len(exchange.groups))
+        self._gathered.append((exchange, router.take))
 
-        def send(columns: Columns, partition: str, watermark: int, out: list[Message]) -> None:
+        def send(columns: Columns, partition: str) -> None:
             keys = cast("Sequence[str]", columns.keys)
             for key, record in zip(keys, zip(columns.times, keys, columns.values)):
                 router[key](record)
-            exchange.send(router.take(), partition, watermark, out)
 
         return send
 
-    def _to_sink(
-        self, exchange: Exchange, encoder: TriggerEncoder
-    ) -> Callable[[Columns, str, int, list[Message]], None]:
+    def _to_sink(self, exchange: Exchange, encoder: TriggerEncoder) -> Callable[[Columns, str], None]:
         encode = encoder.encode
+        gathered: list[Record] = []
 
-        def send(columns: Columns, partition: str, watermark: int, out: list[Message]) -> None:
+        def take() -> dict[int, list[Record]]:
+            records = gathered.copy()
+            gathered.clear()
+            return {0: records} if records else {}
+
+        def send(columns: Columns, partition: str) -> None:
             subjects: Sequence[Optional[str]] = columns.keys or [None] * len(columns.values)
-            records = []
             for time_ms, subject, ordinal, value in zip(columns.times, subjects, columns.ordinals, columns.values):
-                records.append(encode(time_ms, subject, ordinal, partition, value))
-            exchange.send({0: records}, partition, watermark, out)
+                gathered.append(encode(time_ms, subject, ordinal, partition, value))
 
+        self._gathered.append((exchange, take))
         return send
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a field could not be read, in a few words."""
     text = str(error) or type(error).__name__
     return f"no field {error.args[0]!r}" if isinstance(error, KeyError) and error.args else text
 

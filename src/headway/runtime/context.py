@@ -9,6 +9,7 @@ from headway.errors import HeadwayError, UserCodeError
 from headway.graph import KeyByNode, OperatorNode, StatelessNode
 from headway.operators.base import Operator, Timer
 from headway.plan import Apply, Segment, ToOperator, ToSink, ToStage
+from headway.runtime.columns import getter
 from headway.runtime.exchange import as_key
 from headway.runtime.isolation import isolator
 from headway.state.rows import Row, RowTable
@@ -213,17 +214,6 @@ class _Rekey:
             rest(value)
 
         return push
-
-
-def getter(spec: Any) -> Callable[[Any], Any]:
-    """A function that reads a field (of a struct or a dict) or calls the user's function."""
-    if callable(spec):
-        return spec  # type: ignore[no-any-return]
-
-    def get(value: Any) -> Any:
-        return value[spec] if isinstance(value, dict) else getattr(value, spec)
-
-    return get
 
 
 def step_failure(name: str, context: OperatorContext, value: Any) -> UserCodeError:

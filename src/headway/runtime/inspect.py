@@ -10,6 +10,8 @@ from typing import Optional
 from headway.runtime.job import Job
 from headway.runtime.stats import WorkerStats, known_time
 
+_SILENT_SHOWN = 5
+
 __all__ = ["worker_stats"]
 
 
@@ -42,6 +44,7 @@ def worker_stats(job: Job, index: int, beat_ms: int, *, final: bool = False) -> 
         commit_ms=commit_ms,
         rss_bytes=_rss_bytes(),
         notices=[sink.notice for sink in job.sinks.values() if sink.notice],
+        silent=[name for slot in slots for name in slot.silent][:_SILENT_SHOWN],
         horizon=_horizon_ms(job) if final else None,
     )
 

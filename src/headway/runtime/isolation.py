@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from headway.errors import UserCodeError
+from headway.errors import FlowError, UserCodeError
 from headway.schema import Json, type_label
 
 __all__ = ["isolator"]
@@ -43,7 +43,14 @@ def isolator(value_type: Any) -> Callable[[Any], Any]:
     wire_type = Any if value_type in (Json, dict) else value_type
     immutable = value_type if isinstance(value_type, type) and _is_immutable(wire_type) else None
     encode = msgspec.msgpack.Encoder().encode
-    decode = msgspec.msgpack.Decoder(wire_type).decode
+    try:
+        decode = msgspec.msgpack.Decoder(wire_type).decode
+    except TypeError as error:
+        msg = (
+            f"values of type {type_label(value_type)} cannot be told apart once they are stored ({error}): map them "
+            "into one Event class first, or give the classes tags (class A(hw.Event, tag=True))"
+        )
+        raise FlowError(msg) from None
 
     def isolate(value: Any) -> Any:
         if immutable is not None and type(value) is immutable:

@@ -17,7 +17,7 @@ from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import edge_type, register_codecs
 from headway.runtime.board import Board, sources_in_step
 from headway.runtime.channels import Channels
-from headway.runtime.sink import SinkTask
+from headway.runtime.sink import OutputClaim, SinkTask
 from headway.runtime.slot import Slot, SlotOptions
 from headway.runtime.stage import StageTask
 from headway.state.group import GroupStore
@@ -187,18 +187,11 @@ class Job:
         store, meta = self._store(f"sink:{sink.name}", self._sink_group(sink.name), [], [codec], version)
         channels = Channels(sink.inputs, self._channel_counts(), (meta or {}).get("claims"))
         output: Output = sink.node.output
-        task = SinkTask(sink, output, store, channels, meta, self._claim_output)
+        task = SinkTask(
+            sink, output, store, channels, meta, OutputClaim(self.options.state_dir / "outputs" / sink.name)
+        )
         self.sinks[sink.name] = task
         return task
-
-    def _claim_output(self, name: str) -> bool:
-        """Whether this is the first time that this state directory opens an output."""
-        mark = self.options.state_dir / "outputs" / name
-        if mark.exists():
-            return False
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-        return True
 
     def _store(
         self,

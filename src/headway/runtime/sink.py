@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Optional
 
 from headway.connectors.base import Output, OutputWriter
@@ -12,7 +12,30 @@ from headway.runtime.batch import Batch
 from headway.runtime.channels import Channels
 from headway.state.stage import StageStore
 
-__all__ = ["SinkTask"]
+__all__ = ["OutputClaim", "SinkTask"]
+
+
+class OutputClaim:
+    """A small file in the state directory that says that an output is ours, and what it has got for good."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.delivered_version = -1
+        """At the end of the run before, everything up to this version had been written."""
+
+    def take(self) -> bool:
+        """Claim the output; True the first time that this state directory opens it."""
+        try:
+            self.delivered_version = int(self._path.read_text() or "-1")
+        except FileNotFoundError:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.touch()
+            return True
+        return False
+
+    def note_delivered(self, version: int) -> None:
+        """Everything up to `version` has been written: the next start does not write it again."""
+        self._path.write_text(str(version))
 
 
 class SinkTask:
@@ -30,22 +53,26 @@ class SinkTask:
         store: StageStore,
         channels: Channels,
         meta: Optional[dict[str, Any]],
-        fresh: Callable[[str], bool],
+        claim: OutputClaim,
     ) -> None:
         known = meta or {}
         self.store = store
         self.channels = channels
         self.count: int = known.get("count", 0)
-        self._at_once = {edge.id for edge in sink.inputs if edge.producer.name == DEAD_LETTERS}
+        self._at_once = {edge.id for edge in sink.inputs if edge.from_source and edge.producer.name == DEAD_LETTERS}
         self._watermark = channels.watermark()
         self._position = known.get("position")
-        self._writer: OutputWriter = output.open(self._position, fresh=self._position is None and fresh(sink.name))
+        self._claim = claim
+        fresh = claim.take()
+        self._writer: OutputWriter = output.open(self._position, fresh=self._position is None and fresh)
         self.notice: Optional[str] = getattr(self._writer, "notice", None)
         self._made: list[bytes] = []
         """Of this epoch, for an output that cannot take anything back."""
         self._durable: list[bytes] = list(known.get("outbox", ()))
         """Of the epoch before, durable once anything of this epoch arrives; after a restart at once."""
         self._written = False
+        if claim.delivered_version >= store.version:
+            self._durable.clear()
         self.deliver()
 
     def on_batches(self, batches: list[Batch]) -> None:
@@ -97,4 +124,6 @@ class SinkTask:
     def close(self) -> None:
         """The run has ended well, and so everything is durable."""
         self.deliver()
+        if not self._writer.transactional:
+            self._claim.note_delivered(self.store.version)
         self._writer.close()

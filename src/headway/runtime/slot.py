@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, compress
@@ -10,18 +11,22 @@ from typing import Any, Optional
 
 import msgspec
 
-from headway.connectors.base import BadRecord, PartitionReader, Position
+from headway.connectors.base import BadRecord, Decoded, PartitionReader, Position
+from headway.errors import UserCodeError
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Plan, SourceStage
 from headway.runtime.board import Board
-from headway.runtime.columns import ColumnProgram, Columns, column_getter, dead_letter
-from headway.runtime.exchange import Exchange, Message, Router
+from headway.runtime.columns import ColumnProgram, Columns, column_getter, dead_letter, reason_of
+from headway.runtime.exchange import Exchange, Message
 from headway.runtime.triggers import TriggerEncoder
 from headway.schema import codec_for
 from headway.streams import DeadLetter
 from headway.times import MIN_TIME_MS, parse_time
 
 __all__ = ["Slot", "SlotOptions"]
+
+_BLOCK_BYTES = 64 << 10
+"""How much is decoded and run through the stateless steps at a time: its events fit into the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,6 @@ class Slot:
     def _connect(self, plan: Plan) -> None:
         """Compile the steps of the three ports."""
         sinks = {sink.name: sink.node for sink in plan.sinks}
-        router = Router(self._options.groups)
         everyone = list(range(self._options.groups))
         self._exchanges: dict[int, Exchange] = {}
         encoders: dict[int, TriggerEncoder] = {}
@@ -109,8 +113,9 @@ class Slot:
                 encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target].trigger_type)
         node = self.source.node
         types = {MAIN: node.event_type, LATE: node.event_type, DEAD_LETTERS: DeadLetter}
+        rejects = {MAIN: self._reject, LATE: self._reject, DEAD_LETTERS: self._reject_letter}
         self._programs = {
-            port: ColumnProgram(node, segment, self._exchanges, encoders, router, types[port], self._reject)
+            port: ColumnProgram(node, segment, self._exchanges, encoders, types[port], rejects[port])
             for port, segment in self.source.ports.items()
         }
 
@@ -135,6 +140,11 @@ class Slot:
         if not self._partitions:
             return MIN_TIME_MS
         return min(self._watermark_of(partition) for partition in self._partitions.values())
+
+    @property
+    def silent(self) -> list[str]:
+        """The partitions that hold time back because none of their records has told a time yet."""
+        return [p.name for p in self._partitions.values() if p.max_time is None]
 
     @property
     def newest(self) -> Optional[int]:
@@ -207,10 +217,8 @@ class Slot:
         candidates.sort(key=lambda partition: (self._watermark_of(partition), partition.name))
         for partition in candidates:
             reader = partition.open(self.source, follow=self._options.follow)
-            chunk = reader.read(self._options.chunk_bytes)
-            if chunk is not None:
+            if self._read_blocks(partition, reader, out):
                 partition.quiet_since_ms = partition.credited_to_ms = None
-                self._process(partition, chunk.decode(self._codec), out)
                 return
             if reader.at_end:
                 partition.ended = True
@@ -220,18 +228,37 @@ class Slot:
             elif partition.quiet_since_ms is None:
                 partition.quiet_since_ms = self._clock_ms()
 
-    def _process(self, partition: _Partition, decoded: Any, out: list[Message]) -> None:
+    def _read_blocks(self, partition: _Partition, reader: PartitionReader, out: list[Message]) -> bool:
+        """Read a chunk block by block, and send what it has become; False when there is nothing to read."""
+        blocks = 0
+        while blocks * _BLOCK_BYTES < self._options.chunk_bytes:
+            block = reader.read(min(_BLOCK_BYTES, self._options.chunk_bytes))
+            if block is None:
+                break
+            self._process(partition, block.decode(self._codec))
+            blocks += 1
+        if blocks:
+            self._flush(partition, out)
+        return blocks > 0
+
+    def _process(self, partition: _Partition, decoded: Decoded) -> None:
         for bad in decoded.bad:
             self._rejected.append((partition.name, bad))
         self.events += len(decoded.events) + len(decoded.bad)
+        before = partition.max_time
         columns = self._timed(partition, Columns((), decoded.ordinals, decoded.events))
         on_time, late = self._split_late(partition, columns)
-        watermark = self.watermark
-        self._programs[MAIN].run(on_time, partition.name, watermark, out)
+        self._programs[MAIN].run(on_time, partition.name)
         if late is not None:
             self.late += len(late.values)
-            self._programs[LATE].run(late, partition.name, watermark, out)
-        self._send_rejected(partition, watermark, out)
+            self._programs[LATE].run(late, partition.name)
+        if self._rejected:
+            self._run_rejected(partition, before, columns)
+
+    def _flush(self, partition: _Partition, out: list[Message]) -> None:
+        watermark = self.watermark
+        for program in self._programs.values():
+            program.flush(partition.name, watermark, out)
 
     def _time_reader(self) -> Callable[[Sequence[Any]], list[Any]]:
         spec = self.source.node.time
@@ -257,8 +284,7 @@ class Slot:
                     msg = f"time {time_ms} is out of range"
                     raise ValueError(msg)
             except Exception as error:
-                reason = f"no field {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
-                self._reject(partition.name, columns.ordinals[index], value, f"time: {reason}")
+                self._reject(partition.name, columns.ordinals[index], value, f"time: {reason_of(error)}")
                 continue
             kept.append(index)
             times.append(time_ms)
@@ -291,16 +317,21 @@ class Slot:
         number = int(str(ordinal).partition(".")[0])
         self._rejected.append((partition, BadRecord(number, f"record {ordinal}", reason, raw)))
 
-    def _send_rejected(self, partition: _Partition, watermark: int, out: list[Message]) -> None:
-        if not self._rejected:
-            return
+    def _run_rejected(self, partition: _Partition, before: Optional[int], columns: Columns) -> None:
+        """Send the dead letters of a block on their way, each at the time at which its record stands in the log."""
         rejected, self._rejected = self._rejected, []
         self.dead += len(rejected)
         rejected.sort(key=lambda entry: entry[1].ordinal)
-        noticed = 0 if partition.max_time is None else partition.max_time - self._ooo_ms
+        ordinals = [bad.ordinal for _, bad in rejected]
+        tops = list(accumulate(columns.times, max, initial=MIN_TIME_MS if before is None else before))
+        latest = [tops[bisect_right(columns.ordinals, ordinal)] for ordinal in ordinals]
+        times = [0 if top == MIN_TIME_MS else top - self._ooo_ms for top in latest]
         letters = [dead_letter(self.source.name, name, bad) for name, bad in rejected]
-        columns = Columns([noticed] * len(letters), [bad.ordinal for _, bad in rejected], letters)
-        self._programs[DEAD_LETTERS].run(columns, partition.name, watermark, out)
+        self._programs[DEAD_LETTERS].run(Columns(times, ordinals, letters), partition.name)
+
+    def _reject_letter(self, partition: str, ordinal: Any, value: Any, reason: str) -> None:
+        msg = f"a dead letter of {partition!r} cannot go on: {reason}; it is {value!r:.300}"
+        raise UserCodeError(msg)
 
     def _pass_time(self) -> None:
         """Let time move where no events move it: with ingestion time, and past partitions that are idle."""

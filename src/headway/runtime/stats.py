@@ -45,6 +45,8 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """Time spent writing epochs since the record before, in milliseconds."""
     rss_bytes: int
     """Memory of the process."""
+    silent: list[str] = []
+    """Partitions that hold time back because none of their records has told a time yet; some of them."""
     horizon: Optional[int] = None
     """In the last record of a run whose books are to be closed: the latest time that anything is armed or waits for."""
     notices: list[str] = []

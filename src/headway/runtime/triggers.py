@@ -24,7 +24,8 @@ class TriggerEncoder:
     """
 
     def __init__(self, flow: str, edge: Edge, trigger_type: Optional[str]) -> None:
-        self._identity = f"{flow}/{edge.target}/{edge.producer.node}/{edge.producer.name}"
+        way = f".{edge.number}" if edge.number else ""
+        self._identity = f"{flow}/{edge.target}/{edge.producer.node}/{edge.producer.name}{way}"
         self._source = f"/headway/{flow}"
         self._type = trigger_type
         self._encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode

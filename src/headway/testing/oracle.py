@@ -235,7 +235,7 @@ class SinkOracle:
         if ordinal is None:
             place = (edge.id, item.origin, item.time)
             ordinal = self._counts[place] = self._counts.get(place, -1) + 1
-        port = f"{edge.producer.node}/{edge.producer.name}"
+        port = f"{edge.producer.node}/{edge.producer.name}" + (f".{edge.number}" if edge.number else "")
         text = f"{self._flow}/{self._sink.name}/{port}/{item.time}/{ordinal}/{item.origin}"
         return blake2b(text.encode(), digest_size=16).hexdigest()
 
