@@ -19,7 +19,7 @@ from bytewax._bytewax import (
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
-from headway.errors import ClusterError, CorruptStateError, InternalError
+from headway.errors import ClusterError, CorruptStateError, InternalError, StateError
 from headway.runtime.dataflow import build_dataflow
 from headway.runtime.job import Job
 
@@ -37,7 +37,10 @@ def prepare_recovery(state_dir: Path) -> Path:
             for file in partial.iterdir():
                 file.unlink()
         partial.mkdir(exist_ok=True)
-        init_db_dir(partial, 1)
+        try:
+            init_db_dir(partial, 1)
+        except BaseException as error:
+            raise _translate(error, state_dir) from error
         partial.rename(directory)
     return directory
 
@@ -61,7 +64,7 @@ def execute(job: Job, *, index: int = 0, addresses: Optional[Sequence[str]] = No
     except BaseException as error:
         if job.failure is not None:
             raise job.failure from job.failure.__cause__
-        raise _translate(error, job) from error
+        raise _translate(error, job.options.state_dir) from error
     finally:
         job.unmute()
     if job.failure is not None:
@@ -107,10 +110,16 @@ def _run(
         )
 
 
-def _translate(error: BaseException, job: Job) -> BaseException:
-    if not isinstance(error, Exception):
+def _translate(error: BaseException, directory: Path) -> BaseException:
+    panicked = type(error).__name__ == "PanicException"  # It is no `Exception`, and cannot be imported.
+    if not (panicked or isinstance(error, Exception)):
         return error
-    directory = job.options.state_dir
+    if panicked and "Sqlite" in str(error):
+        msg = (
+            f"the recovery log in {directory / 'engine'} cannot be written ({error}): check the disk's space and "
+            "rights, then start again; what was made durable is kept"
+        )
+        return StateError(msg)
     if isinstance(error, (NoPartitionsError, MissingPartitionsError, InconsistentPartitionsError)):
         msg = (
             f"the recovery log in {directory / 'engine'} is not whole ({error}): restore the whole state directory "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from headway.connectors.jsonl import to_jsonl
-from headway.errors import InputError, LockedStateError, UsageError
+from headway.errors import InputError, LockedStateError, StateError, UsageError
 from headway.flow import Flow
 from headway.plan import KeyedStage, Plan, compile_plan
 from headway.runtime.engine import execute, prepare_recovery
@@ -279,7 +279,8 @@ def locked(state_dir: Path) -> Iterator[DirectoryLock]:
     """Hold the state directory's lock.
 
     Workers hold it together with their supervisor: when that is killed, they need a moment to notice. So a
-    lock whose owner is dead is waited for. Raises `LockedStateError` when the owner lives.
+    lock whose owner is dead is waited for. Raises `LockedStateError` when the owner lives, and `StateError` when
+    the directory cannot be made or written.
     """
     until = time.monotonic() + _WORKERS_END_S
     while True:
@@ -290,6 +291,9 @@ def locked(state_dir: Path) -> Iterator[DirectoryLock]:
             if _owner_lives(state_dir) or time.monotonic() > until:
                 raise
             time.sleep(0.01)
+        except OSError as error:
+            msg = f"cannot use state directory {state_dir}: {error.strerror}; give the path of one that can be written"
+            raise StateError(msg) from error
     with lock:
         yield lock
 
