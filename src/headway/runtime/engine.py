@@ -40,7 +40,7 @@ def prepare_recovery(state_dir: Path) -> Path:
         try:
             init_db_dir(partial, 1)
         except BaseException as error:
-            raise _translate(error, state_dir) from error
+            raise _translate(error, state_dir, clustered=False) from error
         partial.rename(directory)
     return directory
 
@@ -64,7 +64,7 @@ def execute(job: Job, *, index: int = 0, addresses: Optional[Sequence[str]] = No
     except BaseException as error:
         if job.failure is not None:
             raise job.failure from job.failure.__cause__
-        raise _translate(error, job.options.state_dir) from error
+        raise _translate(error, job.options.state_dir, clustered=addresses is not None) from error
     finally:
         job.unmute()
     if job.failure is not None:
@@ -110,7 +110,7 @@ def _run(
         )
 
 
-def _translate(error: BaseException, directory: Path) -> BaseException:
+def _translate(error: BaseException, directory: Path, *, clustered: bool) -> BaseException:
     panicked = type(error).__name__ == "PanicException"  # It is no `Exception`, and cannot be imported.
     if not (panicked or isinstance(error, Exception)):
         return error
@@ -129,6 +129,9 @@ def _translate(error: BaseException, directory: Path) -> BaseException:
     text = str(error)
     if "communication pipeline" in text or "Address already in use" in text:
         msg = f"the process could not join the cluster: {text}"
+        return ClusterError(msg)
+    if clustered:
+        msg = f"the engine stopped, as it does when another process of the cluster is gone: {text}"
         return ClusterError(msg)
     msg = f"the engine stopped with {type(error).__name__}: {text}"
     return InternalError(msg)

@@ -18,7 +18,7 @@ from typing import Optional
 
 import msgspec
 
-from headway.errors import ClusterError
+from headway.errors import ClusterError, HeadwayError
 from headway.flow import Flow
 from headway.loading import FlowSpec, load_flow
 from headway.runtime.board import Board
@@ -220,22 +220,26 @@ class Supervisor:
         self._check_alive()
 
     def _check_alive(self) -> None:
-        """Raise when a worker has ended badly: the error it left, or `WorkerLost`."""
-        for child in self._children:
-            code = child.process.poll()
-            if code:
-                self._raise_failure(child.index)
-                msg = f"worker {child.index} (process {child.process.pid}) {_how(code)}{_last_words(child.log_path)}"
-                raise WorkerLost(msg)
-
-    def _raise_failure(self, index: int) -> None:
-        path = self.run_dir / f"failure-{index}.json"
-        if path.exists():
-            error = error_of(msgspec.json.decode(path.read_bytes(), type=WorkerFailure))
-            if isinstance(error, ClusterError):
-                raise WorkerLost(str(error))
-            if error is not None:
+        """Raise when workers have ended badly: the error that one of them left, or `WorkerLost`."""
+        if not any(child.process.poll() for child in self._children):
+            return
+        time.sleep(_POLL_S)  # When one goes, its peers follow: the first to be seen need not be the cause.
+        lost = [child for child in self._children if child.process.poll()]
+        failures = {child.index: self._failure(child.index) for child in lost}
+        for error in failures.values():
+            if error is not None and not isinstance(error, ClusterError):
                 raise error
+        for child in lost:
+            if failures[child.index] is None:
+                how = _how(child.process.returncode)
+                msg = f"worker {child.index} (process {child.process.pid}) {how}{_last_words(child.log_path)}"
+                raise WorkerLost(msg)
+        raise WorkerLost(str(failures[lost[0].index]))
+
+    def _failure(self, index: int) -> Optional[HeadwayError]:
+        """The error that a worker left behind; None when it died without a word."""
+        path = self.run_dir / f"failure-{index}.json"
+        return error_of(msgspec.json.decode(path.read_bytes(), type=WorkerFailure)) if path.exists() else None
 
     def _end_all(self) -> None:
         for child in self._children:
