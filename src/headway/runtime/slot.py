@@ -95,6 +95,7 @@ class Slot:
         self._discovered_ms: Optional[int] = None
         self._rejected: list[tuple[str, BadRecord]] = []
         self._idle = False
+        self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
         self._followed: Optional[int] = None
         """What idle partitions have last been told to claim; None where time went by the clock."""
         self._connect(plan)
@@ -231,8 +232,10 @@ class Slot:
     def _read_blocks(self, partition: _Partition, reader: PartitionReader, out: list[Message]) -> bool:
         """Read a chunk block by block, and send what it has become; False when there is nothing to read."""
         blocks = 0
-        while blocks * _BLOCK_BYTES < self._options.chunk_bytes:
-            block = reader.read(min(_BLOCK_BYTES, self._options.chunk_bytes))
+        chunk_bytes = min(self._chunk_bytes, self._options.chunk_bytes)
+        self._chunk_bytes *= 2
+        while blocks * _BLOCK_BYTES < chunk_bytes:
+            block = reader.read(min(_BLOCK_BYTES, chunk_bytes))
             if block is None:
                 break
             self._process(partition, block.decode(self._codec))
@@ -297,7 +300,7 @@ class Slot:
             return columns, None
         ooo_ms = self._ooo_ms
         before = times[0] if partition.max_time is None else partition.max_time
-        latest = max(before, *times)
+        latest = max(before, max(times))  # noqa: PLW3301 - unpacking a column costs
         partition.max_time = latest
         if min(times) >= latest - ooo_ms or (times[0] >= before - ooo_ms and times == sorted(times)):
             return columns, None

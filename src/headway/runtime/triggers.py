@@ -26,9 +26,10 @@ class TriggerEncoder:
     def __init__(self, flow: str, edge: Edge, trigger_type: Optional[str]) -> None:
         way = f".{edge.number}" if edge.number else ""
         self._identity = f"{flow}/{edge.target}/{edge.producer.node}/{edge.producer.name}{way}"
-        self._source = f"/headway/{flow}"
-        self._type = trigger_type
         self._encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+        self._is_trigger = trigger_type is not None
+        # What all triggers of this output share is encoded once.
+        self._common = b'","source":' + self._encode(f"/headway/{flow}") + b',"type":' + self._encode(trigger_type)
         self._target = edge.target
         self._ordinals: dict[tuple[str, int], int] = {}
 
@@ -53,18 +54,15 @@ class TriggerEncoder:
     def _encode_checked(self, time_ms: int, subject: Optional[str], ordinal: object, origin: str, value: Any) -> Record:
         text = f"{self._identity}/{time_ms}/{ordinal}/{origin}"
         trigger_id = blake2b(text.encode(), digest_size=16).hexdigest()
-        if self._type is None:
-            return (time_ms, "", self._encode(value), trigger_id)
-        envelope = {
-            "specversion": "1.0",
-            "id": trigger_id,
-            "source": self._source,
-            "type": self._type,
-            "subject": subject,
-            "time": format_time(time_ms),
-            "datacontenttype": "application/json",
-            "data": value,
-        }
-        if subject is None:
-            del envelope["subject"]
-        return (time_ms, "", self._encode(envelope), trigger_id)
+        data = self._encode(value)
+        if not self._is_trigger:
+            return (time_ms, "", data, trigger_id)
+        about = b"" if subject is None else b',"subject":' + self._encode(subject)
+        line = b'{"specversion":"1.0","id":"%b%b%b,"time":"%b","datacontenttype":"application/json","data":%b}' % (
+            trigger_id.encode(),
+            self._common,
+            about,
+            format_time(time_ms).encode(),
+            data,
+        )
+        return (time_ms, "", line, trigger_id)
