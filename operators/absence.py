@@ -1,5 +1,6 @@
 """Absence: something started, and what should have followed did not come in time."""
 
+from functools import cache
 from typing import Any, Generic, Optional, TypeVar
 
 import msgspec
@@ -25,6 +26,18 @@ class Absent(Event, Generic[E]):
     """Event time at which the wait ran out, in epoch milliseconds."""
 
 
+@cache
+def _state_of(event_type: Any) -> Any:
+    """The state for events of one type: since when a key waits, and the event that it waits from."""
+    return msgspec.defstruct(
+        "AbsenceState",
+        [("since", Optional[int], None), ("start", Optional[event_type], None)],
+        bases=(State,),
+        module=__name__,
+        gc=False,
+    )
+
+
 class Absence(Operator[E, Any, Absent[E]]):
     """Emits an `Absent` when `end` does not follow `start` within a duration.
 
@@ -45,13 +58,7 @@ class Absence(Operator[E, Any, Absent[E]]):
         self.rearm = rearm
         self.event_type = event_type
         self.output_type = Absent[event_type]
-        self.state_type = msgspec.defstruct(
-            "AbsenceState",
-            [("since", Optional[int], None), ("start", Optional[event_type], None)],
-            bases=(State,),
-            module=__name__,
-            gc=False,
-        )
+        self.state_type = _state_of(event_type)
         self._starts = resolve(start, event_type)
         self._ends = resolve(end, event_type)
 
