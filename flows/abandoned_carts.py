@@ -1,7 +1,7 @@
 """Abandoned carts: something was put into a cart, nothing happened for a while, and no checkout came.
 
     headway run flows/abandoned_carts.py --drain
-    headway run flows/abandoned_carts.py --set input='events/*.jsonl' --set after=1h --workers 2
+    headway run flows/abandoned_carts.py --set input='events/shop-*.jsonl' --set after=1h --workers 2
 
 Without `input` the flow reads a synthetic shop stream of 100,000 events, made at its first start.
 """
@@ -68,7 +68,7 @@ class Abandonment(hw.Operator[Shop, Cart, AbandonedCart]):
 
 
 flow = hw.Flow("abandoned-carts")
-events = flow.param("input", "", help="files of shop events, such as 'events/*.jsonl'; a generated stream if empty")
+events = flow.param("input", "", help="files of shop events, such as 'events/shop-*.jsonl'; a generated stream if empty")
 output = flow.param("output", "triggers.jsonl", help="file for the triggers, CloudEvents one a line")
 after = flow.param("after", "30m", help="how long nothing may happen to a cart")
 out_of_order = flow.param("out_of_order", "2s", help="how far behind the latest event of its file an event may come")
