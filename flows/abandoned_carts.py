@@ -68,7 +68,9 @@ class Abandonment(hw.Operator[Shop, Cart, AbandonedCart]):
 
 
 flow = hw.Flow("abandoned-carts")
-events = flow.param("input", "", help="files of shop events, such as 'events/shop-*.jsonl'; a generated stream if empty")
+events = flow.param(
+    "input", "", help="files of shop events, such as 'events/shop-*.jsonl'; a generated stream if empty"
+)
 output = flow.param("output", "triggers.jsonl", help="file for the triggers, CloudEvents one a line")
 after = flow.param("after", "30m", help="how long nothing may happen to a cart")
 out_of_order = flow.param("out_of_order", "2s", help="how far behind the latest event of its file an event may come")
