@@ -144,7 +144,7 @@ def test_what_the_flow_prints_is_all_on_stdout(here: Path) -> None:
 
 
 def test_an_error_of_the_flow_ends_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "clicks.py", "--set", "boom=500"]) == 1
+    assert main(["run", "clicks.py", "--set", "boom=500", "--quiet"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("headway: error: ") and "'count'" in err and "'user0'" in err

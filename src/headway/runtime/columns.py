@@ -119,7 +119,6 @@ class ColumnProgram:
 
     def _rekey(self, node: KeyByNode, value_type: Any) -> Callable[[Columns, str], Columns]:
         get = column_getter(node.key, value_type)
-        single = column_getter(node.key, value_type)
 
         def apply(columns: Columns, partition: str) -> Columns:
             try:
@@ -128,7 +127,7 @@ class ColumnProgram:
                     return columns._replace(keys=keys)
             except Exception:
                 keys = []
-            return self._rekey_one_by_one(columns, partition, node.name, lambda value: single((value,))[0])
+            return self._rekey_one_by_one(columns, partition, node.name, lambda value: get((value,))[0])
 
         return apply
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
+import msgspec
+
 from headway.connectors.jsonl import to_jsonl
 from headway.errors import InputError, LockedStateError, StateError, UsageError
 from headway.flow import Flow
@@ -316,8 +318,6 @@ def stats_path(state_dir: Path) -> Path:
 
 def load_stats(state_dir: Path) -> Optional[RunStats]:
     """The counts of the last run that ended; None where there was none."""
-    import msgspec
-
     try:
         return msgspec.json.decode(stats_path(state_dir).read_bytes(), type=RunStats)
     except (FileNotFoundError, msgspec.DecodeError):
@@ -326,8 +326,6 @@ def load_stats(state_dir: Path) -> Optional[RunStats]:
 
 def save_stats(state_dir: Path, stats: RunStats) -> None:
     """Keep the counts of this run."""
-    import msgspec
-
     path = stats_path(state_dir)
     partial = path.with_suffix(".new")
     partial.write_bytes(msgspec.json.encode(stats))
