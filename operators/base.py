@@ -7,7 +7,7 @@ the order of event time, whatever the order of arrival, and may set named timers
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, NamedTuple, Optional, Protocol, TypeVar, get_args, get_origin
+from typing import Any, Generic, NamedTuple, Optional, Protocol, TypeVar, get_args, get_origin
 
 import msgspec
 from typing_extensions import TypeVar as DefaultTypeVar
@@ -41,6 +41,13 @@ class Context(Protocol[Out_contra]):
 
     time: int
     """Event time in epoch milliseconds: the event's, or in `on_timer` the time the timer was set for."""
+
+    @property
+    def shared(self) -> Any:
+        """What broadcast inputs have told so far: an object of the operator's `shared_type`, to be read only.
+
+        Raises `TypeError` for an operator without broadcast inputs.
+        """
 
     def emit(self, value: Out_contra, /) -> None:
         """Send `value` downstream, with this key and time. Operators on the same key see it at once."""
@@ -91,8 +98,22 @@ class Operator(Generic[E, S, Out]):
     output_type: Any = Json
     """Type of what `emit` sends downstream."""
 
-    sides: ClassVar[Mapping[str, Any]] = {}
+    sides: Mapping[str, Any] = {}
     """Names of the side outputs, each with the type of what is sent there."""
+
+    inputs: Mapping[str, Any] = {}
+    """Names of further inputs, each with the type of its events. `process(..., NAME=stream)` gives the stream, keyed
+    as the main one; its events come to the method `on_NAME(self, state, event, ctx)`. At equal times they come
+    before those of the main input, in the order given here."""
+
+    broadcasts: Mapping[str, Any] = {}
+    """Names of broadcast inputs, each with the type of its events. `process(..., NAME=stream.broadcast())` gives the
+    stream; each of its events is told to all keys: to the method `on_NAME(self, shared, event, ctx)`, which may
+    change `shared`, the state that all keys read as `ctx.shared`, and do nothing else. At equal times they come
+    before all other events."""
+
+    shared_type: Any = None
+    """Class of the state that broadcast inputs maintain, called without arguments at first; None without those."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

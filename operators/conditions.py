@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from operator import attrgetter, itemgetter
-from typing import Any, Union
+from typing import Any, TypeVar, Union
 
 from headway.errors import FlowError
 from headway.schema import field_names
 
-__all__ = ["Condition", "Where", "resolve", "where"]
+__all__ = ["Condition", "Predicate", "Where", "resolve", "where"]
+
+T = TypeVar("T")
 
 Condition = Union[Callable[[Any], bool], "Where"]
 """A predicate on events: a callable, or `where(field=value)`."""
+Predicate = Union[Callable[[T], bool], "Where"]
+"""A condition on events of type T."""
 
 
 class Where:

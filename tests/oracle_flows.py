@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -22,7 +22,7 @@ class Tally(hw.State):
 class Run(hw.Operator[Any, Tally, hw.Json]):
     """An operator made of functions."""
 
-    sides: ClassVar[Mapping[str, Any]] = {"side": hw.Json}
+    sides = {"side": hw.Json}
 
     def __init__(self, event: Handler, timer: Handler = lambda state, timer, ctx: None) -> None:
         self._event, self._timer = event, timer

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -26,7 +25,7 @@ class Open(hw.State):
 class Visits(hw.Operator[Visit, Open]):
     """Ends a visit after ten seconds without a page; a page called /error goes aside."""
 
-    sides: ClassVar[Mapping[str, Any]] = {"errors": Visit}
+    sides = {"errors": Visit}
 
     def on_event(self, visit: Open, event: Visit, ctx: hw.Context[hw.Json]) -> None:
         visit.pages.append(event.page)

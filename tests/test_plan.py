@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -19,7 +18,7 @@ class Seen(hw.State):
 class Pass(hw.Operator[hw.Json, Seen]):
     """Any operator will do: nothing runs here."""
 
-    sides: ClassVar[Mapping[str, Any]] = {"side": hw.Json}
+    sides = {"side": hw.Json}
 
 
 class Declaring:

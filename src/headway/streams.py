@@ -19,11 +19,14 @@ from headway.graph import (
     SinkNode,
     StatelessNode,
 )
-from headway.operators.absence import Absence, Absent
 from headway.operators.base import Operator
-from headway.operators.conditions import Condition, Where, resolve
+from headway.operators.conditions import Condition, Predicate, resolve
 from headway.schema import Event, field_names, type_label
-from headway.times import Duration
+from headway.steps.aggregates import AggregateSteps
+from headway.steps.joins import JoinSteps
+from headway.steps.patterns import PatternSteps
+from headway.steps.windows import WindowSteps
+from headway.steps.workflow import WorkflowSteps
 
 if TYPE_CHECKING:
     from headway.flow import Flow
@@ -34,8 +37,6 @@ T = TypeVar("T")
 U = TypeVar("U")
 S = TypeVar("S")
 
-Predicate = Union[Callable[[T], bool], Where]
-"""A condition on events of a stream: a function, or `where(field=value)`."""
 KeyOf = Union[str, Callable[[T], Any]]
 """Where the key of a stream's events comes from: a field or a function."""
 
@@ -166,19 +167,15 @@ class Stream(_Base[T]):
         node = KeyByNode(name or self._flow._auto_name("key_by"), place(), self._port, key)
         return KeyedStream(self._flow, self._flow._add(node, self.type, keyed=True))
 
-    def process(self, name: str, operator: Any) -> Any:
-        """Keyed operators need a key: this raises `FlowError` and says so."""
-        fail(
-            f"{name!r} keeps state for each key, and this stream has none: "
-            f'write .key_by("field").process({name!r}, ...)'
-        )
-
-    def absence(self, name: str, **options: Any) -> Any:
-        """Keyed operators need a key: this raises `FlowError` and says so."""
-        fail(
-            f"{name!r} keeps state for each key, and this stream has none: "
-            f'write .key_by("field").absence({name!r}, ...)'
-        )
+    def __getattr__(self, name: str) -> Any:
+        """Keyed steps need a key: naming one raises `FlowError` and says so."""
+        if not name.startswith("_") and hasattr(KeyedStream, name):
+            fail(
+                f"{name}() keeps state for each key, and the stream {self._port} has none: "
+                f'write .key_by("field").{name}(...)'
+            )
+        msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+        raise AttributeError(msg)
 
 
 class SourceStream(Stream[T]):
@@ -197,7 +194,7 @@ class SourceStream(Stream[T]):
         return Stream(self._flow, self._flow._port(port, DeadLetter, keyed=False))
 
 
-class KeyedStream(_Base[T]):
+class KeyedStream(_Base[T], AggregateSteps[T], JoinSteps[T], PatternSteps[T], WindowSteps[T], WorkflowSteps[T]):
     """Events with a key: each key names one workflow instance, and operators keep state for it."""
 
     def map(self, function: Callable[[T], U], *, into: Any = None, name: Optional[str] = None) -> KeyedStream[U]:
@@ -248,17 +245,6 @@ class KeyedStream(_Base[T]):
             check_state_type(operator)
         port = self._flow._add(OperatorNode(name, place(), self._port, operator), operator.output_type, keyed=True)
         return Processed(self._flow, port, operator)
-
-    def absence(
-        self, name: str, *, start: Predicate[T], end: Predicate[T], within: Duration, rearm: bool = True
-    ) -> Processed[Absent[T]]:
-        """Fires when an event that meets `start` is not followed by one that meets `end` within a duration.
-
-        With `rearm` the duration counts from the last start, without it from the first. See `Absence`.
-        """
-        with declaring():
-            operator: Absence[T] = Absence(self.type, start=start, end=end, within=within, rearm=rearm)
-        return self.process(name, operator)
 
 
 class Processed(KeyedStream[T]):

@@ -8,7 +8,7 @@ its own name is that of the stream it produces; `branch` also produces `NAME.els
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Optional
+from typing import Any, Optional
 
 from headway.connectors.base import Input, Output
 from headway.errors import UsageError
@@ -54,7 +54,7 @@ class Scripted(Operator[Any, Memory, Any]):
     `add`, `count`, `remember`, `emit`, `emit_state`, `side`, `timer NAME DELAY`, `cancel NAME`, `due NAME`, `forget`.
     """
 
-    sides: ClassVar[Mapping[str, Any]] = {"side": Signal}
+    sides = {"side": Signal}
 
     def __init__(self, rules: Sequence[Spec], shape: str) -> None:
         self.output_type = _TYPES[shape]

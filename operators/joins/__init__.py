@@ -1,0 +1,1 @@
+"""Joins of streams that share a key."""
