@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional, TypeVar
 
 import click
 
 from headway.cli.commands import Commands
 from headway.cli.options import DURATION, MOMENT, examples, json_option
+from headway.generate.nexmark_options import NexmarkOptions
 from headway.generate.options import COMPRESSIONS, ShopOptions
 
 __all__ = ["generate"]
+
+C = TypeVar("C", bound=Callable[..., Any])
 
 _TYPES: dict[str, Any] = {"int": click.INT, "float": click.FLOAT, "str": click.STRING}
 _NAMES = {"disorder_ms": ("--out-of-order", "--disorder")}
@@ -30,19 +34,22 @@ def generate() -> None:
     """Make synthetic streams with known results, and check what a flow found in them."""
 
 
-def _shop_options(command: Any) -> Any:
-    """One option for each field of `ShopOptions`, with the field's help."""
+def _options_of(options: type) -> Callable[[C], C]:
+    """One option for each field of a generator's options, with the field's help."""
     from headway.times import format_duration
 
-    for field in reversed(fields(ShopOptions)):
-        is_duration = field.name.endswith("_ms") and field.name not in _KINDS
-        kind = _KINDS.get(field.name) or (DURATION if is_duration else _TYPES[str(field.type)])
-        names = _NAMES.get(field.name, ("--" + field.name.removesuffix("_ms").replace("_", "-"),))
-        default = format_duration(int(field.default)) if is_duration else _DEFAULTS.get(field.name, field.default)
-        text = _HELP.get(field.name) or field.metadata["help"].replace(", in milliseconds", "")
-        option = click.option(*names, field.name, type=kind, default=default, show_default=True, help=text)
-        command = option(command)
-    return command
+    def add(command: C) -> C:
+        for field in reversed(fields(options)):
+            is_duration = field.name.endswith("_ms") and field.name not in _KINDS
+            kind = _KINDS.get(field.name) or (DURATION if is_duration else _TYPES[str(field.type)])
+            names = _NAMES.get(field.name, ("--" + field.name.removesuffix("_ms").replace("_", "-"),))
+            default = format_duration(int(field.default)) if is_duration else _DEFAULTS.get(field.name, field.default)
+            text = _HELP.get(field.name) or field.metadata["help"].replace(", in milliseconds", "")
+            option = click.option(*names, field.name, type=kind, default=default, show_default=True, help=text)
+            command = option(command)
+        return command
+
+    return add
 
 
 @generate.command(
@@ -53,7 +60,7 @@ def _shop_options(command: Any) -> Any:
     ),
 )
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@_shop_options
+@_options_of(ShopOptions)
 @click.option("--overwrite", is_flag=True, help="Replace another stream that is in DIRECTORY.")
 @click.option("--quiet", is_flag=True, help="Show nothing but errors.")
 @json_option("Write what the stream holds as one JSON object.")
@@ -65,36 +72,82 @@ def shop(directory: Path, overwrite: bool, quiet: bool, as_json: bool, **options
     already is not made again. Durations are numbers with a unit, such as 250ms, 90s or 30m; shares are numbers
     from 0 to 1.
     """
-    from headway.generate.demo import earlier_stream
     from headway.generate.shop import generate_shop
 
-    shop_options = ShopOptions(**options)
-    summary = earlier_stream(directory, shop_options)
-    made = summary is None
-    if summary is None:
-        summary = generate_shop(shop_options, directory, overwrite=overwrite).as_dict()
-        summary["options"] = asdict(shop_options)
+    summary, made = _made(ShopOptions(**options), directory, generate_shop, overwrite=overwrite)
+    _tell(directory, summary, None if quiet else _shop_text(directory, summary, made), as_json)
+
+
+@generate.command(
+    short_help="Write the events of the Nexmark auction house.",
+    epilog=examples(
+        "headway generate nexmark auctions",
+        "headway generate nexmark auctions --events 1000000 --rate 1000 --out-of-order 2s --overwrite",
+    ),
+)
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@_options_of(NexmarkOptions)
+@click.option("--overwrite", is_flag=True, help="Replace another stream that is in DIRECTORY.")
+@click.option("--quiet", is_flag=True, help="Show nothing but errors.")
+@json_option("Write what the stream holds as one JSON object.")
+def nexmark(directory: Path, overwrite: bool, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Write the events of the Nexmark benchmark into DIRECTORY: persons, auctions and bids, in its proportions.
+
+    The events are in nexmark-*.jsonl, a file for each partition, and what there is of everything is in
+    summary.json. Equal options give equal bytes: a stream that is there already is not made again. Durations are
+    numbers with a unit, such as 250ms, 90s or 30m.
+    """
+    from headway.generate.nexmark import generate_nexmark
+
+    summary, made = _made(NexmarkOptions(**options), directory, generate_nexmark, overwrite=overwrite)
+    _tell(directory, summary, None if quiet else _nexmark_text(directory, summary, made), as_json)
+
+
+def _made(options: Any, directory: Path, write: Callable[..., Any], *, overwrite: bool) -> tuple[dict[str, Any], bool]:
+    """The summary of a stream, and whether it was made now."""
+    from headway.generate.demo import earlier_stream
+
+    summary = earlier_stream(directory, options)
+    if summary is not None:
+        return summary, False
+    return {**write(options, directory, overwrite=overwrite).as_dict(), "options": asdict(options)}, True
+
+
+def _tell(directory: Path, summary: dict[str, Any], text: Optional[str], as_json: bool) -> None:
     if as_json:
         import json
 
         click.echo(json.dumps({"directory": str(directory), **summary}))
-    elif not quiet:
-        click.echo(_described(directory, summary, made), err=True)
+    elif text is not None:
+        click.echo(text, err=True)
 
 
-def _described(directory: Path, summary: dict[str, Any], made: bool) -> str:
+def _shop_text(directory: Path, summary: dict[str, Any], made: bool) -> str:
+    from headway.cli.texts import count_text
+
+    extras = [f"{summary[name]:,} {name}" for name in ("late", "duplicates", "corrupt") if summary[name]]
+    found = f"{count_text(summary['abandoned'], 'abandoned cart')}: {directory / 'expected.jsonl'}"
+    return f"{_stream_text(directory, summary, made, 'shop', extras)}\n  to be found  {found}"
+
+
+def _nexmark_text(directory: Path, summary: dict[str, Any], made: bool) -> str:
+    from headway.cli.texts import count_text
+
+    kinds = ", ".join(count_text(summary[f"{name}s"], name) for name in ("person", "auction", "bid"))
+    return f"{_stream_text(directory, summary, made, 'nexmark', [])}\n  of these     {kinds}"
+
+
+def _stream_text(directory: Path, summary: dict[str, Any], made: bool, kind: str, extras: list[str]) -> str:
     from headway.cli.texts import bytes_text, count_text
     from headway.times import format_time
 
-    extras = [f"{summary[name]:,} {name}" for name in ("late", "duplicates", "corrupt") if summary[name]]
     files = count_text(len(summary["files"]), "file")
     verb = "holds" if made else "already holds this stream:"
     return "\n".join(
         [
             f"{directory} {verb} {count_text(summary['events'], 'event')}{''.join(f', {text}' for text in extras)}",
-            f"  events       {files}, {bytes_text(summary['bytes'])}: {directory / 'shop-*.jsonl'}",
+            f"  events       {files}, {bytes_text(summary['bytes'])}: {directory / f'{kind}-*.jsonl'}",
             f"  from, to     {format_time(summary['first_ms'])}, {format_time(summary['last_ms'])}",
-            f"  to be found  {count_text(summary['abandoned'], 'abandoned cart')}: {directory / 'expected.jsonl'}",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""A shop stream that is made when it is first read: what a flow can start with before there are real events."""
+"""Streams that are made when they are first read: what a flow can start with before there are real events."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -13,10 +14,11 @@ from typing import Any, Optional, Union
 from headway.connectors.base import Input, PartitionReader, Position
 from headway.connectors.files import files
 from headway.generate.files import SUMMARY, refuse_output
+from headway.generate.nexmark import NexmarkOptions, generate_nexmark
 from headway.generate.options import ShopOptions
 from headway.generate.shop import generate_shop
 
-__all__ = ["ShopDemo", "earlier_stream", "shop_events"]
+__all__ = ["Demo", "earlier_stream", "nexmark_events", "shop_events"]
 
 
 def shop_events(
@@ -32,15 +34,32 @@ def shop_events(
     >>> shop_events(events=1_000).describe()
     'demo shop with 1,000 events in .headway/shop-demo'
     """
-    return ShopDemo(ShopOptions(events=events, seed=seed), Path(directory))
+    return Demo("shop", ShopOptions(events=events, seed=seed), Path(directory), generate_shop)
+
+
+def nexmark_events(
+    events: int = 100_000, *, seed: int = 0, directory: Union[str, os.PathLike[str]] = ".headway/nexmark-demo"
+) -> Input:
+    """A Nexmark stream, generated into `directory` when a run first asks for its partitions; see `shop_events`.
+
+    >>> nexmark_events(events=1_000).describe()
+    'demo nexmark with 1,000 events in .headway/nexmark-demo'
+    """
+    return Demo("nexmark", NexmarkOptions(events=events, seed=seed), Path(directory), generate_nexmark)
 
 
 @dataclass(frozen=True)
-class ShopDemo(Input):
-    """What `shop_events` returns."""
+class Demo(Input):
+    """A generated stream as an input."""
 
-    options: ShopOptions
+    kind: str
+    """What the names of its files begin with."""
+    options: Any
+    """The options of its generator: a dataclass that says how many `events` there are."""
     directory: Path
+    """Where it is, or will be."""
+    generate: Callable[[Any, Path], object]
+    """Writes the stream of some options into a directory."""
 
     def partitions(self) -> list[str]:
         """The names of the files, after generating them where need be."""
@@ -54,10 +73,10 @@ class ShopDemo(Input):
 
     def describe(self) -> str:
         """Its size and its place."""
-        return f"demo shop with {self.options.events:,} events in {self.directory}"
+        return f"demo {self.kind} with {self.options.events:,} events in {self.directory}"
 
     def _files(self) -> Input:
-        return files(self.directory / "shop-*.jsonl")
+        return files(self.directory / f"{self.kind}-*.jsonl")
 
     def _generate(self) -> None:
         """Write it beside its place and put it there whole, so that no reader ever sees half of it."""
@@ -67,7 +86,7 @@ class ShopDemo(Input):
         try:
             # One level down: the temporary directory itself is closed to everyone else.
             stream = Path(partial, "stream")
-            generate_shop(self.options, stream)
+            self.generate(self.options, stream)
             with refuse_output(self.directory):
                 self._put(stream)
         finally:
@@ -84,7 +103,7 @@ class ShopDemo(Input):
                 raise
 
 
-def earlier_stream(directory: Path, options: ShopOptions) -> Optional[dict[str, Any]]:
+def earlier_stream(directory: Path, options: Any) -> Optional[dict[str, Any]]:
     """The summary of the stream in `directory`, if that is the stream of these options and whole; else None.
 
     The summary is the last file to be written.
