@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 from string import ascii_lowercase
 from typing import Final
@@ -176,7 +177,7 @@ def _pick(share: float, among: tuple[str, ...]) -> str:
 
 
 def _price(share: float) -> int:
-    return round(10.0 ** (share * 6.0) * 100.0)
+    return round(math.pow(10.0, share * 6.0) * 100.0)
 
 
 def _lengths(mean: int) -> tuple[int, int]:
