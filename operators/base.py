@@ -14,7 +14,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from headway.schema import Json, State
 
-__all__ = ["Context", "Operator", "Timer"]
+__all__ = ["BroadcastContext", "Context", "Operator", "Timer", "no_shared_state"]
 
 E = TypeVar("E")
 S = TypeVar("S")
@@ -70,6 +70,35 @@ class Context(Protocol[Out_contra]):
 
     def forget(self) -> None:
         """Drop this key's state and all its timers: its next event finds a fresh state."""
+
+
+class BroadcastContext:
+    """What a handler of a broadcast input is given: the time, and refusals.
+
+    Every key group runs the handler, so that what it sent would be sent once by each of them.
+    """
+
+    def __init__(self, time: int) -> None:
+        self.time = time
+        """Event time of the broadcast event, in epoch milliseconds."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise `TypeError` for what belongs to a key."""
+        if name in ("key", "shared", "emit", "emit_to", "timer", "cancel", "due", "forget"):
+            msg = (
+                f"ctx.{name} in a handler of a broadcast input: it is called for no key, may change the shared state "
+                "it is given, and do nothing else"
+            )
+            raise TypeError(msg)
+        raise AttributeError(name)
+
+
+def no_shared_state(operator: Operator[Any, Any, Any]) -> str:
+    """The message for `ctx.shared` of an operator without broadcast inputs."""
+    return (
+        f"ctx.shared: {type(operator).__name__} has no broadcast inputs; "
+        "declare them with broadcasts = {...} and shared_type = ..."
+    )
 
 
 class Operator(Generic[E, S, Out]):

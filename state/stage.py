@@ -29,6 +29,8 @@ class OperatorSpec:
 
     name: str
     state_type: type[Any]
+    shared: bool = False
+    """Whether its one row belongs to all keys: it then does not count as a workflow instance."""
 
 
 class StageStore:
@@ -61,6 +63,7 @@ class StageStore:
             RowTable(operator.name, rank, operator.state_type, database, self._prefix, self.timers)
             for rank, operator in enumerate(operators)
         ]
+        self._counted = [not operator.shared for operator in operators]
         for table in self.tables:
             table.set_budget(options.cache_bytes)
         self._committed = NO_STATE
@@ -123,7 +126,7 @@ class StageStore:
         self._usable = False
         encoded_meta = _encoded(meta)
         rows: dict[bytes, bytes | None] = {}
-        grown = sum(table.encode_dirty(rows) for table in self.tables)
+        grown = sum(counts * table.encode_dirty(rows) for counts, table in zip(self._counted, self.tables))
         unchanged = encoded_meta == self._committed.meta and not self.timers.changed and not self.waiting.changed
         if rows or not unchanged:
             control = Control(

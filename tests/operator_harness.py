@@ -22,7 +22,8 @@ Logs = dict[str, dict[str, list[Any]]]
 """Records of each partition of each source: dicts, or lines of JSON as bytes."""
 
 MakeFlow = Callable[[Callable[[str], Input], Callable[[str], Output]], hw.Flow]
-"""Declares the flow: `make_flow(input_of, output_of)` asks for the input of each source and for each output by name."""
+"""Declares the flow: `make_flow(input_of, output_of)` asks for the input of each source and for
+the output of each `to` or `trigger`, by the name of that step."""
 
 SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 """Settings for properties that run the engine: a run takes a tenth of a second and more."""

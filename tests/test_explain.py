@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import headway as hw
 from headway.explain import explain_json, explain_mermaid, explain_text
-from headway.plan import Plan, compile_plan
+from headway.plan import Plan
+from headway.planner import compile_plan
 
 
 class Click(hw.Event):

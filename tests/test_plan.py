@@ -8,7 +8,8 @@ import pytest
 
 import headway as hw
 from headway.graph import DEAD_LETTERS, LATE, MAIN, Port
-from headway.plan import Apply, Plan, Segment, SourceStage, ToOperator, ToSink, ToStage, compile_plan
+from headway.plan import Apply, Plan, Segment, SourceStage, ToOperator, ToSink, ToStage
+from headway.planner import compile_plan
 
 
 class Seen(hw.State):
@@ -51,7 +52,9 @@ def stages(plan: Plan) -> list[list[str]]:
 
 def edges(plan: Plan) -> list[tuple[str, str, int, list[int]]]:
     """Every exchange: producer, target, rank there, and ranks of the operators that take its values."""
-    return [(str(edge.producer), edge.target, edge.rank, edge.entries) for edge in plan.edges()]
+    return [
+        (str(edge.producer), edge.target, edge.rank, [entry.rank for entry in edge.entries]) for edge in plan.edges()
+    ]
 
 
 def shape(segment: Segment) -> list[Any]:
@@ -61,7 +64,7 @@ def shape(segment: Segment) -> list[Any]:
         if isinstance(branch, Apply):
             found.append([branch.node.name, *shape(branch.then)])
         elif isinstance(branch, ToOperator):
-            found.append(f"operator {branch.rank}")
+            found.append(f"operator {branch.entry.rank}")
         else:
             assert isinstance(branch, (ToStage, ToSink))
             found.append(f"{'stage' if isinstance(branch, ToStage) else 'sink'} {branch.edge.target}")

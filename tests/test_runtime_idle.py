@@ -11,7 +11,8 @@ from typing import Any, Optional
 import pytest
 
 import headway as hw
-from headway.plan import Plan, compile_plan
+from headway.plan import Plan
+from headway.planner import compile_plan
 from headway.runtime.board import Board
 from headway.runtime.slot import Slot, SlotOptions
 from headway.times import MIN_TIME_MS

@@ -18,7 +18,8 @@ LAYERS = {
     "state": {"errors", "state", "times"},
     "connectors": {"connectors", "errors", "schema", "times"},
     "graph": {"connectors", "operators"},
-    "plan": {"connectors", "errors", "graph"},
+    "plan": {"graph", "operators"},
+    "planner": {"connectors", "errors", "graph", "plan"},
 }
 
 

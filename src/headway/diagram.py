@@ -21,7 +21,7 @@ def explain_mermaid(flow: Flow, plan: Plan) -> str:
     Paste it into a Markdown file as a `mermaid` block.
 
     >>> import headway as hw
-    >>> from headway.plan import compile_plan
+    >>> from headway.planner import compile_plan
     >>> flow = hw.Flow("clicks")
     >>> flow.source("clicks", hw.Json, hw.items([]), time="at").trigger("clicked", hw.to_list([]))
     >>> print(explain_mermaid(flow, compile_plan(flow.graph)))
@@ -88,10 +88,11 @@ class _Diagram:
                 self._draw(branch.then, step, "", nodes, stage)
             elif isinstance(branch, ToOperator):
                 assert stage is not None
-                self._link(start, self.operators[stage.operators[branch.rank].name], port)
+                self._link(start, self.operators[stage.operators[branch.entry.rank].name], port)
             else:
                 edge = branch.edge
                 label = f"{edge.id}: {type_label(edge.value_type)}" + (f", {port}" if port else "")
+                label += ", broadcast" if edge.broadcast else ""
                 for target in self._targets(edge):
                     self.links.append(f'{start} == "{_escape(label)}" ==> {target}')
 
@@ -102,7 +103,7 @@ class _Diagram:
         stage = self.stages.get(edge.target)
         if edge.target in self.sinks or stage is None:
             return [self.sinks[edge.target]]
-        return [self.operators[stage.operators[rank].name] for rank in edge.entries]
+        return [self.operators[stage.operators[entry.rank].name] for entry in edge.entries]
 
 
 def _node(node_id: str, name: str, detail: str) -> str:

@@ -12,7 +12,7 @@ from headway.flow import Flow
 from headway.graph import DEAD_LETTERS, LATE, MAIN, KeyByNode, Node, OperatorNode, Port, SinkNode, SourceNode
 from headway.labels import function_label, kind_label
 from headway.parameters import Parameter
-from headway.plan import Apply, Branch, Edge, KeyedStage, Plan, Segment, SinkStage, SourceStage, ToOperator
+from headway.plan import Apply, Branch, Edge, Entry, KeyedStage, Plan, Segment, SinkStage, SourceStage, ToOperator
 from headway.schema import type_label
 from headway.times import format_duration
 
@@ -26,7 +26,7 @@ def explain_text(flow: Flow, plan: Plan) -> str:
     """The flow's parameters and steps, and the stages of its plan as trees.
 
     >>> import headway as hw
-    >>> from headway.plan import compile_plan
+    >>> from headway.planner import compile_plan
     >>> flow = hw.Flow("clicks")
     >>> clicks = flow.source("clicks", hw.Json, hw.items([]), time="at")
     >>> clicks.trigger("clicked", hw.to_list([]))
@@ -101,6 +101,10 @@ def _gives(flow: Flow, node: Node) -> str:
     return label if not isinstance(node, OperatorNode) else ", ".join([label, *_sides(node)])
 
 
+def _further_types(node: OperatorNode) -> list[tuple[str, Any]]:
+    return [*node.operator.broadcasts.items(), *node.operator.inputs.items()]
+
+
 def _sides(node: OperatorNode) -> list[str]:
     return [f"{name}: {type_label(side)}" for name, side in node.operator.sides.items()]
 
@@ -126,7 +130,7 @@ def _source_lines(plan: Plan, source: SourceStage) -> Iterator[str]:
 def _stage_lines(plan: Plan, stage: KeyedStage) -> Iterator[str]:
     yield f"stage {stage.name}, keyed"
     for edge in stage.inputs:
-        yield f"│  {_arrival(edge)}, for {', '.join(stage.operators[rank].name for rank in edge.entries)}"
+        yield f"│  {_arrival(edge)}, for {', '.join(entry_label(stage, entry) for entry in edge.entries)}"
     for rank, node in enumerate(stage.operators):
         last = rank == len(stage.operators) - 1
         operator = node.operator
@@ -134,8 +138,14 @@ def _stage_lines(plan: Plan, stage: KeyedStage) -> Iterator[str]:
         outputs = [(port, segment) for port, segment in stage.outputs.items() if port.node == node.name]
         bar = "│  " if outputs else "   "
         gives = "; ".join([type_label(operator.output_type), *_sides(node)])
-        yield f"{_indent(last)}{bar}takes {type_label(operator.event_type)}, gives {gives}"
+        takes = [
+            type_label(operator.event_type),
+            *(f"{name}: {type_label(kind)}" for name, kind in _further_types(node)),
+        ]
+        yield f"{_indent(last)}{bar}takes {'; '.join(takes)}, gives {gives}"
         yield f"{_indent(last)}{bar}keeps {type_label(operator.state_type)} for each key"
+        if operator.broadcasts:
+            yield f"{_indent(last)}{bar}keeps {type_label(operator.shared_type)} for all keys, from broadcasts"
         for index, (port, segment) in enumerate(outputs):
             final = index == len(outputs) - 1
             yield f"{_indent(last)}{_corner(final)}{'emitted' if port.name == MAIN else f'side output {port.name}'}"
@@ -148,6 +158,12 @@ def _sink_lines(sink: SinkStage) -> Iterator[str]:
     yield f"output {sink.name}: {what} to {node.output.describe()}"
     for edge in sink.inputs:
         yield f"   {_arrival(edge)}"
+
+
+def entry_label(stage: KeyedStage, entry: Entry) -> str:
+    """An operator, with the input that is meant where it is not the main one."""
+    name = stage.operators[entry.rank].name
+    return name if entry.input == MAIN else f"{name}.{entry.input}"
 
 
 def _arrival(edge: Edge) -> str:
@@ -180,10 +196,12 @@ def _branch_label(plan: Plan, branch: Branch, origin: _Origin) -> str:
         return f"{node.name}: {kind_label(node)}" if kind_label(node) != node.name else node.name
     if isinstance(branch, ToOperator):
         assert origin.stage is not None
-        return f"to {branch.rank} {origin.stage.operators[branch.rank].name}, at once"
+        return f"to {branch.entry.rank} {entry_label(origin.stage, branch.entry)}, at once"
     edge = branch.edge
     if any(edge.target == sink.name for sink in plan.sinks):
         return f"⇄ {edge.id} to output {edge.target}"
+    if edge.broadcast:
+        return f"⇄ {edge.id} to stage {edge.target}, broadcast to all key groups"
     return f"⇄ {edge.id} to stage {edge.target}" + (f", by {origin.key}" if origin.key else ", by the same key")
 
 
@@ -260,6 +278,8 @@ def _stage_record(stage: KeyedStage) -> dict[str, Any]:
                 "takes": type_label(node.operator.event_type),
                 "gives": type_label(node.operator.output_type),
                 "state": type_label(node.operator.state_type),
+                "shared": None if node.operator.shared_type is None else type_label(node.operator.shared_type),
+                "inputs": {name: type_label(kind) for name, kind in _further_types(node)},
                 "sides": {name: type_label(side) for name, side in node.operator.sides.items()},
             }
             for rank, node in enumerate(stage.operators)
@@ -274,7 +294,7 @@ def _segment_record(segment: Segment) -> list[dict[str, Any]]:
         if isinstance(branch, Apply):
             records.append({"step": branch.node.name, "then": _segment_record(branch.then)})
         elif isinstance(branch, ToOperator):
-            records.append({"operator": branch.rank})
+            records.append({"operator": branch.entry.rank, "input": branch.entry.input})
         else:
             records.append({"exchange": branch.edge.id})
     return records
@@ -285,6 +305,7 @@ def _edge_record(edge: Edge) -> dict[str, Any]:
         "id": edge.id,
         "from": str(edge.producer),
         "to": edge.target,
-        "operators": edge.entries,
+        "operators": [{"operator": entry.rank, "input": entry.input} for entry in edge.entries],
+        "broadcast": edge.broadcast,
         "type": type_label(edge.value_type),
     }

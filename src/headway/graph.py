@@ -14,6 +14,7 @@ __all__ = [
     "INGESTION_TIME",
     "LATE",
     "MAIN",
+    "FurtherInput",
     "Graph",
     "IngestionTime",
     "KeyByNode",
@@ -127,16 +128,28 @@ class KeyByNode(Node):
 
 
 @dataclass(frozen=True)
+class FurtherInput:
+    """An input of an operator besides its main one."""
+
+    name: str
+    port: Port
+    broadcast: bool
+    """Whether its values go to all key groups, rather than to that of their key."""
+
+
+@dataclass(frozen=True)
 class OperatorNode(Node):
     """A keyed operator."""
 
     upstream: Port
     operator: Operator[Any, Any, Any]
+    further: tuple[FurtherInput, ...] = ()
+    """Its further inputs: broadcasts first, then the others, in the order of the operator's declaration."""
 
     @property
     def inputs(self) -> tuple[Port, ...]:
         """The ports this node reads."""
-        return (self.upstream,)
+        return (self.upstream, *(further.port for further in self.further))
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,8 @@ class SinkNode(Node):
     upstream: Port
     output: Output
     trigger_type: Optional[str]
+    id_by: Optional[tuple[str, ...]] = None
+    """The fields that say what a trigger is about: one that agrees with an earlier one in them has its id."""
 
     @property
     def inputs(self) -> tuple[Port, ...]:

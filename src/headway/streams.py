@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, Union
 
 from headway.connectors.base import Output
@@ -12,6 +12,7 @@ from headway.declare import declaring, fail, place
 from headway.graph import (
     DEAD_LETTERS,
     LATE,
+    FurtherInput,
     KeyByNode,
     MergeNode,
     OperatorNode,
@@ -31,7 +32,7 @@ from headway.steps.workflow import WorkflowSteps
 if TYPE_CHECKING:
     from headway.flow import Flow
 
-__all__ = ["DeadLetter", "KeyedStream", "Processed", "SourceStream", "Stream"]
+__all__ = ["BroadcastStream", "DeadLetter", "KeyedStream", "Processed", "SourceStream", "Stream"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -68,24 +69,55 @@ class _Base(Generic[T]):
         """The type of the stream's values, `Any` where it is not known."""
         return self._flow.graph.types[self._port]
 
-    def trigger(self, type: str, output: Output, *, name: Optional[str] = None) -> None:
+    def broadcast(self) -> BroadcastStream[T]:
+        """The stream as a broadcast input: `process(name, operator, rules=rules.broadcast())`.
+
+        Each of its values is told to every key group, at its event time: for thresholds, rules, kill switches.
+        """
+        return BroadcastStream(self._flow, self._port)
+
+    def trigger(
+        self,
+        type: str,
+        output: Output,
+        *,
+        name: Optional[str] = None,
+        id_by: Union[str, Sequence[str], None] = None,
+    ) -> None:
         """Write each value as a durable trigger: a CloudEvents 1.0 event of this `type`.
 
         `subject` is the key, `time` the event time, `data` the value; the id is a hash of flow, step, key,
         event time and ordinal, so that the same log gives the same ids. `name` is the step's (default: `type`).
+        With `id_by`, one field of the value or several, the id is a hash of flow, step, key and these fields:
+        values of a key that agree on them are revisions of one result, and a receiver keeps the last.
         """
         if not isinstance(type, str) or not type:
             fail(f'a trigger needs a type, such as "cart.abandoned", not {type!r}')
-        self._sink(name or type, output, type)
+        self._sink(name or type, output, type, self._id_fields(id_by))
+
+    def _id_fields(self, id_by: Union[str, Sequence[str], None]) -> Optional[tuple[str, ...]]:
+        if id_by is None:
+            return None
+        names = (id_by,) if isinstance(id_by, str) else tuple(id_by)
+        if not names:
+            fail("id_by=() names no field: give one or more, such as id_by=('start', 'end'), or leave it out")
+        known = field_names(self.type)
+        for name in names:
+            if not isinstance(name, str) or (known is not None and name not in known):
+                fields = f"its fields are {', '.join(known)}" if known else "give the names of fields"
+                fail(f"id_by={id_by!r}: {type_label(self.type)} has no field {name!r}, {fields}")
+        return names
 
     def to(self, name: str, output: Output) -> None:
         """Write each value as plain JSON, without an envelope. `name` is the step's."""
         self._sink(name, output, None)
 
-    def _sink(self, name: str, output: Output, trigger_type: Optional[str]) -> None:
+    def _sink(
+        self, name: str, output: Output, trigger_type: Optional[str], id_by: Optional[tuple[str, ...]] = None
+    ) -> None:
         if not isinstance(output, Output):
             fail(f"{name!r}: {output!r} is not an output: use hw.to_jsonl(...), hw.to_stdout() or hw.to_list([])")
-        self._flow._add(SinkNode(name, place(), self._port, output, trigger_type), None, keyed=False)
+        self._flow._add(SinkNode(name, place(), self._port, output, trigger_type, id_by), None, keyed=False)
 
     def _stateless(self, kind: str, function: Any, name: Optional[str], output_type: Any) -> Port:
         if not callable(function):
@@ -227,8 +259,11 @@ class KeyedStream(_Base[T], AggregateSteps[T], JoinSteps[T], PatternSteps[T], Wi
         """Give each event another key; see `Stream.key_by`."""
         return Stream[T](self._flow, self._port).key_by(key, name=name)
 
-    def process(self, name: str, operator: Operator[T, S, U]) -> Processed[U]:
-        """Run a keyed operator. `name` is part of the state and of triggers' ids: keep it when the code changes."""
+    def process(self, name: str, operator: Operator[T, S, U], **inputs: _Base[Any]) -> Processed[U]:
+        """Run a keyed operator. `name` is part of the state and of triggers' ids: keep it when the code changes.
+
+        `inputs` are the operator's further inputs, by name: keyed streams, and `stream.broadcast()` for its broadcasts.
+        """
         if not isinstance(operator, Operator):
             hint = (
                 f"{operator.__name__}(...)"
@@ -236,15 +271,40 @@ class KeyedStream(_Base[T], AggregateSteps[T], JoinSteps[T], PatternSteps[T], Wi
                 else "an object of a class derived from hw.Operator"
             )
             fail(f"process({name!r}): {operator!r} is not an operator: pass {hint}")
-        if not _accepts(operator.event_type, self.type):
-            fail(
-                f"process({name!r}): {type(operator).__name__} takes {type_label(operator.event_type)}, "
-                f"but the stream {self._port} has {type_label(self.type)}"
-            )
+        self._check_accepted(name, operator, operator.event_type, self)
         with declaring():
-            check_state_type(operator)
-        port = self._flow._add(OperatorNode(name, place(), self._port, operator), operator.output_type, keyed=True)
-        return Processed(self._flow, port, operator)
+            check_operator(operator)
+        node = OperatorNode(name, place(), self._port, operator, self._further(name, operator, inputs))
+        return Processed(self._flow, self._flow._add(node, operator.output_type, keyed=True), operator)
+
+    def _further(
+        self, name: str, operator: Operator[Any, Any, Any], given: dict[str, _Base[Any]]
+    ) -> tuple[FurtherInput, ...]:
+        declared = {**operator.broadcasts, **operator.inputs}
+        for unknown in given.keys() - declared.keys():
+            listed = ", ".join(declared) or "none"
+            fail(f"process({name!r}): {type(operator).__name__} has no further input {unknown!r}; it has {listed}")
+        found = []
+        for label, event_type in declared.items():
+            stream, broadcast = given.get(label), label in operator.broadcasts
+            wanted = f"{label}=stream.broadcast()" if broadcast else f"{label}=a keyed stream"
+            if not isinstance(stream, BroadcastStream if broadcast else KeyedStream):
+                fail(f"process({name!r}): {type(operator).__name__} needs {wanted}, not {stream!r}")
+            self._check_accepted(name, operator, event_type, stream)
+            found.append(FurtherInput(label, stream._port, broadcast))
+        return tuple(found)
+
+    @staticmethod
+    def _check_accepted(name: str, operator: Operator[Any, Any, Any], wanted: Any, stream: _Base[Any]) -> None:
+        if not _accepts(wanted, stream.type):
+            fail(
+                f"process({name!r}): {type(operator).__name__} takes {type_label(wanted)}, "
+                f"but the stream {stream._port} has {type_label(stream.type)}"
+            )
+
+
+class BroadcastStream(_Base[T]):
+    """A stream whose values go to every key group: a further input of operators with `broadcasts`."""
 
 
 class Processed(KeyedStream[T]):
@@ -263,18 +323,28 @@ class Processed(KeyedStream[T]):
         return KeyedStream(self._flow, self._flow._port(port, self._operator.sides[name], keyed=True))
 
 
-def check_state_type(operator: Operator[Any, Any, Any]) -> None:
-    """Raise `FlowError` when a fresh state cannot be made."""
+def check_operator(operator: Operator[Any, Any, Any]) -> None:
+    """Raise `FlowError` when a fresh state cannot be made, or an input has no handler."""
     from headway.errors import FlowError
 
-    try:
-        operator.state_type()
-    except TypeError as error:
-        msg = (
-            f"{type_label(operator.state_type)}, the state of {type(operator).__name__}, cannot start empty: {error}; "
-            "give every field a default"
-        )
-        raise FlowError(msg) from None
+    kind = type(operator).__name__
+    for name in (*operator.inputs, *operator.broadcasts):
+        if name in ("event", "timer") or not callable(getattr(operator, f"on_{name}", None)):
+            msg = f"{kind} has an input {name!r}, but no method on_{name}(self, state, event, ctx) for it"
+            raise FlowError(msg)
+    if operator.broadcasts and operator.shared_type is None:
+        msg = f"{kind} has broadcast inputs: say what they maintain with shared_type = a State class"
+        raise FlowError(msg)
+    for what, state_type in (("state", operator.state_type), ("shared state", operator.shared_type)):
+        try:
+            if state_type is not None:
+                state_type()
+        except TypeError as error:
+            msg = (
+                f"{type_label(state_type)}, the {what} of {kind}, cannot start empty: {error}; "
+                "give every field a default"
+            )
+            raise FlowError(msg) from None
 
 
 def _accepts(wanted: Any, given: Any) -> bool:

@@ -34,7 +34,7 @@ def explain(flow: str, settings: dict[str, str], mermaid: bool, as_json: bool) -
         raise click.UsageError(msg)
     from headway.explain import explain_json, explain_mermaid, explain_text
     from headway.loading import FlowSpec, load_flow
-    from headway.plan import compile_plan
+    from headway.planner import compile_plan
 
     loaded = load_flow(FlowSpec(flow, settings))
     plan = compile_plan(loaded.graph, dead_letters=dead_letters_of(default_state_dir(loaded)))

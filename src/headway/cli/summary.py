@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from headway.cli.texts import count_text, seconds_text, time_text
-from headway.plan import DEAD_LETTER_SINK, Plan
+from headway.plan import Plan
+from headway.planner import DEAD_LETTER_SINK
 from headway.runtime.run import RunResult
 from headway.times import format_time
 

@@ -12,7 +12,7 @@ from headway.errors import UserCodeError
 from headway.graph import KeyByNode, KeySpec, SourceNode, StatelessNode
 from headway.plan import Apply, Branch, Segment, ToSink, ToStage
 from headway.runtime.batch import Record
-from headway.runtime.exchange import Exchange, Message, Router, as_key
+from headway.runtime.exchange import Exchange, Message, Router, as_key, to_everyone
 from headway.runtime.triggers import TriggerEncoder
 from headway.schema import field_names
 from headway.streams import DeadLetter
@@ -96,7 +96,8 @@ class ColumnProgram:
 
     def _compile(self, branch: Branch, value_type: Any) -> Callable[[Columns, str], None]:
         if isinstance(branch, ToStage):
-            return self._to_stage(self._exchanges[branch.edge.id])
+            exchange = self._exchanges[branch.edge.id]
+            return self._to_everyone(exchange) if branch.edge.broadcast else self._to_stage(exchange)
         if isinstance(branch, ToSink):
             return self._to_sink(self._exchanges[branch.edge.id], self._encoders[branch.edge.id])
         assert isinstance(branch, Apply)
@@ -158,6 +159,20 @@ class ColumnProgram:
             for key, record in zip(keys, zip(columns.times, keys, columns.values)):
                 router[key](record)
 
+        return send
+
+    def _to_everyone(self, exchange: Exchange) -> Callable[[Columns, str], None]:
+        gathered: list[Record] = []
+
+        def take() -> dict[int, list[Record]]:
+            by_group = to_everyone(gathered, exchange.groups)
+            gathered.clear()
+            return by_group
+
+        def send(columns: Columns, partition: str) -> None:
+            gathered.extend((time_ms, "", value) for time_ms, value in zip(columns.times, columns.values))
+
+        self._gathered.append((exchange, take))
         return send
 
     def _to_sink(self, exchange: Exchange, encoder: TriggerEncoder) -> Callable[[Columns, str], None]:

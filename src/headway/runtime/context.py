@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional
 
 from headway.errors import HeadwayError, UserCodeError
-from headway.graph import KeyByNode, OperatorNode, StatelessNode
-from headway.operators.base import Operator, Timer
+from headway.graph import MAIN, KeyByNode, OperatorNode, StatelessNode
+from headway.operators.base import BroadcastContext, Operator, Timer, no_shared_state
 from headway.plan import Apply, Segment, ToOperator, ToSink, ToStage
 from headway.runtime.columns import getter
 from headway.runtime.exchange import as_key
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["OperatorContext"]
 
 Push = Callable[[Any], None]
+Handle = Callable[[int, str, Any], None]
+"""Runs a handler: `(time_ms, key, event)`."""
 
 
 class OperatorContext:
@@ -29,6 +31,7 @@ class OperatorContext:
 
     __slots__ = (
         "_after_ms",
+        "_shared",
         "_sides",
         "_store",
         "emit",
@@ -45,7 +48,7 @@ class OperatorContext:
 
     emit: Push
 
-    def __init__(self, node: OperatorNode, rank: int, store: StageStore) -> None:
+    def __init__(self, node: OperatorNode, rank: int, store: StageStore, shared: Optional[RowTable] = None) -> None:
         self.operator: Operator[Any, Any, Any] = node.operator
         self.name = node.name
         self.rank = rank
@@ -56,6 +59,7 @@ class OperatorContext:
         self.time = 0
         self.row = Row("", None, None, 0, False)
         self._store = store
+        self._shared = shared
         self._after_ms = 0
         self._sides: dict[str, Push] = {}
 
@@ -64,23 +68,62 @@ class OperatorContext:
         self.emit = main
         self._sides = sides
 
-    def handle_event(self, time_ms: int, key: str, event: Any) -> None:
-        """Run `on_event` for one event, after the timers before it."""
+    def handler(self, name: str, value_type: Any) -> Handle:
+        """What takes the events of one input: runs its handler for one event, after the timers before it."""
+        if name in self.operator.broadcasts:
+            return self._broadcast_handler(name, isolator(value_type))
+        return self._keyed_handler("on_event" if name == MAIN else f"on_{name}")
+
+    def _keyed_handler(self, name: str) -> Handle:
         table = self.table
-        row = table.young.get(key) or table.fetch(key)
-        self.key = key
-        self.time = time_ms
-        self.row = row
-        if not row.dirty:
-            table.mark(row)
-        row.touched_ms = time_ms
-        try:
-            self.on_event(row.state, event, self)
-        except HeadwayError:
-            raise
-        except Exception as error:
-            failure = self.failure("on_event", event)
-            raise failure from error
+        method = getattr(self.operator, name)
+
+        def handle(time_ms: int, key: str, event: Any) -> None:
+            row = table.young.get(key) or table.fetch(key)
+            self.key = key
+            self.time = time_ms
+            self.row = row
+            if not row.dirty:
+                table.mark(row)
+            row.touched_ms = time_ms
+            try:
+                method(row.state, event, self)
+            except HeadwayError:
+                raise
+            except Exception as error:
+                failure = self.failure(name, event)
+                raise failure from error
+
+        return handle
+
+    def _broadcast_handler(self, name: str, isolate: Callable[[Any], Any]) -> Handle:
+        table = self._shared
+        assert table is not None
+        method = getattr(self.operator, f"on_{name}")
+
+        def handle(time_ms: int, key: str, event: Any) -> None:
+            row = table.young.get("") or table.fetch("")
+            if not row.dirty:
+                table.mark(row)
+            row.touched_ms = time_ms
+            try:
+                method(row.state, isolate(event), BroadcastContext(time_ms))
+            except HeadwayError:
+                raise
+            except Exception as error:
+                self.key, self.time = "", time_ms
+                failure = self.failure(f"on_{name}", event)
+                raise failure from error
+
+        return handle
+
+    @property
+    def shared(self) -> Any:
+        """See `Context.shared`."""
+        table = self._shared
+        if table is None:
+            raise TypeError(no_shared_state(self.operator))
+        return (table.young.get("") or table.fetch("")).state
 
     def handle_timer(self, row: Row, time_ms: int, name: str) -> None:
         """Run `on_timer` for one timer that is due and already disarmed."""
@@ -180,12 +223,16 @@ def _compile_branch(task: StageTask, context: OperatorContext, branch: Any, reke
         rest = _fan_out([_compile_branch(task, context, then, rekey) for then in branch.then.branches])
         return _stateless(node, context, rest)
     if isinstance(branch, ToOperator):
-        target, isolate = task.contexts[branch.rank], isolator(branch.value_type)
-        return lambda value: target.handle_event(context.time, context.key, isolate(value))
+        target = task.contexts[branch.entry.rank]
+        isolate = isolator(branch.value_type)
+        handle = target.handler(branch.entry.input, branch.value_type)
+        return lambda value: handle(context.time, context.key, isolate(value))
     keyed = context if rekey is None else rekey
     records = task.outgoing[branch.edge.id]
     if isinstance(branch, ToStage):
         isolate = isolator(branch.edge.value_type)
+        if branch.edge.broadcast:
+            return lambda value: records.append((context.time, "", isolate(value), context.key))
         return lambda value: records.append((context.time, keyed.key, isolate(value), context.key))
     assert isinstance(branch, ToSink)
     encode = task.encoders[branch.edge.id].encode_keyed

@@ -8,7 +8,7 @@ from typing import Any
 from headway.runtime.batch import Batch, Record
 from headway.state.groups import group_of
 
-__all__ = ["Exchange", "Message", "Router", "as_key"]
+__all__ = ["Exchange", "Message", "Router", "as_key", "to_everyone"]
 
 Message = tuple[str, int, Batch]
 """`(target stage, key group, batch)`: what the engine carries."""
@@ -56,6 +56,11 @@ def as_key(value: Any) -> str:
         return str(int(value))
     msg = f"the key is {value!r}, expected text or an integer"
     raise ValueError(msg)
+
+
+def to_everyone(records: list[Record], groups: list[int]) -> dict[int, list[Record]]:
+    """Broadcast records: the same for each group, in a list of its own."""
+    return {group: records.copy() for group in groups} if records else {}
 
 
 class Exchange:

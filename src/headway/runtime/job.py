@@ -88,7 +88,7 @@ class Job:
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
         self.board = Board(slots, self.options.board_path, self.options.lead_records)
-        tables = sum(len(stage.operators) for stage in self.plan.stages) * self.manifest.key_groups
+        tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
             timer_window=self.options.timer_window,
@@ -173,7 +173,7 @@ class Job:
 
     def stage_task(self, stage: KeyedStage, group: int, version: Optional[int]) -> StageTask:
         """Open a keyed stage in one key group at the version that the engine knows, or new."""
-        operators = [OperatorSpec(node.name, node.operator.state_type) for node in stage.operators]
+        operators = [OperatorSpec(*table) for table in stage.tables()]
         codecs = [InputCodec(edge_type(edge), from_stage=not edge.from_source) for edge in stage.inputs]
         store, meta = self._store(stage.name, group, operators, codecs, version)
         channels = Channels(stage.inputs, self._channel_counts(), (meta or {}).get("claims"))

@@ -17,7 +17,8 @@ import msgspec
 from headway.connectors.jsonl import to_jsonl
 from headway.errors import InputError, LockedStateError, StateError, UsageError
 from headway.flow import Flow
-from headway.plan import KeyedStage, Plan, compile_plan
+from headway.plan import KeyedStage, Plan
+from headway.planner import compile_plan
 from headway.runtime.engine import execute, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions, wall_ms
@@ -166,8 +167,8 @@ def open_manifest(plan: Plan, options: RunOptions) -> Manifest:
 
 def _operator_entries(stage: KeyedStage) -> list[OperatorEntry]:
     return [
-        OperatorEntry(name=node.name, rank=rank, state=state_schema(node.operator.state_type))
-        for rank, node in enumerate(stage.operators)
+        OperatorEntry(name=table.name, rank=rank, state=state_schema(table.state_type))
+        for rank, table in enumerate(stage.tables())
     ]
 
 

@@ -111,7 +111,7 @@ class Slot:
             receivers = [0] if edge.target in sinks else everyone
             self._exchanges[edge.id] = Exchange(edge.id, edge.target, self.name, receivers)
             if edge.target in sinks:
-                encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target].trigger_type)
+                encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target])
         node = self.source.node
         types = {MAIN: node.event_type, LATE: node.event_type, DEAD_LETTERS: DeadLetter}
         rejects = {MAIN: self._reject, LATE: self._reject, DEAD_LETTERS: self._reject_letter}

@@ -7,11 +7,11 @@ from typing import Any, Optional
 
 from headway.errors import HeadwayError
 from headway.graph import MAIN, Port
-from headway.plan import KeyedStage, Plan
+from headway.plan import Entry, KeyedStage, Plan
 from headway.runtime.batch import Batch, Record
 from headway.runtime.channels import Channels
 from headway.runtime.context import OperatorContext, compile_port
-from headway.runtime.exchange import Exchange, Message, Router
+from headway.runtime.exchange import Exchange, Message, Router, to_everyone
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.stage import StageStore
 from headway.times import MIN_TIME_MS
@@ -47,16 +47,25 @@ class StageTask:
         self._clock_ms = clock_ms
         self._router = Router(groups)
         self._exchanges: dict[int, Exchange] = {}
+        self._broadcasts: set[int] = set()
         self._next_heartbeat_ms: Optional[int] = None
         self._watermark = channels.watermark()
         self._connect_edges(plan, stage, groups)
-        self.contexts = [OperatorContext(node, rank, store) for rank, node in enumerate(stage.operators)]
+        shared = {table.name: store.tables[index] for index, table in enumerate(stage.tables()) if table.shared}
+        self.contexts = [
+            OperatorContext(node, rank, store, shared.get(f"{node.name}:shared"))
+            for rank, node in enumerate(stage.operators)
+        ]
         for node, context in zip(stage.operators, self.contexts):
             ports = {side: stage.outputs.get(Port(node.name, side)) for side in (MAIN, *node.operator.sides)}
             pushes = {side: compile_port(self, context, segment) for side, segment in ports.items()}
             context.connect(pushes.pop(MAIN), pushes)
-        self._entries = [[self.contexts[rank] for rank in edge.entries] for edge in stage.inputs]
-        self._single_entry = self._entries[0][0] if len(self._entries) == 1 and len(self._entries[0]) == 1 else None
+        self._entries = [
+            [self.contexts[entry.rank].handler(entry.input, edge.value_type) for entry in edge.entries]
+            for edge in stage.inputs
+        ]
+        entries = [entry for edge in stage.inputs for entry in edge.entries]
+        self._single_entry = self.contexts[0] if entries == [Entry(0)] else None
         self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source
 
     def _connect_edges(self, plan: Plan, stage: KeyedStage, groups: int) -> None:
@@ -65,8 +74,10 @@ class StageTask:
             everyone = [0] if edge.target in sinks else list(range(groups))
             self._exchanges[edge.id] = Exchange(edge.id, edge.target, f"{self.group:03d}", everyone)
             self.outgoing[edge.id] = []
+            if edge.broadcast:
+                self._broadcasts.add(edge.id)
             if edge.target in sinks:
-                self.encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target].trigger_type)
+                self.encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target])
 
     @property
     def watermark(self) -> int:
@@ -153,8 +164,8 @@ class StageTask:
             rank, record = item if tagged else (0, item)
             if heap[0][0] < record[0]:
                 self._fire_timers(record[0] - 1)
-            for context in entries[rank]:
-                context.handle_event(record[0], record[1], record[2])
+            for handle in entries[rank]:
+                handle(record[0], record[1], record[2])
 
     def _fire_timers(self, limit_ms: int) -> None:
         store = self.store
@@ -180,6 +191,8 @@ class StageTask:
         if encoder is not None:
             encoder.restart_ordinals()
             return {0: records.copy()}
+        if edge in self._broadcasts:
+            return to_everyone(records, self._exchanges[edge].groups)
         router = self._router
         for record in records:
             router[record[1]](record)

@@ -9,6 +9,7 @@ from typing import Any, Optional
 import msgspec
 
 from headway.errors import UserCodeError
+from headway.graph import SinkNode
 from headway.plan import Edge
 from headway.runtime.batch import Record
 from headway.times import format_time
@@ -19,11 +20,13 @@ __all__ = ["TriggerEncoder"]
 class TriggerEncoder:
     """Turns values on their way to one output into records `(time_ms, "", line, id)`.
 
-    The id is a hash of flow, output, producer, event time, ordinal and subject: the same log gives the
-    same ids. Names hold no `/`, and the subject comes last, so that no two identities give the same text.
+    The id is a hash of flow, output, producer, event time, ordinal and subject, or where the output says so
+    of the fields that it names in place of time and ordinal: the same log gives the same ids. Names hold no `/`,
+    and the subject comes last, so that no two identities give the same text.
     """
 
-    def __init__(self, flow: str, edge: Edge, trigger_type: Optional[str]) -> None:
+    def __init__(self, flow: str, edge: Edge, sink: SinkNode) -> None:
+        trigger_type = sink.trigger_type
         way = f".{edge.number}" if edge.number else ""
         self._identity = f"{flow}/{edge.target}/{edge.producer.node}/{edge.producer.name}{way}"
         self._encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
@@ -31,6 +34,7 @@ class TriggerEncoder:
         # What all triggers of this output share is encoded once.
         self._common = b'","source":' + self._encode(f"/headway/{flow}") + b',"type":' + self._encode(trigger_type)
         self._target = edge.target
+        self._id_by = sink.id_by
         self._ordinals: dict[tuple[str, int], int] = {}
 
     def encode(self, time_ms: int, subject: Optional[str], ordinal: object, origin: str, value: Any) -> Record:
@@ -52,8 +56,11 @@ class TriggerEncoder:
         self._ordinals.clear()
 
     def _encode_checked(self, time_ms: int, subject: Optional[str], ordinal: object, origin: str, value: Any) -> Record:
-        text = f"{self._identity}/{time_ms}/{ordinal}/{origin}"
-        trigger_id = blake2b(text.encode(), digest_size=16).hexdigest()
+        if self._id_by is None:
+            identity = f"{self._identity}/{time_ms}/{ordinal}/{origin}".encode()
+        else:
+            identity = self._topic(self._id_by, subject, value)
+        trigger_id = blake2b(identity, digest_size=16).hexdigest()
         data = self._encode(value)
         if not self._is_trigger:
             return (time_ms, "", data, trigger_id)
@@ -66,3 +73,12 @@ class TriggerEncoder:
             data,
         )
         return (time_ms, "", line, trigger_id)
+
+    def _topic(self, fields: tuple[str, ...], subject: Optional[str], value: Any) -> bytes:
+        """The identity of what a value is about: its key and these fields of it."""
+        try:
+            about = [value[name] if isinstance(value, dict) else getattr(value, name) for name in fields]
+        except (KeyError, AttributeError) as error:
+            msg = f"{self._target!r}, key {subject!r}: the value lacks one of id_by={fields!r}: {value!r:.300}"
+            raise UserCodeError(msg) from error
+        return f"{self._identity}//{self._encode(about).decode()}/{subject or ''}".encode()

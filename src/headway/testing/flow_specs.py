@@ -2,7 +2,8 @@
 
 A spec is `{"sources": [...], "steps": [...]}`. A step reads the streams that earlier ones produced, by name, and
 its own name is that of the stream it produces; `branch` also produces `NAME.else`, `process` `NAME.side`,
-`absence` `NAME.raw`, and a source `NAME.late`.
+`absence` `NAME.raw`, and a source `NAME.late`. `process` may read two more: `other` with a key, and `news` as a
+broadcast.
 """
 
 from __future__ import annotations
@@ -56,14 +57,27 @@ class Scripted(Operator[Any, Memory, Any]):
 
     sides = {"side": Signal}
 
-    def __init__(self, rules: Sequence[Spec], shape: str) -> None:
+    def __init__(self, rules: Sequence[Spec], shape: str, *, with_other: bool = False, with_news: bool = False) -> None:
         self.output_type = _TYPES[shape]
+        self.inputs = {"other": Any} if with_other else {}
+        self.broadcasts = {"news": Any} if with_news else {}
+        self.shared_type = Memory if with_news else None
         self._shape = shape
         self._rules = {on: [rule for rule in rules if rule["on"] == on] for on in ("event", "timer")}
 
     def on_event(self, state: Memory, event: Any, ctx: Context[Any]) -> None:
         """Run the rules for events."""
         self._run("event", _get(event, "n"), state, event, ctx)
+
+    def on_other(self, state: Memory, event: Any, ctx: Context[Any]) -> None:
+        """Run the rules for events, with another number."""
+        self._run("event", _get(event, "n") + 1, state, event, ctx)
+
+    def on_news(self, shared: Memory, event: Any, ctx: Context[Any]) -> None:
+        """Remember the last event and count."""
+        shared.total += _get(event, "n") + ctx.time
+        shared.counts[_get(event, "key")] = shared.total
+        shared.last = _shaped(event, "event")
 
     def on_timer(self, state: Memory, timer: Timer, ctx: Context[Any]) -> None:
         """Run the rules for timers; the name of the timer is told by what is emitted."""
@@ -118,6 +132,8 @@ class Scripted(Operator[Any, Memory, Any]):
 
     def _report(self, state: Memory, number: int, ctx: Context[Any]) -> Signal:
         n = state.total + 7 * number + 31 * sum(state.recent) + len(state.counts)
+        if self.broadcasts:
+            n += 1000 * ctx.shared.total + len(ctx.shared.counts)
         return Signal(key=ctx.key, time=ctx.time, n=n, also=KEYS[n % len(KEYS)])
 
 
@@ -249,7 +265,11 @@ def _build_merge(step: Spec, streams: Streams, output: OutputFor) -> Streams:
 
 def _build_process(step: Spec, streams: Streams, output: OutputFor) -> Streams:
     name = step["name"]
-    stream = streams[step["from"]].process(name, Scripted(step["rules"], step["shape"]))
+    inputs = {"other": streams[step["other"]]} if "other" in step else {}
+    if "news" in step:
+        inputs["news"] = streams[step["news"]].broadcast()
+    operator = Scripted(step["rules"], step["shape"], with_other="other" in step, with_news="news" in step)
+    stream = streams[step["from"]].process(name, operator, **inputs)
     return {name: stream, f"{name}.side": stream.side("side")}
 
 

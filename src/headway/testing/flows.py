@@ -83,10 +83,10 @@ class _Draft:
 def flow_cases(draw: st.DrawFn, *, max_sources: int = 2, max_steps: int = 8, max_events: int = 30) -> FlowCase:
     """A flow of one or two sources and one to three changes of key, with logs of up to `max_events` events each.
 
-    Its operators set, move and cancel timers, forget, emit at events and at timers, to side outputs, and what
-    their state holds; there are branches, merges, absences, late streams and untyped events. The logs are out of
-    order within each source's bound and sometimes beyond, times are often equal, keys are easily mistaken for one
-    another, and some lines cannot be decoded.
+    Its operators set, move and cancel timers, forget, emit at events and at timers, to side outputs, and what their
+    state holds; there are branches, merges, absences, operators with several inputs and with broadcasts, late
+    streams and untyped events. The logs are out of order within each source's bound and sometimes beyond, times are
+    often equal, keys are easily mistaken for one another, and some lines cannot be decoded.
 
     >>> from hypothesis import Phase, find, settings
     >>> first = settings(phases=[Phase.generate], database=None)
@@ -181,11 +181,25 @@ def _process_anew(draft: _Draft, stream: _Stream) -> None:
 
 def _process(draft: _Draft, stream: _Stream) -> None:
     shape = draft.draw(st.sampled_from(["event", "json"]))
-    name = draft.step("process", [stream], rules=draft.draw(_rules), shape=shape)
+    further = _further_inputs(draft)
+    name = draft.step("process", [stream], rules=draft.draw(_rules), shape=shape, **further)
+    for read in further.values():
+        draft.unread.pop(read, None)
     draft.add(stream._replace(name=name, shape=shape, from_source=False))
     draft.add(
         stream._replace(name=f"{name}.side", shape="event", from_source=False), required=draft.draw(st.booleans())
     )
+
+
+def _further_inputs(draft: _Draft) -> dict[str, str]:
+    """Streams for the operator's other input and for its broadcasts, now and then."""
+    keyed = [stream.name for stream in draft.streams if stream.keyed and stream.shape != "absent"]
+    told = [stream.name for stream in draft.streams if stream.shape != "absent"]
+    further = {
+        "other": draft.draw(st.none() | st.sampled_from(keyed)),
+        "news": draft.draw(st.none() | st.sampled_from(told)),
+    }
+    return {name: read for name, read in further.items() if read is not None}
 
 
 def _absence(draft: _Draft, stream: _Stream) -> None:

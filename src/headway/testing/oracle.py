@@ -16,11 +16,12 @@ import msgspec
 from headway.errors import DrainedStateError, UsageError, UserCodeError
 from headway.flow import Flow
 from headway.graph import DEAD_LETTERS, INGESTION_TIME
-from headway.plan import Edge, Plan, SinkStage, compile_plan
+from headway.plan import Edge, Plan, SinkStage
+from headway.planner import compile_plan
 from headway.streams import DeadLetter
 from headway.testing.oracle_source import SourceOracle
 from headway.testing.oracle_stage import Row, StageOracle
-from headway.testing.oracle_steps import Item
+from headway.testing.oracle_steps import Item, field_or_result
 from headway.times import MIN_TIME_MS, format_time
 
 __all__ = ["Logs", "Oracle", "OracleResult", "run_oracle"]
@@ -231,13 +232,29 @@ class SinkOracle:
             self.lines.append(self._waiting.pop(0).line)
 
     def _id(self, edge: Edge, item: Item) -> str:
+        if self._sink.node.id_by is not None:
+            return self._topic(edge, item, self._sink.node.id_by)
         ordinal = item.ordinal
         if ordinal is None:
             place = (edge.id, item.origin, item.time)
             ordinal = self._counts[place] = self._counts.get(place, -1) + 1
+        return self._hash(edge, f"{item.time}/{ordinal}/{item.origin}")
+
+    def _topic(self, edge: Edge, item: Item, fields: tuple[str, ...]) -> str:
+        """The id of what a value is about, however often it is revised."""
+        try:
+            about = msgspec.json.encode([field_or_result(name, item.value) for name in fields])
+        except (KeyError, AttributeError) as error:
+            msg = (
+                f"{self._sink.name!r}, key {item.key!r}: id_by={fields!r}, but the value has not all of them: "
+                f"{item.value!r:.300}"
+            )
+            raise UserCodeError(msg) from error
+        return self._hash(edge, f"/{about.decode()}/{item.key or ''}")
+
+    def _hash(self, edge: Edge, identity: str) -> str:
         port = f"{edge.producer.node}/{edge.producer.name}" + (f".{edge.number}" if edge.number else "")
-        text = f"{self._flow}/{self._sink.name}/{port}/{item.time}/{ordinal}/{item.origin}"
-        return blake2b(text.encode(), digest_size=16).hexdigest()
+        return blake2b(f"{self._flow}/{self._sink.name}/{port}/{identity}".encode(), digest_size=16).hexdigest()
 
     def _line(self, item: Item, trigger_id: str) -> bytes:
         try:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Optional
 import msgspec
 
 from headway.errors import FlowError, HeadwayError, UserCodeError
-from headway.graph import MAIN, Port
-from headway.operators.base import Timer
-from headway.plan import Edge, KeyedStage, Segment, ToOperator
+from headway.graph import MAIN, OperatorNode, Port
+from headway.operators.base import BroadcastContext, Timer, no_shared_state
+from headway.plan import Edge, Entry, KeyedStage, Segment, ToOperator
 from headway.schema import Json, type_label
 from headway.testing.oracle_steps import Item, Ways, follow
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
@@ -60,6 +60,7 @@ class StageOracle:
         self.operators = stage.operators
         self.rows: list[dict[str, Row]] = [{} for _ in stage.operators]
         self.watermark = MIN_TIME_MS
+        self.shared = [_shared_state(node) for node in stage.operators]
         self._ways = Ways(send=send, enter=self._enter)
         self._outputs = stage.outputs
         self._inputs = {edge.id: edge for edge in stage.inputs}
@@ -89,12 +90,12 @@ class StageOracle:
         while self._waiting and self._waiting[0].time <= watermark:
             record = self._waiting.pop(0)
             self._fire_timers(before=record.time)
-            for rank in self._entries(record.rank):
-                self._on_event(rank, record.item)
+            for entry in self._entries(record.rank):
+                self._on_event(entry, record.item)
         self._fire_timers(before=watermark + 1)
         self.watermark = max(self.watermark, watermark)
 
-    def _entries(self, input_rank: int) -> list[int]:
+    def _entries(self, input_rank: int) -> list[Entry]:
         return next(edge.entries for edge in self._inputs.values() if edge.rank == input_rank)
 
     def _fire_timers(self, *, before: int) -> None:
@@ -104,16 +105,31 @@ class StageOracle:
             context = OracleContext(self, rank, key, due, after_ms=1)
             self._handle("on_timer", Timer(name, due), context)
 
-    def _on_event(self, rank: int, item: Item) -> None:
+    def _on_event(self, entry: Entry, item: Item) -> None:
+        operator = self.operators[entry.rank].operator
+        if entry.input in operator.broadcasts:
+            self._on_broadcast(entry, item)
+            return
         assert item.key is not None
-        context = OracleContext(self, rank, item.key, item.time, after_ms=0)
-        self._handle("on_event", item.value, context)
+        context = OracleContext(self, entry.rank, item.key, item.time, after_ms=0)
+        self._handle("on_event" if entry.input == MAIN else f"on_{entry.input}", item.value, context)
+
+    def _on_broadcast(self, entry: Entry, item: Item) -> None:
+        node = self.operators[entry.rank]
+        handler = f"on_{entry.input}"
+        try:
+            getattr(node.operator, handler)(self.shared[entry.rank], item.value, BroadcastContext(item.time))
+        except HeadwayError:
+            raise
+        except Exception as error:
+            raise _failed(node, handler, "", item.time, item.value, error) from error
+        self.shared[entry.rank] = _stored(node, "shared", self.shared[entry.rank], node.operator.shared_type)
 
     def _enter(self, branch: ToOperator, item: Item) -> None:
         """A value comes from another operator of this stage."""
-        name = self.operators[branch.rank].name
+        name = self.operators[branch.entry.rank].name
         value = _crossed(item, _wire_type(branch.value_type, name), name)
-        self._on_event(branch.rank, item._replace(value=value))
+        self._on_event(branch.entry, item._replace(value=value))
 
     def _handle(self, handler: str, subject: Any, context: OracleContext) -> None:
         node = self.operators[context.rank]
@@ -123,11 +139,7 @@ class StageOracle:
         except HeadwayError:
             raise
         except Exception as error:
-            msg = (
-                f"{type(node.operator).__name__}.{handler} of the operator {node.name!r} failed for key "
-                f"{context.key!r} at time {context.time}, on {subject!r:.300}: {type(error).__name__}: {error}"
-            )
-            raise UserCodeError(msg) from error
+            raise _failed(node, handler, context.key, context.time, subject, error) from error
         self._store(context.rank, context.key)
 
     def row(self, rank: int, key: str) -> Row:
@@ -138,16 +150,8 @@ class StageOracle:
         """Keep a row as storage would: what equals a fresh one is not kept."""
         node, row = self.operators[rank], self.rows[rank][key]
         state_type = node.operator.state_type
-        try:
-            data = msgspec.msgpack.encode(row.state)
-            row.state = msgspec.msgpack.decode(data, type=state_type)
-        except (TypeError, ValueError, OverflowError) as error:
-            msg = (
-                f"the state of the operator {node.name!r} for key {key!r} cannot be stored ({error}): "
-                f"{row.state!r:.300}; its fields must hold what {type_label(state_type)} says"
-            )
-            raise UserCodeError(msg) from error
-        if not row.timers and data == msgspec.msgpack.encode(state_type()):
+        row.state = _stored(node, f"key {key!r}", row.state, state_type)
+        if not row.timers and msgspec.msgpack.encode(row.state) == msgspec.msgpack.encode(state_type()):
             del self.rows[rank][key]
 
     def emit(self, context: OracleContext, port: str, value: Any) -> None:
@@ -175,6 +179,29 @@ class StageOracle:
         row.state = self.operators[rank].operator.state_type()
 
 
+def _shared_state(node: OperatorNode) -> Any:
+    return node.operator.shared_type() if node.operator.broadcasts else None
+
+
+def _failed(node: OperatorNode, handler: str, key: str, time: int, subject: Any, error: Exception) -> UserCodeError:
+    return UserCodeError(
+        f"{type(node.operator).__name__}.{handler} of the operator {node.name!r} failed for key "
+        f"{key!r} at time {time}, on {subject!r:.300}: {type(error).__name__}: {error}"
+    )
+
+
+def _stored(node: OperatorNode, whose: str, state: Any, state_type: Any) -> Any:
+    """The state as it comes back from storage."""
+    try:
+        return msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=state_type)
+    except (TypeError, ValueError, OverflowError) as error:
+        msg = (
+            f"the state of the operator {node.name!r} for {whose} cannot be stored ({error}): "
+            f"{state!r:.300}; its fields must hold what {type_label(state_type)} says"
+        )
+        raise UserCodeError(msg) from error
+
+
 class OracleContext:
     """What a handler may do during one call: `headway.operators.base.Context`."""
 
@@ -184,6 +211,14 @@ class OracleContext:
         self.rank = rank
         self._stage = stage
         self._after_ms = after_ms
+
+    @property
+    def shared(self) -> Any:
+        """See `Context.shared`."""
+        operator = self._stage.operators[self.rank].operator
+        if not operator.broadcasts:
+            raise TypeError(no_shared_state(operator))
+        return self._stage.shared[self.rank]
 
     def emit(self, value: Any, /) -> None:
         """See `Context.emit`."""
