@@ -24,6 +24,19 @@ from headway.operators.base import Context as Context
 from headway.operators.base import Operator as Operator
 from headway.operators.base import Timer as Timer
 from headway.operators.conditions import where as where
+from headway.operators.patterns.match import MatchPattern as MatchPattern
+from headway.operators.patterns.pattern import Pattern as Pattern
+from headway.operators.patterns.pattern import either as either
+from headway.operators.patterns.pattern import once as once
+from headway.operators.patterns.pattern import pattern as pattern
+from headway.operators.patterns.results import Match as Match
+from headway.operators.patterns.results import PartialMatch as PartialMatch
+from headway.operators.patterns.skip import AfterMatch as AfterMatch
+from headway.operators.patterns.skip import no_skip as no_skip
+from headway.operators.patterns.skip import skip_past_last as skip_past_last
+from headway.operators.patterns.skip import skip_to_first as skip_to_first
+from headway.operators.patterns.skip import skip_to_last as skip_to_last
+from headway.operators.patterns.skip import skip_to_next as skip_to_next
 from headway.schema import Event as Event
 from headway.schema import Json as Json
 from headway.schema import State as State
@@ -42,6 +55,7 @@ __all__ = [
     "INGESTION_TIME",
     "Absence",
     "Absent",
+    "AfterMatch",
     "Context",
     "DeadLetter",
     "Event",
@@ -50,7 +64,11 @@ __all__ = [
     "HeadwayError",
     "Json",
     "KeyedStream",
+    "Match",
+    "MatchPattern",
     "Operator",
+    "PartialMatch",
+    "Pattern",
     "Processed",
     "SourceStream",
     "State",
@@ -59,9 +77,17 @@ __all__ = [
     "Timer",
     "__version__",
     "duration_ms",
+    "either",
     "files",
     "format_time",
     "items",
+    "no_skip",
+    "once",
+    "pattern",
+    "skip_past_last",
+    "skip_to_first",
+    "skip_to_last",
+    "skip_to_next",
     "stdin",
     "to_jsonl",
     "to_list",

@@ -2,14 +2,63 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, overload
 
+from headway.declare import declaring
+from headway.operators.patterns.match import MatchPattern
+from headway.operators.patterns.pattern import Pattern
+from headway.operators.patterns.results import Match
+from headway.operators.patterns.skip import AfterMatch
 from headway.steps.base import KeyedSteps
+
+if TYPE_CHECKING:
+    from headway.streams import Processed
 
 __all__ = ["PatternSteps"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class PatternSteps(KeyedSteps[T]):
     """Steps of keyed streams: patterns over one key."""
+
+    @overload
+    def match(
+        self, name: str, pattern: Pattern, *, after: Optional[AfterMatch] = None, max_partial_matches: int = 1000
+    ) -> Processed[Match[T]]: ...
+
+    @overload
+    def match(
+        self,
+        name: str,
+        pattern: Pattern,
+        *,
+        after: Optional[AfterMatch] = None,
+        max_partial_matches: int = 1000,
+        select: Callable[[Match[T]], U],
+        into: Any = None,
+    ) -> Processed[U]: ...
+
+    def match(
+        self,
+        name: str,
+        pattern: Pattern,
+        *,
+        after: Optional[AfterMatch] = None,
+        max_partial_matches: int = 1000,
+        select: Optional[Callable[[Match[T]], Any]] = None,
+        into: Any = None,
+    ) -> Processed[Any]:
+        """A `Match` for each match of `pattern` in the events of a key, or what `select` makes of it (type `into`).
+
+        `after` says which partial matches a match ends, such as `skip_past_last()`; without it none. Side outputs
+        are `timed_out`, what `within` ended, and `overflow`, what was given up because a key had more than
+        `max_partial_matches`. See `MatchPattern`.
+        """
+        with declaring():
+            operator: MatchPattern[Any] = MatchPattern(
+                self.type, pattern, after=after, max_partial_matches=max_partial_matches, select=select, into=into
+            )
+        return self.process(name, operator)

@@ -1,0 +1,31 @@
+"""What a pattern gives: matches, and what had matched of those that did not become complete."""
+
+from typing import Generic, TypeVar
+
+from headway.schema import Event
+
+__all__ = ["Match", "PartialMatch"]
+
+E = TypeVar("E")
+
+
+class Match(Event, Generic[E]):
+    """A match of a pattern."""
+
+    matched: dict[str, list[E]]
+    """The events by the names of their steps, in the order of the pattern; a step without events is not there."""
+    start: int
+    """Event time of the first event, in epoch milliseconds."""
+    end: int
+    """Event time at which the match was complete: of its last event, or of the end of what must not follow."""
+
+
+class PartialMatch(Event, Generic[E]):
+    """A match that did not become complete: what it had matched."""
+
+    matched: dict[str, list[E]]
+    """The events by the names of their steps, in the order of the pattern; a step without events is not there."""
+    start: int
+    """Event time of the first event, in epoch milliseconds."""
+    end: int
+    """Event time of the last event, in epoch milliseconds."""

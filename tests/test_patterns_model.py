@@ -1,0 +1,176 @@
+"""Patterns: the operator against the definition, on short streams and drawn patterns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from tests.pattern_model import Event, Found, Model, operate, told
+
+import headway as hw
+from headway.errors import FlowError
+from headway.operators.patterns.match import MatchPattern
+from headway.operators.patterns.pattern import Pattern, either, once, pattern
+from headway.operators.patterns.skip import (
+    AfterMatch,
+    no_skip,
+    skip_past_last,
+    skip_to_first,
+    skip_to_last,
+    skip_to_next,
+)
+
+QUICK = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+KINDS = "abcd"
+
+
+@st.composite
+def streams(draw: st.DrawFn, longest: int = 7) -> list[Event]:
+    kinds = draw(st.text(KINDS, max_size=longest))
+    at, events = 0, []
+    for number, kind in enumerate(kinds):
+        at += draw(st.sampled_from([0, 1, 1, 2, 3]))
+        events.append({"at": at, "n": number, "kind": kind})
+    return events
+
+
+def _odd(event: Event, matched: dict[str, list[Event]]) -> bool:
+    return sum(len(events) for events in matched.values()) % 2 == 1 or event["kind"] == "a"
+
+
+def _unlike_the_last(event: Event, matched: dict[str, list[Event]]) -> bool:
+    newest = max((e["n"] for events in matched.values() for e in events), default=None)
+    return newest is None or (event["n"] - newest) % 2 == 1
+
+
+@st.composite
+def conditions(draw: st.DrawFn) -> list[Any]:
+    kinds = draw(st.sampled_from(["a", "b", "c", "d", "ab", "bc", "abcd"]))
+    chosen: list[Any] = [hw.where(kind=kinds) if len(kinds) == 1 else lambda event: event["kind"] in kinds]
+    if draw(st.integers(0, 5)) == 0:
+        chosen.append(draw(st.sampled_from([_odd, _unlike_the_last])))
+    return chosen
+
+
+@st.composite
+def quantified(draw: st.DrawFn, given: Pattern) -> Pattern:
+    """The last step of a pattern with a quantifier that it can have."""
+    made = given
+    how = draw(st.sampled_from(["once"] * 4 + ["optional", "times", "range", "more", "more", "at least"]))
+    if how == "times":
+        made = made.times(draw(st.integers(1, 3)))
+    elif how == "range":
+        least = draw(st.integers(0, 2))
+        made = made.times(least, draw(st.integers(max(least, 1), 3)))
+    elif how == "more":
+        made = made.one_or_more()
+    elif how == "at least":
+        made = made.times_or_more(draw(st.integers(1, 2)))
+    if made.steps[-1].quantifier.loops:
+        inside = draw(st.sampled_from(["", "", "consecutive", "allow_combinations", "greedy", "greedy consecutive"]))
+        for word in inside.split():
+            if not (word == "greedy" and made.steps[-1].group):
+                made = getattr(made, word)()
+        if made.steps[-1].quantifier.at_most is None and draw(st.integers(0, 3)) == 0:
+            made = made.until(*draw(conditions())[:1])
+    if how == "optional" or draw(st.integers(0, 5)) == 0:
+        made = made.optional()
+    return made
+
+
+@st.composite
+def patterns(draw: st.DrawFn, depth: int = 1, steps: int = 4) -> Pattern:
+    made: Pattern | None = None
+    for _ in range(draw(st.integers(1, steps))):
+        what: list[Any] = draw(conditions())
+        if depth and draw(st.integers(0, 4)) == 0:
+            group = draw(patterns(depth=depth - 1, steps=2))
+            if draw(st.booleans()):
+                group = either(group, draw(patterns(depth=0, steps=2)))
+            what = [group]
+        if made is None:
+            made = pattern(*what)
+        else:
+            how = draw(st.sampled_from(["next", "followed_by", "followed_by", "followed_by_any", "not"]))
+            if how == "not":
+                if not made.steps[-1].nullable:
+                    made = getattr(made, draw(st.sampled_from(["not_next", "not_followed_by"])))(*draw(conditions()))
+                continue
+            made = getattr(made, how)(*what)
+        made = draw(quantified(made))
+    assert made is not None
+    if made.steps[-1].negated:
+        made = made.followed_by(*draw(conditions()))
+    return made
+
+
+AFTER: list[AfterMatch] = [no_skip(), skip_to_next(), skip_past_last(), skip_to_first("step2"), skip_to_last("step1")]
+
+
+def compare(made: Pattern, events: list[Event], after: AfterMatch) -> list[Found]:
+    if after.kind != "no_skip" and made.within_ms is None:
+        made = made.within(1000)  # Without it a match may wait for ever for one that began earlier.
+    try:
+        operator: MatchPattern[Any] = MatchPattern(dict, made, after=after, max_partial_matches=100_000)
+    except FlowError:
+        assume(False)
+        raise
+    ctx = operate(operator, events)
+    expected = Model(made, events).matches(after)
+    assert sorted(set(told(ctx))) == sorted(expected)
+    return expected
+
+
+@settings(QUICK, max_examples=400)
+@given(made=patterns(), events=streams(), after=st.sampled_from(AFTER))
+def test_matches_are_those_of_the_definition(made: Pattern, events: list[Event], after: AfterMatch) -> None:
+    compare(made, events, after)
+
+
+@st.composite
+def timed(draw: st.DrawFn, made: Pattern) -> Pattern:
+    """A pattern with times, and perhaps with something at its end that must not come."""
+    last = made.steps[-1]
+    if draw(st.booleans()) and not last.nullable:
+        for _ in range(draw(st.integers(1, 2))):
+            how = draw(st.sampled_from(["not_followed_by", "not_followed_by", "not_next"]))
+            made = getattr(made, how)(*draw(conditions()))
+        if draw(st.booleans()):
+            made = made.within(draw(st.integers(1, 5)), since="previous")
+    elif draw(st.booleans()) and (len(made.steps) > 1 or last.quantifier.loops):
+        made = made.within(draw(st.integers(1, 4)), since="previous")
+    return made.within(draw(st.integers(1, 8))) if draw(st.integers(0, 3)) else made
+
+
+@settings(QUICK, max_examples=300)
+@given(made=patterns(steps=3).flatmap(timed), events=streams(6), after=st.sampled_from(AFTER))
+def test_times_and_absences_are_those_of_the_definition(made: Pattern, events: list[Event], after: AfterMatch) -> None:
+    compare(made, events, after)
+
+
+@settings(QUICK, max_examples=200)
+@given(made=patterns(depth=0, steps=3), events=streams(5), within=st.integers(1, 6))
+def test_what_times_out_is_that_of_the_definition(made: Pattern, events: list[Event], within: int) -> None:
+    made = made.within(within)
+    ctx = operate(MatchPattern(dict, made, max_partial_matches=100_000), events)
+    assert sorted(set(told(ctx, "timed_out"))) == sorted(Model(made, events).timed_out())
+
+
+def test_every_short_stream() -> None:
+    """All streams of three kinds and up to five events, for patterns that show what contiguity does."""
+    from itertools import product
+
+    a, b = once(kind="a"), once(kind="b")
+    for made in (
+        a.followed_by(kind="b").one_or_more().followed_by(kind="c"),
+        a.followed_by_any(kind="b").one_or_more().allow_combinations().next(kind="c"),
+        a.next(kind="b").optional().followed_by(kind="a"),
+        a.not_followed_by(kind="c").followed_by(kind="b").one_or_more().greedy().followed_by(kind="a"),
+        a.followed_by(either(b, once(kind="c").next(kind="a"))).times(1, 2),
+        a.not_next(kind="b").followed_by(kind="c"),
+    ):
+        for length in range(6):
+            for kinds in product("abc", repeat=length):
+                events = [{"at": number // 2, "n": number, "kind": kind} for number, kind in enumerate(kinds)]
+                compare(made, events, no_skip())
