@@ -84,6 +84,8 @@ class Bundle:
                 raise FlowError(msg)
         bound = {name: aggregate.bind(event_type) for name, aggregate in aggregates.items()}
         self.names = tuple(bound)
+        self.aggregates: Mapping[str, Aggregate[Any, Any]] = bound
+        """The aggregates by name, bound to the type of the events."""
         self._aggregates = tuple(bound.values())
         self.accumulator_type: Any = tuple[tuple(a.accumulator_type for a in self._aggregates)]  # type: ignore[misc]
         """The accumulators in storage: a tuple; in memory `init` gives a list."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
+from headway.declare import declaring
+from headway.operators.aggregates.base import Aggregate
+from headway.operators.aggregates.running import Emit, RunningAggregate
 from headway.steps.base import KeyedSteps
+from headway.times import Duration
+
+if TYPE_CHECKING:
+    from headway.streams import Processed
 
 __all__ = ["AggregateSteps"]
 
@@ -13,3 +20,26 @@ T = TypeVar("T")
 
 class AggregateSteps(KeyedSteps[T]):
     """Steps of keyed streams: aggregates as running decision state."""
+
+    def aggregate(
+        self,
+        name: str,
+        /,
+        *,
+        emit: Optional[Emit] = None,
+        emit_every: Optional[Duration] = None,
+        expire_after: Optional[Duration] = None,
+        **aggregates: Aggregate[Any, Any],
+    ) -> Processed[Any]:
+        """Running aggregates of each key: `aggregate("spend", orders=hw.count(), revenue=hw.sum("price"))`.
+
+        Emits an event with a field for each, after each event (`emit="each"`, the default), when one changed
+        (`"change"`), not at all (`"never"`: only the state is wanted), or with `emit_every="10s"` at the end of each
+        10 s of event time in which something was added. A key's row is kept for good, or until `expire_after` has
+        passed without an event. See `RunningAggregate`.
+        """
+        with declaring():
+            operator = RunningAggregate(
+                name, self.type, aggregates, emit=emit, emit_every=emit_every, expire_after=expire_after
+            )
+        return self.process(name, operator)

@@ -1,0 +1,118 @@
+"""Running aggregates: the decision state of each key, kept up to date with every event."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, Optional
+
+import msgspec
+
+from headway.errors import FlowError
+from headway.operators.aggregates.base import Aggregate, Bundle
+from headway.operators.aggregates.values import positive_ms
+from headway.operators.base import Context, Operator, Timer
+from headway.operators.conditions import resolve
+from headway.schema import Event, State
+from headway.times import Duration
+
+__all__ = ["Emit", "RunningAggregate"]
+
+Emit = Literal["each", "change", "never"]
+"""When results are emitted: after each event, when a result changed, or not at all."""
+
+_EMITTED: Final = "emitted"
+
+
+class RunningAggregate(Operator[Any, Any, Any]):
+    """Keeps aggregates of all events of a key, and emits their results as one typed event.
+
+    `emit="each"` emits after each event, `"change"` when the results differ from those emitted last, `"never"` leaves
+    them to those who query the state; `emit_every` emits at the end of each period, aligned to 1970 UTC, for the keys
+    that were added to in it. The state is one row per key, with the accumulator of each aggregate under its name. It
+    is kept for good, unless `expire_after` says how long after its last event a key is forgotten.
+
+    >>> from headway.operators.aggregates.basic import count
+    >>> from headway.operators.aggregates.sums import sum
+    >>> spend = RunningAggregate("spend", dict, {"orders": count(kind="checkout"), "revenue": sum("price")})
+    >>> spend.state_type()
+    spend(orders=0, revenue=Total(whole=0, parts=[]))
+    """
+
+    def __init__(
+        self,
+        name: str,
+        event_type: Any,
+        aggregates: Mapping[str, Aggregate[Any, Any]],
+        *,
+        emit: Optional[Emit] = None,
+        emit_every: Optional[Duration] = None,
+        expire_after: Optional[Duration] = None,
+    ) -> None:
+        if emit not in (None, "each", "change", "never"):
+            msg = f'emit={emit!r} must be "each", "change" or "never"; for a period write emit_every="10s"'
+            raise FlowError(msg)
+        if emit is not None and emit_every is not None:
+            msg = f"emit={emit!r} and emit_every={emit_every!r} exclude each other: leave one out"
+            raise FlowError(msg)
+        self._emit = emit or ("each" if emit_every is None else None)
+        self._every_ms = None if emit_every is None else positive_ms(emit_every, "emit_every")
+        self._expire_ms = None if expire_after is None else positive_ms(expire_after, "expire_after")
+        bundle = Bundle(aggregates, event_type)
+        self._bound = bundle.aggregates
+        self._adders: list[tuple[str, Optional[Callable[[Any], bool]], Callable[[Any, Any, int], Any]]] = [
+            (name, None if a.where is None else resolve(a.where, event_type), a.add) for name, a in self._bound.items()
+        ]
+        self.event_type = event_type
+        self.output_type = _struct(name, list(bundle.fields), Event)
+        self.state_type = self._state_type(name)
+
+    def _state_type(self, name: str) -> Any:
+        fields: list[Any] = [
+            (field, a.accumulator_type, msgspec.field(default_factory=a.init)) for field, a in self._bound.items()
+        ]
+        if self._emit == "change":
+            if _EMITTED in self._bound:
+                msg = f'the name {_EMITTED!r} is taken with emit="change": it holds what was emitted last'
+                raise FlowError(msg)
+            fields.append((_EMITTED, Optional[self.output_type], None))
+        return _struct(name, fields, State)
+
+    def results(self, state: Any, at_ms: int) -> Any:
+        """The results of a key as of event time `at_ms`, as they are emitted."""
+        return self.output_type(*[a.result(getattr(state, name), at_ms) for name, a in self._bound.items()])
+
+    def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
+        """Add the event, and emit."""
+        time_ms = ctx.time
+        added = False
+        for name, test, add in self._adders:
+            if test is None or test(event):
+                setattr(state, name, add(getattr(state, name), event, time_ms))
+                added = True
+        if self._emit == "each":
+            ctx.emit(self.results(state, time_ms))
+        elif self._emit == "change":
+            self._emit_changes(state, ctx)
+        elif self._every_ms is not None and added and ctx.due("emit") is None:
+            ctx.timer("emit", time_ms - time_ms % self._every_ms + self._every_ms - 1)
+        if self._expire_ms is not None:
+            ctx.timer("expire", time_ms + self._expire_ms)
+
+    def _emit_changes(self, state: Any, ctx: Context[Any]) -> None:
+        results = self.results(state, ctx.time)
+        if results != state.emitted:
+            state.emitted = results
+            ctx.emit(results)
+
+    def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
+        """Emit at the end of a period; forget the key when its time is over."""
+        if timer.name == "emit" or ctx.due("emit") is not None:
+            ctx.emit(self.results(state, timer.at))
+        if timer.name == "expire":
+            ctx.forget()
+
+
+def _struct(name: str, fields: list[Any], base: Any) -> Any:
+    try:
+        return msgspec.defstruct(name, fields, bases=(base,), module=__name__, gc=False)
+    except (TypeError, ValueError) as error:
+        msg = f"aggregates named {', '.join(field[0] for field in fields)} do not fit together: {error}"
+        raise FlowError(msg) from None
