@@ -1,12 +1,14 @@
 """Absence: something started, and what should have followed did not come in time."""
 
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, Generic, Optional, TypeVar
+from typing import Any, Generic, Optional, TypeVar, Union
 
 import msgspec
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Condition, resolve
+from headway.operators.options import any_of
 from headway.schema import Event, State
 from headway.times import Duration, duration_ms
 
@@ -41,6 +43,7 @@ def _state_of(event_type: Any) -> Any:
 class Absence(Operator[E, Any, Absent[E]]):
     """Emits an `Absent` when `end` does not follow `start` within a duration.
 
+    `end` is a condition or a list of them, of which any will do.
     An event that meets `end` ends the wait, even when it meets `start` too: it then begins the next one.
     An end exactly at the due time still counts. With `rearm` each further start begins the wait anew (the
     duration counts from the last start); without it, the first start counts until it ends or fires.
@@ -52,7 +55,13 @@ class Absence(Operator[E, Any, Absent[E]]):
     """
 
     def __init__(
-        self, event_type: Any, *, start: Condition, end: Condition, within: Duration, rearm: bool = True
+        self,
+        event_type: Any,
+        *,
+        start: Condition,
+        end: Union[Condition, Sequence[Condition]],
+        within: Duration,
+        rearm: bool = True,
     ) -> None:
         self.within_ms = duration_ms(within, what="within")
         self.rearm = rearm
@@ -60,7 +69,7 @@ class Absence(Operator[E, Any, Absent[E]]):
         self.output_type = Absent[event_type]
         self.state_type = _state_of(event_type)
         self._starts = resolve(start, event_type)
-        self._ends = resolve(end, event_type)
+        self._ends = any_of(end, event_type)
 
     def on_event(self, state: Any, event: E, ctx: Context[Absent[E]], /) -> None:
         """End the wait, begin it, or begin it anew."""

@@ -1,12 +1,15 @@
-"""Steps of keyed streams: what workflows need, such as deadlines and absences."""
+"""Steps of keyed streams: what workflows need, such as state machines, deadlines and absences."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 
-from headway.declare import declaring
+from headway.declare import declaring, fail
 from headway.operators.absence import Absence, Absent
 from headway.operators.conditions import Predicate
+from headway.operators.machine import StateMachine
+from headway.operators.state_machine import RunStateMachine, Transition
 from headway.steps.base import KeyedSteps
 from headway.times import Duration
 
@@ -16,18 +19,48 @@ if TYPE_CHECKING:
 __all__ = ["WorkflowSteps"]
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class WorkflowSteps(KeyedSteps[T]):
-    """Steps of keyed streams: what workflows need, such as deadlines and absences."""
+    """Steps of keyed streams: what workflows need, such as state machines, deadlines and absences."""
 
     def absence(
-        self, name: str, *, start: Predicate[T], end: Predicate[T], within: Duration, rearm: bool = True
+        self,
+        name: str,
+        *,
+        start: Predicate[T],
+        end: Union[Predicate[T], Sequence[Predicate[T]]],
+        within: Duration,
+        rearm: bool = True,
     ) -> Processed[Absent[T]]:
         """Fires when an event that meets `start` is not followed by one that meets `end` within a duration.
 
-        With `rearm` the duration counts from the last start, without it from the first. See `Absence`.
+        `end` may be a list of conditions: any of them ends the wait. With `rearm` the duration counts from the last
+        start, without it from the first. See `Absence`.
         """
         with declaring():
             operator: Absence[Any] = Absence(self.type, start=start, end=end, within=within, rearm=rearm)
+        return self.process(name, operator)
+
+    def state_machine(
+        self,
+        name: str,
+        machine: StateMachine[D],
+        *,
+        keep_final: Optional[Duration] = None,
+        expire_after: Optional[Duration] = None,
+    ) -> Processed[Transition[T, D]]:
+        """Runs a declared `StateMachine` for each key and emits each transition, those by timeouts too.
+
+        Events that the machine knows but does not take in the current state go to the side output `illegal`, those
+        that it does not know to `ignored`. An instance is gone when it is final, or `keep_final` later.
+        See `StateMachine` and `RunStateMachine`.
+        """
+        if not isinstance(machine, StateMachine):
+            fail(f"state_machine({name!r}): {machine!r} is not a machine: declare one with hw.StateMachine(...)")
+        with declaring():
+            operator: RunStateMachine[Any] = RunStateMachine(
+                self.type, machine, keep_final=keep_final, expire_after=expire_after
+            )
         return self.process(name, operator)
