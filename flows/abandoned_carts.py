@@ -77,6 +77,6 @@ out_of_order = flow.param("out_of_order", "2s", help="how far behind the latest 
 
 source = hw.files(events) if events else shop_events()
 shop = flow.source("shop", Shop, source, time="at", out_of_order=out_of_order, idle_after="1m")
-changes = shop.filter(lambda event: event.kind != "view", name="changes")
+changes = shop.filter(hw.where(kind=("add", "remove", "checkout")), name="changes")
 carts = changes.key_by("user").process("abandonment", Abandonment(hw.duration_ms(after)))
 carts.trigger("cart.abandoned", hw.to_jsonl(output))

@@ -21,7 +21,8 @@ class Runs:
     order extend the last run and take part in none.
 
     >>> runs = Runs()
-    >>> runs.add([(1, "a"), (4, "b"), (2, "c")]); runs.add([(3, "d"), (2, "e")])
+    >>> runs.add([(1, "a"), (4, "b"), (2, "c")]), runs.add([(3, "d"), (2, "e")])
+    (1, 2)
     >>> runs.take(2), runs.take(9), len(runs)
     ([(1, 'a'), (2, 'c'), (2, 'e')], [(3, 'd'), (4, 'b')], 0)
     """
@@ -37,11 +38,13 @@ class Runs:
     def __len__(self) -> int:
         return self._size
 
-    def add(self, records: list[Any]) -> None:
-        """Take a copy of `records`, which arrived in this order after all others."""
-        if not records:
-            return
+    def add(self, records: list[Any]) -> int:
+        """Take a copy of `records`, of which there is one at least and which arrived in this order after all others.
+
+        Returns the earliest time of them.
+        """
         run = sorted(records, key=RECORD_TIME)
+        first_ms: int = run[0][0]
         self._size += len(run)
         runs = self._runs
         if runs and runs[-1][-1][0] <= run[0][0]:
@@ -51,6 +54,7 @@ class Runs:
             self._heads.append(0)
         while len(runs) > 1 and 2 * self._length(-1) >= self._length(-2):
             self._merge_last()
+        return first_ms
 
     def take(self, until_ms: int) -> list[Any]:
         """Remove and return the records with time <= `until_ms`, in order."""

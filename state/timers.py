@@ -60,15 +60,15 @@ class TimerIndex:
 
     def pop_due(self, limit_ms: int) -> TimerEntry | None:
         """Remove and return the earliest entry with `at_ms <= limit_ms`; None when there is none."""
-        heap = self.heap
+        heap, dead = self.heap, self._dead
         while heap[0][0] <= limit_ms:
             entry = heap[0]
             if entry is self._end:
                 self._load()
                 continue
             heappop(heap)
-            if entry in self._dead:
-                self._dead.remove(entry)
+            if dead and entry in dead:
+                dead.remove(entry)
                 continue
             self._map.remove(entry)
             self._count -= 1

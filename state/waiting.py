@@ -142,9 +142,8 @@ class Waiting:
         runs = self._channels.get((rank, part))
         if runs is None:
             runs = self._channels[rank, part] = Runs()
-        runs.add(records)
+        self._first_ms = min(self._first_ms, runs.add(records))
         self._held += len(records)
-        self._first_ms = min(self._first_ms, min(records, key=RECORD_TIME)[0])
         self._blob_changed = True
 
     def _take(self, until_ms: int) -> list[Any]:

@@ -35,11 +35,12 @@ def decode(batch: list[Any], event_type: Any) -> Decoded:
     return decoded
 
 
-def test_typed_objects_pass_as_they_are() -> None:
-    events = [Item(1), Item(2)]
-    decoded = decode(events, Item)
-    assert all(found is given for found, given in zip(decoded.events, events, strict=True))
-    assert decoded.ordinals == range(2)
+def test_typed_objects_are_checked_like_lines() -> None:
+    wrong = Item("3")  # type: ignore[arg-type]
+    decoded = decode([Item(1), wrong, Item(2)], Item)
+    assert decoded.events == [Item(1), Item(2)]
+    assert decoded.ordinals == [0, 2]
+    assert [(bad.ordinal, bad.raw) for bad in decoded.bad] == [(1, b'{"n":"3"}')]
 
 
 def test_dicts_and_lines_are_converted() -> None:

@@ -19,7 +19,7 @@ from headway.state.runs import Runs
 from headway.state.stage import StageStore
 from headway.state.waiting import InputCodec
 
-STEPS = st.lists(st.tuples(st.lists(st.integers(0, 20), max_size=12), st.integers(-1, 21)))
+STEPS = st.lists(st.tuples(st.lists(st.integers(0, 20), min_size=1, max_size=12), st.integers(-1, 21)))
 
 
 @given(STEPS)
@@ -30,7 +30,7 @@ def test_runs_give_what_a_stable_sort_gives(steps: list[tuple[list[int], int]]) 
     for times, until_ms in steps:
         added = [(time_ms, arrival + index) for index, time_ms in enumerate(times)]
         arrival += len(added)
-        runs.add(added)
+        assert runs.add(added) == min(times)
         expected += added
         taken = [record for record in expected if record[0] <= until_ms]
         expected = [record for record in expected if record[0] > until_ms]

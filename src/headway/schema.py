@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Optional, TypeAlias, TypeVar, cast, get_origin
 
 import msgspec
+import msgspec.inspect
 import orjson
 
-__all__ = ["Event", "Json", "LineCodec", "State", "Time", "codec_for", "field_names", "type_label"]
+__all__ = ["Event", "Json", "LineCodec", "State", "Time", "codec_for", "decoded_type", "field_names", "type_label"]
 
 Json: TypeAlias = dict[str, Any]
 """An untyped event: one JSON object as a dict."""
@@ -115,6 +116,25 @@ def field_names(event_type: Any) -> Optional[tuple[str, ...]]:
     """
     fields: Optional[tuple[str, ...]] = getattr(get_origin(event_type) or event_type, "__struct_fields__", None)
     return fields
+
+
+def decoded_type(event_type: Any, field: str) -> Optional[type]:
+    """`int` or `str` when the decoder lets nothing else into a field; None when other types can be there.
+
+    >>> class Click(Event):
+    ...     user: str
+    ...     at: Time
+    ...     page: Optional[str] = None
+    >>> decoded_type(Click, "user"), decoded_type(Click, "at"), decoded_type(Click, "page"), decoded_type(dict, "at")
+    (<class 'str'>, <class 'int'>, None, None)
+    """
+    if not (isinstance(event_type, type) and issubclass(event_type, msgspec.Struct)):
+        return None
+    info = msgspec.inspect.type_info(event_type)
+    assert isinstance(info, msgspec.inspect.StructType)
+    found = [entry.type for entry in info.fields if entry.name == field]
+    kinds = {msgspec.inspect.IntType: int, msgspec.inspect.StrType: str}
+    return kinds.get(type(found[0])) if found else None
 
 
 def type_label(event_type: Any) -> str:

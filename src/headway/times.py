@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Final, Union
 
 import msgspec
@@ -98,10 +99,17 @@ def format_time(time_ms: int) -> str:
     >>> format_time(1_317_422_324_546)
     '2011-09-30T22:38:44.546Z'
     """
+    seconds, rest_ms = divmod(time_ms, 1_000)
     try:
-        return (_NAIVE_EPOCH + timedelta(milliseconds=time_ms)).isoformat(timespec="milliseconds") + "Z"
+        return f"{_format_second(seconds)}.{rest_ms:03d}Z"
     except OverflowError:
         return str(time_ms)
+
+
+@lru_cache(maxsize=1_024)
+def _format_second(seconds: int) -> str:
+    """Date and time of day; triggers of one second share it."""
+    return (_NAIVE_EPOCH + timedelta(seconds=seconds)).isoformat()
 
 
 def parse_time(value: object) -> int:

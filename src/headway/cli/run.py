@@ -115,7 +115,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     type=click.IntRange(1, 256),
     metavar="N",
     help="Shards of the keys, and so the most workers that can share them. Fixed at the first run of a state "
-    "directory. Default: 16.",
+    "directory. Default: 12.",
 )
 @click.option(
     "--cache",

@@ -37,6 +37,7 @@ class Decoded:
     """The events of one chunk, in the order of the log."""
 
     events: list[Any]
+    """Objects of the codec's type, all fields of which are what that type says."""
     ordinals: Sequence[int]
     """For each event its number in the partition, counted over all records, bad ones included."""
     bad: list[BadRecord]

@@ -163,11 +163,6 @@ class _ItemsChunk(Chunk):
 
     def decode(self, codec: LineCodec[Any]) -> Decoded:
         expected = dict if codec.event_type == Json else codec.event_type
-        if _is_class(expected) and all(type(item) is expected for item in self.batch):
-            return Decoded(list(self.batch), range(self.first, self.first + len(self.batch)), [])
-        return self._decode_singly(codec, expected)
-
-    def _decode_singly(self, codec: LineCodec[Any], expected: Any) -> Decoded:
         events: list[Any] = []
         ordinals: list[int] = []
         bad: list[BadRecord] = []
@@ -193,7 +188,8 @@ def _event_of(item: Any, codec: LineCodec[Any], expected: Any) -> Any:
         return codec.decode(item)
     if _is_class(expected):
         if isinstance(item, expected):
-            return item
+            # Nothing has checked the fields of an object that was made in Python.
+            return item if expected is dict else codec.decode(msgspec.json.encode(item))
         if not isinstance(item, dict):
             msg = f"Expected `{type_label(codec.event_type)}`, a dict or bytes, got `{type(item).__name__}`"
             raise msgspec.ValidationError(msg)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import compress
-from operator import attrgetter, itemgetter
+from operator import attrgetter, itemgetter, not_
 from typing import Any, NamedTuple, Optional, cast
 
 from headway.connectors.base import BadRecord
 from headway.errors import UserCodeError
 from headway.graph import KeyByNode, KeySpec, SourceNode, StatelessNode
+from headway.operators.conditions import mask_of
 from headway.plan import Apply, Branch, Segment, ToSink, ToStage
 from headway.runtime.batch import Record
 from headway.runtime.exchange import Exchange, Message, Router, as_key, to_everyone
 from headway.runtime.triggers import TriggerEncoder
-from headway.schema import field_names
+from headway.schema import decoded_type, field_names
 from headway.streams import DeadLetter
 
 __all__ = ["ColumnProgram", "Columns", "column_getter"]
@@ -28,6 +29,25 @@ class Columns(NamedTuple):
     """Where each comes from: its number in the partition, with what flat_map adds."""
     values: Sequence[Any]
     keys: Optional[Sequence[str]] = None
+
+
+class _Chosen(Sequence[Any]):
+    """The elements of a column that a mask chooses, picked when they are asked for: few ordinals ever are."""
+
+    __slots__ = ("_column", "_mask", "_picked")
+
+    def __init__(self, column: Sequence[Any], mask: Sequence[bool]) -> None:
+        self._column = column
+        self._mask = mask
+        self._picked: Optional[list[Any]] = None
+
+    def __getitem__(self, index: Any) -> Any:
+        if self._picked is None:
+            self._picked = list(compress(self._column, self._mask))
+        return self._picked[index]
+
+    def __len__(self) -> int:
+        return sum(map(bool, self._mask))
 
 
 def column_getter(spec: KeySpec, event_type: Any) -> Callable[[Sequence[Any]], list[Any]]:
@@ -120,11 +140,12 @@ class ColumnProgram:
 
     def _rekey(self, node: KeyByNode, value_type: Any) -> Callable[[Columns, str], Columns]:
         get = column_getter(node.key, value_type)
+        are_text = isinstance(node.key, str) and decoded_type(value_type, node.key) is str
 
         def apply(columns: Columns, partition: str) -> Columns:
             try:
                 keys = get(columns.values)
-                if set(map(type, keys)) == {str}:
+                if are_text or set(map(type, keys)) == {str}:
                     return columns._replace(keys=keys)
             except Exception:
                 keys = []
@@ -156,8 +177,9 @@ class ColumnProgram:
 
         def send(columns: Columns, partition: str) -> None:
             keys = cast("Sequence[str]", columns.keys)
-            for key, record in zip(keys, zip(columns.times, keys, columns.values)):
-                router[key](record)
+            appends = map(router.__getitem__, keys)
+            for append, record in zip(appends, zip(columns.times, keys, columns.values)):
+                append(record)
 
         return send
 
@@ -217,14 +239,16 @@ def _filter(node: StatelessNode, source: str) -> Callable[[Columns, str], Column
 
     def apply(columns: Columns, partition: str) -> Columns:
         try:
-            mask = [not function(value) for value in columns.values] if negate else list(map(function, columns.values))
+            mask = mask_of(function, columns.values)
+            if negate:
+                mask = list(map(not_, mask))
         except Exception as error:
             raise _failure(node, source, partition, columns, error) from error
         times, ordinals, values, keys = columns
         kept_keys = None if keys is None else list(compress(keys, mask))
         return Columns(
             list(compress(times, mask)),
-            list(compress(ordinals, mask)),
+            _Chosen(ordinals, mask),
             list(compress(values, mask)),
             kept_keys,
         )

@@ -28,7 +28,7 @@ from headway.state.manifest import Manifest, OperatorEntry, SourceEntry, StageEn
 
 __all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "StopFlag", "run_flow"]
 
-DEFAULT_KEY_GROUPS = 16
+DEFAULT_KEY_GROUPS = 12
 MAX_SLOTS = 64
 _STATS_MS = 500
 _WORKERS_END_S = 10.0

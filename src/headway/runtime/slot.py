@@ -19,12 +19,13 @@ from headway.runtime.board import Board
 from headway.runtime.columns import ColumnProgram, Columns, column_getter, dead_letter, reason_of
 from headway.runtime.exchange import Exchange, Message
 from headway.runtime.triggers import TriggerEncoder
-from headway.schema import codec_for
+from headway.schema import codec_for, decoded_type
 from headway.streams import DeadLetter
 from headway.times import MIN_TIME_MS, parse_time
 
 __all__ = ["Slot", "SlotOptions"]
 
+_FURTHEST_MS = 2**62
 _BLOCK_BYTES = 64 << 10
 """How much is decoded and run through the stateless steps at a time: its events fit into the processor's cache."""
 
@@ -91,6 +92,8 @@ class Slot:
         self._ooo_ms = source.node.out_of_order_ms
         self._codec = codec_for(source.node.event_type)
         self._times = self._time_reader()
+        time = source.node.time
+        self._times_are_int = isinstance(time, str) and decoded_type(source.node.event_type, time) is int
         self._partitions: dict[str, _Partition] = {}
         self._discovered_ms: Optional[int] = None
         self._rejected: list[tuple[str, BadRecord]] = []
@@ -275,7 +278,7 @@ class Slot:
             times = self._times(columns.values)
             if self.source.node.time is INGESTION_TIME and times and partition.max_time is not None:
                 times = [max(times[0], partition.max_time)] * len(times)
-            if not times or (set(map(type, times)) == {int} and min(times) > -(2**62) and max(times) < 2**62):
+            if not times or ((self._times_are_int or set(map(type, times)) == {int}) and _in_range(times)):
                 return columns._replace(times=times)
         except Exception:
             times = []
@@ -283,7 +286,7 @@ class Slot:
         for index, value in enumerate(columns.values):
             try:
                 time_ms = parse_time(self._times((value,))[0])
-                if not -(2**62) < time_ms < 2**62:
+                if not _in_range((time_ms,)):
                     msg = f"time {time_ms} is out of range"
                     raise ValueError(msg)
             except Exception as error:
@@ -300,9 +303,11 @@ class Slot:
             return columns, None
         ooo_ms = self._ooo_ms
         before = times[0] if partition.max_time is None else partition.max_time
-        latest = max(before, max(times))  # noqa: PLW3301 - unpacking a column costs
-        partition.max_time = latest
-        if min(times) >= latest - ooo_ms or (times[0] >= before - ooo_ms and times == sorted(times)):
+        if times[0] >= before - ooo_ms and times == sorted(times):
+            partition.max_time = max(before, times[-1])
+            return columns, None
+        latest = partition.max_time = max(before, max(times))  # noqa: PLW3301 - unpacking a column costs
+        if min(times) >= latest - ooo_ms:
             return columns, None
         limits = [top - ooo_ms for top in accumulate(times, max, initial=before)][:-1]
         on_time = list(map(le, limits, times))
@@ -380,6 +385,11 @@ class Slot:
 
 def _is_idle(partition: _Partition, now_ms: int, idle_after_ms: int) -> bool:
     return partition.quiet_since_ms is not None and now_ms - partition.quiet_since_ms >= idle_after_ms
+
+
+def _in_range(times: Sequence[int]) -> bool:
+    """Whether there is room around all times for delays and bounds."""
+    return min(times) > -_FURTHEST_MS and max(times) < _FURTHEST_MS
 
 
 def _select(columns: Columns, mask: list[bool], times: Sequence[int]) -> Columns:
