@@ -99,17 +99,18 @@ def format_time(time_ms: int) -> str:
     >>> format_time(1_317_422_324_546)
     '2011-09-30T22:38:44.546Z'
     """
-    seconds, rest_ms = divmod(time_ms, 1_000)
+    minutes, rest_ms = divmod(time_ms, 60_000)
+    seconds, rest_ms = divmod(rest_ms, 1_000)
     try:
-        return f"{_format_second(seconds)}.{rest_ms:03d}Z"
+        return f"{_format_minute(minutes)}{seconds:02d}.{rest_ms:03d}Z"
     except OverflowError:
         return str(time_ms)
 
 
 @lru_cache(maxsize=1_024)
-def _format_second(seconds: int) -> str:
-    """Date and time of day; triggers of one second share it."""
-    return (_NAIVE_EPOCH + timedelta(seconds=seconds)).isoformat()
+def _format_minute(minutes: int) -> str:
+    """What all times of one minute begin with."""
+    return (_NAIVE_EPOCH + timedelta(minutes=minutes)).isoformat()[:-2]
 
 
 def parse_time(value: object) -> int:
