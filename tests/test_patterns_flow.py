@@ -15,7 +15,8 @@ from tests.pattern_model import Model
 import headway as hw
 from headway.connectors.base import Input, Output
 from headway.operators.patterns.pattern import Pattern, either, once, pattern
-from headway.operators.patterns.skip import AfterMatch, no_skip, skip_past_last
+from headway.operators.patterns.skip import AfterMatch, no_skip, skip_past_last, skip_to_first
+from headway.testing import FlowTest
 
 PATTERNS: dict[str, Pattern] = {
     "steps": pattern("a", kind="a").followed_by("b", kind="b").followed_by("c", kind="c").within(20),
@@ -88,3 +89,197 @@ def test_the_order_of_arrival_changes_nothing(events: list[str], data: st.DataOb
     made = flow(PATTERNS["loop"], no_skip())
     in_order = oracle_run(made, {"events": {"0": log}}).outputs
     assert oracle_run(made, {"events": {"0": shuffled}}).outputs == in_order
+
+
+# -- The step ---------------------------------------------------------------------------------------------
+
+
+class Shop(hw.Event):
+    user: str
+    kind: str
+    at: hw.Time
+    price: float = 0.0
+
+
+class Summary(hw.Event):
+    events: int
+    total: float
+
+
+def shop(declare: Callable[[hw.KeyedStream[Shop]], None]) -> FlowTest:
+    declared = hw.Flow("shop")
+    declare(declared.source("shop", Shop, hw.items([]), time="at").key_by("user"))
+    return FlowTest(declared)
+
+
+def send(test: FlowTest, *events: tuple[int, str], user: str = "ann") -> None:
+    for at, kind in events:
+        test.send("shop", Shop(user=user, kind=kind, at=at, price=float(at)))
+
+
+def test_abandoned_carts_are_one_line() -> None:
+    looked_for = hw.once(kind="add").then_absent(kind="checkout", within="1h")
+    test = shop(lambda carts: carts.match("abandoned", looked_for).trigger("cart.abandoned", hw.to_list([])))
+    send(test, (0, "add"), (10, "checkout"), (20, "add"))
+    send(test, (30, "add"), user="bob")
+    test.advance(to=3_600_010)
+    assert test.triggers() == [] and test.keys("abandoned") == ["ann", "bob"]
+    test.advance(by="1h")
+    told = [(trigger["subject"], trigger["data"]["start"], trigger["data"]["end"]) for trigger in test.triggers()]
+    assert told == [("ann", 20, 3_600_020), ("bob", 30, 3_600_030)]
+    assert test.keys("abandoned") == []
+
+
+def test_the_types_are_those_of_the_events() -> None:
+    written: list[Any] = []
+
+    def declare(carts: hw.KeyedStream[Shop]) -> None:
+        found = carts.match("found", pattern("first", kind="add").followed_by("second", kind="pay"))
+        assert found.type == hw.Match[Shop]
+        prices = found.map(lambda match: match.matched["second"][0].price, into=float)
+        prices.to("out", hw.to_list(written))
+
+    test = shop(declare)
+    send(test, (1, "add"), (2, "pay"))
+    test.advance(to=10)
+    out: list[Any] = test.triggers("out")
+    assert out == [2.0]
+
+
+def test_select_makes_the_output() -> None:
+    def summary(match: hw.Match[Shop]) -> Summary:
+        events = [event for events in match.matched.values() for event in events]
+        return Summary(events=len(events), total=sum(event.price for event in events))
+
+    def declare(carts: hw.KeyedStream[Shop]) -> None:
+        found = carts.match("found", pattern("adds", kind="add").times(2), select=summary)
+        assert found.type is Summary
+        found.to("out", hw.to_list([]))
+
+    test = shop(declare)
+    send(test, (1, "add"), (2, "add"))
+    test.advance(to=10)
+    assert test.triggers("out") == [{"events": 2, "total": 3.0}]
+
+
+def test_what_times_out_tells_what_had_matched() -> None:
+    def declare(carts: hw.KeyedStream[Shop]) -> None:
+        looked_for = pattern("add", kind="add").followed_by("pay", kind="pay").followed_by("done", kind="checkout")
+        carts.match("found", looked_for.within(10)).side("timed_out").trigger("late", hw.to_list([]))
+
+    test = shop(declare)
+    send(test, (1, "add"), (5, "pay"), (11, "checkout"))
+    test.advance(to=100)
+    [late] = test.triggers()
+    assert {name: [event["at"] for event in events] for name, events in late["data"]["matched"].items()} == {
+        "add": [1],
+        "pay": [5],
+    }
+    assert (late["data"]["start"], late["data"]["end"]) == (1, 5)
+    assert late["time"].endswith("00.011Z")
+
+
+def test_too_many_partial_matches_are_given_up_oldest_first() -> None:
+    def declare(carts: hw.KeyedStream[Shop]) -> None:
+        looked_for = pattern("a", kind="add").followed_by("p", kind="pay")
+        found = carts.match("found", looked_for, max_partial_matches=2)
+        found.to("out", hw.to_list([]))
+        found.side("overflow").to("overflow", hw.to_list([]))
+
+    test = shop(declare)
+    send(test, (1, "add"), (2, "add"), (3, "add"), (4, "pay"))
+    test.advance(to=10)
+    assert [value["start"] for value in test.triggers("overflow")] == [1]
+    assert [value["start"] for value in test.triggers("out")] == [2, 3]
+    assert test.keys("found") == []
+
+
+def test_an_event_that_fits_nothing_leaves_no_state() -> None:
+    looked_for = pattern("a", kind="add").followed_by("p", kind="pay")
+    test = shop(lambda carts: carts.match("found", looked_for).to("out", hw.to_list([])))
+    send(test, (1, "view"), (2, "pay"))
+    test.advance(to=10)
+    assert test.keys("found") == []
+
+
+def test_events_in_several_partial_matches_are_kept_once() -> None:
+    looked_for = pattern("b", kind="b").one_or_more().allow_combinations().followed_by("c", kind="c")
+    test = shop(lambda carts: carts.match("found", looked_for).to("out", hw.to_list([])))
+    send(test, *((at, "b") for at in range(6)))
+    test.advance(to=10)
+    state = test.state("found", "ann")
+    assert len(state.runs) == 2**6 - 1 and len(state.entries) == 6
+
+
+def test_another_shape_of_pattern_is_another_state() -> None:
+    def state_type(looked_for: Pattern) -> Any:
+        return hw.MatchPattern(Shop, looked_for).state_type
+
+    two = pattern("a", kind="add").followed_by("p", kind="pay")
+    assert state_type(two) is state_type(pattern("a", kind="view").followed_by("p", kind="pay"))
+    assert state_type(two) is not state_type(two.followed_by("c", kind="checkout"))
+    assert state_type(two) is not state_type(pattern("a", kind="add").next("p", kind="pay"))
+
+
+ADD = pattern("add", kind="add")
+
+
+@pytest.mark.parametrize(
+    ("declare", "said"),
+    [
+        (lambda: ADD.times(0), "times(0, 0)"),
+        (lambda: ADD.times(3, 2), "times(3, 2)"),
+        (lambda: ADD.times(2).one_or_more(), "said already"),
+        (lambda: ADD.times_or_more(0), "times_or_more(0)"),
+        (ADD.greedy, "say how often first"),
+        (lambda: ADD.times(2).allow_combinations().greedy(), "combinations"),
+        (lambda: ADD.times(1, 2).greedy().allow_combinations(), "greedy"),
+        (lambda: pattern(ADD).times(1, 2).greedy(), "group"),
+        (lambda: ADD.times(2).until(kind="pay"), "bounded"),
+        (lambda: ADD.one_or_more().until(), "one condition"),
+        (ADD.consecutive, "say how often first"),
+        (lambda: ADD.optional().not_next(kind="pay"), "optional"),
+        (lambda: ADD.not_next(kind="pay").optional(), "must not come"),
+        (lambda: ADD.not_next(ADD), "not a pattern"),  # type: ignore[arg-type]
+        (lambda: ADD.within("0s"), "0s"),
+        (lambda: ADD.within("soon"), "soon"),
+        (lambda: ADD.within("1h", since="previous"), "first step"),
+        (lambda: ADD.within("1h", since="last"), "last"),
+        (lambda: ADD.next("add", 5), "5"),  # type: ignore[arg-type]
+        (lambda: ADD.next(""), "empty"),
+        (lambda: ADD.next(ADD.within("1h")), "group"),
+        (lambda: ADD.next(ADD.not_next(kind="pay")), "end with"),
+        (lambda: ADD.next(ADD, kind="pay"), "inside it"),
+        (lambda: pattern(ADD).where(kind="pay"), "inside it"),
+        (lambda: pattern("any").or_where(kind="pay"), "no condition"),
+        (lambda: ADD.subtype("Shop"), "Shop"),  # type: ignore[arg-type]
+        (lambda: either(ADD), "two patterns"),
+        (lambda: skip_to_first(""), "name of a step"),
+    ],
+)
+def test_what_cannot_be_is_said_where_it_is_written(declare: Callable[[], Any], said: str) -> None:
+    with pytest.raises(hw.FlowError) as error:
+        declare()
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("looked_for", "options", "said"),
+    [
+        (ADD.next(kind="pay").followed_by("add"), {}, "'add'"),
+        (ADD.followed_by("pay", knd="pay"), {}, "no field 'knd'"),
+        (ADD.not_followed_by("no", kind="pay"), {}, "for how long"),
+        (ADD.then_absent(kind="pay", within="1h").next("end"), {}, "must come last"),
+        (ADD.times(20_000), {}, "too large"),
+        (ADD, {"after": skip_to_first("pay")}, "no such step"),
+        (ADD, {"after": "skip"}, "'skip'"),
+        (ADD, {"max_partial_matches": 0}, "max_partial_matches=0"),
+        (ADD, {"select": 5}, "select=5"),
+        ("add", {}, "'add'"),
+    ],
+)
+def test_what_cannot_be_matched_is_said_at_the_line(looked_for: Any, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(hw.FlowError) as error:
+        shop(lambda carts: carts.match("found", looked_for, **options).to("out", hw.to_list([])))
+    assert said in str(error.value)
+    assert "test_patterns_flow.py" in str(error.value)

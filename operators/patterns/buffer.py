@@ -66,10 +66,10 @@ def state_of(event_type: Any, fingerprint: str) -> tuple[Any, Any]:
     state = msgspec.defstruct(
         f"PatternState_{fingerprint}",
         [
-            ("runs", list[Run], msgspec.field(default_factory=list)),
-            ("completed", list[Complete], msgspec.field(default_factory=list)),
-            ("nodes", dict[int, Node], msgspec.field(default_factory=dict)),
-            ("entries", dict[int, entry], msgspec.field(default_factory=dict)),  # type: ignore[valid-type]
+            ("runs", list[Run], []),
+            ("completed", list[Complete], []),
+            ("nodes", dict[int, Node], {}),
+            ("entries", dict[int, entry], {}),  # type: ignore[valid-type]
             ("next_node", int, 0),
             ("next_entry", int, 0),
             ("due", int, NEVER),

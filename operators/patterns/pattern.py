@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Optional, Union
 
-from headway.errors import FlowError
+from headway.errors import FlowError, UsageError
 from headway.operators.conditions import Where
 from headway.times import Duration, duration_ms
 
@@ -229,7 +229,10 @@ class Pattern:
         With `since="previous"` it is about the last step: each of its events comes earlier than `duration` after
         the event before it. An event exactly `duration` later comes too late.
         """
-        length_ms = duration_ms(duration, what="within")
+        try:
+            length_ms = duration_ms(duration, what="within")
+        except UsageError as error:
+            raise FlowError(str(error)) from None
         if length_ms < 1:
             msg = f"within({duration!r}): a match needs some time: expected at least 1 ms"
             raise FlowError(msg)

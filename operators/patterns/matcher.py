@@ -1,0 +1,354 @@
+"""The general matcher: what an event or time does to the partial matches of a key."""
+
+from collections.abc import Callable
+from typing import Any, Optional
+
+from headway.operators.base import Context
+from headway.operators.patterns.automaton import END, Automaton, Edge
+from headway.operators.patterns.buffer import NEVER, NO_NODE, Complete, Node, Run, chain, last_of, release
+from headway.operators.patterns.condition import Moment, Test
+from headway.operators.patterns.pattern import Contiguity
+from headway.operators.patterns.results import Match, PartialMatch
+from headway.operators.patterns.skip import AfterMatch
+
+__all__ = ["LAST", "NEXT", "Matcher"]
+
+NEXT = "next"
+"""Timer: time ends an edge of some partial match."""
+LAST = "last"
+"""Timer: time ends the last partial match."""
+
+
+class Matcher:
+    """Moves the partial matches of one state along the edges of an automaton; one object serves all keys.
+
+    Partial matches are kept in the order in which they began, and those that share events in the order of their
+    next events: so matches come out in the same order whatever else is open.
+    """
+
+    def __init__(
+        self,
+        automaton: Automaton,
+        entry_type: Any,
+        within_ms: Optional[int],
+        after: AfterMatch,
+        bound: int,
+        select: Optional[Callable[[Match[Any]], Any]],
+    ) -> None:
+        self.names = automaton.names
+        self.position_names = [automaton.names[number] for number in automaton.position_names]
+        self.complete = automaton.complete
+        self.open = automaton.open
+        self.starts = automaton.edges[-1]
+        self.gaps = [_least_gap(edges, count) for edges, count in zip(automaton.edges, automaton.open)]
+        self.gapped = any(gap is not None for gap in self.gaps)
+        self.timed = self.gapped or within_ms is not None
+        self._ways = [[(1 << number, edge) for number, edge in enumerate(edges)] for edges in automaton.edges[:-1]]
+        self._waits = [_only_test(edges) for edges in automaton.edges[:-1]]
+        self._entry_type = entry_type
+        self._within_ms = within_ms
+        self._after = after
+        self._skips = after.kind != "no_skip"
+        self._max = bound
+        self._select = select
+
+    def event(self, state: Any, event: Any, ctx: Context[Any]) -> None:
+        """One event, after the time before it."""
+        moment = Moment(state, event)
+        runs = state.runs
+        after: list[Run] = []
+        state.runs = after
+        waits = self._waits
+        for run in runs:
+            test = waits[run.position]
+            if test is not None and not moment.holds(test):
+                after.append(run)
+            else:
+                self._advance(run, after, moment, ctx)
+        self._begin(after, moment, ctx)
+        self.settle(state, ctx)
+
+    def begin(self, state: Any, event: Any, ctx: Context[Any]) -> None:
+        """One event that changes none of the partial matches there are."""
+        self._begin(state.runs, Moment(state, event), ctx)
+        self.settle(state, ctx)
+
+    # -- One event ----------------------------------------------------------------------------------------
+
+    def _advance(self, run: Run, after: list[Run], moment: Moment, ctx: Context[Any]) -> None:
+        """What becomes of one partial match: first those with the event, then itself if it goes on waiting."""
+        moment.view = None
+        still = children = 0
+        open_edges = run.open
+        for bit, edge in self._ways[run.position]:
+            if open_edges & bit:
+                takes, next_bit = self._cross(edge, bit, run, moment)
+                still |= next_bit
+                if takes:
+                    children += self._take(edge, run, after, moment, ctx)
+        state = moment.state
+        if still:
+            run.open = still
+            after.append(run)
+            if children:
+                state.nodes[run.node].refs += children
+        elif children:
+            state.nodes[run.node].refs += children - 1
+        else:
+            release(state, run.node)
+
+    def _cross(self, edge: Edge, bit: int, run: Run, moment: Moment) -> tuple[bool, int]:
+        """Whether the event is taken along an edge, and the bit of the edge that stays open."""
+        test = edge.test
+        if edge.simple:
+            assert test is not None
+            takes = moment.holds(test)
+            contiguity = edge.contiguity
+            if contiguity is Contiguity.RELAXED:
+                return takes, 0 if takes else bit
+            return takes, bit if contiguity is Contiguity.ANY else 0
+        ask = self._asking(run, moment)
+        edges = self._ways[run.position]
+        number = edge.then
+        released = True
+        while released:
+            released = False
+            for until, other in edge.released:
+                if ask(until):
+                    edge, number, released = edges[other][1], edges[other][1].then, True
+                    break
+        if any(map(ask, edge.stops)) or any(map(ask, edge.stops_first)):
+            return False, 0
+        if any(ask(exclusion.test) for exclusion in edge.exclusions) or any(map(ask, edge.until)):
+            return False, 0
+        if test is None:
+            return (True, 0) if edge.contiguity is Contiguity.STRICT else (False, 1 << number)
+        fits = ask(test)
+        takes = fits and not any(map(ask, edge.refuses))
+        stays = edge.contiguity is Contiguity.ANY or (edge.contiguity is Contiguity.RELAXED and not fits)
+        return takes, 1 << number if stays else 0
+
+    def _asking(self, run: Optional[Run], moment: Moment) -> Callable[[Test], bool]:
+        def ask(test: Test) -> bool:
+            if not test.iterative:
+                return moment.holds(test)
+            if moment.view is None:
+                found = {} if run is None else self.matched(moment.state, run.node)
+                moment.view = {name: found.get(name, []) for name in self.names}
+            return bool(test.holds(moment.event, moment.view))
+
+        return ask
+
+    def _begin(self, after: list[Run], moment: Moment, ctx: Context[Any]) -> None:
+        """Begin matches with the event."""
+        moment.view = None
+        for edge in self.starts:
+            if edge.simple:
+                assert edge.test is not None
+                if moment.holds(edge.test):
+                    self._take(edge, None, after, moment, ctx)
+                continue
+            ask = self._asking(None, moment)
+            assert edge.test is not None
+            freed = {e.until for e in edge.exclusions if e.until is not None and ask(e.until)}
+            if any(ask(e.test) for e in edge.exclusions if e.until not in freed):
+                continue
+            if ask(edge.test) and not any(map(ask, edge.refuses)):
+                self._take(edge, None, after, moment, ctx)
+
+    def _take(self, edge: Edge, run: Optional[Run], after: list[Run], moment: Moment, ctx: Context[Any]) -> int:
+        """Follow an edge with the event; returns the number of new nodes behind the one of `run`."""
+        state, now = moment.state, ctx.time
+        position = edge.target
+        if position == END:
+            assert run is not None
+            self._completed(state, run.node, run.start, run.start_at, ctx)
+            return 0
+        if self.complete[position] and not self._skips:
+            self.emit_with(position, run, state, moment.event, ctx)
+            if not self.open[position]:
+                return 0
+        entry_id = moment.entry
+        if entry_id is None:
+            entry_id = moment.entry = state.next_entry
+            state.next_entry = entry_id + 1
+            entry = state.entries[entry_id] = self._entry_type(moment.event, now, 1)
+        else:
+            entry = state.entries[entry_id]
+            entry.refs += 1
+        node_id = state.next_node
+        state.next_node = node_id + 1
+        if run is None:
+            node = Node(position, entry_id, NO_NODE, 1)
+            start, start_at = entry_id, now
+        else:
+            node = Node(position, entry_id, run.node, 1)
+            start, start_at = run.start, run.start_at
+        state.nodes[node_id] = node
+        if self.open[position]:
+            due = self.due(position, start_at, now)
+            after.append(Run(position, self.open[position], node_id, start, start_at, now, due))
+        else:
+            node.refs = 0
+        if self._skips and self.complete[position]:
+            self._completed(state, node_id, start, start_at, ctx)
+        return 1
+
+    def due(self, position: int, start_at: int, at: int) -> int:
+        """When time first ends something for a partial match that comes to a position."""
+        due = NEVER if self._within_ms is None else start_at + self._within_ms
+        gap = self.gaps[position]
+        return due if gap is None else min(due, at + gap)
+
+    # -- Time ---------------------------------------------------------------------------------------------
+
+    def expire(self, state: Any, ctx: Context[Any]) -> None:
+        """End what may not go on at this time: its edges, and those who have no other."""
+        now = ctx.time
+        runs, state.runs = state.runs, []
+        for run in runs:
+            if run.due > now or self._wait_on(state, run, ctx):
+                state.runs.append(run)
+                continue
+            release(state, run.node)
+
+    def _wait_on(self, state: Any, run: Run, ctx: Context[Any]) -> bool:
+        limit = NEVER if self._within_ms is None else run.start_at + self._within_ms
+        due = limit
+        ended = False
+        for bit, edge in self._ways[run.position]:
+            if run.open & bit:
+                edge_due = limit if edge.gap_ms is None else min(limit, run.at + edge.gap_ms)
+                if edge_due > ctx.time:
+                    due = min(due, edge_due)
+                    continue
+                run.open ^= bit
+                ended = ended or (edge.target == END and edge.contiguity is Contiguity.ANY)
+        run.due = due
+        if ended:
+            self._completed(state, run.node, run.start, run.start_at, ctx)
+        elif not run.open and not self.complete[run.position]:
+            ctx.emit_to("timed_out", self._partial(state, run))
+        return run.open != 0
+
+    # -- After an event or a timer ------------------------------------------------------------------------
+
+    def settle(self, state: Any, ctx: Context[Any]) -> None:
+        """Tell the matches whose turn it is, keep the bound, set the timer."""
+        if state.completed:
+            self._tell(state, ctx)
+        while len(state.runs) + len(state.completed) > self._max:
+            oldest = state.runs.pop(0)
+            ctx.emit_to("overflow", self._partial(state, oldest))
+            release(state, oldest.node)
+            self._tell(state, ctx)
+        runs = state.runs
+        if not runs:
+            ctx.forget()
+        elif self.timed:
+            self._set_timers(state, ctx)
+
+    def _set_timers(self, state: Any, ctx: Context[Any]) -> None:
+        """One for the partial match that ends next, one for the last: draining goes as far as timers are set."""
+        runs = state.runs
+        if self.gapped:
+            due = min([run.due for run in runs])
+            last = max([self._end_of(run) for run in runs])
+        else:
+            due, last = runs[0].due, runs[-1].due
+        if due != state.due:
+            state.due = due
+            if due != NEVER:
+                ctx.timer(NEXT, due)
+        if last > due and last != state.last:
+            state.last = last
+            ctx.timer(LAST, last)
+
+    def _end_of(self, run: Run) -> int:
+        """When a partial match has ended, if no event comes; what never ends counts as ended by its last time."""
+        if self._within_ms is not None:
+            return run.start_at + self._within_ms
+        gaps = [edge.gap_ms for bit, edge in self._ways[run.position] if run.open & bit and edge.gap_ms is not None]
+        return run.at + max(gaps, default=0)
+
+    def _tell(self, state: Any, ctx: Context[Any]) -> None:
+        """Emit the completed matches that no open one began before, and drop what each of them skips."""
+        completed = state.completed
+        completed.sort(key=_start_of)
+        while completed and not (state.runs and state.runs[0].start < completed[0].start):
+            match = completed.pop(0)
+            self.emit(self.matched(state, match.node), match.start_at, match.end, ctx)
+            last_skipped = self._last_skipped(state, match)
+            for others in (state.runs, completed):
+                for other in others:
+                    if other.start <= last_skipped:
+                        release(state, other.node)
+                others[:] = [other for other in others if other.start > last_skipped]
+            release(state, match.node)
+
+    def _last_skipped(self, state: Any, match: Complete) -> int:
+        """Matches that began with this event, by number, or before it, are skipped."""
+        kind = self._after.kind
+        if kind == "skip_to_next":
+            return match.start
+        if kind == "skip_past_last":
+            return last_of(state, match.node)
+        named = [n.entry for n in chain(state, match.node) if self.position_names[n.position] == self._after.name]
+        if not named:
+            return -1
+        return (named[0] if kind == "skip_to_first" else named[-1]) - 1
+
+    # -- Results ------------------------------------------------------------------------------------------
+
+    def _completed(self, state: Any, node: int, start: int, start_at: int, ctx: Context[Any]) -> None:
+        if self._skips:
+            state.nodes[node].refs += 1
+            state.completed.append(Complete(start, node, start_at, ctx.time))
+        else:
+            self.emit(self.matched(state, node), start_at, ctx.time, ctx)
+
+    def emit_with(self, position: int, run: Optional[Run], state: Any, event: Any, ctx: Context[Any]) -> None:
+        """Emit a match of a partial one with one more event."""
+        found = {} if run is None else self.matched(state, run.node)
+        name = self.position_names[position]
+        if name in found:
+            found[name].append(event)
+        else:
+            found[name] = [event]
+        self.emit(self.ordered(found), ctx.time if run is None else run.start_at, ctx.time, ctx)
+
+    def emit(self, matched: dict[str, list[Any]], start: int, end: int, ctx: Context[Any]) -> None:
+        """Emit a match."""
+        match = Match(matched=matched, start=start, end=end)
+        ctx.emit(match if self._select is None else self._select(match))
+
+    def _partial(self, state: Any, run: Run) -> PartialMatch[Any]:
+        return PartialMatch(matched=self.matched(state, run.node), start=run.start_at, end=run.at)
+
+    def matched(self, state: Any, node: int) -> dict[str, list[Any]]:
+        """The events up to a node, by the names of their steps."""
+        found: dict[str, list[Any]] = {}
+        names, entries = self.position_names, state.entries
+        for link in chain(state, node):
+            found.setdefault(names[link.position], []).append(entries[link.entry].event)
+        return self.ordered(found)
+
+    def ordered(self, found: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """The same in the order of the pattern; events come in another where groups repeat."""
+        return found if len(found) == 1 else {name: found[name] for name in self.names if name in found}
+
+
+def _start_of(match: Complete) -> int:
+    return match.start
+
+
+def _only_test(edges: list[Edge]) -> Optional[Test]:
+    """The test of the only edge, where a partial match just goes on waiting as long as no event meets it."""
+    if len(edges) == 1 and edges[0].simple and edges[0].contiguity is not Contiguity.STRICT:
+        return edges[0].test
+    return None
+
+
+def _least_gap(edges: list[Edge], open_bits: int) -> Optional[int]:
+    gaps = [edge.gap_ms for number, edge in enumerate(edges) if open_bits >> number & 1 and edge.gap_ms is not None]
+    return min(gaps, default=None)
