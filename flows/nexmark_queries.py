@@ -5,16 +5,19 @@ Prices are cents, times epoch milliseconds; windows are `[start, end)`.
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any
+from typing import Any, Optional
 
 import headway as hw
 from headway.connectors.base import Input, Output
 from headway.errors import UsageError
 from headway.flows.nexmark_events import AuctionHouse, Bid, auction_house
+from headway.flows.nexmark_joins import BidOnAuction, BidsOnAuctions, ItemNearby, ItemsNearby
 from headway.flows.nexmark_operators import (
     CategoryAverage,
     CategoryPrice,
     HighestBids,
+    HotItem,
+    HotItems,
     LatestBid,
     NewSeller,
     NewSellers,
@@ -23,6 +26,7 @@ from headway.flows.nexmark_operators import (
     WinningBid,
     WinningBids,
 )
+from headway.flows.nexmark_patterns import fall_and_rise, price_drop
 from headway.times import Duration
 
 __all__ = ["QUERIES", "Query", "declare"]
@@ -36,6 +40,16 @@ KEEP = "1h"
 PARTS = 64
 """Keys of the first of two rounds, where the second has a single key: so that workers can share the work."""
 
+UPDATES = "10s"
+"""How often statistics of a day are told while it lasts."""
+RANKS: tuple[Optional[Callable[[Bid], bool]], ...] = (
+    None,
+    lambda bid: bid.price < 10_000,
+    lambda bid: 10_000 <= bid.price < 1_000_000,
+    lambda bid: bid.price >= 1_000_000,
+)
+"""All bids, and the ranks of prices."""
+
 
 def by_auction(bid: Bid) -> str:
     """The auction that a bid is for, as a key."""
@@ -45,6 +59,21 @@ def by_auction(bid: Bid) -> str:
 def by_bidder(bid: Bid) -> str:
     """Who bids, as a key."""
     return str(bid.bidder)
+
+
+def ranks() -> dict[str, Any]:
+    """Numbers of bids: all, below 100, below 10,000, and above."""
+    names = ("total_bids", "rank1_bids", "rank2_bids", "rank3_bids")
+    return {name: hw.count(where) for name, where in zip(names, RANKS)}
+
+
+def distincts() -> dict[str, Any]:
+    """Numbers of bidders and of auctions: all, and those with bids of each rank."""
+    return {
+        f"{rank}_{field}s": hw.distinct(field, where=where)
+        for field in ("bidder", "auction")
+        for rank, where in zip(("total", "rank1", "rank2", "rank3"), RANKS)
+    }
 
 
 def q0(house: AuctionHouse) -> hw.Stream[Bid]:
@@ -85,6 +114,18 @@ def q2(house: AuctionHouse) -> hw.Stream[PriceOfAuction]:
     return selected.map(lambda bid: PriceOfAuction(bid.auction, bid.price), into=PriceOfAuction)
 
 
+def q3(house: AuctionHouse) -> hw.Processed[ItemNearby]:
+    """Local items: who sells in OR, ID or CA in category 10, and in which auctions.
+
+    Emits seller and auction once, when both are there; the table is all of them. They are joined when they come
+    within an hour of each other.
+    """
+    persons = house.persons.filter(hw.where(state=("OR", "ID", "CA"))).key_by(lambda person: str(person.id))
+    auctions = house.auctions.filter(hw.where(category=10)).key_by(lambda auction: str(auction.seller))
+    keep_ms = hw.duration_ms(KEEP)
+    return auctions.process("nearby", ItemsNearby(keep_ms, keep_ms), one=persons)
+
+
 def q4(house: AuctionHouse) -> hw.Processed[CategoryPrice]:
     """Average closing price of each category, over the auctions closed so far.
 
@@ -92,6 +133,17 @@ def q4(house: AuctionHouse) -> hw.Processed[CategoryPrice]:
     the last average of each category. The published query revises it with every bid.
     """
     return q9(house).key_by(lambda won: str(won.auction.category)).process("average", CategoryAverage())
+
+
+def q5(house: AuctionHouse) -> hw.Processed[HotItem]:
+    """Hot items: the auctions with the most bids of the last 10 s, every 2 s; several when there is a tie.
+
+    Emits them once, at the end of each window; the table is all of them.
+    """
+    sliding = hw.sliding(WINDOW, every="2s")
+    counts = house.bids.key_by(by_auction).window("counts", sliding, auction=hw.first("auction"), num=hw.count())
+    items = counts.map(lambda count: HotItem(count.auction, count.num, count.start, count.end), into=HotItem)
+    return items.key_by(lambda item: str(item.end)).process("hottest", HotItems())
 
 
 def q7(house: AuctionHouse) -> hw.Processed[Bid]:
@@ -125,6 +177,63 @@ def q9(house: AuctionHouse) -> hw.Processed[WinningBid]:
     return house.bids.key_by(by_auction).process("winning", WinningBids(), auctions=auctions)
 
 
+def q11(house: AuctionHouse) -> hw.Processed[Any]:
+    """User sessions: how many bids each bidder made until 10 s passed without one.
+
+    Emits a session once, when it is over; the table is all of them.
+    """
+    bidders = house.bids.key_by(by_bidder)
+    return bidders.window("sessions", hw.session(WINDOW), bidder=hw.first("bidder"), bid_count=hw.count())
+
+
+def q12(house: AuctionHouse) -> hw.Processed[Any]:
+    """Processing-time windows: how many bids each bidder made in each 10 s of the clock, as bids are read.
+
+    Emits a window once, at its end; the table is all of them. An event's time is that at which it is read, so two
+    runs over one log differ.
+    """
+    bidders = house.bids.key_by(by_bidder)
+    return bidders.window("windows", hw.tumbling(WINDOW), bidder=hw.first("bidder"), bid_count=hw.count())
+
+
+def q15(house: AuctionHouse) -> hw.Processed[Any]:
+    """Bidding statistics: bids, bidders and auctions of each day, in all and by price.
+
+    Emits the day so far every 10 s in which there are bids, and at its end. The table is the last of each day
+    (`start`). One row holds the ids of all bidders and auctions of the day.
+    """
+    return house.bids.key_by(lambda bid: "all").window(
+        "day", hw.tumbling("1d"), early=UPDATES, **ranks(), **distincts()
+    )
+
+
+def q16(house: AuctionHouse) -> hw.Processed[Any]:
+    """Channel statistics: bids, bidders and auctions of each channel and day, in all and by price.
+
+    Emits the day of a channel so far every 10 s in which it has bids, and at its end; `latest` is the time of the
+    last bid. The table is the last of each channel and day (`start`).
+    """
+    channels = house.bids.key_by("channel")
+    names: dict[str, Any] = {"channel": hw.first("channel"), "latest": hw.max("date_time")}
+    return channels.window("day", hw.tumbling("1d"), early=UPDATES, **names, **ranks(), **distincts())
+
+
+def q17(house: AuctionHouse) -> hw.Processed[Any]:
+    """Auction statistics: number and prices of the bids on each auction and day.
+
+    Emits the day of an auction so far every 10 s in which it has bids, and at its end. The table is the last of
+    each auction and day (`start`).
+    """
+    prices: dict[str, Any] = {
+        "min_price": hw.min("price"),
+        "max_price": hw.max("price"),
+        "avg_price": hw.mean("price"),
+        "sum_price": hw.sum("price"),
+    }
+    auctions = house.bids.key_by(by_auction)
+    return auctions.window("day", hw.tumbling("1d"), early=UPDATES, auction=hw.first("auction"), **ranks(), **prices)
+
+
 def q18(house: AuctionHouse) -> hw.Processed[Bid]:
     """Last bid: the last bid of each bidder for each auction.
 
@@ -143,16 +252,39 @@ def q19(house: AuctionHouse) -> hw.Processed[TopOfAuction]:
     return house.bids.key_by(by_auction).process("top", TopBids(10, hw.duration_ms(KEEP)))
 
 
+def q20(house: AuctionHouse) -> hw.KeyedStream[BidOnAuction]:
+    """Expanded bids: the bids on auctions of category 10, with the auction.
+
+    Emits bid and auction once, when both are there; the table is all of them. They are joined when the bid comes at
+    most a minute before the auction and an hour after it. The category is looked at after the join: otherwise bids
+    on other auctions would wait in vain.
+    """
+    auctions = house.auctions.key_by(lambda auction: str(auction.id))
+    operator = BidsOnAuctions(hw.duration_ms("1m"), hw.duration_ms(KEEP))
+    joined = house.bids.key_by(by_auction).process("expanded", operator, one=auctions)
+    return joined.filter(lambda pair: pair.auction.category == 10)
+
+
 QUERIES: dict[str, Query] = {
     "q0": q0,
     "q1": q1,
     "q2": q2,
+    "q3": q3,
     "q4": q4,
+    "q5": q5,
     "q7": q7,
     "q8": q8,
     "q9": q9,
+    "q11": q11,
+    "q12": q12,
+    "q15": q15,
+    "q16": q16,
+    "q17": q17,
     "q18": q18,
     "q19": q19,
+    "q20": q20,
+    "fall-and-rise": fall_and_rise,
+    "price-drop": price_drop,
 }
 """The queries by their names."""
 

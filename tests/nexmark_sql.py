@@ -97,7 +97,7 @@ SQL: dict[str, str] = {
         FROM bid GROUP BY channel, day""",
     "q17": f"""
         SELECT auction, {DAY} AS day, {STATISTICS},
-            min(price), max(price), (sum(price) // count(*))::BIGINT, sum(price)::BIGINT
+            min(price), max(price), avg(price), sum(price)::BIGINT
         FROM bid GROUP BY auction, day""",
     "q18": """
         SELECT auction, bidder, price, channel, url, dateTime, extra
