@@ -63,9 +63,8 @@ def sql_table(query: str, partitions: dict[str, list[bytes]]) -> list[tuple[Any,
 
 
 @pytest.mark.parametrize("query", [query for query in QUERIES if query != "q12"])
-@pytest.mark.parametrize("rate", [50, 400])
-def test_the_table_is_that_of_sql(query: str, rate: float) -> None:
-    partitions = stream(5_000, RATES.get(query, rate), seed=rate)
+def test_the_table_is_that_of_sql(query: str) -> None:
+    partitions = stream(5_000, RATES.get(query, 100), seed=1)
     result = run(query, partitions)
     assert result.late["events"] == [] and result.dead_letters["events"] == []
     expected = sql_table(query, partitions)
@@ -120,7 +119,7 @@ def _stamped(line: bytes, time_ms: int) -> bytes:
 
 @pytest.mark.parametrize("query", ["q5", "q8", "q9", "q11", "price-drop"])
 def test_on_the_engine(query: str) -> None:
-    @settings(SLOW, max_examples=4)
+    @settings(SLOW, max_examples=3)
     @given(seed=st.integers(0, 5), rate=st.sampled_from([5, 20, 100]), where=conditions())
     def prove(seed: int, rate: float, where: Conditions) -> None:
         partitions = stream(100, rate, seed)
