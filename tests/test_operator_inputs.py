@@ -147,7 +147,12 @@ def declared(operator: hw.Operator[Any, Any, Any], **inputs: Any) -> hw.Flow:
     rules = flow.source("rules", Rule, hw.items([]), time="at")
     payments = flow.source("payments", Payment, hw.items([]), time="at").key_by("user")
     profiles = flow.source("profiles", Profile, hw.items([]), time="at").key_by("user")
-    streams = {"rules": rules.broadcast(), "profiles": profiles, "plain": rules, "payments": payments}
+    streams: dict[str, Any] = {
+        "rules": rules.broadcast(),
+        "profiles": profiles,
+        "plain": rules,
+        "payments": payments,
+    }
     given = {name: streams[stream] for name, stream in inputs.items()}
     payments.process("op", operator, **given).to("out", hw.to_list([]))
     return flow
@@ -241,3 +246,42 @@ def test_a_value_without_the_field_for_the_id_is_an_error() -> None:
     events.trigger("t", hw.to_list([]), id_by=("at", "missing"))
     with pytest.raises(UserCodeError, match=r"missing"):
         FlowTest(flow).send("events", {"at": 1})
+
+
+class Keeper(hw.State):
+    events: list[hw.Json] = []
+
+
+class Keep(hw.Operator[hw.Json, Keeper]):
+    """Keeps each event and goes on changing what it keeps."""
+
+    def on_event(self, state: Keeper, event: hw.Json, ctx: hw.Context[hw.Json]) -> None:
+        state.events.append(event)
+        for kept in state.events:
+            kept["seen"] = kept.get("seen", 0) + 1
+        ctx.emit({"seen": [kept["seen"] for kept in state.events]})
+
+
+def keepers(input_of: Callable[[str], Input], output_of: Callable[[str], Output]) -> hw.Flow:
+    flow = hw.Flow("keepers")
+    events = flow.source("events", hw.Json, input_of("events"), time="at", out_of_order=20)
+    by_user = events.key_by("user")
+    by_user.process("one", Keep()).to("first", output_of("first"))
+    by_user.process("two", Keep()).to("second", output_of("second"))
+    events.key_by("at").process("three", Keep()).to("third", output_of("third"))
+    return flow
+
+
+@settings(SLOW, max_examples=15)
+@given(payments=PAYMENTS, where=conditions())
+def test_operators_on_one_stream_do_not_share_its_events(payments: list[Any], where: Conditions) -> None:
+    written = check(keepers, {"events": {"p": [*payments, {"user": "a", "at": 50}]}}, where, drain=False)
+    assert sorted(line["seen"] for line in written["first"]) == sorted(line["seen"] for line in written["second"])
+
+
+def test_a_side_output_cannot_be_called_main() -> None:
+    class Wrong(hw.Operator[Payment, Known]):
+        sides = {"main": hw.Json}
+
+    with pytest.raises(hw.FlowError, match="side output 'main'"):
+        declared(Wrong())

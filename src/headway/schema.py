@@ -5,7 +5,8 @@ MessagePack with field names, so that a person can read it and a later version o
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Optional, TypeAlias, TypeVar, cast, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Generic, Optional, TypeAlias, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 import msgspec.inspect
@@ -140,9 +141,13 @@ def decoded_type(event_type: Any, field: str) -> Optional[type]:
 def type_label(event_type: Any) -> str:
     """How a type is written in messages and plans.
 
-    >>> type_label(Json), type_label(int)
-    ('Json', 'int')
+    >>> type_label(Json), type_label(int), type_label(Optional[int])
+    ('Json', 'int', 'int | None')
     """
     if event_type is dict or event_type == Json:
         return "Json"
+    if get_origin(event_type) in (Union, UnionType):
+        return " | ".join(map(type_label, get_args(event_type)))
+    if event_type is type(None):
+        return "None"
     return getattr(event_type, "__name__", None) or str(event_type)

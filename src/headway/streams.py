@@ -12,6 +12,7 @@ from headway.declare import declaring, fail, place
 from headway.graph import (
     DEAD_LETTERS,
     LATE,
+    MAIN,
     FurtherInput,
     KeyByNode,
     MergeNode,
@@ -328,6 +329,9 @@ def check_operator(operator: Operator[Any, Any, Any]) -> None:
     from headway.errors import FlowError
 
     kind = type(operator).__name__
+    for name in {MAIN, LATE, DEAD_LETTERS} & operator.sides.keys():
+        msg = f"{kind} has a side output {name!r}: that name has a meaning of its own, choose another"
+        raise FlowError(msg)
     for name in (*operator.inputs, *operator.broadcasts):
         if name in ("event", "timer") or not callable(getattr(operator, f"on_{name}", None)):
             msg = f"{kind} has an input {name!r}, but no method on_{name}(self, state, event, ctx) for it"

@@ -19,7 +19,7 @@ from headway.times import MAX_TIME_MS
 if TYPE_CHECKING:
     from headway.runtime.stage import StageTask
 
-__all__ = ["OperatorContext"]
+__all__ = ["Handle", "OperatorContext"]
 
 Push = Callable[[Any], None]
 Handle = Callable[[int, str, Any], None]

@@ -7,11 +7,12 @@ from typing import Any, Optional
 
 from headway.errors import HeadwayError
 from headway.graph import MAIN, Port
-from headway.plan import Entry, KeyedStage, Plan
+from headway.plan import Edge, Entry, KeyedStage, Plan
 from headway.runtime.batch import Batch, Record
 from headway.runtime.channels import Channels
-from headway.runtime.context import OperatorContext, compile_port
+from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
+from headway.runtime.isolation import is_immutable, isolator
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.stage import StageStore
 from headway.times import MIN_TIME_MS
@@ -60,13 +61,16 @@ class StageTask:
             ports = {side: stage.outputs.get(Port(node.name, side)) for side in (MAIN, *node.operator.sides)}
             pushes = {side: compile_port(self, context, segment) for side, segment in ports.items()}
             context.connect(pushes.pop(MAIN), pushes)
-        self._entries = [
-            [self.contexts[entry.rank].handler(entry.input, edge.value_type) for entry in edge.entries]
-            for edge in stage.inputs
-        ]
-        entries = [entry for edge in stage.inputs for entry in edge.entries]
-        self._single_entry = self.contexts[0] if entries == [Entry(0)] else None
+        copies = [copied_entries(plan, edge) for edge in stage.inputs]
+        self._entries = [self._handlers(edge, count) for edge, count in zip(stage.inputs, copies)]
+        is_plain = [edge.entries for edge in stage.inputs] == [[Entry(0)]] and not any(copies)
+        self._single_entry = self.contexts[0] if is_plain else None
         self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source
+
+    def _handlers(self, edge: Edge, copied: int) -> list[Handle]:
+        """What takes the records of an input; the first `copied` of them get copies."""
+        handlers = [self.contexts[entry.rank].handler(entry.input, edge.value_type) for entry in edge.entries]
+        return [_copying(handle, edge) for handle in handlers[:copied]] + handlers[copied:]
 
     def _connect_edges(self, plan: Plan, stage: KeyedStage, groups: int) -> None:
         sinks = {sink.name: sink.node for sink in plan.sinks}
@@ -202,3 +206,19 @@ class StageTask:
         now_ms = self._clock_ms()
         times = [exchange.heartbeat(watermark, now_ms, out, force=force) for exchange in self._exchanges.values()]
         return min((time for time in times if time is not None), default=None)
+
+
+def copied_entries(plan: Plan, edge: Edge) -> int:
+    """How many of an edge's readers, the first ones, must get copies of its values, because others get them too.
+
+    What leaves a stage is a copy already, one for each edge; what a source reads is one object for all edges.
+    """
+    if is_immutable(edge.value_type):
+        return 0
+    readers = [other for stage in plan.stages for other in stage.inputs if other.producer == edge.producer]
+    return len(edge.entries) if edge.from_source and len(readers) > 1 else len(edge.entries) - 1
+
+
+def _copying(handle: Handle, edge: Edge) -> Handle:
+    isolate = isolator(edge.value_type)
+    return lambda time_ms, key, event: handle(time_ms, key, isolate(event))

@@ -81,7 +81,7 @@ class StageOracle:
 
     def take(self, edge: Edge, item: Item) -> None:
         """A record arrives."""
-        item = item._replace(value=_crossed(item, self._types[edge.id], edge.target))
+        item = self._arrived(edge, item)
         self._arrivals += 1
         insort(self._waiting, _Waiting(item.time, edge.rank, item.origin, self._arrivals, item), key=lambda w: w[:4])
 
@@ -90,13 +90,15 @@ class StageOracle:
         while self._waiting and self._waiting[0].time <= watermark:
             record = self._waiting.pop(0)
             self._fire_timers(before=record.time)
-            for entry in self._entries(record.rank):
-                self._on_event(entry, record.item)
+            edge = next(edge for edge in self._inputs.values() if edge.rank == record.rank)
+            for entry in edge.entries:
+                self._on_event(entry, self._arrived(edge, record.item))
         self._fire_timers(before=watermark + 1)
         self.watermark = max(self.watermark, watermark)
 
-    def _entries(self, input_rank: int) -> list[Entry]:
-        return next(edge.entries for edge in self._inputs.values() if edge.rank == input_rank)
+    def _arrived(self, edge: Edge, item: Item) -> Item:
+        """The item with a value that it shares with nobody."""
+        return item._replace(value=_crossed(item, self._types[edge.id], edge.target))
 
     def _fire_timers(self, *, before: int) -> None:
         while self._armed and self._armed[0].due < before:
