@@ -283,3 +283,10 @@ def test_what_cannot_be_matched_is_said_at_the_line(looked_for: Any, options: di
         shop(lambda carts: carts.match("found", looked_for, **options).to("out", hw.to_list([])))
     assert said in str(error.value)
     assert "test_patterns_flow.py" in str(error.value)
+
+
+def test_draining_ends_a_partial_match_that_waits_for_two_times() -> None:
+    looked_for = pattern("a", kind="a").one_or_more().not_followed_by(kind="a").within(1, since="previous").within(2)
+    log = [{"at": 0, "key": "x", "kind": "a"}]
+    result = oracle_run(flow(looked_for, no_skip()), {"events": {"0": log}})
+    assert len(result.outputs["out"]) == 1

@@ -123,7 +123,9 @@ class MatchPattern(Operator[E, Any, Any]):
         state.next_node = state.next_entry = 1
         due = matcher.due(position, now, now)
         state.runs.append(Run(position, matcher.open[position], 0, 0, now, now, due))
-        if due != NEVER:
+        if matcher.gapped:
+            matcher.settle(state, ctx)
+        elif due != NEVER:
             state.due = due
             ctx.timer(NEXT, due)
 
