@@ -1,16 +1,19 @@
-"""Steps of keyed streams: what workflows need, such as state machines, deadlines and absences."""
+"""Steps of keyed streams: what workflows need, such as state machines, deadlines and silences."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, Union
 
 from headway.declare import declaring, fail
 from headway.operators.absence import Absence, Absent
 from headway.operators.conditions import Predicate
+from headway.operators.deadline import Deadline, DeadlineResult, Within
 from headway.operators.machine import StateMachine
+from headway.operators.silence import Silence, Silent
 from headway.operators.state_machine import RunStateMachine, Transition
-from headway.steps.base import KeyedSteps
+from headway.steps.changes import ChangeSteps
+from headway.steps.rates import RateSteps
 from headway.times import Duration
 
 if TYPE_CHECKING:
@@ -22,8 +25,8 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 
-class WorkflowSteps(KeyedSteps[T]):
-    """Steps of keyed streams: what workflows need, such as state machines, deadlines and absences."""
+class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
+    """Steps of keyed streams: what workflows need, such as state machines, deadlines and silences."""
 
     def absence(
         self,
@@ -41,6 +44,37 @@ class WorkflowSteps(KeyedSteps[T]):
         """
         with declaring():
             operator: Absence[Any] = Absence(self.type, start=start, end=end, within=within, rearm=rearm)
+        return self.process(name, operator)
+
+    def deadline(
+        self,
+        name: str,
+        *,
+        start: Predicate[T],
+        ends: Mapping[str, Predicate[T]],
+        within: Within,
+        emit: Literal["all", "met", "missed"] = "all",
+        rearm: bool = False,
+    ) -> Processed[DeadlineResult[T]]:
+        """Tells which of the named `ends` followed an event that meets `start`, and how long it took, or that none did.
+
+        `within` is a duration, the name of a field of the start event that holds one, or a function of it. `emit`
+        chooses the outcomes that are told. With `rearm` each further start begins the wait anew. See `Deadline`.
+        """
+        with declaring():
+            operator: Deadline[Any] = Deadline(self.type, start=start, ends=ends, within=within, emit=emit, rearm=rearm)
+        return self.process(name, operator)
+
+    def silence(
+        self, name: str, after: Duration, *, resumed: bool = False, expire_after: Optional[Duration] = None
+    ) -> Processed[Silent[T]]:
+        """Fires when a key that has sent something sends nothing for a duration: once for each silence.
+
+        With `resumed` the first event after a reported silence goes to the side output `resumed`; silent keys are
+        then remembered until they resume, or for `expire_after`. See `Silence`.
+        """
+        with declaring():
+            operator: Silence[Any] = Silence(self.type, after=after, resumed=resumed, expire_after=expire_after)
         return self.process(name, operator)
 
     def state_machine(

@@ -1,0 +1,142 @@
+"""Rank: the top k events of a key, whenever they change."""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Generic, Optional, TypeVar, Union
+
+import msgspec
+
+from headway.errors import FlowError
+from headway.operators.aggregates.values import positive_int, reader
+from headway.operators.base import Context, Operator, Timer
+from headway.operators.options import optional_ms
+from headway.schema import Event, State
+from headway.times import Duration
+
+__all__ = ["Rank", "Ranking"]
+
+E = TypeVar("E")
+
+
+class Ranking(Event, Generic[E]):
+    """What `rank` emits when the top k of a key has changed."""
+
+    top: list[E]
+    """The events from rank 1 on, at most k."""
+    rank: Optional[int]
+    """The rank of the event that changed it, from 1; None when one has left the horizon."""
+
+
+@cache
+def _state_of(event_type: Any) -> Any:
+    """The state for events of one type: those that are or may yet come into the top k, best first, with their times."""
+    return msgspec.defstruct(
+        "RankState",
+        [("ranked", list[tuple[int, event_type]], msgspec.field(default_factory=list))],
+        bases=(State,),
+        module=__name__,
+        gc=False,
+    )
+
+
+class Rank(Operator[E, Any, Ranking[E]]):
+    """Emits a `Ranking` when the top `k` events of a key, by a value, change.
+
+    SQL's `ROW_NUMBER() OVER (PARTITION BY key ORDER BY value DESC, time) <= k`: of equal values the earlier event ranks
+    higher. Events without a value (None) do not take part. `within` ranks only the events of that horizon, inclusive:
+    one leaves after all events that are exactly `within` younger.
+    Keeps one row for each key: without `within` the top k, for ever or until nothing has come into it for
+    `expire_after`; with it also those that would rise when better ones leave: what k younger and better events stand
+    before is dropped, so that of n events in random order some `k * ln(n / k)` are kept, and all when they only fall.
+
+    >>> Rank(dict, by="price", k=3).k
+    3
+    """
+
+    def __init__(
+        self,
+        event_type: Any,
+        *,
+        by: Union[str, Callable[[Any], Any]],
+        k: int = 1,
+        descending: bool = True,
+        within: Optional[Duration] = None,
+        expire_after: Optional[Duration] = None,
+    ) -> None:
+        if by is None:
+            msg = 'rank(by=None): say what to rank by, a field such as by="price" or a function of the event'
+            raise FlowError(msg)
+        self.k = positive_int(k, "k")
+        self.descending = descending
+        self.within_ms = optional_ms(within, "within")
+        self.expire_ms = optional_ms(expire_after, "expire_after")
+        self.event_type = event_type
+        self.output_type = Ranking[event_type]
+        self.state_type = _state_of(event_type)
+        self._value_of = reader(by, event_type, "rank")[0]
+
+    def on_event(self, state: Any, event: E, ctx: Context[Ranking[E]], /) -> None:
+        """Give the event its place, and drop what can never come up any more."""
+        value = self._value_of(event)
+        if value is None:
+            return
+        ranked = state.ranked
+        place = self._place(ranked, value)
+        ranked.insert(place, (ctx.time, event))
+        if self.within_ms is None:
+            del ranked[self.k :]
+            if place < self.k and self.expire_ms is not None:
+                ctx.timer("expire", ctx.time + self.expire_ms)
+        else:
+            state.ranked = self._lasting(ranked)
+            if ctx.due("leave") is None:
+                ctx.timer("leave", ctx.time + self.within_ms)
+            ctx.timer("over", ctx.time + self.within_ms)  # By its name the last of the timers that are due then.
+        if place < self.k:
+            self._emit(state, place + 1, ctx)
+
+    def on_timer(self, state: Any, timer: Timer, ctx: Context[Ranking[E]], /) -> None:
+        """Let go of what has left the horizon, or of everything."""
+        if timer.name == "leave" and self.within_ms is not None:
+            self._leave(state, timer.at - self.within_ms, ctx)
+        else:
+            ctx.forget()
+
+    def _place(self, ranked: list[tuple[int, E]], value: Any) -> int:
+        """Behind all that are better or equal."""
+        values = [self._value_of(event) for _, event in ranked]
+        if not self.descending:
+            return bisect_right(values, value)
+        return len(values) - _count_less(values, value)
+
+    def _lasting(self, ranked: list[tuple[int, E]]) -> list[tuple[int, E]]:
+        """Without those that k events which stay longer stand before."""
+        kept: list[tuple[int, E]] = []
+        for at, event in ranked:
+            if sum(1 for other, _ in kept if other >= at) < self.k:
+                kept.append((at, event))
+        return kept
+
+    def _leave(self, state: Any, gone_ms: int, ctx: Context[Ranking[E]]) -> None:
+        before = state.ranked[: self.k]
+        state.ranked = [entry for entry in state.ranked if entry[0] > gone_ms]
+        if state.ranked:
+            ctx.timer("leave", min(at for at, _ in state.ranked) + (self.within_ms or 0))
+        if len(before) != len(state.ranked[: self.k]) or any(at <= gone_ms for at, _ in before):
+            self._emit(state, None, ctx)
+
+    def _emit(self, state: Any, rank: Optional[int], ctx: Context[Ranking[E]]) -> None:
+        ctx.emit(Ranking(top=[event for _, event in state.ranked[: self.k]], rank=rank))
+
+
+def _count_less(values: list[Any], value: Any) -> int:
+    """How many of the falling `values` are less than `value`."""
+    low, high = 0, len(values)
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] < value:
+            high = middle
+        else:
+            low = middle + 1
+    return len(values) - low

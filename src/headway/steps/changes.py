@@ -1,0 +1,88 @@
+"""Steps of keyed streams: an event compared with those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
+
+from headway.declare import declaring
+from headway.operators.lag import Lag, Lagged
+from headway.operators.on_change import Changed, OnChange
+from headway.operators.options import By
+from headway.operators.rank import Rank, Ranking
+from headway.operators.sequence_check import SequenceCheck
+from headway.steps.base import KeyedSteps
+from headway.times import Duration
+
+if TYPE_CHECKING:
+    from headway.streams import Processed
+
+__all__ = ["ChangeSteps"]
+
+T = TypeVar("T")
+
+
+class ChangeSteps(KeyedSteps[T]):
+    """Steps of keyed streams: an event compared with those before it."""
+
+    def on_change(
+        self, name: str, *, by: Optional[By] = None, first: bool = True, expire_after: Optional[Duration] = None
+    ) -> Processed[Changed[T]]:
+        """Emits an event whose value differs from the key's previous one, together with that one.
+
+        `by` is a field, several, or a function; without it whole events are compared. `first` says whether a key's
+        first event counts. A key is forgotten when nothing has come for `expire_after`. See `OnChange`.
+        """
+        with declaring():
+            operator: OnChange[Any] = OnChange(self.type, by=by, first=first, expire_after=expire_after)
+        return self.process(name, operator)
+
+    def lag(self, name: str, n: int = 1, *, expire_after: Optional[Duration] = None) -> Processed[Lagged[T]]:
+        """Emits each event with the n-th one before it, as SQL's `LAG` does.
+
+        A key is forgotten when nothing has come for `expire_after`. See `Lag`.
+        """
+        with declaring():
+            operator: Lag[Any] = Lag(self.type, n=n, expire_after=expire_after)
+        return self.process(name, operator)
+
+    def rank(
+        self,
+        name: str,
+        *,
+        by: Union[str, Callable[[T], Any]],
+        k: int = 1,
+        descending: bool = True,
+        within: Optional[Duration] = None,
+        expire_after: Optional[Duration] = None,
+    ) -> Processed[Ranking[T]]:
+        """Emits the top `k` events of the key by a value, each time that they change; `within` ranks a horizon only.
+
+        As SQL's `ROW_NUMBER() OVER (PARTITION BY key ORDER BY value DESC, time) <= k`, kept up to date. See `Rank`.
+        """
+        with declaring():
+            operator: Rank[Any] = Rank(
+                self.type, by=by, k=k, descending=descending, within=within, expire_after=expire_after
+            )
+        return self.process(name, operator)
+
+    def sequence_check(
+        self,
+        name: str,
+        *,
+        number: Union[str, Callable[[T], Any]],
+        start: Optional[int] = None,
+        wait: Optional[Duration] = None,
+        gaps_max: int = 100,
+        expire_after: Optional[Duration] = None,
+    ) -> Processed[T]:
+        """Passes events whose `number` is new; missing, repeated and late numbers go to side outputs.
+
+        `gaps` (with `wait` only what is still missing then), `repeats` (not passed on), `reordered` (passed on too).
+        `start` is the first number expected; without it whichever comes first. See `SequenceCheck`.
+        """
+        with declaring():
+            operator: SequenceCheck[Any] = SequenceCheck(
+                self.type, number=number, start=start, wait=wait, gaps_max=gaps_max, expire_after=expire_after
+            )
+        return self.process(name, operator)
