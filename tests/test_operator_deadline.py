@@ -16,7 +16,7 @@ import headway as hw
 from headway.testing import FlowTest
 
 WITHIN_MS = 6
-ENDS = {"b": hw.where(kind="b"), "low": lambda event: event["id"] == 0, "never": hw.where(kind="never")}
+ENDS: dict[str, Any] = {"b": hw.where(kind="b"), "low": lambda event: event["id"] == 0, "never": hw.where(kind="never")}
 OPTIONS = st.tuples(st.sampled_from(["all", "met", "missed"]), st.booleans(), st.sampled_from(["fixed", "field", "of"]))
 REFUSED = [
     (lambda keyed: keyed.deadline("d", start=bool, ends={}, within=1), "at least one end"),
@@ -84,7 +84,7 @@ def test_it_is_what_the_model_says(drawn: list[dict[str, Any]], option: Any, dat
     arrival_does_not_matter(make(option), drawn, data)
 
 
-@settings(SLOW, max_examples=12)
+@settings(SLOW, max_examples=6)
 @given(drawn=events(), option=OPTIONS, where=conditions())
 def test_the_engine_does_the_same(drawn: list[dict[str, Any]], option: Any, where: Conditions) -> None:
     engine_agrees(make(option), drawn, where, lambda log: model(log, option), shown)

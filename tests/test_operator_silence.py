@@ -50,7 +50,7 @@ def test_it_is_what_the_model_says(drawn: list[dict[str, Any]], option: Any, dat
     arrival_does_not_matter(make(option), drawn, data)
 
 
-@settings(SLOW, max_examples=12)
+@settings(SLOW, max_examples=6)
 @given(drawn=events(), option=OPTIONS, where=conditions())
 def test_the_engine_does_the_same(drawn: list[dict[str, Any]], option: Any, where: Conditions) -> None:
     engine_agrees(make(option), drawn, where, lambda log: model(log, option), shown)

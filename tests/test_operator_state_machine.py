@@ -182,7 +182,7 @@ def test_it_moves_as_the_model_does(events: list[dict[str, Any]], keep: Optional
     check_against_model({name: values(result, name) for name in ("out", "illegal", "ignored")}, events, keep)
 
 
-@settings(SLOW, max_examples=20)
+@settings(SLOW, max_examples=8)
 @given(events=EVENTS, keep=st.sampled_from([None, KEEP_MS]), where=conditions())
 def test_the_engine_does_the_same(events: list[dict[str, Any]], keep: Optional[int], where: Conditions) -> None:
     logs: Logs = {"events": {"0": [*events, TICK]}}
