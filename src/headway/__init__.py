@@ -24,6 +24,19 @@ from headway.operators.base import Context as Context
 from headway.operators.base import Operator as Operator
 from headway.operators.base import Timer as Timer
 from headway.operators.conditions import where as where
+from headway.operators.deadline import Deadline as Deadline
+from headway.operators.deadline import DeadlineResult as DeadlineResult
+from headway.operators.debounce import Debounce as Debounce
+from headway.operators.dedup import Dedup as Dedup
+from headway.operators.expiring import Expired as Expired
+from headway.operators.expiring import Expiring as Expiring
+from headway.operators.expiring import TimeToLive as TimeToLive
+from headway.operators.expiring import ttl as ttl
+from headway.operators.lag import Lag as Lag
+from headway.operators.lag import Lagged as Lagged
+from headway.operators.machine import StateMachine as StateMachine
+from headway.operators.on_change import Changed as Changed
+from headway.operators.on_change import OnChange as OnChange
 from headway.operators.patterns.match import MatchPattern as MatchPattern
 from headway.operators.patterns.pattern import Pattern as Pattern
 from headway.operators.patterns.pattern import either as either
@@ -37,6 +50,18 @@ from headway.operators.patterns.skip import skip_past_last as skip_past_last
 from headway.operators.patterns.skip import skip_to_first as skip_to_first
 from headway.operators.patterns.skip import skip_to_last as skip_to_last
 from headway.operators.patterns.skip import skip_to_next as skip_to_next
+from headway.operators.rank import Rank as Rank
+from headway.operators.rank import Ranking as Ranking
+from headway.operators.rate_limit import RateLimit as RateLimit
+from headway.operators.sequence_check import SequenceCheck as SequenceCheck
+from headway.operators.sequence_check import SequenceGap as SequenceGap
+from headway.operators.silence import Resumed as Resumed
+from headway.operators.silence import Silence as Silence
+from headway.operators.silence import Silent as Silent
+from headway.operators.state_machine import IllegalEvent as IllegalEvent
+from headway.operators.state_machine import RunStateMachine as RunStateMachine
+from headway.operators.state_machine import Transition as Transition
+from headway.operators.throttle import Throttle as Throttle
 from headway.schema import Event as Event
 from headway.schema import Json as Json
 from headway.schema import State as State
@@ -56,25 +81,49 @@ __all__ = [
     "Absence",
     "Absent",
     "AfterMatch",
+    "Changed",
     "Context",
     "DeadLetter",
+    "Deadline",
+    "DeadlineResult",
+    "Debounce",
+    "Dedup",
     "Event",
+    "Expired",
+    "Expiring",
     "Flow",
     "FlowError",
     "HeadwayError",
+    "IllegalEvent",
     "Json",
     "KeyedStream",
+    "Lag",
+    "Lagged",
     "Match",
     "MatchPattern",
+    "OnChange",
     "Operator",
     "PartialMatch",
     "Pattern",
     "Processed",
+    "Rank",
+    "Ranking",
+    "RateLimit",
+    "Resumed",
+    "RunStateMachine",
+    "SequenceCheck",
+    "SequenceGap",
+    "Silence",
+    "Silent",
     "SourceStream",
     "State",
+    "StateMachine",
     "Stream",
+    "Throttle",
     "Time",
+    "TimeToLive",
     "Timer",
+    "Transition",
     "__version__",
     "duration_ms",
     "either",
@@ -92,5 +141,6 @@ __all__ = [
     "to_jsonl",
     "to_list",
     "to_stdout",
+    "ttl",
     "where",
 ]
