@@ -106,6 +106,23 @@ def test_further_inputs_and_timers_count_as_writes() -> None:
     assert test.keys("count") == []
 
 
+def test_a_state_that_is_as_new_again_is_gone_at_once() -> None:
+    class Level(hw.Operator[hw.Json, Count]):
+        def on_event(self, state: Count, event: hw.Json, ctx: hw.Context) -> None:
+            state.seen += event["by"]
+
+    flow = hw.Flow("f")
+    keyed = flow.source("main", hw.Json, hw.items([]), time="at").key_by("key")
+    keyed.process("level", hw.Expiring(Level(), hw.ttl(3))).side("expired").to("expired", hw.to_list([]))
+    test = FlowTest(flow)
+    for at, by in ((10, 1), (11, -1)):
+        test.send("main", {"key": "x", "at": at, "by": by})
+    test.advance(to=11)
+    assert test.keys("level") == []
+    test.advance(to=20)
+    assert test.triggers() == []
+
+
 def test_an_operator_that_runs_already_can_be_wrapped() -> None:
     plain, wrapped = Counting(), hw.Expiring(Counting(), hw.ttl("1d"))
     assert wrapped.state_type is plain.state_type

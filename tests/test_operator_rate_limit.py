@@ -48,6 +48,12 @@ def model(log: list[dict[str, Any]], option: Any) -> Iterator[tuple[str, int, An
             yield "overflow", event["at"], event["n"]
 
 
+def test_a_bucket_that_is_full_gains_nothing_more() -> None:
+    """Of one token, two parts of three come back each millisecond: after two it is full, and one part is lost."""
+    drawn = [{"at": at, "key": "a", "kind": "a", "id": 0, "n": at} for at in (0, 2, 3)]
+    agrees(make((2, 3, 1)), drawn, lambda log: model(log, (2, 3, 1)), shown)
+
+
 @settings(max_examples=100, deadline=None)
 @given(drawn=events(), option=OPTIONS, data=st.data())
 def test_it_is_what_the_model_says(drawn: list[dict[str, Any]], option: Any, data: st.DataObject) -> None:

@@ -100,6 +100,10 @@ def test_only_so_many_gaps_are_remembered_and_none_goes_unreported() -> None:
     assert [line["id"] for line in test.triggers("reordered")] == [9]
     test.advance(to=200)
     assert [line["expected"] for line in test.triggers("gaps")] == [1, 3, 5, 7]
+    for at, each in enumerate([12, 14], start=300):
+        test.send("events", {"key": "a", "at": at, "id": each})
+    test.advance(to=500)
+    assert [line["expected"] for line in test.triggers("gaps")] == [1, 3, 5, 7, 11, 13]
 
 
 @settings(max_examples=100, deadline=None)

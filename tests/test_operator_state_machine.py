@@ -221,7 +221,7 @@ def send(test: FlowTest, at: int, kind: str) -> None:
 
 
 def test_the_state_of_an_instance_can_be_queried_while_it_lives() -> None:
-    test = run(whole_door(), keep_final=10)
+    test = run(whole_door().timeout("open", after=100, to="shut"), keep_final=10)
     send(test, 5, "open")
     test.advance(to=6)
     state = test.state("door", "a")
