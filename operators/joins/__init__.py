@@ -1,1 +1,1 @@
-"""Joins of streams that share a key."""
+"""Joins: events of two streams with the same key, brought together by time."""

@@ -1,15 +1,303 @@
-"""Steps of keyed streams: joins."""
+"""Steps of keyed streams: joins, and enrichment from lookup tables."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, Literal, Optional, TypeVar, overload
 
+from headway.declare import declaring, fail
+from headway.lookup import Lookup, Missing, enricher
+from headway.operators.aggregates.values import Value
+from headway.operators.conditions import Predicate
+from headway.operators.joins.asof import AsofJoin
+from headway.operators.joins.interval import IntervalJoin
+from headway.operators.joins.results import Cogrouped, How, Joined, TableChange, WindowJoined
+from headway.operators.joins.table import TableJoin
+from headway.operators.joins.window import Cogroup, WindowJoin
+from headway.operators.windows.windowers import Windower
 from headway.steps.base import KeyedSteps
+from headway.times import Duration
 
-__all__ = ["JoinSteps"]
+if TYPE_CHECKING:
+    from headway.streams import KeyedStream, Processed, Stream
+
+__all__ = ["EnrichSteps", "JoinSteps"]
 
 T = TypeVar("T")
+U = TypeVar("U")
+R = TypeVar("R")
 
 
 class JoinSteps(KeyedSteps[T]):
-    """Steps of keyed streams: joins."""
+    """Steps of keyed streams: joins. Both streams have the same key, and are read in the order of event time."""
+
+    @overload
+    def interval_join(
+        self,
+        name: str,
+        right: KeyedStream[R],
+        *,
+        lower: Duration,
+        upper: Duration,
+        how: Literal["inner"] = "inner",
+        lower_exclusive: bool = False,
+        upper_exclusive: bool = False,
+    ) -> Processed[Joined[T, R]]: ...
+
+    @overload
+    def interval_join(
+        self,
+        name: str,
+        right: KeyedStream[R],
+        *,
+        lower: Duration,
+        upper: Duration,
+        how: How = "inner",
+        lower_exclusive: bool = False,
+        upper_exclusive: bool = False,
+    ) -> Processed[Joined[Optional[T], Optional[R]]]: ...
+
+    @overload
+    def interval_join(
+        self,
+        name: str,
+        right: KeyedStream[R],
+        *,
+        lower: Duration,
+        upper: Duration,
+        how: How = "inner",
+        lower_exclusive: bool = False,
+        upper_exclusive: bool = False,
+        select: Callable[[Any, Any], U],
+        into: Any = None,
+    ) -> Processed[U]: ...
+
+    def interval_join(
+        self,
+        name: str,
+        right: KeyedStream[R],
+        *,
+        lower: Duration,
+        upper: Duration,
+        how: How = "inner",
+        lower_exclusive: bool = False,
+        upper_exclusive: bool = False,
+        select: Optional[Callable[[Any, Any], Any]] = None,
+        into: Any = None,
+    ) -> Processed[Any]:
+        """Pairs of events of the same key whose times lie close to each other.
+
+        `lower="-5m", upper="10m"` means from 5 minutes before the left event to 10 minutes after it, bounds included.
+        Emits a `Joined(left, right)`, or `select(left, right)` of type `into`, when the later of the two comes. With
+        `how` left, right or full, what stays without a partner is emitted when its interval is over. State: the events
+        of a key whose interval is not over. See `IntervalJoin`.
+        """
+        right_type = _keyed_type("interval_join", name, right)
+        with declaring():
+            operator = IntervalJoin(
+                self.type,
+                right_type,
+                lower=lower,
+                upper=upper,
+                how=how,
+                lower_exclusive=lower_exclusive,
+                upper_exclusive=upper_exclusive,
+                select=select,
+                into=into,
+            )
+        return self.process(name, operator, right=right)
+
+    @overload
+    def window_join(
+        self, name: str, right: KeyedStream[R], windower: Windower, *, how: Literal["inner"] = "inner"
+    ) -> Processed[WindowJoined[T, R]]: ...
+
+    @overload
+    def window_join(
+        self, name: str, right: KeyedStream[R], windower: Windower, *, how: How
+    ) -> Processed[WindowJoined[Optional[T], Optional[R]]]: ...
+
+    def window_join(
+        self, name: str, right: KeyedStream[R], windower: Windower, *, how: How = "inner"
+    ) -> Processed[Any]:
+        """Pairs of events of the same key in the same window: `window_join("paid", payments, hw.tumbling("1h"))`.
+
+        Emits a `WindowJoined(start, end, left, right)` for each pair at the last millisecond of the window; with `how`
+        left, right or full also what has no partner in it. A session is one of both streams together. State: the
+        events of the open windows. See `WindowJoin`.
+        """
+        right_type = _keyed_type("window_join", name, right)
+        with declaring():
+            operator = WindowJoin(self.type, right_type, windower, how=how)
+        return self.process(name, operator, right=right)
+
+    def cogroup(self, name: str, right: KeyedStream[R], windower: Windower) -> Processed[Cogrouped[T, R]]:
+        """The events of both streams in each window of a key: a `Cogrouped(start, end, lefts, rights)` at its end.
+
+        What `map` or `flat_map` make of it is a join of your own. See `Cogroup`.
+        """
+        right_type = _keyed_type("cogroup", name, right)
+        with declaring():
+            operator = Cogroup(self.type, right_type, windower)
+        return self.process(name, operator, right=right)
+
+    @overload
+    def asof_join(
+        self,
+        name: str,
+        table: KeyedStream[R],
+        *,
+        how: Literal["inner"] = "inner",
+        delete: Optional[Predicate[R]] = None,
+        expire_after: Optional[Duration] = None,
+    ) -> Processed[Joined[T, R]]: ...
+
+    @overload
+    def asof_join(
+        self,
+        name: str,
+        table: KeyedStream[R],
+        *,
+        how: Literal["inner", "left"],
+        delete: Optional[Predicate[R]] = None,
+        expire_after: Optional[Duration] = None,
+    ) -> Processed[Joined[T, Optional[R]]]: ...
+
+    @overload
+    def asof_join(
+        self,
+        name: str,
+        table: KeyedStream[R],
+        *,
+        how: Literal["inner", "left"] = "inner",
+        delete: Optional[Predicate[R]] = None,
+        expire_after: Optional[Duration] = None,
+        select: Callable[[T, Any], U],
+        into: Any = None,
+    ) -> Processed[U]: ...
+
+    def asof_join(
+        self,
+        name: str,
+        table: KeyedStream[R],
+        *,
+        how: Literal["inner", "left"] = "inner",
+        delete: Optional[Predicate[R]] = None,
+        expire_after: Optional[Duration] = None,
+        select: Optional[Callable[[T, Any], Any]] = None,
+        into: Any = None,
+    ) -> Processed[Any]:
+        """Each event with the version of a table that holds at its time: a temporal join.
+
+        An event of `table` is a new version of its key; one that meets `delete` ends it, and `expire_after` ends it
+        that long after its time. Emits a `Joined(left, right)`, or `select(left, right)`; with `how="left"` also
+        events without a version. State: one version a key. See `AsofJoin`.
+        """
+        right_type = _keyed_type("asof_join", name, table)
+        with declaring():
+            operator = AsofJoin(
+                self.type,
+                right_type,
+                how=how,
+                delete=delete,
+                expire_after=expire_after,
+                select=select,
+                into=into,
+            )
+        return self.process(name, operator, right=table)
+
+    @overload
+    def table_join(
+        self,
+        name: str,
+        other: KeyedStream[R],
+        *,
+        how: Literal["inner"] = "inner",
+        delete: Optional[Predicate[T]] = None,
+        other_delete: Optional[Predicate[R]] = None,
+    ) -> Processed[TableChange[T, R]]: ...
+
+    @overload
+    def table_join(
+        self,
+        name: str,
+        other: KeyedStream[R],
+        *,
+        how: How,
+        delete: Optional[Predicate[T]] = None,
+        other_delete: Optional[Predicate[R]] = None,
+    ) -> Processed[TableChange[Optional[T], Optional[R]]]: ...
+
+    def table_join(
+        self,
+        name: str,
+        other: KeyedStream[R],
+        *,
+        how: How = "inner",
+        delete: Optional[Predicate[T]] = None,
+        other_delete: Optional[Predicate[R]] = None,
+    ) -> Processed[Any]:
+        """Two streams of versions as tables: how the row that they have together for a key changes.
+
+        Emits a `TableChange(op, before, after)` with op insert, update or delete, at most one for each key and time. An
+        event that meets `delete`, or `other_delete` on the other side, ends the row of its side. State: the last
+        version of each side. See `TableJoin`.
+        """
+        right_type = _keyed_type("table_join", name, other)
+        with declaring():
+            operator = TableJoin(self.type, right_type, how=how, delete=delete, other_delete=other_delete)
+        return self.process(name, operator, right=other)
+
+    def enrich(
+        self,
+        name: str,
+        table: Lookup[Any],
+        *,
+        on: Value,
+        select: Optional[Callable[[T, Any], Any]] = None,
+        into: Any = None,
+        missing: Missing = "keep",
+    ) -> KeyedStream[Any]:
+        """Each event with a row of a lookup table: `enrich("named", hw.lookup("products.csv", key="sku"), on="sku")`.
+
+        `on` is the field or function that names the row. Gives a `Joined(left=event, right=row)`, or
+        `select(event, row)` of type `into`. Where the table has no row, it is None, or the event is dropped with
+        `missing="drop"`. Keeps no state; what comes out depends on the file, see `lookup`.
+        """
+        enriched: KeyedStream[Any] = _enrich(self, name, table, on, select, into, missing)
+        return enriched
+
+
+class EnrichSteps(Generic[T]):
+    """Enrichment of streams without a key."""
+
+    def enrich(
+        self,
+        name: str,
+        table: Lookup[Any],
+        *,
+        on: Value,
+        select: Optional[Callable[[T, Any], Any]] = None,
+        into: Any = None,
+        missing: Missing = "keep",
+    ) -> Stream[Any]:
+        """Each event with a row of a lookup table; see `KeyedStream.enrich`."""
+        enriched: Stream[Any] = _enrich(self, name, table, on, select, into, missing)
+        return enriched
+
+
+def _enrich(stream: Any, name: str, table: Lookup[Any], on: Value, select: Any, into: Any, missing: Missing) -> Any:
+    with declaring():
+        function, output_type = enricher(table, stream.type, on=on, select=select, into=into, missing=missing)
+    return stream.flat_map(function, into=output_type, name=name)
+
+
+def _keyed_type(step: str, name: str, stream: Any) -> Any:
+    """The type of the other stream of a join."""
+    from headway.streams import KeyedStream
+
+    if not isinstance(stream, KeyedStream):
+        fail(
+            f'{step}({name!r}): the other side must be a stream with the same key, not {stream!r}: use .key_by("field")'
+        )
+    return stream.type

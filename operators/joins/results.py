@@ -1,0 +1,181 @@
+"""What joins emit, and the options and rows that they share."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import cache
+from operator import attrgetter
+from typing import Any, Final, Generic, Literal, Optional, TypeVar, get_args
+
+import msgspec
+
+from headway.errors import FlowError, UsageError
+from headway.operators.aggregates.values import returned_type
+from headway.schema import Event, State
+from headway.times import Duration, duration_ms
+
+__all__ = [
+    "Cogrouped",
+    "How",
+    "Joined",
+    "Kept",
+    "Select",
+    "TableChange",
+    "WindowJoined",
+    "between",
+    "check_how",
+    "joined_type",
+    "offset_ms",
+    "selected_type",
+    "sides_state",
+]
+
+L = TypeVar("L")
+R = TypeVar("R")
+E = TypeVar("E")
+
+How = Literal["inner", "left", "right", "full"]
+"""What a join does with an event without a partner: `left` keeps those of the left side, `full` those of both."""
+
+Select = Callable[[Any, Any], Any]
+"""Makes what is emitted of a left and a right event, either of which may be None in an outer join."""
+
+
+class Joined(Event, Generic[L, R]):
+    """A left and a right event that belong together; in outer joins one of them may be None."""
+
+    left: L
+    """The event of the left side."""
+    right: R
+    """The event of the right side."""
+
+
+class WindowJoined(Event, Generic[L, R]):
+    """A left and a right event of one window; in outer joins one of them may be None."""
+
+    start: int
+    """Start of the window in epoch milliseconds."""
+    end: int
+    """End of the window, which is not in it."""
+    left: L
+    """The event of the left side."""
+    right: R
+    """The event of the right side."""
+
+
+class Cogrouped(Event, Generic[L, R]):
+    """All events of one window, of both sides; one of the lists may be empty."""
+
+    start: int
+    """Start of the window in epoch milliseconds."""
+    end: int
+    """End of the window, which is not in it."""
+    lefts: list[L]
+    """The events of the left side, in the order of event time."""
+    rights: list[R]
+    """The events of the right side, in the order of event time."""
+
+
+class TableChange(Event, Generic[L, R]):
+    """A change of the row that two tables have together for a key: `before` it and `after` it."""
+
+    op: Literal["insert", "update", "delete"]
+    """An insert has no `before`, a delete no `after`."""
+    before: Optional[Joined[L, R]]
+    """The joined row as it was last emitted."""
+    after: Optional[Joined[L, R]]
+    """The joined row as it is now."""
+
+
+class Kept(msgspec.Struct, Generic[E], array_like=True, gc=False):
+    """An event that waits for partners."""
+
+    time: int
+    event: E
+    matched: bool = False
+
+
+_time_of: Final = attrgetter("time")
+
+
+def between(rows: list[Kept[Any]], first_ms: int, last_ms: int) -> Sequence[Kept[Any]]:
+    """The rows, which are in the order of time, from `first_ms` to `last_ms`, both included.
+
+    >>> [row.event for row in between([Kept(1, "a"), Kept(2, "b"), Kept(4, "c")], 2, 4)]
+    ['b', 'c']
+    """
+    if not rows:
+        return ()
+    start = bisect_left(rows, first_ms, key=_time_of)
+    return rows[start : bisect_right(rows, last_ms, lo=start, key=_time_of)]
+
+
+@cache
+def sides_state(name: str, left_type: Any, right_type: Any, more: tuple[tuple[str, Any, Any], ...] = ()) -> Any:
+    """The class of a state that keeps events of both sides in the lists `lefts` and `rights`."""
+    fields = [("lefts", list[Kept[left_type]], []), ("rights", list[Kept[right_type]], []), *more]
+    return msgspec.defstruct(name, fields, bases=(State,), module=__name__, gc=False, omit_defaults=True)
+
+
+def check_how(how: Any, allowed: Sequence[str] = get_args(How)) -> Any:
+    """`how` as it is. Raises `FlowError` when it is none of those allowed.
+
+    >>> check_how("left")
+    'left'
+    """
+    if how not in allowed:
+        expected = ", ".join(f'"{option}"' for option in allowed)
+        msg = f"how={how!r} is not a kind of this join: expected one of {expected}"
+        raise FlowError(msg)
+    return how
+
+
+def joined_type(result: Any, left_type: Any, right_type: Any, how: str) -> Any:
+    """The type `result[left, right]` with the sides optional that `how` allows to lack.
+
+    >>> joined_type(Joined, int, str, "left").__args__
+    (<class 'int'>, typing.Optional[str])
+    """
+    left = Optional[left_type] if how in ("right", "full") else left_type
+    right = Optional[right_type] if how in ("left", "full") else right_type
+    return result[left, right]
+
+
+def selected_type(select: Optional[Select], into: Any, joined: Any) -> Any:
+    """The type of what a join emits: `joined`, or what `into` or the annotation of `select` says.
+
+    Raises `FlowError` when `select` is not a function, or `into` stands without it.
+    """
+    if select is None:
+        if into is not None:
+            msg = f"into={into!r} is the type of what select= makes: give that too, or leave out into="
+            raise FlowError(msg)
+        return joined
+    if not callable(select):
+        msg = f"select={select!r} is not a function of the left and the right event"
+        raise FlowError(msg)
+    if into is not None:
+        return into
+    return select if isinstance(select, type) else returned_type(select)
+
+
+def offset_ms(value: Duration, what: str) -> int:
+    """A distance in time that may be negative, in milliseconds.
+
+    Raises `FlowError` when it cannot be read; `what` names it in the message.
+
+    >>> offset_ms("-1m30s", "lower"), offset_ms(250, "upper"), offset_ms(timedelta(seconds=-1), "lower")
+    (-90000, 250, -1000)
+    """
+    try:
+        if isinstance(value, str) and value.strip().startswith("-"):
+            return -duration_ms(value.strip()[1:])
+        if isinstance(value, timedelta) or (isinstance(value, int) and not isinstance(value, bool)):
+            return duration_ms(value) if value == abs(value) else -duration_ms(-value)
+        return duration_ms(value)
+    except UsageError:
+        msg = (
+            f"{what}={value!r} is not a distance in time: write a number with a unit, with a minus for earlier times, "
+            'such as "-5m", "10s" or "0s" (units: ms, s, m, h, d, w)'
+        )
+        raise FlowError(msg) from None

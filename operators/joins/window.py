@@ -1,0 +1,173 @@
+"""Window joins and cogroups: events of two streams that are in the same window."""
+
+from collections.abc import Sequence
+from typing import Any, Optional, Union
+
+from headway.errors import FlowError
+from headway.operators.base import Context, Operator, Timer
+from headway.operators.joins.results import (
+    Cogrouped,
+    How,
+    Kept,
+    WindowJoined,
+    check_how,
+    joined_type,
+    sides_state,
+)
+from headway.operators.windows.windowers import Aligned, Session, Windower
+
+__all__ = ["Cogroup", "WindowJoin"]
+
+Rows = Sequence[Kept[Any]]
+
+
+class Cogroup(Operator[Any, Any, Any]):
+    """Emits a `Cogrouped` for each window of a key that has events of either side, at its last millisecond.
+
+    Windows are aligned ones or sessions; a session is one of the events of both sides together.
+
+    Keeps all events of the windows that are open, each once however many windows it is in. They are one row, stored
+    whole with each change: keep what a window of one key holds below some hundred events. Nothing remains of a key
+    once its windows are over.
+
+    >>> from headway.operators.windows.windowers import tumbling
+    >>> sorted(Cogroup(dict, dict, tumbling("1m")).inputs)
+    ['right']
+    """
+
+    def __init__(self, left_type: Any, right_type: Any, windower: Windower) -> None:
+        self.event_type = left_type
+        self.inputs = {"right": right_type}
+        self.output_type = Cogrouped[left_type, right_type]
+        self._frames = _frames(windower)
+        self.state_type = sides_state("WindowJoinState", left_type, right_type, (("start", Optional[int], None),))
+
+    def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
+        """Keep an event of the left side."""
+        state.lefts.append(Kept(ctx.time, event))
+        self._frames.extend(state, ctx)
+
+    def on_right(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
+        """Keep an event of the right side."""
+        state.rights.append(Kept(ctx.time, event))
+        self._frames.extend(state, ctx)
+
+    def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
+        """Emit the window that ends, and drop the events that are in no other."""
+        end = timer.at + 1
+        start = self._frames.start(state, end)
+        lefts = [row for row in state.lefts if row.time >= start]
+        rights = [row for row in state.rights if row.time >= start]
+        self._emit(start, end, lefts, rights, ctx)
+        self._frames.close(state, end, ctx)
+
+    def _emit(self, start: int, end: int, lefts: Rows, rights: Rows, ctx: Context[Any]) -> None:
+        ctx.emit(Cogrouped(start, end, [row.event for row in lefts], [row.event for row in rights]))
+
+
+class WindowJoin(Cogroup):
+    """Joins each left event with each right one of the same window: a `WindowJoined` at its last millisecond.
+
+    In outer joins an event for which the window has none of the other side is emitted alone. Windows that overlap
+    each emit their pairs. A window costs as much as it has pairs; state is that of `Cogroup`.
+
+    >>> from headway.operators.windows.windowers import session
+    >>> WindowJoin(dict, dict, session("30m"), how="left").output_type.__origin__.__name__
+    'WindowJoined'
+    """
+
+    def __init__(self, left_type: Any, right_type: Any, windower: Windower, *, how: How = "inner") -> None:
+        super().__init__(left_type, right_type, windower)
+        check_how(how)
+        self.output_type = joined_type(WindowJoined, left_type, right_type, how)
+        self._left_outer = how in ("left", "full")
+        self._right_outer = how in ("right", "full")
+
+    def _emit(self, start: int, end: int, lefts: Rows, rights: Rows, ctx: Context[Any]) -> None:
+        if lefts and rights:
+            for left in lefts:
+                for right in rights:
+                    ctx.emit(WindowJoined(start, end, left.event, right.event))
+        elif self._left_outer and lefts:
+            for left in lefts:
+                ctx.emit(WindowJoined(start, end, left.event, None))
+        elif self._right_outer:
+            for right in rights:
+                ctx.emit(WindowJoined(start, end, None, right.event))
+
+
+class _AlignedFrames:
+    """Says when the windows end that are the same for all keys. The timer `end` is that of the next one."""
+
+    def __init__(self, windower: Aligned) -> None:
+        self._windower = windower
+
+    def extend(self, state: Any, ctx: Context[Any]) -> None:
+        """An event has come."""
+        pane = self._windower.pane(ctx.time)
+        if ctx.due("end") is None:
+            ctx.timer("end", self._windower.first_end(pane) - 1)
+        if self._windower.overlapping:
+            last = self._windower.last_end(pane) - 1
+            if ctx.due("until") != last:
+                # A drain lets time go to the last timer: this one, which the last window cancels, says how far.
+                ctx.timer("until", last)
+
+    def start(self, state: Any, end: int) -> int:
+        """The start of the window that ends at `end`."""
+        return self._windower.start(end)
+
+    def close(self, state: Any, end: int, ctx: Context[Any]) -> None:
+        """A window has ended."""
+        for rows in (state.lefts, state.rights):
+            del rows[: self._done(rows, end)]
+        if state.lefts or state.rights:
+            ctx.timer("end", self._windower.next_end(end) - 1)
+        else:
+            ctx.forget()
+
+    def _done(self, rows: Rows, end: int) -> int:
+        """How many rows are in no window after the one that ends at `end`."""
+        windower = self._windower
+        for number, row in enumerate(rows):
+            if windower.last_end(windower.pane(row.time)) > end:
+                return number
+        return len(rows)
+
+
+class _SessionFrames:
+    """Says when sessions end."""
+
+    def __init__(self, windower: Session) -> None:
+        self._gap_ms = windower.gap_ms
+        self._max_length_ms = windower.max_length_ms
+
+    def extend(self, state: Any, ctx: Context[Any]) -> None:
+        """An event has come."""
+        if state.start is None:
+            state.start = ctx.time
+        end = ctx.time + self._gap_ms
+        if self._max_length_ms is not None:
+            end = min(end, state.start + self._max_length_ms)
+        ctx.timer("end", end - 1)
+
+    def start(self, state: Any, end: int) -> int:
+        """The time of the first event."""
+        start: int = state.start
+        return start
+
+    def close(self, state: Any, end: int, ctx: Context[Any]) -> None:
+        """The session has ended."""
+        ctx.forget()
+
+
+def _frames(windower: Windower) -> Union[_AlignedFrames, _SessionFrames]:
+    if isinstance(windower, Session):
+        return _SessionFrames(windower)
+    if isinstance(windower, Aligned):
+        return _AlignedFrames(windower)
+    msg = (
+        f"{windower!r} does not say which windows two streams have in common: use hw.tumbling, hw.sliding, "
+        "hw.cumulative, hw.session, hw.daily, hw.weekly or hw.monthly"
+    )
+    raise FlowError(msg)
