@@ -1,11 +1,11 @@
 """Aggregates of one's own, made of functions."""
 
-import typing
 from collections.abc import Callable
 from typing import Any, Optional, TypeVar
 
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
+from headway.operators.aggregates.values import returned_type
 from headway.operators.conditions import Condition
 
 __all__ = ["Custom", "aggregate"]
@@ -76,12 +76,7 @@ def _same(accumulator: Any) -> Any:
 
 def _type_of(function: Any) -> Any:
     """The type of what a function returns, or of the objects of a class; Any where it is not known."""
-    if isinstance(function, type):
-        return function
-    try:
-        return typing.get_type_hints(function).get("return", Any)
-    except (NameError, TypeError, ValueError, AttributeError):
-        return Any
+    return function if isinstance(function, type) else returned_type(function)
 
 
 def aggregate(

@@ -122,7 +122,9 @@ def _one(event: Any) -> float:
 class WindowedRate(CountOver):
     """Events per second over a sliding horizon."""
 
-    result_type = float
+    def _bind(self, event_type: Any) -> None:
+        super()._bind(event_type)
+        self.result_type = float
 
     def result(self, accumulator: Any, at_ms: int) -> Any:
         """Events per second in the horizon before `at_ms`."""

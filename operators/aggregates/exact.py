@@ -9,6 +9,7 @@ than 2^53 add further ones (never more than some 40).
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cache
 from math import fsum, isfinite
 from operator import add, sub
 from typing import Any, NamedTuple, Union
@@ -30,6 +31,8 @@ class Total(msgspec.Struct, gc=False):
 class Arithmetic(NamedTuple):
     """How totals of one type of numbers are made. `plus`, `merge` and `minus` may change their first argument."""
 
+    name: str
+    """What is added up, as part of a class name."""
     stored: Any
     """Type of the total."""
     result: Any
@@ -150,10 +153,11 @@ def _same(total: Any) -> Any:
     return total
 
 
-_FLOATS = Arithmetic(list[float], float, _zero_floats, add_float, merge_floats, _subtract_floats, float_total)
-_MIXED = Arithmetic(Total, Union[int, float], Total, _add_number, _merge_totals, _subtract_total, _total)
+_FLOATS = Arithmetic("Float", list[float], float, _zero_floats, add_float, merge_floats, _subtract_floats, float_total)
+_MIXED = Arithmetic("Number", Total, Union[int, float], Total, _add_number, _merge_totals, _subtract_total, _total)
 
 
+@cache
 def arithmetic(number_type: Any) -> Arithmetic:
     """How to add up numbers of one type: int, float, Decimal, or `Any` for a mixture of int and float.
 
@@ -162,5 +166,5 @@ def arithmetic(number_type: Any) -> Arithmetic:
     if number_type is float:
         return _FLOATS
     if number_type in (int, Decimal):
-        return Arithmetic(number_type, number_type, number_type, add, add, sub, _same)
+        return Arithmetic(number_type.__name__.title(), number_type, number_type, number_type, add, add, sub, _same)
     return _MIXED

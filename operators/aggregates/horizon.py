@@ -2,13 +2,14 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Optional
 
 import msgspec
 
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
-from headway.operators.aggregates.exact import arithmetic
+from headway.operators.aggregates.exact import Arithmetic, arithmetic
 from headway.operators.aggregates.values import Value, number_type, positive_ms, reader
 from headway.operators.conditions import Condition
 from headway.times import Duration
@@ -16,6 +17,21 @@ from headway.times import Duration
 __all__ = ["CountOver", "SumOver", "count_over", "sum_over"]
 
 _DEFAULT_SLICES = 60
+
+
+@cache
+def _slices_of(kind: Arithmetic) -> Any:
+    """Numbers and totals of slices, and the total of all. One class for each kind of numbers."""
+    return msgspec.defstruct(
+        f"{kind.name}Slices",
+        [
+            ("numbers", list[int], msgspec.field(default_factory=list)),
+            ("totals", list[kind.stored], msgspec.field(default_factory=list)),  # type: ignore[name-defined]
+            ("total", kind.stored, msgspec.field(default_factory=kind.zero)),
+        ],
+        module=__name__,
+        gc=False,
+    )
 
 
 class SumOver(Aggregate[Any, Any]):
@@ -57,16 +73,7 @@ class SumOver(Aggregate[Any, Any]):
         if self._slice_ms > self._horizon_ms:
             msg = f"{name}(): resolution {self.resolution!r} is longer than the time summed up, {self.horizon!r}"
             raise FlowError(msg)
-        self.accumulator_type = msgspec.defstruct(
-            "Slices",
-            [
-                ("numbers", list[int], msgspec.field(default_factory=list)),
-                ("totals", list[self._kind.stored], msgspec.field(default_factory=list)),  # type: ignore[name-defined]
-                ("total", self._kind.stored, msgspec.field(default_factory=self._kind.zero)),
-            ],
-            module=__name__,
-            gc=False,
-        )
+        self.accumulator_type = _slices_of(self._kind)
         self.result_type = self._kind.result
 
     def init(self) -> Any:

@@ -1,5 +1,6 @@
 """Running aggregates: the decision state of each key, kept up to date with every event."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Optional
 
@@ -33,7 +34,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
     >>> from headway.operators.aggregates.sums import sum
     >>> spend = RunningAggregate("spend", dict, {"orders": count(kind="checkout"), "revenue": sum("price")})
     >>> spend.state_type()
-    spend(orders=0, revenue=Total(whole=0, parts=[]))
+    SpendState(orders=0, revenue=Total(whole=0, parts=[]))
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
             (name, None if a.where is None else resolve(a.where, event_type), a.add) for name, a in self._bound.items()
         ]
         self.event_type = event_type
-        self.output_type = _struct(name, list(bundle.fields), Event)
+        self.output_type = _struct(_class_name(name), list(bundle.fields), Event)
         self.state_type = self._state_type(name)
 
     def _state_type(self, name: str) -> Any:
@@ -73,7 +74,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
                 msg = f'the name {_EMITTED!r} is taken with emit="change": it holds what was emitted last'
                 raise FlowError(msg)
             fields.append((_EMITTED, Optional[self.output_type], None))
-        return _struct(name, fields, State)
+        return _struct(_class_name(name) + "State", fields, State)
 
     def results(self, state: Any, at_ms: int) -> Any:
         """The results of a key as of event time `at_ms`, as they are emitted."""
@@ -108,6 +109,10 @@ class RunningAggregate(Operator[Any, Any, Any]):
             ctx.emit(self.results(state, timer.at))
         if timer.name == "expire":
             ctx.forget()
+
+
+def _class_name(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in re.split(r"\W|_", name))
 
 
 def _struct(name: str, fields: list[Any], base: Any) -> Any:

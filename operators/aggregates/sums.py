@@ -1,12 +1,13 @@
 """Sums and means, exact: see `headway.operators.aggregates.exact`."""
 
 from decimal import Decimal
+from functools import cache
 from typing import Any, Optional
 
 import msgspec
 
 from headway.operators.aggregates.base import Aggregate
-from headway.operators.aggregates.exact import arithmetic
+from headway.operators.aggregates.exact import Arithmetic, arithmetic
 from headway.operators.aggregates.values import Value, number_type, reader
 from headway.operators.conditions import Condition
 
@@ -53,6 +54,12 @@ class Sum(Aggregate[Any, Any]):
         return self._kind.value(accumulator)
 
 
+@cache
+def _mean_of(kind: Arithmetic) -> Any:
+    """A total and its count. One class for each kind of numbers, for a state may hold several."""
+    return msgspec.defstruct(f"Mean{kind.name}", [("total", kind.stored), ("count", int, 0)], module=__name__, gc=False)
+
+
 class Mean(Aggregate[Any, Any]):
     """The arithmetic mean of the values: their exact sum divided by their number. None when there are none."""
 
@@ -65,9 +72,7 @@ class Mean(Aggregate[Any, Any]):
         number = number_type(found, self.value, "mean")
         self._kind = arithmetic(number)
         self._plus = self._kind.plus
-        self.accumulator_type = msgspec.defstruct(
-            "MeanState", [("total", self._kind.stored), ("count", int, 0)], gc=False, module=__name__
-        )
+        self.accumulator_type = _mean_of(self._kind)
         self.result_type = Optional[Decimal] if number is Decimal else Optional[float]
 
     def init(self) -> Any:

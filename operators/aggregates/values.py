@@ -15,7 +15,7 @@ from headway.errors import FlowError, UsageError
 from headway.schema import Json, field_names, type_label
 from headway.times import Duration, duration_ms
 
-__all__ = ["Value", "hashable", "number_type", "positive_int", "positive_ms", "reader", "restorer"]
+__all__ = ["Value", "hashable", "number_type", "positive_int", "positive_ms", "reader", "restorer", "returned_type"]
 
 Value = Union[str, Callable[[Any], Any]]
 """The name of a field, or a function of the event. A value of None is skipped by every aggregate."""
@@ -34,7 +34,7 @@ def reader(value: Optional[Value], event_type: Any, what: str) -> tuple[Get, Any
     if isinstance(value, str):
         return _field_reader(value, event_type, what)
     if callable(value):
-        return value, _returned_type(value)
+        return value, _without_none(returned_type(value))
     msg = f"{what}({value!r}) needs the name of a field or a function of the event"
     raise FlowError(msg)
 
@@ -62,10 +62,13 @@ def _either_getter(name: str) -> Get:
     return lambda event: event.get(name) if isinstance(event, dict) else getattr(event, name, None)
 
 
-def _returned_type(function: Callable[[Any], Any]) -> Any:
+def returned_type(function: Callable[..., Any]) -> Any:
+    """The annotation of what a function returns, or `Any`; whatever the rest of its annotations are."""
+    annotation = getattr(function, "__annotations__", {}).get("return", Any)
+    holder = type("Holder", (), {"__annotations__": {"found": annotation}})
     try:
-        return _without_none(typing.get_type_hints(function).get("return", Any))
-    except (NameError, TypeError, ValueError, AttributeError):
+        return typing.get_type_hints(holder, globalns=getattr(function, "__globals__", {}))["found"]
+    except (NameError, TypeError):
         return Any
 
 
