@@ -136,27 +136,26 @@ class Quantiles(Aggregate[QuantileSketch, Optional[list[float]]]):
         # The rank of SQL's percentile_disc: the least value that at least this share of the values does not exceed.
         wanted = [max(1, count - floor(count - rank * count)) for rank in self.ranks]
         found = {}
-        steps = self._ascending(accumulator)
-        reached, value = 0, 0.0
+        bins = iter(_ascending(accumulator))
+        reached, sign, number = 0, 0, 0
         for rank in sorted(wanted):
             while reached < rank:
-                value, times = next(steps)
+                sign, number, times = next(bins)
                 reached += times
-            found[rank] = value
+            found[rank] = sign * self._middle(number)
         low, high = accumulator.low, accumulator.high
         return [low if rank == 1 else high if rank == count else min(max(found[rank], low), high) for rank in wanted]
-
-    def _ascending(self, sketch: QuantileSketch) -> Any:
-        negative, positive = sketch.negative.counts, sketch.positive.counts
-        for number in sorted(negative, reverse=True):
-            yield -self._middle(number), negative[number]
-        yield 0.0, sketch.zeros
-        for number in sorted(positive):
-            yield self._middle(number), positive[number]
 
     def _middle(self, number: int) -> float:
         """The value that is off by at most the error from every value of the bin: 2 g^i / (g + 1) = g^i (1 - e)."""
         return exp(min(number * self._log_base + self._to_middle, _LOG_GREATEST))
+
+
+def _ascending(sketch: QuantileSketch) -> list[tuple[int, int, int]]:
+    """Sign, number and count of each bin, by the values in it."""
+    negative, positive = sketch.negative.counts, sketch.positive.counts
+    below = [(-1, number, negative[number]) for number in sorted(negative, reverse=True)]
+    return [*below, (0, 0, sketch.zeros), *((1, number, positive[number]) for number in sorted(positive))]
 
 
 def quantiles(

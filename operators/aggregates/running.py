@@ -58,6 +58,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
         self._expire_ms = None if expire_after is None else positive_ms(expire_after, "expire_after")
         bundle = Bundle(aggregates, event_type)
         self._bound = bundle.aggregates
+        self._results = [(name, a.result) for name, a in self._bound.items()]
         self._adders: list[tuple[str, Optional[Callable[[Any], bool]], Callable[[Any, Any, int], Any]]] = [
             (name, None if a.where is None else resolve(a.where, event_type), a.add) for name, a in self._bound.items()
         ]
@@ -78,7 +79,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
 
     def results(self, state: Any, at_ms: int) -> Any:
         """The results of a key as of event time `at_ms`, as they are emitted."""
-        return self.output_type(*[a.result(getattr(state, name), at_ms) for name, a in self._bound.items()])
+        return self.output_type(*[result(getattr(state, name), at_ms) for name, result in self._results])
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Add the event, and emit."""

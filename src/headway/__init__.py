@@ -20,6 +20,31 @@ from headway.flow import Flow as Flow
 from headway.graph import INGESTION_TIME as INGESTION_TIME
 from headway.operators.absence import Absence as Absence
 from headway.operators.absence import Absent as Absent
+from headway.operators.aggregates.approximate import approx_distinct as approx_distinct
+from headway.operators.aggregates.base import Aggregate as Aggregate
+from headway.operators.aggregates.basic import count as count
+from headway.operators.aggregates.basic import first as first
+from headway.operators.aggregates.basic import last as last
+from headway.operators.aggregates.basic import max as max  # noqa: A004 - read as hw.max
+from headway.operators.aggregates.basic import min as min  # noqa: A004 - read as hw.min
+from headway.operators.aggregates.custom import aggregate as aggregate
+from headway.operators.aggregates.decay import decayed as decayed
+from headway.operators.aggregates.decay import rate as rate
+from headway.operators.aggregates.frequent import HeavyHitter as HeavyHitter
+from headway.operators.aggregates.frequent import heavy_hitters as heavy_hitters
+from headway.operators.aggregates.horizon import count_over as count_over
+from headway.operators.aggregates.horizon import sum_over as sum_over
+from headway.operators.aggregates.lists import Ranked as Ranked
+from headway.operators.aggregates.lists import collect as collect
+from headway.operators.aggregates.lists import distinct as distinct
+from headway.operators.aggregates.lists import histogram as histogram
+from headway.operators.aggregates.lists import top_k as top_k
+from headway.operators.aggregates.quantiles import quantiles as quantiles
+from headway.operators.aggregates.running import RunningAggregate as RunningAggregate
+from headway.operators.aggregates.sums import mean as mean
+from headway.operators.aggregates.sums import sum as sum  # noqa: A004 - read as hw.sum
+from headway.operators.aggregates.variance import stddev as stddev
+from headway.operators.aggregates.variance import variance as variance
 from headway.operators.base import Context as Context
 from headway.operators.base import Operator as Operator
 from headway.operators.base import Timer as Timer
@@ -81,6 +106,7 @@ __all__ = [
     "Absence",
     "Absent",
     "AfterMatch",
+    "Aggregate",
     "Changed",
     "Context",
     "DeadLetter",
@@ -94,6 +120,7 @@ __all__ = [
     "Flow",
     "FlowError",
     "HeadwayError",
+    "HeavyHitter",
     "IllegalEvent",
     "Json",
     "KeyedStream",
@@ -107,10 +134,12 @@ __all__ = [
     "Pattern",
     "Processed",
     "Rank",
+    "Ranked",
     "Ranking",
     "RateLimit",
     "Resumed",
     "RunStateMachine",
+    "RunningAggregate",
     "SequenceCheck",
     "SequenceGap",
     "Silence",
@@ -125,22 +154,43 @@ __all__ = [
     "Timer",
     "Transition",
     "__version__",
+    "aggregate",
+    "approx_distinct",
+    "collect",
+    "count",
+    "count_over",
+    "decayed",
+    "distinct",
     "duration_ms",
     "either",
     "files",
+    "first",
     "format_time",
+    "heavy_hitters",
+    "histogram",
     "items",
+    "last",
+    "max",
+    "mean",
+    "min",
     "no_skip",
     "once",
     "pattern",
+    "quantiles",
+    "rate",
     "skip_past_last",
     "skip_to_first",
     "skip_to_last",
     "skip_to_next",
+    "stddev",
     "stdin",
+    "sum",
+    "sum_over",
     "to_jsonl",
     "to_list",
     "to_stdout",
+    "top_k",
     "ttl",
+    "variance",
     "where",
 ]
