@@ -227,7 +227,7 @@ class SinkOracle:
 
     def advance(self, watermark: int) -> None:
         """Write everything up to `watermark`, in the order of (time, id)."""
-        self._waiting.sort()
+        self._waiting.sort(key=lambda line: line[:3])  # Revisions of one id stay in the order of their making.
         while self._waiting and self._waiting[0].time <= watermark:
             self.lines.append(self._waiting.pop(0).line)
 
