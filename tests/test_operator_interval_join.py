@@ -36,7 +36,7 @@ def test_engine(logs: Logs, bounds: tuple[int, int], how: str, itself: bool, whe
     check(joining(lambda left, right: declare(left, left if itself else right)), logs, where)
 
 
-@settings(SLOW, max_examples=120)
+@settings(SLOW, max_examples=100)
 @given(logs=sides(), bounds=INTERVALS, how=st.sampled_from(HOWS), exclusive=st.tuples(st.booleans(), st.booleans()))
 def test_it_is_the_join_of_sql(logs: Logs, bounds: tuple[int, int], how: str, exclusive: tuple[bool, bool]) -> None:
     lower, upper = bounds

@@ -1,7 +1,6 @@
 """Interval join: events of two streams that lie within a distance in time of each other."""
 
 from bisect import bisect_left, bisect_right
-from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, Optional
 
@@ -134,15 +133,19 @@ class IntervalJoin(Operator[Any, Any, Any]):
         if last is None or last < until:
             # A drain lets time go to the last timer: this one says how far.
             ctx.timer("until", until)
-        if must_emit:
-            due = ctx.due("unmatched")
-            if due is None or due > until:
-                ctx.timer("unmatched", until)
+        # While an event is kept it meets all that come on the other side, so those without a partner are of one side,
+        # and a timer that is set is not that of a later one.
+        if must_emit and ctx.due("unmatched") is None:
+            ctx.timer("unmatched", until)
 
     def _next_unmatched(self, state: Any) -> Optional[int]:
-        dues: list[int] = []
+        """When the first event is to be emitted that has no partner yet."""
         if self._left_outer:
-            dues += islice((row.time + self.upper_ms for row in state.lefts if not row.matched), 1)
+            for row in state.lefts:
+                if not row.matched:
+                    return int(row.time + self.upper_ms)
         if self._right_outer:
-            dues += islice((row.time - self.lower_ms for row in state.rights if not row.matched), 1)
-        return min(dues, default=None)
+            for row in state.rights:
+                if not row.matched:
+                    return int(row.time - self.lower_ms)
+        return None

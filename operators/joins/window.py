@@ -56,9 +56,8 @@ class Cogroup(Operator[Any, Any, Any]):
         """Emit the window that ends, and drop the events that are in no other."""
         end = timer.at + 1
         start = self._frames.start(state, end)
-        lefts = [row for row in state.lefts if row.time >= start]
-        rights = [row for row in state.rights if row.time >= start]
-        self._emit(start, end, lefts, rights, ctx)
+        # All that is kept is in the window that ends next: what was in windows before it alone is dropped.
+        self._emit(start, end, state.lefts, state.rights, ctx)
         self._frames.close(state, end, ctx)
 
     def _emit(self, start: int, end: int, lefts: Rows, rights: Rows, ctx: Context[Any]) -> None:

@@ -1,1 +1,1 @@
-"""Windows over the events of a key."""
+"""Windows: how the events of a key are divided into finite pieces, and what is computed of each."""

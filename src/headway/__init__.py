@@ -18,6 +18,8 @@ from headway.errors import FlowError as FlowError
 from headway.errors import HeadwayError as HeadwayError
 from headway.flow import Flow as Flow
 from headway.graph import INGESTION_TIME as INGESTION_TIME
+from headway.lookup import Lookup as Lookup
+from headway.lookup import lookup as lookup
 from headway.operators.absence import Absence as Absence
 from headway.operators.absence import Absent as Absent
 from headway.operators.aggregates.approximate import approx_distinct as approx_distinct
@@ -57,6 +59,15 @@ from headway.operators.expiring import Expired as Expired
 from headway.operators.expiring import Expiring as Expiring
 from headway.operators.expiring import TimeToLive as TimeToLive
 from headway.operators.expiring import ttl as ttl
+from headway.operators.joins.asof import AsofJoin as AsofJoin
+from headway.operators.joins.interval import IntervalJoin as IntervalJoin
+from headway.operators.joins.results import Cogrouped as Cogrouped
+from headway.operators.joins.results import Joined as Joined
+from headway.operators.joins.results import TableChange as TableChange
+from headway.operators.joins.results import WindowJoined as WindowJoined
+from headway.operators.joins.table import TableJoin as TableJoin
+from headway.operators.joins.window import Cogroup as Cogroup
+from headway.operators.joins.window import WindowJoin as WindowJoin
 from headway.operators.lag import Lag as Lag
 from headway.operators.lag import Lagged as Lagged
 from headway.operators.machine import StateMachine as StateMachine
@@ -87,6 +98,17 @@ from headway.operators.state_machine import IllegalEvent as IllegalEvent
 from headway.operators.state_machine import RunStateMachine as RunStateMachine
 from headway.operators.state_machine import Transition as Transition
 from headway.operators.throttle import Throttle as Throttle
+from headway.operators.windows.apply import WindowContents as WindowContents
+from headway.operators.windows.calendar import daily as daily
+from headway.operators.windows.calendar import monthly as monthly
+from headway.operators.windows.calendar import weekly as weekly
+from headway.operators.windows.early import every as every
+from headway.operators.windows.results import WindowResult as WindowResult
+from headway.operators.windows.windowers import count_window as count_window
+from headway.operators.windows.windowers import cumulative as cumulative
+from headway.operators.windows.windowers import session as session
+from headway.operators.windows.windowers import sliding as sliding
+from headway.operators.windows.windowers import tumbling as tumbling
 from headway.schema import Event as Event
 from headway.schema import Json as Json
 from headway.schema import State as State
@@ -107,7 +129,10 @@ __all__ = [
     "Absent",
     "AfterMatch",
     "Aggregate",
+    "AsofJoin",
     "Changed",
+    "Cogroup",
+    "Cogrouped",
     "Context",
     "DeadLetter",
     "Deadline",
@@ -122,10 +147,13 @@ __all__ = [
     "HeadwayError",
     "HeavyHitter",
     "IllegalEvent",
+    "IntervalJoin",
+    "Joined",
     "Json",
     "KeyedStream",
     "Lag",
     "Lagged",
+    "Lookup",
     "Match",
     "MatchPattern",
     "OnChange",
@@ -148,21 +176,31 @@ __all__ = [
     "State",
     "StateMachine",
     "Stream",
+    "TableChange",
+    "TableJoin",
     "Throttle",
     "Time",
     "TimeToLive",
     "Timer",
     "Transition",
+    "WindowContents",
+    "WindowJoin",
+    "WindowJoined",
+    "WindowResult",
     "__version__",
     "aggregate",
     "approx_distinct",
     "collect",
     "count",
     "count_over",
+    "count_window",
+    "cumulative",
+    "daily",
     "decayed",
     "distinct",
     "duration_ms",
     "either",
+    "every",
     "files",
     "first",
     "format_time",
@@ -170,18 +208,22 @@ __all__ = [
     "histogram",
     "items",
     "last",
+    "lookup",
     "max",
     "mean",
     "min",
+    "monthly",
     "no_skip",
     "once",
     "pattern",
     "quantiles",
     "rate",
+    "session",
     "skip_past_last",
     "skip_to_first",
     "skip_to_last",
     "skip_to_next",
+    "sliding",
     "stddev",
     "stdin",
     "sum",
@@ -191,6 +233,8 @@ __all__ = [
     "to_stdout",
     "top_k",
     "ttl",
+    "tumbling",
     "variance",
+    "weekly",
     "where",
 ]

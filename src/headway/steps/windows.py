@@ -2,14 +2,131 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import typing
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 
+from headway.declare import declaring
+from headway.errors import FlowError
+from headway.operators.aggregates.base import Aggregate
+from headway.operators.windows.aligned import AlignedWindow
+from headway.operators.windows.aligned_late import LateAlignedWindow
+from headway.operators.windows.apply import WindowContents, window_function
+from headway.operators.windows.counted import CountWindows
+from headway.operators.windows.early import Every
+from headway.operators.windows.lateness import LateTime, lateness_of
+from headway.operators.windows.sessions import SessionWindow
+from headway.operators.windows.sessions_late import LateSessionWindow
+from headway.operators.windows.windowers import Aligned, CountWindow, Session, Windower
 from headway.steps.base import KeyedSteps
+from headway.times import Duration
+
+if TYPE_CHECKING:
+    from headway.operators.base import Operator
+    from headway.streams import KeyedStream, Processed
 
 __all__ = ["WindowSteps"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class WindowSteps(KeyedSteps[T]):
     """Steps of keyed streams: windows."""
+
+    def window(
+        self,
+        name: str,
+        windower: Windower,
+        /,
+        *,
+        early: Union[Duration, Every, None] = None,
+        late: Optional[KeyedStream[T]] = None,
+        late_time: Optional[LateTime] = None,
+        allowed_lateness: Optional[Duration] = None,
+        **aggregates: Aggregate[Any, Any],
+    ) -> Processed[Any]:
+        """Aggregates of each window of a key: `window("hourly", hw.tumbling("1h"), orders=hw.count())`.
+
+        Emits an event with `start`, `end`, `revision`, `final` and a field for each aggregate, at the last
+        millisecond of the window; `early="10s"` or `early=hw.every(100)` gives results before that. `late` is the
+        stream of late events with the same key: they change windows for `allowed_lateness` after their end, each of
+        which is emitted again with the next `revision`; `late_time` is the field or function that gives their time.
+        See `AlignedWindow`, `SessionWindow`, `CountWindows`.
+        """
+        with declaring():
+            operator = _operator(self.type, windower, aggregates, early, late, late_time, allowed_lateness)
+        return self.process(name, operator) if late is None else self.process(name, operator, late=late)
+
+    def window_apply(
+        self,
+        name: str,
+        windower: Windower,
+        function: Callable[[WindowContents[T]], Optional[U]],
+        *,
+        into: Any = None,
+    ) -> Processed[U]:
+        """Emits what `function` makes of the events of each window of a key; None emits nothing.
+
+        The function gets an object with `key`, `start`, `end` and `events`. All events are kept until the window
+        ends, and stored with each change: prefer `window` where aggregates can tell the same. `into` is the type of
+        the results where the function's annotation does not tell.
+        """
+        with declaring():
+            if not callable(function):
+                msg = f"window_apply({name!r}) needs a function of the window, not {function!r}"
+                raise FlowError(msg)
+            output_type = _returned(function) if into is None else into
+            operator = window_function(self.type, _windower(windower), function, output_type)
+        return self.process(name, operator)
+
+
+def _operator(
+    event_type: Any,
+    windower: Windower,
+    aggregates: dict[str, Aggregate[Any, Any]],
+    early: Union[Duration, Every, None],
+    late: Optional[KeyedStream[Any]],
+    late_time: Optional[LateTime],
+    allowed_lateness: Optional[Duration],
+) -> Operator[Any, Any, Any]:
+    _windower(windower)
+    if late is None and (late_time is not None or allowed_lateness is not None):
+        msg = 'allowed_lateness= and late_time= need late=, such as late=shop.late.key_by("user")'
+        raise FlowError(msg)
+    if isinstance(windower, CountWindow):
+        if early is not None or late is not None:
+            msg = "count windows have neither early nor late results: they end at an event, not at a time"
+            raise FlowError(msg)
+        return CountWindows(event_type, windower, aggregates)
+    session = windower if isinstance(windower, Session) else None
+    aligned = typing.cast(Aligned, windower)
+    if late is None:
+        if session is not None:
+            return SessionWindow(event_type, session, aggregates, early=early)
+        return AlignedWindow(event_type, aligned, aggregates, early=early)
+    lateness = lateness_of(0 if allowed_lateness is None else allowed_lateness, late_time, event_type)
+    if session is not None:
+        return LateSessionWindow(event_type, session, aggregates, lateness, early=early)
+    return LateAlignedWindow(event_type, aligned, aggregates, lateness, early=early)
+
+
+def _windower(windower: Windower) -> Windower:
+    if not isinstance(windower, (Aligned, Session, CountWindow)):
+        msg = (
+            f"{windower!r} does not say which windows there are: use hw.tumbling, hw.sliding, hw.cumulative, "
+            "hw.session, hw.count_window, hw.daily, hw.weekly or hw.monthly"
+        )
+        raise FlowError(msg)
+    return windower
+
+
+def _returned(function: Any) -> Any:
+    if isinstance(function, type):
+        return function
+    try:
+        returned = typing.get_type_hints(function).get("return", Any)
+    except (NameError, TypeError, ValueError):
+        return Any
+    options = [option for option in typing.get_args(returned) if option is not type(None)]
+    return options[0] if typing.get_origin(returned) is Union and len(options) == 1 else returned

@@ -1,0 +1,104 @@
+"""Window functions: the events of each window themselves, handed to a function of the user's."""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from headway.operators.aggregates.base import Aggregate
+from headway.operators.base import Context, Operator
+from headway.operators.windows.aligned import AlignedWindow
+from headway.operators.windows.counted import CountWindows
+from headway.operators.windows.sessions import SessionWindow
+from headway.operators.windows.windowers import Aligned, CountWindow, Session, Windower
+from headway.schema import Event
+
+__all__ = ["WindowContents", "WindowFunction", "window_function"]
+
+E = TypeVar("E")
+
+
+class WindowContents(Event, Generic[E]):
+    """What a window function is called with."""
+
+    key: str
+    """The key of the events."""
+    start: int
+    """Start of the window in epoch milliseconds; of a count window the time of its first event."""
+    end: int
+    """End of the window, which is not in it; of a count window the time of its last event."""
+    events: list[E]
+    """The events of the window, in the order of event time."""
+
+
+WindowFunction = Callable[[WindowContents[Any]], Any]
+"""Makes a value of the events of a window, or None to emit nothing."""
+
+
+class _Events(Aggregate[list[Any], list[Any]]):
+    """The events themselves."""
+
+    def _bind(self, event_type: Any) -> None:
+        self.accumulator_type = self.result_type = list[event_type]
+
+    def init(self) -> list[Any]:
+        return []
+
+    def add(self, accumulator: list[Any], event: Any, time_ms: int) -> list[Any]:
+        accumulator.append(event)
+        return accumulator
+
+    def merge(self, earlier: list[Any], later: list[Any]) -> list[Any]:
+        return [*earlier, *later]
+
+    def result(self, accumulator: list[Any], at_ms: int) -> list[Any]:
+        return accumulator
+
+
+class _Applied:
+    """Makes a window operator call a function instead of emitting results."""
+
+    _function: WindowFunction
+
+    def _emit(self, accumulators: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
+        value = self._function(WindowContents(ctx.key, start, end, list(accumulators[-1])))
+        if value is not None:
+            ctx.emit(value)
+
+
+class _AppliedAligned(_Applied, AlignedWindow):
+    """Aligned windows."""
+
+
+class _AppliedSession(_Applied, SessionWindow):
+    """Session windows."""
+
+
+class _AppliedCount(_Applied, CountWindows):
+    """Count windows."""
+
+
+def window_function(
+    event_type: Any, windower: Windower, function: WindowFunction, output_type: Any
+) -> Operator[Any, Any, Any]:
+    """An operator that collects the events of each window and emits what `function` makes of them at its end.
+
+    Keeps all events of the windows that are open: state is bounded only by what comes in a window, is stored whole
+    with each change, and should stay below some hundred events a key. Windows that overlap keep each event once.
+
+    >>> from headway.operators.windows.windowers import tumbling
+    >>> operator = window_function(dict, tumbling("1m"), lambda window: len(window.events), int)
+    >>> operator.output_type
+    <class 'int'>
+    """
+    operator: Any
+    aggregates = {"events": _Events()}
+    if isinstance(windower, Aligned):
+        operator = _AppliedAligned(event_type, windower, aggregates)
+    elif isinstance(windower, Session):
+        operator = _AppliedSession(event_type, windower, aggregates)
+    else:
+        assert isinstance(windower, CountWindow)
+        operator = _AppliedCount(event_type, windower, aggregates)
+    operator.output_type = output_type
+    operator._function = function
+    made: Operator[Any, Any, Any] = operator
+    return made
