@@ -15,6 +15,7 @@ import headway.testing
 from headway.operators.base import Operator
 from headway.schema import Event
 from headway.steps import aggregates, joins, patterns, windows, workflow
+from headway.steps.base import KeyedSteps
 
 HERE: Final = Path(__file__).parent
 
@@ -24,7 +25,7 @@ GROUPS: Final = {
     "Patterns": ("operators.patterns.",),
     "Windows": ("operators.windows.",),
     "Aggregates": ("operators.aggregates.",),
-    "Joins and lookup tables": ("operators.joins.", "lookup"),
+    "Joins and lookup tables": ("operators.joins.", "lookups"),
     "Types, times, errors": ("schema", "times", "errors", "graph", "streams"),
     "Inputs and outputs": ("connectors.",),
 }
@@ -69,7 +70,7 @@ def _keyed_steps() -> Iterator[str]:
     yield from _methods("keyed", headway.KeyedStream, {"process": headway.KeyedStream.process})
     yield from _methods("processed", headway.Processed, vars(headway.Processed))
     for title, module in FAMILIES.items():
-        [steps] = [value for name, value in vars(module).items() if name in module.__all__]
+        [steps] = [vars(module)[name] for name in module.__all__ if issubclass(vars(module)[name], KeyedSteps)]
         own = {
             name: value
             for kind in reversed(steps.__mro__)

@@ -146,12 +146,12 @@ class Operator(Generic[E, S, Out]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for base in getattr(cls, "__orig_bases__", ()):
+        for base in cls.__dict__.get("__orig_bases__", ()):
             origin = get_origin(base)
             if isinstance(origin, type) and issubclass(origin, Operator):
                 given = get_args(base)
                 for name, argument in zip(("event_type", "state_type", "output_type"), given):
-                    if not isinstance(argument, (TypeVar, DefaultTypeVar)):
+                    if not isinstance(argument, (TypeVar, DefaultTypeVar)) and name not in cls.__dict__:
                         setattr(cls, name, argument)
 
     def on_event(self, state: S, event: E, ctx: Context[Out], /) -> None:

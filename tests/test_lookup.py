@@ -11,7 +11,7 @@ import pytest
 import headway as hw
 from headway.errors import InputError
 from headway.graph import Port
-from headway.lookup import enricher
+from headway.lookups import enricher
 from headway.testing import FlowTest
 
 

@@ -57,7 +57,8 @@ def windows_sql(windower: Aligned) -> str:
 @given(found=events(), windower=st.sampled_from(ALL), times=st.booleans())
 def test_the_results_are_those_of_sql(found: list[Row], windower: Aligned, times: bool) -> None:
     query = (
-        f"select key, s, e, count(*), sum(value)::bigint from ({windows_sql(windower)}) join events on t >= s and t < e "
+        "select key, s, e, count(*), sum(value)::bigint "
+        f"from ({windows_sql(windower)}) join events on t >= s and t < e "
         "group by key, s, e order by key, s, e"
     )
     results = rows(window_flow(windower, times=times), found)

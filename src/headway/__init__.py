@@ -18,8 +18,8 @@ from headway.errors import FlowError as FlowError
 from headway.errors import HeadwayError as HeadwayError
 from headway.flow import Flow as Flow
 from headway.graph import INGESTION_TIME as INGESTION_TIME
-from headway.lookup import Lookup as Lookup
-from headway.lookup import lookup as lookup
+from headway.lookups import Lookup as Lookup
+from headway.lookups import lookup as lookup
 from headway.operators.absence import Absence as Absence
 from headway.operators.absence import Absent as Absent
 from headway.operators.aggregates.approximate import approx_distinct as approx_distinct

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Literal, Optional, TypeVar, overload
 
 from headway.declare import declaring, fail
-from headway.lookup import Lookup, Missing, enricher
+from headway.lookups import Lookup, Missing, enricher
 from headway.operators.aggregates.values import Value
 from headway.operators.conditions import Predicate
 from headway.operators.joins.asof import AsofJoin
