@@ -142,6 +142,14 @@ def test_each_is_as_in_a_bundle_of_many(name: str) -> None:
     assert results(single, fold(single, events), events) == {name: expected}
 
 
+def test_at_one_time_the_order_of_coming_decides() -> None:
+    bundle = Bundle({"first": hw.first("s"), "last": hw.last("s"), "best": hw.top_k("s", 1, by="n")}, Sample)
+    events = [Sample(at=5, s=text, n=1) for text in "abc"]
+    expected = {"first": "a", "last": "c", "best": [hw.Ranked(value="a", by=1)]}
+    assert bundle.results(fold(bundle, events), 5) == expected
+    assert bundle.results(bundle.merge(fold(bundle, events[:2]), fold(bundle, events[2:])), 5) == expected
+
+
 def test_the_type_of_a_result_follows_the_field() -> None:
     class Typed(hw.Event):
         n: int

@@ -118,8 +118,8 @@ def _number_type(annotation: Any) -> Any:
 def hashable(value_type: Any) -> Callable[[Any], Any]:
     """A function from a value to a key that stands for it in dicts, and survives storage.
 
-    Text and numbers stand for themselves, so 1 and 1.0 are the same value, as in SQL, and -0.0 is 0.0; true and 1 are
-    not the same. What else MessagePack can hold stands as its bytes. NaN has no key: the function returns None.
+    Text and numbers stand for themselves, so 1 and 1.0 are the same value, as in SQL; true and 1 are not the same.
+    What else MessagePack can hold stands as its bytes. NaN has no key: the function returns None.
     """
     return _same if value_type in (str, int) else _key_of
 
@@ -133,9 +133,7 @@ def _key_of(value: Any) -> Any:
     if kind is str or kind is int:
         return value
     if kind is float:
-        if value != value:  # noqa: PLR0124 - so NaN is told
-            return None
-        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+        return value if value == value else None  # noqa: PLR0124 - NaN is not equal to itself
     return msgspec.msgpack.encode(value, order="deterministic")
 
 
@@ -146,7 +144,7 @@ def restorer(value_type: Any) -> Callable[[Any], Any]:
     decode = msgspec.msgpack.Decoder(value_type).decode
 
     def restore(key: Any) -> Any:
-        return decode(key) if type(key) is bytes else float(key) if value_type is float else key
+        return decode(key) if type(key) is bytes else key
 
     return restore
 
