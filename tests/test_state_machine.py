@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import shutil
 import tempfile
@@ -22,6 +23,12 @@ from headway.state.rows import Row
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.waiting import InputCodec
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
+
+
+def _copy_if_there(source: str, target: str) -> None:
+    """Copy a file of an open database, which may be removing files that it does not need any more."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy2(source, target)
 
 
 class Cart(msgspec.Struct):
@@ -246,7 +253,7 @@ class StoreMachine(RuleBasedStateMachine):
             # What a killed process leaves: the files as they are, nothing closed.
             self.copies += 1
             directory = self.root / str(self.copies)
-            shutil.copytree(self.directory, directory)
+            shutil.copytree(self.directory, directory, copy_function=_copy_if_there)
             self.group.close()
             self.directory = directory
         else:

@@ -103,6 +103,51 @@ def nexmark(directory: Path, overwrite: bool, quiet: bool, as_json: bool, **opti
     _tell(directory, summary, None if quiet else _nexmark_text(directory, summary, made), as_json)
 
 
+_STORIES = {
+    "orders": ("orders", "the life of orders, and what must be undone", "order_saga"),
+    "payments": ("payments", "payments with cards, some of them stolen", "fraud_score"),
+    "clicks": ("clicks", "clicks of visitors, and their sessions", "session_funnel"),
+    "tickets": ("tickets", "tickets of a help desk, some of them late or reopened", "sla_watch"),
+}
+
+
+def _story_command(kind: str, what: str, flow: str) -> click.Command:
+    """The command of one kind of stories."""
+
+    @click.command(
+        name=kind,
+        short_help=f"Write {what}.",
+        help=f"Write {what} into DIRECTORY, for flows/{flow}.py.\n\nThe events are in {kind}-*.jsonl, what the flow "
+        "must find is in expected.jsonl, and what there is of everything is in summary.json. Equal options give "
+        "equal bytes: a stream that is there already is not made again.",
+        epilog=examples(
+            f"headway generate {kind} {kind}", f"headway generate {kind} {kind} --events 200000 --overwrite"
+        ),
+    )
+    @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+    @click.option("--events", type=click.INT, default=20_000, show_default=True, help="At least so many events.")
+    @click.option("--partitions", type=click.INT, default=2, show_default=True, help="Number of files.")
+    @click.option(
+        "--out-of-order", "disorder_ms", type=DURATION, default="1s", show_default=True, help=_HELP["disorder_ms"]
+    )
+    @click.option("--seed", type=click.INT, default=0, show_default=True, help="Another seed gives another stream.")
+    @click.option("--overwrite", is_flag=True, help="Replace another stream that is in DIRECTORY.")
+    @click.option("--quiet", is_flag=True, help="Show nothing but errors.")
+    @json_option("Write what the stream holds as one JSON object.")
+    def command(directory: Path, overwrite: bool, quiet: bool, as_json: bool, **options: Any) -> None:
+        from headway.generate.stories import StoryOptions, generate_stories
+
+        summary, made = _made(StoryOptions(kind, **options), directory, generate_stories, overwrite=overwrite)
+        text = _stream_text(directory, summary, made, kind, [f"{summary['expected']:,} things to be found"])
+        _tell(directory, summary, None if quiet else text, as_json)
+
+    return command
+
+
+for _story in _STORIES.values():
+    generate.add_command(_story_command(*_story))
+
+
 def _made(options: Any, directory: Path, write: Callable[..., Any], *, overwrite: bool) -> tuple[dict[str, Any], bool]:
     """The summary of a stream, and whether it was made now."""
     from headway.generate.demo import earlier_stream

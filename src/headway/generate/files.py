@@ -18,7 +18,9 @@ __all__ = ["EXPECTED", "SUMMARY", "LineFile", "prepare_directory", "refuse_outpu
 EXPECTED: Final = "expected.jsonl"
 SUMMARY: Final = "summary.json"
 
-_OURS: Final = re.compile(r"(shop|nexmark)-\d{4}\.jsonl(\.gz|\.zst)?|expected\.jsonl|summary\.json")
+_OURS: Final = re.compile(
+    r"(shop|nexmark|clicks|orders|payments|tickets)-\d{4}\.jsonl(\.gz|\.zst)?|expected\.jsonl|summary\.json"
+)
 _SUFFIXES: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 _GZIP_LEVEL: Final = 4
 _ZSTD_LEVEL: Final = 3
