@@ -84,7 +84,7 @@ def _keyed_steps() -> Iterator[str]:
 def _public_names() -> Iterator[str]:
     shown = {"Flow", "KeyedStream", "Processed", "SourceStream", "Stream", "__version__"}
     names: dict[str, list[str]] = {title: [] for title in GROUPS}
-    for name in sorted(set(headway.__all__) - shown, key=str.lower):
+    for name in sorted(set(headway.__all__) - shown, key=lambda name: (name.lower(), name)):
         names[_group_of(name)].append(name)
     for title, members in names.items():
         yield f"## {title}\n"

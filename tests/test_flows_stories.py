@@ -137,7 +137,7 @@ def unanswered(log: Path, within_ms: int) -> list[Any]:
     waits: dict[str, int] = {}
     found = []
     last_ms = 0
-    for line in gzip.open(log, "rt"):
+    for line in gzip.decompress(log.read_bytes()).splitlines():
         event = json.loads(line)
         case, last_ms = event["case"], event["time"]
         since = waits.get(case)

@@ -16,7 +16,7 @@ GAPS = st.sampled_from([1, 3, 8])
 EARLY: list[Any] = [None, 2, 5, hw.every(1), hw.every(2)]
 
 
-@settings(SLOW, max_examples=15)
+@settings(SLOW, max_examples=12)
 @given(
     found=events(),
     gap=GAPS,
@@ -30,7 +30,7 @@ def test_the_engine_does_as_the_oracle(
     check(window_flow(hw.session(gap, max_length=max_length), early=early), logs_of(found), where)
 
 
-@settings(SLOW, max_examples=150)
+@settings(SLOW, max_examples=120)
 @given(found=events(), gap=GAPS)
 def test_the_results_are_those_of_sql(found: list[Row], gap: int) -> None:
     query = f"""
@@ -39,7 +39,8 @@ def test_the_results_are_those_of_sql(found: list[Row], gap: int) -> None:
         ), numbered as (
             select *, sum(begins) over (partition by key order by t rows unbounded preceding) as session from marked
         )
-        select key, min(t), max(t) + {gap}, count(*), sum(value)::bigint from numbered group by key, session order by 1, 2
+        select key, min(t), max(t) + {gap}, count(*), sum(value)::bigint from numbered
+        group by key, session order by 1, 2
     """
     assert bounds(rows(window_flow(hw.session(gap)), found)) == sql(query, found)
 
