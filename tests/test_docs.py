@@ -157,7 +157,7 @@ def test_exit_codes_are_those_of_the_command() -> None:
 
 def test_the_flow_of_the_readme_finds_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    [flow] = [block for block in blocks(ROOT / "README.md") if block.language == "python"]
+    flow = next(block for block in blocks(ROOT / "README.md") if block.language == "python")
     assert len([line for line in flow.text.splitlines() if line.strip()]) <= 25
     Path("carts.py").write_text(flow.text)
     assert main(["generate", "shop", "demo", "--events", "5000", "--after", "1m", "--quiet"]) == 0
