@@ -125,6 +125,8 @@ class Spans:
         self.replaced: list[Any] = []
         self.too_late: list[int] = []
         self.revisions: dict[int, int] = {}
+        self.open: set[int] = set()
+        """Starts of the sessions that go out when they end."""
 
     def emit(self, span: list[int]) -> None:
         revision = self.revisions.get(span[0], 0)
@@ -133,7 +135,8 @@ class Spans:
 
     def time_passes(self, before: int) -> None:
         for span in self.spans:
-            if span[0] not in self.revisions and span[-1] + self.gap - 1 < before:
+            if span[0] in self.open and span[-1] + self.gap - 1 < before:
+                self.open.remove(span[0])
                 self.emit(span)
 
     def take(self, arrival: Arrival) -> None:
@@ -153,8 +156,11 @@ class Spans:
             if span[0] != merged[0] and span[0] in self.revisions:
                 self.replaced.append((span[0], span[-1] + self.gap, self.revisions.pop(span[0]), span))
         self.spans = [s for s in self.spans if s not in near] + [merged]
+        self.open -= {span[0] for span in near}
         if merged[-1] + self.gap - 1 < arrival.time:
             self.emit(merged)
+        else:
+            self.open.add(merged[0])
 
 
 SESSIONS = st.sampled_from([hw.session(2), hw.session(6)])
@@ -185,7 +191,7 @@ def test_whoever_keeps_the_last_revisions_has_the_sessions_of_all_events(found: 
     for row in written["replaced"]:
         if kept[row["user"], row["start"]]["revision"] < row["revision"]:
             del kept[row["user"], row["start"]]
-    expected = {}
+    expected: dict[tuple[str, int], list[int]] = {}
     for key in "ab":
         spans: list[list[int]] = []
         for at in sorted(row["at"] for row in found if row["key"] == key):
