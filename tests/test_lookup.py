@@ -12,6 +12,7 @@ import headway as hw
 from headway.errors import InputError
 from headway.graph import Port
 from headway.lookups import enricher
+from headway.runtime.run import RunOptions, run_flow
 from headway.testing import FlowTest
 
 
@@ -268,3 +269,25 @@ def test_untyped_events_without_the_field_have_no_row(products: Any) -> None:
     assert result == hw.Joined[hw.Json, Product]
     assert function({"no": "sku"}) == []
     assert function({"sku": "s1"})[0].right.label == "Tea"
+
+
+def test_streams_without_a_key_are_enriched(tmp_path: Path) -> None:
+    table = tmp_path / "names.csv"
+    table.write_text("id,name\n1,one\n")
+    flow = hw.Flow("f")
+    events = flow.source("events", hw.Json, hw.items([]), time="at")
+    named = events.enrich("named", hw.lookup(table, key="id"), on="id", select=lambda event, row: row, missing="drop")
+    named.to("out", hw.to_list([]))
+    test = FlowTest(flow)
+    test.send("events", {"at": 1, "id": "1"})
+    test.send("events", {"at": 2, "id": "2"})
+    test.advance(to=3)
+    assert test.triggers("out") == [{"id": "1", "name": "one"}]
+
+
+def test_a_table_that_cannot_be_read_is_an_error_of_the_input(tmp_path: Path) -> None:
+    flow = hw.Flow("f")
+    events = flow.source("events", hw.Json, hw.items([{"at": 1, "id": "1"}]), time="at")
+    events.enrich("named", hw.lookup(tmp_path / "none.csv", key="id"), on="id").to("out", hw.to_list([]))
+    with pytest.raises(InputError, match=r"none\.csv"):
+        run_flow(flow, RunOptions(tmp_path / "state"))

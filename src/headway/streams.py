@@ -25,7 +25,7 @@ from headway.operators.base import Operator
 from headway.operators.conditions import Condition, Predicate, resolve
 from headway.schema import Event, field_names, type_label
 from headway.steps.aggregates import AggregateSteps
-from headway.steps.joins import JoinSteps
+from headway.steps.joins import EnrichSteps, JoinSteps
 from headway.steps.patterns import PatternSteps
 from headway.steps.windows import WindowSteps
 from headway.steps.workflow import WorkflowSteps
@@ -153,7 +153,7 @@ class _Base(Generic[T]):
         return self._flow._add(node, Any if Any in types else merged_type, keyed=keyed)
 
 
-class Stream(_Base[T]):
+class Stream(_Base[T], EnrichSteps[T]):
     """Events without a key. Steps on it keep no state; `key_by` leads to those that do."""
 
     def map(self, function: Callable[[T], U], *, into: Any = None, name: Optional[str] = None) -> Stream[U]:

@@ -8,7 +8,7 @@ from operator import attrgetter, itemgetter, not_
 from typing import Any, NamedTuple, Optional, cast
 
 from headway.connectors.base import BadRecord
-from headway.errors import UserCodeError
+from headway.errors import HeadwayError, UserCodeError
 from headway.graph import KeyByNode, KeySpec, SourceNode, StatelessNode
 from headway.operators.conditions import mask_of
 from headway.plan import Apply, Branch, Segment, ToSink, ToStage
@@ -227,6 +227,8 @@ def _map(node: StatelessNode, source: str) -> Callable[[Columns, str], Columns]:
     def apply(columns: Columns, partition: str) -> Columns:
         try:
             return columns._replace(values=list(map(function, columns.values)))
+        except HeadwayError:
+            raise
         except Exception as error:
             raise _failure(node, source, partition, columns, error) from error
 
@@ -242,6 +244,8 @@ def _filter(node: StatelessNode, source: str) -> Callable[[Columns, str], Column
             mask = mask_of(function, columns.values)
             if negate:
                 mask = list(map(not_, mask))
+        except HeadwayError:
+            raise
         except Exception as error:
             raise _failure(node, source, partition, columns, error) from error
         times, ordinals, values, keys = columns
@@ -269,6 +273,8 @@ def _flat_map(node: StatelessNode, source: str) -> Callable[[Columns, str], Colu
                     values.append(result)
                     if columns.keys is not None:
                         keys.append(columns.keys[index])
+        except HeadwayError:
+            raise
         except Exception as error:
             raise _failure(node, source, partition, columns, error) from error
         return Columns(times, ordinals, values, keys if columns.keys is not None else None)

@@ -274,6 +274,8 @@ def _stateless(node: StatelessNode, context: OperatorContext, rest: Push) -> Pus
     def call(value: Any) -> Any:
         try:
             return list(function(value)) if kind == "flat_map" else function(value)
+        except HeadwayError:
+            raise
         except Exception as error:
             raise step_failure(name, context, value) from error
 

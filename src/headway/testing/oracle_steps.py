@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional, Union
 
-from headway.errors import UserCodeError
+from headway.errors import HeadwayError, UserCodeError
 from headway.graph import KeyByNode, StatelessNode
 from headway.plan import Apply, Edge, Segment, ToOperator
 
@@ -64,6 +64,8 @@ def _apply(node: Union[StatelessNode, KeyByNode], item: Item, ways: Ways) -> lis
         if node.kind == "flat_map":
             return [_numbered(item, number, value) for number, value in enumerate(result)]
         return [item] if bool(result) is (node.kind == "filter") else []
+    except HeadwayError:
+        raise
     except Exception as error:
         raise _failure(node, item, error) from error
 
