@@ -59,7 +59,7 @@ def test_the_results_are_those_of_sql(found: list[Row], windower: Aligned, times
     query = (
         "select key, s, e, count(*), sum(value)::bigint "
         f"from ({windows_sql(windower)}) join events on t >= s and t < e "
-        "on t >= s and t < e group by key, s, e order by key, s, e"
+        "group by key, s, e order by key, s, e"
     )
     results = rows(window_flow(windower, times=times), found)
     assert bounds(results) == sql(query, found)

@@ -105,8 +105,8 @@ class Sliding(Aligned):
     def pane(self, time_ms: int) -> int:
         """The last time up to `time_ms` at which a window starts or ends."""
         past_start = (time_ms - self.offset_ms) % self.every_ms
-        rest = self.size_ms % self.every_ms
-        return time_ms - past_start + (rest if past_start >= rest else 0)
+        past_end = past_start - self.size_ms % self.every_ms
+        return time_ms - (past_start if past_end < 0 else past_end)
 
     def first_end(self, pane: int) -> int:
         """The next end after the start of the pane."""
