@@ -27,7 +27,7 @@ ALL = [*TUMBLING, *SLIDING, *CUMULATIVE]
 EARLY: list[Any] = [None, 1, 4, hw.every(1), hw.every(3)]
 
 
-@settings(SLOW, max_examples=15)
+@settings(SLOW, max_examples=10)
 @given(
     found=events(), windower=st.sampled_from(ALL), early=st.sampled_from(EARLY), times=st.booleans(), where=conditions()
 )
@@ -114,7 +114,7 @@ def expected_early(found: list[Row], windower: Tumbling, early: Any) -> list[tup
 
 @settings(SLOW, max_examples=100)
 @given(
-    found=events(),
+    found=events(30, least=8, size=40),
     windower=st.sampled_from([hw.tumbling(20), hw.tumbling(30, offset=7)]),
     early=st.sampled_from([1, 3, 10, 40, hw.every(1), hw.every(3)]),
 )
@@ -126,9 +126,10 @@ def test_early_results(found: list[Row], windower: Tumbling, early: Any) -> None
     )
 
 
-def test_early_results_of_sliding_windows_are_of_the_one_that_ends_next() -> None:
+@pytest.mark.parametrize("early", [hw.every(2), 3])
+def test_early_results_of_sliding_windows_are_of_the_one_that_ends_next(early: Any) -> None:
     found = [{"at": at, "key": "a", "value": 1} for at in (0, 1, 6)]
-    results = rows(window_flow(hw.sliding(10, every=5), early=hw.every(2)), found)
+    results = rows(window_flow(hw.sliding(10, every=5), early=early), found)
     assert [(r["start"], r["end"], r["revision"], r["final"], r["events"]) for r in results] == [
         (-5, 5, 0, False, 2),
         (-5, 5, 1, True, 2),

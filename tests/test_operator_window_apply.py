@@ -43,7 +43,7 @@ def apply_flow(windower: Windower) -> MakeFlow:
     return make_flow
 
 
-@settings(SLOW, max_examples=10)
+@settings(SLOW, max_examples=6)
 @given(found=events(), windower=st.sampled_from(WINDOWERS), where=conditions())
 def test_the_engine_does_as_the_oracle(found: list[Row], windower: Windower, where: Conditions) -> None:
     check(apply_flow(windower), logs_of(found), where)

@@ -63,7 +63,7 @@ def test_the_results_are_those_of_sql(found: list[Row], windower: Calendar) -> N
     assert bounds(rows(window_flow(windower), found)) == sql(query, found)
 
 
-@settings(SLOW, max_examples=8)
+@settings(SLOW, max_examples=6)
 @given(found=EVENTS, windower=WINDOWERS, where=conditions())
 def test_the_engine_does_as_the_oracle(found: list[Row], windower: Calendar, where: Conditions) -> None:
     check(window_flow(windower), logs_of(found), where)

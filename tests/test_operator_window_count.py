@@ -15,7 +15,7 @@ import headway as hw
 SIZES = st.sampled_from([(1, None), (3, None), (4, 1), (4, 2), (5, 3), (7, 4)])
 
 
-@settings(SLOW, max_examples=10)
+@settings(SLOW, max_examples=8)
 @given(found=events(), sizes=SIZES, times=st.booleans(), where=conditions())
 def test_the_engine_does_as_the_oracle(
     found: list[Row], sizes: tuple[int, Optional[int]], times: bool, where: Conditions

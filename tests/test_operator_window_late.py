@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine_harness import Conditions, conditions
@@ -27,7 +28,7 @@ ALLOWED = st.sampled_from([0, 4, 15, 200])
 EARLY: list[Any] = [None, 3, hw.every(2)]
 
 
-@settings(SLOW, max_examples=12)
+@settings(SLOW, max_examples=8)
 @given(
     found=events(40, size=40),
     windower=st.sampled_from(WINDOWERS),
@@ -104,7 +105,7 @@ def run(found: list[Row], windower: Windower, allowed: int) -> dict[str, list[Ro
 
 
 @settings(SLOW, max_examples=120)
-@given(found=events(40, size=40), windower=st.sampled_from(ALIGNED), allowed=ALLOWED)
+@given(found=events(30, least=10, size=50), windower=st.sampled_from(ALIGNED), allowed=ALLOWED)
 def test_late_events_change_the_windows_that_still_take_them(found: list[Row], windower: Aligned, allowed: int) -> None:
     written = run(found, windower, allowed)
     results, too_late = expected_aligned(found, windower, allowed)
@@ -167,7 +168,7 @@ SESSIONS = st.sampled_from([hw.session(2), hw.session(6)])
 
 
 @settings(SLOW, max_examples=200)
-@given(found=events(40, size=40), windower=SESSIONS, allowed=ALLOWED)
+@given(found=events(30, least=10, size=50), windower=SESSIONS, allowed=ALLOWED)
 def test_late_events_extend_and_join_sessions(found: list[Row], windower: Session, allowed: int) -> None:
     found = [{**row, "key": "a"} for row in found]
     written = run(found, windower, allowed)
@@ -182,7 +183,7 @@ def test_late_events_extend_and_join_sessions(found: list[Row], windower: Sessio
 
 
 @settings(SLOW, max_examples=100)
-@given(found=events(40, size=40), windower=SESSIONS)
+@given(found=events(30, least=10, size=50), windower=SESSIONS)
 def test_whoever_keeps_the_last_revisions_has_the_sessions_of_all_events(found: list[Row], windower: Session) -> None:
     written = run(found, windower, 1000)
     kept: dict[tuple[str, int], Row] = {}
@@ -212,3 +213,20 @@ def test_an_example() -> None:
     results = [(r["start"], r["end"], r["revision"], r["final"], r["total"]) for r in test.triggers("out")]
     assert results == [(0, 10, 0, True, 1), (0, 10, 1, True, 6), (10, 20, 0, True, 12)]
     assert [row["at"] for row in test.triggers("too_late")] == [6]
+
+
+@pytest.mark.parametrize("windower, field", [(hw.tumbling(10), "panes"), (hw.session(2), "ended")])
+def test_what_no_late_event_can_change_is_dropped(windower: Windower, field: str) -> None:
+    make_flow = window_flow(windower, out_of_order=0, late_time="at", allowed_lateness=20, times=False)
+    test = FlowTest(make_flow(lambda name: hw.items([]), lambda name: hw.to_list([])))
+    kept = []
+    for at in range(0, 300, 5):
+        test.send("events", {"at": at, "key": "a", "value": at})
+        test.send("events", {"at": at - 12, "key": "a", "value": 1})
+        kept.append(len(getattr(test.state("windows", "a"), field)))
+    assert max(kept) <= 8
+    if field == "panes":
+        assert max(kept) == 4  # The open window and what ended in the last 20 ms.
+        assert len(test.state("windows", "a").revised) <= 3
+    test.drain()
+    assert test.keys("windows") == []

@@ -16,7 +16,7 @@ GAPS = st.sampled_from([1, 3, 8])
 EARLY: list[Any] = [None, 2, 5, hw.every(1), hw.every(2)]
 
 
-@settings(SLOW, max_examples=12)
+@settings(SLOW, max_examples=8)
 @given(
     found=events(),
     gap=GAPS,

@@ -27,12 +27,13 @@ class Reading(hw.Event):
     value: int
 
 
-def events(last: int = 60, first: int = 0, size: int = 30) -> st.SearchStrategy[list[Row]]:
-    """Events of two keys, with numbers."""
+def events(last: int = 60, first: int = 0, size: int = 30, least: int = 0) -> st.SearchStrategy[list[Row]]:
+    """Events of two keys, with numbers; `least` to `size` of them."""
     return st.lists(
         st.fixed_dictionaries(
             {"at": st.integers(first, last), "key": st.sampled_from("ab"), "value": st.integers(-9, 9)}
         ),
+        min_size=least,
         max_size=size,
     )
 

@@ -1,7 +1,7 @@
 """Aligned windows that late events still change."""
 
 from collections.abc import Mapping
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from headway.operators.aggregates.base import Aggregate, Bundle
 from headway.operators.base import Context, Timer
@@ -136,13 +136,13 @@ class LateAlignedWindow(AlignedWindow):
         start = self.windower.start(end)
         self._emit(self._kept.peek(state, start, end), start, end, revision, True, ctx)
 
-    def _add_to_open(self, state: Any, end: Any, ctx: Context[Any]) -> None:
-        """A late event came into windows that are open, of which the one that ends at `end` is the first."""
+    def _add_to_open(self, state: Any, end: Optional[int], ctx: Context[Any]) -> None:
+        """A late event came into the window that ends next for all keys, at `end`; or, with None, it did not."""
         if end is None:
             return
-        if state.end is None or state.end > end:
+        if state.end is None:
             self._open(state, end, ctx)
-        if self._early is not None and state.end == end and self._early.is_due(state, state.end, ctx):
+        if self._early is not None and self._early.is_due(state, end, ctx):
             self._emit_early(state, ctx)
 
     def _open(self, state: Any, end: int, ctx: Context[Any]) -> None:

@@ -43,10 +43,7 @@ class Calendar(Aligned):
 
     def first_end(self, pane: int) -> int:
         """The end of the window."""
-        day = self._after(self._first_day(pane))
-        while self._midnight(day) <= pane:  # A day that the zone left out, when it moved across the date line.
-            day = self._after(day)
-        return self._midnight(day)
+        return self._midnight(self._after(self._first_day(pane)))
 
     last_end = first_end
 
