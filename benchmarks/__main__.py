@@ -6,17 +6,50 @@ import argparse
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
-from benchmarks import carts, hot, machine, memory, noise, resume, timers, two
+from benchmarks import (
+    auctions,
+    carts,
+    epochs,
+    hot,
+    idle,
+    jobs,
+    keys,
+    latency,
+    machine,
+    noise,
+    operators,
+    plots,
+    resume,
+    timers,
+    windows,
+    workers,
+)
 from benchmarks.cache import RESULTS
-from benchmarks.case import FULL, QUICK, TINY, Case, Sizes
+from benchmarks.case import FULL, LONG, QUICK, TINY, Case, Sizes
 from benchmarks.processes import BenchmarkError
-from benchmarks.report import Outcome, markdown, save
+from benchmarks.report import Outcome, markdown, put_into, save
 
 __all__ = ["CASES", "main"]
 
-CASES: Final = {module.CASE.name: module.CASE for module in (carts, two, timers, memory, resume, hot)}
+_ALL: Final = (
+    carts.CASE,
+    operators.CASE,
+    workers.CASE,
+    epochs.CASE,
+    *jobs.CASES,
+    *windows.CASES,
+    auctions.CASE,
+    timers.CASE,
+    idle.CASE,
+    keys.CASE,
+    resume.CASE,
+    hot.CASE,
+    latency.CASE,
+)
+CASES: Final = {case.name: case for case in _ALL}
 
 
 def main() -> int:
@@ -27,12 +60,18 @@ def main() -> int:
         sizes = replace(sizes, repeats=options.repeats, hot_repeats=options.repeats)
     if options.list:
         for case in CASES.values():
-            print(f"{case.name:8} {case.about(sizes)}; target {case.target}")
+            print(f"{case.name:12} {case.about(sizes)}")
         return 0
     facts = machine.describe()
     outcomes = [_run(CASES[name], sizes) for name in options.cases or CASES]
-    print(markdown(outcomes, facts, sizes))
+    text = markdown(outcomes, facts, sizes)
+    print(text)
     print(f"\nAll runs: {save(outcomes, facts, sizes, options.cases, RESULTS)}", file=sys.stderr)
+    if options.docs:
+        put_into(options.docs, text)
+    if options.plots:
+        for path in plots.draw(outcomes, options.plots):
+            print(f"Plot: {path}", file=sys.stderr)
     return int(any(outcome.finding is None for outcome in outcomes))
 
 
@@ -43,10 +82,15 @@ def _options() -> argparse.Namespace:
         epilog="Inputs and loaded states are kept in benchmarks/results/cache (some GB); remove it at any time.",
     )
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"one or more of {', '.join(CASES)}; all by default")
-    parser.add_argument("--list", action="store_true", help="list the cases with their targets and run nothing")
+    parser.add_argument("--list", action="store_true", help="list the cases and run nothing")
     parser.add_argument("--repeats", type=int, metavar="N", help="runs of each side, of which the median counts")
+    parser.add_argument("--docs", type=Path, metavar="PAGE", help="also put the table between the marks of this page")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="also draw what there is to draw, as SVG")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="sizes", action="store_const", const=QUICK, help="small sizes, two minutes")
+    size.add_argument(
+        "--long", dest="sizes", action="store_const", const=LONG, help="with 10,000,000 timers and keys; an hour"
+    )
     size.add_argument("--tiny", dest="sizes", action="store_const", const=TINY, help="to try the benchmarks themselves")
     parser.set_defaults(sizes=FULL)
     options = parser.parse_args()
@@ -69,7 +113,7 @@ def _run(case: Case, sizes: Sizes) -> Outcome:
         problem = str(error)
     seconds = time.monotonic() - started
     outcome = Outcome(case, sizes, seconds, noise.Noise(before_s, noise.probe()), finding, problem)
-    print(f"{seconds:.0f} s: {finding.text if finding else problem}", file=sys.stderr, flush=True)
+    print(f"{seconds:.0f} s {problem}", file=sys.stderr, flush=True)
     return outcome
 
 

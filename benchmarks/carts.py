@@ -1,29 +1,35 @@
-"""Case `carts`: the shipped flow against a bare loop, on the same file."""
+"""Case `carts`: the shipped flow against a bare loop, and against bytewax, on the same file."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.case import Arm, Case, Finding, Sizes, alternate
-from benchmarks.shop import run_bare, run_carts, shop_stream
+from benchmarks.case import Arm, Case, Finding, Sizes, against, alternate
+from benchmarks.shop import run_bare, run_bytewax, run_carts, shop_stream
 
 __all__ = ["CASE"]
 
-_TARGET = 0.45
+_OF_BARE = 0.70
+_OF_BYTEWAX = 4
 
 
 def _about(sizes: Sizes) -> str:
-    return f"abandoned carts, {sizes.events:,} events, 1 s epochs, one process; against a bare loop, nothing durable"
+    return f"abandoned carts, {sizes.events:,} events of {sizes.users:,} users, 1 s epochs, one process"
 
 
 def _find(sizes: Sizes) -> Finding:
     stream = shop_stream(sizes, 1)
-    bare = Arm("bare loop", partial(run_bare, stream), sizes.events)
-    engine = Arm("headway", partial(run_carts, stream, workers=1), sizes.events)
-    alternate([bare, engine], sizes.repeats)
-    ratio = engine.running / bare.running
-    note = f"counted in CPU time it is {engine.by_cpu / bare.by_cpu:.2f}"
-    return Finding([bare, engine], ratio, ratio >= _TARGET, f"{ratio:.2f} of the bare loop's events/s", [note])
+    bare = Arm("bare loop, nothing durable", partial(run_bare, stream), sizes.events)
+    bytewax = Arm("bytewax, recovery each 1 s", partial(run_bytewax, stream), sizes.events)
+    engine = Arm("abandoned carts", partial(run_carts, stream, workers=1), sizes.events)
+    alternate([bare, engine, bytewax], sizes.repeats)
+    rows = [against(engine, bare, _OF_BARE), against(engine, bytewax, _OF_BYTEWAX)]
+    notes = [
+        f"counted in CPU time it is {engine.by_cpu / bare.by_cpu:.2f} of the bare loop",
+        "bytewax has no time of the whole stream: it tells a cart when its user comes again or at the end of input; "
+        "what it tells is compared, not when",
+    ]
+    return Finding(rows, notes)
 
 
-CASE = Case("carts", _about, f">= {_TARGET}", _find)
+CASE = Case("carts", _about, _find)

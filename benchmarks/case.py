@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import Final
+from typing import Final, Optional
 
 import msgspec
 
 from benchmarks.engine import EngineSpec
 from benchmarks.processes import Run, measure
 
-__all__ = ["FULL", "MIB", "QUICK", "TINY", "Arm", "Case", "Finding", "Sizes", "alternate", "run_engine"]
+__all__ = [
+    "FULL",
+    "LONG",
+    "MIB",
+    "QUICK",
+    "TINY",
+    "Arm",
+    "Case",
+    "Finding",
+    "Row",
+    "Sizes",
+    "against",
+    "alone",
+    "alternate",
+    "run_engine",
+    "within",
+]
 
 MIB: Final = 1 << 20
 _STANDSTILL_S: Final = 1.0
@@ -25,21 +41,85 @@ class Sizes:
 
     name: str
     events: int
+    """Of the shop stream."""
     users: int
-    timers: tuple[int, int]
-    """Pending timers: few and many."""
-    keys: tuple[int, int]
-    """Keys with state: few and many."""
+    """Of the shop stream."""
+    timers: tuple[int, ...]
+    """Pending timers, from few to many."""
+    keys: tuple[int, ...]
+    """Keys with state, from few to many; the last but one is what the last one is compared with."""
     checks: int
     """Events after the keys are there."""
     hot_events: int
+    clicks: int
+    """Events of the streams of clicks."""
+    click_users: int
+    """Keys of the jobs that keep something for each of many."""
+    open_windows: int
+    nexmark: int
+    """Events of the auction house."""
+    rate: int
+    """Events per second, where latency is measured."""
+    seconds: int
+    """How long latency, and the rest of an idle flow, are measured."""
     repeats: int
     hot_repeats: int
+    """Of what takes long."""
 
 
-FULL: Final = Sizes("full", 1_000_000, 84_000, (1_000, 1_000_000), (10_000, 5_000_000), 300_000, 10_000_000, 5, 2)
-QUICK: Final = Sizes("quick", 200_000, 16_800, (1_000, 100_000), (10_000, 200_000), 100_000, 2_000_000, 2, 1)
-TINY: Final = Sizes("tiny", 60_000, 5_040, (100, 2_000), (1_000, 10_000), 60_000, 100_000, 1, 1)
+FULL: Final = Sizes(
+    name="full",
+    events=1_000_000,
+    users=84_000,
+    timers=(1_000, 100_000, 1_000_000),
+    keys=(10_000, 100_000, 1_000_000),
+    checks=300_000,
+    hot_events=3_000_000,
+    clicks=1_000_000,
+    click_users=100_000,
+    open_windows=1_000_000,
+    nexmark=300_000,
+    rate=20_000,
+    seconds=15,
+    repeats=3,
+    hot_repeats=1,
+)
+LONG: Final = replace(
+    FULL, name="long", timers=(*FULL.timers, 10_000_000), keys=(*FULL.keys[:2], 10_000_000), hot_events=10_000_000
+)
+QUICK: Final = replace(
+    FULL,
+    name="quick",
+    events=100_000,
+    users=8_400,
+    timers=(1_000, 30_000),
+    keys=(10_000, 50_000),
+    checks=50_000,
+    hot_events=200_000,
+    clicks=100_000,
+    click_users=10_000,
+    open_windows=100_000,
+    nexmark=30_000,
+    rate=5_000,
+    seconds=3,
+    repeats=1,
+)
+TINY: Final = replace(
+    QUICK,
+    name="tiny",
+    events=60_000,
+    users=5_040,
+    timers=(100, 2_000),
+    keys=(500, 2_000),
+    checks=2_000,
+    hot_events=20_000,
+    clicks=20_000,
+    click_users=2_000,
+    open_windows=2_000,
+    nexmark=5_000,
+    rate=2_000,
+    seconds=1,
+)
 
 
 @dataclass
@@ -59,32 +139,47 @@ class Arm:
         return self.events / median(run.running_s for run in self.runs)
 
     @property
-    def whole(self) -> float:
-        """Events per second of whole processes: the median."""
-        return self.events / median(run.wall_s for run in self.runs)
-
-    @property
     def by_cpu(self) -> float:
         """Events per second of CPU time in one process, without start-up and imports: the median."""
-        return self.events / median(float(run.answer["running_cpu_s"]) for run in self.runs)
+        return self.events / self.told("running_cpu_s")
 
     @property
     def peak_bytes(self) -> int:
         """The most memory that one process took in any run."""
         return max(run.peak_bytes for run in self.runs)
 
+    def told(self, name: str) -> float:
+        """What the runs told about themselves under a name: the median."""
+        return median(float(run.answer[name]) for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: what was measured, beside what, and the figure that comes of it."""
+
+    arm: Arm
+    reference: Optional[Arm]
+    figure: float
+    text: str
+    """The figure for people."""
+    target: str
+    """For people; empty where there is none."""
+    met: Optional[bool]
+    """None where there is no target."""
+
 
 @dataclass(frozen=True)
 class Finding:
     """What a case found."""
 
-    arms: Sequence[Arm]
-    """The measured one last."""
-    figure: float
-    met: bool
-    text: str
-    """The figure for people."""
+    rows: Sequence[Row]
     notes: Sequence[str] = ()
+
+    @property
+    def arms(self) -> list[Arm]:
+        """All arms that were run, once each."""
+        found = [arm for row in self.rows for arm in (row.reference, row.arm) if arm is not None]
+        return list({id(arm): arm for arm in found}.values())
 
 
 @dataclass(frozen=True)
@@ -93,13 +188,33 @@ class Case:
 
     name: str
     about: Callable[[Sizes], str]
-    target: str
     find: Callable[[Sizes], Finding]
     """Raises `BenchmarkError` when something fails or a result is wrong."""
 
 
+def against(arm: Arm, reference: Arm, least: Optional[float] = None, *, most_cost: Optional[float] = None) -> Row:
+    """How many times the events/s of the reference; or with `most_cost`, how many times its time per event."""
+    ratio = arm.running / reference.running
+    if most_cost is not None:
+        cost = 1 / ratio
+        return Row(arm, reference, cost, f"{cost:.2f} times the time", f"<= {most_cost}", cost <= most_cost)
+    met = None if least is None else ratio >= least
+    return Row(arm, reference, ratio, f"{ratio:.2f}", "" if least is None else f">= {least}", met)
+
+
+def alone(arm: Arm) -> Row:
+    """Events/s without a reference or a target."""
+    return Row(arm, None, arm.running, "", "", None)
+
+
+def within(arm: Arm, figure: float, most: float, unit: str) -> Row:
+    """A figure that must not be larger than `most`."""
+    digits = 0 if figure >= 10 else 2
+    return Row(arm, None, figure, f"{figure:,.{digits}f} {unit}", f"<= {most:,g} {unit}", figure <= most)
+
+
 def alternate(arms: Sequence[Arm], repeats: int) -> None:
-    """Run the arms in turn, A B A B, so that what changes on the machine meets both.
+    """Run the arms in turn, A B A B, so that what changes on the machine meets all.
 
     A run during which the machine stood still (a paused virtual machine) is made again, twice at most.
     """

@@ -25,6 +25,11 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: str
     workers: int = 1
     epoch_ms: int = 1_000
+    cache_bytes: int = 256 << 20
+    follow: bool = False
+    """Wait for more input, until SIGTERM."""
+    drain: bool = False
+    sync: bool = True
 
 
 class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +51,15 @@ class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
 def run(spec: EngineSpec) -> EngineReport:
     """Run the flow to the end of its input."""
     flow_spec = FlowSpec(spec.flow, spec.parameters)
-    options = RunOptions(Path(spec.state_dir), workers=spec.workers, epoch_ms=spec.epoch_ms)
+    options = RunOptions(
+        Path(spec.state_dir),
+        workers=spec.workers,
+        epoch_ms=spec.epoch_ms,
+        cache_bytes=spec.cache_bytes,
+        follow=spec.follow,
+        drain=spec.drain,
+        sync=spec.sync,
+    )
     with StopFlag().on_signals() as stop:
         if spec.workers == 1:
             flow = load_flow(flow_spec)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ import msgspec
 
 from benchmarks.procfs import busy_seconds, memory_of, tree_of
 
-__all__ = ["ROOT", "BenchmarkError", "Run", "measure", "start"]
+__all__ = ["ROOT", "BenchmarkError", "Run", "gone", "measure", "start"]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _LOOK_S: Final = 0.02
@@ -64,10 +64,21 @@ def start(arguments: Sequence[str], out: IO[bytes], errors: IO[bytes]) -> subpro
     return subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, stdout=out, stderr=errors)
 
 
-def measure(arguments: Sequence[str], *, watch: Path | None = None) -> Run:
+def gone(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process has ended; it can still be waited for afterwards."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def measure(
+    arguments: Sequence[str],
+    *,
+    watch: Path | None = None,
+    meanwhile: Callable[[subprocess.Popen[bytes]], None] | None = None,
+) -> Run:
     """Run `python -m ARGUMENTS` to its end. Raises `BenchmarkError` with its last words when it fails.
 
     `watch` is a directory whose changes are noted; looking every 20 ms costs the machine next to nothing.
+    `meanwhile` is called with the running process, for what does not end by itself.
     """
     with TemporaryFile() as out, TemporaryFile() as errors:
         busy_before_s, started_s = busy_seconds(), time.monotonic()
@@ -75,6 +86,8 @@ def measure(arguments: Sequence[str], *, watch: Path | None = None) -> Run:
         sampler = _Sampler(process.pid, started_s, watch)
         sampler.start()
         try:
+            if meanwhile is not None:
+                meanwhile(process)
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
             process.kill()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Memory", "busy_seconds", "memory_of", "tree_of"]
+__all__ = ["Memory", "busy_seconds", "cpu_of", "memory_of", "tree_of"]
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _IDLE_FIELDS: Final = {3, 4}
@@ -34,6 +34,12 @@ def memory_of(pid: int | str = "self") -> Memory:
             elif line.startswith("VmRSS:"):
                 now = int(line.split()[1]) * 1024
     return Memory(now, peak)
+
+
+def cpu_of(pid: int) -> float:
+    """CPU time of a living process, all its threads together, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def tree_of(pid: int) -> list[int]:

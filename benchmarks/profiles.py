@@ -28,10 +28,11 @@ _LOADING: Final = "loading.json"
 _KILL_EPOCH_MS: Final = 200
 
 
-def spec_for(log: Path, directory: Path, *, epoch_ms: int = 1_000) -> EngineSpec:
+def spec_for(log: Path, directory: Path, *, epoch_ms: int = 1_000, cache_bytes: int = 256 << 20) -> EngineSpec:
     """A run over `log` that keeps its state and its output in `directory`."""
     parameters = {"input": str(log), "output": str(directory / OUTPUT)}
-    return EngineSpec(flow=FLOW, parameters=parameters, state_dir=str(directory / STATE), epoch_ms=epoch_ms)
+    state_dir = str(directory / STATE)
+    return EngineSpec(flow=FLOW, parameters=parameters, state_dir=state_dir, epoch_ms=epoch_ms, cache_bytes=cache_bytes)
 
 
 def state_bytes() -> int:

@@ -10,16 +10,18 @@ from typing import Any, Final, Optional
 
 import msgspec
 
-from benchmarks.case import MIB, Arm, Case, Finding, Sizes
+from benchmarks.case import MIB, Arm, Case, Finding, Row, Sizes
 from benchmarks.noise import Noise
 
-__all__ = ["Outcome", "markdown", "save"]
+__all__ = ["Outcome", "markdown", "put_into", "save"]
 
 _HEAD: Final = (
-    "| case | run | events/s running | events/s whole process | wall s | CPU s | peak MiB | figure | target | met |"
+    "| case | what | reference | events/s | reference events/s | figure | target | reached | CPU s | peak MiB |"
 )
 _LOADED: Final = 0.3
 """Cores that others may use before the figures are called into question."""
+_BEGIN: Final = "<!-- figures: begin -->"
+_END: Final = "<!-- figures: end -->"
 
 
 @dataclass(frozen=True)
@@ -39,50 +41,56 @@ class Outcome:
         """Cores that the rest of the machine kept busy meanwhile, on average."""
         return mean(run.others for arm in self.finding.arms for run in arm.runs) if self.finding else 0.0
 
-    @property
-    def met(self) -> str:
-        """Whether the target is met, for people."""
-        if self.finding is None:
-            return "WRONG"
-        verdict = "yes" if self.finding.met else "no"
-        return f"{verdict} (machine loaded)" if self.others > _LOADED else verdict
-
 
 def markdown(outcomes: Sequence[Outcome], machine: dict[str, str], sizes: Sizes) -> str:
     """The table, what it was measured on, and what there is to say about each case."""
-    lines = [_HEAD, "|---|---|--:|--:|--:|--:|--:|---|---|---|"]
+    lines = [_HEAD, "|---|---|---|--:|--:|--:|---|---|--:|--:|"]
     for outcome in outcomes:
         lines += _rows(outcome)
     lines += ["", *(f"* {note}" for outcome in outcomes for note in _notes(outcome)), ""]
     lines.append(f"Sizes: {sizes.name}. " + ", ".join(f"{name} {value}" for name, value in machine.items()) + ".")
-    if sizes.name != "full":
+    if sizes.name not in ("full", "long"):
         lines.append("The targets are meant for the full sizes.")
     return "\n".join(lines)
 
 
+def put_into(page: Path, text: str) -> None:
+    """Replace what stands between the marks of a page of documentation. Raises `ValueError` where it has none."""
+    before, begin, rest = page.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        msg = f"{page} has no lines {_BEGIN!r} and {_END!r}"
+        raise ValueError(msg)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+
+
 def _rows(outcome: Outcome) -> Iterator[str]:
-    case, finding = outcome.case, outcome.finding
-    if finding is None:
-        yield _row(case.name, outcome.problem.replace("|", "/"), *[""] * 5, "none", case.target, outcome.met)
+    name = outcome.case.name
+    if outcome.finding is None:
+        yield _line(name, outcome.problem.replace("|", "/").replace("\n", " "), *[""] * 5, "WRONG", "", "")
         return
-    for arm in finding.arms[:-1]:
-        yield _row(case.name, *_measured(arm), "", "", "")
-    yield _row(case.name, *_measured(finding.arms[-1]), finding.text, case.target, outcome.met)
+    for row in outcome.finding.rows:
+        reference = ("", "") if row.reference is None else (row.reference.label, f"{row.reference.running:,.0f}")
+        yield _line(
+            name,
+            row.arm.label,
+            reference[0],
+            f"{row.arm.running:,.0f}",
+            reference[1],
+            row.text,
+            row.target,
+            _reached(row),
+            f"{median(run.cpu_s for run in row.arm.runs):.1f}",
+            f"{row.arm.peak_bytes / MIB:,.0f}",
+        )
 
 
-def _row(*cells: str) -> str:
+def _reached(row: Row) -> str:
+    return {None: "", True: "yes", False: "no"}[row.met]
+
+
+def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _measured(arm: Arm) -> list[str]:
-    return [
-        arm.label,
-        f"{arm.running:,.0f}",
-        f"{arm.whole:,.0f}",
-        f"{median(run.wall_s for run in arm.runs):.2f}",
-        f"{median(run.cpu_s for run in arm.runs):.2f}",
-        f"{arm.peak_bytes / MIB:,.0f}",
-    ]
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:
@@ -95,9 +103,10 @@ def _notes(outcome: Outcome) -> Iterator[str]:
     counts = "/".join(str(len(arm.runs)) for arm in finding.arms)
     repeated = [f"{arm.label} {_spread(arm):.0%}" for arm in finding.arms if len(arm.runs) > 1]
     spreads = f" (slowest over quickest: {', '.join(repeated)})" if repeated else ""
+    loaded = ": the machine was loaded" if outcome.others > _LOADED else ""
     yield (
         f"{name}: medians of {counts} runs{spreads}; noise of a fixed loop {outcome.noise.spread:.0%}, "
-        f"{outcome.others:.1f} cores busy with other things; {outcome.seconds:.0f} s"
+        f"{outcome.others:.1f} cores busy with other things{loaded}; {outcome.seconds:.0f} s"
     )
 
 
@@ -123,22 +132,24 @@ def _record(outcome: Outcome) -> dict[str, Any]:
     record = {
         "name": outcome.case.name,
         "about": outcome.case.about(outcome.sizes),
-        "target": outcome.case.target,
         "seconds": outcome.seconds,
         "noise": outcome.noise,
         "others": outcome.others,
     }
     if finding is None:
         return {**record, "problem": outcome.problem}
-    arms = [
-        {"label": arm.label, "events": arm.events, "running": arm.running, "whole": arm.whole, "runs": arm.runs}
-        for arm in finding.arms
+    rows = [
+        {
+            "what": row.arm.label,
+            "reference": row.reference.label if row.reference else None,
+            "figure": row.figure,
+            "text": row.text,
+            "target": row.target,
+            "met": row.met,
+        }
+        for row in finding.rows
     ]
-    return {
-        **record,
-        "figure": finding.figure,
-        "text": finding.text,
-        "met": finding.met,
-        "notes": list(finding.notes),
-        "arms": arms,
-    }
+    arms = [
+        {"label": arm.label, "events": arm.events, "running": arm.running, "runs": arm.runs} for arm in finding.arms
+    ]
+    return {**record, "rows": rows, "notes": list(finding.notes), "arms": arms}

@@ -16,7 +16,7 @@ from benchmarks.processes import BenchmarkError, Run, measure
 from headway.generate.shop import ShopOptions, generate_shop
 from headway.times import parse_time
 
-__all__ = ["AFTER_MS", "FLOW", "check_triggers", "run_bare", "run_carts", "shop_stream"]
+__all__ = ["AFTER_MS", "FLOW", "check_triggers", "run_bare", "run_bytewax", "run_carts", "shop_stream"]
 
 FLOW: Final = "headway.flows.abandoned_carts"
 AFTER_MS: Final = 1_800_000
@@ -36,12 +36,14 @@ def shop_stream(sizes: Sizes, files: int) -> Path:
     return cached(f"shop-{sizes.name}-{files}", (options, code("src/headway/generate")), build)
 
 
-def run_carts(stream: Path, *, workers: int) -> Run:
+def run_carts(stream: Path, *, workers: int, epoch_ms: int = 1_000) -> Run:
     """Run the shipped flow over a stream, and check what it found."""
     with scratch() as directory:
         out = directory / "triggers.jsonl"
         parameters = {"input": f"{stream}/shop-*.jsonl", "output": str(out), "out_of_order": "0s"}
-        spec = EngineSpec(flow=FLOW, parameters=parameters, state_dir=str(directory / "state"), workers=workers)
+        spec = EngineSpec(
+            flow=FLOW, parameters=parameters, state_dir=str(directory / "state"), workers=workers, epoch_ms=epoch_ms
+        )
         run = run_engine(spec)
         check_triggers(stream, out)
         if run.answer["restarts"]:
@@ -59,6 +61,20 @@ def run_bare(stream: Path) -> Run:
         return run
 
 
+def run_bytewax(stream: Path) -> Run:
+    """Run the same job on bytewax over a stream of one file, and check what it found.
+
+    At the end of input it tells all carts that are there; those that are not due by then are not looked at.
+    """
+    with scratch() as directory:
+        out = directory / "carts.jsonl"
+        arguments = [str(stream / "shop-0000.jsonl"), str(out), str(AFTER_MS), str(directory / "recovery")]
+        run = measure(["benchmarks.bytewax_carts", *arguments])
+        until_ms = _until_ms(stream)
+        _check(stream, (cart for cart in map(_bare_cart, _records(out)) if cart[0] <= until_ms))
+        return run
+
+
 def check_triggers(stream: Path, triggers: Path) -> None:
     """Raise `BenchmarkError` unless the flow has found what there is in the stream, and nothing else."""
     _check(stream, map(_engine_cart, _records(triggers)))
@@ -69,9 +85,9 @@ def _check(stream: Path, found: Iterator[_Cart]) -> None:
 
     Nothing may be said yet of carts that are due at the time of the last event, or later.
     """
-    watermarks = orjson.loads((stream / "summary.json").read_bytes())["watermarks"].values()
     carts = map(_expected_cart, _records(stream / "expected.jsonl"))
-    expected = Counter(cart for cart in carts if cart[0] <= min(watermarks))
+    until_ms = _until_ms(stream)
+    expected = Counter(cart for cart in carts if cart[0] <= until_ms)
     if not expected:
         msg = f"{stream} holds no cart that is abandoned before its end: it proves nothing; make it longer"
         raise BenchmarkError(msg)
@@ -81,6 +97,11 @@ def _check(stream: Path, found: Iterator[_Cart]) -> None:
     if wrong:
         msg = f"{len(wrong)} of {expected.total()} carts are missing or surplus, the first one {wrong[0]}"
         raise BenchmarkError(msg)
+
+
+def _until_ms(stream: Path) -> int:
+    """The last watermark of the stream."""
+    return int(min(orjson.loads((stream / "summary.json").read_bytes())["watermarks"].values()))
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:

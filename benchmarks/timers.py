@@ -8,50 +8,65 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from benchmarks.cache import cached, code, copy_state, engine_code, scratch
-from benchmarks.case import Arm, Case, Finding, Sizes, alternate, run_engine
+from benchmarks.case import MIB, Arm, Case, Finding, Sizes, against, alone, alternate, run_engine, within
 from benchmarks.engine import EngineSpec
 from benchmarks.processes import BenchmarkError, Run
 from benchmarks.shop import FLOW, check_triggers, shop_stream
 from headway.generate.shop import ShopOptions
 
-__all__ = ["CASE"]
+__all__ = ["CASE", "LOG", "pending_carts", "spec_of"]
 
 _TARGET = 0.85
-_LOG = "shop.jsonl"
+_OPEN_MIB = 600
+"""For a million open carts, the process included."""
+_OPENING = "opening.json"
+_NOTE = "opening was measured when the state was made, which may be an earlier run of the same code"
+LOG = "shop.jsonl"
 _CHUNK = 10_000
 
 
 def _about(sizes: Sizes) -> str:
-    few, many = sizes.timers
-    return f"abandoned carts, {sizes.events:,} events while {many:,} other carts are pending; against {few:,}"
+    return f"abandoned carts, {sizes.events:,} events while many other carts are pending"
 
 
 def _find(sizes: Sizes) -> Finding:
     stream = shop_stream(sizes, 1)
-    few, many = (
-        Arm(f"{pending:,} pending", partial(_run, _pending(sizes, stream, pending), stream, pending), sizes.events)
+    arms = [
+        Arm(f"{pending:,} pending", partial(_run, pending_carts(sizes, pending), stream, pending), sizes.events)
         for pending in sizes.timers
-    )
-    alternate([few, many], sizes.repeats)
-    ratio = many.running / few.running
-    note = f"counted in CPU time it is {many.by_cpu / few.by_cpu:.2f}"
-    return Finding([few, many], ratio, ratio >= _TARGET, f"{ratio:.2f} of the events/s with few timers", [note])
+    ]
+    opened = sizes.timers[-1]
+    opening = Arm(f"opening {opened:,} carts", partial(opening_of, pending_carts(sizes, opened)), opened)
+    alternate([opening], 1)
+    alternate(arms, sizes.repeats)
+    few, many = arms[0], arms[-1]
+    rows = [
+        *map(alone, arms[:-1]),
+        against(many, few, _TARGET),
+        within(opening, opening.peak_bytes / MIB, _OPEN_MIB, "MiB"),
+    ]
+    return Finding(rows, [f"counted in CPU time it is {many.by_cpu / few.by_cpu:.2f}", _NOTE])
 
 
-def _pending(sizes: Sizes, stream: Path, pending: int) -> Path:
+def pending_carts(sizes: Sizes, pending: int) -> Path:
     """A directory with the state after the carts were opened, and the log that goes on with the shop stream."""
+    stream = shop_stream(sizes, 1)
 
     def build(directory: Path) -> None:
-        log = directory / _LOG
+        log = directory / LOG
         with log.open("wb") as out:
             for chunk in _carts(pending):
                 out.write(chunk)
-        run = run_engine(_spec(log, directory / "triggers.jsonl", directory / "state", after="365d"))
+        run = run_engine(spec_of(log, directory / "triggers.jsonl", directory / "state", after="365d"))
         _check_armed(run, pending)
+        (directory / _OPENING).write_bytes(msgspec.json.encode(asdict(run)))
         with log.open("ab") as out, (stream / "shop-0000.jsonl").open("rb") as events:
             shutil.copyfileobj(events, out)
 
@@ -73,10 +88,15 @@ def _carts(pending: int) -> Iterator[bytes]:
     yield f'{{"user": "nobody", "kind": "view", "at": {end_ms}}}\n'.encode()
 
 
+def opening_of(directory: Path) -> Run:
+    """The run that opened the carts."""
+    return msgspec.json.decode((directory / _OPENING).read_bytes(), type=Run)
+
+
 def _run(prepared: Path, stream: Path, pending: int) -> Run:
     with scratch() as directory:
         copy_state(prepared / "state", directory / "state")
-        run = run_engine(_spec(prepared / _LOG, directory / "triggers.jsonl", directory / "state", after="30m"))
+        run = run_engine(spec_of(prepared / LOG, directory / "triggers.jsonl", directory / "state", after="30m"))
         check_triggers(stream, directory / "triggers.jsonl")
         _check_armed(run, pending)
         return run
@@ -88,9 +108,10 @@ def _check_armed(run: Run, pending: int) -> None:
         raise BenchmarkError(msg)
 
 
-def _spec(log: Path, output: Path, state: Path, *, after: str) -> EngineSpec:
+def spec_of(log: Path, output: Path, state: Path, *, after: str, follow: bool = False) -> EngineSpec:
+    """A run of the shipped flow over a log, which keeps its state in `state`."""
     parameters = {"input": str(log), "output": str(output), "after": after, "out_of_order": "0s"}
-    return EngineSpec(flow=FLOW, parameters=parameters, state_dir=str(state))
+    return EngineSpec(flow=FLOW, parameters=parameters, state_dir=str(state), follow=follow)
 
 
-CASE = Case("timers", _about, f">= {_TARGET}", _find)
+CASE = Case("timers", _about, _find)
