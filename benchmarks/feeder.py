@@ -24,7 +24,7 @@ def feed(log: Path, rate: int, events: int, users: int) -> None:
             lines = []
             for number in range(written, due):
                 last_us = max(last_us + 1, time.time_ns() // 1_000)
-                lines.append(b'{"user":"u%d","sent_us":%d}\n' % (number % users, last_us))
+                lines.append(b'{"user":"u%d","number":%d,"sent_us":%d}\n' % (number % users, number, last_us))
             out.write(b"".join(lines))
             written = due
             time.sleep(_BEAT_S)

@@ -104,7 +104,7 @@ def test_bytewax_finds_the_same_carts() -> None:
 
 
 def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "_EPOCHS", {100: "100 ms"})
+    monkeypatch.setattr(latency, "_WAYS", {"durable": (100, True)})
     [row] = latency.CASE.find(SIZES).rows
     assert row.arm.told("p50") <= row.arm.told("p99") <= row.arm.told("p99.9")
     assert 0 < row.arm.told("p50") < 20_000
