@@ -1,20 +1,21 @@
-"""Card payments that look like fraud: velocity, distance, a new device, and unusual amounts, by rules that change.
+"""Card payments that look like fraud: velocity, distance, a new device, unusual amounts; by rules that change.
 
     headway run flows/fraud_score.py --drain
-    headway run flows/fraud_score.py --set input='pay/payments-*.jsonl' --set rules=rules.jsonl
+    headway run flows/fraud_score.py --set input='pay/payments-*.jsonl' --set rules='pay/rules-*.jsonl' --drain
 
-Without `input` the flow reads synthetic payments. A line of `rules` is `{"at": epoch ms, "threshold": 60,
-"blocked": ["XX"]}`: it applies to all payments from its time on.
+Without `input` the flow reads synthetic payments and rules; `headway generate payments DIR` makes others. A rule is a
+line such as `{"at": epoch ms, "threshold": 80, "weights": {"device": 50}, "off": ["distance"], "blocked": ["XX"]}`:
+from its time on it replaces the rule before. `headway state get flows/fraud_score.py score c000042` shows a card.
 """
 
-from math import asin, cos, exp, radians, sin, sqrt
+from math import asin, cos, radians, sin, sqrt
 
 import headway as hw
-from headway.generate.stories import story_events
+from headway.generate.stories import payment_rule_events, story_events
 
-HOUR_MS = 3_600_000
-HALF_LIFE_MS = 7 * 24 * HOUR_MS
-DEVICES_MAX = 10
+MINUTE_MS, HOUR_MS, WEEK_MS = 60_000, 3_600_000, 604_800_000
+WEIGHTS = {"velocity": 60, "distance": 60, "device": 30, "amount": 30, "country": 100}
+"""Points for each reason to suspect a payment."""
 
 
 class Payment(hw.Event):
@@ -30,31 +31,32 @@ class Payment(hw.Event):
 
 
 class Rule(hw.Event):
-    """What applies from a time on."""
+    """What applies from a time on; `off` are kill switches, of reasons or of whole countries."""
 
     at: hw.Time
     threshold: int = 60
+    weights: dict[str, int] = {}
+    off: list[str] = []
     blocked: list[str] = []
 
 
 class Rules(hw.State):
-    """What applies now."""
+    """What applies now, to all cards."""
 
-    threshold: int = 60
-    blocked: list[str] = []
+    rule: Rule = Rule(at=0)
 
 
 class Card(hw.State):
-    """What is known of a card; services that decide may read it."""
+    """What is known of a card, and its last score; `cents / weight` is a mean with a half-life of a week."""
 
+    score: int = 0
+    reasons: dict[str, int] = {}
     at: hw.Time = 0
-    latitude: float = 0.0
-    longitude: float = 0.0
+    place: tuple[float, float] = (0.0, 0.0)
     recent: list[hw.Time] = []
     devices: list[str] = []
-    usual_cents: float = 0.0
+    cents: float = 0.0
     weight: float = 0.0
-    score: int = 0
 
 
 class Suspicion(hw.Event):
@@ -74,65 +76,55 @@ def distance_km(a: tuple[float, float], b: tuple[float, float]) -> float:
 
 
 class Score(hw.Operator[Payment, Card, Suspicion]):
-    """Scores each payment against what the card did before. A card without payments for 90 days is forgotten."""
+    """Scores each payment by what the card did before."""
 
     broadcasts = {"rules": Rule}
     shared_type = Rules
 
     def on_rules(self, rules: Rules, rule: Rule, ctx: hw.Context[Suspicion]) -> None:
         """From now on this applies."""
-        rules.threshold, rules.blocked = rule.threshold, rule.blocked
+        rules.rule = rule
 
     def on_event(self, card: Card, payment: Payment, ctx: hw.Context[Suspicion]) -> None:
         """Score, tell, remember."""
-        reasons = {name: points for name, points in self._reasons(card, payment, ctx.shared).items() if points}
-        card.score = sum(reasons.values())
-        if card.score >= ctx.shared.threshold:
-            ctx.emit(Suspicion(score=card.score, threshold=ctx.shared.threshold, reasons=reasons, cents=payment.cents))
-        self._remember(card, payment)
-        ctx.timer("forget", payment.at + 90 * 24 * HOUR_MS)
+        rule, weights = ctx.shared.rule, {**WEIGHTS, **ctx.shared.rule.weights}
+        found = self.reasons(card, payment, rule) if payment.country not in rule.off else []
+        card.reasons = {reason: weights[reason] for reason in found if reason not in rule.off}
+        card.score = sum(card.reasons.values())
+        if card.score >= rule.threshold:
+            ctx.emit(Suspicion(score=card.score, threshold=rule.threshold, reasons=card.reasons, cents=payment.cents))
+        fade = 0.5 ** ((payment.at - card.at) / WEEK_MS) if card.weight else 0.0
+        card.cents, card.weight = card.cents * fade + payment.cents, card.weight * fade + 1
+        card.at, card.place = payment.at, (payment.latitude, payment.longitude)
+        card.recent = [*card.recent[-9:], payment.at]
+        card.devices = [*[device for device in card.devices if device != payment.device][-9:], payment.device]
 
-    def on_timer(self, card: Card, timer: hw.Timer, ctx: hw.Context[Suspicion]) -> None:
-        """The card is not used any more."""
-        ctx.forget()
-
-    def _reasons(self, card: Card, payment: Payment, rules: Rules) -> dict[str, int]:
-        if not card.devices:
-            return {"blocked country": 100 * (payment.country in rules.blocked)}
-        hours = max((payment.at - card.at) / HOUR_MS, 1 / 60)
-        way = distance_km((card.latitude, card.longitude), (payment.latitude, payment.longitude))
-        lately = sum(1 for at in card.recent if at > payment.at - HOUR_MS // 6)
-        return {
-            "velocity": 60 if lately >= 5 else 0,
-            "distance": 60 if way / hours > 900 and way > 50 else 0,
-            "new device": 0 if payment.device in card.devices else 30,
-            "amount": 30 if card.weight > 0 and payment.cents > 5 * card.usual_cents / card.weight else 0,
-            "blocked country": 100 * (payment.country in rules.blocked),
+    def reasons(self, card: Card, payment: Payment, rule: Rule) -> list[str]:
+        """Why the payment is suspicious; of the first one of a card only the country can tell."""
+        ago = [payment.at - at for at in card.recent]
+        way_km = distance_km(card.place, (payment.latitude, payment.longitude))
+        hours = max(payment.at - card.at, MINUTE_MS) / HOUR_MS
+        known = bool(card.weight)
+        checks = {
+            "velocity": sum(ms < MINUTE_MS for ms in ago) >= 3 or sum(ms < HOUR_MS for ms in ago) >= 10,
+            "distance": known and way_km > 50 and way_km / hours > 900,
+            "device": known and payment.device not in card.devices,
+            "amount": known and payment.cents > 5 * card.cents / card.weight,
+            "country": payment.country in rule.blocked,
         }
-
-    def _remember(self, card: Card, payment: Payment) -> None:
-        fade = exp(-(payment.at - card.at) / HALF_LIFE_MS * 0.6931471805599453) if card.devices else 0.0
-        card.usual_cents = card.usual_cents * fade + payment.cents
-        card.weight = card.weight * fade + 1
-        card.at, card.latitude, card.longitude = payment.at, payment.latitude, payment.longitude
-        lately = [at for at in card.recent if at > payment.at - HOUR_MS // 6]
-        others = [device for device in card.devices if device != payment.device]
-        card.recent = [*lately[-20:], payment.at]
-        card.devices = [*others[1 - DEVICES_MAX :], payment.device]
+        return [reason for reason, holds in checks.items() if holds]
 
 
 flow = hw.Flow("fraud-score")
 path = flow.param("input", "", help="files of payments, such as 'pay/payments-*.jsonl'; generated if empty")
-rules = flow.param("rules", "", help="file of rules; without it the threshold is 60")
+rules = flow.param("rules", "", help="files of rules, such as 'pay/rules-*.jsonl'")
 output = flow.param("output", "suspicious.jsonl", help="file for the triggers, CloudEvents one a line")
 out_of_order = flow.param("out_of_order", "2s", help="how far behind the latest event of its file an event may come")
 
 source = hw.files(path) if path else story_events("payments")
+rule_source = hw.files(rules) if rules else hw.items([]) if path else payment_rule_events()
 payments = flow.source("payments", Payment, source, time="at", out_of_order=out_of_order, idle_after="1m")
-changes: hw.Stream[Rule]
-if rules:
-    changes = flow.source("rules", Rule, hw.files(rules), time="at", idle_after="1s")
-else:
-    changes = payments.flat_map(lambda payment: (), into=Rule, name="no-rules")
-suspicious = payments.key_by("card").process("score", Score(), rules=changes.broadcast())
+changes = flow.source("rules", Rule, rule_source, time="at", idle_after="1s")
+score = hw.Expiring(Score(), hw.ttl("90d"))
+suspicious = payments.key_by("card").process("score", score, rules=changes.broadcast())
 suspicious.trigger("card.suspicious", hw.to_jsonl(output))

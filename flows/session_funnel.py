@@ -1,12 +1,12 @@
-"""Sessions of visitors: how far each one came, where it ended, and how many do so in each hour.
+"""Sessions of visitors: how far each one came, where it was left, and how many do so in each hour.
 
     headway run flows/session_funnel.py --drain
-    headway run flows/session_funnel.py --set input='clicks/clicks-*.jsonl' --set gap=20m
+    headway run flows/session_funnel.py --set input='clicks/clicks-*.jsonl' --set gap=20m --drain
 
-Without `input` the flow reads synthetic clicks, made at its first start; `headway generate clicks` makes others.
+Without `input` the flow reads synthetic clicks, made at its first start; `headway generate clicks DIR` makes others.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import headway as hw
 from headway.generate.stories import story_events
@@ -24,41 +24,66 @@ class Click(hw.Event):
 
 
 class Session(hw.Event):
-    """One visit: the furthest step of the funnel ("none" where not even the first was taken), and how long it took."""
+    """The trigger's data: one visit."""
 
     start: hw.Time
     clicks: int
     duration_ms: int
+    """From the first click to the last."""
     reached: str
+    """The furthest step; "none" where not even the first was taken."""
+    left_before: str
+    """The step that was not taken; empty where all were."""
     paid: bool
 
 
-def session_of(window: hw.WindowContents[Click]) -> Session:
-    """What a visitor did in one session."""
-    taken = 0
-    for click in window.events:
-        if taken < len(STEPS) and click.page == STEPS[taken]:
-            taken += 1
-    times = [click.at for click in window.events]
+def nowhere() -> list[int]:
+    """How many steps somebody has taken afterwards who had taken 0, 1, 2, ... before: as many."""
+    return list(range(len(STEPS) + 1))
+
+
+def onwards(progress: list[int], click: Click) -> list[int]:
+    """A click leads those on whose next step it is."""
+    return [taken + (STEPS[taken : taken + 1] == (click.page,)) for taken in progress]
+
+
+def joined(earlier: list[int], later: list[int]) -> list[int]:
+    """Where the earlier clicks lead to, the later ones lead on from there."""
+    return [later[taken] for taken in earlier]
+
+
+def steps_taken(progress: list[int]) -> int:
+    """Sessions begin with no step taken."""
+    return progress[0]
+
+
+def as_session(window: Any) -> Session:
+    """What is told of a session: its window ends a gap after the last click."""
     return Session(
-        start=times[0],
-        clicks=len(times),
-        duration_ms=times[-1] - times[0],
-        reached=STEPS[taken - 1] if taken else "none",
-        paid=taken == len(STEPS),
+        start=window.start,
+        clicks=window.clicks,
+        duration_ms=window.end - gap_ms - window.start,
+        reached=("none", *STEPS)[window.taken],
+        left_before=(*STEPS, "")[window.taken],
+        paid=window.taken == len(STEPS),
     )
 
 
 flow = hw.Flow("session-funnel")
 path = flow.param("input", "", help="files of clicks, such as 'clicks/clicks-*.jsonl'; generated if empty")
 output = flow.param("output", "sessions.jsonl", help="file for the sessions")
-funnel = flow.param("funnel", "funnel.jsonl", help="file for the numbers of each hour")
+funnel = flow.param("funnel", "funnel.jsonl", help="file for the numbers of each hour, by the step that was reached")
 gap = flow.param("gap", "30m", help="how long nothing happens before a session is over")
 out_of_order = flow.param("out_of_order", "2s", help="how far behind the latest event of its file an event may come")
 
 source = hw.files(path) if path else story_events("clicks")
 clicks = flow.source("clicks", Click, source, time="at", out_of_order=out_of_order, idle_after="1m")
-sessions = clicks.key_by("visitor").window_apply("sessions", hw.session(gap), session_of)
+
+gap_ms = hw.duration_ms(gap)
+# A session is a few numbers, however many clicks it has: the funnel is an aggregate, not a list of clicks.
+taken = hw.aggregate(nowhere, onwards, joined, steps_taken)
+visits = clicks.key_by("visitor").window("sessions", hw.session(gap), clicks=hw.count(), taken=taken)
+sessions = visits.map(as_session)
 sessions.trigger("session.ended", hw.to_jsonl(output))
 
 hours = sessions.key_by("reached").window(

@@ -1,4 +1,4 @@
-"""Whether a flow found the abandoned carts that a generated stream holds."""
+"""Whether a flow found what a generated stream holds: abandoned carts, or the triggers of other flows."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from headway.errors import InputError
 __all__ = ["Outcome", "compare"]
 
 SHOWN = 10
-Cart = tuple[str, str, str]
-"""Time, user, and the data as JSON with sorted keys: carts sort as they happened."""
+Record = tuple[str, str, str, str]
+"""Time, subject, type, and the data as JSON with sorted keys: records sort as they happened.
+
+The type is empty where only one is to be found: a shop's expected result holds nothing but abandoned carts.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,15 @@ class Outcome:
     """What a comparison found."""
 
     expected: int
-    """How many carts there should be."""
+    """How many records there should be."""
     found: int
     """How many there are."""
-    missing: list[Cart]
+    missing: list[Record]
     """Expected, but not found."""
-    surplus: list[Cart]
+    surplus: list[Record]
     """Found, but not expected; or found once too often."""
+    noun: str = "abandoned cart"
+    """What a record is."""
 
     @property
     def equal(self) -> bool:
@@ -43,20 +48,20 @@ class Outcome:
             "equal": self.equal,
             "expected": self.expected,
             "found": self.found,
-            "missing": [_record(cart) for cart in self.missing],
-            "surplus": [_record(cart) for cart in self.surplus],
+            "missing": [_as_dict(record) for record in self.missing],
+            "surplus": [_as_dict(record) for record in self.surplus],
         }
 
     def as_text(self) -> str:
         """One line, or the first differences."""
         if self.equal:
-            return f"{count_text(self.expected, 'abandoned cart')}, all as expected"
+            return f"{count_text(self.expected, self.noun)}, all as expected"
         lines = [
-            f"not as expected: {self.expected:,} abandoned carts expected, {self.found:,} found; "
+            f"not as expected: {self.expected:,} {self.noun}s expected, {self.found:,} found; "
             f"{len(self.missing):,} missing, {len(self.surplus):,} not expected"
         ]
-        differences = sorted([(cart, "-") for cart in self.missing] + [(cart, "+") for cart in self.surplus])
-        lines += [f"  {sign} {time}  {user}  {data}" for (time, user, data), sign in differences[:SHOWN]]
+        differences = sorted([(record, "-") for record in self.missing] + [(record, "+") for record in self.surplus])
+        lines += [f"  {sign} {'  '.join(filter(None, record))}" for record, sign in differences[:SHOWN]]
         if len(differences) > SHOWN:
             lines.append(f"  ... and {len(differences) - SHOWN:,} more (- is missing, + is not expected)")
         else:
@@ -64,41 +69,44 @@ class Outcome:
         return "\n".join(lines)
 
 
-def compare(expected: Path, triggers: Path) -> Outcome:
-    """Compare a file of CloudEvents with the expected result, or the directory that holds it, in any order.
+def compare(expected: Path, *triggers: Path) -> Outcome:
+    """Compare files of CloudEvents with the expected result, or the directory that holds it, in any order.
 
-    Holds all carts in memory. Raises `InputError` for a file that cannot be read or holds something else.
+    Holds all records in memory. Raises `InputError` for a file that cannot be read or holds something else.
     """
     if expected.is_dir():
         expected = expected / "expected.jsonl"
-    wanted, found = Counter(_carts(expected)), Counter(_carts(triggers))
+    wanted = Counter(_records(expected, typed=True))
+    typed = any(kind for _, _, kind, _ in wanted)
+    found = Counter(record for path in triggers for record in _records(path, typed=typed))
     missing = sorted((wanted - found).elements())
     surplus = sorted((found - wanted).elements())
-    return Outcome(wanted.total(), found.total(), missing, surplus)
+    return Outcome(wanted.total(), found.total(), missing, surplus, "trigger" if typed else "abandoned cart")
 
 
-def _carts(path: Path) -> Iterator[Cart]:
+def _records(path: Path, *, typed: bool) -> Iterator[Record]:
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                yield _cart(path, number, line)
+                yield _record(path, number, line, typed)
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror or error}"
         raise InputError(msg) from error
 
 
-def _cart(path: Path, number: int, line: bytes) -> Cart:
+def _record(path: Path, number: int, line: bytes, typed: bool) -> Record:
     try:
         record = json.loads(line)
-        return str(record["time"]), str(record["subject"]), json.dumps(record["data"], sort_keys=True)
-    except (ValueError, KeyError, TypeError) as error:
+        kind = str(record.get("type", "")) if typed else ""
+        return str(record["time"]), str(record["subject"]), kind, json.dumps(record["data"], sort_keys=True)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = (
-            f"{path}:{number} is not a cart: expected JSON with subject, time and data, "
+            f"{path}:{number} is not a {'trigger' if typed else 'cart'}: expected JSON with subject, time and data, "
             f"got {line[:80].decode(errors='backslashreplace').rstrip()!r} ({type(error).__name__}: {error})"
         )
         raise InputError(msg) from error
 
 
-def _record(cart: Cart) -> dict[str, Any]:
-    time, user, data = cart
-    return {"time": time, "subject": user, "data": json.loads(data)}
+def _as_dict(record: Record) -> dict[str, Any]:
+    time, subject, kind, data = record
+    return {**({"type": kind} if kind else {}), "time": time, "subject": subject, "data": json.loads(data)}

@@ -117,9 +117,9 @@ def _story_command(kind: str, what: str, flow: str) -> click.Command:
     @click.command(
         name=kind,
         short_help=f"Write {what}.",
-        help=f"Write {what} into DIRECTORY, for flows/{flow}.py.\n\nThe events are in {kind}-*.jsonl, what the flow "
-        "must find is in expected.jsonl, and what there is of everything is in summary.json. Equal options give "
-        "equal bytes: a stream that is there already is not made again.",
+        help=f"Write {what} into DIRECTORY, for flows/{flow}.py.\n\nThe events are in {kind}-*.jsonl, the triggers "
+        "that the flow must write are in expected.jsonl, and what there is of everything is in summary.json. Equal "
+        "options give equal bytes: a stream that is there already is not made again.",
         epilog=examples(
             f"headway generate {kind} {kind}", f"headway generate {kind} {kind} --events 200000 --overwrite"
         ),
@@ -138,8 +138,7 @@ def _story_command(kind: str, what: str, flow: str) -> click.Command:
         from headway.generate.stories import StoryOptions, generate_stories
 
         summary, made = _made(StoryOptions(kind, **options), directory, generate_stories, overwrite=overwrite)
-        text = _stream_text(directory, summary, made, kind, [f"{summary['expected']:,} things to be found"])
-        _tell(directory, summary, None if quiet else text, as_json)
+        _tell(directory, summary, None if quiet else _story_text(directory, summary, made, kind), as_json)
 
     return command
 
@@ -182,6 +181,14 @@ def _nexmark_text(directory: Path, summary: dict[str, Any], made: bool) -> str:
     return f"{_stream_text(directory, summary, made, 'nexmark', [])}\n  of these     {kinds}"
 
 
+def _story_text(directory: Path, summary: dict[str, Any], made: bool, kind: str) -> str:
+    from headway.cli.texts import count_text
+
+    rules = f"\n  rules        {directory / 'rules-*.jsonl'}" if kind == "payments" else ""
+    found = f"{count_text(summary['expected'], 'trigger')}: {directory / 'expected.jsonl'}"
+    return f"{_stream_text(directory, summary, made, kind, [])}{rules}\n  to be found  {found}"
+
+
 def _stream_text(directory: Path, summary: dict[str, Any], made: bool, kind: str, extras: list[str]) -> str:
     from headway.cli.texts import bytes_text, count_text
     from headway.times import format_time
@@ -201,21 +208,22 @@ def _stream_text(directory: Path, summary: dict[str, Any], made: bool, kind: str
     short_help="Compare triggers with the expected result.",
     epilog=examples(
         "headway generate check events triggers.jsonl",
+        "headway generate check orders order-*.jsonl",
     ),
 )
 @click.argument("expected", type=click.Path(exists=True, path_type=Path))
-@click.argument("triggers", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("triggers", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @json_option("Write the outcome as one JSON object.")
 @click.pass_context
-def check(ctx: click.Context, expected: Path, triggers: Path, as_json: bool) -> None:
-    """Compare the triggers that a flow wrote with the abandoned carts of a generated stream.
+def check(ctx: click.Context, expected: Path, triggers: tuple[Path, ...], as_json: bool) -> None:
+    """Compare the triggers that a flow wrote with those that a generated stream must lead to.
 
-    EXPECTED is the directory of the stream, or its expected.jsonl; TRIGGERS is a file of CloudEvents. The
-    exit code is 0 when both hold the same carts, 1 when not.
+    EXPECTED is the directory of the stream, or its expected.jsonl; TRIGGERS are files of CloudEvents. The
+    exit code is 0 when both hold the same, 1 when not.
     """
     from headway.cli.compare import compare
 
-    outcome = compare(expected, triggers)
+    outcome = compare(expected, *triggers)
     if as_json:
         import json
 

@@ -19,7 +19,7 @@ EXPECTED: Final = "expected.jsonl"
 SUMMARY: Final = "summary.json"
 
 _OURS: Final = re.compile(
-    r"(shop|nexmark|clicks|orders|payments|tickets)-\d{4}\.jsonl(\.gz|\.zst)?|expected\.jsonl|summary\.json"
+    r"(shop|nexmark|clicks|orders|payments|rules|tickets)-\d{4}\.jsonl(\.gz|\.zst)?|expected\.jsonl|summary\.json"
 )
 _SUFFIXES: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 _GZIP_LEVEL: Final = 4

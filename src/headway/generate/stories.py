@@ -1,15 +1,17 @@
 """Synthetic streams of the other flows that ship: orders, payments, clicks and tickets, each with what must be found.
 
 A stream is the stories of many instances, told by one generator of random numbers, dealt to partitions and put a
-little out of order. `expected.jsonl` holds what a flow must find when all is over, by construction of the stories.
+little out of order. `expected.jsonl` holds the triggers that a flow must write when all is over, by construction of the
+stories: nothing there is computed from the events.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Union
@@ -20,11 +22,11 @@ from headway.generate.clicks import click_stories
 from headway.generate.demo import Demo
 from headway.generate.files import EXPECTED, SUMMARY, LineFile, prepare_directory, refuse_output
 from headway.generate.orders import order_stories
-from headway.generate.payments import payment_stories
+from headway.generate.payments import payment_rules, payment_stories
 from headway.generate.tale import Tale
 from headway.generate.tickets import ticket_stories
 
-__all__ = ["STORIES", "StoryOptions", "StoryReport", "generate_stories", "story_events"]
+__all__ = ["STORIES", "StoryOptions", "StoryReport", "generate_stories", "payment_rule_events", "story_events"]
 
 STORIES: Final[dict[str, Callable[[Random, int], Iterator[Tale]]]] = {
     "clicks": click_stories,
@@ -65,7 +67,7 @@ class StoryReport:
     files: tuple[Path, ...]
     events: int
     expected: int
-    """How many things there are to be found."""
+    """How many triggers a flow must write."""
     bytes: int
     first_ms: int
     last_ms: int
@@ -104,16 +106,13 @@ def generate_stories(
     delivered = sorted(
         ((time_ms + int(random.random() * options.disorder_ms), number) for number, (time_ms, _) in enumerate(events))
     )
-    files = [LineFile(target, f"{options.kind}-{number:04d}.jsonl") for number in range(options.partitions)]
-    for place, (_, number) in enumerate(delivered):
-        files[place % options.partitions].write(_line(events[number][1]))
-    for file in files:
-        file.close()
-    found = LineFile(target, EXPECTED)
-    found.write("".join(map(_line, expected)))
-    found.close()
+    lines = [_line(events[number][1]) for _, number in delivered]
+    count = options.partitions
+    paths = tuple(_write(target, f"{options.kind}-{n:04d}.jsonl", lines[n::count]) for n in range(count))
+    if options.kind == "payments":
+        _write(target, "rules-0000.jsonl", map(_line, payment_rules(options.start_ms)))
+    _write(target, EXPECTED, map(_line, sorted(expected, key=itemgetter("time", "subject"))))
     times = [time_ms for time_ms, _ in events]
-    paths = tuple(file.path for file in files)
     size = sum(path.stat().st_size for path in paths)
     report = StoryReport(paths, len(events), len(expected), size, min(times), max(times))
     with refuse_output(target / SUMMARY):
@@ -132,6 +131,20 @@ def story_events(
     """
     place = Path(directory or f".headway/{kind}-demo")
     return Demo(kind, StoryOptions(kind, events=events, seed=seed), place, generate_stories)
+
+
+def payment_rule_events(
+    events: int = 20_000, *, seed: int = 0, directory: Union[str, os.PathLike[str]] = ".headway/payments-demo"
+) -> Input:
+    """The rules beside a stream of payments, which is generated when a run first asks for either."""
+    return Demo("rules", StoryOptions("payments", events=events, seed=seed), Path(directory), generate_stories)
+
+
+def _write(directory: Path, name: str, lines: Iterable[str]) -> Path:
+    file = LineFile(directory, name)
+    file.write("".join(lines))
+    file.close()
+    return file.path
 
 
 def _line(value: dict[str, Any]) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["DAY_MS", "HOUR_MS", "MINUTE_MS", "Tale"]
+from headway.times import format_time
+
+__all__ = ["DAY_MS", "HOUR_MS", "MINUTE_MS", "Tale", "trigger"]
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -15,6 +17,15 @@ class Tale(NamedTuple):
     """What happens to one instance."""
 
     events: list[tuple[int, dict[str, Any]]]
-    """Time and fields of each event."""
+    """Time and fields of each event; the times of one instance differ."""
     expected: list[dict[str, Any]]
-    """What a flow must find in it."""
+    """The triggers that a flow must find in it."""
+
+
+def trigger(kind: str, subject: str, time_ms: int, data: dict[str, Any]) -> dict[str, Any]:
+    """A line of the expected result: what of a CloudEvent can be known beforehand.
+
+    >>> trigger("order.refund", "o1", 0, {"cents": 5})["time"]
+    '1970-01-01T00:00:00.000Z'
+    """
+    return {"type": kind, "subject": subject, "time": format_time(time_ms), "data": data}
