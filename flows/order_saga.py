@@ -4,7 +4,7 @@
     headway run flows/order_saga.py --set input='orders/orders-*.jsonl' --set pay_within=1h --workers 2
 
 Without `input` the flow reads synthetic orders, made at its first start; `headway generate orders DIR` makes others.
-Without `--drain`, `headway state ls flows/order_saga.py life` shows the orders under way, and how far they are.
+Without `--drain`, `headway state ls flows/order_saga.py life` shows the orders under way, and those just ended.
 """
 
 from collections.abc import Iterator

@@ -129,6 +129,13 @@ def test_a_ticket_that_nobody_looks_at_breaches_both() -> None:
     ]
 
 
+@pytest.mark.parametrize("activity", RESOLVED)
+def test_a_ticket_that_is_solved_or_closed_at_once_needs_nobody(activity: str) -> None:
+    assert ticket((OPENED[0], 0), (activity, HOUR_MS)) == []
+    found = ticket((OPENED[0], 0), (activity, HOUR_MS), (TAKEN[0], 2 * HOUR_MS), (activity, 3 * HOUR_MS))
+    assert found == [("ticket.reopened", HOUR_MS, 2 * HOUR_MS)]
+
+
 def test_waiting_does_not_stop_the_clock() -> None:
     events = ((OPENED[0], 0), (TAKEN[0], HOUR_MS), ("Wait", 2 * HOUR_MS), (RESOLVED[0], 7 * DAY_MS + 1))
     assert ticket(*events) == [("sla.resolution_breached", 0, 7 * DAY_MS)]
