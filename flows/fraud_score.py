@@ -122,9 +122,13 @@ output = flow.param("output", "suspicious.jsonl", help="file for the triggers, C
 out_of_order = flow.param("out_of_order", "2s", help="how far behind the latest event of its file an event may come")
 
 source = hw.files(path) if path else story_events("payments")
-rule_source = hw.files(rules) if rules else hw.items([]) if path else payment_rule_events()
 payments = flow.source("payments", Payment, source, time="at", out_of_order=out_of_order, idle_after="1m")
-changes = flow.source("rules", Rule, rule_source, time="at", idle_after="1s")
+changes: hw.Stream[Rule]
+if rules or not path:
+    rule_source = hw.files(rules) if rules else payment_rule_events()
+    changes = flow.source("rules", Rule, rule_source, time="at", idle_after="1s")
+else:
+    changes = payments.flat_map(lambda payment: (), into=Rule, name="no-rules")
 score = hw.Expiring(Score(), hw.ttl("90d"))
 suspicious = payments.key_by("card").process("score", score, rules=changes.broadcast())
 suspicious.trigger("card.suspicious", hw.to_jsonl(output))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, TypeVar, Union
 
 from headway.errors import FlowError
-from headway.schema import field_names
+from headway.schema import Json, field_names
 
-__all__ = ["Condition", "Predicate", "Where", "mask_of", "resolve", "where"]
+__all__ = ["Condition", "Predicate", "Where", "field_getter", "mask_of", "resolve", "where"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Where:
                     f"where({name}=...): {event_type.__name__} has no field {name!r}, its fields are {', '.join(known)}"
                 )
                 raise FlowError(msg)
-            tests.append(_test(name, wanted, known is None))
+            tests.append(_test(name, wanted, event_type))
         if len(tests) == 1:
             return tests[0]
         return lambda event: all(test(event) for test in tests)
@@ -44,8 +44,8 @@ class Where:
         return "where(" + ", ".join(f"{name}={value!r}" for name, value in self.fields.items()) + ")"
 
 
-def _test(name: str, wanted: Any, is_object: bool) -> Callable[[Any], bool]:
-    get = _object_getter(name) if is_object else attrgetter(name)
+def _test(name: str, wanted: Any, event_type: Any) -> Callable[[Any], bool]:
+    get = field_getter(name, event_type)
     is_choice = isinstance(wanted, Collection) and not isinstance(wanted, (str, bytes, dict))
     values = tuple(wanted) if is_choice else (wanted,)
 
@@ -67,16 +67,17 @@ def mask_of(test: Callable[[Any], bool], events: Sequence[Any]) -> list[bool]:
     return list(map(test, events)) if mask is None else mask(events)
 
 
-def _object_getter(name: str) -> Callable[[Any], Any]:
-    item, attribute = itemgetter(name), attrgetter(name)
+def field_getter(name: str, event_type: Any) -> Callable[[Any], Any]:
+    """A function that reads a field; None where an event of a type without declared fields lacks it.
 
-    def get(event: Any) -> Any:
-        try:
-            return item(event) if isinstance(event, dict) else attribute(event)
-        except (KeyError, AttributeError):
-            return None
-
-    return get
+    >>> field_getter("kind", dict)({"kind": "add"}), field_getter("kind", dict)({})
+    ('add', None)
+    """
+    if event_type in (Json, dict):
+        return lambda event: event.get(name)
+    if field_names(event_type) is not None:
+        return attrgetter(name)
+    return lambda event: event.get(name) if isinstance(event, dict) else getattr(event, name, None)
 
 
 def where(**fields: Any) -> Where:

@@ -8,9 +8,9 @@ from typing import Any, Generic, Literal, Optional, TypeVar, Union
 import msgspec
 
 from headway.errors import FlowError, UsageError
-from headway.operators.aggregates.values import positive_ms, reader
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Condition, resolve
+from headway.operators.options import positive_ms, reader
 from headway.schema import Event, State
 from headway.times import Duration, duration_ms
 

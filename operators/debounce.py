@@ -6,9 +6,8 @@ from typing import Any, Optional, TypeVar
 import msgspec
 
 from headway.errors import FlowError
-from headway.operators.aggregates.values import positive_ms
 from headway.operators.base import Context, Operator, Timer
-from headway.operators.options import optional_ms
+from headway.operators.options import optional_ms, positive_ms
 from headway.schema import State
 from headway.times import Duration, format_duration
 

@@ -4,9 +4,8 @@ from typing import Any, Optional, TypeVar
 
 import msgspec
 
-from headway.operators.aggregates.values import positive_ms
 from headway.operators.base import Context, Operator, Timer
-from headway.operators.options import By, value_of
+from headway.operators.options import By, positive_ms, value_of
 from headway.schema import State
 from headway.times import Duration
 

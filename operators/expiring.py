@@ -7,8 +7,8 @@ from typing import Any, Generic, Literal, Optional, TypeVar
 import msgspec
 
 from headway.errors import FlowError
-from headway.operators.aggregates.values import positive_ms
 from headway.operators.base import Context, Operator, Timer
+from headway.operators.options import positive_ms
 from headway.schema import Event
 from headway.times import Duration
 

@@ -5,9 +5,8 @@ from typing import Any, Generic, Optional, TypeVar
 
 import msgspec
 
-from headway.operators.aggregates.values import positive_int
 from headway.operators.base import Context, Operator, Timer
-from headway.operators.options import optional_ms
+from headway.operators.options import optional_ms, positive_int
 from headway.schema import Event, State
 from headway.times import Duration
 

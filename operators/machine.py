@@ -8,8 +8,8 @@ from typing import Any, Generic, Optional, Union, cast
 from typing_extensions import Self, TypeVar
 
 from headway.errors import FlowError
-from headway.operators.aggregates.values import positive_ms
 from headway.operators.conditions import Condition, resolve, where
+from headway.operators.options import positive_ms
 from headway.schema import State
 from headway.times import Duration, format_duration
 

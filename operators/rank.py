@@ -8,9 +8,8 @@ from typing import Any, Generic, Optional, TypeVar, Union
 import msgspec
 
 from headway.errors import FlowError
-from headway.operators.aggregates.values import positive_int, reader
 from headway.operators.base import Context, Operator, Timer
-from headway.operators.options import optional_ms
+from headway.operators.options import optional_ms, positive_int, reader
 from headway.schema import Event, State
 from headway.times import Duration
 

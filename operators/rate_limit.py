@@ -2,8 +2,8 @@
 
 from typing import Any, Optional, TypeVar
 
-from headway.operators.aggregates.values import positive_int, positive_ms
 from headway.operators.base import Context, Operator, Timer
+from headway.operators.options import positive_int, positive_ms
 from headway.schema import State
 from headway.times import Duration
 

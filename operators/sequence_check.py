@@ -3,9 +3,8 @@
 from typing import Any, Optional, TypeVar
 
 from headway.errors import FlowError
-from headway.operators.aggregates.values import positive_int, reader
 from headway.operators.base import Context, Operator, Timer
-from headway.operators.options import optional_ms
+from headway.operators.options import optional_ms, positive_int, reader
 from headway.schema import Event, State
 from headway.times import Duration
 

@@ -12,8 +12,8 @@ import msgspec
 
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
-from headway.operators.aggregates.values import Value, reader
 from headway.operators.conditions import Condition
+from headway.operators.options import Value, reader
 
 __all__ = ["ApproxDistinct", "approx_distinct"]
 

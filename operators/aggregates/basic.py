@@ -7,8 +7,8 @@ from operator import gt, lt
 from typing import Any, Optional
 
 from headway.operators.aggregates.base import Aggregate
-from headway.operators.aggregates.values import Value, reader
 from headway.operators.conditions import Condition, Where
+from headway.operators.options import Value, reader
 
 __all__ = ["Count", "Extreme", "First", "Last", "count", "first", "last", "max", "min"]
 

@@ -5,8 +5,8 @@ from typing import Any, Optional, TypeVar
 
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
-from headway.operators.aggregates.values import returned_type
 from headway.operators.conditions import Condition
+from headway.schema import returned_type
 
 __all__ = ["Custom", "aggregate"]
 
@@ -76,7 +76,7 @@ def _same(accumulator: Any) -> Any:
 
 def _type_of(function: Any) -> Any:
     """The type of what a function returns, or of the objects of a class; Any where it is not known."""
-    return function if isinstance(function, type) else returned_type(function)
+    return returned_type(function)
 
 
 def aggregate(

@@ -15,8 +15,9 @@ from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.aggregates.exact import add_float, float_total, merge_floats
 from headway.operators.aggregates.horizon import CountOver
-from headway.operators.aggregates.values import Value, number_type, positive_ms, reader
+from headway.operators.aggregates.values import number_type
 from headway.operators.conditions import Condition
+from headway.operators.options import Value, positive_ms, reader
 from headway.times import Duration
 
 __all__ = ["Decayed", "DecayedTotal", "Rate", "decayed", "rate"]

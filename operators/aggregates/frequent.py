@@ -13,8 +13,9 @@ import msgspec
 
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
-from headway.operators.aggregates.values import Value, hashable, positive_int, reader, restorer
+from headway.operators.aggregates.values import hashable, restorer
 from headway.operators.conditions import Condition
+from headway.operators.options import Value, positive_int, reader
 from headway.schema import Event
 
 __all__ = ["Frequent", "HeavyHitter", "HeavyHitters", "heavy_hitters"]

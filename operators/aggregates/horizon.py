@@ -10,8 +10,9 @@ import msgspec
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.aggregates.exact import Arithmetic, arithmetic
-from headway.operators.aggregates.values import Value, number_type, positive_ms, reader
+from headway.operators.aggregates.values import number_type
 from headway.operators.conditions import Condition
+from headway.operators.options import Value, positive_ms, reader
 from headway.times import Duration
 
 __all__ = ["CountOver", "SumOver", "count_over", "sum_over"]

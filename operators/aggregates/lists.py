@@ -6,8 +6,9 @@ from typing import Any, Generic, Optional, TypeVar
 
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
-from headway.operators.aggregates.values import Value, hashable, number_type, positive_int, reader
+from headway.operators.aggregates.values import hashable, number_type
 from headway.operators.conditions import Condition
+from headway.operators.options import Value, positive_int, reader
 from headway.schema import Event
 
 __all__ = ["Collect", "Distinct", "Histogram", "Ranked", "TopK", "collect", "distinct", "histogram", "top_k"]

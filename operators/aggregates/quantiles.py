@@ -14,8 +14,9 @@ import msgspec
 
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
-from headway.operators.aggregates.values import Value, number_type, reader
+from headway.operators.aggregates.values import number_type
 from headway.operators.conditions import Condition
+from headway.operators.options import Value, reader
 
 __all__ = ["Bins", "QuantileSketch", "Quantiles", "quantiles"]
 

@@ -8,9 +8,9 @@ import msgspec
 
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate, Bundle
-from headway.operators.aggregates.values import positive_ms
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import resolve
+from headway.operators.options import positive_ms
 from headway.schema import Event, State
 from headway.times import Duration
 

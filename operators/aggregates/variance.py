@@ -6,8 +6,9 @@ from typing import Any, Optional
 import msgspec
 
 from headway.operators.aggregates.base import Aggregate
-from headway.operators.aggregates.values import Value, number_type, reader
+from headway.operators.aggregates.values import number_type
 from headway.operators.conditions import Condition
+from headway.operators.options import Value, reader
 
 __all__ = ["Moments", "Variance", "stddev", "variance"]
 

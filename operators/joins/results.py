@@ -10,8 +10,7 @@ from typing import Any, Final, Generic, Literal, Optional, TypeVar, get_args
 import msgspec
 
 from headway.errors import FlowError, UsageError
-from headway.operators.aggregates.values import returned_type
-from headway.schema import Event, State
+from headway.schema import Event, State, returned_type
 from headway.times import Duration, duration_ms
 
 __all__ = [
@@ -156,7 +155,7 @@ def selected_type(select: Optional[Select], into: Any, joined: Any) -> Any:
         raise FlowError(msg)
     if into is not None:
         return into
-    return select if isinstance(select, type) else returned_type(select)
+    return returned_type(select)
 
 
 def offset_ms(value: Duration, what: str) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Any, Optional, TypeVar, get_type_hints
+from typing import Any, Optional, TypeVar
 
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
@@ -13,6 +13,7 @@ from headway.operators.patterns.matcher import LAST, NEXT, Matcher
 from headway.operators.patterns.pattern import Contiguity, Pattern
 from headway.operators.patterns.results import Match, PartialMatch
 from headway.operators.patterns.skip import AfterMatch, no_skip
+from headway.schema import returned_type
 
 __all__ = ["MatchPattern"]
 
@@ -50,7 +51,7 @@ class MatchPattern(Operator[E, Any, Any]):
         automaton = compile_pattern(pattern, event_type)
         self.names = automaton.names
         self.event_type = event_type
-        self.output_type = Match[event_type] if select is None else into or _result_of(select)
+        self.output_type = Match[event_type] if select is None else into or returned_type(select)
         self.sides = {"timed_out": PartialMatch[event_type], "overflow": PartialMatch[event_type]}
         self.state_type, self._entry_type = state_of(event_type, _fingerprint(automaton))
         after = after or no_skip()
@@ -233,13 +234,6 @@ def _fingerprint(automaton: Automaton) -> str:
     shape = [automaton.names, automaton.position_names, automaton.complete]
     shape += [[(e.target, int(e.contiguity), e.then) for e in edges] for edges in automaton.edges]
     return blake2b(repr(shape).encode(), digest_size=4).hexdigest()
-
-
-def _result_of(select: Any) -> Any:
-    try:
-        return get_type_hints(select).get("return", Any)
-    except (NameError, TypeError):
-        return Any
 
 
 def _check_options(pattern: Any, after: Any, max_partial_matches: Any, select: Any) -> None:

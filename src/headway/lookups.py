@@ -14,8 +14,8 @@ import msgspec
 
 from headway.declare import declaring
 from headway.errors import FlowError, InputError
-from headway.operators.aggregates.values import Value, positive_ms, reader
 from headway.operators.joins.results import Joined, Select, selected_type
+from headway.operators.options import Value, positive_ms, reader
 from headway.schema import Json, field_names, type_label
 from headway.times import Duration
 

@@ -4,15 +4,40 @@ An event is decoded from one line of JSON straight into its class, validated on 
 MessagePack with field names, so that a person can read it and a later version of the class can too.
 """
 
+import inspect
 from collections.abc import Callable
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Generic, Optional, TypeAlias, TypeVar, Union, cast, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Optional,
+    TypeAlias,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 import msgspec.inspect
 import orjson
 
-__all__ = ["Event", "Json", "LineCodec", "State", "Time", "codec_for", "decoded_type", "field_names", "type_label"]
+__all__ = [
+    "Event",
+    "Json",
+    "LineCodec",
+    "State",
+    "Time",
+    "codec_for",
+    "decoded_type",
+    "field_names",
+    "returned_type",
+    "type_label",
+    "without_none",
+]
 
 Json: TypeAlias = dict[str, Any]
 """An untyped event: one JSON object as a dict."""
@@ -136,6 +161,38 @@ def decoded_type(event_type: Any, field: str) -> Optional[type]:
     found = [entry.type for entry in info.fields if entry.name == field]
     kinds = {msgspec.inspect.IntType: int, msgspec.inspect.StrType: str}
     return kinds.get(type(found[0])) if found else None
+
+
+def returned_type(function: Callable[..., Any]) -> Any:
+    """What a function's annotation says that it returns, `Any` where it says nothing; a class returns itself.
+
+    Only that annotation is looked at: the others may name what is not there at run time.
+
+    >>> def price(event: "NotImported") -> Optional[int]: ...
+    >>> returned_type(price)
+    typing.Optional[int]
+    """
+    if inspect.isclass(function):
+        return function
+    annotation = getattr(function, "__annotations__", {}).get("return", Any)
+    holder = type("Holder", (), {"__annotations__": {"found": annotation}})
+    # A class that was defined inside a function, such as a test, is known to those that use it by their closure.
+    enclosing = dict(inspect.getclosurevars(function).nonlocals) if inspect.isfunction(function) else None
+    try:
+        return get_type_hints(holder, getattr(function, "__globals__", {}), enclosing)["found"]
+    except (NameError, TypeError, ValueError):
+        return Any
+
+
+def without_none(annotation: Any) -> Any:
+    """The type of the values that are not None.
+
+    >>> without_none(Optional[int]), without_none(type(None))
+    (<class 'int'>, typing.Any)
+    """
+    if get_origin(annotation) not in (Union, UnionType):
+        return Any if annotation is type(None) else annotation
+    return Union[tuple(option for option in get_args(annotation) if option is not type(None))]
 
 
 def type_label(event_type: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, Union
@@ -23,7 +22,7 @@ from headway.graph import (
 )
 from headway.operators.base import Operator
 from headway.operators.conditions import Condition, Predicate, resolve
-from headway.schema import Event, field_names, type_label
+from headway.schema import Event, field_names, returned_type, type_label
 from headway.steps.aggregates import AggregateSteps
 from headway.steps.joins import EnrichSteps, JoinSteps
 from headway.steps.patterns import PatternSteps
@@ -118,6 +117,16 @@ class _Base(Generic[T]):
     ) -> None:
         if not isinstance(output, Output):
             fail(f"{name!r}: {output!r} is not an output: use hw.to_jsonl(...), hw.to_stdout() or hw.to_list([])")
+        for other in self._flow.graph.nodes.values():
+            if (
+                isinstance(other, SinkNode)
+                and output.exclusive is not None
+                and other.output.exclusive == output.exclusive
+            ):
+                fail(
+                    f"{name!r}: {output.describe()} is written by {other.name!r} already ({other.where}): merge the "
+                    "streams, or give each a file of its own"
+                )
         self._flow._add(SinkNode(name, place(), self._port, output, trigger_type, id_by), None, keyed=False)
 
     def _stateless(self, kind: str, function: Any, name: Optional[str], output_type: Any) -> Port:
@@ -361,25 +370,12 @@ def _accepts(wanted: Any, given: Any) -> bool:
     return isinstance(wanted, type) and isinstance(given, type) and issubclass(given, wanted)
 
 
-def _annotation(function: Any) -> Any:
-    try:
-        # A class that was defined inside a function, such as a test, is known to those that use it by their closure.
-        enclosing = dict(inspect.getclosurevars(function).nonlocals) if inspect.isfunction(function) else None
-        return typing.get_type_hints(function, localns=enclosing).get("return", Any)
-    except (NameError, TypeError, ValueError):
-        return Any
-
-
 def _result_type(function: Any, into: Any) -> Any:
-    if into is not None:
-        return into
-    if inspect.isclass(function):
-        return function
-    return _annotation(function)
+    return returned_type(function) if into is None else into
 
 
 def _item_type(function: Any, into: Any) -> Any:
     if into is not None:
         return into
-    arguments = typing.get_args(_annotation(function))
+    arguments = typing.get_args(returned_type(function))
     return arguments[0] if arguments else Any

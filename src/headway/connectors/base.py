@@ -123,6 +123,11 @@ class OutputWriter(ABC):
 class Output(ABC):
     """Where a flow's results go."""
 
+    @property
+    def exclusive(self) -> Optional[str]:
+        """What only one output of a flow may write, such as the path of a file; None where several may share it."""
+        return None
+
     @abstractmethod
     def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
         """Open for writing at a position that a former writer gave, or at the start (None).

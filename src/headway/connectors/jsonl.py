@@ -76,6 +76,11 @@ class JsonlOutput(Output):
             raise
         return _JsonlWriter(self.path, fd, offset, notice)
 
+    @property
+    def exclusive(self) -> Optional[str]:
+        """The file itself, however its path is written."""
+        return os.path.realpath(self.path)
+
     def describe(self) -> str:
         """The path, such as `file triggers.jsonl`."""
         return f"file {self.path}"

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Optional, TypeVar, over
 
 from headway.declare import declaring, fail
 from headway.lookups import Lookup, Missing, enricher
-from headway.operators.aggregates.values import Value
 from headway.operators.conditions import Predicate
 from headway.operators.joins.asof import AsofJoin
 from headway.operators.joins.interval import IntervalJoin
 from headway.operators.joins.results import Cogrouped, How, Joined, TableChange, WindowJoined
 from headway.operators.joins.table import TableJoin
 from headway.operators.joins.window import Cogroup, WindowJoin
+from headway.operators.options import Value
 from headway.operators.windows.windowers import Windower
 from headway.steps.base import KeyedSteps
 from headway.times import Duration

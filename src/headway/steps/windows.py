@@ -18,6 +18,7 @@ from headway.operators.windows.lateness import LateTime, lateness_of
 from headway.operators.windows.sessions import SessionWindow
 from headway.operators.windows.sessions_late import LateSessionWindow
 from headway.operators.windows.windowers import Aligned, CountWindow, Session, Windower
+from headway.schema import returned_type, without_none
 from headway.steps.base import KeyedSteps
 from headway.times import Duration
 
@@ -76,7 +77,7 @@ class WindowSteps(KeyedSteps[T]):
             if not callable(function):
                 msg = f"window_apply({name!r}) needs a function of the window, not {function!r}"
                 raise FlowError(msg)
-            output_type = _returned(function) if into is None else into
+            output_type = without_none(returned_type(function)) if into is None else into
             operator = window_function(self.type, _windower(windower), function, output_type)
         return self.process(name, operator)
 
@@ -119,14 +120,3 @@ def _windower(windower: Windower) -> Windower:
         )
         raise FlowError(msg)
     return windower
-
-
-def _returned(function: Any) -> Any:
-    if isinstance(function, type):
-        return function
-    try:
-        returned = typing.get_type_hints(function).get("return", Any)
-    except (NameError, TypeError, ValueError):
-        return Any
-    options = [option for option in typing.get_args(returned) if option is not type(None)]
-    return options[0] if typing.get_origin(returned) is Union and len(options) == 1 else returned
