@@ -26,7 +26,7 @@ class TimerIndex:
     """
 
     def __init__(self, database: Database, prefix: bytes, window: int) -> None:
-        self._map: LayeredMap[TimerEntry] = LayeredMap(database, TIMERS, prefix, encode_timer, decode_timer)
+        self._map = LayeredMap(database, TIMERS, prefix, encode_timer, decode_timer)
         self._window = window
         self._end: TimerEntry = END_ENTRY
         self.heap: list[TimerEntry] = [self._end]
