@@ -7,6 +7,7 @@ from headway.state.layered cimport LayeredMap
 cdef class TimerIndex:
     cdef public LayeredMap _map
     cdef object _window
+    cdef object _load_next
     cdef public tuple _end
     cdef public list heap
     cdef public set _dead
