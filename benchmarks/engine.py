@@ -25,7 +25,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: str
     workers: int = 1
     epoch_ms: int = 1_000
-    cache_bytes: int = 256 << 20
+    cache_bytes: int = 128 << 20
     follow: bool = False
     """Wait for more input, until SIGTERM."""
     drain: bool = False

@@ -44,7 +44,7 @@ def _find(sizes: Sizes) -> Finding:
 
 def _run(sizes: Sizes, users: int, small_cache: bool) -> Run:
     prepared = loaded(sizes, users)
-    cache_bytes = users // 10 * _ROW_BYTES if small_cache else 256 << 20
+    cache_bytes = users // 10 * _ROW_BYTES if small_cache else 128 << 20
     with scratch() as directory:
         copy_state(prepared / STATE, directory / STATE)
         run = run_engine(spec_for(prepared / LOG, directory, cache_bytes=cache_bytes))

@@ -28,7 +28,7 @@ _LOADING: Final = "loading.json"
 _KILL_EPOCH_MS: Final = 200
 
 
-def spec_for(log: Path, directory: Path, *, epoch_ms: int = 1_000, cache_bytes: int = 256 << 20) -> EngineSpec:
+def spec_for(log: Path, directory: Path, *, epoch_ms: int = 1_000, cache_bytes: int = 128 << 20) -> EngineSpec:
     """A run over `log` that keeps its state and its output in `directory`."""
     parameters = {"input": str(log), "output": str(directory / OUTPUT)}
     state_dir = str(directory / STATE)

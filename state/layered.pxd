@@ -14,7 +14,5 @@ cdef class LayeredMap:
     cdef object _encode
     cdef object _decode
 
-    @cython.locals(changes=dict)
     cpdef put(self, tuple position, bytes value, bint far)
-    @cython.locals(changes=dict)
     cpdef remove(self, tuple position)

@@ -49,27 +49,24 @@ class LayeredMap:
 
     def put(self, position: K, value: bytes, far: bool) -> None:
         """Store `value` (with its version byte) at `position`."""
-        changes = self.changes
-        if changes.get(position, _ABSENT) is None:
-            del changes[position]
+        # Hashing a position is most of the cost: look once.
+        found = self.changes.setdefault(position, value)
+        if found is None:
+            del self.changes[position]
             # It was near when its epoch ended, so no index of far positions has it yet.
             if far and position in self._pending:
                 self._pending_far.append(position)
-        else:
-            changes[position] = value
-            if far:
-                self._far.append(position)
+        elif far:
+            self._far.append(position)
 
     def remove(self, position: K) -> None:
         """Take `position` out."""
-        changes = self.changes
-        if position in changes:
-            if changes[position] is None:
-                msg = f"{position!r} was removed from {self._family!r} twice; please report this"
-                raise InternalError(msg)
-            del changes[position]
-        else:
-            changes[position] = None
+        found = self.changes.pop(position, _ABSENT)
+        if found is _ABSENT:
+            self.changes[position] = None
+        elif found is None:
+            msg = f"{position!r} was removed from {self._family!r} twice; please report this"
+            raise InternalError(msg)
 
     def retreat(self, positions: list[K]) -> None:
         """The owner has moved its floor back and no longer holds `positions` itself."""

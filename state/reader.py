@@ -153,11 +153,10 @@ def _row_key(row: StoredRow) -> str:
 
 def _decode(database: Database, operator: str, stored_key: bytes, key: str, payload: bytes) -> StoredRow:
     try:
-        touched_ms, timers, state = _decoder.decode(payload)
+        touched_ms, timers, _, state = _decoder.decode(payload)
     except msgspec.DecodeError as error:
         raise database.corrupt(ROWS, stored_key, f"not a row of operator {operator!r} ({error})") from error
-    dues = {name: due_ms for name, (due_ms, _) in (timers or {}).items()}
-    return StoredRow(key, state, dues, touched_ms, database.group)
+    return StoredRow(key, state, timers or {}, touched_ms, database.group)
 
 
-_decoder: Final = msgspec.msgpack.Decoder(tuple[int, Timers, Any])
+_decoder: Final = msgspec.msgpack.Decoder(tuple[int, Timers, Timers, Any])

@@ -10,6 +10,7 @@ cdef class Row:
     cdef public str key
     cdef public object state
     cdef public dict timers
+    cdef public dict indexed
     cdef public object touched_ms
     cdef public bint stored
     cdef public bint dirty
@@ -39,14 +40,14 @@ cdef class RowTable:
     @cython.locals(row=Row)
     cpdef Row fetch(self, str key)
     cpdef mark(self, Row row)
+    @cython.locals(indexed=dict)
     cpdef forget(self, Row row)
-    @cython.locals(timers=dict, timer=list)
+    @cython.locals(timers=dict)
     cpdef set_timer(self, Row row, str name, due_ms)
-    @cython.locals(timers=dict)
     cpdef cancel_timer(self, Row row, str name)
-    @cython.locals(row=Row, key=str, name=str, timer=list)
+    @cython.locals(row=Row, key=str, name=str)
     cpdef due_row(self, tuple entry)
-    @cython.locals(timers=dict)
+    cpdef _note_indexed(self, Row row, str name, due_ms, at_ms)
     cpdef _drop_timer(self, Row row, str name)
     cpdef _load(self, str key)
     @cython.locals(row=Row, key=str, value=bytes, prefix=bytes, fresh=bytes, fresh_end=bytes, grown=long, size=long)

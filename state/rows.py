@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Optional
+from typing import Any, Final, Optional
 
 import msgspec
 
@@ -14,11 +14,10 @@ from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 __all__ = ["Row", "RowTable", "Timers"]
 
-Timers = Optional[dict[str, Annotated[list[int], msgspec.Meta(min_length=2, max_length=2)]]]
-"""`{name: [due_ms, indexed_ms]}`, or None for none: the timer is due at `due_ms`, the index has it at `indexed_ms`,
-which is not later. A timer that is put off again and again thus leaves the index alone."""
+Timers = Optional[dict[str, int]]
+"""Times by the names of timers, or None for none. A dict of texts and numbers is nothing that the collector walks."""
 
-_NO_TIMERS: Final = b"\xc0"
+_NO_TIMERS: Final = b"\xc0\xc0"
 _ROW_OVERHEAD_BYTES: Final = 500
 _DECODED_PER_ENCODED: Final = 4
 _FIRST_GUESS_BYTES: Final = 200
@@ -29,16 +28,19 @@ _NOT_PENDING: Final = b""
 class Row:
     """One workflow instance of one operator.
 
-    `state` and `touched_ms` are the caller's to change, who then marks the row; `timers` belongs to the table's
-    `set_timer` and `cancel_timer`. `stored` says whether the last commit left something under the key.
+    `state` and `touched_ms` are the caller's to change, who then marks the row. `timers` says when each timer is due,
+    `indexed` where the index still has an earlier time for it: a timer that is put off again and again leaves the
+    index alone. Both belong to the table's `set_timer` and `cancel_timer`. `stored` says whether the last commit left
+    something under the key.
     """
 
-    __slots__ = ("dirty", "key", "state", "stored", "timers", "touched_ms")
+    __slots__ = ("dirty", "indexed", "key", "state", "stored", "timers", "touched_ms")
 
-    def __init__(self, key: str, state: Any, timers: Timers, touched_ms: int, stored: bool) -> None:
+    def __init__(self, key: str, state: Any, timers: Timers, indexed: Timers, touched_ms: int, stored: bool) -> None:
         self.key = key
         self.state = state
         self.timers = timers
+        self.indexed = indexed
         self.touched_ms = touched_ms
         self.stored = stored
         self.dirty = False
@@ -73,7 +75,7 @@ class RowTable:
         self._timers = timers
         self._encode = msgspec.msgpack.Encoder().encode
         try:
-            self._decode = msgspec.msgpack.Decoder(tuple[int, Timers, state_type]).decode  # type: ignore[valid-type]
+            self._decode = msgspec.msgpack.Decoder(tuple[int, Timers, Timers, state_type]).decode  # type: ignore[valid-type]
             self._fresh = self._encode(state_type())
         except TypeError as error:
             msg = (
@@ -113,9 +115,11 @@ class RowTable:
         something is put into it, the commit removes what is stored.
         """
         if row.timers:
-            for name, (_, indexed_ms) in row.timers.items():
-                self._timers.discard((indexed_ms, row.key, self.rank, name))
-            row.timers = None
+            indexed = row.indexed
+            for name, due_ms in row.timers.items():
+                at_ms = due_ms if indexed is None else indexed.get(name, due_ms)
+                self._timers.discard((at_ms, row.key, self.rank, name))
+            row.timers = row.indexed = None
         row.state = self._new_state()
         if not row.dirty:
             self.mark(row)
@@ -134,25 +138,27 @@ class RowTable:
         timers = row.timers
         if timers is None:
             timers = row.timers = {}
-        timer = timers.get(name)
-        if timer is None:
+        was_due_ms = timers.get(name)
+        timers[name] = due_ms
+        if was_due_ms is None:
             self._timers.add((due_ms, row.key, self.rank, name))
-            timers[name] = [due_ms, due_ms]
-        elif due_ms < timer[1]:
-            self._timers.discard((timer[1], row.key, self.rank, name))
-            self._timers.add((due_ms, row.key, self.rank, name))
-            timer[0] = timer[1] = due_ms
         else:
-            timer[0] = due_ms
+            at_ms = was_due_ms if row.indexed is None else row.indexed.get(name, was_due_ms)
+            if due_ms < at_ms:
+                self._timers.discard((at_ms, row.key, self.rank, name))
+                self._timers.add((due_ms, row.key, self.rank, name))
+                at_ms = due_ms
+            self._note_indexed(row, name, due_ms, at_ms)
         if not row.dirty:
             self.mark(row)
 
     def cancel_timer(self, row: Row, name: str) -> bool:
         """Disarm timer `name` of `row`; False when it was not armed. Marks the row if it was."""
-        timers = row.timers
-        if timers is None or name not in timers:
+        if row.timers is None or name not in row.timers:
             return False
-        self._timers.discard((timers[name][1], row.key, self.rank, name))
+        due_ms = row.timers[name]
+        at_ms = due_ms if row.indexed is None else row.indexed.get(name, due_ms)
+        self._timers.discard((at_ms, row.key, self.rank, name))
         self._drop_timer(row, name)
         return True
 
@@ -165,28 +171,40 @@ class RowTable:
         row = self.young.get(key)
         if row is None:
             row = self.fetch(key)
-        timer = None if row.timers is None else row.timers.get(name)
-        if timer is None or timer[1] != at_ms:
+        due_ms = None if row.timers is None else row.timers.get(name)
+        if due_ms is None or at_ms != (due_ms if row.indexed is None else row.indexed.get(name, due_ms)):
             msg = f"operator {self.name!r}: the index holds {entry!r}, but the row says {row!r}; please report this"
             raise InternalError(msg)
-        if timer[0] > at_ms:
-            self._timers.add((timer[0], key, self.rank, name))
-            timer[1] = timer[0]
+        if due_ms > at_ms:
+            self._timers.add((due_ms, key, self.rank, name))
+            self._note_indexed(row, name, due_ms, due_ms)
             if not row.dirty:
                 self.mark(row)
             return None
         self._drop_timer(row, name)
         return row
 
+    def _note_indexed(self, row: Row, name: str, due_ms: int, at_ms: int) -> None:
+        """The index has the timer that is due at `due_ms` at `at_ms`."""
+        if at_ms != due_ms:
+            if row.indexed is None:
+                row.indexed = {}
+            row.indexed[name] = at_ms
+        elif row.indexed is not None:
+            row.indexed.pop(name, None)
+            if not row.indexed:
+                row.indexed = None
+
     def _drop_timer(self, row: Row, name: str) -> None:
         """Take the timer, which is in the index no more, out of its row."""
-        timers = row.timers
-        if timers is None:
+        if row.timers is None:
             msg = f"row {row!r} has no timer {name!r}; please report this"
             raise InternalError(msg)
-        del timers[name]
-        if not timers:
-            row.timers = None
+        due_ms = row.timers.pop(name)
+        if not row.timers:
+            row.timers = row.indexed = None
+        else:
+            self._note_indexed(row, name, due_ms, due_ms)
         if not row.dirty:
             self.mark(row)
 
@@ -207,7 +225,7 @@ class RowTable:
         grown = size = 0
         for key, row in self._dirty.items():
             try:
-                value = encode((row.touched_ms, row.timers, row.state))
+                value = encode((row.touched_ms, row.timers, row.indexed, row.state))
             except Exception as error:
                 raise self._unencodable(row, error) from error
             row.dirty = False
@@ -235,11 +253,11 @@ class RowTable:
         """Whether rows are marked."""
         return bool(self._dirty)
 
-    def decode(self, stored_key: bytes, value: bytes) -> tuple[int, Timers, Any]:
-        """The time of last touch, the timers and the state that `value` holds."""
+    def decode(self, stored_key: bytes, value: bytes) -> tuple[int, Timers, Timers, Any]:
+        """The time of last touch, when timers are due and where they are indexed, and the state, as `value` says."""
         payload = self._database.unwrap(ROWS, stored_key, value)
         try:
-            decoded: tuple[int, Timers, Any] = self._decode(payload)
+            decoded: tuple[int, Timers, Timers, Any] = self._decode(payload)
         except msgspec.DecodeError as error:
             raise self._undecodable(stored_key, payload, error) from error
         return decoded
@@ -250,9 +268,9 @@ class RowTable:
         if value == _NOT_PENDING:
             value = self._stored(stored_key)
         if value is None:
-            return Row(key, self._new_state(), None, 0, False)
-        touched_ms, timers, state = self.decode(stored_key, value)
-        return Row(key, state, timers, touched_ms, True)
+            return Row(key, self._new_state(), None, None, 0, False)
+        touched_ms, timers, indexed, state = self.decode(stored_key, value)
+        return Row(key, state, timers, indexed, touched_ms, True)
 
     def _learn_size(self, rows: int, size_bytes: int) -> None:
         self._sample_rows += rows
@@ -266,7 +284,7 @@ class RowTable:
         self, stored_key: bytes, payload: bytes, error: msgspec.DecodeError
     ) -> CorruptStateError | IncompatibleStateError:
         try:
-            msgspec.msgpack.decode(payload, type=tuple[int, Timers, Any])
+            msgspec.msgpack.decode(payload, type=tuple[int, Timers, Timers, Any])
         except msgspec.DecodeError:
             return self._database.corrupt(ROWS, stored_key, f"not a row of operator {self.name!r} ({error})")
         key = stored_key[len(self._prefix) :].decode(errors="replace")

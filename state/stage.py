@@ -183,8 +183,8 @@ class StageStore:
             rank = int.from_bytes(stored_key[len(self._prefix) : len(self._prefix) + 2], "big")
             if rank >= len(self.tables):
                 raise self._database.corrupt(ROWS, stored_key, f"operator {rank} of {len(self.tables)}")
-            _, timers, _ = self.tables[rank].decode(stored_key, value)
-            latest.extend(due_ms for due_ms, _ in (timers or {}).values())
+            _, timers, _, _ = self.tables[rank].decode(stored_key, value)
+            latest.extend((timers or {}).values())
         return max(latest, default=None)
 
     @property

@@ -44,7 +44,7 @@ class TimerIndex:
         self._map.put(entry, VERSION_BYTE, far=not near)
         self._count += 1
         if near:
-            if entry in self._dead:
+            if self._dead and entry in self._dead:
                 self._dead.remove(entry)
             else:
                 heappush(self.heap, entry)

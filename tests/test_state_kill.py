@@ -59,6 +59,6 @@ def test_the_last_version_told_is_whole_after_a_kill(tmp_path: Path) -> None:
             assert stage.resume(token) == {"version": token}
             rows = [stage.tables[0].fetch(f"k{number}") for number in range(ROWS)]
             assert {row.state["version"] for row in rows} == {token}
-            assert {row.timers["idle"][0] for row in rows if row.timers} == {token}
+            assert {row.timers["idle"] for row in rows if row.timers} == {token}
             assert (stage.row_count, stage.timer_count, len(stage.waiting)) == (ROWS, ROWS, token)
             stage.timers.check_valid()

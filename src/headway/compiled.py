@@ -24,6 +24,7 @@ HOT: Final = (
     "headway.runtime.exchange",
     "headway.runtime.stage",
     "headway.runtime.triggers",
+    "headway.state.keys",
     "headway.state.layered",
     "headway.state.rows",
     "headway.state.timers",

@@ -121,7 +121,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     "--cache",
     "cache_bytes",
     type=SIZE,
-    default="256MiB",
+    default="128MiB",
     show_default=True,
     metavar="SIZE",
     help="Memory of each worker for recently used state, such as 512MiB or 2GiB.",

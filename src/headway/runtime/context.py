@@ -58,7 +58,7 @@ class OperatorContext:
         self.on_timer = node.operator.on_timer
         self.key = ""
         self.time = 0
-        self.row = Row("", None, None, 0, False)
+        self.row = Row("", None, None, None, 0, False)
         self._shared = shared
         self._after_ms = 0
         self._sides: dict[str, Push] = {}
@@ -169,9 +169,14 @@ class OperatorContext:
             msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
             raise TypeError(msg)
         row = self.row
-        timer = None if row.timers is None else row.timers.get(name)
-        if timer is not None and timer[1] <= at <= MAX_TIME_MS and at > self.time:
-            timer[0] = at  # Put off, as most are: the index is looked at when the earlier time comes.
+        timers = row.timers
+        due_ms = None if timers is None else timers.get(name)
+        if timers is not None and due_ms is not None and self.time < at and due_ms < at <= MAX_TIME_MS:
+            # Put off, as most are: the index is looked at when the earlier time comes.
+            timers[name] = at
+            if row.indexed is None:
+                row.indexed = {}
+            row.indexed.setdefault(name, due_ms)
             return
         if at <= self.time:
             at = self.time + self._after_ms
@@ -184,8 +189,7 @@ class OperatorContext:
     def due(self, name: str, /) -> Optional[int]:
         """See `Context.due`."""
         timers = self.row.timers
-        entry = timers.get(name) if timers else None
-        return None if entry is None else entry[0]
+        return None if timers is None else timers.get(name)
 
     def forget(self) -> None:
         """See `Context.forget`."""

@@ -78,7 +78,6 @@ def quiet_collector() -> Iterator[None]:
     Rows live long and hold no cycles: by default a tenth of the time would go into walking over them.
     """
     thresholds = gc.get_threshold()
-    gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     try:

@@ -51,7 +51,7 @@ class JobOptions:
     follow: bool = False
     chunk_bytes: int = 1 << 20
     drain_to_ms: Optional[int] = None
-    cache_bytes: int = 256 << 20
+    cache_bytes: int = 128 << 20
     """Budget for decoded rows of the whole process."""
     waiting_bound: int = 50_000
     timer_window: int = 65_536

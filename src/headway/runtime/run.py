@@ -55,7 +55,7 @@ class RunOptions:
     max_restarts: int = 5
     """How often the workers are restarted when one dies, without a minute of good work in between."""
     chunk_bytes: int = 1 << 20
-    cache_bytes: int = 256 << 20
+    cache_bytes: int = 128 << 20
     """Memory for decoded rows, per worker."""
     waiting_bound: int = 50_000
     timer_window: int = 65_536
