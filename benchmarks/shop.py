@@ -61,14 +61,14 @@ def run_bare(stream: Path) -> Run:
         return run
 
 
-def run_bytewax(stream: Path) -> Run:
+def run_bytewax(stream: Path, module: str) -> Run:
     """Run the same job on bytewax over a stream of one file, and check what it found.
 
     At the end of input it tells all carts that are there; those that are not due by then are not looked at.
     """
     with scratch() as directory:
         out = directory / "carts.jsonl"
-        arguments = [str(stream / "shop-0000.jsonl"), str(out), str(AFTER_MS), str(directory / "recovery")]
+        arguments = [str(stream / "shop-0000.jsonl"), str(out), str(AFTER_MS), str(directory / "recovery"), module]
         run = measure(["benchmarks.bytewax_carts", *arguments])
         until_ms = _until_ms(stream)
         _check(stream, (cart for cart in map(_bare_cart, _records(out)) if cart[0] <= until_ms))

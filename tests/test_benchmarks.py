@@ -99,8 +99,9 @@ def test_a_wrong_table_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         auctions._run(auctions._stream(SIZES), "q0")
 
 
-def test_bytewax_finds_the_same_carts() -> None:
-    assert run_bytewax(shop_stream(SIZES, 1)).running_s > 0
+@pytest.mark.parametrize("module", ["json", "orjson"])
+def test_bytewax_finds_the_same_carts(module: str) -> None:
+    assert run_bytewax(shop_stream(SIZES, 1), module).running_s > 0
 
 
 def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:
