@@ -93,7 +93,7 @@ class IntervalJoin(Operator[Any, Any, Any]):
                     ctx.emit(self._result(event, right))
                 if matched and self._right_outer:
                     state.right_met[found] = [True] * (found.stop - found.start)
-        if self.upper_ms >= 0:
+        if self.upper_ms >= 0:  # At 0 too: where a stream joins itself, right events of this time may still come.
             times = state.left_times
             if times and times[0] < now_ms - self.upper_ms:
                 self._drop_lefts(state, passed(times, now_ms - self.upper_ms))
