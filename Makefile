@@ -3,6 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BUILT := $(VENV)/.built
+SOURCES := setup.py src/headway/compiled.py $(wildcard src/headway/runtime/*.p* state/*.p* src/headway/connectors/*.pyx)
+
+# What is compiled is tested as plain Python too.
+TWINS := tests/test_contract.py tests/test_state_machine.py tests/test_state_stage.py tests/test_state_timers.py \
+	tests/test_compiled.py tests/test_connectors_lines.py src/headway/runtime src/headway/state
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format docs bench soak clean
@@ -10,22 +16,28 @@ READY := $(VENV)/.ready
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## an environment in .venv with everything that is needed
+setup: $(BUILT)  ## an environment in .venv with everything that is needed
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	HEADWAY_PURE=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-run: $(READY)  ## the abandoned-carts flow on a generated stream, checked against the expected triggers
+# The hot modules; without a C compiler they run as the Python that they are.
+$(BUILT): $(READY) $(SOURCES)
+	@$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
+
+run: $(BUILT)  ## the abandoned-carts flow on a generated stream, checked against the expected triggers
 	@$(BIN)/python -m headway generate shop events --events 100000 --out-of-order 2s --quiet
 	@rm -rf .headway/make-run
 	$(BIN)/headway run flows/abandoned_carts.py --set input='events/shop-*.jsonl' --set output=triggers.jsonl --state .headway/make-run --drain
 	@$(BIN)/headway generate check events/expected.jsonl triggers.jsonl
 
-test: $(READY)  ## all tests but the long ones
+test: $(BUILT)  ## all tests but the long ones
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not soak'
+	HEADWAY_PURE=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not soak' $(TWINS)
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .
@@ -39,12 +51,13 @@ format: $(READY)  ## put the code into its format
 docs: $(READY)  ## the reference page from the docstrings
 	$(BIN)/python docs/build_reference.py
 
-bench: $(READY)  ## the figures of the benchmark table
+bench: $(BUILT)  ## the figures of the benchmark table
 	$(BIN)/python -m benchmarks
 
-soak: $(READY)  ## the tests that take long: 200 cycles of kill and restart
+soak: $(BUILT)  ## the tests that take long: 200 cycles of kill and restart
 	$(BIN)/python -m pytest -q -m soak
 
 clean:  ## remove what was made, but not .venv
 	rm -rf build dist .headway events triggers.jsonl .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src state operators flows -name '*.so' -delete
 	find . -name __pycache__ -prune -exec rm -rf {} +

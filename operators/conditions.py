@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, TypeVar, Union
 
 from headway.errors import FlowError
-from headway.schema import Json, field_names
+from headway.schema import Json, columnar, field_names
 
 __all__ = ["Condition", "Predicate", "Where", "field_getter", "mask_of", "resolve", "where"]
 
@@ -52,8 +52,10 @@ def _test(name: str, wanted: Any, event_type: Any) -> Callable[[Any], bool]:
     def test(event: Any) -> bool:
         return get(event) in values
 
-    # For a whole column no Python code runs per event.
-    test.mask = lambda events: list(map(values.__contains__, map(get, events)))  # type: ignore[attr-defined]
+    column = columnar("FIELD in given", name, event_type)
+    if column is not None:
+        # For a whole column no call is made per event.
+        test.mask = lambda events: column(events, values)  # type: ignore[attr-defined]
     return test
 
 

@@ -6,19 +6,19 @@ import struct
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any
 
 from headway.errors import InternalError
 from headway.state.database import Database
 
 __all__ = ["LayeredMap"]
 
-K = TypeVar("K", bound="tuple[object, ...]")
+K = tuple[Any, ...]
 
 _ABSENT = b""
 
 
-class LayeredMap(Generic[K]):
+class LayeredMap:
     """Positions (tuples) to stored values, of which the owner keeps those before a moving floor in memory itself.
 
     The owner reports each change with `put` and `remove`, says with `far` whether a new position is at or behind its
@@ -47,7 +47,7 @@ class LayeredMap(Generic[K]):
         self._encode = encode
         self._decode = decode
 
-    def put(self, position: K, value: bytes, *, far: bool) -> None:
+    def put(self, position: K, value: bytes, far: bool) -> None:
         """Store `value` (with its version byte) at `position`."""
         changes = self.changes
         if changes.get(position, _ABSENT) is None:

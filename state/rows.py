@@ -6,10 +6,11 @@ from typing import Annotated, Any, Final, Optional
 
 import msgspec
 
-from headway.errors import CorruptStateError, FlowError, IncompatibleStateError, UserCodeError
+from headway.errors import CorruptStateError, FlowError, IncompatibleStateError, InternalError, UserCodeError
 from headway.state.database import ROWS, VERSION_BYTE, Database
 from headway.state.keys import rank_bytes
-from headway.state.timers import TimerIndex
+from headway.state.timers import TimerEntry, TimerIndex
+from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 __all__ = ["Row", "RowTable", "Timers"]
 
@@ -25,19 +26,22 @@ _SAMPLE_ROWS_MAX: Final = 1_000_000
 _NOT_PENDING: Final = b""
 
 
-class Row(msgspec.Struct, eq=False, gc=False):
+class Row:
     """One workflow instance of one operator.
 
-    `state` and `touched_ms` are the caller's to change, who then marks the row; `timers` belongs to the stage's
+    `state` and `touched_ms` are the caller's to change, who then marks the row; `timers` belongs to the table's
     `set_timer` and `cancel_timer`. `stored` says whether the last commit left something under the key.
     """
 
-    key: str
-    state: Any
-    timers: Timers
-    touched_ms: int
-    stored: bool
-    dirty: bool = False
+    __slots__ = ("dirty", "key", "state", "stored", "timers", "touched_ms")
+
+    def __init__(self, key: str, state: Any, timers: Timers, touched_ms: int, stored: bool) -> None:
+        self.key = key
+        self.state = state
+        self.timers = timers
+        self.touched_ms = touched_ms
+        self.stored = stored
+        self.dirty = False
 
     def __repr__(self) -> str:
         return f"Row({self.key!r}, {self.state!r}, timers={self.timers!r}, touched_ms={self.touched_ms})"
@@ -113,6 +117,76 @@ class RowTable:
                 self._timers.discard((indexed_ms, row.key, self.rank, name))
             row.timers = None
         row.state = self._new_state()
+        if not row.dirty:
+            self.mark(row)
+
+    def set_timer(self, row: Row, name: str, due_ms: int) -> None:
+        """Arm timer `name` of `row`, or move it, to `due_ms`. Marks the row. Putting off leaves the index alone.
+
+        Raises `UserCodeError` for a time that does not fit into 64 bits.
+        """
+        if not MIN_TIME_MS <= due_ms <= MAX_TIME_MS:
+            msg = (
+                f"operator {self.name!r}, key {row.key!r}: timer {name!r} is set to {due_ms} ms, "
+                "which does not fit into 64 bits: check the event's time and what is added to it"
+            )
+            raise UserCodeError(msg)
+        timers = row.timers
+        if timers is None:
+            timers = row.timers = {}
+        timer = timers.get(name)
+        if timer is None:
+            self._timers.add((due_ms, row.key, self.rank, name))
+            timers[name] = [due_ms, due_ms]
+        elif due_ms < timer[1]:
+            self._timers.discard((timer[1], row.key, self.rank, name))
+            self._timers.add((due_ms, row.key, self.rank, name))
+            timer[0] = timer[1] = due_ms
+        else:
+            timer[0] = due_ms
+        if not row.dirty:
+            self.mark(row)
+
+    def cancel_timer(self, row: Row, name: str) -> bool:
+        """Disarm timer `name` of `row`; False when it was not armed. Marks the row if it was."""
+        timers = row.timers
+        if timers is None or name not in timers:
+            return False
+        self._timers.discard((timers[name][1], row.key, self.rank, name))
+        self._drop_timer(row, name)
+        return True
+
+    def due_row(self, entry: TimerEntry) -> Row | None:
+        """What an entry just popped means: the row whose timer is due, or None when it has been put off meanwhile.
+
+        The timer is disarmed by this; the caller calls its handler. One that was put off is indexed at its new time.
+        """
+        at_ms, key, _, name = entry
+        row = self.young.get(key)
+        if row is None:
+            row = self.fetch(key)
+        timer = None if row.timers is None else row.timers.get(name)
+        if timer is None or timer[1] != at_ms:
+            msg = f"operator {self.name!r}: the index holds {entry!r}, but the row says {row!r}; please report this"
+            raise InternalError(msg)
+        if timer[0] > at_ms:
+            self._timers.add((timer[0], key, self.rank, name))
+            timer[1] = timer[0]
+            if not row.dirty:
+                self.mark(row)
+            return None
+        self._drop_timer(row, name)
+        return row
+
+    def _drop_timer(self, row: Row, name: str) -> None:
+        """Take the timer, which is in the index no more, out of its row."""
+        timers = row.timers
+        if timers is None:
+            msg = f"row {row!r} has no timer {name!r}; please report this"
+            raise InternalError(msg)
+        del timers[name]
+        if not timers:
+            row.timers = None
         if not row.dirty:
             self.mark(row)
 

@@ -8,14 +8,13 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.errors import IncompatibleStateError, InternalError, UserCodeError
+from headway.errors import IncompatibleStateError, InternalError
 from headway.state.database import CONTROL, PENDING, ROWS, TIMERS, WAITING, Batch, Database
 from headway.state.options import StoreOptions
 from headway.state.redo import NO_STATE, Control, Delta, decode_meta, encode_meta
-from headway.state.rows import Row, RowTable
-from headway.state.timers import TimerEntry, TimerIndex
+from headway.state.rows import RowTable
+from headway.state.timers import TimerIndex
 from headway.state.waiting import InputCodec, Waiting
-from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 __all__ = ["OperatorSpec", "StageStore", "stage_prefix"]
 
@@ -169,62 +168,6 @@ class StageStore:
         for table in self.tables:
             table.maybe_rotate()
 
-    def set_timer(self, row: Row, rank: int, name: str, due_ms: int) -> None:
-        """Arm timer `name` of `row`, or move it, to `due_ms`. Marks the row. Putting off leaves the index alone.
-
-        Raises `UserCodeError` for a time that does not fit into 64 bits.
-        """
-        if not MIN_TIME_MS <= due_ms <= MAX_TIME_MS:
-            msg = (
-                f"operator {self.tables[rank].name!r}, key {row.key!r}: timer {name!r} is set to {due_ms} ms, "
-                "which does not fit into 64 bits: check the event's time and what is added to it"
-            )
-            raise UserCodeError(msg)
-        timers = row.timers
-        if timers is None:
-            timers = row.timers = {}
-        timer = timers.get(name)
-        if timer is None:
-            self.timers.add((due_ms, row.key, rank, name))
-            timers[name] = [due_ms, due_ms]
-        elif due_ms < timer[1]:
-            self.timers.discard((timer[1], row.key, rank, name))
-            self.timers.add((due_ms, row.key, rank, name))
-            timer[0] = timer[1] = due_ms
-        else:
-            timer[0] = due_ms
-        if not row.dirty:
-            self.tables[rank].mark(row)
-
-    def cancel_timer(self, row: Row, rank: int, name: str) -> bool:
-        """Disarm timer `name` of `row`; False when it was not armed. Marks the row if it was."""
-        if row.timers is None or name not in row.timers:
-            return False
-        self.timers.discard((row.timers[name][1], row.key, rank, name))
-        self._drop_timer(row, rank, name)
-        return True
-
-    def due_timer(self, entry: TimerEntry) -> Row | None:
-        """What an entry just popped means: the row whose timer is due, or None when it has been put off meanwhile.
-
-        The timer is disarmed by this; the caller calls its handler. One that was put off is indexed at its new time.
-        """
-        at_ms, key, rank, name = entry
-        table = self.tables[rank]
-        row = table.young.get(key) or table.fetch(key)
-        timer = row.timers.get(name) if row.timers else None
-        if timer is None or timer[1] != at_ms:
-            msg = f"stage {self.name!r}: the index holds {entry!r}, but the row says {row!r}; please report this"
-            raise InternalError(msg)
-        if timer[0] > at_ms:
-            self.timers.add((timer[0], key, rank, name))
-            timer[1] = timer[0]
-            if not row.dirty:
-                table.mark(row)
-            return None
-        self._drop_timer(row, rank, name)
-        return row
-
     def max_due_ms(self) -> int | None:
         """The latest time of all armed timers and waiting records, None when there are none.
 
@@ -247,17 +190,6 @@ class StageStore:
     @property
     def _changed(self) -> bool:
         return self.timers.changed or self.waiting.changed or any(table.changed for table in self.tables)
-
-    def _drop_timer(self, row: Row, rank: int, name: str) -> None:
-        """Take the timer, which is in the index no more, out of its row."""
-        if row.timers is None:
-            msg = f"row {row!r} has no timer {name!r}; please report this"
-            raise InternalError(msg)
-        del row.timers[name]
-        if not row.timers:
-            row.timers = None
-        if not row.dirty:
-            self.tables[rank].mark(row)
 
     def _write(self, delta: Delta) -> None:
         """Make `delta` pending and the one before final."""

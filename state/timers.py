@@ -13,6 +13,7 @@ from headway.state.redo import END_ENTRY
 
 __all__ = ["TimerEntry", "TimerIndex"]
 
+_FIRST_LOAD: Final = 64
 _LOADS_PER_WINDOW: Final = 8
 
 
@@ -26,8 +27,9 @@ class TimerIndex:
     """
 
     def __init__(self, database: Database, prefix: bytes, window: int) -> None:
-        self._map: LayeredMap[TimerEntry] = LayeredMap(database, TIMERS, prefix, encode_timer, decode_timer)
+        self._map = LayeredMap(database, TIMERS, prefix, encode_timer, decode_timer)
         self._window = window
+        self._load_next = _FIRST_LOAD
         self._end: TimerEntry = END_ENTRY
         self.heap: list[TimerEntry] = [self._end]
         self._dead: set[TimerEntry] = set()
@@ -81,6 +83,7 @@ class TimerIndex:
         self._map.settle()
         self._dead.clear()
         self._count = count
+        self._load_next = _FIRST_LOAD
         self._end = _mark(floor)
         self.heap[:] = [self._end]
 
@@ -124,7 +127,9 @@ class TimerIndex:
 
     def _load(self) -> None:
         """Bring the next entries behind the end mark, which is all that the heap holds, into memory."""
-        chunk = max(1, self._window // _LOADS_PER_WINDOW)
+        # More each time: little after a start, when a first result should be there soon.
+        chunk = min(self._load_next, max(1, self._window // _LOADS_PER_WINDOW))
+        self._load_next = 2 * chunk
         found = [position for position, _ in self._map.first(self._end, chunk + 1)]
         self._end = _mark(found.pop()) if len(found) > chunk else _mark(END_ENTRY)
         found.append(self._end)

@@ -10,7 +10,7 @@ import msgspec
 
 from headway.errors import CorruptStateError, IncompatibleStateError, UserCodeError
 from headway.state.database import VERSION_BYTE, WAITING, Database
-from headway.state.keys import WaitingPosition, decode_waiting, encode_waiting
+from headway.state.keys import decode_waiting, encode_waiting
 from headway.state.layered import LayeredMap
 from headway.state.redo import NO_SPILL_MS
 from headway.state.runs import RECORD_TIME, Runs
@@ -56,9 +56,7 @@ class Waiting:
         self._inputs = list(inputs)
         self._database = database
         self._blob_key = prefix + _BLOB
-        self._map: LayeredMap[WaitingPosition] = LayeredMap(
-            database, WAITING, prefix + _SPILLED, encode_waiting, decode_waiting
-        )
+        self._map = LayeredMap(database, WAITING, prefix + _SPILLED, encode_waiting, decode_waiting)
         self._bound = bound
         self._channels: dict[tuple[int, str], Runs] = {}
         self._held = 0

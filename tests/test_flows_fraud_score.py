@@ -20,7 +20,7 @@ DAY_MS = 24 * HOUR_MS
 @pytest.mark.parametrize("seed", range(3))
 def test_the_triggers_are_those_of_the_stories(tmp_path: Path, seed: int) -> None:
     stream = made("payments", tmp_path / "payments", seed=seed, **WILD)
-    test = drained("fraud_score", stream, "payments", "rules")
+    test = drained("fraud_score", stream, "payments", "rules", rules=f"{stream}/rules-*.jsonl")
     assert bag(test.triggers()) == bag(lines_of(stream / "expected.jsonl"))
     assert test.keys("score") == []
 

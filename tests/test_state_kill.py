@@ -25,7 +25,7 @@ while True:
         row.state["version"] = version
         row.state["filling"] = "x" * 10_000
         stage.tables[0].mark(row)
-        stage.set_timer(row, 0, "idle", version)
+        stage.tables[0].set_timer(row, "idle", version)
     stage.waiting.add(0, "p", [(version, "k", version)])
     assert stage.commit({"version": version}) == version
     print(version, flush=True)

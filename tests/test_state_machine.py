@@ -25,6 +25,22 @@ from headway.state.waiting import InputCodec
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 
+def _copy_at_rest(source: Path, target: Path) -> None:
+    """Copy the files of an open database as of one moment: again, if its own threads were at work meanwhile."""
+    while True:
+        before = _sizes(source)
+        shutil.copytree(source, target, copy_function=_copy_if_there)
+        if _sizes(source) == before:
+            return
+        shutil.rmtree(target)
+
+
+def _sizes(directory: Path) -> dict[Path, int]:
+    with contextlib.suppress(FileNotFoundError):
+        return {path: path.stat().st_size for path in directory.rglob("*")}
+    return {}
+
+
 def _copy_if_there(source: str, target: str) -> None:
     """Copy a file of an open database, which may be removing files that it does not need any more."""
     with contextlib.suppress(FileNotFoundError):
@@ -155,13 +171,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.tables[rank].forget(row)
         del self.model.rows[rank, key]
         if go_on:
-            self.store.set_timer(row, rank, "again", 7)
+            self.store.tables[rank].set_timer(row, "again", 7)
             self.model.row(rank, key).timers["again"] = 7
         self.fetch(rank, key)
 
     @rule(rank=RANKS, key=KEYS, name=NAMES, due_ms=TIMES)
     def set_timer(self, rank: int, key: str, name: str, due_ms: int) -> None:
-        self.store.set_timer(self.fetch(rank, key), rank, name, due_ms)
+        self.store.tables[rank].set_timer(self.fetch(rank, key), name, due_ms)
         self.model.row(rank, key).timers[name] = due_ms
 
     @rule(rank=RANKS, keys=st.lists(KEYS, min_size=3, unique=True), due_ms=TIMES)
@@ -172,7 +188,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(rank=RANKS, key=KEYS, name=NAMES)
     def cancel_timer(self, rank: int, key: str, name: str) -> None:
         expected = self.model.row(rank, key).timers
-        assert self.store.cancel_timer(self.fetch(rank, key), rank, name) is (name in expected)
+        assert self.store.tables[rank].cancel_timer(self.fetch(rank, key), name) is (name in expected)
         expected.pop(name, None)
 
     @rule(limit_ms=TIMES, most=st.sampled_from([1, 3, 1000]))
@@ -180,7 +196,7 @@ class StoreMachine(RuleBasedStateMachine):
         fired: list[tuple[int, str, int, str]] = []
         while len(fired) < most and (entry := self.store.timers.pop_due(limit_ms)) is not None:
             _, key, rank, name = entry
-            row = self.store.due_timer(entry)
+            row = self.store.tables[rank].due_row(entry)
             if row is not None:
                 assert row.key == key and name not in (row.timers or {})
                 fired.append(entry)
@@ -253,7 +269,7 @@ class StoreMachine(RuleBasedStateMachine):
             # What a killed process leaves: the files as they are, nothing closed.
             self.copies += 1
             directory = self.root / str(self.copies)
-            shutil.copytree(self.directory, directory, copy_function=_copy_if_there)
+            _copy_at_rest(self.directory, directory)
             self.group.close()
             self.directory = directory
         else:

@@ -42,7 +42,7 @@ class Run:
         row = stage.tables[0].fetch(key)
         row.state.items["x"] = count
         row.touched_ms = count
-        stage.set_timer(row, 0, "idle", count + 10)
+        stage.tables[0].set_timer(row, "idle", count + 10)
         stage.commit(None)
 
     def settle(self) -> None:

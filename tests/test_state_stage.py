@@ -62,7 +62,7 @@ def written(path: Path, commits: int, *, settle: bool = False) -> int:
         stage.resume(None)
         for number in range(1, commits + 1):
             put(stage, "k", number)
-            stage.set_timer(stage.tables[0].fetch("k"), 0, "idle", number)
+            stage.tables[0].set_timer(stage.tables[0].fetch("k"), "idle", number)
             stage.waiting.add(0, "p", [(50 + number, "k", number)])
             stage.commit(number)
         if settle:
@@ -238,7 +238,7 @@ def test_what_is_done_is_gone(tmp_path: Path) -> None:
         stage.resume(None)
         for number in range(50):
             put(stage, f"k{number}", 1)
-            stage.set_timer(stage.tables[0].fetch(f"k{number}"), 0, "idle", number)
+            stage.tables[0].set_timer(stage.tables[0].fetch(f"k{number}"), "idle", number)
             stage.waiting.add(0, "p", [(number, "k", number)])
         stage.commit(1)
         assert (stage.row_count, stage.timer_count, len(stage.waiting)) == (50, 50, 50)
@@ -297,7 +297,7 @@ def test_stages_of_a_group_do_not_see_each_other(tmp_path: Path) -> None:
             stage.resume(None)
             row = stage.tables[0].fetch("k")
             row.state["n"] = number
-            stage.set_timer(row, 0, "t", number)
+            stage.tables[0].set_timer(row, "t", number)
             stage.waiting.add(0, "p", [(number, "k", number)])
             for _ in range(number + 1):
                 stage.commit(["version", stage.version])

@@ -109,26 +109,26 @@ def test_many_timers_at_one_instant(tmp_path: Path) -> None:
 
 def test_putting_off_leaves_the_index_alone(stage: StageStore) -> None:
     row = stage.tables[0].fetch("k")
-    stage.set_timer(row, 0, "idle", 10)
+    stage.tables[0].set_timer(row, "idle", 10)
     for due_ms in range(11, 200):
-        stage.set_timer(row, 0, "idle", due_ms)
+        stage.tables[0].set_timer(row, "idle", due_ms)
     assert row.timers == {"idle": [199, 10]}
     assert stage.timers.heap[:1] == [(10, "k", 0, "idle")]
     entry = stage.timers.pop_due(10)
     assert entry is not None
-    assert stage.due_timer(entry) is None
+    assert stage.tables[0].due_row(entry) is None
     assert row.timers == {"idle": [199, 199]}
     assert stage.timers.pop_due(198) is None
     last = stage.timers.pop_due(199)
     assert last == (199, "k", 0, "idle")
-    assert stage.due_timer(last) is row
+    assert stage.tables[0].due_row(last) is row
     assert row.timers is None
 
 
 def test_moving_to_an_earlier_time_moves_the_entry(stage: StageStore) -> None:
     row = stage.tables[0].fetch("k")
-    stage.set_timer(row, 0, "idle", 100)
-    stage.set_timer(row, 0, "idle", MIN_TIME_MS)
+    stage.tables[0].set_timer(row, "idle", 100)
+    stage.tables[0].set_timer(row, "idle", MIN_TIME_MS)
     assert stage.timers.pop_due(MIN_TIME_MS) == (MIN_TIME_MS, "k", 0, "idle")
     assert stage.timers.pop_due(MAX_TIME_MS) is None
 
@@ -137,7 +137,7 @@ def test_moving_to_an_earlier_time_moves_the_entry(stage: StageStore) -> None:
 def test_times_beyond_64_bits_are_refused(stage: StageStore, due_ms: int) -> None:
     row = stage.tables[0].fetch("cart-1")
     with pytest.raises(UserCodeError, match=rf"'op', key 'cart-1': timer 'idle' is set to {due_ms} ms, .* check the"):
-        stage.set_timer(row, 0, "idle", due_ms)
+        stage.tables[0].set_timer(row, "idle", due_ms)
     assert stage.timer_count == 0
 
 
@@ -146,4 +146,4 @@ def test_an_entry_that_no_row_knows_is_an_internal_error(stage: StageStore) -> N
     entry = stage.timers.pop_due(5)
     assert entry is not None
     with pytest.raises(InternalError, match=r"the index holds \(5, 'k', 0, 'idle'\), but the row says"):
-        stage.due_timer(entry)
+        stage.tables[0].due_row(entry)

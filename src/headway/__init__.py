@@ -8,6 +8,7 @@ Declare a flow, run it with `headway run FLOW`, test it with `headway.testing`.
 >>> greetings.trigger("greeted", hw.to_list([]))
 """
 
+import headway.compiled  # noqa: F401 - first, because it decides how the modules below are run.
 from headway.connectors.files import files as files
 from headway.connectors.jsonl import to_jsonl as to_jsonl
 from headway.connectors.memory import items as items

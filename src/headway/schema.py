@@ -6,6 +6,7 @@ MessagePack with field names, so that a person can read it and a later version o
 
 import inspect
 from collections.abc import Callable
+from keyword import iskeyword
 from types import UnionType
 from typing import (
     TYPE_CHECKING,
@@ -32,6 +33,7 @@ __all__ = [
     "State",
     "Time",
     "codec_for",
+    "columnar",
     "decoded_type",
     "field_names",
     "returned_type",
@@ -142,6 +144,26 @@ def field_names(event_type: Any) -> Optional[tuple[str, ...]]:
     """
     fields: Optional[tuple[str, ...]] = getattr(get_origin(event_type) or event_type, "__struct_fields__", None)
     return fields
+
+
+def columnar(expression: str, field: str, event_type: Any) -> Optional[Callable[..., list[Any]]]:
+    """A function of a column of events (and whatever else) that evaluates `expression` for each of them.
+
+    In the expression `FIELD` stands for the event's field, `given` for the second argument. It is compiled from
+    source, because the interpreter reads the attribute of a known class in half the time that `attrgetter` takes.
+    None for types that do not declare the field.
+
+    >>> class Click(Event):
+    ...     user: str
+    >>> columnar("FIELD in given", "user", Click)([Click("ann"), Click("bob")], ["bob"])
+    [False, True]
+    """
+    names = field_names(event_type)
+    if names is None or field not in names or not field.isidentifier() or iskeyword(field):
+        return None
+    each = expression.replace("FIELD", f"event.{field}")
+    made: Callable[..., list[Any]] = eval(f"lambda events, given=None: [{each} for event in events]", {})
+    return made
 
 
 def decoded_type(event_type: Any, field: str) -> Optional[type]:

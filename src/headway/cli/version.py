@@ -13,5 +13,9 @@ def version() -> None:
     import platform
     from importlib.metadata import version as installed
 
+    from headway import compiled
+
     below = ", ".join(f"{name} {installed(name)}" for name in ("bytewax", "rocksdict", "msgspec"))
-    click.echo(f"headway {installed('headway')} (Python {platform.python_version()}, {below})")
+    click.echo(
+        f"headway {installed('headway')} (Python {platform.python_version()}, {below}; hot path: {compiled.how()})"
+    )

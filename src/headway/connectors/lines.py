@@ -10,7 +10,20 @@ from typing import Any, Final, Optional
 from headway.connectors.base import BadRecord, Chunk, Decoded
 from headway.schema import LineCodec
 
-__all__ = ["BLANKS", "UNDECODABLE", "LinesChunk", "OversizeChunk", "bad_reason", "count_lines"]
+try:
+    from headway.connectors._scan import count_ends
+except ImportError:
+
+    def count_ends(data: bytes) -> tuple[int, int]:
+        r"""How many line feeds there are, and how many of them stand between `}` and `{`.
+
+        >>> count_ends(b'{}\n{}\n\n{"a":\n1}')
+        (4, 1)
+        """
+        return data.count(b"\n"), data.count(b"}\n{")
+
+
+__all__ = ["BLANKS", "UNDECODABLE", "LinesChunk", "OversizeChunk", "bad_reason", "count_ends"]
 
 BLANKS: Final = b" \t\r"
 """What a blank line may hold: the white space of JSON, without the line end."""
@@ -19,15 +32,6 @@ UNDECODABLE: Final = (ValueError, RecursionError)
 """What decoders raise for a bad record, be it malformed, not UTF-8, or nested without end."""
 
 _SMALL_BLOCK: Final = 8
-
-
-def count_lines(data: bytes) -> int:
-    r"""The number of lines in `data`; a last one without a line end counts too.
-
-    >>> count_lines(b"1\n2\n"), count_lines(b"1\n2"), count_lines(b"")
-    (2, 2, 0)
-    """
-    return data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,11 @@ class LinesChunk(Chunk):
     @cached_property
     def count(self) -> int:
         """How many lines there are, blank ones included."""
-        return count_lines(self.data)
+        return self._ends[0] + (not self.data.endswith(b"\n") and bool(self.data))
+
+    @cached_property
+    def _ends(self) -> tuple[int, int]:
+        return count_ends(self.data)
 
     def decode(self, codec: LineCodec[Any]) -> Decoded:
         """Decode all lines: one call of the codec for the whole chunk unless a line is bad or blank.
@@ -56,7 +64,7 @@ class LinesChunk(Chunk):
         Bad lines are found by halving, so one of them costs about as much again as the whole chunk.
         """
         count = self.count
-        events = _decode_block(self.data, count, codec)
+        events = _decode_block(self.data, count, self._ends[1], codec)
         if events is not None:
             return Decoded(events, range(self.first_ordinal, self.first_ordinal + count), [])
         return _decode_by_halves(self, codec)
@@ -73,15 +81,16 @@ class OversizeChunk(Chunk):
         return Decoded([], range(0), [self.record])
 
 
-def _decode_block(data: bytes, count: int, codec: LineCodec[Any]) -> Optional[list[Any]]:
+def _decode_block(data: bytes, count: int, borders: int, codec: LineCodec[Any]) -> Optional[list[Any]]:
     """The events of `count` lines, one each; None when they must be looked at more closely.
+
+    `borders` says how many line ends stand between `}` and `{`.
 
     Decoders of whole buffers take line ends for mere white space: they accept `{}{}` on one line and one
     object on two. Inside of a JSON value no `}` is followed by `{` with only white space between, so when
     each line end stands between the two, no value goes over a line end; and then as many events as lines is
     one for each.
     """
-    borders = data.count(b"}\n{")
     if borders != count - 1 and borders + data.count(b"}\r\n{") != count - 1:
         return None
     try:
@@ -113,7 +122,8 @@ def _decode_by_halves(chunk: LinesChunk, codec: LineCodec[Any]) -> Decoded:
                 except UNDECODABLE as error:
                     bad.append(_bad_line(chunk, number, starts[number], line, error))
             continue
-        block = _decode_block(chunk.data[starts[low] : starts[high]], high - low, codec)
+        data = chunk.data[starts[low] : starts[high]]
+        block = _decode_block(data, high - low, count_ends(data)[1], codec)
         if block is None:
             middle = (low + high) // 2
             pending += [(middle, high), (low, middle)]

@@ -15,7 +15,7 @@ from headway.plan import Apply, Branch, Segment, ToSink, ToStage
 from headway.runtime.batch import Record
 from headway.runtime.exchange import Exchange, Message, Router, as_key, to_everyone
 from headway.runtime.triggers import TriggerEncoder
-from headway.schema import decoded_type, field_names
+from headway.schema import columnar, decoded_type, field_names
 from headway.streams import DeadLetter
 
 __all__ = ["ColumnProgram", "Columns", "column_getter"]
@@ -57,6 +57,9 @@ def column_getter(spec: KeySpec, event_type: Any) -> Callable[[Sequence[Any]], l
     if event_type is Any:
         either = getter(spec)
         return lambda values: list(map(either, values))
+    column = columnar("FIELD", spec, event_type)
+    if column is not None:
+        return column
     get = itemgetter(spec) if field_names(event_type) is None else attrgetter(spec)
     return lambda values: list(map(get, values))
 
@@ -176,10 +179,7 @@ class ColumnProgram:
         self._gathered.append((exchange, router.take))
 
         def send(columns: Columns, partition: str) -> None:
-            keys = cast("Sequence[str]", columns.keys)
-            appends = map(router.__getitem__, keys)
-            for append, record in zip(appends, zip(columns.times, keys, columns.values)):
-                append(record)
+            router.sort_in(zip(columns.times, cast("Sequence[str]", columns.keys), columns.values))
 
         return send
 

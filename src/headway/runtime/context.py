@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Handle", "OperatorContext"]
 
+_new_tuple = tuple.__new__  # What a named tuple's own constructor comes to, at a third of the time.
+
 Push = Callable[[Any], None]
 Handle = Callable[[int, str, Any], None]
 """Runs a handler: `(time_ms, key, event)`."""
@@ -33,7 +35,6 @@ class OperatorContext:
         "_after_ms",
         "_shared",
         "_sides",
-        "_store",
         "emit",
         "key",
         "name",
@@ -60,7 +61,6 @@ class OperatorContext:
         self.time = 0
         self.wall_ms = 0
         self.row = Row("", None, None, 0, False)
-        self._store = store
         self._shared = shared
         self._after_ms = 0
         self._sides: dict[str, Push] = {}
@@ -81,7 +81,9 @@ class OperatorContext:
         method = getattr(self.operator, name)
 
         def handle(time_ms: int, key: str, event: Any) -> None:
-            row = table.young.get(key) or table.fetch(key)
+            row = table.young.get(key)
+            if row is None:
+                row = table.fetch(key)
             self.key = key
             self.time = time_ms
             self.row = row
@@ -143,7 +145,7 @@ class OperatorContext:
         if not row.dirty:
             self.table.mark(row)
         row.touched_ms = time_ms
-        timer = Timer(name, time_ms)
+        timer = _new_tuple(Timer, (name, time_ms))
         try:
             self.on_timer(row.state, timer, self)
         except HeadwayError:
@@ -172,22 +174,21 @@ class OperatorContext:
 
     def timer(self, name: str, at: int, /) -> None:
         """See `Context.timer`."""
-        timers = self.row.timers
-        if timers is not None and name in timers:
-            timer = timers[name]
-            if type(at) is int and timer[1] <= at <= MAX_TIME_MS and at > self.time:
-                timer[0] = at  # Put off, as most are: the index is looked at when the earlier time comes.
-                return
         if type(at) is not int:
             msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
             raise TypeError(msg)
+        row = self.row
+        timer = None if row.timers is None else row.timers.get(name)
+        if timer is not None and timer[1] <= at <= MAX_TIME_MS and at > self.time:
+            timer[0] = at  # Put off, as most are: the index is looked at when the earlier time comes.
+            return
         if at <= self.time:
             at = self.time + self._after_ms
-        self._store.set_timer(self.row, self.rank, name, at)
+        self.table.set_timer(row, name, at)
 
     def cancel(self, name: str, /) -> None:
         """See `Context.cancel`."""
-        self._store.cancel_timer(self.row, self.rank, name)
+        self.table.cancel_timer(self.row, name)
 
     def due(self, name: str, /) -> Optional[int]:
         """See `Context.due`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any, Optional
@@ -24,8 +25,10 @@ from headway.runtime.stage import StageTask
 __all__ = ["build_dataflow"]
 
 Token = dict[str, Any]
-_IDLE_POLL = timedelta(milliseconds=20)
-_WAIT_POLL = timedelta(milliseconds=1)
+_WAIT_POLL_MS = 1
+_IDLE_POLLS_MS = (10, 100)
+"""How long a slot sleeps that waits for input: a little longer each time, so that a calm flow costs little."""
+_DOZE_S = 0.02
 
 
 class _SlotPartition(StatefulSourcePartition[Message, Any]):
@@ -35,6 +38,8 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
         self._slot = slot
         self._job = job
         self._awake: Optional[datetime] = None
+        self._idle_poll_ms: float = _IDLE_POLLS_MS[0]
+        self._poll_at_ms = 0.0
         self._finished = False
 
     @override
@@ -43,6 +48,8 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
             raise StopIteration
         job = self._job
         job.beat()
+        if self._dozes():
+            return []
         with job.guard():
             if job.stopping() or self._slot.done:
                 self._finished = True
@@ -50,11 +57,34 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
             before = self._slot.events
             messages = self._slot.poll()
         if self._slot.events == before and not self._slot.done:
-            poll = _IDLE_POLL if job.follow else _WAIT_POLL
-            self._awake = datetime.now(timezone.utc) + poll
+            self._wait()
         else:
             self._awake = None
+            self._idle_poll_ms = _IDLE_POLLS_MS[0]
+            job.read_at_ms = job.clock_ms()
         return messages
+
+    def _wait(self) -> None:
+        """Nothing could be read: say when to look again."""
+        pause_ms: float = _WAIT_POLL_MS
+        if self._job.follow:
+            pause_ms = self._idle_poll_ms
+            self._idle_poll_ms = min(self._idle_poll_ms * 1.2, _IDLE_POLLS_MS[1])
+        self._poll_at_ms = self._job.clock_ms() + pause_ms
+        calm = self._job.is_calm  # Then it is `_dozes` that waits.
+        self._awake = None if calm else datetime.now(timezone.utc) + timedelta(milliseconds=pause_ms)
+
+    def _dozes(self) -> bool:
+        """Sleep here while the flow is calm, and say whether it is too early to look for input.
+
+        The engine's own loop looks around a thousand times a second, which takes a fiftieth of a core. Other
+        processes of a cluster may send at any time: there the engine goes on looking.
+        """
+        job = self._job
+        if not job.is_calm:
+            return False
+        time.sleep(_DOZE_S / len(job.slots))
+        return job.clock_ms() < self._poll_at_ms and not job.stopping()
 
     @override
     def next_awake(self) -> Optional[datetime]:

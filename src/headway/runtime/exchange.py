@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 from headway.runtime.batch import Batch, Record
@@ -19,22 +19,21 @@ HEARTBEAT_MS = 100
 _CACHED_KEYS = 1_000_000
 
 
-class Router(dict[str, Callable[[Record], None]]):
-    """Sorts records into key groups: `router[key](record)` appends to the list of the key's group.
-
-    The append of each key's list is remembered, so that a record costs one look-up and one call; all is
-    forgotten when a million keys are known.
-    """
+class Router:
+    """Sorts records into key groups. The group of each key is remembered, until a million keys are known."""
 
     def __init__(self, groups: int) -> None:
-        super().__init__()
         self._lists: list[list[Record]] = [[] for _ in range(groups)]
+        self._list_of: dict[str, list[Record]] = {}
 
-    def __missing__(self, key: str) -> Callable[[Record], None]:
-        if len(self) >= _CACHED_KEYS:
-            self.clear()
-        append = self[key] = self._lists[group_of(key, len(self._lists))].append
-        return append
+    def sort_in(self, records: Iterable[Record]) -> None:
+        """Take records, each a tuple with its key at the second place."""
+        list_of = self._list_of
+        for record in records:
+            group_records = list_of.get(record[1])
+            if group_records is None:
+                group_records = self._find(record[1])
+            group_records.append(record)
 
     def take(self) -> dict[int, list[Record]]:
         """The records sorted in since the last time, by group."""
@@ -44,6 +43,12 @@ class Router(dict[str, Callable[[Record], None]]):
                 taken[group] = records.copy()
                 records.clear()
         return taken
+
+    def _find(self, key: str) -> list[Record]:
+        if len(self._list_of) >= _CACHED_KEYS:
+            self._list_of.clear()
+        records = self._list_of[key] = self._lists[group_of(key, len(self._lists))]
+        return records
 
 
 def as_key(value: Any) -> str:

@@ -29,6 +29,8 @@ from headway.state.waiting import InputCodec
 
 __all__ = ["Job", "JobOptions"]
 
+_CALM_AFTER_MS = 1_000
+
 
 def wall_ms() -> int:
     """The wall clock, in epoch milliseconds."""
@@ -78,10 +80,13 @@ class Job:
     on_failure: Optional[Callable[[BaseException], None]] = None
     failure: Optional[BaseException] = None
     """The first error of this process."""
+    read_at_ms: int = 0
+    """When a slot last read something, on the job's clock."""
 
     def __post_init__(self) -> None:
         register_codecs(self.plan)
         self.follow = self.options.follow
+        self.read_at_ms = self.clock_ms()
         self._groups: dict[int, GroupStore] = {}
         self._lock = Lock()
         self._stderr: Optional[int] = None
@@ -113,6 +118,12 @@ class Job:
             os.dup2(self._stderr, 2)
             os.close(self._stderr)
             self._stderr = None
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether this process is the only one, follows its input, and has read nothing for a while."""
+        alone = self.follow and self.options.workers == 1
+        return alone and self.clock_ms() - self.read_at_ms > _CALM_AFTER_MS
 
     def beat(self) -> None:
         """Something moved in this process."""

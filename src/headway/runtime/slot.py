@@ -252,8 +252,8 @@ class Slot:
             self._rejected.append((partition.name, bad))
         self.events += len(decoded.events) + len(decoded.bad)
         before = partition.max_time
-        columns = self._timed(partition, Columns((), decoded.ordinals, decoded.events))
-        on_time, late = self._split_late(partition, columns)
+        columns, ordered = self._timed(partition, Columns((), decoded.ordinals, decoded.events))
+        on_time, late = self._split_late(partition, columns, ordered)
         self._programs[MAIN].run(on_time, partition.name)
         if late is not None:
             self.late += len(late.values)
@@ -272,21 +272,22 @@ class Slot:
             return lambda values: [self._wall_ms()] * len(values)
         return column_getter(spec, self.source.node.event_type)  # type: ignore[arg-type]
 
-    def _timed(self, partition: _Partition, columns: Columns) -> Columns:
-        """Add the column of times; events without a usable time become dead letters."""
+    def _timed(self, partition: _Partition, columns: Columns) -> tuple[Columns, list[int]]:
+        """Add the column of times, and give them in order too; events without a usable time become dead letters."""
         try:
             times = self._times(columns.values)
             if self.source.node.time is INGESTION_TIME and times and partition.max_time is not None:
                 times = [max(times[0], partition.max_time)] * len(times)
-            if not times or ((self._times_are_int or set(map(type, times)) == {int}) and _in_range(times)):
-                return columns._replace(times=times)
+            ordered = sorted(times) if self._times_are_int or set(map(type, times)) == {int} else []
+            if not times or (ordered and _in_range(ordered[0]) and _in_range(ordered[-1])):
+                return columns._replace(times=times), ordered
         except Exception:
             times = []
         kept, times = [], []
         for index, value in enumerate(columns.values):
             try:
                 time_ms = parse_time(self._times((value,))[0])
-                if not _in_range((time_ms,)):
+                if not _in_range(time_ms):
                     msg = f"time {time_ms} is out of range"
                     raise ValueError(msg)
             except Exception as error:
@@ -294,20 +295,19 @@ class Slot:
                 continue
             kept.append(index)
             times.append(time_ms)
-        return Columns(times, [columns.ordinals[i] for i in kept], [columns.values[i] for i in kept])
+        return Columns(times, [columns.ordinals[i] for i in kept], [columns.values[i] for i in kept]), sorted(times)
 
-    def _split_late(self, partition: _Partition, columns: Columns) -> tuple[Columns, Optional[Columns]]:
+    def _split_late(
+        self, partition: _Partition, columns: Columns, ordered: list[int]
+    ) -> tuple[Columns, Optional[Columns]]:
         """Part the on-time events from those behind the watermark that the partition had when they came."""
         times = columns.times
         if not times:
             return columns, None
         ooo_ms = self._ooo_ms
         before = times[0] if partition.max_time is None else partition.max_time
-        if times[0] >= before - ooo_ms and times == sorted(times):
-            partition.max_time = max(before, times[-1])
-            return columns, None
-        latest = partition.max_time = max(before, max(times))  # noqa: PLW3301 - unpacking a column costs
-        if min(times) >= latest - ooo_ms:
+        latest = partition.max_time = max(before, ordered[-1])
+        if ordered[0] >= latest - ooo_ms or (times[0] >= before - ooo_ms and times == ordered):
             return columns, None
         limits = [top - ooo_ms for top in accumulate(times, max, initial=before)][:-1]
         on_time = list(map(le, limits, times))
@@ -387,9 +387,9 @@ def _is_idle(partition: _Partition, now_ms: int, idle_after_ms: int) -> bool:
     return partition.quiet_since_ms is not None and now_ms - partition.quiet_since_ms >= idle_after_ms
 
 
-def _in_range(times: Sequence[int]) -> bool:
-    """Whether there is room around all times for delays and bounds."""
-    return min(times) > -_FURTHEST_MS and max(times) < _FURTHEST_MS
+def _in_range(time_ms: int) -> bool:
+    """Whether there is room around a time for delays and bounds."""
+    return -_FURTHEST_MS < time_ms < _FURTHEST_MS
 
 
 def _select(columns: Columns, mask: list[bool], times: Sequence[int]) -> Columns:

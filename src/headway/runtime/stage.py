@@ -42,6 +42,7 @@ class StageTask:
         wall_ms: Callable[[], int],
     ) -> None:
         self.store = store
+        self.timers = store.timers
         self.group = group
         self.channels = channels
         self.outgoing: dict[int, list[Record]] = {}
@@ -147,21 +148,23 @@ class StageTask:
 
     def _run_single(self, records: list[Record], context: OperatorContext) -> None:
         """The hot loop: records of one input for one operator. The same as `handle_event` for each, written out."""
-        heap = self.store.timers.heap
+        heap = self.timers.heap
         table = context.table
-        young, fetch, mark = table.young, table.fetch, table.mark
+        young = table.young
         on_event = context.on_event
         event: Any = None
         try:
             for time_ms, key, event in records:
                 if heap[0][0] < time_ms:
                     self._fire_timers(time_ms - 1)
-                row = young.get(key) or fetch(key)
+                row = young.get(key)
+                if row is None:
+                    row = table.fetch(key)
                 context.key = key
                 context.time = time_ms
                 context.row = row
                 if not row.dirty:
-                    mark(row)
+                    table.mark(row)
                 row.touched_ms = time_ms
                 on_event(row.state, event, context)
         except HeadwayError:
@@ -172,7 +175,7 @@ class StageTask:
 
     def _run_many(self, records: list[Any]) -> None:
         """Records of several inputs, or for several operators."""
-        heap = self.store.timers.heap
+        heap = self.timers.heap
         entries = self._entries
         tagged = len(entries) > 1
         for item in records:
@@ -183,12 +186,14 @@ class StageTask:
                 handle(record[0], record[1], record[2])
 
     def _fire_timers(self, limit_ms: int) -> None:
-        store = self.store
-        pop_due = store.timers.pop_due
-        while (entry := pop_due(limit_ms)) is not None:
-            row = store.due_timer(entry)
+        timers = self.timers
+        entry = timers.pop_due(limit_ms)
+        while entry is not None:
+            context = self.contexts[entry[2]]
+            row = context.table.due_row(entry)
             if row is not None:
-                self.contexts[entry[2]].handle_timer(row, entry[0], entry[3])
+                context.handle_timer(row, entry[0], entry[3])
+            entry = timers.pop_due(limit_ms)
 
     def _flush(self, *, force: bool) -> list[Message]:
         out: list[Message] = []
@@ -209,8 +214,7 @@ class StageTask:
         if edge in self._broadcasts:
             return to_everyone(records, self._exchanges[edge].groups)
         router = self._router
-        for record in records:
-            router[record[1]](record)
+        router.sort_in(records)
         return router.take()
 
     def _heartbeat(self, watermark: int, out: list[Message], *, force: bool) -> Optional[int]:

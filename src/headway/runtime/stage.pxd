@@ -1,0 +1,16 @@
+cimport cython
+
+from headway.runtime.context cimport OperatorContext
+from headway.state.rows cimport Row, RowTable
+from headway.state.timers cimport TimerIndex
+
+
+cdef class StageTask:
+    cdef dict __dict__
+    cdef public TimerIndex timers
+    cdef public list contexts
+
+    @cython.locals(key=str, row=Row, table=RowTable, young=dict, heap=list, record=tuple)
+    cpdef _run_single(self, list records, OperatorContext context)
+    @cython.locals(timers=TimerIndex, entry=tuple, context=OperatorContext, row=Row)
+    cpdef _fire_timers(self, limit_ms)

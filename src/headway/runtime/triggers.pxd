@@ -1,0 +1,11 @@
+cdef class TriggerEncoder:
+    cdef str _identity
+    cdef object _encode
+    cdef bint _is_trigger
+    cdef bytes _common
+    cdef object _target
+    cdef object _id_by
+    cdef dict _ordinals
+    cpdef encode(self, time_ms, subject, ordinal, origin, value)
+    cpdef encode_keyed(self, time_ms, subject, origin, value)
+    cpdef _encode_checked(self, time_ms, subject, ordinal, origin, value)

@@ -1,0 +1,66 @@
+"""The compiled modules and the sources that they are made of: one text, the same results, never mixed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headway import compiled
+from headway.connectors.lines import count_ends
+from headway.generate.shop import ShopOptions, generate_shop
+
+IMPORT_ALL = f"""
+import importlib, json
+from headway import compiled
+files = {{name: importlib.import_module(name).__file__ for name in {compiled.HOT!r}}}
+print(json.dumps([compiled.how(), files]))
+"""
+
+
+def python(*arguments: str, pure: bool) -> str:
+    environment = {**os.environ, "HEADWAY_PURE": "1" if pure else "0"}
+    done = subprocess.run(
+        [sys.executable, *arguments], env=environment, check=True, capture_output=True, text=True, timeout=120
+    )
+    return done.stdout
+
+
+def test_the_sources_run_when_they_are_asked_for() -> None:
+    how, files = json.loads(python("-c", IMPORT_ALL, pure=True))
+    assert how == "plain Python (HEADWAY_PURE is set)"
+    assert {Path(file).suffix for file in files.values()} == {".py"}
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_everything_is_compiled_where_there_is_a_compiler() -> None:
+    how, files = json.loads(python("-c", IMPORT_ALL, pure=False))
+    assert how == "compiled", "run `make setup`"
+    assert not any(file.endswith(".py") for file in files.values())
+
+
+def test_both_write_the_same(tmp_path: Path) -> None:
+    generate_shop(ShopOptions(events=5_000, users=300, disorder_ms=2_000, seed=5), tmp_path / "shop")
+    written = []
+    for pure in (False, True):
+        place = tmp_path / f"pure-{pure}"
+        settings = {"input": f"{tmp_path}/shop/shop-*.jsonl", "output": f"{place}/triggers.jsonl", "after": "10m"}
+        place.mkdir()
+        sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        command = ["-m", "headway", "run", "headway.flows.abandoned_carts", *sets, "--state", f"{place}/state"]
+        python(*command, "--drain", "--quiet", pure=pure)
+        written.append((place / "triggers.jsonl").read_bytes())
+    assert written[0] == written[1]
+    assert written[0].count(b"\n") > 50
+
+
+@given(st.lists(st.sampled_from([b"{", b"}", b"\n", b"}\n{", b"\r\n", b"x", b"\0"])).map(b"".join))
+def test_line_ends_are_counted_as_their_twin_does(data: bytes) -> None:
+    assert count_ends(data) == (data.count(b"\n"), data.count(b"}\n{"))
