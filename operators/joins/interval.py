@@ -1,6 +1,6 @@
 """Interval join: events of two streams that lie within a distance in time of each other."""
 
-from bisect import bisect_right
+from bisect import bisect_left
 from typing import Any, Optional
 
 from headway.errors import FlowError
@@ -73,7 +73,7 @@ class IntervalJoin(Operator[Any, Any, Any]):
         self.event_type = left_type
         self.inputs = {"right": right_type}
         self.output_type = selected_type(select, into, joined_type(Joined, left_type, right_type, how))
-        self.state_type = sides_state("IntervalJoinState", left_type, right_type, _Met)
+        self.state_type = sides_state("IntervalJoinState", left_type, right_type, State if how == "inner" else _Met)
         self._result: Select = Joined if select is None else select
         self._left_outer = how in ("left", "full")
         self._right_outer = how in ("right", "full")
@@ -82,23 +82,22 @@ class IntervalJoin(Operator[Any, Any, Any]):
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Join a left event with the right ones that have come, and keep it for those that will."""
         now_ms, matched = ctx.time, False
-        times = state.right_times
-        if times:
-            if times[0] < now_ms + self.lower_ms:
-                self._drop_rights(state, passed(times, now_ms + self.lower_ms))
-            if times:
-                found = between(times, now_ms + self.lower_ms, now_ms + self.upper_ms)
-                for right in state.rights[found]:
+        rows = state.rights
+        if rows:
+            if rows[0][0] < now_ms + self.lower_ms:
+                self._drop_rights(state, passed(rows, now_ms + self.lower_ms))
+            if rows:
+                found = between(rows, now_ms + self.lower_ms, now_ms + self.upper_ms)
+                for _, right in rows[found]:
                     matched = True
                     ctx.emit(self._result(event, right))
                 if matched and self._right_outer:
                     state.right_met[found] = [True] * (found.stop - found.start)
         if self.upper_ms >= 0:  # At 0 too: where a stream joins itself, right events of this time may still come.
-            times = state.left_times
-            if times and times[0] < now_ms - self.upper_ms:
-                self._drop_lefts(state, passed(times, now_ms - self.upper_ms))
-            times.append(now_ms)
-            state.lefts.append(event)
+            rows = state.lefts
+            if rows and rows[0][0] < now_ms - self.upper_ms:
+                self._drop_lefts(state, passed(rows, now_ms - self.upper_ms))
+            rows.append((now_ms, event))
             if self._left_outer:
                 state.left_met.append(matched)
             self._arm(now_ms + self.upper_ms, self._left_outer and not matched, ctx)
@@ -108,23 +107,22 @@ class IntervalJoin(Operator[Any, Any, Any]):
     def on_right(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Join a right event with the left ones that have come, and keep it for those that will."""
         now_ms, matched = ctx.time, False
-        times = state.left_times
-        if times:
-            if times[0] < now_ms - self.upper_ms:
-                self._drop_lefts(state, passed(times, now_ms - self.upper_ms))
-            if times:
-                found = between(times, now_ms - self.upper_ms, now_ms - self.lower_ms)
-                for left in state.lefts[found]:
+        rows = state.lefts
+        if rows:
+            if rows[0][0] < now_ms - self.upper_ms:
+                self._drop_lefts(state, passed(rows, now_ms - self.upper_ms))
+            if rows:
+                found = between(rows, now_ms - self.upper_ms, now_ms - self.lower_ms)
+                for _, left in rows[found]:
                     matched = True
                     ctx.emit(self._result(left, event))
                 if matched and self._left_outer:
                     state.left_met[found] = [True] * (found.stop - found.start)
         if self.lower_ms <= 0:
-            times = state.right_times
-            if times and times[0] < now_ms + self.lower_ms:
-                self._drop_rights(state, passed(times, now_ms + self.lower_ms))
-            times.append(now_ms)
-            state.rights.append(event)
+            rows = state.rights
+            if rows and rows[0][0] < now_ms + self.lower_ms:
+                self._drop_rights(state, passed(rows, now_ms + self.lower_ms))
+            rows.append((now_ms, event))
             if self._right_outer:
                 state.right_met.append(matched)
             self._arm(now_ms - self.lower_ms, self._right_outer and not matched, ctx)
@@ -136,12 +134,12 @@ class IntervalJoin(Operator[Any, Any, Any]):
         if timer.name == "until":
             ctx.forget()
             return
-        lefts = bisect_right(state.left_times, timer.at - self.upper_ms)
-        rights = bisect_right(state.right_times, timer.at + self.lower_ms)
-        for left, met in zip(state.lefts[:lefts], state.left_met):
+        lefts = bisect_left(state.lefts, (timer.at - self.upper_ms + 1,))
+        rights = bisect_left(state.rights, (timer.at + self.lower_ms + 1,))
+        for (_, left), met in zip(state.lefts[:lefts], state.left_met):
             if not met:
                 ctx.emit(self._result(left, None))
-        for right, met in zip(state.rights[:rights], state.right_met):
+        for (_, right), met in zip(state.rights[:rights], state.right_met):
             if not met:
                 ctx.emit(self._result(None, right))
         self._drop_lefts(state, lefts)
@@ -164,15 +162,17 @@ class IntervalJoin(Operator[Any, Any, Any]):
     def _next_unmatched(self, state: Any) -> Optional[int]:
         """When the first event is to be emitted that has no partner yet."""
         if False in state.left_met:
-            return int(state.left_times[state.left_met.index(False)] + self.upper_ms)
+            return int(state.lefts[state.left_met.index(False)][0] + self.upper_ms)
         if False in state.right_met:
-            return int(state.right_times[state.right_met.index(False)] - self.lower_ms)
+            return int(state.rights[state.right_met.index(False)][0] - self.lower_ms)
         return None
 
-    @staticmethod
-    def _drop_lefts(state: Any, count: int) -> None:
-        del state.left_times[:count], state.lefts[:count], state.left_met[:count]
+    def _drop_lefts(self, state: Any, count: int) -> None:
+        del state.lefts[:count]
+        if self._left_outer:
+            del state.left_met[:count]
 
-    @staticmethod
-    def _drop_rights(state: Any, count: int) -> None:
-        del state.right_times[:count], state.rights[:count], state.right_met[:count]
+    def _drop_rights(self, state: Any, count: int) -> None:
+        del state.rights[:count]
+        if self._right_outer:
+            del state.right_met[:count]

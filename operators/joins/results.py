@@ -1,6 +1,6 @@
 """What joins emit, and the options and rows that they share."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import cache
@@ -16,6 +16,7 @@ __all__ = [
     "Cogrouped",
     "How",
     "Joined",
+    "Rows",
     "Select",
     "TableChange",
     "WindowJoined",
@@ -85,28 +86,34 @@ class TableChange(Event, Generic[L, R]):
     """The joined row as it is now."""
 
 
-def between(times: list[int], first_ms: int, last_ms: int) -> slice:
-    """Where the times are from `first_ms` to `last_ms`, both included, in a list in order that is not empty.
+Rows = list[tuple[int, Any]]
+"""Events that wait for partners, each with its time, in the order of time."""
 
-    >>> between([1, 2, 4], 2, 4)
+
+def between(rows: Rows, first_ms: int, last_ms: int) -> slice:
+    """Where the events are from `first_ms` to `last_ms`, both included, in a list that is not empty; O(log n).
+
+    >>> between([(1, "a"), (2, "b"), (4, "c")], 2, 4)
     slice(1, 3, None)
     """
-    start = 0 if times[0] >= first_ms else bisect_left(times, first_ms)
-    return slice(start, len(times) if times[-1] <= last_ms else bisect_right(times, last_ms, start))
+    # A tuple of a time alone comes before all of that time: so nothing but times is ever compared.
+    start = 0 if rows[0][0] >= first_ms else bisect_left(rows, (first_ms,))
+    return slice(start, len(rows) if rows[-1][0] <= last_ms else bisect_left(rows, (last_ms + 1,), start))
 
 
-def passed(times: list[int], first_ms: int) -> int:
-    """How many times, of those before `first_ms`, should be dropped now from a list in order that is not empty.
+def passed(rows: Rows, first_ms: int) -> int:
+    """How many events, of those before `first_ms`, should be dropped now from a list that is not empty.
 
     What remains moves up in memory: of long lists nothing is dropped until it is a fair share, so that it costs O(1)
     amortised.
 
-    >>> passed([1, 2, 4], 4), passed(list(range(8_000)), 999), passed(list(range(8_000)), 1_001)
-    (2, 0, 1001)
+    >>> many = [(at, "a") for at in range(8_000)]
+    >>> passed(many[:5], 4), passed(many, 999), passed(many, 1_001)
+    (4, 0, 1001)
     """
-    if times[len(times) // _LAZY if len(times) > _FEW else 0] >= first_ms:
+    if rows[len(rows) // _LAZY if len(rows) > _FEW else 0][0] >= first_ms:
         return 0
-    return bisect_left(times, first_ms)
+    return bisect_left(rows, (first_ms,))
 
 
 _FEW: Final = 32
@@ -115,16 +122,8 @@ _LAZY: Final = 8
 
 @cache
 def sides_state(name: str, left_type: Any, right_type: Any, base: Any) -> Any:
-    """The state that keeps the events of both sides, besides the fields of `base`.
-
-    Their times are in lists of their own, where a search compares plain numbers.
-    """
-    fields: list[Any] = [
-        ("left_times", list[int], []),
-        ("lefts", list[left_type], []),
-        ("right_times", list[int], []),
-        ("rights", list[right_type], []),
-    ]
+    """The state that keeps the events of both sides with their times, besides the fields of `base`."""
+    fields: list[Any] = [("lefts", list[tuple[int, left_type]], []), ("rights", list[tuple[int, right_type]], [])]
     return msgspec.defstruct(name, fields, bases=(base,), module=__name__, gc=False, omit_defaults=True)
 
 

@@ -8,6 +8,7 @@ from headway.operators.base import Context, Operator, Timer
 from headway.operators.joins.results import (
     Cogrouped,
     How,
+    Rows,
     WindowJoined,
     check_how,
     joined_type,
@@ -48,14 +49,12 @@ class Cogroup(Operator[Any, Any, Any]):
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Keep an event of the left side."""
-        state.left_times.append(ctx.time)
-        state.lefts.append(event)
+        state.lefts.append((ctx.time, event))
         self._frames.extend(state, ctx)
 
     def on_right(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Keep an event of the right side."""
-        state.right_times.append(ctx.time)
-        state.rights.append(event)
+        state.rights.append((ctx.time, event))
         self._frames.extend(state, ctx)
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
@@ -63,11 +62,11 @@ class Cogroup(Operator[Any, Any, Any]):
         end = timer.at + 1
         start = self._frames.start(state, end)
         # All that is kept is in the window that ends next: what was in windows before it alone is dropped.
-        self._emit(start, end, state.lefts, state.rights, ctx)
+        self._emit(start, end, _events(state.lefts), _events(state.rights), ctx)
         self._frames.close(state, end, ctx)
 
     def _emit(self, start: int, end: int, lefts: list[Any], rights: list[Any], ctx: Context[Any]) -> None:
-        ctx.emit(Cogrouped(start, end, lefts.copy(), rights.copy()))
+        ctx.emit(Cogrouped(start, end, lefts, rights))
 
 
 class WindowJoin(Cogroup):
@@ -101,6 +100,10 @@ class WindowJoin(Cogroup):
                 ctx.emit(WindowJoined(start, end, None, right))
 
 
+def _events(rows: Rows) -> list[Any]:
+    return [event for _, event in rows]
+
+
 class _AlignedFrames:
     """Says when the windows end that are the same for all keys. The timer `end` is that of the next one."""
 
@@ -124,18 +127,17 @@ class _AlignedFrames:
 
     def close(self, state: Any, end: int, ctx: Context[Any]) -> None:
         """A window has ended."""
-        for times, events in ((state.left_times, state.lefts), (state.right_times, state.rights)):
-            done = self._done(times, end)
-            del times[:done], events[:done]
+        for rows in (state.lefts, state.rights):
+            del rows[: self._done(rows, end)]
         if state.lefts or state.rights:
             ctx.timer("end", self._windower.next_end(end) - 1)
         else:
             ctx.forget()
 
-    def _done(self, times: list[int], end: int) -> int:
+    def _done(self, rows: Rows, end: int) -> int:
         """How many events are in no window after the one that ends at `end`."""
         windower = self._windower
-        return bisect_right(times, end, key=lambda time_ms: windower.last_end(windower.pane(time_ms)))
+        return bisect_right(rows, end, key=lambda row: windower.last_end(windower.pane(row[0])))
 
 
 class _SessionFrames:
