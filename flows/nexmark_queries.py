@@ -3,30 +3,27 @@
 Prices are cents, times epoch milliseconds; windows are `[start, end)`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any, Optional
 
 import headway as hw
 from headway.connectors.base import Input, Output
 from headway.errors import UsageError
-from headway.flows.nexmark_events import AuctionHouse, Bid, auction_house
-from headway.flows.nexmark_joins import BidOnAuction, BidsOnAuctions, ItemNearby, ItemsNearby
-from headway.flows.nexmark_operators import (
-    CategoryAverage,
+from headway.flows.nexmark_events import Auction, AuctionHouse, Bid, Person, auction_house
+from headway.flows.nexmark_patterns import fall_and_rise, price_drop
+from headway.flows.nexmark_results import (
+    BidOnAuction,
     CategoryPrice,
-    HighestBids,
+    EuroBid,
     HotItem,
-    HotItems,
-    LatestBid,
+    ItemNearby,
     NewSeller,
-    NewSellers,
-    TopBids,
+    PriceOfAuction,
     TopOfAuction,
     WinningBid,
-    WinningBids,
 )
-from headway.flows.nexmark_patterns import fall_and_rise, price_drop
+from headway.flows.nexmark_winning import WinningBids
 from headway.times import Duration
 
 __all__ = ["QUERIES", "Query", "declare"]
@@ -76,19 +73,28 @@ def distincts() -> dict[str, Any]:
     }
 
 
+def highest(event_type: Any, by: str) -> Any:
+    """An aggregate: the events with the highest value of a field, all of them when there is a tie."""
+    value = attrgetter(by)
+
+    def add(best: list[Any], event: Any) -> list[Any]:
+        if not best or value(event) > value(best[0]):
+            return [event]
+        if value(event) == value(best[0]):
+            best.append(event)
+        return best
+
+    def merge(earlier: list[Any], later: list[Any]) -> list[Any]:
+        if not earlier or not later or value(earlier[0]) != value(later[0]):
+            return max(earlier, later, key=lambda best: value(best[0]) if best else -1)
+        return [*earlier, *later]
+
+    return hw.aggregate(list, add, merge, state=list[event_type], into=list[event_type])
+
+
 def q0(house: AuctionHouse) -> hw.Stream[Bid]:
     """Pass through: all bids as they are. Emits each bid once; the table is all of them."""
     return house.bids
-
-
-class EuroBid(hw.Event, rename="camel"):
-    """A bid in euros."""
-
-    auction: int
-    bidder: int
-    price: float
-    date_time: hw.Time
-    extra: str
 
 
 def q1(house: AuctionHouse) -> hw.Stream[EuroBid]:
@@ -99,13 +105,6 @@ def q1(house: AuctionHouse) -> hw.Stream[EuroBid]:
         return EuroBid(bid.auction, bid.bidder, bid.price * 908 / 1000, bid.date_time, bid.extra)
 
     return house.bids.map(convert)
-
-
-class PriceOfAuction(hw.Event):
-    """What was bid for an auction."""
-
-    auction: int
-    price: int
 
 
 def q2(house: AuctionHouse) -> hw.Stream[PriceOfAuction]:
@@ -120,51 +119,83 @@ def q3(house: AuctionHouse) -> hw.Processed[ItemNearby]:
     Emits seller and auction once, when both are there; the table is all of them. They are joined when they come
     within an hour of each other.
     """
+
+    def item(auction: Auction, person: Person) -> ItemNearby:
+        return ItemNearby(person.name, person.city, person.state, auction.id)
+
     persons = house.persons.filter(hw.where(state=("OR", "ID", "CA"))).key_by(lambda person: str(person.id))
     auctions = house.auctions.filter(hw.where(category=10)).key_by(lambda auction: str(auction.seller))
-    keep_ms = hw.duration_ms(KEEP)
-    return auctions.process("nearby", ItemsNearby(keep_ms, keep_ms), one=persons)
+    return auctions.interval_join("nearby", persons, lower=f"-{KEEP}", upper=KEEP, select=item)
 
 
-def q4(house: AuctionHouse) -> hw.Processed[CategoryPrice]:
+def q4(house: AuctionHouse) -> hw.KeyedStream[CategoryPrice]:
     """Average closing price of each category, over the auctions closed so far.
 
     Emits a category's new average when auctions of it close, once for each time at which some do. The table is
     the last average of each category. The published query revises it with every bid.
     """
-    return q9(house).key_by(lambda won: str(won.auction.category)).process("average", CategoryAverage())
+
+    def category(won: WinningBid) -> int:
+        return won.auction.category
+
+    def price(sums: Any) -> CategoryPrice:
+        return CategoryPrice(sums.category, sums.total // sums.auctions, sums.auctions)
+
+    sums = (
+        q9(house)
+        .key_by(lambda won: str(category(won)))
+        .aggregate(
+            "average",
+            emit_every="1ms",
+            category=hw.first(category),
+            total=hw.sum(lambda won: won.bid.price),
+            auctions=hw.count(),
+        )
+    )
+    return sums.map(price)
 
 
-def q5(house: AuctionHouse) -> hw.Processed[HotItem]:
+def q5(house: AuctionHouse) -> hw.KeyedStream[HotItem]:
     """Hot items: the auctions with the most bids of the last 10 s, every 2 s; several when there is a tie.
 
-    Emits them once, at the end of each window; the table is all of them.
+    Emits them once, at the end of each window; the table is all of them. All counts of a window are told at one time,
+    so that the second window is one of a millisecond.
     """
     sliding = hw.sliding(WINDOW, every="2s")
     counts = house.bids.key_by(by_auction).window("counts", sliding, auction=hw.first("auction"), num=hw.count())
     items = counts.map(lambda count: HotItem(count.auction, count.num, count.start, count.end), into=HotItem)
-    return items.key_by(lambda item: str(item.end)).process("hottest", HotItems())
+    hottest = items.key_by(lambda item: str(item.end)).window("hottest", hw.tumbling(1), items=highest(HotItem, "num"))
+    return hottest.flat_map(lambda window: window.items, into=HotItem)
 
 
-def q7(house: AuctionHouse) -> hw.Processed[Bid]:
+def q7(house: AuctionHouse) -> hw.KeyedStream[Bid]:
     """Highest bid: the highest bids of each tumbling window of 10 s, several when prices are equal.
 
     Emits them once, at the end of the window; the table is all of them. First the highest of each part of the
     auctions is found, then the highest of those.
     """
-    size_ms = hw.duration_ms(WINDOW)
-    parts = house.bids.key_by(lambda bid: str(bid.auction % PARTS)).process("part", HighestBids(size_ms))
-    return parts.key_by(lambda bid: "all").process("highest", HighestBids(size_ms))
+
+    def of_window(name: str, bids: hw.KeyedStream[Bid]) -> hw.KeyedStream[Bid]:
+        found = bids.window(name, hw.tumbling(WINDOW), bids=highest(Bid, "price"))
+        return found.flat_map(lambda window: window.bids, into=Bid)
+
+    parts = of_window("part", house.bids.key_by(lambda bid: str(bid.auction % PARTS)))
+    return of_window("highest", parts.key_by(lambda bid: "all"))
 
 
-def q8(house: AuctionHouse) -> hw.Processed[NewSeller]:
+def q8(house: AuctionHouse) -> hw.KeyedStream[NewSeller]:
     """New users: persons who entered and opened an auction within the same tumbling window of 10 s.
 
     Emits each of them once, at the end of the window; the table is all of them.
     """
-    sellers = house.auctions.key_by(lambda auction: str(auction.seller))
+
+    def new_seller(window: hw.Cogrouped[Person, int]) -> Iterator[NewSeller]:
+        if window.lefts and window.rights:
+            yield NewSeller(window.lefts[0].id, window.lefts[0].name, window.start)
+
+    sellers = house.auctions.map(lambda auction: auction.seller, into=int).key_by(str)
     persons = house.persons.key_by(lambda person: str(person.id))
-    return persons.process("new-sellers", NewSellers(hw.duration_ms(WINDOW)), auctions=sellers)
+    return persons.cogroup("windows", sellers, hw.tumbling(WINDOW)).flat_map(new_seller)
 
 
 def q9(house: AuctionHouse) -> hw.Processed[WinningBid]:
@@ -240,29 +271,32 @@ def q18(house: AuctionHouse) -> hw.Processed[Bid]:
     Emits the last bid of each time at which a bidder bids for an auction. The table is the last of each bidder
     and auction.
     """
-    return house.bids.key_by(lambda bid: f"{bid.auction}/{bid.bidder}").process("latest", LatestBid())
+    return house.bids.key_by(lambda bid: f"{bid.auction}/{bid.bidder}").throttle("latest", "1ms", emit="last")
 
 
-def q19(house: AuctionHouse) -> hw.Processed[TopOfAuction]:
+def q19(house: AuctionHouse) -> hw.KeyedStream[TopOfAuction]:
     """Top ten: the ten highest bids of each auction, of equal ones the first.
 
-    Emits the ranking of an auction when it has changed. The table is the last ranking of each auction. An auction
-    that has no bid for an hour is forgotten.
+    Emits the ranking of an auction when it has changed, once for each time. The table is the last ranking of each
+    auction. An auction whose ranking no bid has come into for an hour is forgotten.
     """
-    return house.bids.key_by(by_auction).process("top", TopBids(10, hw.duration_ms(KEEP)))
+
+    def told(ranking: hw.Ranking[Bid]) -> TopOfAuction:
+        return TopOfAuction(ranking.top[0].auction, ranking.top)
+
+    ranked = house.bids.key_by(by_auction).rank("top", by="price", k=10, expire_after=KEEP)
+    return ranked.throttle("settled", "1ms", emit="last").map(told)
 
 
 def q20(house: AuctionHouse) -> hw.KeyedStream[BidOnAuction]:
     """Expanded bids: the bids on auctions of category 10, with the auction.
 
-    Emits bid and auction once, when both are there; the table is all of them. They are joined when the bid comes at
-    most a minute before the auction and an hour after it. The category is looked at after the join: otherwise bids
-    on other auctions would wait in vain.
+    Emits each bid with its auction, at the bid; the table is all of them. An auction is kept for an hour after it was
+    opened.
     """
-    auctions = house.auctions.key_by(lambda auction: str(auction.id))
-    operator = BidsOnAuctions(hw.duration_ms("1m"), hw.duration_ms(KEEP))
-    joined = house.bids.key_by(by_auction).process("expanded", operator, one=auctions)
-    return joined.filter(lambda pair: pair.auction.category == 10)
+    auctions = house.auctions.filter(hw.where(category=10)).key_by(lambda auction: str(auction.id))
+    bids = house.bids.key_by(by_auction)
+    return bids.asof_join("expanded", auctions, expire_after=KEEP, select=BidOnAuction, into=BidOnAuction)
 
 
 QUERIES: dict[str, Query] = {

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from headway.schema import Json, State
 
-__all__ = ["BroadcastContext", "Context", "Operator", "Timer", "no_shared_state"]
+__all__ = ["BroadcastContext", "Context", "Operator", "Timer", "no_shared_state", "no_wall_clock"]
 
 E = TypeVar("E")
 S = TypeVar("S")
@@ -32,8 +32,8 @@ class Timer(NamedTuple):
 class Context(Protocol[Out_contra]):
     """What a handler may do, for the key it was called for. Valid only during the call.
 
-    There is no clock and no watermark here on purpose: both depend on batching, and what a flow emits
-    must not. The only time is `time`.
+    There is no watermark here on purpose, and no clock but for operators that declare it: both depend on batching,
+    and what a flow emits must not. The only time is `time`.
     """
 
     key: str
@@ -47,6 +47,13 @@ class Context(Protocol[Out_contra]):
         """What broadcast inputs have told so far: an object of the operator's `shared_type`, to be read only.
 
         Raises `TypeError` for an operator without broadcast inputs.
+        """
+
+    @property
+    def wall(self) -> int:
+        """The wall clock in epoch milliseconds, the same for all that runs in one batch; it may go back.
+
+        Raises `TypeError` for an operator that does not declare `wall_clock`.
         """
 
     def emit(self, value: Out_contra, /) -> None:
@@ -68,8 +75,11 @@ class Context(Protocol[Out_contra]):
     def due(self, name: str, /) -> Optional[int]:
         """The event time the timer `name` is set for, or None."""
 
-    def forget(self) -> None:
-        """Drop this key's state and all its timers: its next event finds a fresh state."""
+    def forget(self) -> Any:
+        """Drop this key's state and all its timers; returns the fresh state, which is what its next event finds.
+
+        The state that the handler was given is of no key any more: what is still to be kept goes into the new one.
+        """
 
 
 class BroadcastContext:
@@ -84,7 +94,7 @@ class BroadcastContext:
 
     def __getattr__(self, name: str) -> Any:
         """Raise `TypeError` for what belongs to a key."""
-        if name in ("key", "shared", "emit", "emit_to", "timer", "cancel", "due", "forget"):
+        if name in ("key", "shared", "wall", "emit", "emit_to", "timer", "cancel", "due", "forget"):
             msg = (
                 f"ctx.{name} in a handler of a broadcast input: it is called for no key, may change the shared state "
                 "it is given, and do nothing else"
@@ -98,6 +108,14 @@ def no_shared_state(operator: Operator[Any, Any, Any]) -> str:
     return (
         f"ctx.shared: {type(operator).__name__} has no broadcast inputs; "
         "declare them with broadcasts = {...} and shared_type = ..."
+    )
+
+
+def no_wall_clock(operator: Operator[Any, Any, Any]) -> str:
+    """The message for `ctx.wall` of an operator that does not declare it."""
+    return (
+        f"ctx.wall: {type(operator).__name__} does not say that it reads the wall clock, which makes what a flow emits "
+        "depend on when it runs: use ctx.time, the time of the event, or declare wall_clock = True"
     )
 
 
@@ -143,6 +161,11 @@ class Operator(Generic[E, S, Out]):
 
     shared_type: Any = None
     """Class of the state that broadcast inputs maintain, called without arguments at first; None without those."""
+
+    wall_clock: bool = False
+    """Whether handlers may read `ctx.wall`. What they make of it is state like any other, and lasts; but an epoch that
+    a crash undoes, and a second run over the same log, read another time: that log then need not give the same
+    triggers."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

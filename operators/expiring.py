@@ -1,23 +1,18 @@
 """Expiring: any operator with a time to live for the state of each key."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, Optional, TypeVar
+from typing import Any, Generic, Optional, TypeVar
 
 import msgspec
 
 from headway.errors import FlowError
-from headway.operators.base import Context, Operator, Timer
-from headway.operators.options import positive_ms
+from headway.operators.base import Context, Operator, Timer, no_wall_clock
+from headway.operators.lifetimes import TIMER, TimeToLive, clock_of
 from headway.schema import Event
-from headway.times import Duration
 
-__all__ = ["Expired", "Expiring", "TimeToLive", "ttl"]
+__all__ = ["Expired", "Expiring"]
 
 S = TypeVar("S")
-
-_TIMER = "~ttl"
-"""The name of the wrapper's own timer; of timers due together it is almost always the last."""
 
 
 class Expired(Event, Generic[S]):
@@ -25,30 +20,7 @@ class Expired(Event, Generic[S]):
 
     state: S
     due: int
-    """Event time at which it was, in epoch milliseconds."""
-
-
-@dataclass(frozen=True)
-class TimeToLive:
-    """How long a state lives, and from when on; made by `ttl`."""
-
-    length_ms: int
-    since: Literal["write", "read", "creation"]
-
-
-def ttl(length: Duration, *, since: Literal["write", "read", "creation"] = "write") -> TimeToLive:
-    """A time to live, in event time, for `Expiring`.
-
-    `since="write"`: from the last event or timer that changed the state; `"read"`: from the last event of the key,
-    whatever it did; `"creation"`: from the event that made the state, come what may. Raises `FlowError`.
-
-    >>> ttl("30d", since="read")
-    TimeToLive(length_ms=2592000000, since='read')
-    """
-    if since not in ("write", "read", "creation"):
-        msg = f'ttl(since={since!r}) must be "write", "read" or "creation"'
-        raise FlowError(msg)
-    return TimeToLive(positive_ms(length, "ttl"), since)
+    """When its time to live ended, in epoch milliseconds by the clock that it is measured with."""
 
 
 class Expiring(Operator[Any, Any, Any]):
@@ -56,11 +28,15 @@ class Expiring(Operator[Any, Any, Any]):
 
     What was forgotten goes to the side output `expired`. An event exactly at the end of the time comes before it, and
     finds the state. Time is event time: it moves with the events of all keys, and with the clock only where the
-    source says so (`idle_after`, `INGESTION_TIME`).
-    Everything else is as the wrapped operator has it, its state type too: an operator that runs already can be
-    wrapped, and its old rows begin to live with their next event. Costs an encoding of the state for each event,
-    two of them with `since="write"`, and a timer for each key.
+    source says so (`idle_after`, `INGESTION_TIME`). With `ttl(..., clock="wall")` it is that of the machine: an event
+    or a timer finds no state that has ended, and a key of which nothing is heard is forgotten when event time has gone
+    on by as much, or later. A drain does not make that time pass.
 
+    Everything else is as the wrapped operator has it, its state type too (by the wall clock with one more field): an
+    operator that runs already can be wrapped, and its old rows begin to live with their next event. Costs an encoding
+    of the state for each event, two of them with `since="write"`, and a timer for each key.
+
+    >>> from headway.operators.lifetimes import ttl
     >>> from headway.operators.on_change import OnChange
     >>> sorted(Expiring(OnChange(dict, by="status"), ttl("30d")).sides)
     ['expired']
@@ -79,7 +55,9 @@ class Expiring(Operator[Any, Any, Any]):
         self.wrapped = operator
         self.time_to_live = time_to_live
         self.event_type = operator.event_type
-        self.state_type = operator.state_type
+        self._clock = clock_of(time_to_live, operator.state_type)
+        self.state_type = self._clock.state_type
+        self.wall_clock = operator.wall_clock or time_to_live.clock == "wall"
         self.output_type = operator.output_type
         state_type: Any = operator.state_type
         self.sides = {**operator.sides, "expired": Expired[state_type]}
@@ -87,7 +65,7 @@ class Expiring(Operator[Any, Any, Any]):
         self.broadcasts = operator.broadcasts
         self.shared_type = operator.shared_type
         self._encode = msgspec.msgpack.Encoder().encode
-        self._fresh = self._encode(operator.state_type())
+        self._fresh = self._encode(self.state_type())
         self._compares = time_to_live.since == "write"
         for name in operator.inputs:
             setattr(self, f"on_{name}", self._handler(getattr(operator, f"on_{name}")))
@@ -100,11 +78,15 @@ class Expiring(Operator[Any, Any, Any]):
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
         """Forget the key, or hand the timer on."""
-        if timer.name == _TIMER:
-            ctx.emit_to("expired", Expired(state=state, due=timer.at))
-            ctx.forget()
-        else:
+        if timer.name != TIMER:
             self._run(self.wrapped.on_timer, state, timer, ctx, is_timer=True)
+            return
+        kept = self._clock.take(state)
+        due = self._clock.ended(kept, timer, ctx)
+        if due is None:
+            self._clock.put(state, kept)
+        else:
+            self._expire(state, due, ctx)
 
     def _handler(self, handler: Callable[[Any, Any, Any], None]) -> Callable[[Any, Any, Any], None]:
         return lambda state, event, ctx: self._run(handler, state, event, ctx)
@@ -118,32 +100,49 @@ class Expiring(Operator[Any, Any, Any]):
         *,
         is_timer: bool = False,
     ) -> None:
+        clock = self._clock
+        kept = clock.take(state)
+        if clock.passed(kept, ctx):
+            state, kept = self._expire(state, kept, ctx), 0
+            if is_timer:  # It belonged to what is gone.
+                return
         before = self._encode(state) if self._compares else b""
-        watched = _Watched(ctx)
+        watched = _Watched(ctx, self.wrapped)
         handler(state, subject, watched)
-        # The state of a key that was forgotten is a fresh one, which handlers do not hold.
-        after = self._fresh if watched.forgotten else self._encode(state)
+        if watched.forgotten:  # The state of the key is a fresh one now, which the handler does not hold.
+            state, kept = watched.state, 0
+        after = self._encode(state)
         if after == self._fresh and not watched.armed:
-            ctx.cancel(_TIMER)  # Else an empty row would be kept for it.
-        elif self._is_extended(before, after, is_timer=is_timer) or ctx.due(_TIMER) is None:
-            ctx.timer(_TIMER, ctx.time + self.time_to_live.length_ms)
+            ctx.cancel(TIMER)  # Else an empty row would be kept for it.
+        elif self._is_extended(before, after, is_timer=is_timer) or not clock.runs(kept, ctx):
+            clock.put(state, clock.extend(ctx))
+        else:
+            clock.put(state, kept)
 
     def _is_extended(self, before: bytes, after: bytes, *, is_timer: bool) -> bool:
         if self._compares:
             return before != after
         return self.time_to_live.since == "read" and not is_timer
 
+    def _expire(self, state: Any, due: int, ctx: Context[Any]) -> Any:
+        """Tell of a state that has ended, and forget it; returns the fresh one."""
+        ctx.emit_to("expired", Expired(state=self._clock.plain(state), due=due))
+        return ctx.forget()
+
 
 class _Watched:
     """The context of the wrapped operator: tells what has been done with it."""
 
-    def __init__(self, ctx: Context[Any]) -> None:
+    def __init__(self, ctx: Context[Any], operator: Operator[Any, Any, Any]) -> None:
         self._ctx = ctx
+        self._operator = operator
         self.key = ctx.key
         self.time = ctx.time
         self.emit = ctx.emit
         self.emit_to = ctx.emit_to
         self.forgotten = False
+        self.state: Any = None
+        """The fresh state, once it was forgotten."""
         self.armed = False
 
     @property
@@ -151,24 +150,32 @@ class _Watched:
         """See `Context.shared`."""
         return self._ctx.shared
 
+    @property
+    def wall(self) -> int:
+        """See `Context.wall`."""
+        if not self._operator.wall_clock:
+            raise TypeError(no_wall_clock(self._operator))
+        return self._ctx.wall
+
     def timer(self, name: str, at: int, /) -> None:
         """See `Context.timer`."""
-        if name == _TIMER:
-            msg = f"the timer {_TIMER!r} belongs to the time to live: give yours another name"
+        if name == TIMER:
+            msg = f"the timer {TIMER!r} belongs to the time to live: give yours another name"
             raise ValueError(msg)
         self.armed = True
         self._ctx.timer(name, at)
 
     def cancel(self, name: str, /) -> None:
         """See `Context.cancel`."""
-        if name != _TIMER:
+        if name != TIMER:
             self._ctx.cancel(name)
 
     def due(self, name: str, /) -> Optional[int]:
         """See `Context.due`."""
         return self._ctx.due(name)
 
-    def forget(self) -> None:
+    def forget(self) -> Any:
         """See `Context.forget`."""
         self.forgotten, self.armed = True, False
-        self._ctx.forget()
+        self.state = self._ctx.forget()
+        return self.state

@@ -1,6 +1,5 @@
 """Rank: the top k events of a key, whenever they change."""
 
-from bisect import bisect_right
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Generic, Optional, TypeVar, Union
@@ -82,12 +81,15 @@ class Rank(Operator[E, Any, Ranking[E]]):
             return
         ranked = state.ranked
         place = self._place(ranked, value)
-        ranked.insert(place, (ctx.time, event))
         if self.within_ms is None:
+            if place >= self.k:
+                return
+            ranked.insert(place, (ctx.time, event))
             del ranked[self.k :]
-            if place < self.k and self.expire_ms is not None:
+            if self.expire_ms is not None:
                 ctx.timer("expire", ctx.time + self.expire_ms)
         else:
+            ranked.insert(place, (ctx.time, event))
             state.ranked = self._lasting(ranked)
             if ctx.due("leave") is None:
                 ctx.timer("leave", ctx.time + self.within_ms)
@@ -103,11 +105,18 @@ class Rank(Operator[E, Any, Ranking[E]]):
             ctx.forget()
 
     def _place(self, ranked: list[tuple[int, E]], value: Any) -> int:
-        """Behind all that are better or equal."""
-        values = [self._value_of(event) for _, event in ranked]
-        if not self.descending:
-            return bisect_right(values, value)
-        return len(values) - _count_less(values, value)
+        """Behind all that are better or equal; O(log n), and O(1) behind the last one."""
+        value_of, descending = self._value_of, self.descending
+        low, high = 0, len(ranked)
+        middle = high - 1  # Most events are no better than the last of the best: look there first.
+        while low < high:
+            other = value_of(ranked[middle][1])
+            if (other < value) if descending else (value < other):
+                high = middle
+            else:
+                low = middle + 1
+            middle = (low + high) // 2
+        return low
 
     def _lasting(self, ranked: list[tuple[int, E]]) -> list[tuple[int, E]]:
         """Without those that k events which stay longer stand before."""
@@ -127,15 +136,3 @@ class Rank(Operator[E, Any, Ranking[E]]):
 
     def _emit(self, state: Any, rank: Optional[int], ctx: Context[Ranking[E]]) -> None:
         ctx.emit(Ranking(top=[event for _, event in state.ranked[: self.k]], rank=rank))
-
-
-def _count_less(values: list[Any], value: Any) -> int:
-    """How many of the falling `values` are less than `value`."""
-    low, high = 0, len(values)
-    while low < high:
-        middle = (low + high) // 2
-        if values[middle] < value:
-            high = middle
-        else:
-            low = middle + 1
-    return len(values) - low

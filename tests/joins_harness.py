@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Optional
 
 import duckdb
@@ -100,13 +102,24 @@ def in_order(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return sorted(rows, key=lambda row: tuple((value is not None, value) for value in row))
 
 
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    database = duckdb.connect()
+    database.execute("SET threads = 1")
+    for table in "lr":
+        database.execute(f"CREATE TABLE {table} (key VARCHAR, ts BIGINT, n BIGINT, gone BOOLEAN)")
+    return database
+
+
+atexit.register(_database.cache_clear)  # Else DuckDB calls it a leak.
+
+
 def sql(logs: Logs, query: str) -> list[tuple[Any, ...]]:
     """What a query gives over the tables `l` and `r` of the two sides."""
-    with duckdb.connect(":memory:", config={"threads": 1}) as database:
-        for table, side in (("l", "lefts"), ("r", "rights")):
-            database.execute(f"CREATE TABLE {table} (key VARCHAR, ts BIGINT, n BIGINT, gone BOOLEAN)")
-            rows = [(row["key"], row["at"], row["n"], row["gone"]) for row in rows_of(logs, side)]
-            if rows:
-                places = ", ".join(["(?, ?, ?, ?)"] * len(rows))
-                database.execute(f"INSERT INTO {table} VALUES {places}", [value for row in rows for value in row])
-        return in_order(database.execute(query).fetchall())
+    database = _database()
+    for table, side in (("l", "lefts"), ("r", "rights")):
+        database.execute(f"DELETE FROM {table}")
+        rows = [(row["key"], row["at"], row["n"], row["gone"]) for row in rows_of(logs, side)]
+        if rows:
+            database.execute(f"INSERT INTO {table} VALUES " + ", ".join(map(str, rows)))
+    return in_order(database.execute(query).fetchall())

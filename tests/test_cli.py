@@ -145,8 +145,9 @@ def test_a_mistake_is_an_object_with_json(shell: Shell) -> None:
     assert "limt" in error["message"] and error["message"] in shell.err
     assert shell("run", "clicks.py", "--nonsense", "--json") == 2
     assert json.loads(shell.out)["error"]["exit_code"] == 2
-    assert shell("explain", "clicks.py", "--json", "--mermaid") == 2
-    assert "choose one" in json.loads(shell.out)["error"]["message"]
+    for options in (["--mermaid"], ["--machine", "life"]):
+        assert shell("explain", "clicks.py", "--json", *options) == 2
+        assert "choose one" in json.loads(shell.out)["error"]["message"]
 
 
 def test_json_is_refused_where_the_flow_writes_to_stdout(shell: Shell) -> None:
@@ -200,6 +201,14 @@ def test_explain_in_three_forms(shell: Shell) -> None:
     assert shell("explain", "clicks.py", "--json") == 0
     assert json.loads(shell.out)["flow"] == "clicks"
     assert not Path(".headway").exists()
+
+
+def test_explain_draws_a_state_machine(shell: Shell) -> None:
+    assert shell("explain", "headway.flows.order_saga", "--machine", "life") == 0
+    assert shell.out.startswith("stateDiagram-v2\n    [*] --> new\n")
+    assert "    shipped --> lost : after 7d\n" in shell.out
+    assert shell("explain", "clicks.py", "--machine", "life") == 2
+    assert "no operator 'life' of the flow 'clicks' runs a state machine" in shell.err
 
 
 def test_a_reader_that_closes_early_is_no_error() -> None:

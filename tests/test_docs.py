@@ -15,6 +15,8 @@ import click
 import pytest
 
 from headway.cli.main import headway, main
+from headway.graph import SinkNode
+from headway.loading import FlowSpec, load_flow
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -165,3 +167,18 @@ def test_the_flow_of_the_readme_finds_what_it_says(tmp_path: Path, monkeypatch: 
     found = Path("triggers.jsonl").read_text().splitlines()
     assert len(found) > 100
     assert all('"type":"cart.abandoned"' in line for line in found)
+
+
+SHIPPED = sorted(path.stem for path in (ROOT / "flows").glob("*.py") if "\nflow = hw.Flow(" in path.read_text())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_a_flow_that_ships_writes_is_told(name: str) -> None:
+    """Its files and the types of its triggers are in the row, or rows, of the page about formats."""
+    table = (ROOT / "docs" / "formats.md").read_text().partition("## What the flows that ship write")[2]
+    rows = table.partition(f"| `{name}.py` |")[2].partition(".py` |")[0]
+    flow = load_flow(FlowSpec(f"headway.flows.{name}"))
+    for node in flow.graph.nodes.values():
+        if isinstance(node, SinkNode):
+            assert f"`{node.output.describe().removeprefix('file ')}`" in rows
+            assert node.trigger_type is None or f"`{node.trigger_type}`" in rows

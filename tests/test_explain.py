@@ -5,11 +5,12 @@ import re
 import textwrap
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import headway as hw
-from headway.explain import explain_json, explain_mermaid, explain_text
+from headway.explain import explain_json, explain_machine, explain_mermaid, explain_text
 from headway.plan import Plan
 from headway.planner import compile_plan
 
@@ -259,3 +260,51 @@ def test_every_step_and_every_exchange_is_shown(flow: hw.Flow) -> None:
         for rank, node in enumerate(keyed.operators):
             assert f"{rank} {node.name}: operator Whatever" in tree
     json.dumps(data)
+
+
+def presses(operator: hw.Operator[Any, Any, Any]) -> tuple[hw.Flow, Plan]:
+    flow = hw.Flow("lamps")
+    keyed = flow.source("presses", hw.Json, hw.items([]), time="at").key_by("lamp")
+    keyed.process("lamps", operator).trigger("lamp.changed", hw.to_list([]))
+    return both(flow)
+
+
+LAMP = hw.StateMachine("lamp", states=("off", "on"), initial="off", events="kind").on("off", "press", to="on")
+LAMP = LAMP.timeout("on", after="5m", to="off")
+
+
+@pytest.mark.parametrize("wrap", [lambda lamp: lamp, lambda lamp: hw.Expiring(lamp, hw.ttl("1d"))])
+def test_a_state_machine_is_shown(wrap: Any) -> None:
+    flow, plan = presses(wrap(hw.RunStateMachine(hw.Json, LAMP)))
+    assert explain_machine(plan, "lamps") == LAMP.mermaid()
+    assert "runs the state machine lamp: 2 states, 2 rules, drawn by --machine lamps" in explain_text(flow, plan)
+    [operator] = explain_json(flow, plan)["stages"][0]["operators"]
+    assert operator["machine"] == {
+        "name": "lamp",
+        "states": ["off", "on"],
+        "initial": "off",
+        "final": [],
+        "mermaid": LAMP.mermaid(),
+    }
+
+
+def test_what_runs_no_state_machine_has_none_to_show() -> None:
+    flow, plan = both(shop())
+    assert "state machine" not in explain_text(flow, plan)
+    assert {operator["machine"] for stage in explain_json(flow, plan)["stages"] for operator in stage["operators"]} == {
+        None
+    }
+    for name in ("count", "nothing"):
+        with pytest.raises(hw.HeadwayError, match=f"no operator '{name}' of the flow 'shop' .*those that do: none"):
+            explain_machine(plan, name)
+    _, plan = presses(hw.RunStateMachine(hw.Json, LAMP))
+    with pytest.raises(hw.HeadwayError, match="those that do: lamps"):
+        explain_machine(plan, "lamp")
+
+
+def test_who_reads_the_wall_clock_is_told() -> None:
+    for clock, is_read in (("event", False), ("wall", True)):
+        time_to_live = hw.ttl("1d", clock=clock)  # type: ignore[arg-type]
+        flow, plan = presses(hw.Expiring(hw.RunStateMachine(hw.Json, LAMP), time_to_live))
+        assert ("reads the wall clock" in explain_text(flow, plan)) is is_read
+        assert explain_json(flow, plan)["stages"][0]["operators"][0]["wall_clock"] is is_read

@@ -29,7 +29,7 @@ def closed(logs: Logs) -> Logs:
     return {**logs, "rights": {**logs["rights"], "2": last}}
 
 
-@settings(SLOW, max_examples=5)
+@settings(SLOW, max_examples=12)
 @given(logs=sides(), how=HOWS, expire_after=EXPIRIES, where=conditions())
 def test_engine(logs: Logs, how: str, expire_after: Optional[int], where: Conditions) -> None:
     check(asof(how, expire_after), closed(logs), where)

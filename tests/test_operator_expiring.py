@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +16,8 @@ from tests.operator_harness import SLOW
 from tests.workflow_harness import agrees, arrival_does_not_matter, engine_agrees, events, one_step
 
 import headway as hw
-from headway.testing import FlowTest
+from headway.runtime.run import RunOptions, run_flow
+from headway.testing import FlowTest, Oracle
 
 TTL_MS = 5
 OPTIONS = st.sampled_from(["write", "read", "creation"])
@@ -145,8 +149,204 @@ def test_a_dict_can_be_the_state() -> None:
     assert test.triggers() == [{"state": {"last": 10}, "due": 13}]
 
 
+# -- By the wall clock ----------------------------------------------------------------------------------------
+
+
+class Wall:
+    """A wall clock that a test moves; the oracle reads it when a handler does."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_000
+
+
+def by_wall_clock(operator: Any, since: Any = "write", length: int = 10) -> tuple[Oracle, Wall]:
+    clock = Wall()
+    flow = hw.Flow("f")
+    keyed = flow.source("events", hw.Json, hw.items([]), time="at").key_by("key")
+    count = keyed.process("count", hw.Expiring(operator, hw.ttl(length, since=since, clock="wall")))
+    count.to("out", hw.to_list([]))
+    count.side("expired").to("expired", hw.to_list([]))
+    return Oracle(flow, now_ms=lambda: clock.now_ms), clock
+
+
+def feed(oracle: Oracle, *rows: dict[str, Any]) -> None:
+    oracle.feed({"events": {"0": list(rows)}})
+
+
+def told(oracle: Oracle, output: str) -> list[Any]:
+    return [msgspec.json.decode(line) for line in oracle.result().outputs[output]]
+
+
+class Single(Counting):
+    inputs = {}
+
+
+def event(at: int, kind: str, key: str = "x") -> dict[str, Any]:
+    return {"key": key, "at": at, "kind": kind, "n": at}
+
+
+def wall_model(log: list[tuple[int, str, int]], since: Any) -> Iterator[tuple[str, tuple[int, int]]]:
+    """What events `(event time, kind, wall time)` of one key give that come faster than any timer."""
+    seen = until = 0
+    for at, kind, wall in log:
+        if seen and wall > until:
+            yield "expired", (seen, until)
+            seen = 0
+        if kind == "a":
+            if since == "write" or not seen:
+                until = wall + 10
+            seen += 1
+        elif kind == "b":
+            yield "out", (at, seen)
+        else:
+            seen = 0
+        if since == "read":
+            until = wall + 10
+
+
+@settings(max_examples=150, deadline=None)
+@given(drawn=st.lists(st.tuples(st.sampled_from("aabc"), st.integers(0, 12)), max_size=20), option=OPTIONS)
+def test_by_the_wall_clock_an_event_finds_no_state_that_has_ended(drawn: list[tuple[str, int]], option: Any) -> None:
+    oracle, clock = by_wall_clock(Single(), option)
+    log = []
+    # Event time stands still but for one millisecond an event: no timer is due before the 10 ms are over.
+    for at, (kind, pause) in enumerate(drawn[:9]):
+        clock.now_ms += pause
+        log.append((at, kind, clock.now_ms))
+        feed(oracle, event(at, kind), {"key": "tick", "at": at + 1, "kind": "-", "n": 0})
+    expected: dict[str, list[Any]] = {"out": [], "expired": []}
+    for output, line in wall_model(log, option):
+        expected[output].append(line)
+    found = {
+        "out": [(line["n"], line["seen"]) for line in told(oracle, "out")],
+        "expired": [(line["state"]["seen"], line["due"]) for line in told(oracle, "expired")],
+    }
+    assert found == expected
+
+
+def test_what_is_silent_is_forgotten_when_the_wall_clock_says_so() -> None:
+    oracle, clock = by_wall_clock(Single())
+    feed(oracle, event(0, "a"), event(1, "tick", "other"))
+    assert dict(oracle.result().rows["count"]["x"].timers) == {"~ttl": 10}
+    clock.now_ms += 4
+    feed(oracle, event(11, "tick", "other"))
+    # Only 4 of the 10 ms have passed when the timer fires.
+    assert told(oracle, "expired") == []
+    assert dict(oracle.result().rows["count"]["x"].timers) == {"~ttl": 16}
+    clock.now_ms += 6
+    feed(oracle, event(16, "tick", "other"))
+    assert told(oracle, "expired") == []
+    feed(oracle, event(17, "tick", "other"))
+    assert told(oracle, "expired") == [{"state": {"seen": 1}, "due": 1_010}]
+    assert oracle.result().rows["count"] == {}
+
+
+def test_timers_of_a_state_that_has_ended_go_with_it() -> None:
+    class Later(Single):
+        def on_event(self, state: Count, event: hw.Json, ctx: hw.Context) -> None:
+            super().on_event(state, event, ctx)
+            if event["kind"] == "a":
+                ctx.timer("later", ctx.time + 5)
+
+        def on_timer(self, state: Count, timer: hw.Timer, ctx: hw.Context) -> None:
+            ctx.emit({"n": -1, "seen": state.seen})
+
+    oracle, clock = by_wall_clock(Later())
+    feed(oracle, event(0, "a"), event(1, "-", "other"))
+    clock.now_ms += 11
+    feed(oracle, event(6, "tick", "other"))
+    assert told(oracle, "expired") == [{"state": {"seen": 1}, "due": 1_010}]
+    assert told(oracle, "out") == []
+    clock.now_ms += 1
+    feed(oracle, event(7, "a"), event(8, "-", "other"))
+    clock.now_ms += 1
+    feed(oracle, event(13, "tick", "other"))
+    assert told(oracle, "out") == [{"n": -1, "seen": 1}]
+
+
+def test_a_dict_lives_by_the_wall_clock_too() -> None:
+    class Last(hw.Operator[hw.Json, dict[str, Any]]):
+        state_type = dict
+
+        def on_event(self, state: dict[str, Any], event: hw.Json, ctx: hw.Context) -> None:
+            ctx.emit({"key": ctx.key, **state})
+            state["last"] = event["at"]
+
+    oracle, clock = by_wall_clock(Last())
+    for at, pause in ((1, 0), (2, 10), (3, 11)):
+        clock.now_ms += pause
+        feed(oracle, event(at, "a"), event(at + 1, "-", "other"))
+    assert [line for line in told(oracle, "out") if line["key"] == "x"] == [
+        {"key": "x"},
+        {"key": "x", "last": 1},
+        {"key": "x"},
+    ]
+    assert {"state": {"last": 2}, "due": 1_020} in told(oracle, "expired")
+
+
+def test_rows_from_before_begin_to_live_with_their_next_event() -> None:
+    plain, wrapped = Single(), hw.Expiring(Single(), hw.ttl(5, clock="wall"))
+    old = msgspec.msgpack.encode(Count(seen=3))
+    state = msgspec.msgpack.decode(old, type=wrapped.state_type)
+    assert isinstance(state, plain.state_type) and state.seen == 3
+    assert wrapped.wall_clock and not hw.Expiring(Single(), hw.ttl(5)).wall_clock
+
+
+def test_an_operator_without_a_clock_has_none_when_it_is_wrapped() -> None:
+    class Peeks(Single):
+        def on_event(self, state: Count, event: hw.Json, ctx: hw.Context) -> None:
+            ctx.emit({"n": ctx.wall, "seen": 0})
+
+    oracle, _ = by_wall_clock(Peeks())
+    with pytest.raises(hw.HeadwayError) as caught:
+        feed(oracle, event(0, "a"), event(1, "a"))
+    assert "Peeks does not say that it reads the wall clock" in str(caught.value.__cause__)
+
+    class Reads(Peeks):
+        wall_clock = True
+
+    oracle, _ = by_wall_clock(Reads())
+    feed(oracle, event(0, "a"), event(1, "a"))
+    assert told(oracle, "out") == [{"n": 1_000, "seen": 0}]
+
+
+def test_the_engine_forgets_by_the_wall_clock(tmp_path: Path) -> None:
+    """A second run finds that the first one's states have ended, and nobody else's."""
+
+    def run(log: list[dict[str, Any]], length: str) -> tuple[list[Any], list[Any], int]:
+        out: list[Any] = []
+        expired: list[Any] = []
+        flow = hw.Flow("f")
+        keyed = flow.source("events", hw.Json, hw.items(log), time="at").key_by("key")
+        count = keyed.process("count", hw.Expiring(Single(), hw.ttl(length, clock="wall")))
+        count.to("out", hw.to_list(out))
+        count.side("expired").to("expired", hw.to_list(expired))
+        result = run_flow(flow, RunOptions(tmp_path / length, key_groups=2))
+        return out, expired, result.stats.keys
+
+    log = [event(0, "a", "x"), event(1, "a", "y")]
+    for length, is_over in (("20ms", True), ("1h", False)):
+        started_ms = time.time_ns() // 1_000_000
+        assert run([*log, event(2, "a", "z"), event(3, "-", "tick")], length)[1] == []
+        time.sleep(0.03)
+        more = [*log, event(2, "a", "z"), event(3, "-", "tick"), event(4, "b", "x"), event(5, "-", "tick")]
+        out, expired, keys = run(more, length)
+        assert out == [{"n": 4, "seen": 0 if is_over else 1}]
+        assert [line["state"] for line in expired] == ([{"seen": 1}] if is_over else [])
+        assert all(started_ms + 20 <= line["due"] <= time.time_ns() // 1_000_000 for line in expired)
+        assert keys == (2 if is_over else 3)
+
+
 class Expires(Counting):
     sides = {"expired": int}
+
+
+class Ends(hw.State):
+    ttl_until_ms: int = 0
+
+
+class Taken(hw.Operator[hw.Json, Ends]):
+    """Has a field of the name that the wall clock needs."""
 
 
 class Reserved(hw.Operator[hw.Json, Count]):
@@ -160,6 +360,8 @@ class Reserved(hw.Operator[hw.Json, Count]):
         (lambda: hw.ttl("1x"), "ttl '1x'"),
         (lambda: hw.ttl(0), "no time at all"),
         (lambda: hw.ttl(1, since="use"), "since='use'"),  # type: ignore[arg-type]
+        (lambda: hw.ttl(1, clock="sun"), "clock='sun'"),  # type: ignore[arg-type]
+        (lambda: hw.Expiring(Taken(), hw.ttl(5, clock="wall")), "a field 'ttl_until_ms' of its own"),
         (lambda: hw.Expiring(Counting(), 5), "needs a time to live"),  # type: ignore[arg-type]
         (lambda: hw.Expiring(Counting, hw.ttl(5)), "needs an operator"),  # type: ignore[arg-type]
         (lambda: hw.Expiring(hw.Expiring(Counting(), hw.ttl(5)), hw.ttl(5)), "does not expire yet"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any, Optional
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.engine_harness import Conditions, conditions
-from tests.joins_harness import Declare, Left, Right, emitted, in_order, joining, number, sides, sql
+from tests.joins_harness import Declare, Left, Right, emitted, in_order, joining, number, numbered, sides, sql
 from tests.operator_harness import SLOW, Logs, check
 
 import headway as hw
@@ -29,7 +30,7 @@ def by_content(results: list[tuple[int, Any]]) -> list[Any]:
     return in_order([(time, number(pair["left"]), number(pair["right"])) for time, pair in results])
 
 
-@settings(SLOW, max_examples=6)
+@settings(SLOW, max_examples=15)
 @given(logs=sides(), bounds=INTERVALS, how=st.sampled_from(HOWS), itself=st.booleans(), where=conditions())
 def test_engine(logs: Logs, bounds: tuple[int, int], how: str, itself: bool, where: Conditions) -> None:
     declare = interval(*bounds, how)
@@ -44,14 +45,33 @@ def test_it_is_the_join_of_sql(logs: Logs, bounds: tuple[int, int], how: str, ex
         exclusive = (False, False)
     declare = interval(lower, upper, how, lower_exclusive=exclusive[0], upper_exclusive=exclusive[1])
     found = by_content(emitted(joining(declare), logs))
+    assert found == sql(logs, join_sql(bounds, how, exclusive))
+
+
+def join_sql(bounds: tuple[int, int], how: str, exclusive: tuple[bool, bool] = (False, False)) -> str:
+    """The join as SQL: time, left and right."""
+    lower, upper = bounds
     after, before = ">" if exclusive[0] else ">=", "<" if exclusive[1] else "<="
     last, first = upper - exclusive[1], lower + exclusive[0]
-    query = f"""
+    return f"""
         SELECT CASE WHEN r.n IS NULL THEN l.ts + greatest({last}, 0)
                     WHEN l.n IS NULL THEN r.ts - least({first}, 0)
                     ELSE greatest(l.ts, r.ts) END, l.n, r.n
         FROM l {how} JOIN r ON l.key = r.key AND r.ts {after} l.ts + {lower} AND r.ts {before} l.ts + {upper}"""
-    assert found == sql(logs, query)
+
+
+@pytest.mark.parametrize("bounds", [(-300, 200), (0, 400), (-400, 0), (100, 300), (-150, -50)])
+@pytest.mark.parametrize("how", HOWS)
+def test_of_many_events_of_one_key_none_is_dropped_too_early(bounds: tuple[int, int], how: str) -> None:
+    rng = Random(f"{bounds}{how}")
+
+    def side() -> dict[str, list[dict[str, Any]]]:
+        burst = [rng.randint(0, 1_000) for _ in range(150)] + [rng.randint(2_000, 2_050) for _ in range(60)]
+        return numbered([{"key": "a", "at": at, "gone": False} for at in sorted(burst)])
+
+    logs = {"lefts": side(), "rights": side()}
+    found = by_content(emitted(joining(interval(*bounds, how)), logs))
+    assert found == sql(logs, join_sql(bounds, how))
 
 
 @settings(SLOW, max_examples=60)
@@ -83,6 +103,16 @@ def test_only_what_may_still_find_a_partner_is_kept() -> None:
         test.send("rights", {"key": "a", "at": at, "n": at})
     state = test.state("join", "a")
     assert (len(state.lefts), len(state.rights)) == (11, 2)
+
+
+def test_of_a_key_with_many_events_little_more_is_kept() -> None:
+    test = FlowTest(joining(interval(-100, 700, "inner"))(lambda _: hw.items([]), lambda _: hw.to_list([])))
+    for at in range(3_000):
+        test.send("lefts", {"key": "a", "at": at, "n": at})
+        test.send("rights", {"key": "b", "at": at, "n": at})
+        if at % 100 == 99 and at > 1_000:
+            assert 700 <= len(test.state("join", "a").lefts) <= 701 * 8 // 7 + 1
+            assert 100 <= len(test.state("join", "b").rights) <= 101 * 8 // 7 + 1
 
 
 def test_of_rows_whose_interval_lies_in_the_past_nothing_is_kept() -> None:

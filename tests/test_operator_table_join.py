@@ -27,7 +27,7 @@ def closed(logs: Logs) -> Logs:
     return {side: {**partitions, "2": last} for side, partitions in logs.items()}
 
 
-@settings(SLOW, max_examples=5)
+@settings(SLOW, max_examples=12)
 @given(logs=sides(), how=HOWS, where=conditions())
 def test_engine(logs: Logs, how: str, where: Conditions) -> None:
     check(tables(how), closed(logs), where)

@@ -50,12 +50,18 @@ def windows_of(windower: Windower) -> str:
     return f"w AS (SELECT key, s, e FROM (SELECT DISTINCT key FROM {ALL}), {bounds})"
 
 
-@settings(SLOW, max_examples=6)
+@settings(SLOW, max_examples=12)
 @given(logs=sides(), windower=WINDOWERS, how=HOWS, itself=st.booleans(), where=conditions())
 def test_engine(logs: Logs, windower: Windower, how: Any, itself: bool, where: Conditions) -> None:
     check(
         joining(lambda left, right: left.window_join("join", left if itself else right, windower, how=how)), logs, where
     )
+
+
+@settings(SLOW, max_examples=10)
+@given(logs=sides(), windower=WINDOWERS, where=conditions())
+def test_a_cogroup_on_the_engine(logs: Logs, windower: Windower, where: Conditions) -> None:
+    check(joining(lambda left, right: left.cogroup("group", right, windower)), logs, where)
 
 
 @settings(SLOW, max_examples=120)

@@ -1,23 +1,22 @@
 """What joins emit, and the options and rows that they share."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import cache
-from operator import attrgetter
 from typing import Any, Final, Generic, Literal, Optional, TypeVar, get_args
 
 import msgspec
 
 from headway.errors import FlowError, UsageError
-from headway.schema import Event, State, returned_type
+from headway.schema import Event, returned_type
 from headway.times import Duration, duration_ms
 
 __all__ = [
     "Cogrouped",
     "How",
     "Joined",
-    "Kept",
+    "Rows",
     "Select",
     "TableChange",
     "WindowJoined",
@@ -25,6 +24,7 @@ __all__ = [
     "check_how",
     "joined_type",
     "offset_ms",
+    "passed",
     "selected_type",
     "sides_state",
 ]
@@ -86,34 +86,45 @@ class TableChange(Event, Generic[L, R]):
     """The joined row as it is now."""
 
 
-class Kept(msgspec.Struct, Generic[E], array_like=True, gc=False):
-    """An event that waits for partners."""
-
-    time: int
-    event: E
-    matched: bool = False
+Rows = list[tuple[int, Any]]
+"""Events that wait for partners, each with its time, in the order of time."""
 
 
-_time_of: Final = attrgetter("time")
+def between(rows: Rows, first_ms: int, last_ms: int) -> slice:
+    """Where the events are from `first_ms` to `last_ms`, both included, in a list that is not empty; O(log n).
 
-
-def between(rows: list[Kept[Any]], first_ms: int, last_ms: int) -> Sequence[Kept[Any]]:
-    """The rows, which are in the order of time, from `first_ms` to `last_ms`, both included.
-
-    >>> [row.event for row in between([Kept(1, "a"), Kept(2, "b"), Kept(4, "c")], 2, 4)]
-    ['b', 'c']
+    >>> between([(1, "a"), (2, "b"), (4, "c")], 2, 4)
+    slice(1, 3, None)
     """
-    if not rows:
-        return ()
-    start = bisect_left(rows, first_ms, key=_time_of)
-    return rows[start : bisect_right(rows, last_ms, lo=start, key=_time_of)]
+    # A tuple of a time alone comes before all of that time: so nothing but times is ever compared.
+    start = 0 if rows[0][0] >= first_ms else bisect_left(rows, (first_ms,))
+    return slice(start, len(rows) if rows[-1][0] <= last_ms else bisect_left(rows, (last_ms + 1,), start))
+
+
+def passed(rows: Rows, first_ms: int) -> int:
+    """How many events, of those before `first_ms`, should be dropped now from a list that is not empty.
+
+    What remains moves up in memory: of long lists nothing is dropped until it is a fair share, so that it costs O(1)
+    amortised.
+
+    >>> many = [(at, "a") for at in range(8_000)]
+    >>> passed(many[:5], 4), passed(many, 999), passed(many, 1_001)
+    (4, 0, 1001)
+    """
+    if rows[len(rows) // _LAZY if len(rows) > _FEW else 0][0] >= first_ms:
+        return 0
+    return bisect_left(rows, (first_ms,))
+
+
+_FEW: Final = 32
+_LAZY: Final = 8
 
 
 @cache
-def sides_state(name: str, left_type: Any, right_type: Any, more: tuple[tuple[str, Any, Any], ...] = ()) -> Any:
-    """The class of a state that keeps events of both sides in the lists `lefts` and `rights`."""
-    fields = [("lefts", list[Kept[left_type]], []), ("rights", list[Kept[right_type]], []), *more]
-    return msgspec.defstruct(name, fields, bases=(State,), module=__name__, gc=False, omit_defaults=True)
+def sides_state(name: str, left_type: Any, right_type: Any, base: Any) -> Any:
+    """The state that keeps the events of both sides with their times, besides the fields of `base`."""
+    fields: list[Any] = [("lefts", list[tuple[int, left_type]], []), ("rights", list[tuple[int, right_type]], [])]
+    return msgspec.defstruct(name, fields, bases=(base,), module=__name__, gc=False, omit_defaults=True)
 
 
 def check_how(how: Any, allowed: Sequence[str] = get_args(How)) -> Any:

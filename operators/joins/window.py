@@ -1,6 +1,6 @@
 """Window joins and cogroups: events of two streams that are in the same window."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
 from typing import Any, Optional, Union
 
 from headway.errors import FlowError
@@ -8,17 +8,22 @@ from headway.operators.base import Context, Operator, Timer
 from headway.operators.joins.results import (
     Cogrouped,
     How,
-    Kept,
+    Rows,
     WindowJoined,
     check_how,
     joined_type,
     sides_state,
 )
 from headway.operators.windows.windowers import Aligned, Session, Windower
+from headway.schema import State
 
 __all__ = ["Cogroup", "WindowJoin"]
 
-Rows = Sequence[Kept[Any]]
+
+class _Start(State):
+    """When the session began."""
+
+    start: Optional[int] = None
 
 
 class Cogroup(Operator[Any, Any, Any]):
@@ -40,16 +45,16 @@ class Cogroup(Operator[Any, Any, Any]):
         self.inputs = {"right": right_type}
         self.output_type = Cogrouped[left_type, right_type]
         self._frames = _frames(windower)
-        self.state_type = sides_state("WindowJoinState", left_type, right_type, (("start", Optional[int], None),))
+        self.state_type = sides_state("WindowJoinState", left_type, right_type, _Start)
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Keep an event of the left side."""
-        state.lefts.append(Kept(ctx.time, event))
+        state.lefts.append((ctx.time, event))
         self._frames.extend(state, ctx)
 
     def on_right(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Keep an event of the right side."""
-        state.rights.append(Kept(ctx.time, event))
+        state.rights.append((ctx.time, event))
         self._frames.extend(state, ctx)
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
@@ -57,11 +62,11 @@ class Cogroup(Operator[Any, Any, Any]):
         end = timer.at + 1
         start = self._frames.start(state, end)
         # All that is kept is in the window that ends next: what was in windows before it alone is dropped.
-        self._emit(start, end, state.lefts, state.rights, ctx)
+        self._emit(start, end, _events(state.lefts), _events(state.rights), ctx)
         self._frames.close(state, end, ctx)
 
-    def _emit(self, start: int, end: int, lefts: Rows, rights: Rows, ctx: Context[Any]) -> None:
-        ctx.emit(Cogrouped(start, end, [row.event for row in lefts], [row.event for row in rights]))
+    def _emit(self, start: int, end: int, lefts: list[Any], rights: list[Any], ctx: Context[Any]) -> None:
+        ctx.emit(Cogrouped(start, end, lefts, rights))
 
 
 class WindowJoin(Cogroup):
@@ -82,17 +87,21 @@ class WindowJoin(Cogroup):
         self._left_outer = how in ("left", "full")
         self._right_outer = how in ("right", "full")
 
-    def _emit(self, start: int, end: int, lefts: Rows, rights: Rows, ctx: Context[Any]) -> None:
+    def _emit(self, start: int, end: int, lefts: list[Any], rights: list[Any], ctx: Context[Any]) -> None:
         if lefts and rights:
             for left in lefts:
                 for right in rights:
-                    ctx.emit(WindowJoined(start, end, left.event, right.event))
+                    ctx.emit(WindowJoined(start, end, left, right))
         elif self._left_outer and lefts:
             for left in lefts:
-                ctx.emit(WindowJoined(start, end, left.event, None))
+                ctx.emit(WindowJoined(start, end, left, None))
         elif self._right_outer:
             for right in rights:
-                ctx.emit(WindowJoined(start, end, None, right.event))
+                ctx.emit(WindowJoined(start, end, None, right))
+
+
+def _events(rows: Rows) -> list[Any]:
+    return [event for _, event in rows]
 
 
 class _AlignedFrames:
@@ -126,12 +135,9 @@ class _AlignedFrames:
             ctx.forget()
 
     def _done(self, rows: Rows, end: int) -> int:
-        """How many rows are in no window after the one that ends at `end`."""
+        """How many events are in no window after the one that ends at `end`."""
         windower = self._windower
-        for number, row in enumerate(rows):
-            if windower.last_end(windower.pane(row.time)) > end:
-                return number
-        return len(rows)
+        return bisect_right(rows, end, key=lambda row: windower.last_end(windower.pane(row[0])))
 
 
 class _SessionFrames:

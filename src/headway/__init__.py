@@ -58,8 +58,6 @@ from headway.operators.debounce import Debounce as Debounce
 from headway.operators.dedup import Dedup as Dedup
 from headway.operators.expiring import Expired as Expired
 from headway.operators.expiring import Expiring as Expiring
-from headway.operators.expiring import TimeToLive as TimeToLive
-from headway.operators.expiring import ttl as ttl
 from headway.operators.joins.asof import AsofJoin as AsofJoin
 from headway.operators.joins.interval import IntervalJoin as IntervalJoin
 from headway.operators.joins.results import Cogrouped as Cogrouped
@@ -71,6 +69,8 @@ from headway.operators.joins.window import Cogroup as Cogroup
 from headway.operators.joins.window import WindowJoin as WindowJoin
 from headway.operators.lag import Lag as Lag
 from headway.operators.lag import Lagged as Lagged
+from headway.operators.lifetimes import TimeToLive as TimeToLive
+from headway.operators.lifetimes import ttl as ttl
 from headway.operators.machine import StateMachine as StateMachine
 from headway.operators.on_change import Changed as Changed
 from headway.operators.on_change import OnChange as OnChange

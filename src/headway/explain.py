@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from headway.diagram import explain_mermaid
+from headway.errors import UsageError
 from headway.flow import Flow
 from headway.graph import DEAD_LETTERS, LATE, MAIN, KeyByNode, Node, OperatorNode, Port, SinkNode, SourceNode
 from headway.labels import function_label, kind_label
+from headway.operators.base import Operator
+from headway.operators.expiring import Expiring
+from headway.operators.machine import StateMachine
+from headway.operators.state_machine import RunStateMachine
 from headway.parameters import Parameter
 from headway.plan import Apply, Branch, Edge, Entry, KeyedStage, Plan, Segment, SinkStage, SourceStage, ToOperator
 from headway.schema import type_label
 from headway.times import format_duration
 
-__all__ = ["explain_json", "explain_mermaid", "explain_text"]
+__all__ = ["explain_json", "explain_machine", "explain_mermaid", "explain_text"]
 
 WIDTH = 96
 """Columns that long lines are broken at; names are never cut."""
@@ -53,6 +58,33 @@ def explain_text(flow: Flow, plan: Plan) -> str:
         *("\n".join(_sink_lines(sink)) for sink in plan.sinks),
     ]
     return "\n\n".join(parts)
+
+
+def explain_machine(plan: Plan, name: str) -> str:
+    """The state machine that the operator `name` runs, as a Mermaid state diagram.
+
+    Raises `UsageError` when there is none, and says which there are.
+
+    >>> import headway as hw
+    >>> from headway.planner import compile_plan
+    >>> lamp = hw.StateMachine("lamp", states=("off", "on"), initial="off", events="kind")
+    >>> lamp = lamp.on("off", "press", to="on").timeout("on", after="5m", to="off")
+    >>> flow = hw.Flow("lamps")
+    >>> presses = flow.source("presses", hw.Json, hw.items([]), time="at").key_by("lamp")
+    >>> presses.state_machine("lamps", lamp).trigger("lamp.changed", hw.to_list([]))
+    >>> print(explain_machine(compile_plan(flow.graph), "lamps"))
+    stateDiagram-v2
+        [*] --> off
+        off --> on : press
+        on --> off : after 5m
+    """
+    operators = [node for stage in plan.stages for node in stage.operators]
+    machines = {node.name: machine for node in operators if (machine := _machine_of(node.operator)) is not None}
+    if name not in machines:
+        known = ", ".join(machines) or "none"
+        msg = f"no operator {name!r} of the flow {plan.flow!r} runs a state machine; those that do: {known}"
+        raise UsageError(msg)
+    return machines[name].mermaid()
 
 
 def _parameter_block(parameters: dict[str, Parameter]) -> Iterator[str]:
@@ -146,6 +178,13 @@ def _stage_lines(plan: Plan, stage: KeyedStage) -> Iterator[str]:
         yield f"{_indent(last)}{bar}keeps {type_label(operator.state_type)} for each key"
         if operator.broadcasts:
             yield f"{_indent(last)}{bar}keeps {type_label(operator.shared_type)} for all keys, from broadcasts"
+        if operator.wall_clock:
+            yield f"{_indent(last)}{bar}reads the wall clock: what it gives depends on when it runs"
+        machine = _machine_of(operator)
+        if machine is not None:
+            rules = len(machine.moves) + len(machine.timeouts)
+            counts = f"{len(machine.states)} states, {rules} rules"
+            yield f"{_indent(last)}{bar}runs the state machine {machine.name}: {counts}, drawn by --machine {node.name}"
         for index, (port, segment) in enumerate(outputs):
             final = index == len(outputs) - 1
             yield f"{_indent(last)}{_corner(final)}{'emitted' if port.name == MAIN else f'side output {port.name}'}"
@@ -281,11 +320,32 @@ def _stage_record(stage: KeyedStage) -> dict[str, Any]:
                 "shared": None if node.operator.shared_type is None else type_label(node.operator.shared_type),
                 "inputs": {name: type_label(kind) for name, kind in _further_types(node)},
                 "sides": {name: type_label(side) for name, side in node.operator.sides.items()},
+                "wall_clock": node.operator.wall_clock,
+                "machine": _machine_record(node.operator),
             }
             for rank, node in enumerate(stage.operators)
         ],
         "ports": {str(port): _segment_record(segment) for port, segment in stage.outputs.items()},
     }
+
+
+def _machine_record(operator: Operator[Any, Any, Any]) -> Optional[dict[str, Any]]:
+    machine = _machine_of(operator)
+    if machine is None:
+        return None
+    return {
+        "name": machine.name,
+        "states": list(machine.states),
+        "initial": machine.initial,
+        "final": list(machine.final),
+        "mermaid": machine.mermaid(),
+    }
+
+
+def _machine_of(operator: Operator[Any, Any, Any]) -> Optional[StateMachine[Any]]:
+    """The state machine that an operator runs, also one with a time to live."""
+    inner = operator.wrapped if isinstance(operator, Expiring) else operator
+    return inner.machine if isinstance(inner, RunStateMachine) else None
 
 
 def _segment_record(segment: Segment) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import click
 
 from headway.cli.options import examples, flow_argument, json_option, set_option
@@ -15,24 +17,26 @@ __all__ = ["explain"]
     epilog=examples(
         "headway explain flows/abandoned_carts.py",
         "headway explain flows/abandoned_carts.py --mermaid > plan.mmd",
+        "headway explain flows/order_saga.py --machine life",
         "headway explain my_package.flows:orders --json",
     ),
 )
 @flow_argument
 @set_option
 @click.option("--mermaid", is_flag=True, help="Write a Mermaid flowchart, to be pasted into Markdown.")
+@click.option("--machine", metavar="NAME", help="Write the state machine of an operator as a Mermaid state diagram.")
 @json_option("Write everything as one JSON object.")
-def explain(flow: str, settings: dict[str, str], mermaid: bool, as_json: bool) -> None:
+def explain(flow: str, settings: dict[str, str], mermaid: bool, machine: Optional[str], as_json: bool) -> None:
     """Show what a flow declares and how it will run. Runs nothing.
 
     FLOW is a Python file, or the name of a module; add :NAME where it has several flows. Shown are the
     parameters with their values, the steps with their types and lines, and the plan: steps that run
     together are in one stage, and events move between stages over exchanges (⇄), where the key changes.
     """
-    if mermaid and as_json:
-        msg = "--mermaid and --json are two forms of the same: choose one"
+    if mermaid + as_json + (machine is not None) > 1:
+        msg = "--mermaid, --machine and --json each write something else: choose one"
         raise click.UsageError(msg)
-    from headway.explain import explain_json, explain_mermaid, explain_text
+    from headway.explain import explain_json, explain_machine, explain_mermaid, explain_text
     from headway.loading import FlowSpec, load_flow
     from headway.planner import compile_plan
 
@@ -42,5 +46,7 @@ def explain(flow: str, settings: dict[str, str], mermaid: bool, as_json: bool) -
         import json
 
         click.echo(json.dumps(explain_json(loaded, plan), indent=2))
+    elif machine is not None:
+        click.echo(explain_machine(plan, machine))
     else:
         click.echo(explain_mermaid(loaded, plan) if mermaid else explain_text(loaded, plan))

@@ -14,6 +14,7 @@ cdef class OperatorContext:
     cdef public object emit
     cdef public str key
     cdef public object time
+    cdef public object wall_ms
     cdef public Row row
     cdef object _shared
     cdef object _after_ms

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import MAIN, KeyByNode, OperatorNode, StatelessNode
-from headway.operators.base import BroadcastContext, Operator, Timer, no_shared_state
+from headway.operators.base import BroadcastContext, Operator, Timer, no_shared_state, no_wall_clock
 from headway.plan import Apply, Segment, ToOperator, ToSink, ToStage
 from headway.runtime.columns import getter
 from headway.runtime.exchange import as_key
@@ -45,6 +45,7 @@ class OperatorContext:
         "row",
         "table",
         "time",
+        "wall_ms",
     )
 
     emit: Push
@@ -58,6 +59,7 @@ class OperatorContext:
         self.on_timer = node.operator.on_timer
         self.key = ""
         self.time = 0
+        self.wall_ms = 0
         self.row = Row("", None, None, None, 0, False)
         self._shared = shared
         self._after_ms = 0
@@ -127,6 +129,13 @@ class OperatorContext:
             raise TypeError(no_shared_state(self.operator))
         return (table.young.get("") or table.fetch("")).state
 
+    @property
+    def wall(self) -> int:
+        """See `Context.wall`; the stage sets `wall_ms` before it runs what a batch has released."""
+        if not self.operator.wall_clock:
+            raise TypeError(no_wall_clock(self.operator))
+        return self.wall_ms
+
     def handle_timer(self, row: Row, time_ms: int, name: str) -> None:
         """Run `on_timer` for one timer that is due and already disarmed."""
         self.key = row.key
@@ -191,9 +200,10 @@ class OperatorContext:
         timers = self.row.timers
         return None if timers is None else timers.get(name)
 
-    def forget(self) -> None:
+    def forget(self) -> Any:
         """See `Context.forget`."""
         self.table.forget(self.row)
+        return self.row.state
 
 
 def compile_port(task: StageTask, context: OperatorContext, segment: Optional[Segment]) -> Push:

@@ -188,7 +188,8 @@ class Job:
         codecs = [InputCodec(edge_type(edge), from_stage=not edge.from_source) for edge in stage.inputs]
         store, meta = self._store(stage.name, group, operators, codecs, version)
         channels = Channels(stage.inputs, self._channel_counts(), (meta or {}).get("claims"))
-        task = StageTask(self.plan, stage, group, self.manifest.key_groups, store, channels, self.clock_ms)
+        groups = self.manifest.key_groups
+        task = StageTask(self.plan, stage, group, groups, store, channels, self.clock_ms, self.wall_ms)
         self.tasks[stage.name, group] = task
         return task
 

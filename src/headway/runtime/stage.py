@@ -39,6 +39,7 @@ class StageTask:
         store: StageStore,
         channels: Channels,
         clock_ms: Callable[[], int],
+        wall_ms: Callable[[], int],
     ) -> None:
         self.store = store
         self.timers = store.timers
@@ -47,6 +48,7 @@ class StageTask:
         self.outgoing: dict[int, list[Record]] = {}
         self.encoders: dict[int, TriggerEncoder] = {}
         self._clock_ms = clock_ms
+        self._wall_ms = wall_ms
         self._router = Router(groups)
         self._exchanges: dict[int, Exchange] = {}
         self._broadcasts: set[int] = set()
@@ -62,6 +64,7 @@ class StageTask:
             ports = {side: stage.outputs.get(Port(node.name, side)) for side in (MAIN, *node.operator.sides)}
             pushes = {side: compile_port(self, context, segment) for side, segment in ports.items()}
             context.connect(pushes.pop(MAIN), pushes)
+        self._by_wall_clock = [context for context in self.contexts if context.operator.wall_clock]
         copies = [copied_entries(plan, edge) for edge in stage.inputs]
         self._entries = [self._handlers(edge, count) for edge, count in zip(stage.inputs, copies)]
         is_plain = [edge.entries for edge in stage.inputs] == [[Entry(0)]] and not any(copies)
@@ -120,6 +123,8 @@ class StageTask:
         return self.store.commit({"claims": self.channels.claims_by_edge()})
 
     def _advance(self, watermark: int) -> None:
+        if self._by_wall_clock:
+            self._tell_wall_clock()
         released = self.store.waiting.release(watermark)
         if self._strip_origin:
             released = [record[:3] for record in released]
@@ -134,6 +139,12 @@ class StageTask:
         self._fire_timers(watermark)
         self.store.maybe_rotate()
         self._watermark = watermark
+
+    def _tell_wall_clock(self) -> None:
+        """One time for all that runs now, and for all operators: what they decide by it becomes part of the epoch."""
+        now_ms = self._wall_ms()
+        for context in self._by_wall_clock:
+            context.wall_ms = now_ms
 
     def _run_single(self, records: list[Record], context: OperatorContext) -> None:
         """The hot loop: records of one input for one operator. The same as `handle_event` for each, written out."""

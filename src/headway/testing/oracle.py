@@ -47,7 +47,8 @@ class OracleResult:
 class Oracle:
     """Runs a flow over logs that may be given bit by bit: any division gives what the whole gives.
 
-    `now_ms` stamps the events of sources with ingestion time. Costs some 20 µs an event and more with many
+    `now_ms` stamps the events of sources with ingestion time, and is the wall clock of operators that declare that they
+    read it. Costs some 20 µs an event and more with many
     timers: it is for thousands of events, not for millions.
 
     >>> import headway as hw
@@ -65,7 +66,7 @@ class Oracle:
         self._check_clock(now_ms)
         clock = now_ms or _no_clock
         self.sources = {stage.name: SourceOracle(stage, self._send, clock) for stage in self.plan.sources}
-        self.stages = {stage.name: StageOracle(stage, self._send) for stage in self.plan.stages}
+        self.stages = {stage.name: StageOracle(stage, self._send, clock) for stage in self.plan.stages}
         self.sinks = {sink.name: SinkOracle(self.plan, sink) for sink in self.plan.sinks}
         self.drained = False
 
@@ -73,6 +74,10 @@ class Oracle:
         for source in self.plan.sources:
             if source.node.time is INGESTION_TIME and now_ms is None:
                 msg = f"source {source.name!r} stamps its events with the clock: give one, Oracle(flow, now_ms=...)"
+                raise UsageError(msg)
+        for node in (node for stage in self.plan.stages for node in stage.operators):
+            if node.operator.wall_clock and now_ms is None:
+                msg = f"operator {node.name!r} reads the wall clock: give one, Oracle(flow, now_ms=...)"
                 raise UsageError(msg)
 
     def feed(self, logs: Logs) -> None:
@@ -282,5 +287,5 @@ class SinkOracle:
 
 
 def _no_clock() -> int:
-    msg = "no source reads the clock"
+    msg = "no source and no operator reads the clock"
     raise AssertionError(msg)

@@ -11,7 +11,7 @@ import msgspec
 
 from headway.errors import FlowError, HeadwayError, UserCodeError
 from headway.graph import MAIN, OperatorNode, Port
-from headway.operators.base import BroadcastContext, Timer, no_shared_state
+from headway.operators.base import BroadcastContext, Timer, no_shared_state, no_wall_clock
 from headway.plan import Edge, Entry, KeyedStage, Segment, ToOperator
 from headway.schema import Json, type_label
 from headway.testing.oracle_steps import Item, Ways, follow
@@ -49,17 +49,19 @@ class _Armed(NamedTuple):
 
 
 class StageOracle:
-    """Runs the operators of one keyed stage. `send` takes what leaves for other stages and outputs.
+    """Runs the operators of one keyed stage.
 
+    `send` takes what leaves for other stages and outputs; `now_ms` is the wall clock, for operators that read it.
     Values on their way to an operator, and each state after each handler, go through MessagePack as in the real
     runtime: nobody shares them with anybody, and what does not come back as it was raises `UserCodeError`.
     """
 
-    def __init__(self, stage: KeyedStage, send: Callable[[Edge, Item], None]) -> None:
+    def __init__(self, stage: KeyedStage, send: Callable[[Edge, Item], None], now_ms: Callable[[], int]) -> None:
         self.name = stage.name
         self.operators = stage.operators
         self.rows: list[dict[str, Row]] = [{} for _ in stage.operators]
         self.watermark = MIN_TIME_MS
+        self.now_ms = now_ms
         self.shared = [_shared_state(node) for node in stage.operators]
         self._ways = Ways(send=send, enter=self._enter)
         self._outputs = stage.outputs
@@ -173,12 +175,13 @@ class StageOracle:
         if due is not None:
             self._armed.remove(_Armed(due, key, rank, name))
 
-    def forget(self, rank: int, key: str) -> None:
-        """Drop a key's state and timers."""
+    def forget(self, rank: int, key: str) -> Any:
+        """Drop a key's state and timers; returns the fresh state."""
         row = self.row(rank, key)
         for name in list(row.timers):
             self.disarm(rank, key, name)
         row.state = self.operators[rank].operator.state_type()
+        return row.state
 
 
 def _shared_state(node: OperatorNode) -> Any:
@@ -222,6 +225,14 @@ class OracleContext:
             raise TypeError(no_shared_state(operator))
         return self._stage.shared[self.rank]
 
+    @property
+    def wall(self) -> int:
+        """See `Context.wall`."""
+        operator = self._stage.operators[self.rank].operator
+        if not operator.wall_clock:
+            raise TypeError(no_wall_clock(operator))
+        return self._stage.now_ms()
+
     def emit(self, value: Any, /) -> None:
         """See `Context.emit`."""
         self._stage.emit(self, MAIN, value)
@@ -254,9 +265,9 @@ class OracleContext:
         """See `Context.due`."""
         return self._stage.row(self.rank, self.key).timers.get(name)
 
-    def forget(self) -> None:
+    def forget(self) -> Any:
         """See `Context.forget`."""
-        self._stage.forget(self.rank, self.key)
+        return self._stage.forget(self.rank, self.key)
 
 
 def _wire_type(value_type: Any, target: str) -> Any:
