@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from operator import attrgetter
-from typing import Any, TypeVar, Union
+from typing import Any, Optional, TypeVar, Union
 
 from headway.errors import FlowError
 from headway.schema import Json, field_names
 
-__all__ = ["Condition", "Predicate", "Where", "field_getter", "mask_of", "resolve", "where"]
+__all__ = ["Condition", "Predicate", "Where", "field_equality", "field_getter", "mask_of", "resolve", "where"]
 
 T = TypeVar("T")
 
@@ -54,6 +54,7 @@ def _test(name: str, wanted: Any, event_type: Any) -> Callable[[Any], bool]:
 
     # For a whole column no Python code runs per event.
     test.mask = lambda events: list(map(values.__contains__, map(get, events)))  # type: ignore[attr-defined]
+    test.equals = (name, values)  # type: ignore[attr-defined]
     return test
 
 
@@ -65,6 +66,16 @@ def mask_of(test: Callable[[Any], bool], events: Sequence[Any]) -> list[bool]:
     """
     mask = getattr(test, "mask", None)
     return list(map(test, events)) if mask is None else mask(events)
+
+
+def field_equality(test: Callable[[Any], bool]) -> Optional[tuple[str, tuple[Any, ...]]]:
+    """The field and its values that a predicate asks for; None where it asks for anything else.
+
+    >>> field_equality(where(kind=("add", "view")).bind(dict)), field_equality(bool)
+    (('kind', ('add', 'view')), None)
+    """
+    found: Optional[tuple[str, tuple[Any, ...]]] = getattr(test, "equals", None)
+    return found
 
 
 def field_getter(name: str, event_type: Any) -> Callable[[Any], Any]:

@@ -114,7 +114,27 @@ def operate_any(
 
 
 def check_valid(state: Any) -> None:
-    """The buffer holds what is referred to, and counts right."""
+    """The state holds what is referred to, and counts right."""
+    if hasattr(state, "steps"):
+        check_chain(state.steps)
+    else:
+        check_buffer(state)
+
+
+def check_chain(steps: list[list[Any]]) -> None:
+    """Those who took an event are without gaps, and each event was taken by somebody."""
+    lasts = [[taken.last for taken in column] for column in steps]
+    assert all(lasts)
+    if not lasts:
+        return
+    first = lasts[0][0]
+    assert lasts[0] == list(range(first, first + len(lasts[0])))
+    assert all(column == sorted(set(column)) and column[0] >= first for column in lasts)
+    furthest = [column[-1] for column in lasts]
+    assert furthest == sorted(furthest, reverse=True)
+
+
+def check_buffer(state: Any) -> None:
     nodes = dict.fromkeys(state.nodes, 0)
     entries = dict.fromkeys(state.entries, 0)
     for holder in (*state.runs, *state.completed):

@@ -59,6 +59,12 @@ class PatternSteps(KeyedSteps[T]):
         """
         with declaring():
             operator: MatchPattern[Any] = MatchPattern(
-                self.type, pattern, after=after, max_partial_matches=max_partial_matches, select=select, into=into
+                self.type,
+                pattern,
+                after=after,
+                max_partial_matches=max_partial_matches,
+                select=select,
+                into=into,
+                timed_out=False,
             )
         return self.process(name, operator)
