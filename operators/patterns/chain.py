@@ -7,6 +7,7 @@ each with the number of the last partial match that took it; an event moves any 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -16,7 +17,7 @@ from headway.operators.patterns.condition import Test
 from headway.operators.patterns.pattern import Contiguity
 from headway.operators.patterns.skip import AfterMatch
 
-__all__ = ["Chain", "Link", "Reaction", "Reactions", "chain_of"]
+__all__ = ["Chain", "Link", "Reaction", "chain_of", "reactions_of"]
 
 _SAME_TEST_MAX = 3
 """An event is kept once for each step that takes it: more steps of one condition would keep too many copies."""
@@ -106,31 +107,14 @@ def _repeats(chain: Chain) -> bool:
     return any(numbers.count(number) > _SAME_TEST_MAX for number in numbers)
 
 
-class Reactions:
-    """What events do to partial matches: looked up by a field where all conditions are about that, else asked for."""
+def reactions_of(chain: Chain, event_type: Any) -> Callable[[Any, int], Reaction]:
+    """What an event does where partial matches have come to so many steps: `(event, depth)`; may tell of more steps.
 
-    def __init__(self, chain: Chain, event_type: Any) -> None:
-        self._first = chain.first
-        self._links = list(enumerate(chain.links))[::-1]
-        self._table: dict[Any, Reaction] = {}
-        self._default: Reaction = (False, ())
-        field, values = _field_of(_tests_of(chain))
-        self.looked_up = field is not None
-        if field is not None:
-            self._field = field_getter(field, event_type)
-            self._table = {value: self._of_value(value) for value in values}
-            self._default = self._of_value(object())
+    Looked up by a field where all conditions are about that, else the conditions are asked.
+    """
+    links = list(enumerate(chain.links))[::-1]
 
-    def to(self, event: Any, depth: int) -> Reaction:
-        """What an event does where partial matches have come to `depth` steps; may be more than that."""
-        if self.looked_up:
-            try:
-                return self._table.get(self._field(event), self._default)
-            except TypeError:
-                pass
-        return self._asked(event, depth)
-
-    def _asked(self, event: Any, depth: int) -> Reaction:
+    def asked(event: Any, depth: int) -> Reaction:
         known: dict[int, bool] = {}
 
         def holds(test: Test) -> bool:
@@ -139,16 +123,30 @@ class Reactions:
                 known[number] = bool(test.holds(event))
             return known[number]
 
-        moves = [(step, kills) for step, link in self._links if step < depth for kills in _moves(link, holds)]
-        return holds(self._first), tuple(moves)
+        moves = [(step, kills) for step, link in links if step < depth for kills in _moves(link, holds)]
+        return holds(chain.first), tuple(moves)
 
-    def _of_value(self, value: Any) -> Reaction:
+    field, values = _field_of(_tests_of(chain))
+    if field is None:
+        return asked
+
+    def reaction(value: Any) -> Reaction:
         def holds(test: Test) -> bool:
             equality = field_equality(test.holds)
             return equality is not None and value in equality[1]
 
-        moves = [(step, kills) for step, link in self._links for kills in _moves(link, holds)]
-        return holds(self._first), tuple(moves)
+        return holds(chain.first), tuple((step, kills) for step, link in links for kills in _moves(link, holds))
+
+    read = field_getter(field, event_type)
+    find, nothing = {value: reaction(value) for value in values}.get, reaction(object())
+
+    def looked_up(event: Any, depth: int) -> Reaction:
+        try:
+            return find(read(event), nothing)
+        except TypeError:  # A value such as a list, which cannot be looked up.
+            return asked(event, depth)
+
+    return looked_up
 
 
 def _moves(link: Link, holds: Any) -> list[bool]:

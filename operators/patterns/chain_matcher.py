@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from headway.operators.base import Context, Timer
 from headway.operators.patterns.buffer import LAST, NEVER, NEXT
-from headway.operators.patterns.chain import Chain, Reactions
+from headway.operators.patterns.chain import Chain, reactions_of
 from headway.operators.patterns.links import drop, first_waiting, taken_by, waiting
 from headway.operators.patterns.results import Match, MatcherOptions, PartialMatch
 
 __all__ = ["ChainMatcher"]
 
 _Steps = list[list[Any]]
+_FOREVER_MS: Final = 2 * (NEVER + 1)
+"""From whatever time on, this is later than `NEVER`."""
 
 
 class ChainMatcher:
@@ -24,52 +26,57 @@ class ChainMatcher:
 
     def __init__(self, chain: Chain, event_type: Any, taken_type: Any, options: MatcherOptions) -> None:
         self._names = chain.names
-        self._react = Reactions(chain, event_type).to
+        self._react = reactions_of(chain, event_type)
         self._taken = taken_type
         self._within_ms = options.within_ms
         self._gaps = [link.gap_ms for link in chain.links]
-        self._gapped = chain.gapped or chain.absent
+        self._gapped = chain.gapped
         self._final = len(chain.names) - 1
         self._absent = chain.absent
         self._skips_all = options.after.kind == "skip_past_last"
         self._max = options.bound
         self._select = options.select
         self._timed_out = options.timed_out
-        self._lazy = not options.timed_out and not self._gapped
+        times = [time for time in (options.within_ms, *self._gaps[:1]) if time is not None]
+        self._timed = self._gapped or options.within_ms is not None
+        self._patience_ms = min(times, default=_FOREVER_MS)
+        """How long those wait that have come no further than to the first step."""
+        self._lazy = not (options.timed_out or chain.gapped or chain.absent)
         """Whether nobody sees when a partial match ends, so that it may do so with the next event or the last timer."""
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any]) -> None:
         """Move the partial matches on that the event fits, end those that it breaks, begin a new one."""
         steps: _Steps = state.steps
         begins, moves = self._react(event, len(steps))
+        moved = False
         if not steps:
-            if begins:
-                self._begin(steps, event, ctx)
-                if steps:
-                    self._arm(steps, ctx)
-            return
-        moved = self._first_due(steps) <= ctx.time
-        if moved:
+            if not begins:
+                return
+        elif self._timed and self._first_due(steps) <= ctx.time:
             self._expire(steps, ctx)
+            moved = True
         for step, kills in moves:
-            if step < len(steps):
-                ahead, last = waiting(steps, step)
-                if last == ahead:
-                    continue
-                moved = True
-                if kills:
-                    drop(steps, ahead, last)
-                elif step + 1 < self._final or self._absent:
-                    self._take(steps, step + 1, last, event, ctx)
-                elif self._complete(steps, ahead, last, event, ctx):
-                    begins = False
+            depth = len(steps)
+            if step >= depth:
+                continue
+            ahead = steps[step + 1][-1].last if step + 1 < depth else steps[0][0].last - 1
+            last = steps[step][-1].last
+            if last == ahead:
+                continue
+            moved = True
+            if kills:
+                drop(steps, ahead, last)
+            elif step + 1 < self._final or self._absent:
+                self._take(steps, step + 1, last, event, ctx)
+            elif self._complete(steps, ahead, last, event, ctx):
+                begins = False
         if begins:
             self._begin(steps, event, ctx)
         elif not moved:
             return
         if not steps:
             ctx.forget()
-        elif begins or not self._lazy:
+        elif self._timed and (begins or not self._lazy):
             self._arm(steps, ctx)
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any]) -> None:
@@ -85,11 +92,11 @@ class ChainMatcher:
     # -- Events -------------------------------------------------------------------------------------------
 
     def _begin(self, steps: _Steps, event: Any, ctx: Context[Any]) -> None:
-        if not self._final and not self._absent:
-            self._emit([event], ctx.time, ctx)
-            return
         if not steps:
-            steps.append([self._taken(0, ctx.time, event)])
+            if self._final or self._absent:
+                steps.append([self._taken(0, ctx.time, event)])
+            else:
+                self._emit([event], ctx.time, ctx)
             return
         firsts = steps[0]
         firsts.append(self._taken(firsts[-1].last + 1, ctx.time, event))
@@ -121,20 +128,24 @@ class ChainMatcher:
 
     def _first_due(self, steps: _Steps) -> int:
         """When time first ends a partial match."""
-        due = NEVER if self._within_ms is None else steps[0][0].at + self._within_ms
-        if self._gapped:
-            for step, gap in enumerate(self._gaps[: len(steps)]):
-                if gap is not None:
-                    ahead, last = waiting(steps, step)
-                    if last > ahead:
-                        due = min(due, first_waiting(steps, step, ahead).at + gap)
+        due: int = steps[0][0].at
+        if len(steps) == 1 or not self._gapped:
+            return due + self._patience_ms
+        due = NEVER if self._within_ms is None else due + self._within_ms
+        for step, gap in enumerate(self._gaps[: len(steps)]):
+            if gap is not None:
+                ahead, last = waiting(steps, step)
+                if last > ahead:
+                    due = min(due, first_waiting(steps, step, ahead).at + gap)
         return due
 
     def _last_due(self, steps: _Steps) -> int:
         """When time has ended them all, if no event comes; what never ends counts for nothing."""
+        last: int = steps[0][-1].at
+        if len(steps) == 1 or not self._gapped:
+            return last + self._patience_ms
         if self._within_ms is not None:
-            last: int = steps[0][-1].at + self._within_ms
-            return last
+            return last + self._within_ms
         ends = [0]
         for step, gap in enumerate(self._gaps[: len(steps)]):
             ahead, behind = waiting(steps, step)
@@ -142,23 +153,41 @@ class ChainMatcher:
                 ends.append(steps[step][-1].at + gap)
         return max(ends)
 
+    def _arm(self, steps: _Steps, ctx: Context[Any]) -> None:
+        """A timer for what ends next, and one for the last: draining goes as far as timers are set."""
+        last = self._last_due(steps)
+        if self._lazy:
+            ctx.timer(LAST, last)
+            return
+        due = self._first_due(steps)
+        if due < NEVER:
+            ctx.timer(NEXT, due)
+            if last > due:
+                ctx.timer(LAST, last)
+
     def _expire(self, steps: _Steps, ctx: Context[Any]) -> None:
-        """End what may not go on at this time."""
-        now = ctx.time
+        """End what may not go on at this time, those that began first before the others."""
+        if self._within_ms is not None and not self._gapped and not self._absent:
+            latest_ms = ctx.time - self._within_ms
+            number = before = steps[0][0].last - 1
+            for first in steps[0]:
+                if first.at > latest_ms:
+                    break
+                number = first.last
+                if self._timed_out:
+                    self._end(steps, 0, number, ctx)
+            if number > before:
+                drop(steps, before, number)
+            return
         for step in range(len(steps) - 1, -1, -1):
-            if step >= len(steps):
-                continue
-            ahead, last = waiting(steps, step)
-            number = ahead
-            while number < last and self._ends(steps, step, number + 1, now):
-                number += 1
-                if step == self._final:
-                    taken = taken_by(steps, number)
-                    self._emit([one.event for one in taken], taken[0].at, ctx)
-                elif self._timed_out:
-                    ctx.emit_to("timed_out", self._partial(steps, number))
-            if number > ahead:
-                drop(steps, ahead, number)
+            if step < len(steps):
+                ahead, last = waiting(steps, step)
+                number = ahead
+                while number < last and self._ends(steps, step, number + 1, ctx.time):
+                    number += 1
+                    self._end(steps, step, number, ctx)
+                if number > ahead:
+                    drop(steps, ahead, number)
 
     def _ends(self, steps: _Steps, step: int, number: int, now: int) -> bool:
         within_ms, gap = self._within_ms, self._gaps[step]
@@ -166,18 +195,12 @@ class ChainMatcher:
             return True
         return gap is not None and bool(first_waiting(steps, step, number - 1).at + gap <= now)
 
-    def _arm(self, steps: _Steps, ctx: Context[Any]) -> None:
-        """A timer for what ends next, and one for the last: draining goes as far as timers are set."""
-        last = self._last_due(steps)
-        if self._lazy:
-            if last:
-                ctx.timer(LAST, last)
-            return
-        due = self._first_due(steps)
-        if due != NEVER:
-            ctx.timer(NEXT, due)
-        if last > due:
-            ctx.timer(LAST, last)
+    def _end(self, steps: _Steps, step: int, number: int, ctx: Context[Any]) -> None:
+        if step == self._final:
+            taken = taken_by(steps, number)
+            self._emit([one.event for one in taken], taken[0].at, ctx)
+        elif self._timed_out:
+            ctx.emit_to("timed_out", self._partial(steps, number))
 
     # -- Results ------------------------------------------------------------------------------------------
 

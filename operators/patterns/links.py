@@ -1,6 +1,8 @@
 """The state of a chain for one key: the events that each step took."""
 
+from bisect import bisect_right
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -8,6 +10,8 @@ import msgspec
 from headway.schema import State
 
 __all__ = ["drop", "first_waiting", "state_of_chain", "taken_by", "waiting"]
+
+_last = attrgetter("last")
 
 
 @cache
@@ -52,6 +56,9 @@ def drop(steps: list[list[Any]], ahead: int, last: int) -> None:
     """Remove the partial matches after `ahead` up to `last`, and the events that only they took."""
     before_all = steps[0][0].last - 1
     if ahead == before_all:
+        if last == steps[0][-1].last:
+            steps.clear()
+            return
         for column in steps:
             del column[: _place(column, last)]
     else:
@@ -78,13 +85,6 @@ def _cut(column: list[Any], before: int, ahead: int, last: int) -> None:
 
 def _place(column: list[Any], number: int) -> int:
     """Where the first event is that one behind a number took."""
-    place = 0
-    if column[0].last <= number:  # Mostly it is the first one, or the one after it.
-        place, behind = 1, len(column)
-        while place < behind:
-            middle = (place + behind) // 2
-            if column[middle].last > number:
-                behind = middle
-            else:
-                place = middle + 1
-    return place
+    if column[0].last > number:  # As is mostly so.
+        return 0
+    return bisect_right(column, number, 1, key=_last)
