@@ -370,9 +370,12 @@ class Model:
         return list(dict.fromkeys(result))
 
     def timed_out(self) -> list[Found]:
-        """The partial matches that `within` ends; for patterns without other times."""
+        """The partial matches that `within` ends, rather than making them a match; for patterns without other times.
+
+        That their events are a match already does not matter.
+        """
         assert self.pattern.within_ms is not None
-        complete = {tuple(zip(chosen, (letter.name for letter in word))) for word, chosen in self._complete_here()}
+        complete = {tuple(zip(chosen, (letter.name for letter in word))) for word, chosen in self._absences()}
         found = {}
         ways: dict[tuple[Word, Letter], None] = {}
         # Words with more events than there are: what is waited for need not have come.
@@ -387,10 +390,10 @@ class Model:
                     found[key] = self._found(before, chosen, self.events[chosen[-1]]["at"])
         return list(found.values())
 
-    def _complete_here(self) -> Iterator[tuple[Word, tuple[int, ...]]]:
-        for word, pending in self.words:
+    def _absences(self) -> Iterator[tuple[Word, tuple[int, ...]]]:
+        for word, pending in self.words if self._negated_end() else []:
             for chosen in self._assignments(word):
-                if not self._negated_end() or (pending.never and self._completed(word, chosen, pending) is not None):
+                if pending.never and self._completed(word, chosen, pending) is not None:
                     yield word, chosen
 
     def _end_letter(self, pending: Pending) -> Letter:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine_harness import Conditions, conditions
 from tests.operator_harness import SLOW, Logs, check, oracle_run
-from tests.pattern_model import Model
+from tests.pattern_model import Model, StubContext, operate
 
 import headway as hw
 from headway.connectors.base import Input, Output
@@ -179,6 +180,100 @@ def test_what_times_out_tells_what_had_matched() -> None:
     assert late["time"].endswith("00.011Z")
 
 
+def test_what_is_a_match_already_may_time_out_too() -> None:
+    def declare(carts: hw.KeyedStream[Shop]) -> None:
+        looked_for = pattern("add", kind="add").followed_by("pay", kind="pay").one_or_more().within(10)
+        found = carts.match("found", looked_for)
+        found.to("out", hw.to_list([]))
+        found.side("timed_out").to("late", hw.to_list([]))
+
+    test = shop(declare)
+    send(test, (1, "add"), (5, "pay"))
+    test.advance(to=100)
+    match, late = (test.triggers(name)[0] for name in ("out", "late"))
+    assert match["matched"] == late["matched"] and (match["end"], late["end"]) == (5, 5)
+
+
+ADD_AND_PAY = pattern("add", kind="add").followed_by("pay", kind="pay").within(10)
+
+
+def test_a_key_has_one_timer_where_nobody_reads_what_times_out() -> None:
+    quiet: hw.MatchPattern[Any] = hw.MatchPattern(dict, ADD_AND_PAY, timed_out=False)
+    told: hw.MatchPattern[Any] = hw.MatchPattern(dict, ADD_AND_PAY)
+    events: list[dict[str, Any]] = [{"at": at, "n": at, "kind": "add"} for at in (1, 2, 5)]
+    seen: dict[bool, list[dict[str, int]]] = {False: [], True: []}
+    for operator, timers in ((quiet, seen[False]), (told, seen[True])):
+        ctx, state = StubContext(), operator.state_type()
+        for event in events:
+            ctx.time = event["at"]
+            operator.on_event(state, event, ctx)
+            timers.append(dict(ctx.timers))
+    assert seen[False] == [{"last": 11}, {"last": 12}, {"last": 15}]
+    assert seen[True] == [{"next": 11}, {"next": 11, "last": 12}, {"next": 11, "last": 15}]
+    assert quiet.state_type is not told.state_type
+    quiet.side_is_read("timed_out")
+    assert quiet.state_type is told.state_type
+
+
+def test_reading_what_times_out_changes_nothing_else() -> None:
+    def declare(read: bool) -> Callable[[hw.KeyedStream[Shop]], None]:
+        def step(carts: hw.KeyedStream[Shop]) -> None:
+            found = carts.match("found", ADD_AND_PAY)
+            found.to("out", hw.to_list([]))
+            if read:
+                found.side("timed_out").to("late", hw.to_list([]))
+
+        return step
+
+    results: list[Any] = []
+    for read in (False, True):
+        test = shop(declare(read))
+        send(test, (1, "add"), (5, "add"), (12, "pay"), (20, "add"))
+        test.advance(to=100)
+        assert test.keys("found") == []
+        results.append(test.triggers("out"))
+        if read:
+            assert [late["start"] for late in test.triggers("late")] == [1, 20]
+    assert results[0] == results[1] and [match["start"] for match in results[0]] == [5]
+
+
+# -- What is kept -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "looked_for", [ADD_AND_PAY, pattern("add", kind="add").one_or_more().followed_by("pay", kind="pay").within(10)]
+)
+def test_only_some_fields_are_kept(looked_for: Pattern) -> None:
+    def declare(carts: hw.KeyedStream[Shop]) -> None:
+        found = carts.match("found", looked_for, keep=["at", "price"])
+        found.to("out", hw.to_list([]))
+        found.side("timed_out").to("late", hw.to_list([]))
+
+    test = shop(declare)
+    send(test, (1, "add"))
+    test.advance(to=1)
+    kept = msgspec.to_builtins(test.state("found", "ann"))
+    assert "'price': 1.0" in str(kept) and "kind" not in str(kept)
+    send(test, (2, "pay"), (3, "add"))
+    test.advance(to=100)
+    expected = {"add": [{"at": 1, "price": 1.0}], "pay": [{"at": 2, "price": 2.0}]}
+    assert [match["matched"] for match in test.triggers("out")] == [expected]
+    late = [partial["matched"] for partial in test.triggers("late")]
+    assert {"add": [{"at": 3, "price": 3.0}]} in late
+
+
+def test_fields_are_kept_of_dicts_and_one_alone() -> None:
+    both: hw.MatchPattern[Any] = hw.MatchPattern(dict, ADD_AND_PAY, keep=["n"])
+    events = [{"at": at, "n": at, "kind": kind} for at, kind in ((1, "add"), (2, "pay"))]
+    [(_, _, match)] = operate(both, events).out
+    assert match.matched == {"add": [{"n": 1}], "pay": [{"n": 2}]}
+    one: hw.MatchPattern[Any] = hw.MatchPattern(Shop, pattern("add", kind="add"), keep=["price"])
+    ctx = StubContext()
+    one.on_event(one.state_type(), Shop(user="ann", kind="add", at=1, price=5.0), ctx)
+    [(_, _, match)] = ctx.out
+    assert msgspec.to_builtins(match.matched) == {"add": [{"price": 5.0}]}
+
+
 def test_too_many_partial_matches_are_given_up_oldest_first() -> None:
     def declare(carts: hw.KeyedStream[Shop]) -> None:
         looked_for = pattern("a", kind="add").followed_by("p", kind="pay")
@@ -261,6 +356,7 @@ def test_what_cannot_be_is_said_where_it_is_written(declare: Callable[[], Any], 
     with pytest.raises(hw.FlowError) as error:
         declare()
     assert said in str(error.value)
+    assert str(error.value).startswith("tests/test_patterns_flow.py:") and str(error.value).count(".py:") == 1
 
 
 @pytest.mark.parametrize(
@@ -275,6 +371,9 @@ def test_what_cannot_be_is_said_where_it_is_written(declare: Callable[[], Any], 
         (ADD, {"after": "skip"}, "'skip'"),
         (ADD, {"max_partial_matches": 0}, "max_partial_matches=0"),
         (ADD, {"select": 5}, "select=5"),
+        (ADD, {"keep": "user"}, "keep='user'"),
+        (ADD, {"keep": []}, "keep=[]"),
+        (ADD, {"keep": ["user", "usr"]}, "no field 'usr'"),
         ("add", {}, "'add'"),
     ],
 )

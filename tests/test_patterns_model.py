@@ -82,7 +82,7 @@ def quantified(draw: st.DrawFn, given: Pattern) -> Pattern:
 
 
 @st.composite
-def patterns(draw: st.DrawFn, depth: int = 1, steps: int = 4) -> Pattern:
+def patterns(draw: st.DrawFn, depth: int = 1, steps: int = 4, gaps: bool = True) -> Pattern:
     made: Pattern | None = None
     for _ in range(draw(st.integers(1, steps))):
         what: list[Any] = draw(conditions())
@@ -101,6 +101,8 @@ def patterns(draw: st.DrawFn, depth: int = 1, steps: int = 4) -> Pattern:
                 continue
             made = getattr(made, how)(*what)
         made = draw(quantified(made))
+        if gaps and len(made.steps) > 1 and draw(st.integers(0, 5)) == 0:
+            made = made.within(draw(st.integers(1, 4)), since="previous")
     assert made is not None
     if made.steps[-1].negated:
         made = made.followed_by(*draw(conditions()))
@@ -152,7 +154,7 @@ def test_times_and_absences_are_those_of_the_definition(made: Pattern, events: l
 
 
 @settings(QUICK, max_examples=100)
-@given(made=patterns(depth=0, steps=3), events=streams(5), within=st.integers(1, 6))
+@given(made=patterns(depth=0, steps=3, gaps=False), events=streams(5), within=st.integers(1, 6))
 def test_what_times_out_is_that_of_the_definition(made: Pattern, events: list[Event], within: int) -> None:
     made = made.within(within)
     ctx = operate(MatchPattern(dict, made, max_partial_matches=100_000), events)

@@ -28,6 +28,7 @@ class ChainMatcher:
         self._names = chain.names
         self._react = reactions_of(chain, event_type)
         self._taken = taken_type
+        self._keep = options.keep.of
         self._within_ms = options.within_ms
         self._gaps = [link.gap_ms for link in chain.links]
         self._gapped = chain.gapped
@@ -94,19 +95,19 @@ class ChainMatcher:
     def _begin(self, steps: _Steps, event: Any, ctx: Context[Any]) -> None:
         if not steps:
             if self._final or self._absent:
-                steps.append([self._taken(0, ctx.time, event)])
+                steps.append([self._taken(0, ctx.time, self._keep(event))])
             else:
-                self._emit([event], ctx.time, ctx)
+                self._emit([self._keep(event)], ctx.time, ctx)
             return
         firsts = steps[0]
-        firsts.append(self._taken(firsts[-1].last + 1, ctx.time, event))
+        firsts.append(self._taken(firsts[-1].last + 1, ctx.time, self._keep(event)))
         while steps[0][-1].last - steps[0][0].last >= self._max:
             oldest = steps[0][0].last
             ctx.emit_to("overflow", self._partial(steps, oldest))
             drop(steps, oldest - 1, oldest)
 
     def _take(self, steps: _Steps, step: int, last: int, event: Any, ctx: Context[Any]) -> None:
-        taken = self._taken(last, ctx.time, event)
+        taken = self._taken(last, ctx.time, self._keep(event))
         if step == len(steps):
             steps.append([taken])
         else:
@@ -114,6 +115,7 @@ class ChainMatcher:
 
     def _complete(self, steps: _Steps, ahead: int, last: int, event: Any, ctx: Context[Any]) -> bool:
         """Tell the matches that the event completes; returns whether it ends what it begins itself, too."""
+        event = self._keep(event)
         if self._skips_all:
             self._emit([*[column[0].event for column in steps], event], steps[0][0].at, ctx)
             steps.clear()

@@ -1,6 +1,6 @@
 """The operator that finds a pattern in the events of each key."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Optional, TypeVar, Union
@@ -11,6 +11,7 @@ from headway.operators.patterns.automaton import Automaton, compile_pattern
 from headway.operators.patterns.buffer import state_of
 from headway.operators.patterns.chain import Chain, chain_of
 from headway.operators.patterns.chain_matcher import ChainMatcher
+from headway.operators.patterns.keep import keep_fields
 from headway.operators.patterns.links import state_of_chain
 from headway.operators.patterns.matcher import Matcher
 from headway.operators.patterns.pattern import Pattern
@@ -26,14 +27,17 @@ E = TypeVar("E")
 class MatchPattern(Operator[E, Any, Any]):
     """Emits a `Match` for each match of a pattern in the events of a key.
 
-    `timed_out` has the partial matches that `within` ended, `overflow` those that were given up, oldest first,
-    because a key had more than `max_partial_matches`; both are of `PartialMatch`. `after` says which partial matches
-    a match ends. `select` turns a match into what is emitted, of the type `into`.
+    The side output `timed_out` has the partial matches that `within` ended, `overflow` those that were given up,
+    oldest first, because a key had more than `max_partial_matches`; both are of `PartialMatch`. `after` says which
+    partial matches a match ends. `select` turns a match into what is emitted, of the type `into`. `keep` names the
+    fields of the events that are kept and told; conditions on events alone see them all. With `timed_out=False`
+    nothing goes to that side output, and a key needs one timer instead of two.
 
-    Costs a call of the conditions that open partial matches wait for, and of the one that begins a match; an event
-    that neither fits leaves no state. Keeps one row for a key with open partial matches: the events in them, each
-    once, and some 30 bytes for each partial match and for each of its events. `within` bounds it in time,
-    `max_partial_matches` in number; without `within` a partial match may stay open for ever.
+    Costs a call of the conditions that open partial matches wait for, and of the one that begins a match; none where
+    all are `field=value` of one field and the pattern is a chain (see the guide). An event that fits nothing leaves
+    no state. Keeps one row for a key with open partial matches: the events in them, each once (in a chain: once for
+    each step that it is in), and some 10 to 30 bytes for each partial match and for each of its events. `within`
+    bounds it in time, `max_partial_matches` in number; without `within` a partial match may stay open for ever.
 
     >>> from headway.operators.patterns.pattern import once
     >>> MatchPattern(dict, once(kind="add").then_absent(kind="checkout", within="1h")).names
@@ -49,6 +53,7 @@ class MatchPattern(Operator[E, Any, Any]):
         max_partial_matches: int = 1000,
         select: Optional[Callable[[Match[E]], Any]] = None,
         into: Any = None,
+        keep: Optional[Sequence[str]] = None,
         timed_out: bool = True,
     ) -> None:
         _check_options(pattern, after, max_partial_matches, select)
@@ -57,12 +62,14 @@ class MatchPattern(Operator[E, Any, Any]):
         if after.name is not None and after.name not in _positive_names(automaton):
             msg = f"{after.kind}({after.name!r}): the pattern has no such step, it has: {automaton.names}"
             raise FlowError(msg)
+        kept = keep_fields(event_type, keep)
+        partial: Any = PartialMatch[kept.type]  # type: ignore[name-defined]
         self.names = automaton.names
         self.event_type = event_type
-        self.output_type = Match[event_type] if select is None else into or returned_type(select)
-        self.sides = {"timed_out": PartialMatch[event_type], "overflow": PartialMatch[event_type]}
+        self.output_type = Match[kept.type] if select is None else into or returned_type(select)  # type: ignore[name-defined]
+        self.sides = {"timed_out": partial, "overflow": partial}
         self._automaton = automaton
-        self._options = MatcherOptions(pattern.within_ms, after, max_partial_matches, select, timed_out)
+        self._options = MatcherOptions(pattern.within_ms, after, max_partial_matches, select, kept, timed_out)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -70,12 +77,12 @@ class MatchPattern(Operator[E, Any, Any]):
         fingerprint = _fingerprint(self._automaton)
         chain = self._chain()
         if chain is None:
-            self.state_type, entry_type = state_of(self.event_type, fingerprint)
+            self.state_type, entry_type = state_of(self._options.keep.type, fingerprint)
             self._matcher = Matcher(self._automaton, entry_type, self._options)
         else:
             # Whether time is waited for decides which timers a row has.
             shape = f"{fingerprint}_timed" if self._options.timed_out else fingerprint
-            self.state_type, taken_type = state_of_chain(self.event_type, shape)
+            self.state_type, taken_type = state_of_chain(self._options.keep.type, shape)
             self._matcher = ChainMatcher(chain, self.event_type, taken_type, self._options)
 
     def _chain(self) -> Optional[Chain]:

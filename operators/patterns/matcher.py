@@ -34,6 +34,7 @@ class Matcher:
         self._waits = [_only_test(edges) for edges in automaton.edges[:-1]]
         self._interest = Interest(automaton)
         self._entry_type = entry_type
+        self._keep = options.keep.of
         self._within_ms = options.within_ms
         self._after = options.after
         self._skips = options.after.kind != "no_skip"
@@ -173,14 +174,14 @@ class Matcher:
             self._completed(state, run.node, run.start, run.start_at, ctx)
             return 0
         if self._complete[position] and not self._skips:
-            self._emit_with(position, run, state, moment.event, ctx)
+            self._emit_with(position, run, state, self._keep(moment.event), ctx)
             if not self._open[position]:
                 return 0
         entry_id = moment.entry
         if entry_id is None:
             entry_id = moment.entry = state.next_entry
             state.next_entry = entry_id + 1
-            entry = state.entries[entry_id] = self._entry_type(moment.event, now, 1)
+            entry = state.entries[entry_id] = self._entry_type(self._keep(moment.event), now, 1)
         else:
             entry = state.entries[entry_id]
             entry.refs += 1
@@ -235,7 +236,7 @@ class Matcher:
         run.due = due
         if ended:
             self._completed(state, run.node, run.start, run.start_at, ctx)
-        elif self._timed_out and not run.open and not self._complete[run.position]:
+        elif self._timed_out and not run.open:
             ctx.emit_to("timed_out", self._partial(state, run))
         return run.open != 0
 

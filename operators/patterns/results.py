@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Optional, TypeVar
 
+from headway.operators.patterns.keep import Keep
 from headway.operators.patterns.skip import AfterMatch
 from headway.schema import Event
 
@@ -43,5 +44,7 @@ class MatcherOptions:
     bound: int
     """How many partial matches a key may have."""
     select: Optional[Callable[[Match[Any]], Any]]
+    keep: Keep
+    """What is kept and told of an event."""
     timed_out: bool
     """Whether what `within` ends is told."""
