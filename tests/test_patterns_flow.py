@@ -215,6 +215,21 @@ def test_a_key_has_one_timer_where_nobody_reads_what_times_out() -> None:
     assert quiet.state_type is told.state_type
 
 
+def test_a_time_may_become_longer_while_matches_are_open() -> None:
+    add = pattern("add", kind="add")
+    short, long = (
+        hw.MatchPattern[Any](dict, add.followed_by("pay", kind="pay").within(length), timed_out=False)
+        for length in (10, 30)
+    )
+    ctx, state = StubContext(), short.state_type()
+    for at in (1, 5):
+        ctx.time = at
+        short.on_event(state, {"at": at, "kind": "add"}, ctx)
+    ctx.time = ctx.timers.pop("last")
+    long.on_timer(state, hw.Timer("last", ctx.time), ctx)
+    assert ctx.timers == {"last": 35} and not ctx.forgotten
+
+
 def test_reading_what_times_out_changes_nothing_else() -> None:
     def declare(read: bool) -> Callable[[hw.KeyedStream[Shop]], None]:
         def step(carts: hw.KeyedStream[Shop]) -> None:

@@ -9,6 +9,7 @@ from headway.operators.patterns.buffer import LAST, NEVER, NEXT
 from headway.operators.patterns.chain import Chain, reactions_of
 from headway.operators.patterns.links import drop, first_waiting, taken_by, waiting
 from headway.operators.patterns.results import Match, MatcherOptions, PartialMatch
+from headway.times import MIN_TIME_MS
 
 __all__ = ["ChainMatcher"]
 
@@ -48,47 +49,57 @@ class ChainMatcher:
     def on_event(self, state: Any, event: Any, ctx: Context[Any]) -> None:
         """Move the partial matches on that the event fits, end those that it breaks, begin a new one."""
         steps: _Steps = state.steps
-        begins, moves = self._react(event, len(steps))
+        depth = before = len(steps)
+        begins, moves = self._react(event, depth)
         moved = False
-        if not steps:
+        if not depth:
             if not begins:
                 return
-        elif self._timed and self._first_due(steps) <= ctx.time:
-            self._expire(steps, ctx)
-            moved = True
+        elif self._timed:
+            straight = depth == 1 or not self._gapped
+            due = steps[0][0].at + self._patience_ms if straight else self._first_due(steps)
+            if due <= ctx.time:
+                self._expire(steps, ctx)
+                moved = True
+                depth = len(steps)
         for step, kills in moves:
-            depth = len(steps)
-            if step >= depth:
-                continue
-            ahead = steps[step + 1][-1].last if step + 1 < depth else steps[0][0].last - 1
-            last = steps[step][-1].last
-            if last == ahead:
-                continue
-            moved = True
-            if kills:
-                drop(steps, ahead, last)
-            elif step + 1 < self._final or self._absent:
-                self._take(steps, step + 1, last, event, ctx)
-            elif self._complete(steps, ahead, last, event, ctx):
-                begins = False
+            if step < depth:
+                ahead = steps[step + 1][-1].last if step + 1 < depth else steps[0][0].last - 1
+                last = steps[step][-1].last
+                if last == ahead:
+                    continue
+                moved = True
+                if kills:
+                    drop(steps, ahead, last)
+                elif step + 1 < self._final or self._absent:
+                    self._take(steps, step + 1, last, event, ctx)
+                elif self._complete(steps, ahead, last, event, ctx):
+                    begins = False
+                depth = len(steps)
         if begins:
             self._begin(steps, event, ctx)
+            depth = len(steps)
         elif not moved:
             return
-        if not steps:
-            ctx.forget()
-        elif self._timed and (begins or not self._lazy):
+        if not depth:
+            if before:
+                ctx.forget()
+        elif not self._lazy:
             self._arm(steps, ctx)
+        elif begins and self._within_ms is not None:
+            ctx.timer(LAST, ctx.time + self._within_ms)
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any]) -> None:
         """End what time ends."""
         steps = state.steps
         if steps:
             self._expire(steps, ctx)
-        if steps:
-            self._arm(steps, ctx)
-        else:
+        if not steps:
             ctx.forget()
+        elif not self._lazy:
+            self._arm(steps, ctx)
+        elif self._within_ms is not None:  # It has become longer since the timer was set.
+            ctx.timer(LAST, steps[0][-1].at + self._within_ms)
 
     # -- Events -------------------------------------------------------------------------------------------
 
@@ -128,12 +139,22 @@ class ChainMatcher:
 
     # -- Time ---------------------------------------------------------------------------------------------
 
+    def _arm(self, steps: _Steps, ctx: Context[Any]) -> None:
+        """A timer for what ends next, and one for the last: draining goes as far as timers are set."""
+        if not self._timed:
+            return
+        if not self._gapped or len(steps) == 1:
+            due, last = steps[0][0].at + self._patience_ms, steps[0][-1].at + self._patience_ms
+        else:
+            due, last = self._first_due(steps), self._last_due(steps)
+        if due < NEVER:
+            ctx.timer(NEXT, due)
+            if last > due:
+                ctx.timer(LAST, last)
+
     def _first_due(self, steps: _Steps) -> int:
-        """When time first ends a partial match."""
-        due: int = steps[0][0].at
-        if len(steps) == 1 or not self._gapped:
-            return due + self._patience_ms
-        due = NEVER if self._within_ms is None else due + self._within_ms
+        """When time first ends a partial match, where links have times of their own."""
+        due = NEVER if self._within_ms is None else steps[0][0].at + self._within_ms
         for step, gap in enumerate(self._gaps[: len(steps)]):
             if gap is not None:
                 ahead, last = waiting(steps, step)
@@ -143,29 +164,15 @@ class ChainMatcher:
 
     def _last_due(self, steps: _Steps) -> int:
         """When time has ended them all, if no event comes; what never ends counts for nothing."""
-        last: int = steps[0][-1].at
-        if len(steps) == 1 or not self._gapped:
-            return last + self._patience_ms
         if self._within_ms is not None:
-            return last + self._within_ms
-        ends = [0]
+            last: int = steps[0][-1].at + self._within_ms
+            return last
+        ends = []
         for step, gap in enumerate(self._gaps[: len(steps)]):
             ahead, behind = waiting(steps, step)
             if gap is not None and behind > ahead:
                 ends.append(steps[step][-1].at + gap)
-        return max(ends)
-
-    def _arm(self, steps: _Steps, ctx: Context[Any]) -> None:
-        """A timer for what ends next, and one for the last: draining goes as far as timers are set."""
-        last = self._last_due(steps)
-        if self._lazy:
-            ctx.timer(LAST, last)
-            return
-        due = self._first_due(steps)
-        if due < NEVER:
-            ctx.timer(NEXT, due)
-            if last > due:
-                ctx.timer(LAST, last)
+        return max(ends, default=MIN_TIME_MS)
 
     def _expire(self, steps: _Steps, ctx: Context[Any]) -> None:
         """End what may not go on at this time, those that began first before the others."""
