@@ -84,6 +84,7 @@ def state_of(event_type: Any, fingerprint: str) -> tuple[Any, Any]:
         bases=(State,),
         module=__name__,
         gc=False,
+        omit_defaults=True,  # Most rows have no complete matches that wait, and many no timers.
     )
     return state, entry
 
