@@ -69,7 +69,9 @@ class ChainMatcher:
                 if last == ahead:
                     continue
                 moved = True
-                if kills:
+                if kills and depth == 1:
+                    steps.clear()  # All of them wait here.
+                elif kills:
                     drop(steps, ahead, last)
                 elif step + 1 < self._final or self._absent:
                     self._take(steps, step + 1, last, event, ctx)
