@@ -47,14 +47,15 @@ EVENTS = st.lists(
 
 
 def flow(
-    looked_for: Pattern, after: AfterMatch
+    looked_for: Pattern, after: AfterMatch, *, timed_out: bool = True
 ) -> Callable[[Callable[[str], Input], Callable[[str], Output]], hw.Flow]:
     def declare(input_of: Callable[[str], Input], output_of: Callable[[str], Output]) -> hw.Flow:
         declared = hw.Flow("patterns")
         events = declared.source("events", hw.Json, input_of("events"), time="at", out_of_order=30).key_by("key")
         found = events.match("found", looked_for, after=after, max_partial_matches=10_000)
         found.to("out", output_of("out"))
-        found.side("timed_out").to("timed_out", output_of("timed_out"))
+        if timed_out:
+            found.side("timed_out").to("timed_out", output_of("timed_out"))
         return declared
 
     return declare
@@ -73,12 +74,12 @@ def expected(looked_for: Pattern, after: AfterMatch, events: list[dict[str, Any]
 
 @pytest.mark.parametrize("name", PATTERNS)
 @settings(SLOW, max_examples=6)
-@given(events=EVENTS, where=conditions(), after=st.sampled_from(AFTER))
+@given(events=EVENTS, where=conditions(), after=st.sampled_from(AFTER), timed_out=st.booleans())
 def test_the_engine_finds_what_the_definition_says(
-    name: str, events: list[dict[str, Any]], where: Conditions, after: AfterMatch
+    name: str, events: list[dict[str, Any]], where: Conditions, after: AfterMatch, timed_out: bool
 ) -> None:
     logs: Logs = {"events": {"0": events}}
-    written = check(flow(PATTERNS[name], after), logs, where)["out"]
+    written = check(flow(PATTERNS[name], after, timed_out=timed_out), logs, where)["out"]
     assert sorted(written, key=repr) == expected(PATTERNS[name], after, events)
 
 
