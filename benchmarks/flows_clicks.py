@@ -145,7 +145,7 @@ def pattern(clicks: hw.Stream[Click]) -> Any:
     bought = hw.pattern("search", kind="search").followed_by("view", kind="view").followed_by("buy", kind="buy")
     users = clicks.filter(is_click).key_by("user")
     within = bought.within(bare_clicks.STEPS_MS)
-    return users.match("bought", within, after=hw.skip_past_last(), select=bought_of)
+    return users.match("bought", within, after=hw.skip_past_last(), select=bought_of, keep=["user", "at"])
 
 
 def join(clicks: hw.Stream[Click]) -> Any:

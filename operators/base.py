@@ -185,6 +185,12 @@ class Operator(Generic[E, S, Out]):
         """
         raise NotImplementedError
 
+    def side_is_read(self, side: str, /) -> None:
+        """Called while the flow is declared, whenever something asks for the side output `side`.
+
+        For operators to which it makes a difference whether anybody listens. Not called for the main output.
+        """
+
     def on_timer(self, state: S, timer: Timer, ctx: Context[Out], /) -> None:
         """Called when a timer of this key is due, in the order of (due, key, name). The timer is gone then.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from operator import attrgetter
-from typing import Any, TypeVar, Union
+from typing import Any, Optional, TypeVar, Union
 
 from headway.errors import FlowError
 from headway.schema import Json, columnar, field_names
 
-__all__ = ["Condition", "Predicate", "Where", "field_getter", "mask_of", "resolve", "where"]
+__all__ = ["Condition", "Predicate", "Where", "field_equality", "field_getter", "mask_of", "resolve", "where"]
 
 T = TypeVar("T")
 
@@ -52,6 +52,7 @@ def _test(name: str, wanted: Any, event_type: Any) -> Callable[[Any], bool]:
     def test(event: Any) -> bool:
         return get(event) in values
 
+    test.equals = (name, values)  # type: ignore[attr-defined]
     column = columnar("FIELD in given", name, event_type)
     if column is not None:
         # For a whole column no call is made per event.
@@ -67,6 +68,16 @@ def mask_of(test: Callable[[Any], bool], events: Sequence[Any]) -> list[bool]:
     """
     mask = getattr(test, "mask", None)
     return list(map(test, events)) if mask is None else mask(events)
+
+
+def field_equality(test: Callable[[Any], bool]) -> Optional[tuple[str, tuple[Any, ...]]]:
+    """The field and its values that a predicate asks for; None where it asks for anything else.
+
+    >>> field_equality(where(kind=("add", "view")).bind(dict)), field_equality(bool)
+    (('kind', ('add', 'view')), None)
+    """
+    found: Optional[tuple[str, tuple[Any, ...]]] = getattr(test, "equals", None)
+    return found
 
 
 def field_getter(name: str, event_type: Any) -> Callable[[Any], Any]:

@@ -114,7 +114,27 @@ def operate_any(
 
 
 def check_valid(state: Any) -> None:
-    """The buffer holds what is referred to, and counts right."""
+    """The state holds what is referred to, and counts right."""
+    if hasattr(state, "steps"):
+        check_chain(state.steps)
+    else:
+        check_buffer(state)
+
+
+def check_chain(steps: list[list[Any]]) -> None:
+    """Those who took an event are without gaps, and each event was taken by somebody."""
+    lasts = [[taken.last for taken in column] for column in steps]
+    assert all(lasts)
+    if not lasts:
+        return
+    first = lasts[0][0]
+    assert lasts[0] == list(range(first, first + len(lasts[0])))
+    assert all(column == sorted(set(column)) and column[0] >= first for column in lasts)
+    furthest = [column[-1] for column in lasts]
+    assert furthest == sorted(furthest, reverse=True)
+
+
+def check_buffer(state: Any) -> None:
     nodes = dict.fromkeys(state.nodes, 0)
     entries = dict.fromkeys(state.entries, 0)
     for holder in (*state.runs, *state.completed):
@@ -350,9 +370,12 @@ class Model:
         return list(dict.fromkeys(result))
 
     def timed_out(self) -> list[Found]:
-        """The partial matches that `within` ends; for patterns without other times."""
+        """The partial matches that `within` ends, rather than making them a match; for patterns without other times.
+
+        That their events are a match already does not matter.
+        """
         assert self.pattern.within_ms is not None
-        complete = {tuple(zip(chosen, (letter.name for letter in word))) for word, chosen in self._complete_here()}
+        complete = {tuple(zip(chosen, (letter.name for letter in word))) for word, chosen in self._absences()}
         found = {}
         ways: dict[tuple[Word, Letter], None] = {}
         # Words with more events than there are: what is waited for need not have come.
@@ -367,10 +390,10 @@ class Model:
                     found[key] = self._found(before, chosen, self.events[chosen[-1]]["at"])
         return list(found.values())
 
-    def _complete_here(self) -> Iterator[tuple[Word, tuple[int, ...]]]:
-        for word, pending in self.words:
+    def _absences(self) -> Iterator[tuple[Word, tuple[int, ...]]]:
+        for word, pending in self.words if self._negated_end() else []:
             for chosen in self._assignments(word):
-                if not self._negated_end() or (pending.never and self._completed(word, chosen, pending) is not None):
+                if pending.never and self._completed(word, chosen, pending) is not None:
                     yield word, chosen
 
     def _end_letter(self, pending: Pending) -> Letter:

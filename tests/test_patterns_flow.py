@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine_harness import Conditions, conditions
 from tests.operator_harness import SLOW, Logs, check, oracle_run
-from tests.pattern_model import Model
+from tests.pattern_model import Model, StubContext, operate
 
 import headway as hw
 from headway.connectors.base import Input, Output
@@ -46,14 +47,15 @@ EVENTS = st.lists(
 
 
 def flow(
-    looked_for: Pattern, after: AfterMatch
+    looked_for: Pattern, after: AfterMatch, *, timed_out: bool = True
 ) -> Callable[[Callable[[str], Input], Callable[[str], Output]], hw.Flow]:
     def declare(input_of: Callable[[str], Input], output_of: Callable[[str], Output]) -> hw.Flow:
         declared = hw.Flow("patterns")
         events = declared.source("events", hw.Json, input_of("events"), time="at", out_of_order=30).key_by("key")
         found = events.match("found", looked_for, after=after, max_partial_matches=10_000)
         found.to("out", output_of("out"))
-        found.side("timed_out").to("timed_out", output_of("timed_out"))
+        if timed_out:
+            found.side("timed_out").to("timed_out", output_of("timed_out"))
         return declared
 
     return declare
@@ -72,12 +74,12 @@ def expected(looked_for: Pattern, after: AfterMatch, events: list[dict[str, Any]
 
 @pytest.mark.parametrize("name", PATTERNS)
 @settings(SLOW, max_examples=6)
-@given(events=EVENTS, where=conditions(), after=st.sampled_from(AFTER))
+@given(events=EVENTS, where=conditions(), after=st.sampled_from(AFTER), timed_out=st.booleans())
 def test_the_engine_finds_what_the_definition_says(
-    name: str, events: list[dict[str, Any]], where: Conditions, after: AfterMatch
+    name: str, events: list[dict[str, Any]], where: Conditions, after: AfterMatch, timed_out: bool
 ) -> None:
     logs: Logs = {"events": {"0": events}}
-    written = check(flow(PATTERNS[name], after), logs, where)["out"]
+    written = check(flow(PATTERNS[name], after, timed_out=timed_out), logs, where)["out"]
     assert sorted(written, key=repr) == expected(PATTERNS[name], after, events)
 
 
@@ -179,6 +181,115 @@ def test_what_times_out_tells_what_had_matched() -> None:
     assert late["time"].endswith("00.011Z")
 
 
+def test_what_is_a_match_already_may_time_out_too() -> None:
+    def declare(carts: hw.KeyedStream[Shop]) -> None:
+        looked_for = pattern("add", kind="add").followed_by("pay", kind="pay").one_or_more().within(10)
+        found = carts.match("found", looked_for)
+        found.to("out", hw.to_list([]))
+        found.side("timed_out").to("late", hw.to_list([]))
+
+    test = shop(declare)
+    send(test, (1, "add"), (5, "pay"))
+    test.advance(to=100)
+    match, late = (test.triggers(name)[0] for name in ("out", "late"))
+    assert match["matched"] == late["matched"] and (match["end"], late["end"]) == (5, 5)
+
+
+ADD_AND_PAY = pattern("add", kind="add").followed_by("pay", kind="pay").within(10)
+
+
+def test_a_key_has_one_timer_where_nobody_reads_what_times_out() -> None:
+    quiet: hw.MatchPattern[Any] = hw.MatchPattern(dict, ADD_AND_PAY, timed_out=False)
+    told: hw.MatchPattern[Any] = hw.MatchPattern(dict, ADD_AND_PAY)
+    events: list[dict[str, Any]] = [{"at": at, "n": at, "kind": "add"} for at in (1, 2, 5)]
+    seen: dict[bool, list[dict[str, int]]] = {False: [], True: []}
+    for operator, timers in ((quiet, seen[False]), (told, seen[True])):
+        ctx, state = StubContext(), operator.state_type()
+        for event in events:
+            ctx.time = event["at"]
+            operator.on_event(state, event, ctx)
+            timers.append(dict(ctx.timers))
+    assert seen[False] == [{"last": 11}, {"last": 12}, {"last": 15}]
+    assert seen[True] == [{"next": 11}, {"next": 11, "last": 12}, {"next": 11, "last": 15}]
+    assert quiet.state_type is not told.state_type
+    quiet.side_is_read("timed_out")
+    assert quiet.state_type is told.state_type
+
+
+def test_a_time_may_become_longer_while_matches_are_open() -> None:
+    add = pattern("add", kind="add")
+    short, long = (
+        hw.MatchPattern[Any](dict, add.followed_by("pay", kind="pay").within(length), timed_out=False)
+        for length in (10, 30)
+    )
+    ctx, state = StubContext(), short.state_type()
+    for at in (1, 5):
+        ctx.time = at
+        short.on_event(state, {"at": at, "kind": "add"}, ctx)
+    ctx.time = ctx.timers.pop("last")
+    long.on_timer(state, hw.Timer("last", ctx.time), ctx)
+    assert ctx.timers == {"last": 35} and not ctx.forgotten
+
+
+def test_reading_what_times_out_changes_nothing_else() -> None:
+    def declare(read: bool) -> Callable[[hw.KeyedStream[Shop]], None]:
+        def step(carts: hw.KeyedStream[Shop]) -> None:
+            found = carts.match("found", ADD_AND_PAY)
+            found.to("out", hw.to_list([]))
+            if read:
+                found.side("timed_out").to("late", hw.to_list([]))
+
+        return step
+
+    results: list[Any] = []
+    for read in (False, True):
+        test = shop(declare(read))
+        send(test, (1, "add"), (5, "add"), (12, "pay"), (20, "add"))
+        test.advance(to=100)
+        assert test.keys("found") == []
+        results.append(test.triggers("out"))
+        if read:
+            assert [late["start"] for late in test.triggers("late")] == [1, 20]
+    assert results[0] == results[1] and [match["start"] for match in results[0]] == [5]
+
+
+# -- What is kept -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "looked_for", [ADD_AND_PAY, pattern("add", kind="add").one_or_more().followed_by("pay", kind="pay").within(10)]
+)
+def test_only_some_fields_are_kept(looked_for: Pattern) -> None:
+    def declare(carts: hw.KeyedStream[Shop]) -> None:
+        found = carts.match("found", looked_for, keep=["at", "price"])
+        found.to("out", hw.to_list([]))
+        found.side("timed_out").to("late", hw.to_list([]))
+
+    test = shop(declare)
+    send(test, (1, "add"))
+    test.advance(to=1)
+    kept = msgspec.to_builtins(test.state("found", "ann"))
+    assert "'price': 1.0" in str(kept) and "kind" not in str(kept)
+    send(test, (2, "pay"), (3, "add"))
+    test.advance(to=100)
+    expected = {"add": [{"at": 1, "price": 1.0}], "pay": [{"at": 2, "price": 2.0}]}
+    assert [match["matched"] for match in test.triggers("out")] == [expected]
+    late = [partial["matched"] for partial in test.triggers("late")]
+    assert {"add": [{"at": 3, "price": 3.0}]} in late
+
+
+def test_fields_are_kept_of_dicts_and_one_alone() -> None:
+    both: hw.MatchPattern[Any] = hw.MatchPattern(dict, ADD_AND_PAY, keep=["n"])
+    events = [{"at": at, "n": at, "kind": kind} for at, kind in ((1, "add"), (2, "pay"))]
+    [(_, _, match)] = operate(both, events).out
+    assert match.matched == {"add": [{"n": 1}], "pay": [{"n": 2}]}
+    one: hw.MatchPattern[Any] = hw.MatchPattern(Shop, pattern("add", kind="add"), keep=["price"])
+    ctx = StubContext()
+    one.on_event(one.state_type(), Shop(user="ann", kind="add", at=1, price=5.0), ctx)
+    [(_, _, match)] = ctx.out
+    assert msgspec.to_builtins(match.matched) == {"add": [{"price": 5.0}]}
+
+
 def test_too_many_partial_matches_are_given_up_oldest_first() -> None:
     def declare(carts: hw.KeyedStream[Shop]) -> None:
         looked_for = pattern("a", kind="add").followed_by("p", kind="pay")
@@ -261,6 +372,7 @@ def test_what_cannot_be_is_said_where_it_is_written(declare: Callable[[], Any], 
     with pytest.raises(hw.FlowError) as error:
         declare()
     assert said in str(error.value)
+    assert str(error.value).startswith("tests/test_patterns_flow.py:") and str(error.value).count(".py:") == 1
 
 
 @pytest.mark.parametrize(
@@ -275,6 +387,9 @@ def test_what_cannot_be_is_said_where_it_is_written(declare: Callable[[], Any], 
         (ADD, {"after": "skip"}, "'skip'"),
         (ADD, {"max_partial_matches": 0}, "max_partial_matches=0"),
         (ADD, {"select": 5}, "select=5"),
+        (ADD, {"keep": "user"}, "keep='user'"),
+        (ADD, {"keep": []}, "keep=[]"),
+        (ADD, {"keep": ["user", "usr"]}, "no field 'usr'"),
         ("add", {}, "'add'"),
     ],
 )

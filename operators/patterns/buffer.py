@@ -12,10 +12,16 @@ import msgspec
 from headway.schema import State
 from headway.times import MAX_TIME_MS
 
-__all__ = ["NEVER", "NO_NODE", "Complete", "Node", "Run", "chain", "last_of", "release", "state_of"]
+__all__ = ["LAST", "NEVER", "NEXT", "NO_NODE", "Complete", "Node", "Run", "chain", "last_of", "release", "state_of"]
 
 NEVER = MAX_TIME_MS
 """The due time of what does not end by itself."""
+
+NEXT = "next"
+"""Timer: time ends an edge of some partial match."""
+
+LAST = "last"
+"""Timer: time ends the last partial match."""
 
 NO_NODE = -1
 """The parent of the first event of a match."""
@@ -78,6 +84,7 @@ def state_of(event_type: Any, fingerprint: str) -> tuple[Any, Any]:
         bases=(State,),
         module=__name__,
         gc=False,
+        omit_defaults=True,  # Most rows have no complete matches that wait, and many no timers.
     )
     return state, entry
 

@@ -3,20 +3,15 @@
 from collections.abc import Callable
 from typing import Any, Optional
 
-from headway.operators.base import Context
+from headway.operators.base import Context, Timer
 from headway.operators.patterns.automaton import END, Automaton, Edge
-from headway.operators.patterns.buffer import NEVER, NO_NODE, Complete, Node, Run, chain, last_of, release
+from headway.operators.patterns.buffer import LAST, NEVER, NEXT, NO_NODE, Complete, Node, Run, chain, last_of, release
 from headway.operators.patterns.condition import Moment, Test
+from headway.operators.patterns.interest import Interest
 from headway.operators.patterns.pattern import Contiguity
-from headway.operators.patterns.results import Match, PartialMatch
-from headway.operators.patterns.skip import AfterMatch
+from headway.operators.patterns.results import Match, MatcherOptions, PartialMatch
 
-__all__ = ["LAST", "NEXT", "Matcher"]
-
-NEXT = "next"
-"""Timer: time ends an edge of some partial match."""
-LAST = "last"
-"""Timer: time ends the last partial match."""
+__all__ = ["Matcher"]
 
 
 class Matcher:
@@ -26,33 +21,52 @@ class Matcher:
     next events: so matches come out in the same order whatever else is open.
     """
 
-    def __init__(
-        self,
-        automaton: Automaton,
-        entry_type: Any,
-        within_ms: Optional[int],
-        after: AfterMatch,
-        bound: int,
-        select: Optional[Callable[[Match[Any]], Any]],
-    ) -> None:
-        self.names = automaton.names
-        self.position_names = [automaton.names[number] for number in automaton.position_names]
-        self.complete = automaton.complete
-        self.open = automaton.open
-        self.starts = automaton.edges[-1]
-        self.gaps = [_least_gap(edges, count) for edges, count in zip(automaton.edges, automaton.open)]
-        self.gapped = any(gap is not None for gap in self.gaps)
-        self.timed = self.gapped or within_ms is not None
+    def __init__(self, automaton: Automaton, entry_type: Any, options: MatcherOptions) -> None:
+        self._names = automaton.names
+        self._position_names = [automaton.names[number] for number in automaton.position_names]
+        self._complete = automaton.complete
+        self._open = automaton.open
+        self._starts = automaton.edges[-1]
+        self._gaps = [_least_gap(edges, count) for edges, count in zip(automaton.edges, automaton.open)]
+        self._gapped = any(gap is not None for gap in self._gaps)
+        self._timed = self._gapped or options.within_ms is not None
         self._ways = [[(1 << number, edge) for number, edge in enumerate(edges)] for edges in automaton.edges[:-1]]
         self._waits = [_only_test(edges) for edges in automaton.edges[:-1]]
+        self._interest = Interest(automaton)
         self._entry_type = entry_type
-        self._within_ms = within_ms
-        self._after = after
-        self._skips = after.kind != "no_skip"
-        self._max = bound
-        self._select = select
+        self._keep = options.keep.of
+        self._within_ms = options.within_ms
+        self._after = options.after
+        self._skips = options.after.kind != "no_skip"
+        self._max = options.bound
+        self._select = options.select
+        self._timed_out = options.timed_out
 
-    def event(self, state: Any, event: Any, ctx: Context[Any]) -> None:
+    def on_event(self, state: Any, event: Any, ctx: Context[Any]) -> None:
+        """Move the partial matches on that the event fits, end those that it breaks, begin new ones."""
+        runs = state.runs
+        if not runs:
+            if self._interest.begins(event):
+                self._all(state, event, ctx)
+        elif state.due <= ctx.time:
+            self._expire(state, ctx)
+            self._all(state, event, ctx)
+        elif self._interest.concerns([run.position for run in runs], event):
+            self._all(state, event, ctx)
+        elif self._interest.begins(event):
+            self._begin(runs, Moment(state, event), ctx)
+            self._settle(state, ctx)
+
+    def on_timer(self, state: Any, timer: Timer, ctx: Context[Any]) -> None:
+        """End what time ends."""
+        if timer.name == LAST:
+            state.last = NEVER
+        else:
+            state.due = NEVER
+        self._expire(state, ctx)
+        self._settle(state, ctx)
+
+    def _all(self, state: Any, event: Any, ctx: Context[Any]) -> None:
         """One event, after the time before it."""
         moment = Moment(state, event)
         runs = state.runs
@@ -66,12 +80,7 @@ class Matcher:
             else:
                 self._advance(run, after, moment, ctx)
         self._begin(after, moment, ctx)
-        self.settle(state, ctx)
-
-    def begin(self, state: Any, event: Any, ctx: Context[Any]) -> None:
-        """One event that changes none of the partial matches there are."""
-        self._begin(state.runs, Moment(state, event), ctx)
-        self.settle(state, ctx)
+        self._settle(state, ctx)
 
     # -- One event ----------------------------------------------------------------------------------------
 
@@ -133,8 +142,8 @@ class Matcher:
             if not test.iterative:
                 return moment.holds(test)
             if moment.view is None:
-                found = {} if run is None else self.matched(moment.state, run.node)
-                moment.view = {name: found.get(name, []) for name in self.names}
+                found = {} if run is None else self._matched(moment.state, run.node)
+                moment.view = {name: found.get(name, []) for name in self._names}
             return bool(test.holds(moment.event, moment.view))
 
         return ask
@@ -142,7 +151,7 @@ class Matcher:
     def _begin(self, after: list[Run], moment: Moment, ctx: Context[Any]) -> None:
         """Begin matches with the event."""
         moment.view = None
-        for edge in self.starts:
+        for edge in self._starts:
             if edge.simple:
                 assert edge.test is not None
                 if moment.holds(edge.test):
@@ -164,15 +173,15 @@ class Matcher:
             assert run is not None
             self._completed(state, run.node, run.start, run.start_at, ctx)
             return 0
-        if self.complete[position] and not self._skips:
-            self.emit_with(position, run, state, moment.event, ctx)
-            if not self.open[position]:
+        if self._complete[position] and not self._skips:
+            self._emit_with(position, run, state, self._keep(moment.event), ctx)
+            if not self._open[position]:
                 return 0
         entry_id = moment.entry
         if entry_id is None:
             entry_id = moment.entry = state.next_entry
             state.next_entry = entry_id + 1
-            entry = state.entries[entry_id] = self._entry_type(moment.event, now, 1)
+            entry = state.entries[entry_id] = self._entry_type(self._keep(moment.event), now, 1)
         else:
             entry = state.entries[entry_id]
             entry.refs += 1
@@ -185,24 +194,24 @@ class Matcher:
             node = Node(position, entry_id, run.node, 1)
             start, start_at = run.start, run.start_at
         state.nodes[node_id] = node
-        if self.open[position]:
-            due = self.due(position, start_at, now)
-            after.append(Run(position, self.open[position], node_id, start, start_at, now, due))
+        if self._open[position]:
+            due = self._due(position, start_at, now)
+            after.append(Run(position, self._open[position], node_id, start, start_at, now, due))
         else:
             node.refs = 0
-        if self._skips and self.complete[position]:
+        if self._skips and self._complete[position]:
             self._completed(state, node_id, start, start_at, ctx)
         return 1
 
-    def due(self, position: int, start_at: int, at: int) -> int:
+    def _due(self, position: int, start_at: int, at: int) -> int:
         """When time first ends something for a partial match that comes to a position."""
         due = NEVER if self._within_ms is None else start_at + self._within_ms
-        gap = self.gaps[position]
+        gap = self._gaps[position]
         return due if gap is None else min(due, at + gap)
 
     # -- Time ---------------------------------------------------------------------------------------------
 
-    def expire(self, state: Any, ctx: Context[Any]) -> None:
+    def _expire(self, state: Any, ctx: Context[Any]) -> None:
         """End what may not go on at this time: its edges, and those who have no other."""
         now = ctx.time
         runs, state.runs = state.runs, []
@@ -227,13 +236,13 @@ class Matcher:
         run.due = due
         if ended:
             self._completed(state, run.node, run.start, run.start_at, ctx)
-        elif not run.open and not self.complete[run.position]:
+        elif self._timed_out and not run.open:
             ctx.emit_to("timed_out", self._partial(state, run))
         return run.open != 0
 
     # -- After an event or a timer ------------------------------------------------------------------------
 
-    def settle(self, state: Any, ctx: Context[Any]) -> None:
+    def _settle(self, state: Any, ctx: Context[Any]) -> None:
         """Tell the matches whose turn it is, keep the bound, set the timer."""
         if state.completed:
             self._tell(state, ctx)
@@ -245,13 +254,13 @@ class Matcher:
         runs = state.runs
         if not runs:
             ctx.forget()
-        elif self.timed:
+        elif self._timed:
             self._set_timers(state, ctx)
 
     def _set_timers(self, state: Any, ctx: Context[Any]) -> None:
         """One for the partial match that ends next, one for the last: draining goes as far as timers are set."""
         runs = state.runs
-        if self.gapped:
+        if self._gapped:
             due = min([run.due for run in runs])
             last = max([self._end_of(run) for run in runs])
         else:
@@ -277,7 +286,7 @@ class Matcher:
         completed.sort(key=_start_of)
         while completed and not (state.runs and state.runs[0].start < completed[0].start):
             match = completed.pop(0)
-            self.emit(self.matched(state, match.node), match.start_at, match.end, ctx)
+            self._emit(self._matched(state, match.node), match.start_at, match.end, ctx)
             last_skipped = self._last_skipped(state, match)
             for others in (state.runs, completed):
                 for other in others:
@@ -293,7 +302,7 @@ class Matcher:
             return match.start
         if kind == "skip_past_last":
             return last_of(state, match.node)
-        named = [n.entry for n in chain(state, match.node) if self.position_names[n.position] == self._after.name]
+        named = [n.entry for n in chain(state, match.node) if self._position_names[n.position] == self._after.name]
         if not named:
             return -1
         return (named[0] if kind == "skip_to_first" else named[-1]) - 1
@@ -305,37 +314,37 @@ class Matcher:
             state.nodes[node].refs += 1
             state.completed.append(Complete(start, node, start_at, ctx.time))
         else:
-            self.emit(self.matched(state, node), start_at, ctx.time, ctx)
+            self._emit(self._matched(state, node), start_at, ctx.time, ctx)
 
-    def emit_with(self, position: int, run: Optional[Run], state: Any, event: Any, ctx: Context[Any]) -> None:
+    def _emit_with(self, position: int, run: Optional[Run], state: Any, event: Any, ctx: Context[Any]) -> None:
         """Emit a match of a partial one with one more event."""
-        found = {} if run is None else self.matched(state, run.node)
-        name = self.position_names[position]
+        found = {} if run is None else self._matched(state, run.node)
+        name = self._position_names[position]
         if name in found:
             found[name].append(event)
         else:
             found[name] = [event]
-        self.emit(self.ordered(found), ctx.time if run is None else run.start_at, ctx.time, ctx)
+        self._emit(self._ordered(found), ctx.time if run is None else run.start_at, ctx.time, ctx)
 
-    def emit(self, matched: dict[str, list[Any]], start: int, end: int, ctx: Context[Any]) -> None:
+    def _emit(self, matched: dict[str, list[Any]], start: int, end: int, ctx: Context[Any]) -> None:
         """Emit a match."""
         match = Match(matched=matched, start=start, end=end)
         ctx.emit(match if self._select is None else self._select(match))
 
     def _partial(self, state: Any, run: Run) -> PartialMatch[Any]:
-        return PartialMatch(matched=self.matched(state, run.node), start=run.start_at, end=run.at)
+        return PartialMatch(matched=self._matched(state, run.node), start=run.start_at, end=run.at)
 
-    def matched(self, state: Any, node: int) -> dict[str, list[Any]]:
+    def _matched(self, state: Any, node: int) -> dict[str, list[Any]]:
         """The events up to a node, by the names of their steps."""
         found: dict[str, list[Any]] = {}
-        names, entries = self.position_names, state.entries
+        names, entries = self._position_names, state.entries
         for link in chain(state, node):
             found.setdefault(names[link.position], []).append(entries[link.entry].event)
-        return self.ordered(found)
+        return self._ordered(found)
 
-    def ordered(self, found: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    def _ordered(self, found: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """The same in the order of the pattern; events come in another where groups repeat."""
-        return found if len(found) == 1 else {name: found[name] for name in self.names if name in found}
+        return found if len(found) == 1 else {name: found[name] for name in self._names if name in found}
 
 
 def _start_of(match: Complete) -> int:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Optional, Union
 
-from headway.errors import FlowError, UsageError
+from headway.declare import fail
+from headway.errors import UsageError
 from headway.operators.conditions import Where
 from headway.times import Duration, duration_ms
 
@@ -93,8 +94,8 @@ class Pattern:
 
     Methods that describe a step (`where`, `times`, `optional` ...) are about the last one. Conditions are
     functions of the event, functions of the event and of what matched so far (a dict of lists of events by the
-    names of the steps), `where(field=value)`, or field values as keywords. All errors are raised as `FlowError`
-    when the pattern is declared.
+    names of the steps), `where(field=value)`, or field values as keywords. All errors are `FlowError`s, at the
+    line that declares what is wrong.
 
     >>> begun = pattern("cart", kind="add").followed_by("pay", kind="pay").times(2).within("1h")
     >>> [step.name for step in begun.steps], begun.within_ms
@@ -149,14 +150,14 @@ class Pattern:
         last = self._event_step("or_where")
         if not last.conditions:
             msg = f"or_where(): {last.label} has no condition yet: every event fits already; use where() first"
-            raise FlowError(msg)
+            fail(msg)
         return self._with(conditions=(Either(last.conditions, _conditions(conditions, fields)),))
 
     def subtype(self, event_type: type) -> Pattern:
         """The event must be of this class too, on a stream of several types."""
         if not isinstance(event_type, type):
             msg = f"subtype({event_type!r}): expected a class of events"
-            raise FlowError(msg)
+            fail(msg)
         return self.where(lambda event: isinstance(event, event_type))
 
     # -- Quantifiers of the last step ---------------------------------------------------------------------
@@ -166,7 +167,7 @@ class Pattern:
         most = least if most is None else most
         if type(least) is not int or type(most) is not int or not 0 <= least <= most or most < 1:
             msg = f"times({least!r}, {most!r}): expected whole numbers with 0 <= least <= most and most >= 1"
-            raise FlowError(msg)
+            fail(msg)
         return self._occurs("times", max(least, 1), most, optional=least == 0)
 
     def one_or_more(self) -> Pattern:
@@ -177,7 +178,7 @@ class Pattern:
         """It occurs at least so many times."""
         if type(least) is not int or least < 1:
             msg = f"times_or_more({least!r}): expected a whole number of at least 1"
-            raise FlowError(msg)
+            fail(msg)
         return self._occurs("times_or_more", least, None)
 
     def optional(self) -> Pattern:
@@ -190,10 +191,10 @@ class Pattern:
         last = self._loop("greedy")
         if last.group:
             msg = "greedy() does not work on a group; make the loops inside it greedy"
-            raise FlowError(msg)
+            fail(msg)
         if last.quantifier.contiguity is Contiguity.ANY:
             msg = f"greedy(): {last.label} allows combinations, which leave events out; use one of the two"
-            raise FlowError(msg)
+            fail(msg)
         return self._quantified(greedy=True)
 
     def until(self, condition: Optional[Condition] = None, **fields: Any) -> Pattern:
@@ -201,11 +202,11 @@ class Pattern:
         last = self._loop("until")
         if last.quantifier.at_most is not None:
             msg = f"until(): {last.label} is bounded; it works with one_or_more() and times_or_more()"
-            raise FlowError(msg)
+            fail(msg)
         given = _conditions(() if condition is None else (condition,), fields)
         if len(given) != 1 or last.quantifier.until is not None:
             msg = f"until() of {last.label} takes one condition, a function or field=value, once"
-            raise FlowError(msg)
+            fail(msg)
         return self._quantified(until=given[0])
 
     def consecutive(self) -> Pattern:
@@ -218,7 +219,7 @@ class Pattern:
         last = self._loop("allow_combinations")
         if last.quantifier.greedy:
             msg = f"allow_combinations(): {last.label} is greedy, and leaves no event out; use one of the two"
-            raise FlowError(msg)
+            fail(msg)
         return self._quantified(contiguity=Contiguity.ANY)
 
     # -- Time ---------------------------------------------------------------------------------------------
@@ -232,18 +233,18 @@ class Pattern:
         try:
             length_ms = duration_ms(duration, what="within")
         except UsageError as error:
-            raise FlowError(str(error)) from None
+            fail(str(error))
         if length_ms < 1:
             msg = f"within({duration!r}): a match needs some time: expected at least 1 ms"
-            raise FlowError(msg)
+            fail(msg)
         if since == "previous":
             if len(self.steps) == 1 and not self.steps[0].quantifier.loops:
                 msg = f"within({duration!r}, since='previous'): no event comes before the first step"
-                raise FlowError(msg)
+                fail(msg)
             return self._with(gap_ms=min(length_ms, self.steps[-1].gap_ms or length_ms))
         if since != "first":
             msg = f"within(since={since!r}): expected 'first' or 'previous'"
-            raise FlowError(msg)
+            fail(msg)
         return replace(self, within_ms=min(length_ms, self.within_ms or length_ms))
 
     # -- Building -----------------------------------------------------------------------------------------
@@ -254,10 +255,10 @@ class Pattern:
         step = _step(contiguity, what, fields, negated=negated)
         if negated and step.group:
             msg = "not_next() and not_followed_by() take the conditions of one event, not a pattern"
-            raise FlowError(msg)
+            fail(msg)
         if negated and self.steps[-1].nullable:
             msg = f"a step that must not come cannot stand behind an optional one, here {self.steps[-1].label}"
-            raise FlowError(msg)
+            fail(msg)
         return replace(self, steps=(*self.steps, step))
 
     def _with(self, **changes: Any) -> Pattern:
@@ -270,28 +271,28 @@ class Pattern:
         last = self._positive_step(method)
         if last.quantifier.loops:
             msg = f"{method}(): how often {last.label} occurs was said already"
-            raise FlowError(msg)
+            fail(msg)
         return self._quantified(at_least=least, at_most=most, optional=optional or last.quantifier.optional)
 
     def _event_step(self, method: str) -> Step:
         last = self.steps[-1]
         if last.group:
             msg = f"{method}(): the last step is a group; conditions belong to the steps inside it"
-            raise FlowError(msg)
+            fail(msg)
         return last
 
     def _positive_step(self, method: str) -> Step:
         last = self.steps[-1]
         if last.negated:
             msg = f"{method}(): the last step must not come at all, so it has no quantifier"
-            raise FlowError(msg)
+            fail(msg)
         return last
 
     def _loop(self, method: str) -> Step:
         last = self._positive_step(method)
         if not last.quantifier.loops:
             msg = f"{method}(): {last.label} occurs once; say how often first: times(), one_or_more()"
-            raise FlowError(msg)
+            fail(msg)
         return last
 
 
@@ -299,12 +300,12 @@ def _step(contiguity: Contiguity, what: tuple[Any, ...], fields: dict[str, Any],
     if any(isinstance(part, Pattern) for part in what):
         if len(what) != 1 or fields:
             msg = "a group is one pattern and nothing else: names and conditions belong to the steps inside it"
-            raise FlowError(msg)
+            fail(msg)
         return _group(contiguity, (what[0],), negated=negated)
     name = what[0] if what and isinstance(what[0], str) else None
     if name == "":
         msg = "the name of a step cannot be empty"
-        raise FlowError(msg)
+        fail(msg)
     conditions = what if name is None else what[1:]
     return Step(contiguity, name, _conditions(conditions, fields), negated=negated)
 
@@ -313,10 +314,10 @@ def _group(contiguity: Contiguity, options: tuple[Pattern, ...], *, negated: boo
     for option in options:
         if option.within_ms is not None:
             msg = "within() belongs to the whole pattern, not to a group inside it"
-            raise FlowError(msg)
+            fail(msg)
         if option.steps[-1].negated:
             msg = f"a group cannot end with what must not come ({option.steps[-1].label}): put that behind the group"
-            raise FlowError(msg)
+            fail(msg)
     if len(options) == 1 and len(options[0].steps) == 1 and options[0].steps[0].group:
         inner = options[0].steps[0]
         if inner.quantifier == Quantifier() and inner.gap_ms is None:
@@ -328,7 +329,7 @@ def _conditions(conditions: tuple[Any, ...], fields: dict[str, Any]) -> tuple[Co
     for condition in conditions:
         if not callable(condition) and not isinstance(condition, Where):
             msg = f"a condition must be a function of the event or where(field=value), not {condition!r}"
-            raise FlowError(msg)
+            fail(msg)
     return (*conditions, Where(fields)) if fields else tuple(conditions)
 
 
@@ -359,5 +360,5 @@ def either(*options: Pattern) -> Pattern:
     """
     if len(options) < 2 or not all(isinstance(option, Pattern) for option in options):
         msg = f"either() takes two patterns or more, such as either(once(kind='a'), once(kind='b')), not {options!r}"
-        raise FlowError(msg)
+        fail(msg)
     return Pattern((_group(Contiguity.RELAXED, options),))

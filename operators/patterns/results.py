@@ -1,10 +1,14 @@
 """What a pattern gives: matches, and what had matched of those that did not become complete."""
 
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Optional, TypeVar
 
+from headway.operators.patterns.keep import Keep
+from headway.operators.patterns.skip import AfterMatch
 from headway.schema import Event
 
-__all__ = ["Match", "PartialMatch"]
+__all__ = ["Match", "MatcherOptions", "PartialMatch"]
 
 E = TypeVar("E")
 
@@ -29,3 +33,18 @@ class PartialMatch(Event, Generic[E]):
     """Event time of the first event, in epoch milliseconds."""
     end: int
     """Event time of the last event, in epoch milliseconds."""
+
+
+@dataclass(frozen=True)
+class MatcherOptions:
+    """What matchers are told besides the pattern's shape."""
+
+    within_ms: Optional[int]
+    after: AfterMatch
+    bound: int
+    """How many partial matches a key may have."""
+    select: Optional[Callable[[Match[Any]], Any]]
+    keep: Keep
+    """What is kept and told of an event."""
+    timed_out: bool
+    """Whether what `within` ends is told."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from headway.errors import FlowError
+from headway.declare import fail
 
 __all__ = ["AfterMatch", "no_skip", "skip_past_last", "skip_to_first", "skip_to_last", "skip_to_next"]
 
@@ -51,5 +51,5 @@ def skip_to_last(name: str) -> AfterMatch:
 def _named(name: str) -> str:
     if not isinstance(name, str) or not name:
         msg = f"{name!r} is not the name of a step"
-        raise FlowError(msg)
+        fail(msg)
     return name

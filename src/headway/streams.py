@@ -329,6 +329,7 @@ class Processed(KeyedStream[T]):
         if name not in self._operator.sides:
             known = ", ".join(self._operator.sides) or "none"
             fail(f"the operator {self._port.node!r} has no side output {name!r}; it has {known}")
+        self._operator.side_is_read(name)
         port = Port(self._port.node, name)
         return KeyedStream(self._flow, self._flow._port(port, self._operator.sides[name], keyed=True))
 

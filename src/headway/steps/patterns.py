@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, overload
 
 from headway.declare import declaring
@@ -37,8 +37,20 @@ class PatternSteps(KeyedSteps[T]):
         *,
         after: Optional[AfterMatch] = None,
         max_partial_matches: int = 1000,
+        keep: Sequence[str],
+    ) -> Processed[Match[Any]]: ...
+
+    @overload
+    def match(
+        self,
+        name: str,
+        pattern: Pattern,
+        *,
+        after: Optional[AfterMatch] = None,
+        max_partial_matches: int = 1000,
         select: Callable[[Match[T]], U],
         into: Any = None,
+        keep: Optional[Sequence[str]] = None,
     ) -> Processed[U]: ...
 
     def match(
@@ -50,15 +62,24 @@ class PatternSteps(KeyedSteps[T]):
         max_partial_matches: int = 1000,
         select: Optional[Callable[[Match[T]], Any]] = None,
         into: Any = None,
+        keep: Optional[Sequence[str]] = None,
     ) -> Processed[Any]:
         """A `Match` for each match of `pattern` in the events of a key, or what `select` makes of it (type `into`).
 
         `after` says which partial matches a match ends, such as `skip_past_last()`; without it none. Side outputs
         are `timed_out`, what `within` ended, and `overflow`, what was given up because a key had more than
-        `max_partial_matches`. See `MatchPattern`.
+        `max_partial_matches`. `keep` names the fields of the events that are kept and told: rows are smaller then.
+        See `MatchPattern`.
         """
         with declaring():
             operator: MatchPattern[Any] = MatchPattern(
-                self.type, pattern, after=after, max_partial_matches=max_partial_matches, select=select, into=into
+                self.type,
+                pattern,
+                after=after,
+                max_partial_matches=max_partial_matches,
+                select=select,
+                into=into,
+                keep=keep,
+                timed_out=False,
             )
         return self.process(name, operator)
