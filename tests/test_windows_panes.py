@@ -68,8 +68,8 @@ def test_sliding_windows_hold_their_events_in_order(kind: type[Any], data: st.Da
         if data.draw(st.booleans()):
             state = stored(state)
         if inside:
-            assert spell.result(panes.peek(state, end - size)[0], 0) == inside
-            assert spell.result(panes.close(state, end - size, end + 1 - size)[0], 0) == inside
+            assert spell.result(panes.peek(state, end - size).word, 0) == inside
+            assert spell.result(panes.close(state, end - size, end + 1 - size).word, 0) == inside
         remaining = any(end + 1 - size <= pane for pane, _ in log)
         assert panes.is_empty(state) is not remaining
 
@@ -82,7 +82,7 @@ def test_growing_windows_hold_their_events_in_order() -> None:
     for pane in range(6):
         panes.add(state, pane, "abcdef"[pane], pane)
         state = stored(state)
-        words.append(spell.result(panes.close(state, 0, 3 if pane == 2 else 0)[0], 0))
+        words.append(spell.result(panes.close(state, 0, 3 if pane == 2 else 0).word, 0))
     assert words == ["a", "ab", "abc", "d", "de", "def"]
 
 
