@@ -134,6 +134,9 @@ class AlignedWindow(_Windows):
     ) -> None:
         super().__init__(event_type, windower, aggregates, early=early)
         self._add = self._panes.add
+        self._pane_ms = windower.pane_ms
+        self._start_of = windower.start
+        self._next_end = windower.next_end
 
     def _make_panes(self, bundle: Bundle) -> Panes:
         if not self.windower.sliding:
@@ -147,10 +150,14 @@ class AlignedWindow(_Windows):
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Add the event to its pane."""
         time_ms = ctx.time
-        pane = self._pane_of(time_ms)
-        if state.end is None:
+        end = state.end
+        if end is None:
+            pane = self._pane_of(time_ms)
             state.end = end = self.windower.first_end(pane)
             ctx.timer("end", end - 1)
+        else:
+            # The window that ends next is not over yet: where each pane ends with a window, this is its last one.
+            pane = self._pane_of(time_ms) if self._pane_ms is None else end - self._pane_ms
         if self._add(state, pane, event, time_ms):
             # There is no window after this: set now, it lets a drain see how far time has to go.
             ctx.timer("until", self.windower.last_end(pane) - 1)
@@ -164,10 +171,9 @@ class AlignedWindow(_Windows):
                 self._emit_early(state, ctx)
             return
         end = timer.at + 1
-        windower = self.windower
-        start, next_end = windower.start(end), windower.next_end(end)
+        start, next_end = self._start_of(end), self._next_end(end)
         revision = 0 if self._early is None else self._early.close(state, ctx)
-        self._emit(self._panes.close(state, start, windower.start(next_end)), start, end, revision, True, ctx)
+        self._emit(self._panes.close(state, start, self._start_of(next_end)), start, end, revision, True, ctx)
         if self._panes.is_empty(state):
             ctx.forget()
         else:
