@@ -169,7 +169,7 @@ def test_names_that_cannot_be_written_are_refused(name: str) -> None:
         Bundle({name: hw.count()}, dict)
 
 
-def _broken(event: Any) -> int:
+def _broken(event: Any) -> bool:
     msg = "broken"
     raise ValueError(msg)
 

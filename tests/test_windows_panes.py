@@ -97,6 +97,32 @@ def test_a_sliding_window_costs_three_merges_whatever_its_size(size: int) -> Non
     assert spell.merges <= 3 * 4 * size
 
 
+def test_a_pane_that_is_alone_costs_no_merge_and_is_kept_once() -> None:
+    spell = Spell()
+    panes = SlidingPanes(Bundle({"word": spell}, str))
+    state = state_type("Some", panes.fields)()
+    panes.add(state, 7, "x", 7)
+    for end in range(8, 107):
+        assert spell.result(panes.close(state, end - 100, end + 1 - 100).word, 0) == "x"
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(state)) == {"newest": [7, {"letters": ["x"]}]}
+    assert spell.result(panes.close(state, 7, 8).word, 0) == "x"
+    assert panes.is_empty(state)
+    assert spell.merges == 0
+
+
+def test_what_there_is_none_of_takes_no_space() -> None:
+    spell = Spell()
+    panes = SlidingPanes(Bundle({"word": spell}, str))
+    state = state_type("Some", panes.fields)()
+    for end in range(1, 40):
+        if end in (1, 2, 3, 9, 10, 30):
+            panes.add(state, end - 1, "x", end - 1)
+        if not panes.is_empty(state):
+            panes.close(state, end - 5, end + 1 - 5)
+        assert [name for name in state.__struct_fields__ if getattr(state, name) == []] == []
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(state)) == {}
+
+
 class Reading(hw.Event):
     at: int
     value: float
