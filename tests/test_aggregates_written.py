@@ -135,6 +135,39 @@ def test_conditions_and_functions_are_called_once_for_an_event_that_asks_for_the
     assert (tested, read) == ([1, 3, 5], [3, 5])
 
 
+def test_equal_conditions_are_tested_once() -> None:
+    class Asked:
+        """A wanted value that counts how often it is compared."""
+
+        times = 0
+
+        def __eq__(self, other: object) -> bool:
+            if isinstance(other, str):
+                self.times += 1
+                return other == "a"
+            return self is other
+
+        __hash__ = None  # type: ignore[assignment]
+
+    asked = Asked()
+    wheres = [hw.where(s=asked), hw.where(s=asked)]
+    bundle = Bundle({"one": hw.count(wheres[0]), "two": hw.sum("n", where=wheres[1])}, Sample)
+    held = bundle.init()
+    for text in "ab":
+        bundle.add(held, Sample(at=0, s=text, n=5), 0)
+    assert bundle.results(held, 0) == {"one": 1, "two": 5}
+    assert asked.times == 2
+
+
+def test_the_order_in_a_flow_does_not_matter_to_what_is_stored() -> None:
+    aggregates = {"cents": hw.sum("n"), "best": hw.max("n"), "all": hw.count()}
+    there = Bundle(aggregates, Sample)
+    back = Bundle(dict(reversed(aggregates.items())), Sample)
+    events = [Sample(at=at, n=at) for at in (3, 5)]
+    assert back.results(stored(back, fold(there, events)), 0) == {"all": 2, "best": 5, "cents": 8}
+    assert list(there.results(fold(there, events), 0)) == ["cents", "best", "all"]
+
+
 @pytest.mark.parametrize(
     ("wanted", "met"),
     [("a", "a"), (("a", "b"), "ab"), ([], ""), ({"b"}, "b"), (None, ""), (["a", None], "a")],

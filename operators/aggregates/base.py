@@ -82,7 +82,7 @@ class Bundle:
     >>> [bundle.add(held, event, 0) for event in ({"kind": "add"}, {"kind": "view"})]
     [True, True]
     >>> held
-    Accumulators(all=2, adds=1)
+    Accumulators(adds=1, all=2)
     >>> bundle.results(held, 0)
     {'all': 2, 'adds': 1}
     """
@@ -104,19 +104,21 @@ class Bundle:
         """The aggregates by name, bound to the type of the events."""
         self.fields: list[tuple[str, Any]] = [(name, a.result_type) for name, a in bound.items()]
         """Names and types of the results, as `msgspec.defstruct` takes them."""
-        copies = {name: copy_of(a.accumulator_type) for name, a in bound.items()}
+        # Stored by position: in an order that does not change when somebody writes them in another one.
+        held = dict(sorted(bound.items()))
+        copies = {name: copy_of(a.accumulator_type) for name, a in held.items()}
         self.held_fields: list[tuple[str, Any, Any]] = [
             (name, a.accumulator_type, a.init() if copies[name] is None else msgspec.field(default_factory=a.init))
-            for name, a in bound.items()
+            for name, a in held.items()
         ]
         """Names, types and initial values of the accumulators, as `msgspec.defstruct` takes them."""
         self.accumulator_type: Any = held_struct("Accumulators", self.held_fields)
-        """The class of the accumulators, stored as an array."""
+        """The class of the accumulators, stored as an array in the order of their names."""
         self.init: Callable[[], Any] = self.accumulator_type
         """Fresh accumulators."""
-        copied = [None if written_of(a).merge_is_pure else copies[name] for name, a in bound.items()]
+        copied = [None if written_of(a).merge_is_pure else copies[name] for name, a in held.items()]
         self.add, self.merge, self.absorb, self.combine = written_functions(
-            bound, event_type, self.accumulator_type, copied
+            held, event_type, self.accumulator_type, copied
         )
         self._values = self.maker(lambda *values: values)
 

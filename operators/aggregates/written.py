@@ -150,7 +150,7 @@ class _Events:
     def test(self, condition: Condition, *, shared: bool) -> tuple[list[str], str]:
         """Whether an event meets a condition: statements, and an expression; one that is shared is tested once."""
         for known, local in self._tests:
-            if known is condition:
+            if _same(known, condition):
                 return [], local
         test = resolve(condition, self._type)
         if isinstance(condition, Where):
@@ -169,6 +169,13 @@ class _Events:
         if len(values) == 1 and type(values[0]) in (str, int, bool):
             return f"{field} == " + self._text.name("wanted", values[0])
         return f"{field} in " + self._text.name("wanted", values)
+
+
+def _same(one: Optional[Condition], other: Optional[Condition]) -> bool:
+    """Whether two conditions are certainly met by the same events."""
+    if isinstance(one, Where) and isinstance(other, Where):
+        return one.fields == other.fields
+    return one is other
 
 
 def written_functions(
@@ -198,7 +205,7 @@ def _add(aggregates: Mapping[str, Aggregate[Any, Any]], event_type: Any) -> Any:
         if condition is None:
             text.lines.append(body)
             continue
-        shared = sum(other is condition for other in conditions) > 1
+        shared = sum(_same(other, condition) for other in conditions) > 1
         tested, test = events.test(condition, shared=shared)
         counted = "" if always else "\nadded = True"
         text.lines += [*tested, f"if {test}:", indent(body + counted, "    ")]
