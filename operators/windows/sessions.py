@@ -62,8 +62,9 @@ class SessionWindow(Operator[Any, Any, Any]):
             state.held = self._bundle.init()
         state.last = time_ms
         self._add(state.held, event, time_ms)
-        ctx.timer("end", self._end(state) - 1)
-        if self._early is not None and self._early.is_due(state, self._end(state), ctx):
+        end = time_ms + self._gap_ms if self._max_length_ms is None else self._end(state)
+        ctx.timer("end", end - 1)
+        if self._early is not None and self._early.is_due(state, end, ctx):
             self._emit_open(state, self._early.done(state), False, ctx)
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
