@@ -21,6 +21,8 @@ Accumulators = Any
 Field = tuple[str, Any, Any]
 
 _start_of: Final = attrgetter("start")
+_PACKED_TOGETHER: Final = 8
+"""Panes that are packed as one."""
 
 
 class _Pane(msgspec.Struct, array_like=True, gc=False):
@@ -108,25 +110,67 @@ class GrowingPanes(Panes):
         state.newest = None
 
 
+class _Stacks:
+    """Stacks of panes, as part of a state: `loose` holds the top as objects, `packed` what lies below as it is stored.
+
+    A row is stored whole whenever something in it has changed. What is packed is copied into it and taken from it as
+    it is, and needs an eighth of the memory. There is something loose unless a stack is empty.
+    """
+
+    def __init__(self, pane: Any, run: int) -> None:
+        loose: Any = list[pane]
+        self.stored = msgspec.defstruct(
+            "Stack",
+            [
+                ("loose", loose, msgspec.field(default_factory=list)),
+                ("packed", list[msgspec.Raw], msgspec.field(default_factory=list)),
+            ],
+            module=__name__,
+            array_like=True,
+            gc=False,
+        )
+        self._run = run
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(loose).decode
+
+    def push(self, stack: Any, pane: Any) -> None:
+        """Put a pane on top."""
+        loose, run = stack.loose, self._run
+        loose.append(pane)
+        if len(loose) == 2 * run:
+            stack.packed.append(msgspec.Raw(self._encode(loose[:run])))
+            del loose[:run]
+
+    def pop(self, stack: Any) -> Any:
+        """Take the pane that is on top."""
+        pane = stack.loose.pop()
+        if not stack.loose and stack.packed:
+            stack.loose = self._decode(stack.packed.pop())
+        return pane
+
+
 class SlidingPanes(Panes):
     """Panes of windows that slide: a window costs O(1) merges on average, however many panes it has.
 
     Two stacks make a queue: `front` holds, for each of the older panes, the merge of it with all after it in `front`,
-    the oldest last; `panes` holds the newer ones as they are, and `total` the merge of those where there are several.
-    A window is the last of `front` merged with `total`. When `front` is used up, `panes` become the new one, which
-    costs one merge each. A pane that is alone stays `newest`, and its windows cost no merge at all.
+    the oldest on top; `panes` holds the newer ones as they are, since `since`, and `total` the merge of those where
+    there are several. A window is the top of `front` merged with `total`. When `front` is used up, `panes` become the
+    new one, which costs one merge each. A pane that is alone stays `newest`, and its windows cost no merge at all.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, *, run: int = _PACKED_TOGETHER) -> None:
         self._absorb = bundle.absorb
         self._combine = bundle.combine
         self._add = bundle.add
         self._new = pane = pane_type(bundle)
+        self._stacks = _Stacks(pane, run)
+        stack: Any = self._stacks.stored
         self.fields = [
             ("newest", Optional[pane], None),
             ("total", Optional[bundle.accumulator_type], None),
-            ("panes", Optional[list[pane]], None),  # type: ignore[valid-type]
-            ("front", Optional[list[pane]], None),  # type: ignore[valid-type]
+            ("since", int, 0),
+            ("panes", Optional[stack], None),
+            ("front", Optional[stack], None),
         ]
 
     def add(self, state: Any, pane: int, event: Any, time_ms: int) -> bool:
@@ -150,22 +194,23 @@ class SlidingPanes(Panes):
                     state.newest = None
                 return newest
             self._fold(state, newest)
-        panes = state.panes
         if front is None:
             found = self._total(state)
         else:
-            found = front[-1] if panes is None else self._combine(front[-1], self._total(state))
-            while front and front[-1].start < keep_from:
-                front.pop()
-            if not front:
+            found = front.loose[-1]
+            if state.panes is not None:
+                found = self._combine(found, self._total(state))
+            while front.loose and front.loose[-1].start < keep_from:
+                self._stacks.pop(front)
+            if not front.loose:
                 state.front = front = None
-        if front is None and panes is not None and panes[0].start < keep_from:
-            self._turn(state, panes, keep_from)
+        if front is None and state.panes is not None and state.since < keep_from:
+            self._turn(state, keep_from)
         return found
 
     def peek(self, state: Any, start: int) -> Accumulators:
         """See `Panes.peek`. Two merges."""
-        parts = [state.front[-1]] if state.front is not None else []
+        parts = [state.front.loose[-1]] if state.front is not None else []
         if state.panes is not None:
             parts.append(self._total(state))
         if state.newest is not None:
@@ -181,28 +226,32 @@ class SlidingPanes(Panes):
 
     def _total(self, state: Any) -> Accumulators:
         """The merge of `panes`."""
-        return state.panes[0] if state.total is None else state.total
+        return state.panes.loose[0] if state.total is None else state.total
 
     def _fold(self, state: Any, newest: Any) -> None:
         """Make the newest pane one of `panes`."""
         panes = state.panes
         if panes is None:
-            state.panes = [newest]
+            panes = state.panes = self._stacks.stored()
+            state.since = newest.start
         else:
             total = state.total
-            state.total = self._combine(panes[0], newest) if total is None else self._absorb(total, newest)
-            panes.append(newest)
+            state.total = self._combine(panes.loose[0], newest) if total is None else self._absorb(total, newest)
+        self._stacks.push(panes, newest)
         state.newest = None
 
-    def _turn(self, state: Any, panes: list[Any], keep_from: int) -> None:
+    def _turn(self, state: Any, keep_from: int) -> None:
         """Make the panes from `keep_from` on the front."""
-        front: list[Any] = []
-        for pane in reversed(panes):
+        panes, front = state.panes, self._stacks.stored()
+        newer: Optional[Any] = None
+        while panes.loose:
+            pane = self._stacks.pop(panes)
             if pane.start < keep_from:
                 break
-            front.append(self._absorb(pane, front[-1]) if front else pane)
-        state.front = front or None
-        state.panes = state.total = None
+            newer = pane if newer is None else self._absorb(pane, newer)
+            self._stacks.push(front, newer)
+        state.front = None if newer is None else front
+        state.panes, state.total, state.since = None, None, 0
 
 
 class KeptPanes(Panes):
