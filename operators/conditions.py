@@ -9,7 +9,17 @@ from typing import Any, Optional, TypeVar, Union
 from headway.errors import FlowError
 from headway.schema import Json, columnar, field_names
 
-__all__ = ["Condition", "Predicate", "Where", "field_equality", "field_getter", "mask_of", "resolve", "where"]
+__all__ = [
+    "Condition",
+    "Predicate",
+    "Where",
+    "choices",
+    "field_equality",
+    "field_getter",
+    "mask_of",
+    "resolve",
+    "where",
+]
 
 T = TypeVar("T")
 
@@ -46,8 +56,7 @@ class Where:
 
 def _test(name: str, wanted: Any, event_type: Any) -> Callable[[Any], bool]:
     get = field_getter(name, event_type)
-    is_choice = isinstance(wanted, Collection) and not isinstance(wanted, (str, bytes, dict))
-    values = tuple(wanted) if is_choice else (wanted,)
+    values = choices(wanted)
 
     def test(event: Any) -> bool:
         return get(event) in values
@@ -58,6 +67,16 @@ def _test(name: str, wanted: Any, event_type: Any) -> Callable[[Any], bool]:
         # For a whole column no call is made per event.
         test.mask = lambda events: column(events, values)  # type: ignore[attr-defined]
     return test
+
+
+def choices(wanted: Any) -> tuple[Any, ...]:
+    """The values that a field may have: those of a collection, or the one.
+
+    >>> choices(["add", "view"]), choices("add")
+    (('add', 'view'), ('add',))
+    """
+    is_choice = isinstance(wanted, Collection) and not isinstance(wanted, (str, bytes, dict))
+    return tuple(wanted) if is_choice else (wanted,)
 
 
 def mask_of(test: Callable[[Any], bool], events: Sequence[Any]) -> list[bool]:

@@ -111,13 +111,13 @@ def _get(event: Any, field: str) -> Any:
     return event.get(field) if isinstance(event, dict) else getattr(event, field)
 
 
-def stored(bundle: Bundle, accumulators: Any) -> list[Any]:
+def stored(bundle: Bundle, accumulators: Any) -> Any:
     """What comes back from storage."""
     data = msgspec.msgpack.encode(accumulators)
-    return list(msgspec.msgpack.decode(data, type=bundle.accumulator_type))
+    return msgspec.msgpack.decode(data, type=bundle.accumulator_type)
 
 
-def fold(bundle: Bundle, events: Sequence[Any], *, store: Callable[[int], bool] = lambda number: False) -> list[Any]:
+def fold(bundle: Bundle, events: Sequence[Any], *, store: Callable[[int], bool] = lambda number: False) -> Any:
     """The accumulators of all events, by adding; stored and loaded wherever `store` says so."""
     accumulators = bundle.init()
     for number, event in enumerate(events):

@@ -43,7 +43,7 @@ EVERY = bound()
 UNTYPED = bound(event_type=hw.Json)
 
 
-def results(bundle: Bundle, accumulators: list[Any], events: list[Sample], later_ms: int = 0) -> dict[str, Any]:
+def results(bundle: Bundle, accumulators: Any, events: list[Sample], later_ms: int = 0) -> dict[str, Any]:
     return bundle.results(accumulators, max((event.at for event in events), default=0) + later_ms)
 
 

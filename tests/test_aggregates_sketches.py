@@ -119,10 +119,10 @@ def test_a_quantile_sketch_is_bounded() -> None:
     draw = random.Random(1)
     values = [draw.choice([-1, 1]) * 10.0 ** draw.uniform(-300, 300) for _ in range(5000)]
     bundle = Bundle({"it": hw.quantiles("v", [0.1, 0.9])}, hw.Json)
-    sketch = fold(bundle, events_of(values))[0]
+    sketch = fold(bundle, events_of(values)).it
     assert len(sketch.positive.counts) <= 1400
     assert len(sketch.negative.counts) <= 1400
-    backwards = fold(bundle, events_of(values[::-1]))[0]
+    backwards = fold(bundle, events_of(values[::-1])).it
     assert sorted(sketch.positive.counts.items()) == sorted(backwards.positive.counts.items())
 
 
@@ -133,7 +133,7 @@ def test_distinct_counts_are_near(error: float, distinct: int) -> None:
     assert abs(counted - distinct) <= 3 * error * distinct
     bundle = Bundle({"it": hw.approx_distinct("v", error=error)}, hw.Json)
     bytes_most = max(1.2 / error**2 + 300, 1200)
-    assert len(fold(bundle, events_of(values))[0]) <= bytes_most
+    assert len(fold(bundle, events_of(values)).it) <= bytes_most
     assert abs(in_pieces(hw.approx_distinct("v", error=error), values, 5) - distinct) <= 3 * error * distinct
 
 
@@ -148,7 +148,7 @@ def test_heavy_hitters_are_within_their_bounds() -> None:
             assert hitter.count <= true[hitter.value] <= hitter.count + hitter.error
             assert 0 < hitter.error <= 2 * len(values) / 100
     bundle = Bundle({"it": hw.heavy_hitters("v", 5)}, hw.Json)
-    assert len(fold(bundle, events_of(values))[0].counts) <= 100
+    assert len(fold(bundle, events_of(values)).it.counts) <= 100
 
 
 def test_heavy_hitters_keep_the_type_of_the_values() -> None:
@@ -198,7 +198,7 @@ def test_a_horizon_keeps_no_more_than_its_slices() -> None:
     accumulators = bundle.init()
     for minute in range(0, 10_000, 7):
         bundle.add(accumulators, {"v": 0.1}, minute * 10_000)
-        assert len(accumulators[0].numbers) == len(accumulators[0].totals) <= 61
+        assert len(accumulators.it.numbers) == len(accumulators.it.totals) <= 61
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

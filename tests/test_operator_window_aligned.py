@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine_harness import Conditions, conditions
 from tests.operator_harness import SLOW, check
-from tests.windows_harness import Row, bounds, events, logs_of, rows, sql, window_flow
+from tests.windows_harness import Reading, Row, bounds, events, logs_of, rows, sql, window_flow
 
 import headway as hw
 from headway.operators.windows.windowers import Aligned, Cumulative, Sliding, Tumbling
+from headway.testing import FlowTest
 
 TUMBLING = [hw.tumbling(1), hw.tumbling(7), hw.tumbling(10, offset=3)]
 SLIDING = [
@@ -160,3 +162,23 @@ def test_times_before_1970_and_bounds_agree(windower: Aligned) -> None:
         assert ends[-1] == last
         assert all(windower.start(e) <= pane <= at < e for e in ends)
         assert windower.start(windower.next_end(last)) > at
+
+
+@pytest.mark.parametrize(
+    ("windower", "kept"),
+    [
+        (hw.tumbling(10), {"held": [0, 1, 9]}),
+        (hw.sliding(1_000, every=10), {"end": 10, "newest": [0, 1, 9]}),
+        (hw.cumulative(1_000, step=10), {"end": 10, "newest": [0, 1, 9]}),
+    ],
+)
+def test_a_key_with_one_event_keeps_one_pane(windower: Aligned, kept: dict[str, Any]) -> None:
+    flow = hw.Flow("windows")
+    source = flow.source("events", Reading, hw.items([]), time="at").key_by("key")
+    step = source.window("windows", windower, events=hw.count(), total=hw.sum("value"))
+    step.to("out", hw.to_list([]))
+    test = FlowTest(flow)
+    test.send("events", Reading(at=3, key="a", value=9))
+    test.advance(to=5)
+    stored = msgspec.msgpack.encode(test.state("windows", "a"))
+    assert msgspec.msgpack.decode(stored) == kept

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import headway as hw
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, IncompatibleStateError
+from headway.state.manifest import Manifest, OperatorEntry, StageEntry, state_schema
 
 
 class Shop(hw.Event):
@@ -86,3 +87,27 @@ def test_window_apply_needs_a_function_and_a_windower() -> None:
         carts()[1].window_apply("w", hw.tumbling("1h"), "sum")
     with pytest.raises(hw.FlowError, match="does not say which windows there are"):
         carts()[1].window_apply("w", None, len)
+
+
+def state_of(windower: Any, **aggregates: Any) -> Manifest:
+    """What a state directory records of a flow with one window."""
+    flow = hw.Flow("windows")
+    source = flow.source("shop", Shop, hw.items([]), time="at").key_by("user")
+    step = source.window("windows", windower, **aggregates)
+    entry = OperatorEntry(name="windows", rank=0, state=state_schema(step._operator.state_type))
+    stages = [StageEntry(name="windows", operators=[entry])]
+    return Manifest(flow="windows", key_groups=1, sources={}, stages=stages, outputs=[])
+
+
+@pytest.mark.parametrize("windower", [hw.tumbling("1m"), hw.sliding("1h", every="1m"), hw.session("1m")])
+def test_state_of_other_aggregates_is_refused(windower: Any) -> None:
+    stored = state_of(windower, all=hw.count(), total=hw.sum("price"))
+    stored.check(state_of(windower, total=hw.sum("price"), all=hw.count()))
+    others: list[dict[str, Any]] = [
+        {"all": hw.count()},
+        {"all": hw.count(), "total": hw.max("price")},
+        {"all": hw.count(), "total": hw.sum("price"), "most": hw.max("price")},
+    ]
+    for aggregates in others:
+        with pytest.raises(IncompatibleStateError, match=r"Accumulators was|Pane was"):
+            stored.check(state_of(windower, **aggregates))

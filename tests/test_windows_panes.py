@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -53,11 +54,21 @@ def stored(state: Any) -> Any:
     return msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=type(state))
 
 
-@pytest.mark.parametrize("kind", [SlidingPanes, KeptPanes])
-@given(data=st.data(), size=st.integers(1, 6))
-def test_sliding_windows_hold_their_events_in_order(kind: type[Any], data: st.DataObject, size: int) -> None:
+def in_runs_of_two(bundle: Bundle) -> Panes:
+    return SlidingPanes(bundle, run=2)
+
+
+def in_runs_of_one(bundle: Bundle) -> Panes:
+    return SlidingPanes(bundle, run=1)
+
+
+@pytest.mark.parametrize("kind", [SlidingPanes, in_runs_of_two, in_runs_of_one, KeptPanes])
+@given(data=st.data(), size=st.integers(1, 9))
+def test_sliding_windows_hold_their_events_in_order(
+    kind: Callable[[Bundle], Panes], data: st.DataObject, size: int
+) -> None:
     spell = Spell()
-    panes: Panes = kind(Bundle({"word": spell}, str))
+    panes = kind(Bundle({"word": spell}, str))
     state = state_type("Some", panes.fields)()
     log: list[tuple[int, str]] = []
     for end in range(1, data.draw(st.integers(1, 25))):
@@ -68,8 +79,8 @@ def test_sliding_windows_hold_their_events_in_order(kind: type[Any], data: st.Da
         if data.draw(st.booleans()):
             state = stored(state)
         if inside:
-            assert spell.result(panes.peek(state, end - size)[0], 0) == inside
-            assert spell.result(panes.close(state, end - size, end + 1 - size)[0], 0) == inside
+            assert spell.result(panes.peek(state, end - size).word, 0) == inside
+            assert spell.result(panes.close(state, end - size, end + 1 - size).word, 0) == inside
         remaining = any(end + 1 - size <= pane for pane, _ in log)
         assert panes.is_empty(state) is not remaining
 
@@ -82,7 +93,7 @@ def test_growing_windows_hold_their_events_in_order() -> None:
     for pane in range(6):
         panes.add(state, pane, "abcdef"[pane], pane)
         state = stored(state)
-        words.append(spell.result(panes.close(state, 0, 3 if pane == 2 else 0)[0], 0))
+        words.append(spell.result(panes.close(state, 0, 3 if pane == 2 else 0).word, 0))
     assert words == ["a", "ab", "abc", "d", "de", "def"]
 
 
@@ -95,6 +106,31 @@ def test_a_sliding_window_costs_three_merges_whatever_its_size(size: int) -> Non
         panes.add(state, end - 1, "x", end - 1)
         panes.close(state, end - size, end + 1 - size)
     assert spell.merges <= 3 * 4 * size
+
+
+def test_a_pane_that_is_alone_costs_no_merge_and_is_kept_once() -> None:
+    spell = Spell()
+    panes = SlidingPanes(Bundle({"word": spell}, str))
+    state = state_type("Some", panes.fields)()
+    panes.add(state, 7, "x", 7)
+    for end in range(8, 107):
+        assert spell.result(panes.close(state, end - 100, end + 1 - 100).word, 0) == "x"
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(state)) == {"newest": [7, {"letters": ["x"]}]}
+    assert spell.result(panes.close(state, 7, 8).word, 0) == "x"
+    assert panes.is_empty(state)
+    assert spell.merges == 0
+
+
+def test_what_there_is_none_of_takes_no_space() -> None:
+    spell = Spell()
+    panes = SlidingPanes(Bundle({"word": spell}, str))
+    state = state_type("Some", panes.fields)()
+    for end in range(1, 40):
+        if end in (1, 2, 3, 9, 10, 30):
+            panes.add(state, end - 1, "x", end - 1)
+        if not panes.is_empty(state):
+            panes.close(state, end - 5, end + 1 - 5)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(state)) == {}
 
 
 class Reading(hw.Event):

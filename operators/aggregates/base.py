@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from keyword import iskeyword
 from typing import Any, Generic, Optional, TypeVar
 
+import msgspec
 from typing_extensions import Self
 
 from headway.errors import FlowError
-from headway.operators.conditions import Condition, resolve
+from headway.operators.aggregates.copies import copy_of
+from headway.operators.aggregates.written import CALLS, Written, written_functions, written_maker, written_of
+from headway.operators.conditions import Condition
 
-__all__ = ["Aggregate", "Bundle"]
+__all__ = ["Aggregate", "Bundle", "held_struct"]
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -45,6 +49,10 @@ class Aggregate(Generic[A, R]):
     def _bind(self, event_type: Any) -> None:
         """Make the accessors for events of `event_type`; called on a copy."""
 
+    def written(self) -> Written:
+        """The methods below as source, which saves calls; a subclass that overrides one of them overrides this too."""
+        return CALLS
+
     def init(self) -> A:
         """A fresh accumulator."""
         raise NotImplementedError
@@ -63,56 +71,90 @@ class Aggregate(Generic[A, R]):
 
 
 class Bundle:
-    """Named aggregates over the same events: their accumulators as one list, their results by name.
+    """Named aggregates over the same events: their accumulators as one object, their results by name.
+
+    `add` and `merge` are made for these aggregates, written out where they can be (see the module `written`). They
+    work on any object that has an attribute for each name, such as a state or a pane.
 
     >>> from headway.operators.aggregates.basic import count
     >>> bundle = Bundle({"all": count(), "adds": count(kind="add")}, dict)
-    >>> accumulators = bundle.init()
-    >>> for event in ({"kind": "add"}, {"kind": "view"}):
-    ...     bundle.add(accumulators, event, 0)
-    >>> bundle.results(accumulators, 0)
+    >>> held = bundle.init()
+    >>> [bundle.add(held, event, 0) for event in ({"kind": "add"}, {"kind": "view"})]
+    [True, True]
+    >>> held
+    Accumulators(adds=1, all=2)
+    >>> bundle.results(held, 0)
     {'all': 2, 'adds': 1}
     """
 
+    add: Callable[[Any, Any, int], bool]
+    """`add(held, event, time_ms)` adds an event to the accumulators of all aggregates whose condition it meets, in
+    place; whether there are any."""
+    merge: Callable[[Any, Any], Any]
+    """`merge(earlier, later)` merges into `earlier` and returns it; `later` must not be used any more."""
+    absorb: Callable[[Any, Any], Any]
+    """As `merge`, but `later` stays as it is."""
+    combine: Callable[[Any, Any], Any]
+    """The accumulators of both, which stay as they are."""
+
     def __init__(self, aggregates: Mapping[str, Aggregate[Any, Any]], event_type: Any) -> None:
-        if not aggregates:
-            msg = "at least one aggregate is needed, such as events=hw.count()"
-            raise FlowError(msg)
-        for name, aggregate in aggregates.items():
-            if not isinstance(aggregate, Aggregate):
-                msg = f"{name}={aggregate!r} is not an aggregate: use one such as hw.count() or hw.sum('price')"
-                raise FlowError(msg)
+        _check(aggregates)
         bound = {name: aggregate.bind(event_type) for name, aggregate in aggregates.items()}
-        self.names = tuple(bound)
         self.aggregates: Mapping[str, Aggregate[Any, Any]] = bound
         """The aggregates by name, bound to the type of the events."""
-        self._aggregates = tuple(bound.values())
-        self.accumulator_type: Any = tuple[tuple(a.accumulator_type for a in self._aggregates)]  # type: ignore[misc]
-        """The accumulators in storage: a tuple; in memory `init` gives a list."""
         self.fields: list[tuple[str, Any]] = [(name, a.result_type) for name, a in bound.items()]
         """Names and types of the results, as `msgspec.defstruct` takes them."""
-        tests: list[Optional[Callable[[Any], bool]]] = [
-            None if a.where is None else resolve(a.where, event_type) for a in self._aggregates
+        # Stored by position: in an order that does not change when somebody writes them in another one.
+        held = dict(sorted(bound.items()))
+        copies = {name: copy_of(a.accumulator_type) for name, a in held.items()}
+        self.held_fields: list[tuple[str, Any, Any]] = [
+            (name, a.accumulator_type, a.init() if copies[name] is None else msgspec.field(default_factory=a.init))
+            for name, a in held.items()
         ]
-        self._adders = [(index, test, a.add) for index, (a, test) in enumerate(zip(self._aggregates, tests))]
-
-    def init(self) -> list[Any]:
+        """Names, types and initial values of the accumulators, as `msgspec.defstruct` takes them."""
+        self.accumulator_type: Any = held_struct("Accumulators", self.held_fields)
+        """The class of the accumulators, stored as an array in the order of their names."""
+        self.init: Callable[[], Any] = self.accumulator_type
         """Fresh accumulators."""
-        return [aggregate.init() for aggregate in self._aggregates]
+        copied = [None if written_of(a).merge_is_pure else copies[name] for name, a in held.items()]
+        self.add, self.merge, self.absorb, self.combine = written_functions(
+            held, event_type, self.accumulator_type, copied
+        )
+        self._values = self.maker(lambda *values: values)
 
-    def add(self, accumulators: list[Any], event: Any, time_ms: int) -> None:
-        """Add an event to all accumulators whose condition it meets, in place."""
-        for index, test, add in self._adders:
-            if test is None or test(event):
-                accumulators[index] = add(accumulators[index], event, time_ms)
-
-    def merge(self, earlier: list[Any], later: list[Any]) -> list[Any]:
-        """The accumulators of both; either may be changed by it, and must not be used any more."""
-        return [aggregate.merge(a, b) for aggregate, a, b in zip(self._aggregates, earlier, later)]
-
-    def results(self, accumulators: list[Any], at_ms: int) -> dict[str, Any]:
+    def results(self, held: Any, at_ms: int) -> dict[str, Any]:
         """The results by name, as of event time `at_ms`."""
-        return {
-            name: aggregate.result(accumulator, at_ms)
-            for name, aggregate, accumulator in zip(self.names, self._aggregates, accumulators)
-        }
+        return dict(zip(self.aggregates, self._values(held, at_ms)))
+
+    def maker(self, result_type: Callable[..., Any], *leading: str) -> Callable[..., Any]:
+        """A function `(held, at_ms, *leading)` that calls `result_type` with what leads and the results.
+
+        >>> from headway.operators.aggregates.basic import count
+        >>> bundle = Bundle({"all": count()}, dict)
+        >>> bundle.maker("{}: {}".format, "key")(bundle.init(), 0, "ann")
+        'ann: 0'
+        """
+        made: Callable[..., Any] = written_maker(self.aggregates, result_type, leading)
+        return made
+
+
+def held_struct(name: str, fields: list[tuple[str, Any, Any]], base: type = msgspec.Struct) -> Any:
+    """A class that holds accumulators, stored as an array. Raises `FlowError` for names that cannot be."""
+    try:
+        return msgspec.defstruct(name, fields, bases=(base,), module=__name__, array_like=True, gc=False)
+    except (TypeError, ValueError) as error:
+        msg = f"aggregates named {', '.join(field[0] for field in fields)} do not fit together: {error}"
+        raise FlowError(msg) from None
+
+
+def _check(aggregates: Mapping[str, Aggregate[Any, Any]]) -> None:
+    if not aggregates:
+        msg = "at least one aggregate is needed, such as events=hw.count()"
+        raise FlowError(msg)
+    for name, aggregate in aggregates.items():
+        if not isinstance(aggregate, Aggregate):
+            msg = f"{name}={aggregate!r} is not an aggregate: use one such as hw.count() or hw.sum('price')"
+            raise FlowError(msg)
+        if not name.isidentifier() or iskeyword(name):
+            msg = f"{name!r} cannot be the name of an aggregate: it must be a word such as events"
+            raise FlowError(msg)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import gt, lt
-from typing import Any, Optional
+from typing import Any, Final, Optional
 
 from headway.operators.aggregates.base import Aggregate
+from headway.operators.aggregates.written import Written
 from headway.operators.conditions import Condition, Where
 from headway.operators.options import Value, reader
 
@@ -21,6 +22,10 @@ class Count(Aggregate[int, int]):
 
     def __init__(self, where: Optional[Condition] = None) -> None:
         self.where = where
+
+    def written(self) -> Written:
+        """See `Aggregate.written`."""
+        return Written("{held} += 1", "{earlier} + {later}", "{held}", merge_is_pure=True)
 
     def init(self) -> int:
         """None yet."""
@@ -61,6 +66,21 @@ class Extreme(Aggregate[Any, Any]):
         self._get, found = reader(self.value, event_type, self._name)
         self.accumulator_type = self.result_type = Optional[found]
 
+    def written(self) -> Written:
+        """See `Aggregate.written`."""
+        sign = ">" if self._better is gt else "<"
+        return Written(
+            "if {value} is not None:\n"
+            "    if {held} is None:\n"
+            "        {held} = {value} if {value} == {value} else None\n"
+            f"    elif {{value}} {sign} {{held}}:\n"
+            "        {held} = {value}",
+            "{later} if {earlier} is None or "
+            f"({{later}} is not None and {{later}} {sign} {{earlier}}) else {{earlier}}",
+            "{held}",
+            merge_is_pure=True,
+        )
+
     def init(self) -> Any:
         """Nothing yet: None."""
         return None
@@ -83,6 +103,9 @@ class Extreme(Aggregate[Any, Any]):
     def result(self, accumulator: Any, at_ms: int) -> Any:
         """The value."""
         return accumulator
+
+
+_EDGE_VALUE: Final = "None if {held} is None else {held}[1]"
 
 
 class _AtEdge(Aggregate[Optional[tuple[int, Any]], Any]):
@@ -113,6 +136,15 @@ class First(_AtEdge):
 
     _name = "first"
 
+    def written(self) -> Written:
+        """See `Aggregate.written`."""
+        return Written(
+            "if ({held} is None or {held}[0] > time_ms) and {value} is not None:\n    {held} = (time_ms, {value})",
+            "{later} if {earlier} is None or ({later} is not None and {later}[0] < {earlier}[0]) else {earlier}",
+            _EDGE_VALUE,
+            merge_is_pure=True,
+        )
+
     def add(self, accumulator: Optional[tuple[int, Any]], event: Any, time_ms: int) -> Optional[tuple[int, Any]]:
         """Only an earlier event, which an update by a late one can be, takes the place of the first."""
         if accumulator is not None and accumulator[0] <= time_ms:
@@ -131,6 +163,15 @@ class Last(_AtEdge):
     """The value of the latest event that has one; of events of one time the last that came."""
 
     _name = "last"
+
+    def written(self) -> Written:
+        """See `Aggregate.written`."""
+        return Written(
+            "if {value} is not None and ({held} is None or {held}[0] <= time_ms):\n    {held} = (time_ms, {value})",
+            "{earlier} if {later} is None or ({earlier} is not None and {earlier}[0] > {later}[0]) else {later}",
+            _EDGE_VALUE,
+            merge_is_pure=True,
+        )
 
     def add(self, accumulator: Optional[tuple[int, Any]], event: Any, time_ms: int) -> Optional[tuple[int, Any]]:
         """Any event that is not earlier takes the place of the last."""

@@ -46,6 +46,8 @@ class Arithmetic(NamedTuple):
     """A total without a part of it."""
     value: Callable[[Any], Any]
     """What the total amounts to."""
+    plain: bool = False
+    """Whether a total is just a number, to be added with +."""
 
 
 def add_float(parts: list[float], number: float) -> list[float]:
@@ -166,5 +168,7 @@ def arithmetic(number_type: Any) -> Arithmetic:
     if number_type is float:
         return _FLOATS
     if number_type in (int, Decimal):
-        return Arithmetic(number_type.__name__.title(), number_type, number_type, number_type, add, add, sub, _same)
+        return Arithmetic(
+            number_type.__name__.title(), number_type, number_type, number_type, add, add, sub, _same, True
+        )
     return _MIXED

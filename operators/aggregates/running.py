@@ -9,7 +9,6 @@ import msgspec
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate, Bundle
 from headway.operators.base import Context, Operator, Timer
-from headway.operators.conditions import resolve
 from headway.operators.options import positive_ms
 from headway.schema import Event, State
 from headway.times import Duration
@@ -57,38 +56,26 @@ class RunningAggregate(Operator[Any, Any, Any]):
         self._every_ms = None if emit_every is None else positive_ms(emit_every, "emit_every")
         self._expire_ms = None if expire_after is None else positive_ms(expire_after, "expire_after")
         bundle = Bundle(aggregates, event_type)
-        self._bound = bundle.aggregates
-        self._results = [(name, a.result) for name, a in self._bound.items()]
-        self._adders: list[tuple[str, Optional[Callable[[Any], bool]], Callable[[Any, Any, int], Any]]] = [
-            (name, None if a.where is None else resolve(a.where, event_type), a.add) for name, a in self._bound.items()
-        ]
+        self._add = bundle.add
         self.event_type = event_type
         self.output_type = _struct(_class_name(name), list(bundle.fields), Event)
-        self.state_type = self._state_type(name)
+        self.state_type = self._state_type(name, bundle)
+        self.results: Callable[[Any, int], Any] = bundle.maker(self.output_type)
+        """`results(state, at_ms)`: the results of a key as of event time `at_ms`, as they are emitted."""
 
-    def _state_type(self, name: str) -> Any:
-        fields: list[Any] = [
-            (field, a.accumulator_type, msgspec.field(default_factory=a.init)) for field, a in self._bound.items()
-        ]
+    def _state_type(self, name: str, bundle: Bundle) -> Any:
+        fields = list(bundle.held_fields)
         if self._emit == "change":
-            if _EMITTED in self._bound:
+            if _EMITTED in bundle.aggregates:
                 msg = f'the name {_EMITTED!r} is taken with emit="change": it holds what was emitted last'
                 raise FlowError(msg)
             fields.append((_EMITTED, Optional[self.output_type], None))
         return _struct(_class_name(name) + "State", fields, State)
 
-    def results(self, state: Any, at_ms: int) -> Any:
-        """The results of a key as of event time `at_ms`, as they are emitted."""
-        return self.output_type(*[result(getattr(state, name), at_ms) for name, result in self._results])
-
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Add the event, and emit."""
         time_ms = ctx.time
-        added = False
-        for name, test, add in self._adders:
-            if test is None or test(event):
-                setattr(state, name, add(getattr(state, name), event, time_ms))
-                added = True
+        added = self._add(state, event, time_ms)
         if self._emit == "each":
             ctx.emit(self.results(state, time_ms))
         elif self._emit == "change":

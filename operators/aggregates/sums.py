@@ -9,6 +9,7 @@ import msgspec
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.aggregates.exact import Arithmetic, arithmetic
 from headway.operators.aggregates.values import number_type
+from headway.operators.aggregates.written import Written
 from headway.operators.conditions import Condition
 from headway.operators.options import Value, reader
 
@@ -36,6 +37,20 @@ class Sum(Aggregate[Any, Any]):
         self._plus = self._kind.plus
         self.accumulator_type = self._kind.stored
         self.result_type = self._kind.result
+
+    def written(self) -> Written:
+        """See `Aggregate.written`."""
+        kind = self._kind
+        if kind.plain:
+            return Written(
+                "if {value} is not None:\n    {held} += {value}", "{earlier} + {later}", "{held}", merge_is_pure=True
+            )
+        return Written(
+            "if {value} is not None:\n    {held} = {plus}({held}, {value})",
+            "{merge}({earlier}, {later})",
+            "{total}({held})",
+            {"plus": kind.plus, "merge": kind.merge, "total": kind.value},
+        )
 
     def init(self) -> Any:
         """Nothing yet: 0."""
@@ -75,6 +90,14 @@ class Mean(Aggregate[Any, Any]):
         self._plus = self._kind.plus
         self.accumulator_type = _mean_of(self._kind)
         self.result_type = Optional[Decimal] if number is Decimal else Optional[float]
+
+    def written(self) -> Written:
+        """See `Aggregate.written`."""
+        plus = "+= {value}" if self._kind.plain else "= {plus}({held}.total, {value})"
+        return Written(
+            f"if {{value}} is not None and {{value}} == {{value}}:\n    {{held}}.total {plus}\n    {{held}}.count += 1",
+            names={"plus": self._plus},
+        )
 
     def init(self) -> Any:
         """Nothing yet."""

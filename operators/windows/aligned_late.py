@@ -46,9 +46,8 @@ class LateAlignedWindow(AlignedWindow):
         self.inputs = {"late": event_type}
         self.sides = {TOO_LATE: event_type}
         self._allowed_ms, self._time_of = lateness
-        self._overlapping = True
 
-    def _make_panes(self, bundle: Bundle, windower: Aligned) -> Panes:
+    def _make_panes(self, bundle: Bundle) -> Panes:
         self._kept = KeptPanes(bundle)
         return self._kept
 
@@ -111,7 +110,7 @@ class LateAlignedWindow(AlignedWindow):
         """Drop what lies too far back, as of the window that just ended."""
         first_alive = end - self._allowed_ms
         panes = state.panes
-        while panes and self.windower.last_end(panes[0][0]) < first_alive:
+        while panes and self.windower.last_end(panes[0].start) < first_alive:
             del panes[0]
         if state.revised:
             state.revised = {end: revision for end, revision in state.revised.items() if end >= first_alive}

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from headway.operators.aggregates.base import Aggregate
+from headway.operators.aggregates.written import Written
 from headway.operators.base import Context, Operator
-from headway.operators.windows.aligned import AlignedWindow
+from headway.operators.windows.aligned import AlignedWindow, SingleWindow
 from headway.operators.windows.counted import CountWindows
 from headway.operators.windows.sessions import SessionWindow
 from headway.operators.windows.windowers import Aligned, CountWindow, Session, Windower
@@ -39,6 +40,9 @@ class _Events(Aggregate[list[Any], list[Any]]):
     def _bind(self, event_type: Any) -> None:
         self.accumulator_type = self.result_type = list[event_type]
 
+    def written(self) -> Written:
+        return Written(merge="[*{earlier}, *{later}]", result="{held}", merge_is_pure=True)
+
     def init(self) -> list[Any]:
         return []
 
@@ -58,14 +62,18 @@ class _Applied:
 
     _function: WindowFunction
 
-    def _emit(self, accumulators: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
-        value = self._function(WindowContents(ctx.key, start, end, list(accumulators[-1])))
+    def _emit(self, held: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
+        value = self._function(WindowContents(ctx.key, start, end, list(held.events)))
         if value is not None:
             ctx.emit(value)
 
 
 class _AppliedAligned(_Applied, AlignedWindow):
-    """Aligned windows."""
+    """Aligned windows that overlap."""
+
+
+class _AppliedSingle(_Applied, SingleWindow):
+    """Aligned windows that do not overlap."""
 
 
 class _AppliedSession(_Applied, SessionWindow):
@@ -92,7 +100,8 @@ def window_function(
     operator: Any
     aggregates = {"events": _Events()}
     if isinstance(windower, Aligned):
-        operator = _AppliedAligned(event_type, windower, aggregates)
+        kind = _AppliedAligned if windower.overlapping else _AppliedSingle
+        operator = kind(event_type, windower, aggregates)
     elif isinstance(windower, Session):
         operator = _AppliedSession(event_type, windower, aggregates)
     else:

@@ -7,7 +7,7 @@ from headway.operators.aggregates.base import Aggregate
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.windows.accumulators import grows
 from headway.operators.windows.panes import GrowingPanes, KeptPanes, Panes, SlidingPanes
-from headway.operators.windows.results import bundle_of, result_type, state_type
+from headway.operators.windows.results import bundle_of, result_maker, result_type, state_type
 from headway.operators.windows.windowers import CountWindow, Sliding
 
 __all__ = ["CountWindows"]
@@ -48,7 +48,9 @@ class CountWindows(Operator[Any, Any, Any]):
 
     def __init__(self, event_type: Any, windower: CountWindow, aggregates: Mapping[str, Aggregate[Any, Any]]) -> None:
         self.event_type = event_type
-        self.output_type = result_type(bundle_of(aggregates, event_type).fields)
+        results = bundle_of(aggregates, event_type)
+        self.output_type = result_type(results.fields)
+        self._result = result_maker(results, self.output_type)
         # As sliding windows of time, with the number of an event in the place of its time.
         self._windows = Sliding(windower.size, windower.every, -windower.size % windower.every)
         self._every = windower.every
@@ -70,8 +72,8 @@ class CountWindows(Operator[Any, Any, Any]):
         state.last = ctx.time
         if state.seen % self._every == 0:
             keep_from = self._windows.start(state.seen + self._every)
-            accumulators = self._panes.close(state, self._windows.start(state.seen), keep_from)
-            self._emit(accumulators, accumulators[0], ctx.time, 0, True, ctx)
+            held = self._panes.close(state, self._windows.start(state.seen), keep_from)
+            self._emit(held, held.first_time_, ctx.time, 0, True, ctx)
             if self._tumbling:
                 ctx.forget()
         elif self._timeout_ms is not None and state.seen == 1:
@@ -79,10 +81,9 @@ class CountWindows(Operator[Any, Any, Any]):
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
         """Emit the window that did not get full in time."""
-        accumulators = self._panes.peek(state, 0)
-        self._emit(accumulators, accumulators[0], state.last, 0, True, ctx)
+        held = self._panes.peek(state, 0)
+        self._emit(held, held.first_time_, state.last, 0, True, ctx)
         ctx.forget()
 
-    def _emit(self, accumulators: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
-        _, *results = self._bundle.results(accumulators, ctx.time).values()
-        ctx.emit(self.output_type(start, end, revision, final, *results))
+    def _emit(self, held: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
+        ctx.emit(self._result(held, ctx.time, start, end, revision, final))

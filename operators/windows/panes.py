@@ -1,26 +1,37 @@
 """Panes: the pieces of time whose accumulators windows are merged from, in three ways of keeping them.
 
-The three have the same methods over a state that has the fields they name. Accumulators of the newest pane are a
-list, which events are added to in place; all others are only merged. What an epoch stored comes back as tuples.
+The three have the same methods over a state that has the fields they name. A pane is one object, with its start and
+the accumulators of the aggregates, and is stored as an array. What there is none of is None in the state and takes
+no space in its row: a key with a single event stores a single pane.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, Final, Optional
 
 import msgspec
 
-from headway.operators.aggregates.base import Bundle
-from headway.operators.windows.accumulators import copier
+from headway.operators.aggregates.base import Bundle, held_struct
 
-__all__ = ["GrowingPanes", "KeptPanes", "Panes", "SlidingPanes"]
+__all__ = ["GrowingPanes", "KeptPanes", "Panes", "SlidingPanes", "pane_type"]
 
 Accumulators = Any
 Field = tuple[str, Any, Any]
 
-_start_of: Final = itemgetter(0)
+_start_of: Final = attrgetter("start")
+_PACKED_TOGETHER: Final = 8
+"""Panes that are packed as one."""
+
+
+class _Pane(msgspec.Struct, array_like=True, gc=False):
+    start: int = 0
+
+
+def pane_type(bundle: Bundle) -> Any:
+    """The class of panes: accumulators with the `start` of the pane, which comes first."""
+    return held_struct("Pane", bundle.held_fields, _Pane)
 
 
 class Panes:
@@ -49,40 +60,38 @@ class Panes:
 
 
 class GrowingPanes(Panes):
-    """Panes of windows that only grow until all of it is dropped: one accumulator of them all, besides the newest."""
+    """Panes of windows that only grow until all of it is dropped: `total` merges all but the newest.
+
+    The start of `total` is that of the newest pane in it.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
+        self._merge = bundle.merge
         self._add = bundle.add
-        accumulators: Any = Optional[bundle.accumulator_type]
-        self.fields = [("pane", int, 0), ("newest", accumulators, None), ("total", accumulators, None)]
+        self._new = pane = pane_type(bundle)
+        self.fields = [("newest", Optional[pane], None), ("total", Optional[pane], None)]
 
     def add(self, state: Any, pane: int, event: Any, time_ms: int) -> bool:
         """See `Panes.add`. O(1)."""
         newest = state.newest
-        if newest is not None and state.pane == pane:
-            if type(newest) is tuple:
-                newest = state.newest = list(newest)
+        if newest is not None and newest.start == pane:
             self._add(newest, event, time_ms)
             return False
-        if newest is not None:
-            self._fold(state)
-        state.pane = pane
-        newest = state.newest = self._bundle.init()
+        self._fold(state)
+        newest = state.newest = self._new(pane)
         self._add(newest, event, time_ms)
         return True
 
     def close(self, state: Any, start: int, keep_from: int) -> Accumulators:
         """See `Panes.close`. One merge."""
         total = self.peek(state, start)
-        if state.pane < keep_from:
+        if total.start < keep_from:
             state.total = None
         return total
 
     def peek(self, state: Any, start: int) -> Accumulators:
         """See `Panes.peek`. One merge; the pane then goes on with accumulators of its own."""
-        if state.newest is not None:
-            self._fold(state)
+        self._fold(state)
         return state.total
 
     def is_empty(self, state: Any) -> bool:
@@ -90,95 +99,159 @@ class GrowingPanes(Panes):
         return state.total is None and state.newest is None
 
     def _fold(self, state: Any) -> None:
-        state.total = state.newest if state.total is None else self._bundle.merge(state.total, state.newest)
+        newest, total = state.newest, state.total
+        if newest is None:
+            return
+        if total is None:
+            state.total = newest
+        else:
+            total = state.total = self._merge(total, newest)
+            total.start = newest.start
         state.newest = None
+
+
+class _Stacks:
+    """Stacks of panes, as part of a state: `loose` holds the top as objects, `packed` what lies below as it is stored.
+
+    A row is stored whole whenever something in it has changed. What is packed is copied into it and taken from it as
+    it is, and needs an eighth of the memory. There is something loose unless a stack is empty.
+    """
+
+    def __init__(self, pane: Any, run: int) -> None:
+        loose: Any = list[pane]
+        self.stored = msgspec.defstruct(
+            "Stack",
+            [
+                ("loose", loose, msgspec.field(default_factory=list)),
+                ("packed", list[msgspec.Raw], msgspec.field(default_factory=list)),
+            ],
+            module=__name__,
+            array_like=True,
+            gc=False,
+        )
+        self._run = run
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(loose).decode
+
+    def push(self, stack: Any, pane: Any) -> None:
+        """Put a pane on top."""
+        loose, run = stack.loose, self._run
+        loose.append(pane)
+        if len(loose) == 2 * run:
+            stack.packed.append(msgspec.Raw(self._encode(loose[:run])))
+            del loose[:run]
+
+    def pop(self, stack: Any) -> Any:
+        """Take the pane that is on top."""
+        pane = stack.loose.pop()
+        if not stack.loose and stack.packed:
+            stack.loose = self._decode(stack.packed.pop())
+        return pane
 
 
 class SlidingPanes(Panes):
     """Panes of windows that slide: a window costs O(1) merges on average, however many panes it has.
 
     Two stacks make a queue: `front` holds, for each of the older panes, the merge of it with all after it in `front`,
-    the oldest last; `panes` holds the newer ones as they are and `total` the merge of those. A window is the last of
-    `front` merged with `total`. When `front` is used up, `panes` become the new one, which costs one merge each.
+    the oldest on top; `panes` holds the newer ones as they are, since `since`, and `total` the merge of those where
+    there are several. A window is the top of `front` merged with `total`. When `front` is used up, `panes` become the
+    new one, which costs one merge each. A pane that is alone stays `newest`, and its windows cost no merge at all.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
-        self._merge = bundle.merge
+    def __init__(self, bundle: Bundle, *, run: int = _PACKED_TOGETHER) -> None:
+        self._absorb = bundle.absorb
+        self._combine = bundle.combine
         self._add = bundle.add
-        self._copy = copier(bundle)
-        pane_list = _list_of_panes(bundle)
+        self._new = pane = pane_type(bundle)
+        self._stacks = _Stacks(pane, run)
+        stack: Any = self._stacks.stored
         self.fields = [
-            ("pane", int, 0),
-            ("newest", Optional[bundle.accumulator_type], None),
+            ("newest", Optional[pane], None),
             ("total", Optional[bundle.accumulator_type], None),
-            ("panes", pane_list, msgspec.field(default_factory=list)),
-            ("front", pane_list, msgspec.field(default_factory=list)),
+            ("since", int, 0),
+            ("panes", Optional[stack], None),
+            ("front", Optional[stack], None),
         ]
 
     def add(self, state: Any, pane: int, event: Any, time_ms: int) -> bool:
         """See `Panes.add`. O(1)."""
         newest = state.newest
-        if newest is not None and state.pane == pane:
-            if type(newest) is tuple:
-                newest = state.newest = list(newest)
-            self._add(newest, event, time_ms)
-            return False
         if newest is not None:
-            self._fold(state)
-        state.pane = pane
-        newest = state.newest = self._bundle.init()
+            if newest.start == pane:
+                self._add(newest, event, time_ms)
+                return False
+            self._fold(state, newest)
+        newest = state.newest = self._new(pane)
         self._add(newest, event, time_ms)
         return True
 
     def close(self, state: Any, start: int, keep_from: int) -> Accumulators:
         """See `Panes.close`. Three merges on average, as many as there are panes at worst."""
-        if state.newest is not None:
-            self._fold(state)
-        front = state.front
-        if front:
-            oldest, merged = front[-1]
-            if state.total is not None:
-                earlier = merged if oldest < keep_from else self._copy(merged)
-                merged = self._merge(earlier, self._copy(state.total))
-            while front and front[-1][0] < keep_from:
-                front.pop()
+        front, newest = state.front, state.newest
+        if newest is not None:
+            if state.panes is None and front is None:
+                if newest.start < keep_from:
+                    state.newest = None
+                return newest
+            self._fold(state, newest)
+        if front is None:
+            found = self._total(state)
         else:
-            merged = state.total
-        if not front and state.panes and state.panes[0][0] < keep_from:
+            found = front.loose[-1]
+            if state.panes is not None:
+                found = self._combine(found, self._total(state))
+            while front.loose and front.loose[-1].start < keep_from:
+                self._stacks.pop(front)
+            if not front.loose:
+                state.front = front = None
+        if front is None and state.panes is not None and state.since < keep_from:
             self._turn(state, keep_from)
-        return merged
+        return found
 
     def peek(self, state: Any, start: int) -> Accumulators:
         """See `Panes.peek`. Two merges."""
-        parts = [state.front[-1][1]] if state.front else []
-        parts += [part for part in (state.total, state.newest) if part is not None]
-        merged = self._copy(parts[0])
-        for part in parts[1:]:
-            merged = self._merge(merged, self._copy(part))
-        return merged
+        parts = [state.front.loose[-1]] if state.front is not None else []
+        if state.panes is not None:
+            parts.append(self._total(state))
+        if state.newest is not None:
+            parts.append(state.newest)
+        if len(parts) == 1:
+            return parts[0]
+        found = self._combine(parts[0], parts[1])
+        return found if len(parts) == 2 else self._absorb(found, parts[2])
 
     def is_empty(self, state: Any) -> bool:
         """See `Panes.is_empty`."""
-        return state.newest is None and not state.panes and not state.front
+        return state.newest is None and state.panes is None and state.front is None
 
-    def _fold(self, state: Any) -> None:
-        newest = state.newest
-        state.panes.append((state.pane, newest))
-        state.total = self._copy(newest) if state.total is None else self._merge(state.total, self._copy(newest))
+    def _total(self, state: Any) -> Accumulators:
+        """The merge of `panes`."""
+        return state.panes.loose[0] if state.total is None else state.total
+
+    def _fold(self, state: Any, newest: Any) -> None:
+        """Make the newest pane one of `panes`."""
+        panes = state.panes
+        if panes is None:
+            panes = state.panes = self._stacks.stored()
+            state.since = newest.start
+        else:
+            total = state.total
+            state.total = self._combine(panes.loose[0], newest) if total is None else self._absorb(total, newest)
+        self._stacks.push(panes, newest)
         state.newest = None
 
     def _turn(self, state: Any, keep_from: int) -> None:
         """Make the panes from `keep_from` on the front."""
-        front = state.front
-        merged: Optional[Accumulators] = None
-        for start, pane in reversed(state.panes):
-            if start < keep_from:
+        panes, front = state.panes, self._stacks.stored()
+        newer: Optional[Any] = None
+        while panes.loose:
+            pane = self._stacks.pop(panes)
+            if pane.start < keep_from:
                 break
-            merged = pane if merged is None else self._merge(pane, self._copy(merged))
-            front.append((start, merged))
-        state.panes = []
-        state.total = None
+            newer = pane if newer is None else self._absorb(pane, newer)
+            self._stacks.push(front, newer)
+        state.front = None if newer is None else front
+        state.panes, state.total, state.since = None, None, 0
 
 
 class KeptPanes(Panes):
@@ -188,28 +261,25 @@ class KeptPanes(Panes):
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
-        self._copy = copier(bundle)
-        pane_list = _list_of_panes(bundle)
-        self.fields = [("panes", pane_list, msgspec.field(default_factory=list))]
+        self._absorb = bundle.absorb
+        self._combine = bundle.combine
+        self._add = bundle.add
+        self._new = pane = pane_type(bundle)
+        self.fields = [("panes", list[pane], msgspec.field(default_factory=list))]  # type: ignore[valid-type]
 
     def add(self, state: Any, pane: int, event: Any, time_ms: int) -> bool:
         """See `Panes.add`; here panes may be added to in any order. O(1) for the newest, O(log panes) for others."""
         panes = state.panes
         index, is_new = -1, False
-        if not panes or panes[-1][0] < pane:
-            panes.append((pane, self._bundle.init()))
+        if not panes or panes[-1].start < pane:
+            panes.append(self._new(pane))
             is_new = True
-        elif panes[-1][0] != pane:
+        elif panes[-1].start != pane:
             index = bisect_left(panes, pane, key=_start_of)
-            is_new = panes[index][0] != pane
+            is_new = panes[index].start != pane
             if is_new:
-                panes.insert(index, (pane, self._bundle.init()))
-        accumulators = panes[index][1]
-        if type(accumulators) is tuple:
-            accumulators = list(accumulators)
-            panes[index] = (pane, accumulators)
-        self._bundle.add(accumulators, event, time_ms)
+                panes.insert(index, self._new(pane))
+        self._add(panes[index], event, time_ms)
         return is_new
 
     def close(self, state: Any, start: int, keep_from: int) -> Accumulators:
@@ -221,11 +291,12 @@ class KeptPanes(Panes):
     def peek(self, state: Any, start: int, end: Optional[int] = None) -> Accumulators:
         """See `Panes.peek`; here `end` may bound the panes."""
         first, last = self._run(state, start, end)
-        merged = state.panes[first][1]
-        if last - first > 1:
-            merged = self._copy(merged)
-            for _, accumulators in state.panes[first + 1 : last]:
-                merged = self._bundle.merge(merged, self._copy(accumulators))
+        panes = state.panes
+        if last - first == 1:
+            return panes[first]
+        merged = self._combine(panes[first], panes[first + 1])
+        for pane in panes[first + 2 : last]:
+            merged = self._absorb(merged, pane)
         return merged
 
     def has(self, state: Any, start: int, end: int) -> bool:
@@ -245,8 +316,3 @@ class KeptPanes(Panes):
         panes = state.panes
         first = bisect_left(panes, start, key=_start_of)
         return first, len(panes) if end is None else bisect_left(panes, end, key=_start_of)
-
-
-def _list_of_panes(bundle: Bundle) -> Any:
-    accumulators: Any = bundle.accumulator_type
-    return list[tuple[int, accumulators]]

@@ -9,7 +9,7 @@ from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate, Bundle
 from headway.schema import Event, State
 
-__all__ = ["WindowResult", "bundle_of", "result_type", "state_type"]
+__all__ = ["WindowResult", "bundle_of", "result_maker", "result_type", "state_type"]
 
 
 class WindowResult(Event):
@@ -46,6 +46,11 @@ def result_type(fields: list[tuple[str, Any]]) -> Any:
     return msgspec.defstruct(
         "WindowResult", fields, bases=(WindowResult,), module=__name__, frozen=True, gc=False, kw_only=False
     )
+
+
+def result_maker(bundle: Bundle, made: Any) -> Callable[..., Any]:
+    """A function `(held, at_ms, start, end, revision, final)` that makes results, of the class `made`."""
+    return bundle.maker(made, *RESERVED)
 
 
 def state_type(name: str, fields: list[tuple[str, Any, Any]]) -> Callable[[], Any]:

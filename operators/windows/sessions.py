@@ -6,7 +6,7 @@ from typing import Any, Optional, Union
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.windows.early import Every, early_fields, early_of
-from headway.operators.windows.results import bundle_of, result_type, state_type
+from headway.operators.windows.results import bundle_of, result_maker, result_type, state_type
 from headway.operators.windows.windowers import Session
 from headway.times import Duration
 
@@ -42,6 +42,7 @@ class SessionWindow(Operator[Any, Any, Any]):
         self._gap_ms = windower.gap_ms
         self._max_length_ms = windower.max_length_ms
         self.output_type = result_type(self._bundle.fields)
+        self._result = result_maker(self._bundle, self.output_type)
         self.state_type = state_type("SessionState", self._fields())
 
     def _fields(self) -> list[tuple[str, Any, Any]]:
@@ -59,12 +60,11 @@ class SessionWindow(Operator[Any, Any, Any]):
         if state.start is None:
             state.start = time_ms
             state.held = self._bundle.init()
-        elif type(state.held) is tuple:
-            state.held = list(state.held)
         state.last = time_ms
         self._add(state.held, event, time_ms)
-        ctx.timer("end", self._end(state) - 1)
-        if self._early is not None and self._early.is_due(state, self._end(state), ctx):
+        end = time_ms + self._gap_ms if self._max_length_ms is None else self._end(state)
+        ctx.timer("end", end - 1)
+        if self._early is not None and self._early.is_due(state, end, ctx):
             self._emit_open(state, self._early.done(state), False, ctx)
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
@@ -87,6 +87,5 @@ class SessionWindow(Operator[Any, Any, Any]):
     def _emit_open(self, state: Any, revision: int, final: bool, ctx: Context[Any]) -> None:
         self._emit(state.held, state.start, self._end(state), revision, final, ctx)
 
-    def _emit(self, accumulators: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
-        results = self._bundle.results(accumulators, min(ctx.time, end - 1))
-        ctx.emit(self.output_type(start, end, revision, final, *results.values()))
+    def _emit(self, held: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
+        ctx.emit(self._result(held, min(ctx.time, end - 1), start, end, revision, final))

@@ -118,11 +118,11 @@ class LateSessionWindow(SessionWindow):
         start = min([time_ms, *(span.start for span in near)])
         for span in near:
             if span.start != start and span.revision:
-                ctx.emit_to(REPLACED, self._result(span, span.last + self._gap_ms, ctx))
+                ctx.emit_to(REPLACED, self._replaced(span, span.last + self._gap_ms, ctx))
         if not near or near[0].start > time_ms:
             near = [self._span(time_ms, time_ms, self._bundle.init()), *near]
         first = near[0]
-        held = list(first.held)
+        held = first.held
         self._add(held, event, time_ms)
         for span in near[1:]:
             held = self._bundle.merge(held, span.held)
@@ -152,9 +152,8 @@ class LateSessionWindow(SessionWindow):
         self._emit(span.held, span.start, end, span.revision, True, ctx)
         span.revision += 1
 
-    def _result(self, span: Any, end: int, ctx: Context[Any]) -> Any:
-        results = self._bundle.results(span.held, min(ctx.time, end - 1))
-        return self.output_type(span.start, end, span.revision, True, *results.values())
+    def _replaced(self, span: Any, end: int, ctx: Context[Any]) -> Any:
+        return self._result(span.held, min(ctx.time, end - 1), span.start, end, span.revision, True)
 
     def _put(self, state: Any, span: Any) -> None:
         """Put a session among those that have ended."""

@@ -41,6 +41,11 @@ class Aligned(Windower):
     sliding = False
     """Whether the start of a window may be within the one before: it then lets go of some panes, but not of all."""
 
+    @property
+    def pane_ms(self) -> Optional[int]:
+        """The length of panes, where all are equally long and a window ends with each; else None."""
+        return None
+
     def pane(self, time_ms: int) -> int:
         """The start of the pane that the time is in."""
         raise NotImplementedError
@@ -102,6 +107,11 @@ class Sliding(Aligned):
     overlapping = True
     sliding = True
 
+    @property
+    def pane_ms(self) -> Optional[int]:
+        """One step, where it divides the size."""
+        return None if self.size_ms % self.every_ms else self.every_ms
+
     def pane(self, time_ms: int) -> int:
         """The last time up to `time_ms` at which a window starts or ends."""
         past_start = (time_ms - self.offset_ms) % self.every_ms
@@ -134,6 +144,11 @@ class Cumulative(Aligned):
     offset_ms: int = 0
 
     overlapping = True
+
+    @property
+    def pane_ms(self) -> Optional[int]:
+        """One step."""
+        return self.step_ms
 
     def pane(self, time_ms: int) -> int:
         """The start of the step."""

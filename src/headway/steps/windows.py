@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 from headway.declare import declaring
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
-from headway.operators.windows.aligned import AlignedWindow
+from headway.operators.windows.aligned import AlignedWindow, SingleWindow
 from headway.operators.windows.aligned_late import LateAlignedWindow
 from headway.operators.windows.apply import WindowContents, window_function
 from headway.operators.windows.counted import CountWindows
@@ -53,7 +53,7 @@ class WindowSteps(KeyedSteps[T]):
         millisecond of the window; `early="10s"` or `early=hw.every(100)` gives results before that. `late` is the
         stream of late events with the same key: they change windows for `allowed_lateness` after their end, each of
         which is emitted again with the next `revision`; `late_time` is the field or function that gives their time.
-        See `AlignedWindow`, `SessionWindow`, `CountWindows`.
+        See `SingleWindow`, `AlignedWindow`, `SessionWindow`, `CountWindows`.
         """
         with declaring():
             operator = _operator(self.type, windower, aggregates, early, late, late_time, allowed_lateness)
@@ -105,7 +105,8 @@ def _operator(
     if late is None:
         if session is not None:
             return SessionWindow(event_type, session, aggregates, early=early)
-        return AlignedWindow(event_type, aligned, aggregates, early=early)
+        kind = AlignedWindow if aligned.overlapping else SingleWindow
+        return kind(event_type, aligned, aggregates, early=early)
     lateness = lateness_of(0 if allowed_lateness is None else allowed_lateness, late_time, event_type)
     if session is not None:
         return LateSessionWindow(event_type, session, aggregates, lateness, early=early)
