@@ -42,6 +42,7 @@ class StubContext:
     """What a handler may do, for one key."""
 
     shared: Any = None
+    wall = 0
 
     def __init__(self) -> None:
         self.key = "key"
