@@ -73,13 +73,17 @@ class Absence(Operator[E, Any, Absent[E]]):
 
     def on_event(self, state: Any, event: E, ctx: Context[Absent[E]], /) -> None:
         """End the wait, begin it, or begin it anew."""
-        if state.since is not None and self._ends(event):
-            state.since = state.start = None
-            ctx.cancel("end")
-        if (state.since is None or self.rearm) and self._starts(event):
+        waits = state.since is not None
+        # A start that begins the wait anew ends the former one as well: whether it meets `end` makes no difference.
+        if waits and not self.rearm and not self._ends(event):
+            return
+        if self._starts(event):
             state.since = ctx.time
             state.start = event
             ctx.timer("end", ctx.time + self.within_ms)
+        elif waits and (not self.rearm or self._ends(event)):
+            state.since = state.start = None
+            ctx.cancel("end")
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Absent[E]], /) -> None:
         """Report the wait that ran out; the key is then done."""

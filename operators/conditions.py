@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, Optional, TypeVar, Union
 
 from headway.errors import FlowError
-from headway.schema import Json, columnar, field_names
+from headway.schema import Json, columnar, eventwise, field_names
 
 __all__ = [
     "Condition",
@@ -38,7 +38,7 @@ class Where:
     def bind(self, event_type: Any) -> Callable[[Any], bool]:
         """A fast predicate for events of `event_type`. Raises `FlowError` for a field it does not have."""
         known = field_names(event_type)
-        tests = []
+        tests: list[Callable[[Any], bool]] = []
         for name, wanted in self.fields.items():
             if known is not None and name not in known:
                 msg = (
@@ -54,19 +54,20 @@ class Where:
         return "where(" + ", ".join(f"{name}={value!r}" for name, value in self.fields.items()) + ")"
 
 
-def _test(name: str, wanted: Any, event_type: Any) -> Callable[[Any], bool]:
-    get = field_getter(name, event_type)
+def _test(name: str, wanted: Any, event_type: Any) -> Any:
     values = choices(wanted)
-
-    def test(event: Any) -> bool:
-        return get(event) in values
-
-    test.equals = (name, values)  # type: ignore[attr-defined]
+    test: Any = eventwise("FIELD in given", name, event_type, values) or _slow_test(name, values, event_type)
+    test.equals = (name, values)
     column = columnar("FIELD in given", name, event_type)
     if column is not None:
         # For a whole column no call is made per event.
-        test.mask = lambda events: column(events, values)  # type: ignore[attr-defined]
+        test.mask = lambda events: column(events, values)
     return test
+
+
+def _slow_test(name: str, values: tuple[Any, ...], event_type: Any) -> Callable[[Any], bool]:
+    get = field_getter(name, event_type)
+    return lambda event: get(event) in values
 
 
 def choices(wanted: Any) -> tuple[Any, ...]:

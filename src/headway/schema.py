@@ -35,6 +35,7 @@ __all__ = [
     "codec_for",
     "columnar",
     "decoded_type",
+    "eventwise",
     "field_names",
     "returned_type",
     "type_label",
@@ -158,12 +159,28 @@ def columnar(expression: str, field: str, event_type: Any) -> Optional[Callable[
     >>> columnar("FIELD in given", "user", Click)([Click("ann"), Click("bob")], ["bob"])
     [False, True]
     """
+    each = _of_field(expression, field, event_type)
+    return None if each is None else cast(Any, eval(f"lambda events, given=None: [{each} for event in events]", {}))
+
+
+def eventwise(expression: str, field: str, event_type: Any, given: Any) -> Optional[Callable[[Any], Any]]:
+    """The function of one event that `columnar` would apply to each of them.
+
+    >>> class Click(Event):
+    ...     user: str
+    >>> is_bob = eventwise("FIELD in given", "user", Click, ["bob"])
+    >>> is_bob is not None and is_bob(Click("bob"))
+    True
+    """
+    each = _of_field(expression, field, event_type)
+    return None if each is None else cast(Any, eval(f"lambda event: {each}", {"given": given}))
+
+
+def _of_field(expression: str, field: str, event_type: Any) -> Optional[str]:
     names = field_names(event_type)
     if names is None or field not in names or not field.isidentifier() or iskeyword(field):
         return None
-    each = expression.replace("FIELD", f"event.{field}")
-    made: Callable[..., list[Any]] = eval(f"lambda events, given=None: [{each} for event in events]", {})
-    return made
+    return expression.replace("FIELD", f"event.{field}")
 
 
 def decoded_type(event_type: Any, field: str) -> Optional[type]:

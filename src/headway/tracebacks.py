@@ -8,8 +8,8 @@ from pathlib import Path
 
 __all__ = ["user_frames"]
 
-_ENGINE = str(Path(__file__).parent) + os.sep
-_FLOWS = (_ENGINE + "flows" + os.sep, _ENGINE + "testing" + os.sep)
+_ENGINE = __name__.partition(".")[0] + "."
+_FLOWS = (_ENGINE + "flows.", _ENGINE + "testing.")
 
 
 def user_frames(error: BaseException, *, limit: int = 4) -> str:
@@ -24,13 +24,16 @@ def user_frames(error: BaseException, *, limit: int = 4) -> str:
     ...     print(user_frames(error).splitlines()[-1])
     ValueError: invalid literal for int() with base 10: 'many'
     """
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    # By module: a compiled one names its file as it was when it was compiled.
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    summaries = traceback.extract_tb(error.__traceback__)
+    frames = [summary for summary, module in zip(summaries, modules) if _is_users(summary.filename, module)]
     lines = traceback.format_list(frames[-limit:]) + traceback.format_exception_only(type(error), error)
     here = f'File "{Path.cwd()}{os.sep}'
     return "".join(lines).replace(here, 'File "').rstrip("\n")
 
 
-def _is_users(filename: str) -> bool:
+def _is_users(filename: str, module: str) -> bool:
     if filename.startswith("<frozen "):
         return False
-    return not filename.startswith(_ENGINE) or filename.startswith(_FLOWS)
+    return not f"{module}.".startswith(_ENGINE) or f"{module}.".startswith(_FLOWS)
