@@ -22,7 +22,6 @@ means, and the tests hold both against each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Optional
 
@@ -38,8 +37,8 @@ Copy = Optional[Callable[[Any], Any]]
 """How an accumulator is copied; None for one that cannot be changed."""
 
 _METHODS: Final = ("init", "add", "merge", "result")
-_BESIDE: Final = str(Path(__file__).parent / "<aggregates>")
-"""The name of the file in tracebacks: in a folder of the engine, so that it is told from the code of the flow."""
+_SOURCE: Final = "<aggregates>"
+"""The name of the file in tracebacks."""
 
 
 class Written(NamedTuple):
@@ -68,7 +67,8 @@ class _Text:
     """The lines of a function, and the objects that it names."""
 
     def __init__(self) -> None:
-        self.names: dict[str, Any] = {}
+        # Tracebacks tell the code of the flow from other code by the name of the module.
+        self.names: dict[str, Any] = {"__name__": __name__}
         self.lines: list[str] = []
 
     def name(self, stem: str, value: Any) -> str:
@@ -97,7 +97,7 @@ class _Text:
         """The function of these lines."""
         source = f"def made({header}):\n" + indent("\n".join(self.lines), "    ")
         # Nothing of an event or a flow gets into the source, but names of fields, which are identifiers.
-        exec(compile(source, _BESIDE, "exec"), self.names)
+        exec(compile(source, _SOURCE, "exec"), self.names)
         return self.names["made"]
 
 

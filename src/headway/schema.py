@@ -42,6 +42,9 @@ __all__ = [
     "without_none",
 ]
 
+_MADE_HERE = {"__name__": __name__}
+"""Names for functions that are made from source: tracebacks tell by them that it is not the user's code."""
+
 Json: TypeAlias = dict[str, Any]
 """An untyped event: one JSON object as a dict."""
 
@@ -160,7 +163,11 @@ def columnar(expression: str, field: str, event_type: Any) -> Optional[Callable[
     [False, True]
     """
     each = _of_field(expression, field, event_type)
-    return None if each is None else cast(Any, eval(f"lambda events, given=None: [{each} for event in events]", {}))
+    return (
+        None
+        if each is None
+        else cast(Any, eval(f"lambda events, given=None: [{each} for event in events]", _MADE_HERE))
+    )
 
 
 def eventwise(expression: str, field: str, event_type: Any, given: Any) -> Optional[Callable[[Any], Any]]:
@@ -173,7 +180,7 @@ def eventwise(expression: str, field: str, event_type: Any, given: Any) -> Optio
     True
     """
     each = _of_field(expression, field, event_type)
-    return None if each is None else cast(Any, eval(f"lambda event: {each}", {"given": given}))
+    return None if each is None else cast(Any, eval(f"lambda event: {each}", {**_MADE_HERE, "given": given}))
 
 
 def _of_field(expression: str, field: str, event_type: Any) -> Optional[str]:
