@@ -90,7 +90,10 @@ class FlowTest:
 
     @property
     def now(self) -> Optional[int]:
-        """The latest time, of all events sent and of all calls of `advance`, in epoch milliseconds; None at first."""
+        """The latest time, of all events sent and of all calls of `advance`, in epoch milliseconds; None at first.
+
+        Operators that read the wall clock read this.
+        """
         return self._now
 
     def send(self, source: str, event: Any, *, partition: str = "0") -> None:
