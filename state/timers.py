@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
 from typing import Final
 
 from headway.errors import InternalError
 from headway.state.database import TIMERS, VERSION_BYTE, Database
 from headway.state.keys import TimerEntry, decode_timer, encode_timer
 from headway.state.layered import LayeredMap
+from headway.state.queue import EntryQueue
 from headway.state.redo import END_ENTRY
 
 __all__ = ["TimerEntry", "TimerIndex"]
@@ -20,10 +20,10 @@ _LOADS_PER_WINDOW: Final = 8
 class TimerIndex:
     """An ordered set of timer entries; `add`, `discard` and `pop_due` take O(log window).
 
-    `heap` is the same list for life and never empty: `heap[0][0] > limit_ms` means that nothing is due by
-    `limit_ms`; otherwise `pop_due` tells. To anyone else `heap` says nothing: it holds removed entries too, and an
-    end mark, the position from where on entries are in RocksDB and in the epochs' changes only. The window ends at a
-    position, not at a time, so any number of timers may be due at the same instant.
+    `near.first[0] > limit_ms` means that nothing is due by `limit_ms`; otherwise `pop_due` tells. To anyone else `near`
+    says nothing: it holds removed entries too, and an end mark, the position from where on entries are in RocksDB and
+    in the epochs' changes only. The window ends at a position, not at a time, so any number of timers may be due at
+    the same instant.
     """
 
     def __init__(self, database: Database, prefix: bytes, window: int) -> None:
@@ -31,7 +31,7 @@ class TimerIndex:
         self._window = window
         self._load_next = _FIRST_LOAD
         self._end: TimerEntry = END_ENTRY
-        self.heap: list[TimerEntry] = [self._end]
+        self.near = EntryQueue(self._end)
         self._dead: set[TimerEntry] = set()
         self._count = 0
 
@@ -47,8 +47,8 @@ class TimerIndex:
             if self._dead and entry in self._dead:
                 self._dead.remove(entry)
             else:
-                heappush(self.heap, entry)
-                if len(self.heap) > 2 * self._window + 1:
+                self.near.push(entry)
+                if len(self.near) > 2 * self._window + 1:
                     self._shrink()
 
     def discard(self, entry: TimerEntry) -> None:
@@ -57,18 +57,18 @@ class TimerIndex:
         self._count -= 1
         if entry < self._end:
             self._dead.add(entry)
-            if 2 * len(self._dead) > len(self.heap) + self._window:
+            if 2 * len(self._dead) > len(self.near) + self._window:
                 self._sweep()
 
     def pop_due(self, limit_ms: int) -> TimerEntry | None:
         """Remove and return the earliest entry with `at_ms <= limit_ms`; None when there is none."""
-        heap, dead = self.heap, self._dead
-        while heap[0][0] <= limit_ms:
-            entry = heap[0]
+        near, dead = self.near, self._dead
+        while near.first[0] <= limit_ms:
+            entry = near.first
             if entry is self._end:
                 self._load()
                 continue
-            heappop(heap)
+            near.pop()
             if dead and entry in dead:
                 dead.remove(entry)
                 continue
@@ -85,12 +85,12 @@ class TimerIndex:
         self._count = count
         self._load_next = _FIRST_LOAD
         self._end = _mark(floor)
-        self.heap[:] = [self._end]
+        self.near.replace([], self._end)
 
     @property
     def floor(self) -> TimerEntry:
         """A position that no entry is before."""
-        return self.heap[0]
+        return self.near.first
 
     @property
     def changed(self) -> bool:
@@ -111,50 +111,52 @@ class TimerIndex:
 
     def check_valid(self) -> None:
         """Raise `InternalError` unless the parts agree with each other; O(n log n), for tests."""
-        living = [entry for entry in self.heap if entry is not self._end and entry not in self._dead]
+        self.near.check_valid()
+        near = self.near.entries()
+        living = [entry for entry in near if entry is not self._end and entry not in self._dead]
         far = [] if self._end == END_ENTRY else self._map.first(self._end, self._count + 1)
         faults = {
-            "the end mark is missing": sum(entry is self._end for entry in self.heap) != 1,
+            "the end mark is missing": sum(entry is self._end for entry in near) != 1,
             "an entry is behind the end mark": any(entry >= self._end for entry in living),
             "an entry is there twice": len(set(living)) != len(living),
-            "a dead entry is not in the heap": not self._dead <= set(self.heap),
+            "a dead entry is not near": not self._dead <= set(near),
             "the count is wrong": len(living) + len(far) != self._count,
-            "the heap is too large": len(self.heap) > 2 * self._window + 1,
+            "too many are near": len(near) > 2 * self._window + 1,
         }
         for fault, found in faults.items():
             if found:
                 raise InternalError(fault)
 
     def _load(self) -> None:
-        """Bring the next entries behind the end mark, which is all that the heap holds, into memory."""
+        """Bring the next entries behind the end mark, which is all that is near, into memory."""
         # More each time: little after a start, when a first result should be there soon.
         chunk = min(self._load_next, max(1, self._window // _LOADS_PER_WINDOW))
         self._load_next = 2 * chunk
         found = [position for position, _ in self._map.first(self._end, chunk + 1)]
         self._end = _mark(found.pop()) if len(found) > chunk else _mark(END_ENTRY)
-        found.append(self._end)
-        self.heap[:] = found
+        self.near.replace(found, self._end)
 
     def _shrink(self) -> None:
         """Keep the earliest entries only: the others are found again in the layers below."""
-        self._sweep()
-        heap = self.heap
-        if len(heap) <= self._window + 1:
-            return
-        heap.sort()
-        heap.pop()
-        rest = heap[self._window :]
-        self._map.retreat(rest)
-        self._end = _mark(rest[0])
-        heap[self._window :] = [self._end]
+        entries = self._living()
+        if len(entries) > self._window:
+            rest = entries[self._window :]
+            del entries[self._window :]
+            self._map.retreat(rest)
+            self._end = _mark(rest[0])
+        self.near.replace(entries, self._end)
 
     def _sweep(self) -> None:
-        """Take the removed entries out of the heap."""
+        """Take the removed entries out of what is near."""
+        self.near.replace(self._living(), self._end)
+
+    def _living(self) -> list[TimerEntry]:
+        """The near entries in order, without the end mark and those that were removed, which are forgotten."""
         dead = self._dead
-        if dead:
-            self.heap[:] = [entry for entry in self.heap if entry is self._end or entry not in dead]
-            heapify(self.heap)
-            dead.clear()
+        living = [entry for entry in self.near.entries() if entry is not self._end and entry not in dead]
+        living.sort()
+        dead.clear()
+        return living
 
 
 def _mark(position: TimerEntry) -> TimerEntry:

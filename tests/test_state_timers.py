@@ -52,7 +52,7 @@ def test_it_is_a_sorted_set(steps: list[tuple[str, list[TimerEntry] | int]], win
         group, stage = open_stage(Path(directory), window)
         with group:
             stage.resume(None)
-            index, heap = stage.timers, stage.timers.heap
+            index = stage.timers
             expected: list[TimerEntry] = []
             for action, argument in steps:
                 if isinstance(argument, list):
@@ -72,7 +72,6 @@ def test_it_is_a_sorted_set(steps: list[tuple[str, list[TimerEntry] | int]], win
                     stage.commit(None)
                 else:
                     stage.settle()
-                assert index.heap is heap
                 assert len(index) == len(expected)
                 index.check_valid()
             assert [index.pop_due(MAX_TIME_MS) for _ in range(len(expected) + 1)] == [*expected, None]
@@ -86,7 +85,7 @@ def test_many_timers_at_one_instant(tmp_path: Path) -> None:
         stage.resume(None)
         for number, key in enumerate(keys):
             stage.timers.add((5, key, 0, "idle"))
-            assert len(stage.timers.heap) <= 2 * window + 1
+            assert len(stage.timers.near) <= 2 * window + 1
             if number % 50_000 == 0:
                 stage.commit(number)
         stage.commit(None)
@@ -95,14 +94,14 @@ def test_many_timers_at_one_instant(tmp_path: Path) -> None:
     with group:
         stage.resume(version)
         assert stage.timer_count == total
-        assert len(stage.timers.heap) == 1
+        assert len(stage.timers.near) == 1
         assert stage.timers.pop_due(4) is None
         for number, key in enumerate(keys):
             entry = stage.timers.pop_due(5)
             assert entry is not None
             assert entry[1] == key
             if number % 10_000 == 0:
-                assert len(stage.timers.heap) <= 2 * window + 1
+                assert len(stage.timers.near) <= 2 * window + 1
         assert stage.timers.pop_due(MAX_TIME_MS) is None
         assert stage.timer_count == 0
 
@@ -113,7 +112,7 @@ def test_putting_off_leaves_the_index_alone(stage: StageStore) -> None:
     for due_ms in range(11, 200):
         stage.tables[0].set_timer(row, "idle", due_ms)
     assert (row.timers, row.indexed) == ({"idle": 199}, {"idle": 10})
-    assert stage.timers.heap[:1] == [(10, "k", 0, "idle")]
+    assert stage.timers.near.first == (10, "k", 0, "idle")
     entry = stage.timers.pop_due(10)
     assert entry is not None
     assert stage.tables[0].due_row(entry) is None

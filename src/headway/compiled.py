@@ -26,6 +26,7 @@ HOT: Final = (
     "headway.runtime.triggers",
     "headway.state.keys",
     "headway.state.layered",
+    "headway.state.queue",
     "headway.state.rows",
     "headway.state.timers",
 )

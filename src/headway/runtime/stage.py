@@ -148,14 +148,14 @@ class StageTask:
 
     def _run_single(self, records: list[Record], context: OperatorContext) -> None:
         """The hot loop: records of one input for one operator. The same as `handle_event` for each, written out."""
-        heap = self.timers.heap
+        near = self.timers.near
         table = context.table
         young = table.young
         on_event = context.on_event
         event: Any = None
         try:
             for time_ms, key, event in records:
-                if heap[0][0] < time_ms:
+                if near.first[0] < time_ms:
                     self._fire_timers(time_ms - 1)
                 row = young.get(key)
                 if row is None:
@@ -175,12 +175,12 @@ class StageTask:
 
     def _run_many(self, records: list[Any]) -> None:
         """Records of several inputs, or for several operators."""
-        heap = self.timers.heap
+        near = self.timers.near
         entries = self._entries
         tagged = len(entries) > 1
         for item in records:
             rank, record = item if tagged else (0, item)
-            if heap[0][0] < record[0]:
+            if near.first[0] < record[0]:
                 self._fire_timers(record[0] - 1)
             for handle in entries[rank]:
                 handle(record[0], record[1], record[2])

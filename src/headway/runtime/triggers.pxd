@@ -1,5 +1,6 @@
 cdef class TriggerEncoder:
     cdef str _identity
+    cdef object _begun
     cdef object _encode
     cdef bint _is_trigger
     cdef bytes _common

@@ -29,6 +29,7 @@ class TriggerEncoder:
         trigger_type = sink.trigger_type
         way = f".{edge.number}" if edge.number else ""
         self._identity = f"{flow}/{edge.target}/{edge.producer.node}/{edge.producer.name}{way}"
+        self._begun = blake2b(self._identity.encode(), digest_size=16)
         self._encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
         self._is_trigger = trigger_type is not None
         # What all triggers of this output share is encoded once.
@@ -57,10 +58,11 @@ class TriggerEncoder:
 
     def _encode_checked(self, time_ms: int, subject: Optional[str], ordinal: object, origin: str, value: Any) -> Record:
         if self._id_by is None:
-            identity = f"{self._identity}/{time_ms}/{ordinal}/{origin}".encode()
+            identity = self._begun.copy()
+            identity.update(f"/{time_ms}/{ordinal}/{origin}".encode())
         else:
-            identity = self._topic(self._id_by, subject, value)
-        trigger_id = blake2b(identity, digest_size=16).hexdigest()
+            identity = blake2b(self._topic(self._id_by, subject, value), digest_size=16)
+        trigger_id = identity.hexdigest()
         data = self._encode(value)
         if not self._is_trigger:
             return (time_ms, "", data, trigger_id)
