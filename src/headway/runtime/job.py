@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any, Optional
+from typing import Any, Optional, TextIO
 from zlib import crc32
 
 from headway.connectors.base import Output
@@ -89,7 +90,7 @@ class Job:
         self.read_at_ms = self.clock_ms()
         self._groups: dict[int, GroupStore] = {}
         self._lock = Lock()
-        self._stderr: Optional[int] = None
+        self._stderr: Optional[tuple[int, TextIO]] = None
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
         self.board = Board(slots, self.options.board_path, self.options.lead_records)
@@ -107,16 +108,18 @@ class Job:
             self.failure = error
             if self.on_failure is not None:
                 self.on_failure(error)
-            self._stderr = os.dup(2)
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 2)
-            os.close(null)
+            self._stderr = (os.dup(2), sys.stderr)
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - `unmute` closes it
+            os.dup2(sys.stderr.fileno(), 2)
 
     def unmute(self) -> None:
         """Give stderr back, after the engine has ended."""
         if self._stderr is not None:
-            os.dup2(self._stderr, 2)
-            os.close(self._stderr)
+            descriptor, stream = self._stderr
+            sys.stderr.close()
+            sys.stderr = stream
+            os.dup2(descriptor, 2)
+            os.close(descriptor)
             self._stderr = None
 
     @property
