@@ -20,6 +20,7 @@ from headway.flows.nexmark_results import (
     ItemNearby,
     NewSeller,
     PriceOfAuction,
+    SellerPrice,
     TopOfAuction,
     WinningBid,
 )
@@ -90,6 +91,18 @@ def highest(event_type: Any, by: str) -> Any:
         return [*earlier, *later]
 
     return hw.aggregate(list, add, merge, state=list[event_type], into=list[event_type])
+
+
+def latest(count: int, value: Callable[[Any], int]) -> Any:
+    """An aggregate: the values of the last `count` events, the latest at the end."""
+
+    def add(values: list[int], event: Any) -> list[int]:
+        return [*values[1 - count :], value(event)]
+
+    def merge(earlier: list[int], later: list[int]) -> list[int]:
+        return [*earlier, *later][-count:]
+
+    return hw.aggregate(list, add, merge, state=list[int], into=list[int])
 
 
 def q0(house: AuctionHouse) -> hw.Stream[Bid]:
@@ -166,6 +179,34 @@ def q5(house: AuctionHouse) -> hw.KeyedStream[HotItem]:
     items = counts.map(lambda count: HotItem(count.auction, count.num, count.start, count.end), into=HotItem)
     hottest = items.key_by(lambda item: str(item.end)).window("hottest", hw.tumbling(1), items=highest(HotItem, "num"))
     return hottest.flat_map(lambda window: window.items, into=HotItem)
+
+
+def q6(house: AuctionHouse) -> hw.KeyedStream[SellerPrice]:
+    """Average selling price of each seller, over the last ten auctions of theirs that closed with a bid.
+
+    Emits a seller's new average when auctions of theirs close, once for each time at which some do. The table is the
+    last average of each seller. A seller none of whose auctions has closed for an hour begins anew. Of auctions that
+    close at the same time, those whose number comes later as text count as later.
+    """
+
+    def seller(won: WinningBid) -> int:
+        return won.auction.seller
+
+    def price(last: Any) -> SellerPrice:
+        return SellerPrice(last.seller, sum(last.prices) // len(last.prices), len(last.prices))
+
+    prices = (
+        q9(house)
+        .key_by(lambda won: str(seller(won)))
+        .aggregate(
+            "prices",
+            emit_every="1ms",
+            expire_after=KEEP,
+            seller=hw.first(seller),
+            prices=latest(10, lambda won: won.bid.price),
+        )
+    )
+    return prices.map(price)
 
 
 def q7(house: AuctionHouse) -> hw.KeyedStream[Bid]:
@@ -306,6 +347,7 @@ QUERIES: dict[str, Query] = {
     "q3": q3,
     "q4": q4,
     "q5": q5,
+    "q6": q6,
     "q7": q7,
     "q8": q8,
     "q9": q9,

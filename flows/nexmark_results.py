@@ -11,6 +11,7 @@ __all__ = [
     "ItemNearby",
     "NewSeller",
     "PriceOfAuction",
+    "SellerPrice",
     "TopOfAuction",
     "WinningBid",
 ]
@@ -49,6 +50,15 @@ class CategoryPrice(hw.Event):
     category: int
     average: int
     auctions: int
+
+
+class SellerPrice(hw.Event):
+    """The average price of a seller's last auctions, rounded down to whole cents."""
+
+    seller: int
+    average: int
+    auctions: int
+    """How many auctions it is the average of."""
 
 
 class HotItem(hw.Event):

@@ -66,6 +66,16 @@ SQL: dict[str, str] = {
         )
         SELECT auction, num, start, start + 10000
         FROM counted QUALIFY num = max(num) OVER (PARTITION BY start)""",
+    "q6": """
+        SELECT seller, sum(final)::BIGINT // count(*)
+        FROM (
+            SELECT a.seller, max(b.price) AS final,
+                row_number() OVER (PARTITION BY a.seller ORDER BY a.expires DESC, a.id::VARCHAR DESC) AS back
+            FROM auction a JOIN bid b ON a.id = b.auction AND b.dateTime BETWEEN a.dateTime AND a.expires
+            GROUP BY a.id, a.seller, a.expires
+        )
+        WHERE back <= 10
+        GROUP BY seller""",
     "q7": """
         SELECT auction, bidder, price, dateTime, extra
         FROM bid QUALIFY price = max(price) OVER (PARTITION BY dateTime // 10000)""",

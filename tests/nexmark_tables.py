@@ -43,6 +43,7 @@ ROWS: dict[str, Callable[[Line], Iterable[Row]]] = {
     "q3": pick("name city state id"),
     "q4": pick("category average"),
     "q5": pick("auction num start end"),
+    "q6": pick("seller average"),
     "q7": pick("auction bidder price dateTime extra"),
     "q8": pick("id name start"),
     "q9": lambda line: join(
@@ -65,6 +66,7 @@ ROWS: dict[str, Callable[[Line], Iterable[Row]]] = {
 
 KEYS: dict[str, str] = {
     "q4": "category",
+    "q6": "seller",
     "q15": "start",
     "q16": "channel start",
     "q17": "auction start",

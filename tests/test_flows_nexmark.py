@@ -132,5 +132,5 @@ def test_on_the_engine(query: str) -> None:
 def test_the_flow_that_ships_is_any_of_them() -> None:
     for query in QUERIES:
         FlowTest.load("headway.flows.nexmark", query=query)
-    with pytest.raises(UsageError, match="query = 'q6': there is no such query; choose one of q0, q1"):
-        FlowTest.load("headway.flows.nexmark", query="q6")
+    with pytest.raises(UsageError, match="query = 'q10': there is no such query; choose one of q0, q1"):
+        FlowTest.load("headway.flows.nexmark", query="q10")
