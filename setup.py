@@ -16,12 +16,14 @@ def extensions() -> list[Extension]:
         return []
     lists = runpy.run_path("src/headway/compiled.py")
     sources = [(name, ".py") for name in lists["HOT"]] + [(name, ".pyx") for name in lists["EXTENSIONS"]]
-    # Optional: without a C compiler, Headway is installed as plain Python.
-    modules = [Extension(name, ["src/" + name.replace(".", "/") + suffix], optional=True) for name, suffix in sources]
+    modules = [Extension(name, ["src/" + name.replace(".", "/") + suffix]) for name, suffix in sources]
     directives = {"language_level": "3", "annotation_typing": False, "always_allow_keywords": True, "binding": True}
-    return cythonize(
+    made: list[Extension] = cythonize(
         modules, build_dir="build/cython", compiler_directives=directives, include_path=["src"], quiet=True
     )
+    for module in made:
+        module.optional = True  # Without a C compiler, Headway is installed as plain Python.
+    return made
 
 
 setup(ext_modules=extensions(), options={"build_ext": {"parallel": os.cpu_count()}})
