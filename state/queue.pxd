@@ -11,5 +11,4 @@ cdef class EntryQueue:
     cpdef push(self, tuple entry)
     @cython.locals(run=list, head=Py_ssize_t)
     cpdef pop(self)
-    @cython.locals(first=tuple)
     cpdef _find_first(self)

@@ -43,10 +43,11 @@ class EntryQueue:
             self._run.append(entry)
         else:
             heappush(self._heap, entry)
-        self.first = min(self.first, entry)
+        if entry < self.first:  # noqa: PLR1730 - a call costs more
+            self.first = entry
 
     def pop(self) -> None:
-        """Remove `first`."""
+        """Remove `first`, which must not be the end mark."""
         run, head = self._run, self._head
         if head < len(run) and run[head] is self.first:
             head += 1
@@ -76,8 +77,6 @@ class EntryQueue:
         assert self.first is min(self.entries()), "first is not the earliest"
 
     def _find_first(self) -> None:
-        if self._head < len(self._run):
-            first = self._run[self._head]
-            self.first = first if not self._heap or first < self._heap[0] else self._heap[0]
-        elif self._heap:
-            self.first = self._heap[0]
+        self.first = self._heap[0]
+        if self._head < len(self._run) and self._run[self._head] < self.first:
+            self.first = self._run[self._head]

@@ -7,13 +7,16 @@ from headway.state.timers cimport TimerIndex
 @cython.no_gc
 @cython.freelist(256)
 cdef class Row:
-    cdef public str key
+    cdef public object key
     cdef public object state
     cdef public dict timers
     cdef public dict indexed
     cdef public object touched_ms
     cdef public bint stored
     cdef public bint dirty
+
+    cpdef indexed_ms(self, name, due_ms)
+    cpdef note_indexed(self, name, due_ms, at_ms)
 
 
 @cython.final
@@ -38,17 +41,15 @@ cdef class RowTable:
     cdef object _young_max
 
     @cython.locals(row=Row)
-    cpdef Row fetch(self, str key)
+    cpdef Row fetch(self, key)
     cpdef mark(self, Row row)
-    @cython.locals(indexed=dict)
     cpdef forget(self, Row row)
     @cython.locals(timers=dict)
-    cpdef set_timer(self, Row row, str name, due_ms)
-    cpdef cancel_timer(self, Row row, str name)
-    @cython.locals(row=Row, key=str, name=str)
+    cpdef set_timer(self, Row row, name, due_ms)
+    cpdef cancel_timer(self, Row row, name)
+    @cython.locals(row=Row)
     cpdef due_row(self, tuple entry)
-    cpdef _note_indexed(self, Row row, str name, due_ms, at_ms)
-    cpdef _drop_timer(self, Row row, str name)
-    cpdef _load(self, str key)
-    @cython.locals(row=Row, key=str, value=bytes, prefix=bytes, fresh=bytes, fresh_end=bytes, grown=long, size=long)
+    cpdef _drop_timer(self, Row row, name)
+    cpdef _load(self, key)
+    @cython.locals(row=Row, value=bytes, prefix=bytes, fresh=bytes, fresh_end=bytes, grown=long, size=long)
     cpdef encode_dirty(self, dict into)

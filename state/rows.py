@@ -45,6 +45,21 @@ class Row:
         self.stored = stored
         self.dirty = False
 
+    def indexed_ms(self, name: str, due_ms: int) -> int:
+        """Where the index has the timer `name`, which is due at `due_ms`."""
+        return due_ms if self.indexed is None else self.indexed.get(name, due_ms)
+
+    def note_indexed(self, name: str, due_ms: int, at_ms: int) -> None:
+        """The index has the timer that is due at `due_ms` at `at_ms`."""
+        if at_ms != due_ms:
+            if self.indexed is None:
+                self.indexed = {}
+            self.indexed[name] = at_ms
+        elif self.indexed is not None:
+            self.indexed.pop(name, None)
+            if not self.indexed:
+                self.indexed = None
+
     def __repr__(self) -> str:
         return f"Row({self.key!r}, {self.state!r}, timers={self.timers!r}, touched_ms={self.touched_ms})"
 
@@ -115,10 +130,8 @@ class RowTable:
         something is put into it, the commit removes what is stored.
         """
         if row.timers:
-            indexed = row.indexed
             for name, due_ms in row.timers.items():
-                at_ms = due_ms if indexed is None else indexed.get(name, due_ms)
-                self._timers.discard((at_ms, row.key, self.rank, name))
+                self._timers.discard((row.indexed_ms(name, due_ms), row.key, self.rank, name))
             row.timers = row.indexed = None
         row.state = self._new_state()
         if not row.dirty:
@@ -143,12 +156,12 @@ class RowTable:
         if was_due_ms is None:
             self._timers.add((due_ms, row.key, self.rank, name))
         else:
-            at_ms = was_due_ms if row.indexed is None else row.indexed.get(name, was_due_ms)
+            at_ms = row.indexed_ms(name, was_due_ms)
             if due_ms < at_ms:
                 self._timers.discard((at_ms, row.key, self.rank, name))
                 self._timers.add((due_ms, row.key, self.rank, name))
                 at_ms = due_ms
-            self._note_indexed(row, name, due_ms, at_ms)
+            row.note_indexed(name, due_ms, at_ms)
         if not row.dirty:
             self.mark(row)
 
@@ -156,9 +169,7 @@ class RowTable:
         """Disarm timer `name` of `row`; False when it was not armed. Marks the row if it was."""
         if row.timers is None or name not in row.timers:
             return False
-        due_ms = row.timers[name]
-        at_ms = due_ms if row.indexed is None else row.indexed.get(name, due_ms)
-        self._timers.discard((at_ms, row.key, self.rank, name))
+        self._timers.discard((row.indexed_ms(name, row.timers[name]), row.key, self.rank, name))
         self._drop_timer(row, name)
         return True
 
@@ -172,28 +183,17 @@ class RowTable:
         if row is None:
             row = self.fetch(key)
         due_ms = None if row.timers is None else row.timers.get(name)
-        if due_ms is None or at_ms != (due_ms if row.indexed is None else row.indexed.get(name, due_ms)):
+        if due_ms is None or at_ms != row.indexed_ms(name, due_ms):
             msg = f"operator {self.name!r}: the index holds {entry!r}, but the row says {row!r}; please report this"
             raise InternalError(msg)
         if due_ms > at_ms:
             self._timers.add((due_ms, key, self.rank, name))
-            self._note_indexed(row, name, due_ms, due_ms)
+            row.note_indexed(name, due_ms, due_ms)
             if not row.dirty:
                 self.mark(row)
             return None
         self._drop_timer(row, name)
         return row
-
-    def _note_indexed(self, row: Row, name: str, due_ms: int, at_ms: int) -> None:
-        """The index has the timer that is due at `due_ms` at `at_ms`."""
-        if at_ms != due_ms:
-            if row.indexed is None:
-                row.indexed = {}
-            row.indexed[name] = at_ms
-        elif row.indexed is not None:
-            row.indexed.pop(name, None)
-            if not row.indexed:
-                row.indexed = None
 
     def _drop_timer(self, row: Row, name: str) -> None:
         """Take the timer, which is in the index no more, out of its row."""
@@ -204,7 +204,7 @@ class RowTable:
         if not row.timers:
             row.timers = row.indexed = None
         else:
-            self._note_indexed(row, name, due_ms, due_ms)
+            row.note_indexed(name, due_ms, due_ms)
         if not row.dirty:
             self.mark(row)
 

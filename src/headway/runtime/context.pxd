@@ -6,13 +6,13 @@ from headway.state.rows cimport Row, RowTable
 @cython.final
 cdef class OperatorContext:
     cdef public object operator
-    cdef public str name
+    cdef public object name
     cdef public object rank
     cdef public RowTable table
     cdef public object on_event
     cdef public object on_timer
     cdef public object emit
-    cdef public str key
+    cdef public object key
     cdef public object time
     cdef public object wall_ms
     cdef public Row row
@@ -20,4 +20,4 @@ cdef class OperatorContext:
     cdef object _after_ms
     cdef dict _sides
 
-    cpdef handle_timer(self, Row row, time_ms, str name)
+    cpdef handle_timer(self, Row row, time_ms, name)

@@ -8,4 +8,4 @@ cdef class Router:
 
     @cython.locals(list_of=dict, group_records=list, record=tuple)
     cpdef sort_in(self, records)
-    cpdef list _find(self, str key)
+    cpdef list _find(self, key)

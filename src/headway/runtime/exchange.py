@@ -56,7 +56,7 @@ def as_key(value: Any) -> str:
     if type(value) is str:
         return value
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)  # Not `str(value)`: an enum's says its name.
     if isinstance(value, int) and not isinstance(value, bool):
         return str(int(value))
     msg = f"the key is {value!r}, expected text or an integer"

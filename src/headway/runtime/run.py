@@ -49,7 +49,7 @@ class RunOptions:
     drain: bool = False
     """At the end of input close the books: let time go on until the last timer that is armed has fired."""
     key_groups: Optional[int] = None
-    """Shards of the key space; fixed when the state directory is made. None: 16, or what the directory has."""
+    """Shards of the key space; fixed when the state directory is made. None: 12, or what the directory has."""
     hang_after_ms: int = 60_000
     """How long nothing may move in any worker before all are restarted."""
     max_restarts: int = 5

@@ -1,8 +1,8 @@
 cimport cython
 
 from headway.runtime.context cimport OperatorContext
-from headway.state.rows cimport Row, RowTable
 from headway.state.queue cimport EntryQueue
+from headway.state.rows cimport Row, RowTable
 from headway.state.timers cimport TimerIndex
 
 
@@ -11,7 +11,7 @@ cdef class StageTask:
     cdef public TimerIndex timers
     cdef public list contexts
 
-    @cython.locals(key=str, row=Row, table=RowTable, young=dict, near=EntryQueue, record=tuple)
+    @cython.locals(row=Row, table=RowTable, young=dict, near=EntryQueue, record=tuple)
     cpdef _run_single(self, list records, OperatorContext context)
     @cython.locals(timers=TimerIndex, entry=tuple, context=OperatorContext, row=Row)
     cpdef _fire_timers(self, limit_ms)

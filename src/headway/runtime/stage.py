@@ -147,7 +147,7 @@ class StageTask:
             context.wall_ms = now_ms
 
     def _run_single(self, records: list[Record], context: OperatorContext) -> None:
-        """The hot loop: records of one input for one operator. The same as `handle_event` for each, written out."""
+        """The hot loop: records of one input for one operator. What a handle does, written out."""
         near = self.timers.near
         table = context.table
         young = table.young
@@ -213,9 +213,8 @@ class StageTask:
             return {0: records.copy()}
         if edge in self._broadcasts:
             return to_everyone(records, self._exchanges[edge].groups)
-        router = self._router
-        router.sort_in(records)
-        return router.take()
+        self._router.sort_in(records)
+        return self._router.take()
 
     def _heartbeat(self, watermark: int, out: list[Message], *, force: bool) -> Optional[int]:
         now_ms = self._clock_ms()

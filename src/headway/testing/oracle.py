@@ -48,8 +48,7 @@ class Oracle:
     """Runs a flow over logs that may be given bit by bit: any division gives what the whole gives.
 
     `now_ms` stamps the events of sources with ingestion time, and is the wall clock of operators that declare that they
-    read it. Costs some 20 µs an event and more with many
-    timers: it is for thousands of events, not for millions.
+    read it. Costs some 20 µs an event and more with many timers: it is for thousands of events, not for millions.
 
     >>> import headway as hw
     >>> flow = hw.Flow("clicks")

@@ -100,7 +100,7 @@ def key_text(value: Any) -> str:
     ('ann', '17')
     """
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(int(value))
     msg = f"the key is {value!r}, expected text or an integer"
