@@ -4,30 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, Final, Optional
+from typing import Any, Optional
 
 import msgspec
 from msgspec import inspect
 
-__all__ = ["ATOMS", "copy_of", "parts_of"]
+from headway.typeinfo import class_of, parts_are_immutable
 
-ATOMS: Final = (
-    inspect.NoneType,
-    inspect.BoolType,
-    inspect.IntType,
-    inspect.FloatType,
-    inspect.StrType,
-    inspect.BytesType,
-    inspect.DateTimeType,
-    inspect.DateType,
-    inspect.TimeType,
-    inspect.TimeDeltaType,
-    inspect.UUIDType,
-    inspect.DecimalType,
-    inspect.EnumType,
-    inspect.LiteralType,
-)
-"""Types whose values have no parts and cannot be changed."""
+__all__ = ["copy_of"]
 
 
 def copy_of(accumulator_type: Any) -> Optional[Callable[[Any], Any]]:
@@ -53,15 +37,15 @@ def _itself(value: Any) -> Any:
 
 def _copy_of_parts(info: inspect.Type, outer: tuple[Any, ...]) -> Optional[Callable[[Any], Any]]:
     """`_itself` for what cannot be changed; None where only MessagePack knows how."""
-    if _is_immutable(info, outer):
+    if parts_are_immutable(info, outer):
         return _itself
-    if isinstance(info, inspect.ListType) and _is_immutable(info.item_type, outer):
+    if isinstance(info, inspect.ListType) and parts_are_immutable(info.item_type, outer):
         return list
-    if isinstance(info, inspect.DictType) and _is_immutable(info.value_type, outer):
+    if isinstance(info, inspect.DictType) and parts_are_immutable(info.value_type, outer):
         return dict
     if isinstance(info, inspect.StructType):
         copies = {field.name: _copy_of_parts(field.type, (*outer, info)) for field in info.fields}
-        if not info.cls.__struct_config__.frozen and None not in copies.values():
+        if not class_of(info).__struct_config__.frozen and None not in copies.values():
             return _struct_copier({name: part for name, part in copies.items() if part is not _itself})
     return None
 
@@ -77,23 +61,3 @@ def _struct_copier(copies: dict[str, Any]) -> Callable[[Any], Any]:
         return copied
 
     return copy_struct
-
-
-def _is_immutable(info: inspect.Type, outer: tuple[Any, ...]) -> bool:
-    if isinstance(info, inspect.StructType) and not info.cls.__struct_config__.frozen:
-        return False
-    parts = parts_of(info, outer)
-    return parts is not None and all(_is_immutable(part, (*outer, info)) for part in parts)
-
-
-def parts_of(info: inspect.Type, outer: tuple[Any, ...]) -> Optional[tuple[inspect.Type, ...]]:
-    """The types that values of a type are made of, None where their number is not fixed: a struct may hold itself."""
-    if isinstance(info, ATOMS):
-        return ()
-    if isinstance(info, inspect.UnionType):
-        return info.types
-    if isinstance(info, inspect.TupleType):
-        return info.item_types
-    if isinstance(info, inspect.StructType) and not any(info is other for other in outer):
-        return tuple(field.type for field in info.fields)
-    return None

@@ -12,10 +12,11 @@ from headway.runtime.batch import Batch, Record
 from headway.runtime.channels import Channels
 from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
-from headway.runtime.isolation import is_immutable, isolator
+from headway.runtime.isolation import isolator
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.stage import StageStore
 from headway.times import MIN_TIME_MS
+from headway.typeinfo import is_immutable
 
 __all__ = ["StageTask"]
 
