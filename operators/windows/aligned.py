@@ -26,17 +26,18 @@ class _Windows(Operator[Any, Any, Any]):
         *,
         early: Union[Duration, Every, None] = None,
     ) -> None:
+        bundle = bundle_of(aggregates, event_type)
         self.event_type = event_type
         self.windower = windower
-        self._bundle = bundle_of(aggregates, event_type)
         self._early = early_of(early)
         self._pane_of = windower.pane
-        self.output_type = result_type(self._bundle.fields)
-        self._result = result_maker(self._bundle, self.output_type)
-        self.state_type = state_type("WindowState", [*self._fields(), *([] if self._early is None else early_fields)])
+        self.output_type = result_type(bundle.fields)
+        self._result = result_maker(bundle, self.output_type)
+        fields = self._prepare(windower, bundle)
+        self.state_type = state_type("WindowState", [*fields, *([] if self._early is None else early_fields)])
 
-    def _fields(self) -> list[tuple[str, Any, Any]]:
-        """The fields of the state, as `msgspec.defstruct` takes them."""
+    def _prepare(self, windower: Aligned, bundle: Bundle) -> list[tuple[str, Any, Any]]:
+        """Get ready to keep what comes in windows; the fields of the state, as `msgspec.defstruct` takes them."""
         raise NotImplementedError
 
     def _emit(self, held: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
@@ -60,20 +61,10 @@ class SingleWindow(_Windows):
     ('start', 'end', 'revision', 'final', 'carts')
     """
 
-    def __init__(
-        self,
-        event_type: Any,
-        windower: Aligned,
-        aggregates: Mapping[str, Aggregate[Any, Any]],
-        *,
-        early: Union[Duration, Every, None] = None,
-    ) -> None:
-        super().__init__(event_type, windower, aggregates, early=early)
-        self._add = self._bundle.add
+    def _prepare(self, windower: Aligned, bundle: Bundle) -> list[tuple[str, Any, Any]]:
+        self._add = bundle.add
         self._end_of = windower.first_end
-
-    def _fields(self) -> list[tuple[str, Any, Any]]:
-        self._new_pane = pane = pane_type(self._bundle)
+        self._new_pane = pane = pane_type(bundle)
         return [("held", Optional[pane], None)]
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
@@ -124,28 +115,18 @@ class AlignedWindow(_Windows):
     ('start', 'end', 'revision', 'final', 'carts')
     """
 
-    def __init__(
-        self,
-        event_type: Any,
-        windower: Aligned,
-        aggregates: Mapping[str, Aggregate[Any, Any]],
-        *,
-        early: Union[Duration, Every, None] = None,
-    ) -> None:
-        super().__init__(event_type, windower, aggregates, early=early)
+    def _prepare(self, windower: Aligned, bundle: Bundle) -> list[tuple[str, Any, Any]]:
+        self._panes = self._make_panes(bundle)
         self._add = self._panes.add
         self._pane_ms = windower.pane_ms
         self._start_of = windower.start
         self._next_end = windower.next_end
+        return [("end", Optional[int], None), *self._panes.fields]
 
     def _make_panes(self, bundle: Bundle) -> Panes:
         if not self.windower.sliding:
             return GrowingPanes(bundle)
         return KeptPanes(bundle) if grows(bundle) else SlidingPanes(bundle)
-
-    def _fields(self) -> list[tuple[str, Any, Any]]:
-        self._panes = self._make_panes(self._bundle)
-        return [("end", Optional[int], None), *self._panes.fields]
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Add the event to its pane."""

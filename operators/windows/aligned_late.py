@@ -51,8 +51,8 @@ class LateAlignedWindow(AlignedWindow):
         self._kept = KeptPanes(bundle)
         return self._kept
 
-    def _fields(self) -> list[tuple[str, Any, Any]]:
-        return [*super()._fields(), ("revised", dict[int, int], {})]
+    def _prepare(self, windower: Aligned, bundle: Bundle) -> list[tuple[str, Any, Any]]:
+        return [*super()._prepare(windower, bundle), ("revised", dict[int, int], {})]
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Add the event to its pane."""
