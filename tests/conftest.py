@@ -1,19 +1,13 @@
-"""What all tests share: where they write, and a garbage collector that leaves the tests themselves alone."""
+"""What all tests share: where they write."""
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
-
-from headway.runtime import engine
 
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 1 << 30
@@ -42,16 +36,3 @@ def _keep_bytecode(directory: Path) -> None:
     """
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
         os.environ.setdefault("PYTHONPYCACHEPREFIX", str(directory))
-
-
-@pytest.fixture(autouse=True, scope="session")
-def still_collector() -> Iterator[None]:
-    """Let no run of the engine walk over all objects of pytest, of Hypothesis and of a thousand tests.
-
-    That would take longer than most runs do. Runs in processes of their own do as always.
-    """
-    gc.collect()
-    gc.freeze()
-    with patch.object(engine, "quiet_collector", nullcontext):
-        yield
-    gc.unfreeze()  # Else modules written in C call it a leak.
