@@ -329,15 +329,19 @@ def q19(house: AuctionHouse) -> hw.KeyedStream[TopOfAuction]:
     return ranked.throttle("settled", "1ms", emit="last").map(told)
 
 
-def q20(house: AuctionHouse) -> hw.KeyedStream[BidOnAuction]:
+def q20(house: AuctionHouse) -> hw.Processed[BidOnAuction]:
     """Expanded bids: the bids on auctions of category 10, with the auction.
 
-    Emits each bid with its auction, at the bid; the table is all of them. An auction is kept for an hour after it was
-    opened.
+    Emits bid and auction once, when both are there; the table is all of them. They are joined when the bid comes at
+    most a minute before the auction, as bids on auctions that are about to be opened do, and an hour after it.
     """
+
+    def expanded(auction: Auction, bid: Bid) -> BidOnAuction:
+        return BidOnAuction(bid, auction)
+
     auctions = house.auctions.filter(hw.where(category=10)).key_by(lambda auction: str(auction.id))
     bids = house.bids.key_by(by_auction)
-    return bids.asof_join("expanded", auctions, expire_after=KEEP, select=BidOnAuction, into=BidOnAuction)
+    return auctions.interval_join("expanded", bids, lower="-1m", upper=KEEP, select=expanded)
 
 
 QUERIES: dict[str, Query] = {

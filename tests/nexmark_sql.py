@@ -120,7 +120,7 @@ SQL: dict[str, str] = {
         SELECT auction, bidder, price, channel, url, b.dateTime, b.extra,
             itemName, description, initialBid, reserve, a.dateTime, expires, seller, category, a.extra
         FROM bid b JOIN auction a ON b.auction = a.id
-        WHERE a.category = 10 AND b.dateTime BETWEEN a.dateTime AND a.dateTime + {KEEP_MS}""",
+        WHERE a.category = 10 AND b.dateTime BETWEEN a.dateTime - 60000 AND a.dateTime + {KEEP_MS}""",
     # Longest falling runs of at least two prices, each followed by a higher price. A run that a higher price ends
     # cannot begin before that price, so skipping to it loses nothing.
     "fall-and-rise": """

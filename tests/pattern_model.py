@@ -8,21 +8,18 @@ Exponential, and good for streams of some seven events.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, NamedTuple, Optional
 
-import msgspec
+from tests.pattern_harness import Event, StubContext, operate
 
-from headway.operators.base import Operator, Timer
 from headway.operators.conditions import Where
 from headway.operators.patterns.match import MatchPattern
 from headway.operators.patterns.pattern import Contiguity, Either, Pattern, Step
 from headway.operators.patterns.skip import AfterMatch, no_skip
 
-Event = dict[str, Any]
-"""`at` is its time, `kind` what it is; a stream is a list in the order of time."""
 Matched = dict[str, list[Event]]
 
 
@@ -33,123 +30,6 @@ class Found(NamedTuple):
     """Names with the numbers (`n`) of their events."""
     start: int
     end: int
-
-
-# -- The operator, without an engine ----------------------------------------------------------------------
-
-
-class StubContext:
-    """What a handler may do, for one key."""
-
-    shared: Any = None
-    wall = 0
-
-    def __init__(self) -> None:
-        self.key = "key"
-        self.time = 0
-        self.out: list[tuple[str, int, Any]] = []
-        self.timers: dict[str, int] = {}
-        self.forgotten = False
-        self.rows = 0
-
-    def emit(self, value: Any, /) -> None:
-        self.out.append(("main", self.time, value))
-
-    def emit_to(self, side: str, value: Any, /) -> None:
-        self.out.append((side, self.time, value))
-
-    def timer(self, name: str, at: int, /) -> None:
-        assert at > self.time
-        self.timers[name] = at
-
-    def cancel(self, name: str, /) -> None:
-        self.timers.pop(name, None)
-
-    def due(self, name: str, /) -> Optional[int]:
-        return self.timers.get(name)
-
-    def forget(self) -> None:
-        self.timers.clear()
-        self.forgotten = True
-
-
-def operate(operator: MatchPattern[Any], events: Sequence[Event]) -> StubContext:
-    """Run a pattern over events of one key, to the end of its time; the state is checked after each step."""
-    ctx = operate_any(operator, events, check_valid)
-    if operator._matcher._within_ms is not None:
-        assert ctx.rows == 0, "something is left"
-    return ctx
-
-
-def operate_any(
-    operator: Operator[Any, Any, Any], events: Sequence[Event], check: Callable[[Any], None] = lambda state: None
-) -> StubContext:
-    """Run an operator over events of one key; the state goes through storage after each step."""
-    ctx = StubContext()
-    state = operator.state_type()
-
-    def step(handler: Callable[..., None], subject: Any) -> None:
-        nonlocal state
-        ctx.forgotten = False
-        handler(state, subject, ctx)
-        if ctx.forgotten:
-            state = operator.state_type()
-        check(state)
-        state = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=operator.state_type)
-
-    def fire(before: int) -> None:
-        while ctx.timers and min(ctx.timers.values()) < before:
-            name, due = min(ctx.timers.items(), key=lambda item: (item[1], item[0]))
-            del ctx.timers[name]
-            ctx.time = due
-            step(operator.on_timer, Timer(name, due))
-
-    for event in events:
-        fire(event["at"])
-        ctx.time = event["at"]
-        step(operator.on_event, event)
-    # Draining goes to the last timer that is set then, as in a run.
-    fire(max(ctx.timers.values(), default=0) + 1)
-    ctx.rows = int(state != operator.state_type() or bool(ctx.timers))
-    return ctx
-
-
-def check_valid(state: Any) -> None:
-    """The state holds what is referred to, and counts right."""
-    if hasattr(state, "steps"):
-        check_chain(state.steps)
-    else:
-        check_buffer(state)
-
-
-def check_chain(steps: list[list[Any]]) -> None:
-    """Those who took an event are without gaps, and each event was taken by somebody."""
-    lasts = [[taken.last for taken in column] for column in steps]
-    assert all(lasts)
-    if not lasts:
-        return
-    first = lasts[0][0]
-    assert lasts[0] == list(range(first, first + len(lasts[0])))
-    assert all(column == sorted(set(column)) and column[0] >= first for column in lasts)
-    furthest = [column[-1] for column in lasts]
-    assert furthest == sorted(furthest, reverse=True)
-
-
-def check_buffer(state: Any) -> None:
-    nodes = dict.fromkeys(state.nodes, 0)
-    entries = dict.fromkeys(state.entries, 0)
-    for holder in (*state.runs, *state.completed):
-        nodes[holder.node] += 1
-    for node in state.nodes.values():
-        entries[node.entry] += 1
-        if node.parent != -1:
-            nodes[node.parent] += 1
-    assert nodes == {number: node.refs for number, node in state.nodes.items()}
-    assert entries == {number: entry.refs for number, entry in state.entries.items()}
-    assert 0 not in nodes.values()
-    starts = [run.start for run in state.runs]
-    assert starts == sorted(starts)
-    assert all(run.open for run in state.runs)
 
 
 def told(ctx: StubContext, side: str = "main") -> list[Found]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from tests.pattern_model import Event, Found, Model, operate, operate_any, told
+from tests.pattern_harness import Event, operate, operate_any
+from tests.pattern_model import Found, Model, told
 
 import headway as hw
 from headway.errors import FlowError
