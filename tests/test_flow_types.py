@@ -70,6 +70,18 @@ events.late.merge(events).to("everything", hw.to_list([]))
 absent = carts.absence("gone", start=hw.where(price=1.0), end=lambda event: event.price > 2, within=after)
 absent.map(lambda gone: gone.start.user).to("gone.out", hw.to_list([]))
 
+
+
+def raise_limit(limits: Cart, bill: Bill) -> None:
+    limits.total = bill.total
+
+
+def wrong_limit(limits: Cart, shop: Shop) -> None: ...
+
+
+bills.broadcast_state(Cart, raise_limit)
+bills.broadcast_state(Cart, wrong_limit)  # wrong: Argument 2 to "broadcast_state" of "_Base" has incompatible type
+bills.broadcast_state(Shop, raise_limit)  # wrong: "broadcast_state" of "_Base"
 events.map(lambda event: event.usr)  # wrong: "Shop" has no attribute "usr"
 events.filter(lambda event: event.cost > 1)  # wrong: "Shop" has no attribute "cost"
 carts.process("bills2", Bills())  # wrong: Argument 2 to "process" of "KeyedStream" has incompatible type "Bills"

@@ -109,8 +109,8 @@ class Automaton:
     """For each position which of its edges are open at first, as bits."""
     complete: list[bool]
     """For each position whether a match is complete there."""
-    tests: int
-    """How many tests there are."""
+    ruled: bool
+    """Whether some condition asks for the rules."""
 
 
 def compile_pattern(pattern: Pattern, event_type: Any) -> Automaton:
@@ -147,7 +147,7 @@ class _Compiler:
             [edges for edges, _ in finished] + [start],
             [(1 << count) - 1 for _, count in finished],
             complete,
-            len(self._tests),
+            any(test.ruled for test in self._tests.values()),
         )
 
     # -- Names and checks ---------------------------------------------------------------------------------
@@ -192,8 +192,8 @@ class _Compiler:
         """The test of a step or an `until`, the same for each of its positions."""
         known = self._tests.get(id(key))
         if known is None:
-            holds, iterative = ready(conditions, self._event_type)
-            known = self._tests[id(key)] = Test(len(self._tests), holds, iterative)
+            holds, takes = ready(conditions, self._event_type)
+            known = self._tests[id(key)] = Test(len(self._tests), holds, takes)
             self._alive.append(key)
         return known
 

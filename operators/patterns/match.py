@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any, Optional, TypeVar, Union
 
 from headway.errors import FlowError
-from headway.operators.base import Context, Operator, Timer
+from headway.operators.base import BroadcastContext, Context, Operator, Timer
 from headway.operators.patterns.automaton import Automaton, compile_pattern
 from headway.operators.patterns.buffer import state_of
 from headway.operators.patterns.chain import Chain, chain_of
@@ -16,6 +16,7 @@ from headway.operators.patterns.links import state_of_chain
 from headway.operators.patterns.matcher import Matcher
 from headway.operators.patterns.pattern import Pattern
 from headway.operators.patterns.results import Match, MatcherOptions, PartialMatch
+from headway.operators.patterns.rules import Rules
 from headway.operators.patterns.skip import AfterMatch, no_skip
 from headway.schema import returned_type
 
@@ -31,7 +32,8 @@ class MatchPattern(Operator[E, Any, Any]):
     oldest first, because a key had more than `max_partial_matches`; both are of `PartialMatch`. `after` says which
     partial matches a match ends. `select` turns a match into what is emitted, of the type `into`. `keep` names the
     fields of the events that are kept and told; conditions on events alone see them all. With `timed_out=False`
-    nothing goes to that side output, and a key needs one timer instead of two.
+    nothing goes to that side output, and a key needs one timer instead of two. `rules` says what the broadcast input
+    `rules` maintains, which conditions of three arguments are given as the last.
 
     Costs a call of the conditions that open partial matches wait for, and of the one that begins a match; none where
     all are `field=value` of one field and the pattern is a chain (see the guide). An event that fits nothing leaves
@@ -55,9 +57,11 @@ class MatchPattern(Operator[E, Any, Any]):
         into: Any = None,
         keep: Optional[Sequence[str]] = None,
         timed_out: bool = True,
+        rules: Optional[Rules] = None,
     ) -> None:
         _check_options(pattern, after, max_partial_matches, select)
         automaton = compile_pattern(pattern, event_type)
+        _check_rules(automaton, rules)
         after = after or no_skip()
         if after.name is not None and after.name not in _positive_names(automaton):
             msg = f"{after.kind}({after.name!r}): the pattern has no such step, it has: {automaton.names}"
@@ -68,6 +72,10 @@ class MatchPattern(Operator[E, Any, Any]):
         self.event_type = event_type
         self.output_type = Match[kept.type] if select is None else into or returned_type(select)  # type: ignore[name-defined]
         self.sides = {"timed_out": partial, "overflow": partial}
+        if rules is not None:
+            self.broadcasts = {"rules": rules.event_type}
+            self.shared_type = rules.shared_type
+        self._rules = rules
         self._automaton = automaton
         self._options = MatcherOptions(pattern.within_ms, after, max_partial_matches, select, kept, timed_out)
         self._prepare()
@@ -102,6 +110,11 @@ class MatchPattern(Operator[E, Any, Any]):
         """End what `within` ends."""
         self._matcher.on_timer(state, timer, ctx)
 
+    def on_rules(self, shared: Any, rule: Any, ctx: BroadcastContext, /) -> None:
+        """Change what conditions are given as rules; from the time of the rule on."""
+        assert self._rules is not None
+        self._rules.change(shared, rule)
+
 
 def _positive_names(automaton: Automaton) -> list[str]:
     return [automaton.names[number] for number in automaton.position_names]
@@ -112,6 +125,21 @@ def _fingerprint(automaton: Automaton) -> str:
     shape = [automaton.names, automaton.position_names, automaton.complete]
     shape += [[(e.target, int(e.contiguity), e.then) for e in edges] for edges in automaton.edges]
     return blake2b(repr(shape).encode(), digest_size=4).hexdigest()
+
+
+def _check_rules(automaton: Automaton, rules: Optional[Rules]) -> None:
+    if rules is not None and not isinstance(rules, Rules):
+        msg = f"rules={rules!r}: pass what a broadcast stream maintains, stream.broadcast_state(Class, change)"
+        raise FlowError(msg)
+    if automaton.ruled and rules is None:
+        msg = (
+            "a condition takes three arguments, the event, what matched so far, and the rules, but there are no rules: "
+            "add rules=stream.broadcast_state(Class, change), or let it take two"
+        )
+        raise FlowError(msg)
+    if rules is not None and not automaton.ruled:
+        msg = "no condition asks for the rules: it takes three arguments, (event, matched, rules)"
+        raise FlowError(msg)
 
 
 def _check_options(pattern: Any, after: Any, max_partial_matches: Any, select: Any) -> None:

@@ -33,6 +33,7 @@ class Matcher:
         self._ways = [[(1 << number, edge) for number, edge in enumerate(edges)] for edges in automaton.edges[:-1]]
         self._waits = [_only_test(edges) for edges in automaton.edges[:-1]]
         self._interest = Interest(automaton)
+        self._ruled = automaton.ruled
         self._entry_type = entry_type
         self._keep = options.keep.of
         self._within_ms = options.within_ms
@@ -54,7 +55,7 @@ class Matcher:
         elif self._interest.concerns([run.position for run in runs], event):
             self._all(state, event, ctx)
         elif self._interest.begins(event):
-            self._begin(runs, Moment(state, event), ctx)
+            self._begin(runs, self._moment(state, event, ctx), ctx)
             self._settle(state, ctx)
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any]) -> None:
@@ -68,7 +69,7 @@ class Matcher:
 
     def _all(self, state: Any, event: Any, ctx: Context[Any]) -> None:
         """One event, after the time before it."""
-        moment = Moment(state, event)
+        moment = self._moment(state, event, ctx)
         runs = state.runs
         after: list[Run] = []
         state.runs = after
@@ -81,6 +82,9 @@ class Matcher:
                 self._advance(run, after, moment, ctx)
         self._begin(after, moment, ctx)
         self._settle(state, ctx)
+
+    def _moment(self, state: Any, event: Any, ctx: Context[Any]) -> Moment:
+        return Moment(state, event, ctx.shared if self._ruled else None)
 
     # -- One event ----------------------------------------------------------------------------------------
 
@@ -144,6 +148,8 @@ class Matcher:
             if moment.view is None:
                 found = {} if run is None else self._matched(moment.state, run.node)
                 moment.view = {name: found.get(name, []) for name in self._names}
+            if test.ruled:
+                return bool(test.holds(moment.event, moment.view, moment.rules))
             return bool(test.holds(moment.event, moment.view))
 
         return ask

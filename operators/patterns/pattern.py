@@ -19,7 +19,7 @@ from headway.times import Duration, duration_ms
 __all__ = ["Condition", "Contiguity", "Either", "Pattern", "Quantifier", "Step", "either", "once", "pattern"]
 
 Condition = Union[Callable[..., Any], Where]
-"""A function of the event, a function of the event and what matched so far, or `where(field=value)`."""
+"""A function of the event, of the event and what matched so far, of these and the rules, or `where(field=value)`."""
 
 
 class Contiguity(IntEnum):
@@ -94,8 +94,8 @@ class Pattern:
 
     Methods that describe a step (`where`, `times`, `optional` ...) are about the last one. Conditions are
     functions of the event, functions of the event and of what matched so far (a dict of lists of events by the
-    names of the steps), `where(field=value)`, or field values as keywords. All errors are `FlowError`s, at the
-    line that declares what is wrong.
+    names of the steps), functions of these and of the rules, `where(field=value)`, or field values as keywords. All
+    errors are `FlowError`s, at the line that declares what is wrong.
 
     >>> begun = pattern("cart", kind="add").followed_by("pay", kind="pay").times(2).within("1h")
     >>> [step.name for step in begun.steps], begun.within_ms

@@ -81,6 +81,7 @@ from headway.operators.patterns.pattern import once as once
 from headway.operators.patterns.pattern import pattern as pattern
 from headway.operators.patterns.results import Match as Match
 from headway.operators.patterns.results import PartialMatch as PartialMatch
+from headway.operators.patterns.rules import Rules as Rules
 from headway.operators.patterns.skip import AfterMatch as AfterMatch
 from headway.operators.patterns.skip import no_skip as no_skip
 from headway.operators.patterns.skip import skip_past_last as skip_past_last
@@ -167,6 +168,7 @@ __all__ = [
     "Ranking",
     "RateLimit",
     "Resumed",
+    "Rules",
     "RunStateMachine",
     "RunningAggregate",
     "SequenceCheck",

@@ -22,6 +22,7 @@ from headway.graph import (
 )
 from headway.operators.base import Operator
 from headway.operators.conditions import Condition, Predicate, resolve
+from headway.operators.patterns.rules import Rules
 from headway.schema import Event, field_names, returned_type, type_label
 from headway.steps.aggregates import AggregateSteps
 from headway.steps.joins import EnrichSteps, JoinSteps
@@ -32,7 +33,7 @@ from headway.steps.workflow import WorkflowSteps
 if TYPE_CHECKING:
     from headway.flow import Flow
 
-__all__ = ["BroadcastStream", "DeadLetter", "KeyedStream", "Processed", "SourceStream", "Stream"]
+__all__ = ["BroadcastState", "BroadcastStream", "DeadLetter", "KeyedStream", "Processed", "SourceStream", "Stream"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -75,6 +76,15 @@ class _Base(Generic[T]):
         Each of its values is told to every key group, at its event time: for thresholds, rules, kill switches.
         """
         return BroadcastStream(self._flow, self._port)
+
+    def broadcast_state(self, shared_type: Callable[[], S], change: Callable[[S, T], object], /) -> BroadcastState[T]:
+        """What a broadcast stream maintains, for steps that take rules: `match(..., rules=...)`.
+
+        `shared_type` is a `State` class, called without arguments at first; `change(shared, event)` is called for each
+        event of the stream, at its event time and in every key group, and must do nothing but change `shared`.
+        """
+        with declaring():
+            return BroadcastState(self._flow, self._port, Rules(self.type, shared_type, change))
 
     def trigger(
         self,
@@ -315,6 +325,14 @@ class KeyedStream(_Base[T], AggregateSteps[T], JoinSteps[T], PatternSteps[T], Wi
 
 class BroadcastStream(_Base[T]):
     """A stream whose values go to every key group: a further input of operators with `broadcasts`."""
+
+
+class BroadcastState(BroadcastStream[T]):
+    """A broadcast stream with what it maintains for all keys; see `stream.broadcast_state`."""
+
+    def __init__(self, flow: Flow, port: Port, rules: Rules) -> None:
+        super().__init__(flow, port)
+        self.rules = rules
 
 
 class Processed(KeyedStream[T]):

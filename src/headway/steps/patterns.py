@@ -13,7 +13,7 @@ from headway.operators.patterns.skip import AfterMatch
 from headway.steps.base import KeyedSteps
 
 if TYPE_CHECKING:
-    from headway.streams import Processed
+    from headway.streams import BroadcastState, Processed
 
 __all__ = ["PatternSteps"]
 
@@ -26,7 +26,13 @@ class PatternSteps(KeyedSteps[T]):
 
     @overload
     def match(
-        self, name: str, pattern: Pattern, *, after: Optional[AfterMatch] = None, max_partial_matches: int = 1000
+        self,
+        name: str,
+        pattern: Pattern,
+        *,
+        after: Optional[AfterMatch] = None,
+        max_partial_matches: int = 1000,
+        rules: Optional[BroadcastState[Any]] = None,
     ) -> Processed[Match[T]]: ...
 
     @overload
@@ -38,6 +44,7 @@ class PatternSteps(KeyedSteps[T]):
         after: Optional[AfterMatch] = None,
         max_partial_matches: int = 1000,
         keep: Sequence[str],
+        rules: Optional[BroadcastState[Any]] = None,
     ) -> Processed[Match[Any]]: ...
 
     @overload
@@ -51,6 +58,7 @@ class PatternSteps(KeyedSteps[T]):
         select: Callable[[Match[T]], U],
         into: Any = None,
         keep: Optional[Sequence[str]] = None,
+        rules: Optional[BroadcastState[Any]] = None,
     ) -> Processed[U]: ...
 
     def match(
@@ -63,14 +71,17 @@ class PatternSteps(KeyedSteps[T]):
         select: Optional[Callable[[Match[T]], Any]] = None,
         into: Any = None,
         keep: Optional[Sequence[str]] = None,
+        rules: Optional[BroadcastState[Any]] = None,
     ) -> Processed[Any]:
         """A `Match` for each match of `pattern` in the events of a key, or what `select` makes of it (type `into`).
 
         `after` says which partial matches a match ends, such as `skip_past_last()`; without it none. Side outputs
         are `timed_out`, what `within` ended, and `overflow`, what was given up because a key had more than
         `max_partial_matches`. `keep` names the fields of the events that are kept and told: rows are smaller then.
-        See `MatchPattern`.
+        `rules` is what a broadcast stream maintains, `stream.broadcast_state(Class, change)`, for conditions of three
+        arguments: thresholds and switches that change while the flow runs. See `MatchPattern`.
         """
+        told: Any = None if rules is None else getattr(rules, "rules", rules)
         with declaring():
             operator: MatchPattern[Any] = MatchPattern(
                 self.type,
@@ -81,5 +92,7 @@ class PatternSteps(KeyedSteps[T]):
                 into=into,
                 keep=keep,
                 timed_out=False,
+                rules=told,
             )
-        return self.process(name, operator)
+        inputs = {} if rules is None else {"rules": rules}
+        return self.process(name, operator, **inputs)
