@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
-SOURCES := setup.py src/headway/compiled.py $(wildcard src/headway/runtime/*.p* state/*.p* src/headway/connectors/*.pyx)
+SOURCES := setup.py src/headway/compiled.py $(wildcard src/headway/runtime/*.p* state/*.p* src/headway/*.pyx)
 
 # What is compiled is tested as plain Python too.
 TWINS := tests/test_contract.py tests/test_state_machine.py tests/test_state_stage.py tests/test_state_timers.py \

@@ -61,8 +61,23 @@ def _test(name: str, wanted: Any, event_type: Any) -> Any:
     column = columnar("FIELD in given", name, event_type)
     if column is not None:
         # For a whole column no call is made per event.
-        test.mask = lambda events: column(events, values)
+        test.mask = _mask(column, values)
     return test
+
+
+def _mask(column: Callable[..., list[bool]], values: tuple[Any, ...]) -> Callable[[Sequence[Any]], list[bool]]:
+    try:
+        hashed = frozenset(values)
+    except TypeError:
+        return lambda events: column(events, values)
+
+    def mask(events: Sequence[Any]) -> list[bool]:
+        try:
+            return column(events, hashed)
+        except TypeError:  # Some event has a value there that cannot be hashed.
+            return column(events, values)
+
+    return mask
 
 
 def _slow_test(name: str, values: tuple[Any, ...], event_type: Any) -> Callable[[Any], bool]:

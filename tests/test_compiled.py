@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway import compiled
-from headway.connectors.lines import count_ends
 from headway.generate.shop import ShopOptions, generate_shop
+from headway.scanning import count_ends, span_of
 
 IMPORT_ALL = f"""
 import importlib, json
@@ -64,3 +64,15 @@ def test_both_write_the_same(tmp_path: Path) -> None:
 @given(st.lists(st.sampled_from([b"{", b"}", b"\n", b"}\n{", b"\r\n", b"x", b"\0"])).map(b"".join))
 def test_line_ends_are_counted_as_their_twin_does(data: bytes) -> None:
     assert count_ends(data) == (data.count(b"\n"), data.count(b"}\n{"))
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 3), min_size=1))
+def test_the_span_of_times_is_their_twin_s(times: list[int]) -> None:
+    ordered = sorted(times)
+    assert span_of(times) == (ordered[0], ordered[-1], ordered == times)
+
+
+@pytest.mark.parametrize("times", [[2**63], [1, -(2**63) - 1], [5, 2**70, 5]])
+def test_times_beyond_64_bits_have_no_span(times: list[int]) -> None:
+    with pytest.raises(OverflowError):
+        span_of(times)

@@ -16,7 +16,7 @@ FUNCTION_LINES_MAX = 70
 LAYERS = {
     "operators": {"declare", "errors", "operators", "schema", "times", "typeinfo"},
     "state": {"errors", "state", "times"},
-    "connectors": {"connectors", "errors", "schema", "times"},
+    "connectors": {"connectors", "errors", "scanning", "schema", "times"},
     "graph": {"connectors", "operators"},
     "plan": {"graph", "operators"},
     "planner": {"connectors", "errors", "graph", "plan"},

@@ -24,6 +24,7 @@ HOT: Final = (
     "headway.runtime.exchange",
     "headway.runtime.stage",
     "headway.runtime.triggers",
+    "headway.state.groups",
     "headway.state.keys",
     "headway.state.layered",
     "headway.state.queue",
@@ -32,8 +33,8 @@ HOT: Final = (
 )
 """Modules of Python source that are compiled as they are. All of them or none: they know each other's C types."""
 
-EXTENSIONS: Final = ("headway.connectors._scan",)
-"""Modules of C only; each has a twin in Python that stands in for it, beside the place where it is imported."""
+EXTENSIONS: Final = ("headway._scan",)
+"""Modules of C only; each has a twin in Python that stands in for it, where it is imported."""
 
 _PACKAGE: Final = Path(__file__).parent
 

@@ -193,20 +193,27 @@ def _of_field(expression: str, field: str, event_type: Any) -> Optional[str]:
 def decoded_type(event_type: Any, field: str) -> Optional[type]:
     """`int` or `str` when the decoder lets nothing else into a field; None when other types can be there.
 
+    >>> from typing import Literal
     >>> class Click(Event):
     ...     user: str
     ...     at: Time
+    ...     kind: Literal["click", "tap"]
     ...     page: Optional[str] = None
-    >>> decoded_type(Click, "user"), decoded_type(Click, "at"), decoded_type(Click, "page"), decoded_type(dict, "at")
-    (<class 'str'>, <class 'int'>, None, None)
+    >>> [decoded_type(Click, field) for field in ("user", "at", "kind", "page")], decoded_type(dict, "at")
+    ([<class 'str'>, <class 'int'>, <class 'str'>, None], None)
     """
     if not (isinstance(event_type, type) and issubclass(event_type, msgspec.Struct)):
         return None
     info = msgspec.inspect.type_info(event_type)
     assert isinstance(info, msgspec.inspect.StructType)
     found = [entry.type for entry in info.fields if entry.name == field]
+    if not found:
+        return None
+    if isinstance(found[0], msgspec.inspect.LiteralType):
+        types = set(map(type, found[0].values))
+        return types.pop() if len(types) == 1 else None
     kinds = {msgspec.inspect.IntType: int, msgspec.inspect.StrType: str}
-    return kinds.get(type(found[0])) if found else None
+    return kinds.get(type(found[0]))
 
 
 def returned_type(function: Callable[..., Any]) -> Any:

@@ -8,22 +8,10 @@ from itertools import accumulate
 from typing import Any, Final, Optional
 
 from headway.connectors.base import BadRecord, Chunk, Decoded
+from headway.scanning import count_ends
 from headway.schema import LineCodec
 
-try:
-    from headway.connectors._scan import count_ends
-except ImportError:
-
-    def count_ends(data: bytes) -> tuple[int, int]:
-        r"""How many line feeds there are, and how many of them stand between `}` and `{`.
-
-        >>> count_ends(b'{}\n{}\n\n{"a":\n1}')
-        (4, 1)
-        """
-        return data.count(b"\n"), data.count(b"}\n{")
-
-
-__all__ = ["BLANKS", "UNDECODABLE", "LinesChunk", "OversizeChunk", "bad_reason", "count_ends"]
+__all__ = ["BLANKS", "UNDECODABLE", "LinesChunk", "OversizeChunk", "bad_reason"]
 
 BLANKS: Final = b" \t\r"
 """What a blank line may hold: the white space of JSON, without the line end."""

@@ -18,7 +18,7 @@ from headway.runtime.triggers import TriggerEncoder
 from headway.schema import columnar, decoded_type, field_names
 from headway.streams import DeadLetter
 
-__all__ = ["ColumnProgram", "Columns", "column_getter"]
+__all__ = ["ColumnProgram", "Columns", "column_getter", "select"]
 
 
 class Columns(NamedTuple):
@@ -29,6 +29,15 @@ class Columns(NamedTuple):
     """Where each comes from: its number in the partition, with what flat_map adds."""
     values: Sequence[Any]
     keys: Optional[Sequence[str]] = None
+
+
+def select(columns: Columns, mask: list[bool], times: Sequence[int]) -> Columns:
+    """The events that a mask chooses, with these times, of which there is one for each event."""
+    return Columns(
+        list(compress(times, mask)),
+        list(compress(columns.ordinals, mask)),
+        list(compress(columns.values, mask)),
+    )
 
 
 class _Chosen(Sequence[Any]):

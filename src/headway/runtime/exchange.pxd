@@ -1,5 +1,7 @@
 cimport cython
 
+from headway.state.groups cimport group_of
+
 
 @cython.final
 cdef class Router:

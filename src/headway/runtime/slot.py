@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, compress
+from itertools import accumulate
 from operator import le
 from typing import Any, Optional
 
@@ -16,9 +16,10 @@ from headway.errors import UserCodeError
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Plan, SourceStage
 from headway.runtime.board import Board
-from headway.runtime.columns import ColumnProgram, Columns, column_getter, dead_letter, reason_of
+from headway.runtime.columns import ColumnProgram, Columns, column_getter, dead_letter, reason_of, select
 from headway.runtime.exchange import Exchange, Message
 from headway.runtime.triggers import TriggerEncoder
+from headway.scanning import span_of
 from headway.schema import codec_for, decoded_type
 from headway.streams import DeadLetter
 from headway.times import MIN_TIME_MS, parse_time
@@ -26,6 +27,9 @@ from headway.times import MIN_TIME_MS, parse_time
 __all__ = ["Slot", "SlotOptions"]
 
 _FURTHEST_MS = 2**62
+_Span = tuple[int, int, bool]
+"""The earliest and the latest of some times, and whether they come in order."""
+_NO_SPAN: _Span = (0, 0, True)
 _BLOCK_BYTES = 64 << 10
 """How much is decoded and run through the stateless steps at a time: its events fit into the processor's cache."""
 
@@ -252,8 +256,8 @@ class Slot:
             self._rejected.append((partition.name, bad))
         self.events += len(decoded.events) + len(decoded.bad)
         before = partition.max_time
-        columns, ordered = self._timed(partition, Columns((), decoded.ordinals, decoded.events))
-        on_time, late = self._split_late(partition, columns, ordered)
+        columns, span = self._timed(partition, Columns((), decoded.ordinals, decoded.events))
+        on_time, late = self._split_late(partition, columns, span)
         self._programs[MAIN].run(on_time, partition.name)
         if late is not None:
             self.late += len(late.values)
@@ -272,15 +276,18 @@ class Slot:
             return lambda values: [self._wall_ms()] * len(values)
         return column_getter(spec, self.source.node.event_type)  # type: ignore[arg-type]
 
-    def _timed(self, partition: _Partition, columns: Columns) -> tuple[Columns, list[int]]:
-        """Add the column of times, and give them in order too; events without a usable time become dead letters."""
+    def _timed(self, partition: _Partition, columns: Columns) -> tuple[Columns, _Span]:
+        """Add the column of times, and say how far they go; events without a usable time become dead letters."""
         try:
             times = self._times(columns.values)
             if self.source.node.time is INGESTION_TIME and times and partition.max_time is not None:
                 times = [max(times[0], partition.max_time)] * len(times)
-            ordered = sorted(times) if self._times_are_int or set(map(type, times)) == {int} else []
-            if not times or (ordered and _in_range(ordered[0]) and _in_range(ordered[-1])):
-                return columns._replace(times=times), ordered
+            if not times:
+                return columns._replace(times=times), _NO_SPAN
+            if self._times_are_int or set(map(type, times)) == {int}:
+                span = span_of(times)
+                if _in_range(span[0]) and _in_range(span[1]):
+                    return columns._replace(times=times), span
         except Exception:
             times = []
         kept, times = [], []
@@ -295,26 +302,26 @@ class Slot:
                 continue
             kept.append(index)
             times.append(time_ms)
-        return Columns(times, [columns.ordinals[i] for i in kept], [columns.values[i] for i in kept]), sorted(times)
+        span = span_of(times) if times else _NO_SPAN
+        return Columns(times, [columns.ordinals[i] for i in kept], [columns.values[i] for i in kept]), span
 
-    def _split_late(
-        self, partition: _Partition, columns: Columns, ordered: list[int]
-    ) -> tuple[Columns, Optional[Columns]]:
+    def _split_late(self, partition: _Partition, columns: Columns, span: _Span) -> tuple[Columns, Optional[Columns]]:
         """Part the on-time events from those behind the watermark that the partition had when they came."""
         times = columns.times
         if not times:
             return columns, None
         ooo_ms = self._ooo_ms
         before = times[0] if partition.max_time is None else partition.max_time
-        latest = partition.max_time = max(before, ordered[-1])
-        if ordered[0] >= latest - ooo_ms or (times[0] >= before - ooo_ms and times == ordered):
+        earliest, latest, in_order = span
+        latest = partition.max_time = max(before, latest)
+        if earliest >= latest - ooo_ms or (in_order and earliest >= before - ooo_ms):
             return columns, None
         limits = [top - ooo_ms for top in accumulate(times, max, initial=before)][:-1]
         on_time = list(map(le, limits, times))
         if all(on_time):
             return columns, None
         is_late = [not good for good in on_time]
-        return _select(columns, on_time, times), _select(columns, is_late, limits)
+        return select(columns, on_time, times), select(columns, is_late, limits)
 
     def _reject(self, partition: str, ordinal: Any, value: Any, reason: str) -> None:
         """An event that was decoded, but has no usable time or key."""
@@ -390,11 +397,3 @@ def _is_idle(partition: _Partition, now_ms: int, idle_after_ms: int) -> bool:
 def _in_range(time_ms: int) -> bool:
     """Whether there is room around a time for delays and bounds."""
     return -_FURTHEST_MS < time_ms < _FURTHEST_MS
-
-
-def _select(columns: Columns, mask: list[bool], times: Sequence[int]) -> Columns:
-    return Columns(
-        list(compress(times, mask)),
-        list(compress(columns.ordinals, mask)),
-        list(compress(columns.values, mask)),
-    )

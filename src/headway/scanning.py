@@ -1,0 +1,31 @@
+"""Loops over bytes and numbers: in C where that is compiled, else as they stand here."""
+
+from __future__ import annotations
+
+__all__ = ["count_ends", "span_of"]
+
+try:
+    from headway._scan import count_ends, span_of
+except ImportError:
+
+    def count_ends(data: bytes) -> tuple[int, int]:
+        r"""How many line feeds there are, and how many of them stand between `}` and `{`.
+
+        >>> count_ends(b'{}\n{}\n\n{"a":\n1}')
+        (4, 1)
+        """
+        return data.count(b"\n"), data.count(b"}\n{")
+
+    def span_of(times: list[int]) -> tuple[int, int, bool]:
+        """The earliest and the latest of these times, and whether they come in order.
+
+        There is one at least. Raises `OverflowError` for one that does not fit into 64 bits, as C does.
+
+        >>> span_of([5, 5, 7]), span_of([5, 7, 6])
+        ((5, 7, True), (5, 7, False))
+        """
+        ordered = sorted(times)
+        if ordered[0] < -(2**63) or ordered[-1] >= 2**63:
+            msg = f"{ordered[0]} to {ordered[-1]} do not fit into 64 bits"
+            raise OverflowError(msg)
+        return ordered[0], ordered[-1], ordered == times

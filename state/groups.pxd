@@ -1,0 +1,1 @@
+cpdef group_of(key, groups)
