@@ -9,14 +9,17 @@ from headway.state.timers cimport TimerIndex
 cdef class Row:
     cdef public object key
     cdef public object state
-    cdef public dict timers
-    cdef public dict indexed
     cdef public object touched_ms
     cdef public bint stored
     cdef public bint dirty
+    cdef public object timer
+    cdef public long long due_ms
+    cdef public long long at_ms
+    cdef public dict others
 
-    cpdef indexed_ms(self, name, due_ms)
-    cpdef note_indexed(self, name, due_ms, at_ms)
+    cpdef tuple find_timer(self, name)
+    cpdef put_timer(self, name, long long due_ms, long long at_ms)
+    cpdef drop_timer(self, name)
 
 
 @cython.final
@@ -44,12 +47,12 @@ cdef class RowTable:
     cpdef Row fetch(self, key)
     cpdef mark(self, Row row)
     cpdef forget(self, Row row)
-    @cython.locals(timers=dict)
+    @cython.locals(times=tuple)
     cpdef set_timer(self, Row row, name, due_ms)
+    @cython.locals(times=tuple)
     cpdef cancel_timer(self, Row row, name)
-    @cython.locals(row=Row)
+    @cython.locals(row=Row, times=tuple)
     cpdef due_row(self, tuple entry)
-    cpdef _drop_timer(self, Row row, name)
     cpdef _load(self, key)
     @cython.locals(row=Row, value=bytes, prefix=bytes, fresh=bytes, fresh_end=bytes, grown=long, size=long)
     cpdef encode_dirty(self, dict into)

@@ -28,37 +28,71 @@ _NOT_PENDING: Final = b""
 class Row:
     """One workflow instance of one operator.
 
-    `state` and `touched_ms` are the caller's to change, who then marks the row. `timers` says when each timer is due,
-    `indexed` where the index still has an earlier time for it: a timer that is put off again and again leaves the
-    index alone. Both belong to the table's `set_timer` and `cancel_timer`. `stored` says whether the last commit left
+    `state` and `touched_ms` are the caller's to change, who then marks the row. A timer has two times: when it is due,
+    and where the index has it, which may be earlier: a timer that is put off again and again leaves the index alone.
+    Most rows have one timer at most, so the first has its place in the row itself: it is named `timer`, due at
+    `due_ms`, indexed at `at_ms`; `others` has both times of the others. Timers belong to the table's `set_timer` and
+    `cancel_timer`; who only puts off the first may set its `due_ms`. `stored` says whether the last commit left
     something under the key.
     """
 
-    __slots__ = ("dirty", "indexed", "key", "state", "stored", "timers", "touched_ms")
+    __slots__ = ("at_ms", "dirty", "due_ms", "key", "others", "state", "stored", "timer", "touched_ms")
 
-    def __init__(self, key: str, state: Any, timers: Timers, indexed: Timers, touched_ms: int, stored: bool) -> None:
+    def __init__(self, key: str, state: Any, touched_ms: int, stored: bool) -> None:
         self.key = key
         self.state = state
-        self.timers = timers
-        self.indexed = indexed
         self.touched_ms = touched_ms
         self.stored = stored
         self.dirty = False
+        self.timer: str | None = None
+        self.due_ms = 0
+        self.at_ms = 0
+        self.others: dict[str, tuple[int, int]] | None = None
 
-    def indexed_ms(self, name: str, due_ms: int) -> int:
-        """Where the index has the timer `name`, which is due at `due_ms`."""
-        return due_ms if self.indexed is None else self.indexed.get(name, due_ms)
+    @property
+    def timers(self) -> Timers:
+        """When each timer is due."""
+        found = {} if self.timer is None else {self.timer: self.due_ms}
+        if self.others is not None:
+            found.update({name: due_ms for name, (due_ms, _) in self.others.items()})
+        return found or None
 
-    def note_indexed(self, name: str, due_ms: int, at_ms: int) -> None:
-        """The index has the timer that is due at `due_ms` at `at_ms`."""
-        if at_ms != due_ms:
-            if self.indexed is None:
-                self.indexed = {}
-            self.indexed[name] = at_ms
-        elif self.indexed is not None:
-            self.indexed.pop(name, None)
-            if not self.indexed:
-                self.indexed = None
+    @property
+    def indexed(self) -> Timers:
+        """Where the index still has an earlier time for a timer."""
+        found = {} if self.timer is None or self.at_ms == self.due_ms else {self.timer: self.at_ms}
+        if self.others is not None:
+            found.update({name: at_ms for name, (due_ms, at_ms) in self.others.items() if at_ms != due_ms})
+        return found or None
+
+    def find_timer(self, name: str) -> tuple[int, int] | None:
+        """When a timer is due, and where the index has it; None when it is not armed."""
+        if self.timer == name:
+            return self.due_ms, self.at_ms
+        return None if self.others is None else self.others.get(name)
+
+    def put_timer(self, name: str, due_ms: int, at_ms: int) -> None:
+        """Arm a timer, or change its times."""
+        if self.others is not None and name in self.others:
+            self.others[name] = due_ms, at_ms
+        elif self.timer is None or self.timer == name:
+            self.timer, self.due_ms, self.at_ms = name, due_ms, at_ms
+        else:
+            if self.others is None:
+                self.others = {}
+            self.others[name] = due_ms, at_ms
+
+    def drop_timer(self, name: str) -> None:
+        """Disarm a timer; raises `InternalError` when it is not armed."""
+        if self.timer == name:
+            self.timer = None
+        elif self.others is not None and name in self.others:
+            del self.others[name]
+            if not self.others:
+                self.others = None
+        else:
+            msg = f"{self!r} has no timer {name!r}; please report this"
+            raise InternalError(msg)
 
     def __repr__(self) -> str:
         return f"Row({self.key!r}, {self.state!r}, timers={self.timers!r}, touched_ms={self.touched_ms})"
@@ -129,10 +163,11 @@ class RowTable:
         The object stays the row of its key, so whoever goes on with it, or fetches it again, starts anew; unless
         something is put into it, the commit removes what is stored.
         """
-        if row.timers:
-            for name, due_ms in row.timers.items():
-                self._timers.discard((row.indexed_ms(name, due_ms), row.key, self.rank, name))
-            row.timers = row.indexed = None
+        if row.timer is not None:
+            self._timers.discard((row.at_ms, row.key, self.rank, row.timer))
+            row.timer = None
+        for name in list(row.others or ()):
+            self.cancel_timer(row, name)
         row.state = self._new_state()
         if not row.dirty:
             self.mark(row)
@@ -148,29 +183,27 @@ class RowTable:
                 "which does not fit into 64 bits: check the event's time and what is added to it"
             )
             raise UserCodeError(msg)
-        timers = row.timers
-        if timers is None:
-            timers = row.timers = {}
-        was_due_ms = timers.get(name)
-        timers[name] = due_ms
-        if was_due_ms is None:
-            self._timers.add((due_ms, row.key, self.rank, name))
+        times = row.find_timer(name)
+        at_ms = due_ms
+        if times is not None and times[1] <= due_ms:
+            at_ms = times[1]
         else:
-            at_ms = row.indexed_ms(name, was_due_ms)
-            if due_ms < at_ms:
-                self._timers.discard((at_ms, row.key, self.rank, name))
-                self._timers.add((due_ms, row.key, self.rank, name))
-                at_ms = due_ms
-            row.note_indexed(name, due_ms, at_ms)
+            if times is not None:
+                self._timers.discard((times[1], row.key, self.rank, name))
+            self._timers.add((due_ms, row.key, self.rank, name))
+        row.put_timer(name, due_ms, at_ms)
         if not row.dirty:
             self.mark(row)
 
     def cancel_timer(self, row: Row, name: str) -> bool:
         """Disarm timer `name` of `row`; False when it was not armed. Marks the row if it was."""
-        if row.timers is None or name not in row.timers:
+        times = row.find_timer(name)
+        if times is None:
             return False
-        self._timers.discard((row.indexed_ms(name, row.timers[name]), row.key, self.rank, name))
-        self._drop_timer(row, name)
+        self._timers.discard((times[1], row.key, self.rank, name))
+        row.drop_timer(name)
+        if not row.dirty:
+            self.mark(row)
         return True
 
     def due_row(self, entry: TimerEntry) -> Row | None:
@@ -182,31 +215,19 @@ class RowTable:
         row = self.young.get(key)
         if row is None:
             row = self.fetch(key)
-        due_ms = None if row.timers is None else row.timers.get(name)
-        if due_ms is None or at_ms != row.indexed_ms(name, due_ms):
+        times = row.find_timer(name)
+        if times is None or times[1] != at_ms:
             msg = f"operator {self.name!r}: the index holds {entry!r}, but the row says {row!r}; please report this"
             raise InternalError(msg)
-        if due_ms > at_ms:
-            self._timers.add((due_ms, key, self.rank, name))
-            row.note_indexed(name, due_ms, due_ms)
-            if not row.dirty:
-                self.mark(row)
-            return None
-        self._drop_timer(row, name)
-        return row
-
-    def _drop_timer(self, row: Row, name: str) -> None:
-        """Take the timer, which is in the index no more, out of its row."""
-        if row.timers is None:
-            msg = f"row {row!r} has no timer {name!r}; please report this"
-            raise InternalError(msg)
-        due_ms = row.timers.pop(name)
-        if not row.timers:
-            row.timers = row.indexed = None
-        else:
-            row.note_indexed(name, due_ms, due_ms)
         if not row.dirty:
             self.mark(row)
+        due_ms = times[0]
+        if due_ms > at_ms:
+            self._timers.add((due_ms, key, self.rank, name))
+            row.put_timer(name, due_ms, due_ms)
+            return None
+        row.drop_timer(name)
+        return row
 
     def maybe_rotate(self) -> None:
         """Age the cache if it has outgrown its budget; call once per batch, O(1)."""
@@ -229,7 +250,8 @@ class RowTable:
             except Exception as error:
                 raise self._unencodable(row, error) from error
             row.dirty = False
-            if row.timers is None and value.endswith(fresh_end) and encode(row.state) == fresh:
+            has_timers = row.timer is not None or row.others is not None
+            if not has_timers and value.endswith(fresh_end) and encode(row.state) == fresh:
                 if row.stored:
                     into[prefix + key.encode()] = None
                     row.stored = False
@@ -268,9 +290,12 @@ class RowTable:
         if value == _NOT_PENDING:
             value = self._stored(stored_key)
         if value is None:
-            return Row(key, self._new_state(), None, None, 0, False)
+            return Row(key, self._new_state(), 0, False)
         touched_ms, timers, indexed, state = self.decode(stored_key, value)
-        return Row(key, state, timers, indexed, touched_ms, True)
+        row = Row(key, state, touched_ms, True)
+        for name, due_ms in (timers or {}).items():
+            row.put_timer(name, due_ms, (indexed or {}).get(name, due_ms))
+        return row
 
     def _learn_size(self, rows: int, size_bytes: int) -> None:
         self._sample_rows += rows

@@ -21,3 +21,5 @@ cdef class OperatorContext:
     cdef dict _sides
 
     cpdef handle_timer(self, Row row, time_ms, name)
+    @cython.locals(row=Row, at_ms="long long")
+    cpdef timer(self, name, at)

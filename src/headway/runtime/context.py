@@ -60,7 +60,7 @@ class OperatorContext:
         self.key = ""
         self.time = 0
         self.wall_ms = 0
-        self.row = Row("", None, None, None, 0, False)
+        self.row = Row("", None, 0, False)
         self._shared = shared
         self._after_ms = 0
         self._sides: dict[str, Push] = {}
@@ -178,15 +178,12 @@ class OperatorContext:
             msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
             raise TypeError(msg)
         row = self.row
-        timers = row.timers
-        due_ms = None if timers is None else timers.get(name)
-        if timers is not None and due_ms is not None and self.time < at and due_ms < at <= MAX_TIME_MS:
-            # Put off, as most are: the index is looked at when the earlier time comes.
-            timers[name] = at
-            if row.indexed is None:
-                row.indexed = {}
-            row.indexed.setdefault(name, due_ms)
-            return
+        if self.time < at <= MAX_TIME_MS and row.timer == name:
+            at_ms = at
+            if row.due_ms <= at_ms:
+                # Put off, as most are: the index is looked at when the earlier time comes.
+                row.due_ms = at_ms
+                return
         if at <= self.time:
             at = self.time + self._after_ms
         self.table.set_timer(row, name, at)
@@ -197,8 +194,8 @@ class OperatorContext:
 
     def due(self, name: str, /) -> Optional[int]:
         """See `Context.due`."""
-        timers = self.row.timers
-        return None if timers is None else timers.get(name)
+        times = self.row.find_timer(name)
+        return None if times is None else times[0]
 
     def forget(self) -> Any:
         """See `Context.forget`."""
