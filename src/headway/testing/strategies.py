@@ -80,8 +80,13 @@ def _are_late(times_ms: Sequence[int], out_of_order_ms: int) -> list[bool]:
     return late
 
 
+def _often_extreme(most: int) -> st.SearchStrategy[int]:
+    """Numbers to `most`; half of them are 0 or `most`, so that bounds are met."""
+    return st.one_of(st.sampled_from((0, most)), st.integers(0, most))
+
+
 def _delays(out_of_order_ms: int, *, late: bool) -> st.SearchStrategy[int]:
-    within = st.integers(0, out_of_order_ms)
+    within = _often_extreme(out_of_order_ms)
     return st.one_of(within, st.integers(0, 4 * out_of_order_ms + 50)) if late else within
 
 
@@ -109,7 +114,7 @@ def event_logs(
     event = st.tuples(
         st.integers(0, count - 1),
         st.sampled_from(keys),
-        st.integers(0, max_gap_ms),
+        _often_extreme(max_gap_ms),
         _delays(out_of_order_ms, late=late),
     )
     logs: list[list[_Delivered]] = [[] for _ in range(count)]
