@@ -17,7 +17,7 @@ from headway.testing.strategies import KEYS, LogEvent, ShopStream, event_logs, s
 CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Whether something occurs at all needs no shrinking, which takes most of the time.
-SEARCH = settings(CALM, max_examples=2_000, phases=[Phase.generate], database=None)
+SEARCH = settings(CALM, max_examples=10_000, phases=[Phase.generate], database=None)
 
 Event = dict[str, Any]
 Logs = dict[str, list[LogEvent]]
