@@ -56,7 +56,7 @@ _MEMTABLE_BYTES: Final = {
     WAITING: 4 << 20,
     PENDING: 4 << 20,
 }
-_WAL_BYTES: Final = 1 << 20
+_WAL_BYTES: Final = 2 << 20
 """Little, because a start after a crash replays it in each group: with 16 MiB it takes a third longer."""
 _OPEN_FILES_MAX: Final = 128
 
@@ -98,7 +98,7 @@ class Batch:
 class Database:
     """The open RocksDB of one key group.
 
-    Opening does not depend on how much is stored: log replay is bounded by a MiB or two, files are opened
+    Opening does not depend on how much is stored: log replay is bounded by 2 MiB, files are opened
     when needed.
     Raises `LockedStateError` when it is open already, `StateError` when RocksDB refuses for another reason.
     """
