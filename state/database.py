@@ -57,7 +57,7 @@ _MEMTABLE_BYTES: Final = {
     PENDING: 4 << 20,
 }
 _WAL_BYTES: Final = 2 << 20
-"""Little, because a start after a crash replays it in each group: with 16 MiB it takes a third longer."""
+"""Little, because a start after a crash replays it, in each group."""
 _OPEN_FILES_MAX: Final = 128
 
 
@@ -98,7 +98,7 @@ class Batch:
 class Database:
     """The open RocksDB of one key group.
 
-    Opening does not depend on how much is stored: log replay is bounded by 2 MiB, files are opened
+    Opening does not depend on how much is stored: log replay is bounded by some 2 MiB, files are opened
     when needed.
     Raises `LockedStateError` when it is open already, `StateError` when RocksDB refuses for another reason.
     """

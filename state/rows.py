@@ -245,13 +245,13 @@ class RowTable:
         fresh_end = _NO_TIMERS + fresh
         grown = size = 0
         for key, row in self._dirty.items():
+            timers = row.timers
             try:
-                value = encode((row.touched_ms, row.timers, row.indexed, row.state))
+                value = encode((row.touched_ms, timers, row.indexed, row.state))
             except Exception as error:
                 raise self._unencodable(row, error) from error
             row.dirty = False
-            has_timers = row.timer is not None or row.others is not None
-            if not has_timers and value.endswith(fresh_end) and encode(row.state) == fresh:
+            if timers is None and value.endswith(fresh_end) and encode(row.state) == fresh:
                 if row.stored:
                     into[prefix + key.encode()] = None
                     row.stored = False

@@ -66,6 +66,8 @@ def _one(condition: Any, event_type: Any) -> tuple[Callable[..., Any], int]:
         left, left_takes = ready(condition.left, event_type)
         right, right_takes = ready(condition.right, event_type)
         takes = max(left_takes, right_takes)
+        if takes == 1:
+            return lambda event: left(event) or right(event), 1
         one, other = _taking(takes, left, left_takes), _taking(takes, right, right_takes)
         return lambda *about: one(*about) or other(*about), takes
     return resolve(condition, event_type), _arguments_of(condition)
