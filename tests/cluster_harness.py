@@ -102,6 +102,12 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether all threads of a process stand still. SIGSTOP only asks for it: on a busy machine some go on a while."""
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 def await_true(condition: Callable[[], bool], what: str, *, within_s: float = PATIENCE_S) -> float:
     """Poll another process's doings; returns how long it took, in seconds."""
     started = time.monotonic()

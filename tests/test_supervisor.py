@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.cluster_harness import Started, await_true, is_alive, run
+from tests.cluster_harness import Started, await_true, is_alive, is_stopped, run
 
 FLOW = """
 import os
@@ -192,14 +192,18 @@ def test_a_run_waits_for_the_workers_of_a_killed_one(here: Path) -> None:
         await_true(lambda: lines_of(here / "counted.jsonl") > 0, "some output")
         for worker in workers:
             os.kill(worker, signal.SIGSTOP)
+        await_true(lambda: all(map(is_stopped, workers)), "the workers to stand still")
         started.kill([started.pid])
         started.process.wait()
         following = start(here, "--json")
-        with pytest.raises(AssertionError, match="in vain"):
-            await_true(lambda: following.process.poll() is not None, "an end", within_s=2)
-        for worker in workers:
-            os.kill(worker, signal.SIGCONT)
-        assert following.summary()["events_total"] == EVENTS
+        try:
+            with pytest.raises(AssertionError, match="in vain"):
+                await_true(lambda: following.process.poll() is not None, "an end", within_s=2)
+            for worker in workers:
+                os.kill(worker, signal.SIGCONT)
+            assert following.summary()["events_total"] == EVENTS
+        finally:
+            following.end()
     finally:
         started.kill(workers)
     assert counted(here) == expected(SEEN)
