@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.cluster_harness import await_true
 
 from headway.cli.main import main
 
@@ -185,6 +186,23 @@ def test_processes_that_are_started_by_hand_share_the_work(capsys: pytest.Captur
     assert main(["run", "clicks.py", "--set", "log=[ab].jsonl", "--json"]) == 0
     after = json.loads(capsys.readouterr().out)
     assert (after["events"], after["events_total"], after["keys"]) == (0, 1_000, sum(one["keys"] for one in told))
+
+
+def test_what_the_engine_says_while_it_waits_for_a_peer_is_no_output() -> None:
+    Path("a.jsonl").write_text(clicks(1, 500))
+    assert main(["run", "clicks.py", "--set", "log=a.jsonl", "--quiet"]) == 0
+    addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
+    args = ["run", "clicks.py", "--set", "log=a.jsonl", "--json", "--addresses", addresses, "--process"]
+    with Path("waiting.err").open("wb") as err:
+        second = subprocess.Popen(
+            [sys.executable, "-m", "headway", *args, "1"], stdout=subprocess.PIPE, stderr=err, text=True
+        )
+    await_true(lambda: "retrying" in Path("waiting.err").read_text(), "a failed connection")
+    first = command(*args, "0")
+    assert [json.loads(out)["process"] for out in (first.stdout, second.communicate(timeout=60)[0])] == [
+        "process 0 of 2",
+        "process 1 of 2",
+    ]
 
 
 def free_ports(count: int) -> list[int]:

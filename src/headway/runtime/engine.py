@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Optional
 
@@ -87,6 +90,29 @@ def quiet_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
+@contextmanager
+def own_stdout() -> Iterator[None]:
+    """Inside this block only Python writes to stdout, and what other code prints there goes to stderr.
+
+    While a process waits for its peers, the engine prints that it does; that must not come between outputs.
+    """
+    before = sys.stdout
+    if not isinstance(before, TextIOWrapper) or before is not sys.__stdout__ or sys.stderr is None:
+        yield
+        return
+    before.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    buffering = 1 if before.line_buffering else -1
+    ours = sys.stdout = open(kept, "w", buffering, before.encoding, before.errors)  # noqa: SIM115 - closed below
+    try:
+        yield
+    finally:
+        sys.stdout = before
+        os.dup2(kept, 1)
+        ours.close()
+
+
 def _run(
     flow: Dataflow,
     job: Job,
@@ -99,14 +125,15 @@ def _run(
     if addresses is None and threads == 1:
         run_main(flow, epoch_interval=epoch, recovery_config=recovery)
     else:
-        cluster_main(
-            flow,
-            list(addresses or ()),
-            index,
-            epoch_interval=epoch,
-            recovery_config=recovery,
-            worker_count_per_proc=threads,
-        )
+        with own_stdout():
+            cluster_main(
+                flow,
+                list(addresses or ()),
+                index,
+                epoch_interval=epoch,
+                recovery_config=recovery,
+                worker_count_per_proc=threads,
+            )
 
 
 def _translate(error: BaseException, directory: Path, *, clustered: bool) -> BaseException:
