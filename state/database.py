@@ -19,6 +19,7 @@ from rocksdict import (
     DBCompressionType,
     Options,
     Rdict,
+    RdictIter,
     ReadOptions,
     WriteBatch,
     WriteBufferManager,
@@ -58,7 +59,12 @@ _MEMTABLE_BYTES: Final = {
 }
 _WAL_BYTES: Final = 2 << 20
 """Little, because a start after a crash replays it, in each group."""
-_OPEN_FILES_MAX: Final = 128
+
+_HINTS: Final = {
+    "open": "that it is a Headway state directory and readable",
+    "read": "the disk and the rights",
+    "write to": "the disk's space and the rights",
+}
 
 
 def group_path(directory: Path, group: int) -> Path:
@@ -113,7 +119,7 @@ class Database:
         families = (ROWS, TIMERS, WAITING) if secondary_path else (ROWS, TIMERS, WAITING, PENDING)
         access = AccessType.secondary(str(secondary_path)) if secondary_path else AccessType.read_write()
         # A secondary keeps all files open: what the primary deletes meanwhile could not be opened again.
-        open_files_max = -1 if secondary_path else _OPEN_FILES_MAX
+        open_files_max = -1 if secondary_path else options.open_files
         if secondary_path is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -124,7 +130,7 @@ class Database:
                 access_type=access,
             )
         except Exception as error:  # rocksdict raises nothing more specific
-            raise self._refusal(error) from error
+            raise self._refusal(error, "open") from error
         self._write_options = WriteOptions()
         self._families = {CONTROL: self._db} | {name: self._db.get_column_family(name) for name in families}
         self._handles: dict[str, ColumnFamily | None] = {CONTROL: None} | {
@@ -138,9 +144,13 @@ class Database:
     def get(self, family: str, key: bytes) -> bytes | None:
         """The value of `key` without its version byte; None where there is none.
 
-        Raises `CorruptStateError` when the version byte is not the known one.
+        Raises `CorruptStateError` when the version byte is not the known one, `StateError` when the disk refuses.
         """
-        value: bytes | None = self._families[family].get(key)
+        value: bytes | None
+        try:
+            value = self._families[family].get(key)
+        except Exception as error:  # rocksdict raises nothing more specific
+            raise self.unreadable(error) from error
         return None if value is None else self.unwrap(family, key, value)
 
     def unwrap(self, family: str, key: bytes, value: bytes) -> bytes:
@@ -151,20 +161,46 @@ class Database:
         return value[1:]
 
     def scan(self, family: str, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Pairs of key and raw value with `start <= key < end`, in order, read as they are asked for."""
+        """Pairs of key and raw value with `start <= key < end`, in order, read as they are asked for.
+
+        Raises `StateError`, `CorruptStateError` among them, where the next pair cannot be read.
+        """
         bounds = ReadOptions()
         bounds.set_iterate_upper_bound(end)
-        pairs: Iterator[tuple[Any, Any]] = self._families[family].items(from_key=start, read_opt=bounds)
-        return pairs
+        stored = self._families[family]
+        last = None
+        pairs: Iterator[tuple[Any, Any]] = stored.items(from_key=start, read_opt=bounds)
+        for pair in pairs:
+            last = pair[0]
+            yield pair
+        # Pairs end where there are no more, and also where a block cannot be read: only a cursor tells which.
+        cursor = stored.iter(bounds)
+        cursor.seek(start if last is None else last)
+        if last is not None and cursor.valid():
+            cursor.next()
+        self._check_end(cursor)
 
     def last_key(self, family: str, start: bytes, end: bytes) -> bytes | None:
-        """The greatest key with `start <= key < end`."""
+        """The greatest key with `start <= key < end`; raises as `scan` does."""
         cursor = self._families[family].iter()
         cursor.seek_for_prev(end)
         if cursor.valid() and cursor.key() == end:
             cursor.prev()
-        key: bytes | None = cursor.key() if cursor.valid() else None
-        return key if key is not None and key >= start else None
+        if not cursor.valid():
+            self._check_end(cursor)
+            return None
+        key: bytes = cursor.key()
+        return key if key >= start else None
+
+    def _check_end(self, cursor: RdictIter) -> None:
+        """Raise `StateError` unless `cursor` is at the end of what is stored."""
+        try:
+            cursor.status()
+        except Exception as error:  # rocksdict raises nothing more specific
+            raise self.unreadable(error) from error
+        if cursor.valid():
+            msg = f"reading {self.path} ended before {cursor.key()!r}; check the disk, then start again"
+            raise StateError(msg)
 
     def batch(self) -> Batch:
         """An empty batch for `write`; raises `StateError` when the database is closed."""
@@ -179,8 +215,7 @@ class Database:
         try:
             self._families[CONTROL].write(batch.raw, self._write_options)
         except Exception as error:  # rocksdict raises nothing more specific
-            msg = f"cannot write to {self.path}: {error}; check the disk's space and rights, then start again"
-            raise StateError(msg) from error
+            raise self._refusal(error, "write to") from error
 
     def catch_up(self) -> None:
         """As a secondary: see what the primary has written until now."""
@@ -193,6 +228,10 @@ class Database:
             f"key {key!r}: {why}; restore the directory from a savepoint or a backup"
         )
 
+    def unreadable(self, error: Exception) -> StateError:
+        """The error for a read that RocksDB refuses."""
+        return self._refusal(error, "read")
+
     def close(self) -> None:
         """Close; again does nothing."""
         if self._db is None:
@@ -204,12 +243,24 @@ class Database:
             family.close()
         database.close()
 
-    def _refusal(self, error: Exception) -> StateError:
+    def _refusal(self, error: Exception, action: str) -> StateError:
         text = str(error)
-        if "lock hold by" in text or "LOCK" in text:
+        if "lock hold by" in text or "While lock file" in text:
             msg = f"key group {self.group:03d} of {self.directory} is open already ({text}): stop that run first"
             return LockedStateError(msg)
-        msg = f"cannot open {self.path}: {text}; check that it is a Headway state directory and readable"
+        if text.startswith("Corruption"):
+            msg = (
+                f"corrupt state in {self.directory}, key group {self.group:03d}: {text}; "
+                "restore the directory from a savepoint or a backup"
+            )
+            return CorruptStateError(msg)
+        if "Too many open files" in text:
+            msg = (
+                f"cannot {action} {self.path}: this process may have no more open files ({text}): allow it more "
+                "(ulimit -n), or spread the key groups over more workers"
+            )
+            return StateError(msg)
+        msg = f"cannot {action} {self.path}: {text}; check {_HINTS[action]}, then start again"
         return StateError(msg)
 
 
@@ -234,6 +285,8 @@ def _options(family: str, options: StoreOptions, open_files_max: int) -> Options
     made.set_max_total_wal_size(_WAL_BYTES)
     made.set_max_background_jobs(2)
     made.set_max_open_files(open_files_max)
+    # One list of open files instead of 64 short ones: of those, each would throw out files that are in use.
+    made.set_table_cache_num_shard_bits(0)
     made.set_max_file_opening_threads(1)
     made.set_keep_log_file_num(1)
     made.set_max_manifest_file_size(4 << 20)

@@ -34,6 +34,9 @@ class StoreOptions:
     waiting_bound: int = 50_000
     """Waiting records that a stage holds in memory; what is later than those goes to RocksDB."""
 
+    open_files: int = 128
+    """Files that *one* key group keeps open to read from; others are opened, and closed again, as they are needed."""
+
     sync: bool = True
     """Whether a commit waits for the disk; if not, a crash of the machine (not of the process) loses epochs."""
 

@@ -288,7 +288,10 @@ class RowTable:
         stored_key = self._prefix + key.encode()
         value = self.pending.get(stored_key, _NOT_PENDING)
         if value == _NOT_PENDING:
-            value = self._stored(stored_key)
+            try:
+                value = self._stored(stored_key)
+            except Exception as error:  # rocksdict raises nothing more specific
+                raise self._database.unreadable(error) from error
         if value is None:
             return Row(key, self._new_state(), 0, False)
         touched_ms, timers, indexed, state = self.decode(stored_key, value)

@@ -18,6 +18,7 @@ from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import edge_type, register_codecs
 from headway.runtime.board import Board, sources_in_step
 from headway.runtime.channels import Channels
+from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.sink import OutputClaim, SinkTask
 from headway.runtime.slot import Slot, SlotOptions
 from headway.runtime.stage import StageTask
@@ -99,6 +100,7 @@ class Job:
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
             timer_window=self.options.timer_window,
             waiting_bound=self.options.waiting_bound,
+            open_files=open_files_per_group(raise_open_files(), -(-self.manifest.key_groups // self.options.workers)),
             sync=self.options.sync,
         )
 

@@ -1,0 +1,36 @@
+"""What the operating system lets one process have."""
+
+from __future__ import annotations
+
+import resource
+from typing import Final
+
+__all__ = ["open_files_per_group", "raise_open_files"]
+
+_FILES_WANTED: Final = 10_240
+"""As many as macOS lets any process ask for; Linux usually starts one with 1,024, and lets it ask for more."""
+_PER_GROUP_MIN: Final = 32
+_PER_GROUP_MAX: Final = 512
+
+
+def raise_open_files() -> int:
+    """Ask for as many open files as are of use, if this process may have them; returns how many it may open."""
+    allowed, at_most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    wanted = _FILES_WANTED if at_most == unlimited else min(_FILES_WANTED, at_most)
+    if allowed == unlimited:
+        return _FILES_WANTED
+    if allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, at_most))
+    return max(allowed, wanted)
+
+
+def open_files_per_group(allowed: int, groups: int) -> int:
+    """How many files of its state each of `groups` key groups may keep open in a process that may open `allowed`.
+
+    Half of all is for state: the rest is for what a database needs besides, for inputs, outputs and connections.
+
+    >>> open_files_per_group(10_240, groups=16), open_files_per_group(1_024, groups=16)
+    (320, 32)
+    """
+    return max(_PER_GROUP_MIN, min(_PER_GROUP_MAX, allowed // 2 // groups))
