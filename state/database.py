@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rocksdict import (
     AccessType,
@@ -133,7 +133,7 @@ class Database:
                 access_type=access,
             )
         except Exception as error:  # rocksdict raises nothing more specific
-            raise self._refusal(error, "open") from error
+            raise self.refusal(error, "open") from error
         self._write_options = WriteOptions()
         self._families = {CONTROL: self._db} | {name: self._db.get_column_family(name) for name in families}
         self._handles: dict[str, ColumnFamily | None] = {CONTROL: None} | {
@@ -153,7 +153,7 @@ class Database:
         try:
             value = self._families[family].get(key)
         except Exception as error:  # rocksdict raises nothing more specific
-            raise self.unreadable(error) from error
+            raise self.refusal(error, "read") from error
         return None if value is None else self.unwrap(family, key, value)
 
     def unwrap(self, family: str, key: bytes, value: bytes) -> bytes:
@@ -170,16 +170,11 @@ class Database:
         """
         bounds = ReadOptions()
         bounds.set_iterate_upper_bound(end)
-        stored = self._families[family]
-        last = None
-        pairs: Iterator[tuple[Any, Any]] = stored.items(from_key=start, read_opt=bounds)
-        for pair in pairs:
-            last = pair[0]
-            yield pair
-        # Pairs end where there are no more, and also where a block cannot be read: only a cursor tells which.
-        cursor = stored.iter(bounds)
-        cursor.seek(start if last is None else last)
-        if last is not None and cursor.valid():
+        # rocksdict's own iteration takes a block that cannot be read for the end; a cursor tells the two apart.
+        cursor = self._families[family].iter(bounds)
+        cursor.seek(start)
+        while cursor.valid():
+            yield cursor.key(), cursor.value()
             cursor.next()
         self._check_end(cursor)
 
@@ -196,14 +191,11 @@ class Database:
         return key if key >= start else None
 
     def _check_end(self, cursor: RdictIter) -> None:
-        """Raise `StateError` unless `cursor` is at the end of what is stored."""
+        """Raise `StateError` if a cursor that stands nowhere met something that cannot be read."""
         try:
             cursor.status()
         except Exception as error:  # rocksdict raises nothing more specific
-            raise self.unreadable(error) from error
-        if cursor.valid():
-            msg = f"reading {self.path} ended before {cursor.key()!r}; check the disk, then start again"
-            raise StateError(msg)
+            raise self.refusal(error, "read") from error
 
     def batch(self) -> Batch:
         """An empty batch for `write`; raises `StateError` when the database is closed."""
@@ -218,22 +210,41 @@ class Database:
         try:
             self._families[CONTROL].write(batch.raw, self._write_options)
         except Exception as error:  # rocksdict raises nothing more specific
-            raise self._refusal(error, "write to") from error
+            raise self.refusal(error, "write to") from error
 
     def catch_up(self) -> None:
-        """As a secondary: see what the primary has written until now."""
-        self._families[CONTROL].try_catch_up_with_primary()
+        """As a secondary: see what the primary has written until now; raises `StateError` when it cannot be read."""
+        try:
+            self._families[CONTROL].try_catch_up_with_primary()
+        except Exception as error:  # rocksdict raises nothing more specific
+            raise self.refusal(error, "read") from error
 
     def corrupt(self, family: str, key: bytes, why: str) -> CorruptStateError:
         """The error for a stored value that cannot be read back."""
-        return CorruptStateError(
-            f"corrupt state in {self.directory}, key group {self.group:03d}, column family {family!r}, "
-            f"key {key!r}: {why}; restore the directory from a savepoint or a backup"
-        )
+        return self._corrupt(f"column family {family!r}, key {key!r}: {why}")
 
-    def unreadable(self, error: Exception) -> StateError:
-        """The error for a read that RocksDB refuses."""
-        return self._refusal(error, "read")
+    def refusal(self, error: Exception, action: str) -> StateError:
+        """The error for what RocksDB refuses: to "open" the database, to "read" or to "write to" it."""
+        text = str(error)
+        if "lock hold by" in text or "While lock file" in text:
+            msg = f"key group {self.group:03d} of {self.directory} is open already ({text}): stop that run first"
+            return LockedStateError(msg)
+        if text.startswith("Corruption"):
+            return self._corrupt(text)
+        if "Too many open files" in text:
+            msg = (
+                f"cannot {action} {self.path}: this process may have no more open files ({text}): allow it more "
+                "(ulimit -n), or spread the key groups over more workers"
+            )
+            return StateError(msg)
+        msg = f"cannot {action} {self.path}: {text}; check {_HINTS[action]}, then start again"
+        return StateError(msg)
+
+    def _corrupt(self, what: str) -> CorruptStateError:
+        return CorruptStateError(
+            f"corrupt state in {self.directory}, key group {self.group:03d}, {what}; "
+            "restore the directory from a savepoint or a backup"
+        )
 
     def close(self) -> None:
         """Close; again does nothing."""
@@ -245,26 +256,6 @@ class Database:
         for family in self._families.values():
             family.close()
         database.close()
-
-    def _refusal(self, error: Exception, action: str) -> StateError:
-        text = str(error)
-        if "lock hold by" in text or "While lock file" in text:
-            msg = f"key group {self.group:03d} of {self.directory} is open already ({text}): stop that run first"
-            return LockedStateError(msg)
-        if text.startswith("Corruption"):
-            msg = (
-                f"corrupt state in {self.directory}, key group {self.group:03d}: {text}; "
-                "restore the directory from a savepoint or a backup"
-            )
-            return CorruptStateError(msg)
-        if "Too many open files" in text:
-            msg = (
-                f"cannot {action} {self.path}: this process may have no more open files ({text}): allow it more "
-                "(ulimit -n), or spread the key groups over more workers"
-            )
-            return StateError(msg)
-        msg = f"cannot {action} {self.path}: {text}; check {_HINTS[action]}, then start again"
-        return StateError(msg)
 
 
 @cache

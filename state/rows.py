@@ -291,7 +291,7 @@ class RowTable:
             try:
                 value = self._stored(stored_key)
             except Exception as error:  # rocksdict raises nothing more specific
-                raise self._database.unreadable(error) from error
+                raise self._database.refusal(error, "read") from error
         if value is None:
             return Row(key, self._new_state(), 0, False)
         touched_ms, timers, indexed, state = self.decode(stored_key, value)

@@ -12,7 +12,8 @@ import struct
 import subprocess
 import sys
 import termios
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -173,13 +174,9 @@ def test_two_workers_do_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 def test_processes_that_are_started_by_hand_share_the_work(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         Path(name).write_text(clicks(1, 500))
-    addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
-    args = ["run", "clicks.py", "--set", "log=[ab].jsonl", "--json", "--addresses", addresses, "--process"]
-    members = [
-        subprocess.Popen([sys.executable, "-m", "headway", *args, str(index)], stdout=subprocess.PIPE, text=True)
-        for index in range(2)
-    ]
-    told = [json.loads(member.communicate(timeout=60)[0]) for member in members]
+    with members_of("[ab].jsonl") as start:
+        members = [start(index) for index in range(2)]
+        told = [json.loads(member.communicate(timeout=60)[0]) for member in members]
     assert [member.returncode for member in members] == [0, 0]
     assert [one["process"] for one in told] == ["process 0 of 2", "process 1 of 2"]
     assert sum(one["events"] for one in told) == 1_000
@@ -191,18 +188,28 @@ def test_processes_that_are_started_by_hand_share_the_work(capsys: pytest.Captur
 def test_what_the_engine_says_while_it_waits_for_a_peer_is_no_output() -> None:
     Path("a.jsonl").write_text(clicks(1, 500))
     assert main(["run", "clicks.py", "--set", "log=a.jsonl", "--quiet"]) == 0
+    with members_of("a.jsonl") as start:
+        second = start(1)
+        await_true(lambda: "retrying" in Path("member-1.err").read_text(), "a failed connection")
+        told = [json.loads(member.communicate(timeout=60)[0]) for member in (start(0), second)]
+    assert [one["process"] for one in told] == ["process 0 of 2", "process 1 of 2"]
+
+
+@contextmanager
+def members_of(log: str) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
+    """What starts one of two processes of a cluster; those that are left are killed."""
     addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
-    args = ["run", "clicks.py", "--set", "log=a.jsonl", "--json", "--addresses", addresses, "--process"]
-    with Path("waiting.err").open("wb") as err:
-        second = subprocess.Popen(
-            [sys.executable, "-m", "headway", *args, "1"], stdout=subprocess.PIPE, stderr=err, text=True
-        )
-    await_true(lambda: "retrying" in Path("waiting.err").read_text(), "a failed connection")
-    first = command(*args, "0")
-    assert [json.loads(out)["process"] for out in (first.stdout, second.communicate(timeout=60)[0])] == [
-        "process 0 of 2",
-        "process 1 of 2",
-    ]
+    args = ["run", "clicks.py", "--set", f"log={log}", "--json", "--addresses", addresses, "--process"]
+    with ExitStack() as held:
+
+        def start(index: int) -> subprocess.Popen[str]:
+            err = held.enter_context(Path(f"member-{index}.err").open("w"))
+            command = [sys.executable, "-m", "headway", *args, str(index)]
+            member = held.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True))
+            held.callback(member.kill)
+            return member
+
+        yield start
 
 
 def free_ports(count: int) -> list[int]:

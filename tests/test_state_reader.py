@@ -119,6 +119,21 @@ def test_reading_goes_on_while_files_come_and_go(directory: Path, run: Run) -> N
                 assert list(reader.rows("cart")) == [stored(key, count - (key in last)) for key in KEYS]
 
 
+def test_a_listing_that_has_begun_shows_what_was_there_then(directory: Path, run: Run) -> None:
+    for key in KEYS:
+        run.put(key, 1)
+    run.settle()
+    with StateReader(directory) as reader:
+        rows = reader.rows("cart")
+        found = [next(rows)]
+        for key in (*KEYS, *(f"{key}~" for key in KEYS)):
+            run.put(key, 2)
+        run.settle()
+        reader.refresh()
+        assert [*found, *rows] == [stored(key, 1) for key in KEYS]
+        assert {row.key for row in reader.rows("cart")} > set(KEYS)
+
+
 def test_a_stopped_directory_and_one_without_all_groups(directory: Path) -> None:
     with StateReader(directory) as reader:
         assert list(reader.rows("cart")) == []
