@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from headway import compiled
 from headway.generate.shop import ShopOptions, generate_shop
-from headway.scanning import count_ends, span_of
+from headway.scanning import count_ends, sort_columns, sort_records, span_of
+from headway.state.groups import group_of
 
 IMPORT_ALL = f"""
 import importlib, json
@@ -76,3 +77,25 @@ def test_the_span_of_times_is_their_twin_s(times: list[int]) -> None:
 def test_times_beyond_64_bits_have_no_span(times: list[int]) -> None:
     with pytest.raises(OverflowError):
         span_of(times)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))), st.integers(1, 256))
+def test_records_go_to_the_groups_of_their_keys(keys: list[str], count: int) -> None:
+    records = [(number, key, [number]) for number, key in enumerate(keys)]
+    expected: list[list[object]] = [[] for _ in range(count)]
+    for record in records:
+        expected[group_of(record[1], count)].append(record)
+    groups: list[list[object]] = [[] for _ in range(count)]
+    sort_records(records, groups)
+    assert groups == expected
+    by_column: list[list[object]] = [[] for _ in range(count)]
+    sort_columns([record[0] for record in records], keys, [record[2] for record in records], by_column)
+    assert by_column == expected
+
+
+def test_a_key_that_is_no_text_in_utf_8_is_refused() -> None:
+    groups: list[list[object]] = [[]]
+    with pytest.raises(UnicodeEncodeError):
+        sort_records([(0, "\ud800", None)], groups)
+    with pytest.raises(UnicodeEncodeError):
+        sort_columns([0], ["\ud800"], [None], groups)

@@ -1,7 +1,66 @@
 # cython: language_level=3
-"""Loops over bytes and numbers, in C. Their twins in Python are in `headway.scanning`."""
+"""Loops over bytes, numbers and records, in C. Their twins in Python are in `headway.scanning`."""
 
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.stdint cimport uint32_t
 from libc.string cimport memchr
+
+cdef uint32_t _CRC_OF_BYTE[256]
+
+
+cdef void _fill_table():
+    """The CRC-32 of each byte, as zlib has it."""
+    cdef uint32_t byte, crc
+    cdef int bit
+    for byte in range(256):
+        crc = byte
+        for bit in range(8):
+            crc = (crc >> 1) ^ (0xEDB88320 if crc & 1 else 0)
+        _CRC_OF_BYTE[byte] = crc
+
+
+_fill_table()
+
+
+cdef inline Py_ssize_t _group_of(str key, uint32_t groups) except -1:
+    """See `headway.state.groups.group_of`."""
+    cdef Py_ssize_t size
+    cdef const unsigned char* at = <const unsigned char*> PyUnicode_AsUTF8AndSize(key, &size)
+    cdef const unsigned char* end = at + size
+    cdef uint32_t crc = 0xFFFFFFFF
+    while at < end:
+        crc = (crc >> 8) ^ _CRC_OF_BYTE[(crc ^ at[0]) & 0xFF]
+        at += 1
+    return (crc ^ 0xFFFFFFFF) % groups
+
+
+def sort_records(list records not None, list groups not None):
+    """Append each record, a tuple with its key at the second place, to the list of its key group.
+
+    >>> groups = [[], [], []]
+    >>> sort_records([(5, "a", None), (6, "b", None), (7, "a", None)], groups)
+    >>> groups
+    [[], [(5, 'a', None), (7, 'a', None)], [(6, 'b', None)]]
+    """
+    cdef tuple record
+    cdef Py_ssize_t count = len(groups)
+    for record in records:
+        (<list> groups[_group_of(record[1], count)]).append(record)
+
+
+def sort_columns(list times not None, list keys not None, list values not None, list groups not None):
+    """Append `(time, key, value)` to the list of the key's group; the columns are of one length.
+
+    >>> groups = [[], [], []]
+    >>> sort_columns([5, 6], ["a", "b"], [None, None], groups)
+    >>> groups
+    [[], [(5, 'a', None)], [(6, 'b', None)]]
+    """
+    cdef Py_ssize_t index, count = len(groups)
+    cdef str key
+    for index in range(len(times)):
+        key = keys[index]
+        (<list> groups[_group_of(key, count)]).append((times[index], key, values[index]))
 
 
 def count_ends(bytes data not None):

@@ -24,7 +24,6 @@ HOT: Final = (
     "headway.runtime.exchange",
     "headway.runtime.stage",
     "headway.runtime.triggers",
-    "headway.state.groups",
     "headway.state.keys",
     "headway.state.layered",
     "headway.state.queue",

@@ -1,11 +1,14 @@
-"""Loops over bytes and numbers: in C where that is compiled, else as they stand here."""
+"""Loops over bytes, numbers and records: in C where that is compiled, else as they stand here."""
 
 from __future__ import annotations
 
-__all__ = ["count_ends", "span_of"]
+from typing import Any
+from zlib import crc32
+
+__all__ = ["count_ends", "sort_columns", "sort_records", "span_of"]
 
 try:
-    from headway._scan import count_ends, span_of
+    from headway._scan import count_ends, sort_columns, sort_records, span_of
 except ImportError:
 
     def count_ends(data: bytes) -> tuple[int, int]:
@@ -29,3 +32,25 @@ except ImportError:
             msg = f"{ordered[0]} to {ordered[-1]} do not fit into 64 bits"
             raise OverflowError(msg)
         return ordered[0], ordered[-1], ordered == times
+
+    def sort_records(records: list[Any], groups: list[list[Any]]) -> None:
+        """Append each record, a tuple with its key at the second place, to the list of its key group.
+
+        >>> groups = [[], [], []]
+        >>> sort_records([(5, "a", None), (6, "b", None), (7, "a", None)], groups)
+        >>> groups
+        [[], [(5, 'a', None), (7, 'a', None)], [(6, 'b', None)]]
+        """
+        count = len(groups)
+        for record in records:
+            groups[crc32(record[1].encode()) % count].append(record)
+
+    def sort_columns(times: list[int], keys: list[str], values: list[Any], groups: list[list[Any]]) -> None:
+        """Append `(time, key, value)` to the list of the key's group; the columns are of one length.
+
+        >>> groups = [[], [], []]
+        >>> sort_columns([5, 6], ["a", "b"], [None, None], groups)
+        >>> groups
+        [[], [(5, 'a', None)], [(6, 'b', None)]]
+        """
+        sort_records(list(zip(times, keys, values)), groups)

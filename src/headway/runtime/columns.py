@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import compress
 from operator import attrgetter, itemgetter, not_
-from typing import Any, NamedTuple, Optional, cast
+from typing import Any, NamedTuple, Optional
 
 from headway.connectors.base import BadRecord
 from headway.errors import HeadwayError, UserCodeError
@@ -24,11 +24,11 @@ __all__ = ["ColumnProgram", "Columns", "column_getter", "select"]
 class Columns(NamedTuple):
     """Events of one partition, as parallel columns."""
 
-    times: Sequence[int]
+    times: list[int]
     ordinals: Sequence[Any]
     """Where each comes from: its number in the partition, with what flat_map adds."""
-    values: Sequence[Any]
-    keys: Optional[Sequence[str]] = None
+    values: list[Any]
+    keys: Optional[list[str]] = None
 
 
 def select(columns: Columns, mask: list[bool], times: Sequence[int]) -> Columns:
@@ -188,7 +188,8 @@ class ColumnProgram:
         self._gathered.append((exchange, router.take))
 
         def send(columns: Columns, partition: str) -> None:
-            router.sort_in(zip(columns.times, cast("Sequence[str]", columns.keys), columns.values))
+            assert columns.keys is not None
+            router.sort_columns_in(columns.times, columns.keys, columns.values)
 
         return send
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from headway.runtime.batch import Batch, Record
-from headway.state.groups import group_of
+from headway.scanning import sort_columns, sort_records
 
 __all__ = ["Exchange", "Message", "Router", "as_key", "to_everyone"]
 
@@ -16,39 +15,27 @@ Message = tuple[str, int, Batch]
 HEARTBEAT_MS = 100
 """How often, at most, silent groups are told the watermark."""
 
-_CACHED_KEYS = 1_000_000
-
 
 class Router:
-    """Sorts records into key groups. The group of each key is remembered, until a million keys are known."""
+    """Sorts records into key groups, see `group_of`."""
 
     def __init__(self, groups: int) -> None:
         self._lists: list[list[Record]] = [[] for _ in range(groups)]
-        self._list_of: dict[str, list[Record]] = {}
 
-    def sort_in(self, records: Iterable[Record]) -> None:
+    def sort_in(self, records: list[Record]) -> None:
         """Take records, each a tuple with its key at the second place."""
-        list_of = self._list_of
-        for record in records:
-            group_records = list_of.get(record[1])
-            if group_records is None:
-                group_records = self._find(record[1])
-            group_records.append(record)
+        sort_records(records, self._lists)
+
+    def sort_columns_in(self, times: list[int], keys: list[str], values: list[Any]) -> None:
+        """Take records as columns of their times, keys and values."""
+        sort_columns(times, keys, values, self._lists)
 
     def take(self) -> dict[int, list[Record]]:
         """The records sorted in since the last time, by group."""
-        taken = {}
-        for group, records in enumerate(self._lists):
-            if records:
-                taken[group] = records.copy()
-                records.clear()
+        taken = {group: records for group, records in enumerate(self._lists) if records}
+        for group in taken:
+            self._lists[group] = []
         return taken
-
-    def _find(self, key: str) -> list[Record]:
-        if len(self._list_of) >= _CACHED_KEYS:
-            self._list_of.clear()
-        records = self._list_of[key] = self._lists[group_of(key, len(self._lists))]
-        return records
 
 
 def as_key(value: Any) -> str:

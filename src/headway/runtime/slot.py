@@ -256,7 +256,7 @@ class Slot:
             self._rejected.append((partition.name, bad))
         self.events += len(decoded.events) + len(decoded.bad)
         before = partition.max_time
-        columns, span = self._timed(partition, Columns((), decoded.ordinals, decoded.events))
+        columns, span = self._timed(partition, Columns([], decoded.ordinals, decoded.events))
         on_time, late = self._split_late(partition, columns, span)
         self._programs[MAIN].run(on_time, partition.name)
         if late is not None:

@@ -1,1 +1,0 @@
-cpdef group_of(key, groups)
