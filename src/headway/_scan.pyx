@@ -5,6 +5,10 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr
 
+from operator import itemgetter
+
+cdef object _TIME = itemgetter(0)
+
 cdef uint32_t _CRC_OF_BYTE[256]
 
 
@@ -102,3 +106,24 @@ def span_of(list times not None):
             latest = time
         before = time
     return earliest, latest, ascending
+
+
+def sort_by_time(list records not None):
+    """Put records, tuples with their time at the first place, into its order; equal ones stay as they are.
+
+    Costs a look at each where they are in order already, as they mostly are.
+
+    >>> records = [(7, "a"), (5, "b"), (5, "a")]
+    >>> sort_by_time(records), records
+    (None, [(5, 'b'), (5, 'a'), (7, 'a')])
+    """
+    if not records:
+        return
+    cdef tuple record = records[0]
+    cdef long long time, before = record[0]
+    for record in records:
+        time = record[0]
+        if time < before:
+            records.sort(key=_TIME)
+            return
+        before = time

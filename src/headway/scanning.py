@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 from zlib import crc32
 
-__all__ = ["count_ends", "sort_columns", "sort_records", "span_of"]
+__all__ = ["count_ends", "sort_by_time", "sort_columns", "sort_records", "span_of"]
 
 try:
-    from headway._scan import count_ends, sort_columns, sort_records, span_of
+    from headway._scan import count_ends, sort_by_time, sort_columns, sort_records, span_of
 except ImportError:
 
     def count_ends(data: bytes) -> tuple[int, int]:
@@ -54,3 +55,12 @@ except ImportError:
         [[], [(5, 'a', None)], [(6, 'b', None)]]
         """
         sort_records(list(zip(times, keys, values)), groups)
+
+    def sort_by_time(records: list[Any]) -> None:
+        """Put records, tuples with their time at the first place, into its order; equal ones stay as they are.
+
+        >>> records = [(7, "a"), (5, "b"), (5, "a")]
+        >>> sort_by_time(records), records
+        (None, [(5, 'b'), (5, 'a'), (7, 'a')])
+        """
+        records.sort(key=itemgetter(0))

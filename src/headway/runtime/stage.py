@@ -148,14 +148,19 @@ class StageTask:
             context.wall_ms = now_ms
 
     def _run_single(self, records: list[Record], context: OperatorContext) -> None:
-        """The hot loop: records of one input for one operator. What a handle does, written out."""
+        """The hot loop: records of one input for one operator. What a handle does, written out.
+
+        The list is emptied on the way, so that events are freed while the processor's cache still has them.
+        """
+        records.reverse()
         near = self.timers.near
         table = context.table
         young = table.young
         on_event = context.on_event
         event: Any = None
         try:
-            for time_ms, key, event in records:
+            while records:
+                time_ms, key, event = records.pop()
                 if near.first[0] < time_ms:
                     self._fire_timers(time_ms - 1)
                 row = young.get(key)
