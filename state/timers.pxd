@@ -7,14 +7,18 @@ from headway.state.queue cimport EntryQueue
 @cython.final
 cdef class TimerIndex:
     cdef public LayeredMap _map
-    cdef object _window
+    cdef Py_ssize_t _window
     cdef object _load_next
     cdef public tuple _end
+    cdef long long _end_ms
     cdef public EntryQueue near
-    cdef public set _dead
+    cdef public dict _dead
     cdef public Py_ssize_t _count
 
+    @cython.locals(near=bint)
     cpdef add(self, tuple entry)
     cpdef discard(self, tuple entry)
-    @cython.locals(near=EntryQueue, dead=set, entry=tuple)
-    cpdef pop_due(self, limit_ms)
+    @cython.locals(near=EntryQueue, dead=dict, entry=tuple)
+    cpdef pop_due(self, long long limit_ms)
+    @cython.locals(at_ms="long long")
+    cdef bint _is_near(self, tuple entry)

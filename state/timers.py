@@ -10,6 +10,7 @@ from headway.state.keys import TimerEntry, decode_timer, encode_timer
 from headway.state.layered import LayeredMap
 from headway.state.queue import EntryQueue
 from headway.state.redo import END_ENTRY
+from headway.times import MAX_TIME_MS
 
 __all__ = ["TimerEntry", "TimerIndex"]
 
@@ -20,7 +21,7 @@ _LOADS_PER_WINDOW: Final = 8
 class TimerIndex:
     """An ordered set of timer entries; `add`, `discard` and `pop_due` take O(log window).
 
-    `near.first[0] > limit_ms` means that nothing is due by `limit_ms`; otherwise `pop_due` tells. To anyone else `near`
+    `near.first_ms > limit_ms` means that nothing is due by `limit_ms`; otherwise `pop_due` tells. To anyone else `near`
     says nothing: it holds removed entries too, and an end mark, the position from where on entries are in RocksDB and
     in the epochs' changes only. The window ends at a position, not at a time, so any number of timers may be due at
     the same instant.
@@ -31,8 +32,10 @@ class TimerIndex:
         self._window = window
         self._load_next = _FIRST_LOAD
         self._end: TimerEntry = END_ENTRY
+        self._end_ms = MAX_TIME_MS
         self.near = EntryQueue(self._end)
-        self._dead: set[TimerEntry] = set()
+        # A dict, of which one step looks whether an entry is there and removes it: its hash is what costs.
+        self._dead: dict[TimerEntry, bool] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -40,37 +43,34 @@ class TimerIndex:
 
     def add(self, entry: TimerEntry) -> None:
         """Add `entry`, which must not be in the index."""
-        near = entry < self._end
+        near = self._is_near(entry)
         self._map.put(entry, VERSION_BYTE, far=not near)
         self._count += 1
-        if near:
-            if self._dead and entry in self._dead:
-                self._dead.remove(entry)
-            else:
-                self.near.push(entry)
-                if len(self.near) > 2 * self._window + 1:
-                    self._shrink()
+        if near and not (self._dead and self._dead.pop(entry, False)):
+            self.near.push(entry)
+            if len(self.near) > 2 * self._window + 1:
+                self._shrink()
 
     def discard(self, entry: TimerEntry) -> None:
         """Remove `entry`, which must be in the index."""
         self._map.remove(entry)
         self._count -= 1
-        if entry < self._end:
-            self._dead.add(entry)
+        if self._is_near(entry):
+            self._dead[entry] = True
             if 2 * len(self._dead) > len(self.near) + self._window:
                 self._sweep()
 
     def pop_due(self, limit_ms: int) -> TimerEntry | None:
         """Remove and return the earliest entry with `at_ms <= limit_ms`; None when there is none."""
         near, dead = self.near, self._dead
-        while near.first[0] <= limit_ms:
+        # The second look is for the end mark, whose time may be later than `first_ms` can say.
+        while near.first_ms <= limit_ms and near.first[0] <= limit_ms:
             entry = near.first
             if entry is self._end:
                 self._load()
                 continue
             near.pop()
-            if dead and entry in dead:
-                dead.remove(entry)
+            if dead and dead.pop(entry, False):
                 continue
             self._map.remove(entry)
             self._count -= 1
@@ -84,7 +84,7 @@ class TimerIndex:
         self._dead.clear()
         self._count = count
         self._load_next = _FIRST_LOAD
-        self._end = _mark(floor)
+        self._set_end(floor)
         self.near.replace([], self._end)
 
     @property
@@ -119,7 +119,7 @@ class TimerIndex:
             "the end mark is missing": sum(entry is self._end for entry in near) != 1,
             "an entry is behind the end mark": any(entry >= self._end for entry in living),
             "an entry is there twice": len(set(living)) != len(living),
-            "a dead entry is not near": not self._dead <= set(near),
+            "a dead entry is not near": not self._dead.keys() <= set(near),
             "the count is wrong": len(living) + len(far) != self._count,
             "too many are near": len(near) > 2 * self._window + 1,
         }
@@ -133,7 +133,7 @@ class TimerIndex:
         chunk = min(self._load_next, max(1, self._window // _LOADS_PER_WINDOW))
         self._load_next = 2 * chunk
         found = [position for position, _ in self._map.first(self._end, chunk + 1)]
-        self._end = _mark(found.pop()) if len(found) > chunk else _mark(END_ENTRY)
+        self._set_end(found.pop() if len(found) > chunk else END_ENTRY)
         self.near.replace(found, self._end)
 
     def _shrink(self) -> None:
@@ -143,7 +143,7 @@ class TimerIndex:
             rest = entries[self._window :]
             del entries[self._window :]
             self._map.retreat(rest)
-            self._end = _mark(rest[0])
+            self._set_end(rest[0])
         self.near.replace(entries, self._end)
 
     def _sweep(self) -> None:
@@ -158,8 +158,13 @@ class TimerIndex:
         dead.clear()
         return living
 
+    def _is_near(self, entry: TimerEntry) -> bool:
+        """Whether `entry` is before the end mark."""
+        at_ms = entry[0]
+        return at_ms < self._end_ms or (at_ms == self._end_ms and entry < self._end)
 
-def _mark(position: TimerEntry) -> TimerEntry:
-    """An end mark at `position`: a new object, because it is told from an equal entry by identity."""
-    at_ms, key, rank, name = position
-    return (at_ms, key, rank, name)
+    def _set_end(self, position: TimerEntry) -> None:
+        """Let the window end at `position`: a new object, because an end mark is told from an entry by identity."""
+        at_ms, key, rank, name = position
+        self._end = (at_ms, key, rank, name)
+        self._end_ms = min(at_ms, MAX_TIME_MS)

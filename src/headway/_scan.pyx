@@ -31,11 +31,11 @@ cdef inline Py_ssize_t _group_of(str key, uint32_t groups) except -1:
     cdef Py_ssize_t size
     cdef const unsigned char* at = <const unsigned char*> PyUnicode_AsUTF8AndSize(key, &size)
     cdef const unsigned char* end = at + size
-    cdef uint32_t crc = 0xFFFFFFFF
+    cdef uint32_t crc = ~<uint32_t> 0
     while at < end:
         crc = (crc >> 8) ^ _CRC_OF_BYTE[(crc ^ at[0]) & 0xFF]
         at += 1
-    return (crc ^ 0xFFFFFFFF) % groups
+    return ~crc % groups
 
 
 def sort_records(list records not None, list groups not None):

@@ -14,4 +14,4 @@ cdef class StageTask:
     @cython.locals(row=Row, table=RowTable, young=dict, near=EntryQueue, record=tuple)
     cpdef _run_single(self, list records, OperatorContext context)
     @cython.locals(timers=TimerIndex, entry=tuple, context=OperatorContext, row=Row)
-    cpdef _fire_timers(self, limit_ms)
+    cpdef _fire_timers(self, long long limit_ms)

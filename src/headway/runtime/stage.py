@@ -161,7 +161,7 @@ class StageTask:
         try:
             while records:
                 time_ms, key, event = records.pop()
-                if near.first[0] < time_ms:
+                if near.first_ms < time_ms:
                     self._fire_timers(time_ms - 1)
                 row = young.get(key)
                 if row is None:
@@ -186,7 +186,7 @@ class StageTask:
         tagged = len(entries) > 1
         for item in records:
             rank, record = item if tagged else (0, item)
-            if near.first[0] < record[0]:
+            if near.first_ms < record[0]:
                 self._fire_timers(record[0] - 1)
             for handle in entries[rank]:
                 handle(record[0], record[1], record[2])
