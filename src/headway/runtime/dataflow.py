@@ -50,7 +50,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
         job.beat()
         if self._dozes():
             return []
-        with job.guard():
+        with job.guard:
             if job.stopping() or self._slot.done:
                 self._finished = True
                 return self._slot.finish()
@@ -92,7 +92,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
 
     @override
     def snapshot(self) -> Any:
-        with self._job.guard():
+        with self._job.guard:
             return self._slot.snapshot()
 
     @override
@@ -111,7 +111,7 @@ class _Source(FixedPartitionedSource[Message, Any]):
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _SlotPartition:
-        with self._job.guard():
+        with self._job.guard:
             return _SlotPartition(self._job.slot(self._source, for_part, resume_state), self._job)
 
 
@@ -123,12 +123,12 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
         self._stage = stage
         self._task: Optional[StageTask] = None
         if token is not None:
-            with job.guard():
+            with job.guard:
                 self._task = job.stage_task(stage, token["group"], token["version"])
 
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
-        with self._job.guard():
+        with self._job.guard:
             if self._task is None:
                 self._task = self._job.stage_task(self._stage, values[0].group, None)
             messages = self._task.on_batches(values)
@@ -163,12 +163,12 @@ class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
     def __init__(self, job: Job, sink: SinkStage, token: Optional[Token]) -> None:
         self._job = job
         self._sink = sink
-        with job.guard():
+        with job.guard:
             self._task = job.sink_task(sink, None if token is None else token["version"])
 
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
-        with self._job.guard():
+        with self._job.guard:
             self._task.on_batches(values)
         return [], StatefulBatchLogic.RETAIN
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from types import TracebackType
 from typing import Any, Optional, TextIO
 from zlib import crc32
 
@@ -63,6 +64,24 @@ class JobOptions:
     workers: int = 1
 
 
+class _Guard:
+    """Errors inside of its block end the run, and are told as they are. Made once, as it is entered for each batch."""
+
+    __slots__ = ("_failed",)
+
+    def __init__(self, failed: Callable[[BaseException], None]) -> None:
+        self._failed = failed
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        if error is not None and not isinstance(error, StopIteration):
+            self._failed(error)
+
+
 @dataclass
 class Job:
     """The tasks and stores of one process, made as the engine asks for them."""
@@ -87,6 +106,7 @@ class Job:
 
     def __post_init__(self) -> None:
         register_codecs(self.plan)
+        self.guard = _Guard(self.failed)
         self.follow = self.options.follow
         self.read_at_ms = self.clock_ms()
         self._groups: dict[int, GroupStore] = {}
@@ -136,21 +156,10 @@ class Job:
             self.on_beat()
 
     @contextmanager
-    def guard(self) -> Iterator[None]:
-        """Errors inside this block end the run, and are told as they are."""
-        try:
-            yield
-        except StopIteration:
-            raise
-        except BaseException as error:
-            self.failed(error)
-            raise
-
-    @contextmanager
     def committing(self) -> Iterator[None]:
         """Count the time of a commit, and guard it."""
         started = time.perf_counter()
-        with self.guard():
+        with self.guard:
             yield
         self.commit_ms += (time.perf_counter() - started) * 1000
 
