@@ -1,3 +1,6 @@
+cimport cython
+
+
 cdef class TriggerEncoder:
     cdef str _identity
     cdef object _begun
@@ -7,6 +10,11 @@ cdef class TriggerEncoder:
     cdef object _target
     cdef object _id_by
     cdef dict _ordinals
+    cdef long long _minute
+    cdef bytes _minute_text
+
     cpdef encode(self, time_ms, subject, ordinal, origin, value)
     cpdef encode_keyed(self, time_ms, subject, origin, value)
     cpdef _encode_checked(self, time_ms, subject, ordinal, origin, value)
+    @cython.locals(minute="long long", rest_ms="long long")
+    cdef bytes _time_text(self, long long time_ms)

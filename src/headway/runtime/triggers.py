@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Any, Optional
+from typing import Any, Final, Optional
 
 import msgspec
 
@@ -15,6 +15,12 @@ from headway.runtime.batch import Record
 from headway.times import format_time
 
 __all__ = ["TriggerEncoder"]
+
+_BEGIN: Final = b'{"specversion":"1.0","id":"'
+_TIME: Final = b',"time":"'
+_DATA: Final = b'","datacontenttype":"application/json","data":'
+_SECONDS: Final = [b"%02d." % second for second in range(60)]
+_MILLISECONDS: Final = [b"%03dZ" % millisecond for millisecond in range(1_000)]
 
 
 class TriggerEncoder:
@@ -37,6 +43,8 @@ class TriggerEncoder:
         self._target = edge.target
         self._id_by = sink.id_by
         self._ordinals: dict[tuple[str, int], int] = {}
+        self._minute = 0
+        self._minute_text = format_time(0)[: -len("SS.mmmZ")].encode()
 
     def encode(self, time_ms: int, subject: Optional[str], ordinal: object, origin: str, value: Any) -> Record:
         """The record of one value. `subject` is its key, or None; `origin` is its key or its partition."""
@@ -67,14 +75,21 @@ class TriggerEncoder:
         if not self._is_trigger:
             return (time_ms, "", data, trigger_id)
         about = b"" if subject is None else b',"subject":' + self._encode(subject)
-        line = b'{"specversion":"1.0","id":"%b%b%b,"time":"%b","datacontenttype":"application/json","data":%b}' % (
-            trigger_id.encode(),
-            self._common,
-            about,
-            format_time(time_ms).encode(),
-            data,
-        )
+        time = self._time_text(time_ms)
+        line = b"".join((_BEGIN, trigger_id.encode(), self._common, about, _TIME, time, _DATA, data, b"}"))
         return (time_ms, "", line, trigger_id)
+
+    def _time_text(self, time_ms: int) -> bytes:
+        """What `format_time` says, at a quarter of its price where times share a minute."""
+        minute = time_ms // 60_000  # A literal, so that it is a division of C.
+        if minute != self._minute:
+            self._minute = minute
+            text = format_time(time_ms).encode()
+            self._minute_text = text[: -len("SS.mmmZ")] if text.endswith(b"Z") else b""
+        if not self._minute_text:
+            return format_time(time_ms).encode()
+        rest_ms = time_ms - minute * 60_000
+        return self._minute_text + _SECONDS[rest_ms // 1_000] + _MILLISECONDS[rest_ms % 1_000]
 
     def _topic(self, fields: tuple[str, ...], subject: Optional[str], value: Any) -> bytes:
         """The identity of what a value is about: its key and these fields of it."""
