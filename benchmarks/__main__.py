@@ -57,7 +57,7 @@ def main() -> int:
     options = _options()
     sizes: Sizes = options.sizes
     if options.repeats:
-        sizes = replace(sizes, repeats=options.repeats, hot_repeats=options.repeats)
+        sizes = replace(sizes, repeats=options.repeats, fine_repeats=options.repeats, hot_repeats=options.repeats)
     if options.list:
         for case in CASES.values():
             print(f"{case.name:12} {case.about(sizes)}")

@@ -25,7 +25,7 @@ def _find(sizes: Sizes) -> Finding:
         for module in ("json", "orjson")
     )
     engine = Arm("abandoned carts", partial(run_carts, stream, workers=1), sizes.events)
-    alternate([bare, engine, documented, quicker], sizes.repeats)
+    alternate([bare, engine, documented, quicker], sizes.fine_repeats)
     rows = [against(engine, bare, _OF_BARE), against(engine, documented, _OF_BYTEWAX), against(engine, quicker)]
     notes = [
         f"counted in CPU time it is {engine.by_cpu / bare.by_cpu:.2f} of the bare loop",

@@ -26,6 +26,7 @@ __all__ = [
     "against",
     "alone",
     "alternate",
+    "by_round",
     "run_engine",
     "within",
 ]
@@ -63,6 +64,8 @@ class Sizes:
     seconds: int
     """How long latency, and the rest of an idle flow, are measured."""
     repeats: int
+    fine_repeats: int
+    """Of what must be told apart finely, and does not take long."""
     hot_repeats: int
     """Of what takes long."""
 
@@ -82,6 +85,7 @@ FULL: Final = Sizes(
     rate=20_000,
     seconds=15,
     repeats=3,
+    fine_repeats=5,
     hot_repeats=1,
 )
 LONG: Final = replace(
@@ -103,6 +107,7 @@ QUICK: Final = replace(
     rate=5_000,
     seconds=3,
     repeats=1,
+    fine_repeats=1,
 )
 TINY: Final = replace(
     QUICK,
@@ -193,13 +198,29 @@ class Case:
 
 
 def against(arm: Arm, reference: Arm, least: Optional[float] = None, *, most_cost: Optional[float] = None) -> Row:
-    """How many times the events/s of the reference; or with `most_cost`, how many times its time per event."""
-    ratio = arm.running / reference.running
+    """How many times the events/s of the reference; or with `most_cost`, how many times its time per event.
+
+    See `by_round`.
+    """
+    ratio = by_round(reference, arm, running_s) * arm.events / reference.events
     if most_cost is not None:
         cost = 1 / ratio
         return Row(arm, reference, cost, f"{cost:.2f} times the time", f"<= {most_cost}", cost <= most_cost)
     met = None if least is None else ratio >= least
     return Row(arm, reference, ratio, f"{ratio:.2f}", "" if least is None else f">= {least}", met)
+
+
+def running_s(run: Run) -> float:
+    """Seconds of a run without start-up and imports."""
+    return run.running_s
+
+
+def by_round(arm: Arm, reference: Arm, measured: Callable[[Run], float]) -> float:
+    """How many times as much as the reference: the median over the rounds, in each of which both ran.
+
+    A machine that others use is quick or slow for seconds on end. What is compared is then of the same seconds.
+    """
+    return median(measured(run) / measured(other) for run, other in zip(arm.runs, reference.runs))
 
 
 def alone(arm: Arm) -> Row:
@@ -214,12 +235,12 @@ def within(arm: Arm, figure: float, most: float, unit: str) -> Row:
 
 
 def alternate(arms: Sequence[Arm], repeats: int) -> None:
-    """Run the arms in turn, A B A B, so that what changes on the machine meets all.
+    """Run the arms in turn, A B, B A, so that what changes on the machine meets all.
 
     A run during which the machine stood still (a paused virtual machine) is made again, twice at most.
     """
-    for _ in range(repeats):
-        for arm in arms:
+    for number in range(repeats):
+        for arm in reversed(arms) if number % 2 else arms:
             runs = (arm.once() for _ in range(_ATTEMPTS))
             arm.runs.append(next((run for run in runs if run.standstill_s < _STANDSTILL_S), None) or arm.once())
 

@@ -33,7 +33,7 @@ def _find(sizes: Sizes) -> Finding:
         job: Arm(label, partial(_run, stream, job), sizes.events)
         for job, label in (("operator", "hand-written operator"), ("absence", "`absence`"), ("pattern", "`match`"))
     }
-    alternate(list(arms.values()), sizes.repeats)
+    alternate(list(arms.values()), sizes.fine_repeats)
     hand = arms["operator"]
     rows = [alone(hand), *(against(arms[job], hand, target) for job, target in _TARGETS.items())]
     by_cpu = ", ".join(f"{job} {arms[job].by_cpu / hand.by_cpu:.2f}" for job in _TARGETS)

@@ -35,7 +35,7 @@ def _find(sizes: Sizes) -> Finding:
         for count in (1, 2, 3)
     )
     cores_before = cores_free()
-    alternate([one, two, three], sizes.repeats)
+    alternate([one, two, three], sizes.fine_repeats)
     cores = min(cores_before, cores_free())
     note = f"two pure-Python loops side by side got {cores:.2f} cores"
     if cores < _ENOUGH_CORES:

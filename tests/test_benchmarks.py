@@ -162,6 +162,16 @@ def arm_of(label: str, seconds: float) -> Arm:
     return Arm(label, lambda: pytest.fail("not run"), 1_000, [Run(0.0, seconds, seconds, 1 << 20, 0.0, answer)])
 
 
+def test_a_figure_compares_what_ran_in_the_same_round() -> None:
+    slow, quick = arm_of("slow", 2.0), arm_of("quick", 1.0)
+    for seconds in (4.0, 40.0):
+        slow.runs += arm_of("slow", seconds).runs
+    for seconds in (4.0, 20.0):
+        quick.runs += arm_of("quick", seconds).runs
+    assert against(slow, quick).figure == 0.5
+    assert slow.running == quick.running
+
+
 def outcome_of(name: str, rows: Sequence[Row]) -> Outcome:
     case = Case(name, lambda sizes: "about it", lambda sizes: Finding(rows))
     return Outcome(case, SIZES, 1.0, Noise([1.0], [1.0]), Finding(rows, ["a note"]))
