@@ -28,6 +28,7 @@ cdef class RowTable:
     cdef public object rank
     cdef public dict young
     cdef public dict pending
+    cdef public bint has_stored
     cdef public dict _old
     cdef public dict _dirty
     cdef object _new_state

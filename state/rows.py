@@ -104,7 +104,8 @@ class RowTable:
     changed. `maybe_rotate` and `commit` may put another dict in the place of `young`: take it anew for each batch.
 
     There is one `Row` object per key: `young` and the generation before it hold the recently used, `_dirty` what this
-    epoch changed; what the last epoch changed is found as bytes in its delta, everything else in RocksDB.
+    epoch changed; what the last epoch changed is found as bytes in its delta, `pending`, everything else in RocksDB,
+    unless `has_stored` says that nothing is there yet.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class RowTable:
         self.rank = rank
         self.young: dict[str, Row] = {}
         self.pending: dict[bytes, bytes | None] = {}
+        self.has_stored = True
         self._old: dict[str, Row] = {}
         self._dirty: dict[str, Row] = {}
         self._new_state = state_type
@@ -282,13 +284,12 @@ class RowTable:
         return decoded
 
     def _load(self, key: str) -> Row:
-        stored_key = self._prefix + key.encode()
-        value = self.pending.get(stored_key, _NOT_PENDING)
-        if value == _NOT_PENDING:
-            try:
-                value = self._stored(stored_key)
-            except Exception as error:  # rocksdict raises nothing more specific
-                raise self._database.refusal(error, "read") from error
+        value: bytes | None = None
+        if self.has_stored or self.pending:
+            stored_key = self._prefix + key.encode()
+            value = self.pending.get(stored_key, _NOT_PENDING)
+            if value == _NOT_PENDING:
+                value = self._read(stored_key) if self.has_stored else None
         if value is None:
             return Row(key, self._new_state(), 0, False)
         touched_ms, timers, indexed, state = self.decode(stored_key, value)
@@ -296,6 +297,14 @@ class RowTable:
         for name, due_ms in (timers or {}).items():
             row.put_timer(name, due_ms, (indexed or {}).get(name, due_ms))
         return row
+
+    def _read(self, stored_key: bytes) -> bytes | None:
+        value: bytes | None
+        try:
+            value = self._stored(stored_key)
+        except Exception as error:  # rocksdict raises nothing more specific
+            raise self._database.refusal(error, "read") from error
+        return value
 
     def _learn_size(self, rows: int, size_bytes: int) -> None:
         self._sample_rows += rows

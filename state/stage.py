@@ -110,6 +110,7 @@ class StageStore:
         self._committed = main
         for table in self.tables:
             table.clear()
+            table.has_stored = main.version > 0
         self.timers.restore(main.timer_floor, main.timers)
         self.waiting.restore(main.spill_floor_ms, main.spilled, main.spill_sequence)
         self._usable = True
@@ -159,6 +160,7 @@ class StageStore:
         self._pending, self._pending_keys = None, []
         for table in self.tables:
             table.pending = {}
+            table.has_stored = True
         self.timers.settle()
         self.waiting.settle()
         self._usable = True
@@ -194,6 +196,7 @@ class StageStore:
     def _write(self, delta: Delta) -> None:
         """Make `delta` pending and the one before final."""
         batch = self._database.batch()
+        promotes = self._pending is not None
         self._promote_pending(batch)
         chunks = delta.encode()
         keys = [self._chunk_key(delta.control.version, index) for index in range(len(chunks))]
@@ -203,6 +206,7 @@ class StageStore:
         self._pending, self._pending_keys, self._committed = delta, keys, delta.control
         for table in self.tables:
             table.pending = delta.rows
+            table.has_stored = table.has_stored or promotes
         self.timers.commit()
         self.waiting.commit()
 
