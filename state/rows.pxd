@@ -55,5 +55,5 @@ cdef class RowTable:
     @cython.locals(row=Row, times=tuple)
     cpdef due_row(self, tuple entry)
     cpdef _load(self, key)
-    @cython.locals(row=Row, value=bytes, prefix=bytes, fresh=bytes, grown=long, size=long)
+    @cython.locals(row=Row, value=bytes, prefix=bytes, fresh=bytes, fresh_end=bytes, has_timers=bint, grown=long, size=long)
     cpdef encode_dirty(self, dict into)

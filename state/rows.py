@@ -17,6 +17,7 @@ __all__ = ["Row", "RowTable", "Timers"]
 Timers = Optional[dict[str, int]]
 """Times by the names of timers, or None for none. A dict of texts and numbers is nothing that the collector walks."""
 
+_NO_TIMERS: Final = b"\xc0\xc0"
 _ROW_OVERHEAD_BYTES: Final = 500
 _DECODED_PER_ENCODED: Final = 4
 _FIRST_GUESS_BYTES: Final = 200
@@ -243,17 +244,22 @@ class RowTable:
         stored, so the caller must not go on if it fails to store them.
         """
         encode, prefix, fresh = self._encode, self._prefix, self._fresh
+        fresh_end = _NO_TIMERS + fresh
         grown = size = 0
         for key, row in self._dirty.items():
             row.dirty = False
+            has_timers = row.timer is not None or row.others is not None
+            timers = row.timers if has_timers else None
+            indexed = row.indexed if has_timers else None
             try:
-                if row.timer is None and row.others is None and encode(row.state) == fresh:
+                value = encode((row.touched_ms, timers, indexed, row.state))
+                # The end of a value says whether it may be as new, so that large states are not encoded twice.
+                if not has_timers and value.endswith(fresh_end) and encode(row.state) == fresh:
                     if row.stored:
                         into[prefix + key.encode()] = None
                         row.stored = False
                         grown -= 1
                     continue
-                value = encode((row.touched_ms, row.timers, row.indexed, row.state))
             except Exception as error:
                 raise self._unencodable(row, error) from error
             into[prefix + key.encode()] = VERSION_BYTE + value

@@ -63,10 +63,11 @@ class TimerIndex:
     def pop_due(self, limit_ms: int) -> TimerEntry | None:
         """Remove and return the earliest entry with `at_ms <= limit_ms`; None when there is none."""
         near, dead = self.near, self._dead
-        # The second look is for the end mark, whose time may be later than `first_ms` can say.
-        while near.first_ms <= limit_ms and near.first[0] <= limit_ms:
+        while near.first_ms <= limit_ms:
             entry = near.first
             if entry is self._end:
+                if entry[0] > limit_ms:  # Its time may be later than `first_ms` can say.
+                    return None
                 self._load()
                 continue
             near.pop()

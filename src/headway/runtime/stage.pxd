@@ -11,7 +11,7 @@ cdef class StageTask:
     cdef public TimerIndex timers
     cdef public list contexts
 
-    @cython.locals(row=Row, table=RowTable, young=dict, near=EntryQueue, record=tuple)
+    @cython.locals(row=Row, table=RowTable, young=dict, near=EntryQueue, at_ms="long long")
     cpdef _run_single(self, list records, OperatorContext context)
     @cython.locals(timers=TimerIndex, entry=tuple, context=OperatorContext, row=Row)
     cpdef _fire_timers(self, long long limit_ms)

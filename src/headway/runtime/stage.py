@@ -161,8 +161,9 @@ class StageTask:
         try:
             while records:
                 time_ms, key, event = records.pop()
-                if near.first_ms < time_ms:
-                    self._fire_timers(time_ms - 1)
+                at_ms = time_ms  # A number of C, to compare; `time_ms` stays the object that is handed on.
+                if near.first_ms < at_ms:
+                    self._fire_timers(at_ms - 1)
                 row = young.get(key)
                 if row is None:
                     row = table.fetch(key)
