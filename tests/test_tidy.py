@@ -15,7 +15,7 @@ FUNCTION_LINES_MAX = 70
 # What each layer may import of Headway, besides itself; the layers further down are free to be imported.
 LAYERS = {
     "operators": {"declare", "errors", "operators", "schema", "times", "typeinfo"},
-    "state": {"errors", "state", "times"},
+    "state": {"errors", "scanning", "state", "times"},
     "connectors": {"connectors", "errors", "scanning", "schema", "times"},
     "graph": {"connectors", "operators"},
     "plan": {"graph", "operators"},
