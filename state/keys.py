@@ -68,7 +68,7 @@ def encode_timer(entry: TimerEntry) -> bytes:
     True
     """
     at_ms, key, rank, name = entry
-    return _TIME.pack(at_ms + _BIAS) + escape(key) + _RANK.pack(rank) + name.encode()
+    return b"".join((_TIME.pack(at_ms + _BIAS), escape(key), _RANK.pack(rank), name.encode()))
 
 
 def decode_timer(data: bytes, start: int) -> TimerEntry:
