@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import Final
-from zlib import crc32
 
 from headway.errors import UsageError
+from headway.scanning import group_of
 
 __all__ = ["MAX_GROUPS", "group_of", "routing_name"]
 
@@ -24,15 +24,6 @@ _SUFFIXES: Final = (
     "dzaegrgk6bnpapea7vazuamrb4qdykawkaynbvncz7cgibtcagaa6hapza4pa97dighynfytahvb5icmde93a6dawjanpb6s"
     "c2mcmhcjmbc5cf6chxafqfa3begbwdfywa5id9cgnjaahctjczad2maq4qqgbk8a3cdrwdw6bi4cbgccibqcb9vcd4diwdcx"
 )
-
-
-def group_of(key: str, groups: int) -> int:
-    """The key group of `key`, in `range(groups)`: CRC-32 of its UTF-8 bytes, the same everywhere.
-
-    >>> group_of("cart-1", 16)
-    4
-    """
-    return crc32(key.encode()) % groups
 
 
 def routing_name(group: int) -> str:

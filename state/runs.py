@@ -47,11 +47,7 @@ class Runs:
         first_ms: int = records[0][0]
         runs = self._runs
         self._size += len(records)
-        if not runs:
-            runs.append(records)
-            self._heads.append(0)
-            return first_ms
-        if runs[-1][-1][0] <= first_ms:
+        if runs and runs[-1][-1][0] <= first_ms:
             runs[-1].extend(records)
         else:
             runs.append(records)

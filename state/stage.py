@@ -160,7 +160,6 @@ class StageStore:
         self._pending, self._pending_keys = None, []
         for table in self.tables:
             table.pending = {}
-            table.has_stored = True
         self.timers.settle()
         self.waiting.settle()
         self._usable = True
@@ -196,7 +195,6 @@ class StageStore:
     def _write(self, delta: Delta) -> None:
         """Make `delta` pending and the one before final."""
         batch = self._database.batch()
-        promotes = self._pending is not None
         self._promote_pending(batch)
         chunks = delta.encode()
         keys = [self._chunk_key(delta.control.version, index) for index in range(len(chunks))]
@@ -206,7 +204,6 @@ class StageStore:
         self._pending, self._pending_keys, self._committed = delta, keys, delta.control
         for table in self.tables:
             table.pending = delta.rows
-            table.has_stored = table.has_stored or promotes
         self.timers.commit()
         self.waiting.commit()
 
@@ -217,6 +214,8 @@ class StageStore:
                 batch.delete(PENDING, key)
 
     def _promote(self, batch: Batch, delta: Delta) -> None:
+        for table in self.tables:
+            table.has_stored = True
         batch.apply(ROWS, delta.rows)
         batch.apply(TIMERS, delta.timers)
         batch.apply(WAITING, delta.waiting)

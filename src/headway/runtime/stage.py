@@ -181,11 +181,13 @@ class StageTask:
             raise failure from error
 
     def _run_many(self, records: list[Any]) -> None:
-        """Records of several inputs, or for several operators."""
+        """Records of several inputs, or for several operators; the list is emptied here too."""
+        records.reverse()
         near = self.timers.near
         entries = self._entries
         tagged = len(entries) > 1
-        for item in records:
+        while records:
+            item = records.pop()
             rank, record = item if tagged else (0, item)
             if near.first_ms < record[0]:
                 self._fire_timers(record[0] - 1)

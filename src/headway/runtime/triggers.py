@@ -44,7 +44,7 @@ class TriggerEncoder:
         self._id_by = sink.id_by
         self._ordinals: dict[tuple[str, int], int] = {}
         self._minute = 0
-        self._minute_text = format_time(0)[: -len("SS.mmmZ")].encode()
+        self._minute_text = b""
 
     def encode(self, time_ms: int, subject: Optional[str], ordinal: object, origin: str, value: Any) -> Record:
         """The record of one value. `subject` is its key, or None; `origin` is its key or its partition."""
