@@ -1,7 +1,7 @@
 cimport cython
 
 from headway.state.layered cimport LayeredMap
-from headway.state.queue cimport EntryQueue
+from headway.state.queue cimport EntryQueue, is_before
 
 
 @cython.final
@@ -10,7 +10,6 @@ cdef class TimerIndex:
     cdef Py_ssize_t _window
     cdef object _load_next
     cdef public tuple _end
-    cdef long long _end_ms
     cdef public EntryQueue near
     cdef public dict _dead
     cdef public Py_ssize_t _count
@@ -20,5 +19,3 @@ cdef class TimerIndex:
     cpdef discard(self, tuple entry)
     @cython.locals(near=EntryQueue, dead=dict, entry=tuple)
     cpdef pop_due(self, long long limit_ms)
-    @cython.locals(at_ms="long long")
-    cdef bint _is_near(self, tuple entry)

@@ -8,9 +8,8 @@ from headway.errors import InternalError
 from headway.state.database import TIMERS, VERSION_BYTE, Database
 from headway.state.keys import TimerEntry, decode_timer, encode_timer
 from headway.state.layered import LayeredMap
-from headway.state.queue import EntryQueue
+from headway.state.queue import EntryQueue, is_before
 from headway.state.redo import END_ENTRY
-from headway.times import MAX_TIME_MS
 
 __all__ = ["TimerEntry", "TimerIndex"]
 
@@ -32,7 +31,6 @@ class TimerIndex:
         self._window = window
         self._load_next = _FIRST_LOAD
         self._end: TimerEntry = END_ENTRY
-        self._end_ms = MAX_TIME_MS
         self.near = EntryQueue(self._end)
         # A dict, of which one step looks whether an entry is there and removes it: its hash is what costs.
         self._dead: dict[TimerEntry, bool] = {}
@@ -43,7 +41,7 @@ class TimerIndex:
 
     def add(self, entry: TimerEntry) -> None:
         """Add `entry`, which must not be in the index."""
-        near = self._is_near(entry)
+        near = is_before(entry, self._end)
         self._map.put(entry, VERSION_BYTE, far=not near)
         self._count += 1
         if near and not (self._dead and self._dead.pop(entry, False)):
@@ -55,7 +53,7 @@ class TimerIndex:
         """Remove `entry`, which must be in the index."""
         self._map.remove(entry)
         self._count -= 1
-        if self._is_near(entry):
+        if is_before(entry, self._end):
             self._dead[entry] = True
             if 2 * len(self._dead) > len(self.near) + self._window:
                 self._sweep()
@@ -159,13 +157,7 @@ class TimerIndex:
         dead.clear()
         return living
 
-    def _is_near(self, entry: TimerEntry) -> bool:
-        """Whether `entry` is before the end mark."""
-        at_ms = entry[0]
-        return at_ms < self._end_ms or (at_ms == self._end_ms and entry < self._end)
-
     def _set_end(self, position: TimerEntry) -> None:
         """Let the window end at `position`: a new object, because an end mark is told from an entry by identity."""
         at_ms, key, rank, name = position
         self._end = (at_ms, key, rank, name)
-        self._end_ms = min(at_ms, MAX_TIME_MS)
