@@ -112,7 +112,7 @@ class StageStore:
             table.clear()
             table.has_stored = main.version > 0
         self.timers.restore(main.timer_floor, main.timers)
-        self.waiting.restore(main.spill_floor_ms, main.spilled, main.spill_sequence)
+        self.waiting.restore(main.spill_floor, main.spilled, main.spill_sequence)
         self._usable = True
         return self.meta
 
@@ -135,7 +135,7 @@ class StageStore:
                 rows=self._committed.rows + grown,
                 timers=len(self.timers),
                 timer_floor=self.timers.floor,
-                spill_floor_ms=self.waiting.spill_floor_ms,
+                spill_floor=self.waiting.spill_floor,
                 spilled=self.waiting.spilled,
                 spill_sequence=self.waiting.spill_sequence,
             )
