@@ -52,7 +52,9 @@ class Control(msgspec.Struct, array_like=True, frozen=True):
     spilled: int
     """Waiting records on disk, without those in the blob."""
     spill_sequence: int
-    """The number of the next spilled record."""
+    """The number of the next record that goes to disk as it arrives."""
+    spill_front: int
+    """The number of the last record that was moved to disk from memory."""
 
     def encode(self) -> bytes:
         """The stored value."""
@@ -119,5 +121,6 @@ NO_STATE: Final = Control(
     spill_floor=NO_SPILL,
     spilled=0,
     spill_sequence=0,
+    spill_front=0,
 )
 """Where a stage stands before its first commit."""

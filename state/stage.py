@@ -112,7 +112,7 @@ class StageStore:
             table.clear()
             table.has_stored = main.version > 0
         self.timers.restore(main.timer_floor, main.timers)
-        self.waiting.restore(main.spill_floor, main.spilled, main.spill_sequence)
+        self.waiting.restore(main.spill_floor, main.spilled, main.spill_sequence, main.spill_front)
         self._usable = True
         return self.meta
 
@@ -138,6 +138,7 @@ class StageStore:
                 spill_floor=self.waiting.spill_floor,
                 spilled=self.waiting.spilled,
                 spill_sequence=self.waiting.spill_sequence,
+                spill_front=self.waiting.spill_front,
             )
             self._write(Delta(control, rows, self.timers.delta(), self.waiting.delta()))
         for table in self.tables:
@@ -145,10 +146,11 @@ class StageStore:
         self._usable = True
         return self._committed.version
 
-    def settle(self) -> None:
+    def settle(self, *, sync: bool | None = None) -> None:
         """Move the pending delta into the main column families; only once its version is committed everywhere.
 
-        At the clean end of a run; also earlier, so that readers see the last epoch of a group that is silent now.
+        At the clean end of a run; also earlier, so that readers see the last epoch of a group that is silent now. Then
+        it need not be synced: if it is lost, the delta is still pending.
         """
         self._check_usable()
         if self._pending is None:
@@ -156,7 +158,7 @@ class StageStore:
         self._usable = False
         batch = self._database.batch()
         self._promote_pending(batch)
-        self._database.write(batch, sync=self._sync)
+        self._database.write(batch, sync=self._sync if sync is None else sync)
         self._pending, self._pending_keys = None, []
         for table in self.tables:
             table.pending = {}

@@ -59,6 +59,9 @@ class Waiting:
         self.spill_floor: WaitingPosition = NO_SPILL
         self.spilled = 0
         self.spill_sequence = 0
+        """The number of the next record that arrives behind the floor."""
+        self.spill_front = 0
+        """The number of the first record that was moved behind the floor: it counts down, as it arrived before."""
         self._inputs = list(inputs)
         self._database = database
         self._blob_key = prefix + _BLOB
@@ -124,11 +127,12 @@ class Waiting:
             return first
         return min(self._first_ms, self.spill_floor[0])
 
-    def restore(self, spill_floor: WaitingPosition, spilled: int, spill_sequence: int) -> None:
+    def restore(self, spill_floor: WaitingPosition, spilled: int, spill_sequence: int, spill_front: int) -> None:
         """Start over from the main column family; raises when what waits there cannot be read."""
         self._map.commit()
         self._map.settle()
-        self.spill_floor, self.spilled, self.spill_sequence = spill_floor, spilled, spill_sequence
+        self.spill_floor, self.spilled = spill_floor, spilled
+        self.spill_sequence, self.spill_front = spill_sequence, spill_front
         self._channels = {}
         self._ready = []
         self._held = 0
@@ -209,7 +213,8 @@ class Waiting:
     def _spill_late(self, rank: int, part: str, records: list[Any]) -> list[Any]:
         """Move the records that are not before the floor to disk; returns the others."""
         floor_ms, floor_rank, floor_lane, _ = self.spill_floor
-        held, late = [], []
+        held: list[Any] = []
+        late: list[Any] = []
         for record in records:
             time_ms = record[0]
             # At the floor's own lane a new record is behind all that arrived before it, and so behind the floor.
@@ -234,7 +239,7 @@ class Waiting:
         else:
             self._split_instant(cut_ms, moved)
         for (rank, part), records in moved.items():
-            self._spill(rank, part, records)
+            self._move(rank, [(part, record) for record in records])
         self._blob_changed = True
 
     def _split_instant(self, at_ms: int, moved: dict[tuple[int, str], list[Any]]) -> None:
@@ -254,17 +259,28 @@ class Waiting:
             kept.setdefault((rank, part), []).append(record)
         for (rank, part), records in kept.items():
             self._hold(rank, part, records)
-        rest = instant[count:]
-        self.spill_floor = (at_ms, rest[0][0], rest[0][1], self.spill_sequence) if rest else (at_ms + 1, 0, "", 0)
-        for rank, _, part, record in rest:
-            self._spill(rank, part, [record])
+        self.spill_floor = (at_ms + 1, 0, "", 0)
+        # From the last to the first: what is moved later comes before what was moved already.
+        for rank, lane, part, record in reversed(instant[count:]):
+            self._move(rank, [(part, record)])
+            self.spill_floor = (at_ms, rank, lane, self.spill_front)
 
     def _spill(self, rank: int, part: str, records: list[Any]) -> None:
+        """Write records to disk that have just arrived."""
         for record in records:
-            position = (record[0], rank, self._lane(rank, part, record), self.spill_sequence)
-            self._map.put(position, VERSION_BYTE + self._encode(rank, [record]), far=True)
+            self._put(rank, part, record, self.spill_sequence)
             self.spill_sequence += 1
-        self.spilled += len(records)
+
+    def _move(self, rank: int, records: list[tuple[str, Any]]) -> None:
+        """Write records to disk that were in memory: each was there before all on disk with its time and lane."""
+        self.spill_front -= len(records)
+        for number, (part, record) in enumerate(records):
+            self._put(rank, part, record, self.spill_front + number)
+
+    def _put(self, rank: int, part: str, record: Any, sequence: int) -> None:
+        position = (record[0], rank, self._lane(rank, part, record), sequence)
+        self._map.put(position, VERSION_BYTE + self._encode(rank, [record]), far=True)
+        self.spilled += 1
 
     def _load(self) -> None:
         """Bring the earliest spilled records into memory, half of the bound at most."""

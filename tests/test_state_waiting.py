@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.errors import IncompatibleStateError, UserCodeError
@@ -91,6 +92,51 @@ def test_order_over_inputs_channels_and_origins(tmp_path: Path) -> None:
             (1, 5, 8),
         ]
         assert len(waiting) == 1
+
+
+STEP = st.tuples(
+    st.integers(0, 2),
+    st.sampled_from("pqr"),
+    st.lists(st.tuples(st.sampled_from([0, 0, 0, 1, 3]), st.sampled_from("ab"))),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    inputs=st.lists(st.booleans(), min_size=1, max_size=3),
+    bound=st.sampled_from([1, 2, 3, 5]),
+    steps=st.lists(STEP | st.integers(0, 2) | st.just("commit"), max_size=14),
+    limit=st.sampled_from([1, 3, 100]),
+)
+def test_any_number_may_wait_for_one_instant(inputs: list[bool], bound: int, steps: list[Any], limit: int) -> None:
+    """Most records share their time: the order is that of arrival, wherever they have been meanwhile."""
+    with tempfile.TemporaryDirectory() as directory:
+        group, stage = open_stage(Path(directory), [InputCodec(from_stage=flag) for flag in inputs], bound)
+        model: list[tuple[int, int, str, int, Any]] = []
+        watermark_ms, arrivals = -1, 0
+        with group:
+            stage.resume(None)
+            for step in steps:
+                if step == "commit":
+                    stage.commit(arrivals)
+                elif isinstance(step, int):
+                    watermark_ms += step
+                    due = sorted(record for record in model if record[0] <= watermark_ms)
+                    model = [record for record in model if record[0] > watermark_ms]
+                    expected = [last if len(inputs) == 1 else (rank, last) for _, rank, _, _, last in due]
+                    assert release_all(stage, watermark_ms, limit) == expected
+                else:
+                    rank, part, times = step[0] % len(inputs), step[1], step[2]
+                    records: list[Any] = []
+                    for delay_ms, name in times:
+                        arrivals += 1
+                        lane = part + name if inputs[rank] else part
+                        record: Any = (watermark_ms + 1 + delay_ms, "k", arrivals, *([lane] if inputs[rank] else []))
+                        model.append((record[0], rank, lane, arrivals, record))
+                        records.append(record)
+                    if records:
+                        stage.waiting.add(rank, part, records)
+            assert len(stage.waiting) == len(model)
 
 
 def test_what_spills_and_comes_back_is_as_if_it_had_not(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@
     │   └── DrainedStateError         its books are closed
     ├── UserCodeError             the flow's own code raised: its author
     ├── ClusterError              workers could not start or died too often: whoever operates the flow
+    ├── ClockError                the machine's clock was set back: nobody, a run starts again by itself
     └── InternalError             an invariant of Headway does not hold: please report it
 
 Each message shows the offending value, what was expected, and the next step. `exit_code` is what the
@@ -23,6 +24,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "ClockError",
     "ClusterError",
     "CorruptStateError",
     "DrainedStateError",
@@ -88,7 +90,7 @@ class LockedStateError(StateError):
 
 
 class DrainedStateError(StateError):
-    """The books of this state directory are closed: it takes no more input."""
+    """The books of this state directory are closed, or are being closed: it takes no more input."""
 
 
 class UserCodeError(HeadwayError):
@@ -99,6 +101,12 @@ class UserCodeError(HeadwayError):
 
 class ClusterError(HeadwayError):
     """Workers could not be started, or died more often than the limit allows."""
+
+    exit_code = 5
+
+
+class ClockError(HeadwayError):
+    """The machine's clock was set back by more than a second. A run, and a supervisor, start again by themselves."""
 
     exit_code = 5
 

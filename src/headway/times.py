@@ -12,6 +12,7 @@ import msgspec
 from headway.errors import UsageError
 
 __all__ = [
+    "DRAIN_STEPS",
     "MAX_TIME_MS",
     "MIN_TIME_MS",
     "Duration",
@@ -29,6 +30,10 @@ MIN_TIME_MS: Final = -(2**63)
 
 MAX_TIME_MS: Final = 2**63 - 1
 """The greatest time; as a watermark: nothing more will come."""
+
+DRAIN_STEPS: Final = 100
+"""How often closing the books lets time go on to the latest timer that is armed by then. What is armed after that
+arms itself for ever."""
 
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")

@@ -15,7 +15,7 @@ _SILENT_SHOWN = 5
 __all__ = ["worker_stats"]
 
 
-def worker_stats(job: Job, index: int, beat_ms: int, *, final: bool = False) -> WorkerStats:
+def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
     """What one process knows of itself. Costs some microseconds per key group.
 
     With `final`, for a settled job, also how far time must go to close the books: that reads all rows.
@@ -30,7 +30,7 @@ def worker_stats(job: Job, index: int, beat_ms: int, *, final: bool = False) -> 
         worker=index,
         pid=os.getpid(),
         at_ms=job.wall_ms(),
-        beat_ms=beat_ms,
+        beat_ms=job.clock_ms(),
         events=sum(slot.events for slot in slots),
         late=sum(slot.late for slot in slots),
         dead_letters=sum(slot.dead for slot in slots),
@@ -39,8 +39,8 @@ def worker_stats(job: Job, index: int, beat_ms: int, *, final: bool = False) -> 
         newest=max(newest, default=None),
         keys=sum(task.store.row_count for task in tasks),
         timers=sum(task.store.timer_count for task in tasks),
-        waiting=sum(len(task.store.waiting) for task in tasks)
-        + sum(len(sink.store.waiting) for sink in job.sinks.values()),
+        waiting=sum(len(store.waiting) for store in job.stores()),
+        commits=sum(store.version for store in job.stores()),
         commit_ms=commit_ms,
         rss_bytes=_rss_bytes(),
         notices=[sink.notice for sink in job.sinks.values() if sink.notice],
@@ -50,9 +50,8 @@ def worker_stats(job: Job, index: int, beat_ms: int, *, final: bool = False) -> 
 
 
 def _horizon_ms(job: Job) -> Optional[int]:
-    """The latest time that anything is armed or waits for, or that a source has seen."""
-    stores = [task.store for task in job.tasks.values()] + [sink.store for sink in job.sinks.values()]
-    times = [store.max_due_ms() for store in stores] + [slot.newest for slot in job.slots.values()]
+    """The latest time that anything is armed or waits for."""
+    times = [store.max_due_ms() for store in job.stores()]
     return max((time for time in times if time is not None), default=None)
 
 

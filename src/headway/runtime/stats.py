@@ -22,7 +22,7 @@ class WorkerStats(msgspec.Struct, frozen=True):
     at_ms: int
     """When this was taken, in epoch milliseconds."""
     beat_ms: int
-    """When something last moved in the worker, in epoch milliseconds."""
+    """When something last moved in the worker, on the machine's monotonic clock, in milliseconds."""
     events: int
     """Records read from sources, undecodable ones included."""
     late: int
@@ -45,10 +45,12 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """Time spent writing epochs since the record before, in milliseconds."""
     rss_bytes: int
     """Memory of the process."""
+    commits: int = 0
+    """Versions committed, over all stores of the worker: it grows as long as the run makes progress."""
     silent: list[str] = []
     """Partitions that hold time back because none of their records has told a time yet; some of them."""
     horizon: Optional[int] = None
-    """In the last record of a run whose books are to be closed: the latest time that anything is armed or waits for."""
+    """In the last record of a run whose books are being closed: the latest time that anything is armed or waits for."""
     notices: list[str] = []
     """What the user should know, such as an output that was moved aside."""
 

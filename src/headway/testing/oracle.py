@@ -15,14 +15,14 @@ import msgspec
 
 from headway.errors import DrainedStateError, UsageError, UserCodeError
 from headway.flow import Flow
-from headway.graph import DEAD_LETTERS, INGESTION_TIME
+from headway.graph import INGESTION_TIME
 from headway.plan import Edge, Plan, SinkStage
 from headway.planner import compile_plan
 from headway.streams import DeadLetter
 from headway.testing.oracle_source import SourceOracle
 from headway.testing.oracle_stage import Row, StageOracle
 from headway.testing.oracle_steps import Item, field_or_result
-from headway.times import MIN_TIME_MS, format_time
+from headway.times import DRAIN_STEPS, MIN_TIME_MS, format_time
 
 __all__ = ["Logs", "Oracle", "OracleResult", "run_oracle"]
 
@@ -113,10 +113,13 @@ class Oracle:
             self.sinks[sink.name].advance(self._watermark(sink.inputs))
 
     def drain(self) -> None:
-        """Close the books: time goes to the latest event, then, once for each stage, to the last armed timer."""
+        """Close the books: time goes to the latest event, then again and again to the latest armed timer."""
         self._claim(self._newest())
-        for _ in self.plan.stages:
-            self._claim(self._horizon())
+        for _ in range(DRAIN_STEPS):
+            horizon = self._horizon()
+            if horizon is None:
+                break
+            self._claim(horizon)
         self.drained = True
 
     def result(self) -> OracleResult:
@@ -141,9 +144,9 @@ class Oracle:
         return max((time for time in times if time is not None), default=None)
 
     def _horizon(self) -> Optional[int]:
-        """The latest time that anything is armed or waits for, or that a source has seen."""
+        """The latest time that anything is armed or waits for."""
         times = [stage.latest for stage in self.stages.values()] + [sink.latest for sink in self.sinks.values()]
-        return max((time for time in [*times, self._newest()] if time is not None), default=None)
+        return max((time for time in times if time is not None), default=None)
 
     def _claim(self, watermark: Optional[int]) -> None:
         if watermark is not None:
@@ -221,13 +224,9 @@ class SinkOracle:
         return max((line.time for line in self._waiting), default=None)
 
     def take(self, edge: Edge, item: Item) -> None:
-        """A value arrives. Dead letters are written at once, everything else in its turn."""
+        """A value arrives: it is written in its turn."""
         trigger_id = self._id(edge, item)
-        line = self._line(item, trigger_id)
-        if edge.from_source and edge.producer.name == DEAD_LETTERS:
-            self.lines.append(line)
-        else:
-            self._waiting.append(_Line(item.time, trigger_id, self._ways[edge.id], line))
+        self._waiting.append(_Line(item.time, trigger_id, self._ways[edge.id], self._line(item, trigger_id)))
 
     def advance(self, watermark: int) -> None:
         """Write everything up to `watermark`, in the order of (time, id)."""
