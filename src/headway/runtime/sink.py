@@ -16,6 +16,10 @@ from headway.state.stage import StageStore
 __all__ = ["OutputClaim", "SinkTask"]
 
 
+_LINES_PER_RECORD = 16
+"""To write a line takes less than to handle a record: an output must not fall behind the stages that feed it."""
+
+
 class OutputClaim:
     """A small file in the state directory that says that an output is ours, and what it has got for good."""
 
@@ -69,7 +73,7 @@ class SinkTask:
         letters = {edge.id: edge.producer.node for edge in sink.inputs if edge.producer.name == DEAD_LETTERS}
         self._sources = letters if output.by_partition else {}
         """The sources of what is written as it comes, by edge."""
-        self._slice = slice_records
+        self._slice = _LINES_PER_RECORD * slice_records
         self._is_proven = True  # What a store was resumed at is durable.
         self._target = channels.watermark()
         self._watermark: int = known.get("watermark", self._target)

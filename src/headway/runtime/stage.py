@@ -20,7 +20,7 @@ from headway.typeinfo import is_immutable
 
 __all__ = ["SLICE", "StageTask"]
 
-SLICE = 16_000
+SLICE = 4_000
 """How much a task does at a time, in records: then others have their turn, and an epoch may end."""
 _TIMER_COST = 4
 """What a timer counts for, in records."""
