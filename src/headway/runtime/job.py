@@ -201,9 +201,12 @@ class Job:
         operators = [OperatorSpec(*table) for table in stage.tables()]
         codecs = [InputCodec(edge_type(edge), from_stage=not edge.from_source) for edge in stage.inputs]
         store, meta = self._store(stage.name, group, operators, codecs, version)
-        channels = Channels(stage.inputs, self._channel_counts(), (meta or {}).get("claims"))
+        known = meta or {}
+        channels = Channels(stage.inputs, self._channel_counts(), known.get("claims"))
         groups = self.manifest.key_groups
-        task = StageTask(self.plan, stage, group, groups, store, channels, self.clock_ms, self.wall_ms)
+        task = StageTask(
+            self.plan, stage, group, groups, store, channels, self.clock_ms, self.wall_ms, known.get("losses")
+        )
         self.tasks[stage.name, group] = task
         return task
 

@@ -13,6 +13,7 @@ from headway.runtime.channels import Channels
 from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
 from headway.runtime.isolation import isolator
+from headway.runtime.losses import Losses, losses_of
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.stage import StageStore
 from headway.times import MIN_TIME_MS
@@ -41,6 +42,7 @@ class StageTask:
         channels: Channels,
         clock_ms: Callable[[], int],
         wall_ms: Callable[[], int],
+        losses: Optional[Losses] = None,
     ) -> None:
         self.store = store
         self.timers = store.timers
@@ -48,6 +50,7 @@ class StageTask:
         self.channels = channels
         self.outgoing: dict[int, list[Record]] = {}
         self.encoders: dict[int, TriggerEncoder] = {}
+        self.losses = losses_of(stage.operators, losses)
         self._clock_ms = clock_ms
         self._wall_ms = wall_ms
         self._router = Router(groups)
@@ -64,7 +67,7 @@ class StageTask:
         for node, context in zip(stage.operators, self.contexts):
             ports = {side: stage.outputs.get(Port(node.name, side)) for side in (MAIN, *node.operator.sides)}
             pushes = {side: compile_port(self, context, segment) for side, segment in ports.items()}
-            context.connect(pushes.pop(MAIN), pushes)
+            context.connect(pushes.pop(MAIN), pushes, self.losses.get(node.name, {}))
         self._by_wall_clock = [context for context in self.contexts if context.operator.wall_clock]
         copies = [copied_entries(plan, edge) for edge in stage.inputs]
         self._entries = [self._handlers(edge, count) for edge, count in zip(stage.inputs, copies)]
@@ -121,7 +124,7 @@ class StageTask:
 
     def commit(self) -> int:
         """Close the epoch; returns the version to resume from."""
-        return self.store.commit({"claims": self.channels.claims_by_edge()})
+        return self.store.commit({"claims": self.channels.claims_by_edge(), "losses": self.losses})
 
     def _advance(self, watermark: int) -> None:
         if self._by_wall_clock:
