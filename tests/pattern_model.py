@@ -2,8 +2,8 @@
 
 **What a match is.** A pattern is a tree: a sequence of steps, each an event or a group, and a group a choice of
 sequences. To *spell a pattern out* is to say of each step how often it occurs, and of each occurrence of a group which
-of its sequences it is. What is left is a row of leaves, each of them to be taken by one event. A match is a way to spell
-the pattern out, with an event for each leaf, in the order of the events, so that
+of its sequences it is. What is left is a row of leaves, each of them to be taken by one event. A match is a way to
+spell the pattern out, with an event for each leaf, in the order of the events, so that
 
 1. each event meets the conditions of its step, given the events before it in the match;
 2. between two events of the match stands what their *contiguity* allows: nothing; nothing that meets the conditions of
@@ -13,9 +13,9 @@ the pattern out, with an event for each leaf, in the order of the events, so tha
 3. *what must not come* does not come. Such a step stands directly behind another. From the end of each occurrence of
    that one up to the next event of the match, and that event included, nothing meets its conditions (`not_next`: the
    one event after an occurrence with which the other step may be over does not meet them);
-4. *greedy* loops leave nothing: between the last event of such a loop, or where it would have stood if it did not occur,
-   and the next event of the match, and that event included, nothing meets its conditions. The loop is released from
-   that by an event that meets its `until`;
+4. *greedy* loops leave nothing: between the last event of such a loop (or where it would have stood, if it did not
+   occur) and the next event of the match, and that event included, nothing meets its conditions. The loop is released
+   from that by an event that meets its `until`;
 5. no event from the first one of a loop to its last meets its `until`, whether the match takes it or not;
 6. it takes less time than `within`, and each event of a step with a time of its own, or the first event of each
    occurrence of such a group, comes earlier than that after the event before it.
@@ -335,7 +335,8 @@ class Model:
         Such is the beginning of a way to spell the pattern out that could still go on when time ends it. That its
         events are a match already does not matter, but for one that time completes.
         """
-        complete, partial = set(), {}
+        complete: set[Found] = set()
+        partial: dict[Found, None] = {}
         for leaves in spelled(self.pattern.steps, len(self.events)):
             if leaves and self.ends_negated and gap(leaves[-1], None).never:
                 for chosen in self._assignments(leaves):
