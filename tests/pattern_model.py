@@ -90,8 +90,18 @@ class Place:
         return self.steps[self.index]
 
     @property
-    def order(self) -> tuple[int, int, int]:
+    def identity(self) -> tuple[int, int, int]:
         return self.index, self.occurrence, self.option
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Which of two matches comes first that differ in the place of one event: that whose place is earlier.
+
+        The occurrences that a loop without an upper bound has beyond its least number share one place.
+        """
+        quantifier = self.step.quantifier
+        last = quantifier.at_least - 1 if quantifier.at_most is None else self.occurrence
+        return self.index, min(self.occurrence, last), self.option
 
 
 Leaf = tuple[Place, ...]
@@ -177,7 +187,7 @@ def gap(before: Optional[Leaf], after: Optional[Leaf]) -> Gap:
     """What holds between the events of two leaves; before the first one (None), and after the last (None)."""
     # The level at which the two part: up to there, they are in the same occurrence of the same step.
     level = 0
-    while before and after and before[level].order == after[level].order:
+    while before and after and before[level].identity == after[level].identity:
         level += 1
     again = bool(before and after and before[level].index == after[level].index)
     left = (before or ())[level + again :]
@@ -342,13 +352,13 @@ class Model:
                 for chosen in self._assignments(leaves):
                     if self._completed(leaves, chosen) is not None:
                         complete.add(self._found(leaves, chosen, self.events[chosen[-1]]["at"]))
-        ways: dict[tuple[tuple[Leaf, ...], Gap], tuple[Leaf, ...]] = {}
+        ways: dict[Any, tuple[Leaf, ...]] = {}
         # With more leaves than there are events: what is waited for need not have come.
         for leaves in spelled(self.pattern.steps, len(self.events) + 9):
             for size in range(1, min(len(leaves), len(self.events) + 1)):
-                ways.setdefault((_orders(leaves[:size]), gap(leaves[size - 1], leaves[size])), leaves[:size])
+                ways.setdefault((_identities(leaves[:size]), gap(leaves[size - 1], leaves[size])), leaves[:size])
             if self.ends_negated and 0 < len(leaves) <= len(self.events):
-                ways.setdefault((_orders(leaves), gap(leaves[-1], None)), leaves)
+                ways.setdefault((_identities(leaves), gap(leaves[-1], None)), leaves)
         for (_, following), leaves in ways.items():
             for chosen in self._assignments(leaves):
                 if self._is_open(leaves, chosen, following):
@@ -446,5 +456,5 @@ class Model:
         return Found(events, self.events[chosen[0]]["at"], end)
 
 
-def _orders(leaves: tuple[Leaf, ...]) -> tuple[Any, ...]:
-    return tuple(tuple(place.order for place in leaf) for leaf in leaves)
+def _identities(leaves: tuple[Leaf, ...]) -> tuple[Any, ...]:
+    return tuple(tuple(place.identity for place in leaf) for leaf in leaves)
