@@ -149,13 +149,13 @@ def timed(draw: st.DrawFn, made: Pattern) -> Pattern:
     return made.within(draw(st.integers(1, 8))) if draw(st.integers(0, 3)) else made
 
 
-@settings(QUICK, max_examples=200)
+@settings(QUICK, max_examples=150)
 @given(made=patterns(), events=streams(), after=st.sampled_from(AFTER))
 def test_matches_are_those_of_the_definition(made: Pattern, events: list[Event], after: AfterMatch) -> None:
     compare(made, events, after)
 
 
-@settings(QUICK, max_examples=300)
+@settings(QUICK, max_examples=200)
 @given(made=patterns(steps=3).flatmap(timed), events=streams(6), after=st.sampled_from(AFTER))
 def test_times_and_absences_are_those_of_the_definition(made: Pattern, events: list[Event], after: AfterMatch) -> None:
     compare(made, events, after)
@@ -190,7 +190,7 @@ def greedily_ended(draw: st.DrawFn) -> Pattern:
     return getattr(loop, ending)(*draw(conditions())).within(draw(st.integers(1, 9)))  # type: ignore[no-any-return]
 
 
-@settings(QUICK, max_examples=200)
+@settings(QUICK, max_examples=120)
 @given(made=greedily_ended(), events=streams(6), after=st.sampled_from(AFTER))
 def test_greedy_loops_before_what_must_not_follow(made: Pattern, events: list[Event], after: AfterMatch) -> None:
     compare(made, events, after)
