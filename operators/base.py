@@ -14,7 +14,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from headway.schema import Json, State
 
-__all__ = ["BroadcastContext", "Context", "Operator", "Timer", "no_shared_state", "no_wall_clock"]
+__all__ = ["BroadcastContext", "Context", "Operator", "Timer", "no_loss", "no_shared_state", "no_wall_clock"]
 
 E = TypeVar("E")
 S = TypeVar("S")
@@ -62,6 +62,16 @@ class Context(Protocol[Out_contra]):
     def emit_to(self, side: str, value: Any, /) -> None:
         """Send `value` to the side output `side`, one of the operator's `sides`; else raises `KeyError`."""
 
+    def is_read(self, side: str, /) -> bool:
+        """Whether anything follows the side output `side`: what is made for nobody need not be made."""
+
+    def lose(self, side: str, count: int, /) -> None:
+        """Count values as lost that belong to the side output `side`, one of the operator's `losses`.
+
+        Sends nothing. Counted over the life of the state directory, told at the end of a run. Raises `KeyError` for a
+        side that is not among the losses.
+        """
+
     def timer(self, name: str, at: int, /) -> None:
         """Set the timer `name` of this key, or move it, to event time `at` (epoch milliseconds).
 
@@ -94,7 +104,7 @@ class BroadcastContext:
 
     def __getattr__(self, name: str) -> Any:
         """Raise `TypeError` for what belongs to a key."""
-        if name in ("key", "shared", "wall", "emit", "emit_to", "timer", "cancel", "due", "forget"):
+        if name in ("key", "shared", "wall", "emit", "emit_to", "is_read", "lose", "timer", "cancel", "due", "forget"):
             msg = (
                 f"ctx.{name} in a handler of a broadcast input: it is called for no key, may change the shared state "
                 "it is given, and do nothing else"
@@ -108,6 +118,15 @@ def no_shared_state(operator: Operator[Any, Any, Any]) -> str:
     return (
         f"ctx.shared: {type(operator).__name__} has no broadcast inputs; "
         "declare them with broadcasts = {...} and shared_type = ..."
+    )
+
+
+def no_loss(operator: Operator[Any, Any, Any], side: str) -> str:
+    """The message for `ctx.lose` of a side output that does not take losses."""
+    known = ", ".join(operator.losses) or "none"
+    return (
+        f"ctx.lose({side!r}): {type(operator).__name__} does not say that this side output takes losses; "
+        f"declare it with losses = {{...}}, it has: {known}"
     )
 
 
@@ -147,6 +166,10 @@ class Operator(Generic[E, S, Out]):
 
     sides: Mapping[str, Any] = {}
     """Names of the side outputs, each with the type of what is sent there."""
+
+    losses: Mapping[str, str] = {}
+    """Those of the side outputs that take what a bound cuts off, each with what this means and what to do about it,
+    for people. Handlers count what is lost with `ctx.lose(side, count)`, whether the side output is read or not."""
 
     inputs: Mapping[str, Any] = {}
     """Names of further inputs, each with the type of its events. `process(..., NAME=stream)` gives the stream, keyed

@@ -61,6 +61,7 @@ class Expiring(Operator[Any, Any, Any]):
         self.output_type = operator.output_type
         state_type: Any = operator.state_type
         self.sides = {**operator.sides, "expired": Expired[state_type]}
+        self.losses = operator.losses
         self.inputs = operator.inputs
         self.broadcasts = operator.broadcasts
         self.shared_type = operator.shared_type
@@ -140,6 +141,8 @@ class _Watched:
         self.time = ctx.time
         self.emit = ctx.emit
         self.emit_to = ctx.emit_to
+        self.is_read = ctx.is_read
+        self.lose = ctx.lose
         self.forgotten = False
         self.state: Any = None
         """The fresh state, once it was forgotten."""

@@ -29,12 +29,21 @@ class StubContext:
         self.timers: dict[str, int] = {}
         self.forgotten = False
         self.rows = 0
+        self.lost: dict[str, int] = {}
+        self.unread: set[str] = set()
 
     def emit(self, value: Any, /) -> None:
         self.out.append(("main", self.time, value))
 
     def emit_to(self, side: str, value: Any, /) -> None:
         self.out.append((side, self.time, value))
+
+    def is_read(self, side: str, /) -> bool:
+        return side not in self.unread
+
+    def lose(self, side: str, count: int, /) -> None:
+        assert count > 0
+        self.lost[side] = self.lost.get(side, 0) + count
 
     def timer(self, name: str, at: int, /) -> None:
         assert at > self.time

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from headway.cli.texts import count_text, seconds_text, time_text
+from headway.graph import Port
 from headway.plan import Plan
 from headway.planner import DEAD_LETTER_SINK
 from headway.runtime.run import RunResult
@@ -66,6 +67,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "triggers": stats.triggers,
         "late": stats.late,
         "dead_letters": stats.dead_letters,
+        "losses": stats.losses,
         "outputs": outputs,
         "keys": stats.keys,
         "timers": stats.timers,
@@ -76,7 +78,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "workers": len(stats.workers),
         "restarts": ending.result.restarts,
         "state_dir": str(ending.state_dir),
-        "notices": _notices(ending),
+        "notices": [*_notices(ending), *_losses(ending)],
     }
 
 
@@ -90,7 +92,7 @@ def summary_text(ending: Ending) -> str:
     name = ending.plan.flow if ending.process is None else f"{ending.plan.flow}, {ending.process}"
     lines = [f"{name}: {_headline(ending)}"]
     lines += [f"  {name:<{width}}  {text}" for name, text in facts]
-    lines += [f"  note: {notice}" for notice in (*_notices(ending), *_hints(ending))]
+    lines += [f"  note: {notice}" for notice in (*_notices(ending), *_losses(ending), *_hints(ending))]
     return "\n".join(lines)
 
 
@@ -116,6 +118,9 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
         yield name, f"{stats.outputs.get(sink.name, 0):,}  to {sink.node.output.describe()}"
     if not any(sink.name == DEAD_LETTER_SINK for sink in ending.plan.sinks):
         yield "dead letters", f"{stats.dead_letters:,}"
+    for operator, sides in stats.losses.items():
+        for side, count in sides.items():
+            yield f"{operator}, {side}", f"{count:,}"
     held = f"{count_text(stats.keys, 'key')}, {count_text(stats.timers, 'timer')}, {stats.waiting:,} waiting"
     yield "state", f"{held}, in {ending.state_dir}"
     yield "watermark", time_text(stats.watermark)
@@ -125,6 +130,16 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
 
 def _notices(ending: Ending) -> list[str]:
     return [notice for worker in ending.result.stats.workers for notice in worker.notices]
+
+
+def _losses(ending: Ending) -> Iterator[str]:
+    """What a bound has cut off, where nothing in the flow takes it: with what to do about it."""
+    read = {port for stage in ending.plan.stages for port, segment in stage.outputs.items() if segment.branches}
+    operators = [node for stage in ending.plan.stages for node in stage.operators]
+    for node in operators:
+        for side, count in ending.result.stats.losses.get(node.name, {}).items():
+            if Port(node.name, side) not in read:
+                yield f"{node.name}: {count:,} {node.operator.losses[side]}"
 
 
 def _hints(ending: Ending) -> Iterator[str]:

@@ -18,6 +18,7 @@ cdef class OperatorContext:
     cdef public Row row
     cdef object _shared
     cdef object _after_ms
+    cdef dict _losses
     cdef dict _sides
 
     cpdef handle_timer(self, Row row, time_ms, name)

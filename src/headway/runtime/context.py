@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import MAIN, KeyByNode, OperatorNode, StatelessNode
-from headway.operators.base import BroadcastContext, Operator, Timer, no_shared_state, no_wall_clock
+from headway.operators.base import BroadcastContext, Operator, Timer, no_loss, no_shared_state, no_wall_clock
 from headway.plan import Apply, Segment, ToOperator, ToSink, ToStage
 from headway.runtime.columns import getter
 from headway.runtime.exchange import as_key
@@ -33,6 +33,7 @@ class OperatorContext:
 
     __slots__ = (
         "_after_ms",
+        "_losses",
         "_shared",
         "_sides",
         "emit",
@@ -64,11 +65,13 @@ class OperatorContext:
         self._shared = shared
         self._after_ms = 0
         self._sides: dict[str, Push] = {}
+        self._losses: dict[str, int] = {}
 
-    def connect(self, main: Push, sides: dict[str, Push]) -> None:
-        """Say where emitted values go."""
+    def connect(self, main: Push, sides: dict[str, Push], losses: dict[str, int]) -> None:
+        """Say where emitted values go, and where losses are counted, by side output."""
         self.emit = main
         self._sides = sides
+        self._losses = losses
 
     def handler(self, name: str, value_type: Any) -> Handle:
         """What takes the events of one input: runs its handler for one event, after the timers before it."""
@@ -171,6 +174,16 @@ class OperatorContext:
             msg = f"{type(self.operator).__name__} has no side output {side!r}; its sides are: {known}"
             raise KeyError(msg)
         push(value)
+
+    def is_read(self, side: str, /) -> bool:
+        """See `Context.is_read`."""
+        return self._sides.get(side, _ignore) is not _ignore
+
+    def lose(self, side: str, count: int, /) -> None:
+        """See `Context.lose`."""
+        if side not in self._losses:
+            raise KeyError(no_loss(self.operator, side))
+        self._losses[side] += count
 
     def timer(self, name: str, at: int, /) -> None:
         """See `Context.timer`."""

@@ -8,6 +8,7 @@ import sys
 from typing import Optional
 
 from headway.runtime.job import Job
+from headway.runtime.losses import added_up
 from headway.runtime.stats import WorkerStats, known_time
 
 _SILENT_SHOWN = 5
@@ -46,6 +47,7 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
         notices=[sink.notice for sink in job.sinks.values() if sink.notice],
         silent=[name for slot in slots for name in slot.silent][:_SILENT_SHOWN],
         horizon=_horizon_ms(job) if final else None,
+        losses=added_up(task.losses for task in tasks),
     )
 
 

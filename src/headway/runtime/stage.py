@@ -13,6 +13,7 @@ from headway.runtime.channels import Channels
 from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
 from headway.runtime.isolation import isolator
+from headway.runtime.losses import losses_of
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.stage import StageStore
 from headway.times import MIN_TIME_MS
@@ -60,6 +61,8 @@ class StageTask:
         self.channels = channels
         self.outgoing: dict[int, list[Record]] = {}
         self.encoders: dict[int, TriggerEncoder] = {}
+        known: Mapping[str, Any] = store.meta or {}
+        self.losses = losses_of(stage.operators, known.get("losses"))
         self._clock_ms = clock_ms
         self._wall_ms = wall_ms
         self._slice = slice_records
@@ -73,7 +76,7 @@ class StageTask:
         """Whether everyone downstream has been sent something in this epoch."""
         self._target = self._watermark = channels.watermark()
         self._connect_edges(plan, stage, groups)
-        self._resume((store.meta or {}).get("progress"))
+        self._resume(known.get("progress"))
         shared = {table.name: store.tables[index] for index, table in enumerate(stage.tables()) if table.shared}
         self.contexts = [
             OperatorContext(node, rank, store, shared.get(f"{node.name}:shared"))
@@ -82,7 +85,7 @@ class StageTask:
         for node, context in zip(stage.operators, self.contexts):
             ports = {side: stage.outputs.get(Port(node.name, side)) for side in (MAIN, *node.operator.sides)}
             pushes = {side: compile_port(self, context, segment) for side, segment in ports.items()}
-            context.connect(pushes.pop(MAIN), pushes)
+            context.connect(pushes.pop(MAIN), pushes, self.losses.get(node.name, {}))
         self._by_wall_clock = [context for context in self.contexts if context.operator.wall_clock]
         copies = [copied_entries(plan, edge) for edge in stage.inputs]
         self._entries = [self._handlers(edge, count) for edge, count in zip(stage.inputs, copies)]
@@ -166,7 +169,7 @@ class StageTask:
 
     def commit(self) -> int:
         """Close the epoch; returns the version to resume from."""
-        meta: dict[str, Any] = {"claims": self.channels.claims_by_edge()}
+        meta: dict[str, Any] = {"claims": self.channels.claims_by_edge(), "losses": self.losses}
         if self.is_behind:
             ordinals = {str(edge): encoder.ordinals for edge, encoder in self.encoders.items() if encoder.ordinals}
             meta["progress"] = {"watermark": self._watermark, "ordinals": ordinals}

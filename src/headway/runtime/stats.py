@@ -7,6 +7,7 @@ from typing import Optional
 
 import msgspec
 
+from headway.runtime.losses import Losses, added_up
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 __all__ = ["RunStats", "WorkerStats", "total"]
@@ -53,6 +54,8 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """In the last record of a run whose books are being closed: the latest time that anything is armed or waits for."""
     notices: list[str] = []
     """What the user should know, such as an output that was moved aside."""
+    losses: Losses = {}
+    """What operators have lost to their bounds, by operator and side output."""
 
 
 class RunStats(msgspec.Struct, frozen=True):
@@ -70,6 +73,8 @@ class RunStats(msgspec.Struct, frozen=True):
     commit_ms: float
     """The slowest worker's."""
     workers: list[WorkerStats]
+    losses: Losses = {}
+    """What operators have lost to their bounds, by operator and side output."""
 
     @property
     def horizon(self) -> Optional[int]:
@@ -103,6 +108,7 @@ def total(workers: Iterable[WorkerStats]) -> RunStats:
         waiting=sum(worker.waiting for worker in known),
         commit_ms=max((worker.commit_ms for worker in known), default=0.0),
         workers=known,
+        losses=added_up(worker.losses for worker in known),
     )
 
 

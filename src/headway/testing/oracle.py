@@ -42,6 +42,8 @@ class OracleResult:
     """The late events of each source, in the order of their arrival."""
     dead_letters: dict[str, list[DeadLetter]]
     """The records of each source that could not be decoded, or had no usable time or key."""
+    losses: dict[str, dict[str, int]]
+    """What operators have lost to their bounds, by operator and side output; what nothing was lost of is not listed."""
 
 
 class Oracle:
@@ -132,7 +134,16 @@ class Oracle:
             rows=rows,
             late={name: list(source.late) for name, source in self.sources.items()},
             dead_letters={name: list(source.dead_letters) for name, source in self.sources.items()},
+            losses=self._losses(),
         )
+
+    def _losses(self) -> dict[str, dict[str, int]]:
+        found = {
+            node.name: {side: count for side, count in losses.items() if count}
+            for stage in self.stages.values()
+            for node, losses in zip(stage.operators, stage.losses)
+        }
+        return {name: losses for name, losses in found.items() if losses}
 
     @property
     def waiting(self) -> int:

@@ -11,7 +11,7 @@ import msgspec
 
 from headway.errors import FlowError, HeadwayError, UserCodeError
 from headway.graph import MAIN, OperatorNode, Port
-from headway.operators.base import BroadcastContext, Timer, no_shared_state, no_wall_clock
+from headway.operators.base import BroadcastContext, Timer, no_loss, no_shared_state, no_wall_clock
 from headway.plan import Edge, Entry, KeyedStage, Segment, ToOperator
 from headway.schema import Json, type_label
 from headway.testing.oracle_steps import Item, Ways, follow
@@ -63,6 +63,7 @@ class StageOracle:
         self.watermark = MIN_TIME_MS
         self.now_ms = now_ms
         self.shared = [_shared_state(node) for node in stage.operators]
+        self.losses = [dict.fromkeys(node.operator.losses, 0) for node in stage.operators]
         self._ways = Ways(send=send, enter=self._enter)
         self._outputs = stage.outputs
         self._inputs = {edge.id: edge for edge in stage.inputs}
@@ -163,6 +164,10 @@ class StageOracle:
         segment = self._outputs.get(Port(self.operators[context.rank].name, port), Segment())
         follow(segment, [Item(context.time, context.key, value, context.key)], self._ways)
 
+    def is_read(self, rank: int, port: str) -> bool:
+        """Whether anything follows an operator's port."""
+        return bool(self._outputs.get(Port(self.operators[rank].name, port), Segment()).branches)
+
     def arm(self, rank: int, key: str, name: str, due: int) -> None:
         """Set or move a timer."""
         self.disarm(rank, key, name)
@@ -245,6 +250,17 @@ class OracleContext:
             msg = f"{type(operator).__name__} has no side output {side!r}; its sides are: {known}"
             raise KeyError(msg)
         self._stage.emit(self, side, value)
+
+    def is_read(self, side: str, /) -> bool:
+        """See `Context.is_read`."""
+        return self._stage.is_read(self.rank, side)
+
+    def lose(self, side: str, count: int, /) -> None:
+        """See `Context.lose`."""
+        losses = self._stage.losses[self.rank]
+        if side not in losses:
+            raise KeyError(no_loss(self._stage.operators[self.rank].operator, side))
+        losses[side] += count
 
     def timer(self, name: str, at: int, /) -> None:
         """See `Context.timer`."""
