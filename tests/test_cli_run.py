@@ -90,7 +90,7 @@ def test_the_summary_says_how_it_ended(capsys: pytest.CaptureFixture[str]) -> No
     assert facts["events"].startswith("1,000 in ")
     assert "in all" not in facts["events"]
     assert facts["counted"].endswith("to file counted.jsonl")
-    assert facts["dead letters"] == "0  to file .headway/clicks/dead-letters.jsonl"
+    assert facts["dead letters"] == "0  to files in .headway/clicks/dead-letters"
     assert facts["state"].endswith("in .headway/clicks")
     assert facts["watermark"] == "1970-01-01T00:00:00.999Z"
     assert notes and notes[0].endswith("for time to pass; --drain closes the books")
@@ -132,9 +132,10 @@ def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
 def test_dead_letters_and_late_events_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     Path("clicks.jsonl").write_text(clicks(1, 10) + "not json\n" + clicks(1, 1))
     _, facts, _ = ended(capsys)
-    assert facts["dead letters"].startswith("1  to file ")
+    assert facts["dead letters"].startswith("1  to files in ")
     assert facts["late"] == "1"
-    assert len(Path(".headway/clicks/dead-letters.jsonl").read_text().splitlines()) == 1
+    (letters,) = Path(".headway/clicks/dead-letters/clicks").iterdir()
+    assert len(letters.read_text().splitlines()) == 1
 
 
 def test_what_the_flow_prints_is_all_on_stdout(here: Path) -> None:

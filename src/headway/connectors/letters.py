@@ -13,7 +13,7 @@ from typing_extensions import override
 from headway.connectors.base import Output, OutputWriter, Position
 from headway.connectors.jsonl import to_jsonl
 
-__all__ = ["LetterFiles", "letter_file"]
+__all__ = ["LetterFiles", "dead_letters_of", "letter_file"]
 
 _NAME_CHARACTERS_MAX: Final = 100
 
@@ -39,7 +39,7 @@ class LetterFiles(Output):
     @override
     def describe(self) -> str:
         """The directory."""
-        return f"files {self.directory}/*/*.jsonl"
+        return f"files in {self.directory}"
 
 
 class _LetterWriter(OutputWriter):
@@ -89,11 +89,16 @@ class _LetterWriter(OutputWriter):
         self._open.clear()
 
 
+def dead_letters_of(state_dir: Path) -> Output:
+    """Where undecodable records go that the flow itself has no place for."""
+    return LetterFiles(state_dir / "dead-letters")
+
+
 def letter_file(source: str, partition: str) -> str:
     """The path of a partition's dead letters: the end of its name for people, its checksum to tell it from others.
 
     >>> letter_file("shop", "events/shop-0.jsonl")
-    'shop/shop-0.jsonl-1b7cc131.jsonl'
+    'shop/shop-0.jsonl-90710800.jsonl'
     """
     name = re.sub(r"[^A-Za-z0-9._-]", "_", partition.rpartition("/")[2])[-_NAME_CHARACTERS_MAX:].lstrip(".")
     return f"{source}/{name}-{crc32(partition.encode(errors='surrogateescape')):08x}.jsonl"

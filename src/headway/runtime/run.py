@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 import msgspec
 
-from headway.connectors.letters import LetterFiles
+from headway.connectors.letters import dead_letters_of
 from headway.errors import ClockError, InputError, LockedStateError, StateError, UsageError
 from headway.flow import Flow
 from headway.plan import KeyedStage, Plan
@@ -153,7 +153,7 @@ class StopFlag:
 
 def compile_flow(flow: Flow, state_dir: Path) -> Plan:
     """The plan of a flow; dead letters that it does not handle go to files in the state directory."""
-    return compile_plan(flow.graph, dead_letters=LetterFiles(state_dir / "dead-letters"))
+    return compile_plan(flow.graph, dead_letters=dead_letters_of(state_dir))
 
 
 def open_manifest(plan: Plan, options: RunOptions) -> Manifest:
