@@ -1,29 +1,91 @@
 """What pyproject.toml cannot say: the modules that are compiled. See src/headway/compiled.py."""
 
+from __future__ import annotations
+
 import os
 import runpy
+import sys
+import tempfile
+from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError
+
+JOBS = os.cpu_count() or 1
+DIRECTIVES = {"language_level": "3", "annotation_typing": False, "always_allow_keywords": True, "binding": True}
+# Twice as fast to compile as what Python itself was built with, and the result is as fast.
+FLAGS = ["-O2", "-g0"]
+
+
+class CompileWhatCan(build_ext):
+    """Compiles each module that can be; Headway is installed in any case, and the others run as plain Python.
+
+    From Python to C in here and not in `setup`, which every step of an installation reads anew.
+    """
+
+    def build_extensions(self) -> None:
+        """Compile, when there is what it takes."""
+        self.extensions = self._in_c() if self._has_compiler() else []
+        for module in self.extensions:
+            module.optional = True  # One that C does not take is left out as well.
+        super().build_extensions()
+
+    def _has_compiler(self) -> bool:
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text("#include <Python.h>\n")
+            try:
+                self.compiler.compile([str(source)], output_dir=folder)
+            except (BaseError, OSError) as error:
+                tell(f"no C compiler that finds Python.h ({error})")
+                return False
+        return True
+
+    def _in_c(self) -> list[Extension]:
+        try:
+            from Cython.Build import cythonize
+        except ImportError as error:
+            tell(f"no Cython ({error})")
+            return []
+        found = [module for module in self.extensions if all(map(os.path.exists, module.sources))]
+        for module in self.extensions:
+            if module not in found:
+                tell(f"{module.sources[0]} is missing", module.name)
+        made: list[Extension] = cythonize(
+            found,
+            nthreads=JOBS,
+            exclude_failures=True,
+            build_dir="build/cython",
+            compiler_directives=DIRECTIVES,
+            include_path=["src"],
+            quiet=True,
+        )
+        failed = {module.name for module in found} - {module.name for module in made}
+        for name in sorted(failed):
+            tell("Cython does not take it", name)
+        return made
+
+
+def tell(reason: str, name: str = "Headway") -> None:
+    """Say why something is not compiled."""
+    sys.stderr.write(f"{name} is installed as plain Python, which is slower: {reason}\n")
 
 
 def extensions() -> list[Extension]:
-    """The modules to compile; none where that is not wanted, or Cython is not there."""
+    """The modules to compile; none where that is not wanted."""
     if os.environ.get("HEADWAY_PURE", "0") not in ("", "0"):
-        return []
-    try:
-        from Cython.Build import cythonize
-    except ImportError:
         return []
     lists = runpy.run_path("src/headway/compiled.py")
     sources = [(name, ".py") for name in lists["HOT"]] + [(name, ".pyx") for name in lists["EXTENSIONS"]]
-    modules = [Extension(name, ["src/" + name.replace(".", "/") + suffix]) for name, suffix in sources]
-    directives = {"language_level": "3", "annotation_typing": False, "always_allow_keywords": True, "binding": True}
-    made: list[Extension] = cythonize(
-        modules, build_dir="build/cython", compiler_directives=directives, include_path=["src"], quiet=True
-    )
-    for module in made:
-        module.optional = True  # Without a C compiler, Headway is installed as plain Python.
-    return made
+    return [
+        Extension(name, ["src/" + name.replace(".", "/") + suffix], extra_compile_args=FLAGS)
+        for name, suffix in sources
+    ]
 
 
-setup(ext_modules=extensions(), options={"build_ext": {"parallel": os.cpu_count()}})
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": CompileWhatCan},
+    options={"build_ext": {"parallel": JOBS}},
+)
