@@ -10,7 +10,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import BaseError
+from setuptools.errors import BaseError, CCompilerError
 
 JOBS = os.cpu_count() or 1
 DIRECTIVES = {"language_level": "3", "annotation_typing": False, "always_allow_keywords": True, "binding": True}
@@ -37,7 +37,7 @@ class CompileWhatCan(build_ext):
             source.write_text("#include <Python.h>\n")
             try:
                 self.compiler.compile([str(source)], output_dir=folder)
-            except (BaseError, OSError) as error:
+            except (BaseError, CCompilerError, OSError) as error:
                 tell(f"no C compiler that finds Python.h ({error})")
                 return False
         return True
