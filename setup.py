@@ -38,7 +38,7 @@ class CompileWhatCan(build_ext):
             try:
                 self.compiler.compile([str(source)], output_dir=folder)
             except (BaseError, CCompilerError, OSError) as error:
-                tell(f"no C compiler that finds Python.h ({error})")
+                tell(f"there is no C compiler that finds Python.h ({str(error)[:80]})")
                 return False
         return True
 
@@ -46,14 +46,14 @@ class CompileWhatCan(build_ext):
         try:
             from Cython.Build import cythonize
         except ImportError as error:
-            tell(f"no Cython ({error})")
+            tell(f"there is no Cython ({error})")
             return []
         found = [module for module in self.extensions if all(map(os.path.exists, module.sources))]
         for module in self.extensions:
             if module not in found:
                 tell(f"{module.sources[0]} is missing", module.name)
-        made: list[Extension] = cythonize(
-            found,
+        made = cythonize(
+            [Extension(module.name, module.sources) for module in found],
             nthreads=JOBS,
             exclude_failures=True,
             build_dir="build/cython",
@@ -61,10 +61,13 @@ class CompileWhatCan(build_ext):
             include_path=["src"],
             quiet=True,
         )
-        failed = {module.name for module in found} - {module.name for module in made}
-        for name in sorted(failed):
-            tell("Cython does not take it", name)
-        return made
+        in_c = {module.name: module.sources for module in made}
+        for module in found:
+            if module.name in in_c:
+                module.sources = in_c[module.name]
+            else:
+                tell("Cython does not take it", module.name)
+        return [module for module in found if module.name in in_c]
 
 
 def tell(reason: str, name: str = "Headway") -> None:
