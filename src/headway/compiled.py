@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
@@ -38,7 +37,7 @@ EXTENSIONS: Final = ("headway._scan",)
 _PACKAGE: Final = Path(__file__).parent
 
 
-class _Sources(MetaPathFinder):
+class _Sources:
     """Finds the source of a module that is not to run compiled, also where a compiled one lies beside it.
 
     Of modules that are C only it finds nothing, so that their twins are used.

@@ -222,7 +222,7 @@ class OracleContext:
         """See `Context.shared`."""
         operator = self._stage.operators[self.rank].operator
         if not operator.broadcasts:
-            raise TypeError(no_shared_state(operator))
+            raise no_shared_state(operator)
         return self._stage.shared[self.rank]
 
     @property
@@ -230,7 +230,7 @@ class OracleContext:
         """See `Context.wall`."""
         operator = self._stage.operators[self.rank].operator
         if not operator.wall_clock:
-            raise TypeError(no_wall_clock(operator))
+            raise no_wall_clock(operator)
         return self._stage.now_ms()
 
     def emit(self, value: Any, /) -> None:
