@@ -183,3 +183,18 @@ def test_a_step_that_needs_a_key_says_so_when_it_is_called() -> None:
     assert not hasattr(stream, "window")
     with pytest.raises(hw.FlowError, match=r'write \.key_by\("field"\)\.window\(\.\.\.\)'):
         stream.window("hourly", hw.tumbling("1h"), n=hw.count())
+
+
+class Asks(hw.Operator[Shop, Count]):
+    def on_event(self, state: Count, event: Shop, ctx: hw.Context) -> None:
+        ctx.emit({name: hasattr(ctx, name) for name in ("shared", "wall", "key", "nope")})
+
+
+def test_a_handler_may_ask_what_its_context_has() -> None:
+    flow = hw.Flow("asks")
+    source = flow.source("shop", Shop, hw.items([]), time="at")
+    source.key_by("user").process("asks", Asks()).trigger("answers", hw.to_list([]))
+    test = FlowTest(flow)
+    test.send("shop", Shop("ann", "add", 5))
+    test.drain()
+    assert test.triggers()[0]["data"] == {"shared": False, "wall": False, "key": True, "nope": False}
