@@ -48,26 +48,23 @@ class CompileWhatCan(build_ext):
         except ImportError as error:
             tell(f"there is no Cython ({error})")
             return []
-        found = [module for module in self.extensions if all(map(os.path.exists, module.sources))]
+        found = []
         for module in self.extensions:
-            if module not in found:
-                tell(f"{module.sources[0]} is missing", module.name)
-        made = cythonize(
-            [Extension(module.name, module.sources) for module in found],
-            nthreads=JOBS,
-            exclude_failures=True,
-            build_dir="build/cython",
-            compiler_directives=DIRECTIVES,
-            include_path=["src"],
-            quiet=True,
-        )
-        in_c = {module.name: module.sources for module in made}
-        for module in found:
-            if module.name in in_c:
-                module.sources = in_c[module.name]
+            try:
+                # One by one, so that those that fail leave the others alone. It is C that takes the time.
+                [made] = cythonize(
+                    [Extension(module.name, module.sources)],
+                    build_dir="build/cython",
+                    compiler_directives=DIRECTIVES,
+                    include_path=["src"],
+                    quiet=True,
+                )
+            except Exception as error:
+                tell(f"Cython does not take it ({error})", module.name)
             else:
-                tell("Cython does not take it", module.name)
-        return [module for module in found if module.name in in_c]
+                module.sources = made.sources
+                found.append(module)
+        return found
 
 
 def tell(reason: str, name: str = "Headway") -> None:
