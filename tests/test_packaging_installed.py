@@ -40,7 +40,7 @@ def call(*command: str | Path, cwd: Path, **environment: str) -> str:
         env=kept | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1500,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
