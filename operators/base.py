@@ -14,11 +14,11 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from headway.schema import Json, State
 
-__all__ = ["BroadcastContext", "Context", "Operator", "Timer", "no_loss", "no_shared_state", "no_wall_clock"]
+__all__ = ["BroadcastContext", "Context", "NotGiven", "Operator", "Timer", "no_loss", "no_shared_state", "no_wall_clock"]
 
-E = TypeVar("E")
+E_contra = TypeVar("E_contra", contravariant=True)
 S = TypeVar("S")
-Out = DefaultTypeVar("Out", default=Json)
+Out_co = DefaultTypeVar("Out_co", covariant=True, default=Json)
 Out_contra = DefaultTypeVar("Out_contra", contravariant=True, default=Json)
 
 
@@ -92,6 +92,10 @@ class Context(Protocol[Out_contra]):
         """
 
 
+class NotGiven(TypeError, AttributeError):
+    """A handler asked its context for what it does not have there; so `hasattr` says that it does not."""
+
+
 class BroadcastContext:
     """What a handler of a broadcast input is given: the time, and refusals.
 
@@ -103,42 +107,42 @@ class BroadcastContext:
         """Event time of the broadcast event, in epoch milliseconds."""
 
     def __getattr__(self, name: str) -> Any:
-        """Raise `TypeError` for what belongs to a key."""
+        """Raise `NotGiven`, a `TypeError`, for what belongs to a key."""
         if name in ("key", "shared", "wall", "emit", "emit_to", "is_read", "lose", "timer", "cancel", "due", "forget"):
             msg = (
                 f"ctx.{name} in a handler of a broadcast input: it is called for no key, may change the shared state "
                 "it is given, and do nothing else"
             )
-            raise TypeError(msg)
+            raise NotGiven(msg)
         raise AttributeError(name)
 
 
-def no_shared_state(operator: Operator[Any, Any, Any]) -> str:
-    """The message for `ctx.shared` of an operator without broadcast inputs."""
-    return (
+def no_shared_state(operator: Operator[Any, Any, Any]) -> NotGiven:
+    """The error for `ctx.shared` of an operator without broadcast inputs."""
+    return NotGiven(
         f"ctx.shared: {type(operator).__name__} has no broadcast inputs; "
         "declare them with broadcasts = {...} and shared_type = ..."
     )
 
 
-def no_loss(operator: Operator[Any, Any, Any], side: str) -> str:
-    """The message for `ctx.lose` of a side output that does not take losses."""
+def no_loss(operator: Operator[Any, Any, Any], side: str) -> NotGiven:
+    """The error for `ctx.lose` of a side output that does not take losses."""
     known = ", ".join(operator.losses) or "none"
-    return (
+    return NotGiven(
         f"ctx.lose({side!r}): {type(operator).__name__} does not say that this side output takes losses; "
         f"declare it with losses = {{...}}, it has: {known}"
     )
 
 
-def no_wall_clock(operator: Operator[Any, Any, Any]) -> str:
-    """The message for `ctx.wall` of an operator that does not declare it."""
-    return (
+def no_wall_clock(operator: Operator[Any, Any, Any]) -> NotGiven:
+    """The error for `ctx.wall` of an operator that does not declare it."""
+    return NotGiven(
         f"ctx.wall: {type(operator).__name__} does not say that it reads the wall clock, which makes what a flow emits "
         "depend on when it runs: use ctx.time, the time of the event, or declare wall_clock = True"
     )
 
 
-class Operator(Generic[E, S, Out]):
+class Operator(Generic[E_contra, S, Out_co]):
     """Base class of keyed operators: `Operator[EventType, StateType]`, or with the type it emits as a third.
 
     One object serves all keys; what belongs to a key lives in its state. Options belong in `__init__`,
@@ -200,7 +204,7 @@ class Operator(Generic[E, S, Out]):
                     if not isinstance(argument, (TypeVar, DefaultTypeVar)) and name not in cls.__dict__:
                         setattr(cls, name, argument)
 
-    def on_event(self, state: S, event: E, ctx: Context[Out], /) -> None:
+    def on_event(self, state: S, event: E_contra, ctx: Context[Out_co], /) -> None:
         """Called once for each event of a key, in event-time order; `state` may be changed in place.
 
         Never called for late events. Events of equal time come in the order of input, partition and
@@ -214,7 +218,7 @@ class Operator(Generic[E, S, Out]):
         For operators to which it makes a difference whether anybody listens. Not called for the main output.
         """
 
-    def on_timer(self, state: S, timer: Timer, ctx: Context[Out], /) -> None:
+    def on_timer(self, state: S, timer: Timer, ctx: Context[Out_co], /) -> None:
         """Called when a timer of this key is due, in the order of (due, key, name). The timer is gone then.
 
         Never called for a timer that was cancelled, moved to a later time, or forgotten.

@@ -8,6 +8,7 @@ import msgspec
 
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate, Bundle
+from headway.operators.aggregates.declared import declared_result
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import positive_ms
 from headway.schema import Event, State
@@ -45,6 +46,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
         emit: Optional[Emit] = None,
         emit_every: Optional[Duration] = None,
         expire_after: Optional[Duration] = None,
+        into: Any = None,
     ) -> None:
         if emit not in (None, "each", "change", "never"):
             msg = f'emit={emit!r} must be "each", "change" or "never"; for a period write emit_every="10s"'
@@ -58,7 +60,11 @@ class RunningAggregate(Operator[Any, Any, Any]):
         bundle = Bundle(aggregates, event_type)
         self._add = bundle.add
         self.event_type = event_type
-        self.output_type = _struct(_class_name(name), list(bundle.fields), Event)
+        self.output_type = (
+            _struct(_class_name(name), list(bundle.fields), Event)
+            if into is None
+            else declared_result(into, Event, bundle.fields)
+        )
         self.state_type = self._state_type(name, bundle)
         self.results: Callable[[Any, int], Any] = bundle.maker(self.output_type)
         """`results(state, at_ms)`: the results of a key as of event time `at_ms`, as they are emitted."""

@@ -105,6 +105,7 @@ from headway.operators.windows.calendar import daily as daily
 from headway.operators.windows.calendar import monthly as monthly
 from headway.operators.windows.calendar import weekly as weekly
 from headway.operators.windows.early import every as every
+from headway.operators.windows.results import WindowAggregates as WindowAggregates
 from headway.operators.windows.results import WindowResult as WindowResult
 from headway.operators.windows.windowers import count_window as count_window
 from headway.operators.windows.windowers import cumulative as cumulative
@@ -186,6 +187,7 @@ __all__ = [
     "TimeToLive",
     "Timer",
     "Transition",
+    "WindowAggregates",
     "WindowContents",
     "WindowJoin",
     "WindowJoined",

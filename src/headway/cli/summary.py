@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from headway import compiled
 from headway.cli.texts import count_text, seconds_text, time_text
 from headway.graph import Port
 from headway.plan import Plan
@@ -78,6 +79,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "workers": len(stats.workers),
         "restarts": ending.result.restarts,
         "state_dir": str(ending.state_dir),
+        "hot_path": compiled.how(),
         "notices": [*_notices(ending), *_losses(ending)],
     }
 
@@ -129,7 +131,9 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
 
 
 def _notices(ending: Ending) -> list[str]:
-    return [notice for worker in ending.result.stats.workers for notice in worker.notices]
+    told = [notice for worker in ending.result.stats.workers for notice in worker.notices]
+    plain = compiled.notice()
+    return told if plain is None else [*told, plain]
 
 
 def _losses(ending: Ending) -> Iterator[str]:

@@ -129,14 +129,14 @@ class OperatorContext:
         """See `Context.shared`."""
         table = self._shared
         if table is None:
-            raise TypeError(no_shared_state(self.operator))
+            raise no_shared_state(self.operator)
         return (table.young.get("") or table.fetch("")).state
 
     @property
     def wall(self) -> int:
         """See `Context.wall`; the stage sets `wall_ms` before it runs what a batch has released."""
         if not self.operator.wall_clock:
-            raise TypeError(no_wall_clock(self.operator))
+            raise no_wall_clock(self.operator)
         return self.wall_ms
 
     def handle_timer(self, row: Row, time_ms: int, name: str) -> None:
@@ -182,7 +182,7 @@ class OperatorContext:
     def lose(self, side: str, count: int, /) -> None:
         """See `Context.lose`."""
         if side not in self._losses:
-            raise KeyError(no_loss(self.operator, side))
+            raise no_loss(self.operator, side)
         self._losses[side] += count
 
     def timer(self, name: str, at: int, /) -> None:

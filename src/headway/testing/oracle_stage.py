@@ -227,7 +227,7 @@ class OracleContext:
         """See `Context.shared`."""
         operator = self._stage.operators[self.rank].operator
         if not operator.broadcasts:
-            raise TypeError(no_shared_state(operator))
+            raise no_shared_state(operator)
         return self._stage.shared[self.rank]
 
     @property
@@ -235,7 +235,7 @@ class OracleContext:
         """See `Context.wall`."""
         operator = self._stage.operators[self.rank].operator
         if not operator.wall_clock:
-            raise TypeError(no_wall_clock(operator))
+            raise no_wall_clock(operator)
         return self._stage.now_ms()
 
     def emit(self, value: Any, /) -> None:
@@ -259,7 +259,7 @@ class OracleContext:
         """See `Context.lose`."""
         losses = self._stage.losses[self.rank]
         if side not in losses:
-            raise KeyError(no_loss(self._stage.operators[self.rank].operator, side))
+            raise no_loss(self._stage.operators[self.rank].operator, side)
         losses[side] += count
 
     def timer(self, name: str, at: int, /) -> None:
