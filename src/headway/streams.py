@@ -20,7 +20,7 @@ from headway.graph import (
     SinkNode,
     StatelessNode,
 )
-from headway.operators.base import Operator
+from headway.operators.base import Operator, check_handlers
 from headway.operators.conditions import Condition, Predicate, resolve
 from headway.operators.patterns.rules import Rules
 from headway.schema import Event, field_names, returned_type, type_label
@@ -353,7 +353,7 @@ class Processed(KeyedStream[T]):
 
 
 def check_operator(operator: Operator[Any, Any, Any]) -> None:
-    """Raise `FlowError` when a fresh state cannot be made, or an input has no handler."""
+    """Raise `FlowError` when a fresh state cannot be made, or an input has no handler or one that cannot work."""
     from headway.errors import FlowError
 
     kind = type(operator).__name__
@@ -364,6 +364,7 @@ def check_operator(operator: Operator[Any, Any, Any]) -> None:
         if name in ("event", "timer") or not callable(getattr(operator, f"on_{name}", None)):
             msg = f"{kind} has an input {name!r}, but no method on_{name}(self, state, event, ctx) for it"
             raise FlowError(msg)
+    check_handlers(operator)
     if operator.broadcasts and operator.shared_type is None:
         msg = f"{kind} has broadcast inputs: say what they maintain with shared_type = a State class"
         raise FlowError(msg)
