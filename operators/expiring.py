@@ -29,10 +29,11 @@ class Expiring(Operator[Any, Any, Any]):
 
     A key has something to forget from the event on that leaves a state other than a fresh one, or a timer, until
     neither is left; then its time to live is over as well. What was forgotten goes to the side output `expired`. An
-    event exactly at the end of the time comes before it, and finds the state. Time is event time: it moves with the events of all keys, and with the clock only where the
-    source says so (`idle_after`, `INGESTION_TIME`). With `ttl(..., clock="wall")` it is that of the machine: an event
-    or a timer finds no state that has ended, and a key of which nothing is heard is forgotten when event time has gone
-    on by as much, or later. A drain does not make that time pass.
+    event exactly at the end of the time comes before it, and finds the state. Time is event time: it moves with the
+    events of all keys, and with the clock only where the source says so (`idle_after`, `INGESTION_TIME`). With
+    `ttl(..., clock="wall")` it is that of the machine: an event or a timer finds no state that has ended, and a key of
+    which nothing is heard is forgotten when event time has gone on by as much, or later. A drain does not make that
+    time pass.
 
     Everything else is as the wrapped operator has it, its state type too (by the wall clock with one more field): an
     operator that runs already can be wrapped, and its old rows begin to live with their next event. Costs an encoding

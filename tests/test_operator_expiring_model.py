@@ -1,6 +1,6 @@
 """Times to live against a model of them: random scripts of what an operator may do, for each way of counting.
 
-The kind of fault: a time to live that is forgotten, or begun for nothing, because of what one handler did or did not do.
+The kind of fault: a time to live that is forgotten, or begun for nothing, because of what one handler did or did not.
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ class Model:
         if not self.value and not self.timers:
             self.due = None
         elif (
-            self.due is None
-            or (self.since == "write" and self.value != before)
-            or (self.since == "read" and is_event)
+            self.due is None or (self.since == "write" and self.value != before) or (self.since == "read" and is_event)
         ):
             self.end_at(time)
 
@@ -171,7 +169,7 @@ def test_the_engine_does_the_same(drawn: list[dict[str, Any]], since: Any, where
 
 
 class WallModel(Model):
-    """By the wall clock: `due` is an end by it, and `look` when event time makes the engine look whether it has come."""
+    """By the wall clock: `due` is an end by it, and `look` when event time makes one look whether it has come."""
 
     def __init__(self, since: str) -> None:
         super().__init__(since)

@@ -101,7 +101,7 @@ class OperatorContext:
             try:
                 returned = method(row.state, event, self)
                 if returned is not None:
-                    raise self.ignored(name, returned)
+                    self.refuse(name, returned)
             except HeadwayError:
                 raise
             except Exception as error:
@@ -124,7 +124,7 @@ class OperatorContext:
                 returned = method(row.state, isolate(event), BroadcastContext(time_ms))
                 if returned is not None:
                     self.key, self.time = "", time_ms
-                    raise self.ignored(f"on_{name}", returned)
+                    self.refuse(f"on_{name}", returned)
             except HeadwayError:
                 raise
             except Exception as error:
@@ -162,7 +162,7 @@ class OperatorContext:
         try:
             returned = self.on_timer(row.state, timer, self)
             if returned is not None:
-                raise self.ignored("on_timer", returned)
+                self.refuse("on_timer", returned)
         except HeadwayError:
             raise
         except Exception as error:
@@ -178,12 +178,11 @@ class OperatorContext:
             f"at time {self.time}, on {subject!r:.300}"
         )
 
-    def ignored(self, handler: str, returned: Any) -> UserCodeError:
-        """The error for a handler that returned something."""
-        return UserCodeError(
-            f"operator {self.name!r}, key {self.key!r}, time {self.time}: "
-            + ignored_result(f"{type(self.operator).__name__}.{handler}", returned)
-        )
+    def refuse(self, handler: str, returned: Any) -> None:
+        """Raise the error for a handler that returned something."""
+        what = ignored_result(f"{type(self.operator).__name__}.{handler}", returned)
+        msg = f"operator {self.name!r}, key {self.key!r}, time {self.time}: {what}"
+        raise UserCodeError(msg)
 
     def emit_to(self, side: str, value: Any, /) -> None:
         """See `Context.emit_to`."""

@@ -175,7 +175,7 @@ class StageTask:
                 row.touched_ms = time_ms
                 returned = on_event(row.state, event, context)
                 if returned is not None:
-                    raise context.ignored("on_event", returned)
+                    context.refuse("on_event", returned)
         except HeadwayError:
             raise
         except Exception as error:

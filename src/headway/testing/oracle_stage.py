@@ -129,9 +129,7 @@ class StageOracle:
         node = self.operators[entry.rank]
         handler = f"on_{entry.input}"
         try:
-            returned = getattr(node.operator, handler)(
-                self.shared[entry.rank], item.value, BroadcastContext(item.time)
-            )
+            returned = getattr(node.operator, handler)(self.shared[entry.rank], item.value, BroadcastContext(item.time))
         except HeadwayError:
             raise
         except Exception as error:
