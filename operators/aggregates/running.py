@@ -19,10 +19,11 @@ Emit = Literal["each", "change", "never"]
 """When results are emitted: after each event, when a result changed, or not at all."""
 
 _EMITTED: Final = "emitted"
+_KEY: Final = "key"
 
 
 class RunningAggregate(Operator[Any, Any, Any]):
-    """Keeps aggregates of all events of a key, and emits their results as one typed event.
+    """Keeps aggregates of all events of a key, and emits the `key` and their results as one typed event.
 
     `emit="each"` emits after each event, `"change"` when the results differ from those emitted last, `"never"` leaves
     them to those who query the state; `emit_every` emits at the end of each period, aligned to 1970 UTC, for the keys
@@ -58,10 +59,13 @@ class RunningAggregate(Operator[Any, Any, Any]):
         bundle = Bundle(aggregates, event_type)
         self._add = bundle.add
         self.event_type = event_type
-        self.output_type = _struct(_class_name(name), list(bundle.fields), Event)
+        if _KEY in bundle.aggregates:
+            msg = f"the name {_KEY!r} is taken: the result has the key of the events there"
+            raise FlowError(msg)
+        self.output_type = _struct(_class_name(name), [(_KEY, str), *bundle.fields], Event)
         self.state_type = self._state_type(name, bundle)
-        self.results: Callable[[Any, int], Any] = bundle.maker(self.output_type)
-        """`results(state, at_ms)`: the results of a key as of event time `at_ms`, as they are emitted."""
+        self.results: Callable[[Any, int, str], Any] = bundle.maker(self.output_type, _KEY)
+        """`results(state, at_ms, key)`: the results of a key as of event time `at_ms`, as they are emitted."""
 
     def _state_type(self, name: str, bundle: Bundle) -> Any:
         fields = list(bundle.held_fields)
@@ -77,7 +81,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
         time_ms = ctx.time
         added = self._add(state, event, time_ms)
         if self._emit == "each":
-            ctx.emit(self.results(state, time_ms))
+            ctx.emit(self.results(state, time_ms, ctx.key))
         elif self._emit == "change":
             self._emit_changes(state, ctx)
         elif self._every_ms is not None and added and ctx.due("emit") is None:
@@ -86,7 +90,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
             ctx.timer("expire", time_ms + self._expire_ms)
 
     def _emit_changes(self, state: Any, ctx: Context[Any]) -> None:
-        results = self.results(state, ctx.time)
+        results = self.results(state, ctx.time, ctx.key)
         if results != state.emitted:
             state.emitted = results
             ctx.emit(results)
@@ -94,7 +98,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
         """Emit at the end of a period; forget the key when its time is over."""
         if timer.name == "emit" or ctx.due("emit") is not None:
-            ctx.emit(self.results(state, timer.at))
+            ctx.emit(self.results(state, timer.at, ctx.key))
         if timer.name == "expire":
             ctx.forget()
 

@@ -62,6 +62,7 @@ from headway.operators.joins.asof import AsofJoin as AsofJoin
 from headway.operators.joins.interval import IntervalJoin as IntervalJoin
 from headway.operators.joins.results import Cogrouped as Cogrouped
 from headway.operators.joins.results import Joined as Joined
+from headway.operators.joins.results import Pair as Pair
 from headway.operators.joins.results import TableChange as TableChange
 from headway.operators.joins.results import WindowJoined as WindowJoined
 from headway.operators.joins.table import TableJoin as TableJoin
@@ -160,6 +161,7 @@ __all__ = [
     "MatchPattern",
     "OnChange",
     "Operator",
+    "Pair",
     "PartialMatch",
     "Pattern",
     "Processed",
