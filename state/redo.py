@@ -40,6 +40,8 @@ class Control(msgspec.Struct, array_like=True, frozen=True):
     """Waiting records on disk, without those in the blob."""
     spill_sequence: int
     """The number of the next spilled record."""
+    keys: int = 0
+    """Keys with a row of at least one operator; counted where a stage has several, else they are the rows."""
 
     def encode(self) -> bytes:
         """The stored value."""

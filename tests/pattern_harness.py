@@ -36,8 +36,8 @@ class StubContext:
     def emit_to(self, side: str, value: Any, /) -> None:
         self.out.append((side, self.time, value))
 
-    def timer(self, name: str, at: int, /) -> None:
-        assert at > self.time
+    def timer(self, name: str, at: Optional[int] = None, /, *, after: Any = None) -> None:
+        assert after is None and at is not None and at > self.time
         self.timers[name] = at
 
     def cancel(self, name: str, /) -> None:

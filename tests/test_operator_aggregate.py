@@ -199,7 +199,10 @@ def test_the_state_is_readable_and_named_as_the_aggregates() -> None:
     test.advance(to=3)
     state = repr(test.state("spend", "ann"))
     assert state == "SpendState(orders=2, revenue=[0.30000000000000004, -2.7755575615628914e-17])"
-    assert test.triggers("out") == [{"key": "ann", "orders": 1, "revenue": 0.1}, {"key": "ann", "orders": 2, "revenue": 0.1 + 0.2}]
+    assert test.triggers("out") == [
+        {"key": "ann", "orders": 1, "revenue": 0.1},
+        {"key": "ann", "orders": 2, "revenue": 0.1 + 0.2},
+    ]
 
 
 def test_only_changes_are_emitted() -> None:

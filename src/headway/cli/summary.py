@@ -68,6 +68,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "dead_letters": stats.dead_letters,
         "outputs": outputs,
         "keys": stats.keys,
+        "rows": stats.rows,
         "timers": stats.timers,
         "waiting": stats.waiting,
         "watermark": None if stats.watermark is None else format_time(stats.watermark),

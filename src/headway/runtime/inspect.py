@@ -37,7 +37,8 @@ def worker_stats(job: Job, index: int, beat_ms: int, *, final: bool = False) -> 
         outputs={name: sink.count for name, sink in job.sinks.items()},
         watermark=min(known) if known and len(known) == len(watermarks) else None,
         newest=max(newest, default=None),
-        keys=sum(task.store.row_count for task in tasks),
+        keys=sum(task.store.key_count for task in tasks),
+        rows=sum(task.store.row_count for task in tasks),
         timers=sum(task.store.timer_count for task in tasks),
         waiting=sum(len(task.store.waiting) for task in tasks)
         + sum(len(sink.store.waiting) for sink in job.sinks.values()),

@@ -33,9 +33,9 @@ class AggregateSteps(KeyedSteps[T]):
     ) -> Processed[Any]:
         """Running aggregates of each key: `aggregate("spend", orders=hw.count(), revenue=hw.sum("price"))`.
 
-        Emits an event with the `key` and a field for each, after each event (`emit="each"`, the default), when one changed
-        (`"change"`), not at all (`"never"`: only the state is wanted), or with `emit_every="10s"` at the end of each
-        10 s of event time in which something was added. A key's row is kept for good, or until `expire_after` has
+        Emits an event with the `key` and a field for each, after each event (`emit="each"`, the default), when one
+        changed (`"change"`), not at all (`"never"`: only the state is wanted), or with `emit_every="10s"` at the end of
+        each 10 s of event time in which something was added. A key's row is kept for good, or until `expire_after` has
         passed without an event. See `RunningAggregate`.
         """
         with declaring():
