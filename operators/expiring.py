@@ -78,11 +78,11 @@ class Expiring(Operator[Any, Any, Any]):
             self.wrapped.side_is_read(side)
             self._take_state_type()
 
-    def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
+    def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> Any:
         """Hand the event on, and see to the time to live."""
         return self._run(self.wrapped.on_event, state, event, ctx)
 
-    def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
+    def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> Any:
         """Forget the key, or hand the timer on."""
         if timer.name != TIMER:
             return self._run(self.wrapped.on_timer, state, timer, ctx, is_timer=True)
@@ -178,9 +178,13 @@ class _Watched:
         if name == TIMER:
             msg = f"the timer {TIMER!r} belongs to the time to live: give yours another name"
             raise ValueError(msg)
-        if (at is None) == (after is None):
+        if after is not None:
+            if at is not None:
+                raise TypeError(two_times(name))
+            at = self.time + known_duration_ms(after)
+        if at is None:
             raise TypeError(two_times(name))
-        self._ctx.timer(name, self.time + known_duration_ms(after) if at is None else at)
+        self._ctx.timer(name, at)
 
     def cancel(self, name: str, /) -> None:
         """See `Context.cancel`."""

@@ -156,7 +156,7 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
     def _change(self, action: Optional[Callable[[Any, Any], None]], state: Any, event: Optional[E]) -> None:
         if action is None:
             return
-        returned: Any = action(event, state.data)  # type: ignore[func-returns-value]
+        returned: Any = action(event, state.data)
         if isinstance(returned, State) and returned is not state.data:
             msg = (
                 f"an action of the state machine {self.machine.name!r} returned {returned!r:.300}, which goes nowhere: "
