@@ -20,6 +20,7 @@ from headway.times import Duration
 __all__ = [
     "BroadcastContext",
     "Context",
+    "NotGiven",
     "Operator",
     "Timer",
     "check_handlers",
@@ -29,9 +30,9 @@ __all__ = [
     "two_times",
 ]
 
-E = TypeVar("E")
+E_contra = TypeVar("E_contra", contravariant=True)
 S = TypeVar("S")
-Out = DefaultTypeVar("Out", default=Json)
+Out_co = DefaultTypeVar("Out_co", covariant=True, default=Json)
 Out_contra = DefaultTypeVar("Out_contra", contravariant=True, default=Json)
 
 
@@ -59,14 +60,14 @@ class Context(Protocol[Out_contra]):
     def shared(self) -> Any:
         """What broadcast inputs have told so far: an object of the operator's `shared_type`, to be read only.
 
-        Raises `AttributeError` for an operator without broadcast inputs.
+        Raises `NotGiven` for an operator without broadcast inputs.
         """
 
     @property
     def wall(self) -> int:
         """The wall clock in epoch milliseconds, the same for all that runs in one batch; it may go back.
 
-        Raises `AttributeError` for an operator that does not declare `wall_clock`.
+        Raises `NotGiven` for an operator that does not declare `wall_clock`.
         """
 
     def emit(self, value: Out_contra, /) -> None:
@@ -109,6 +110,10 @@ class Context(Protocol[Out_contra]):
         """
 
 
+class NotGiven(TypeError, AttributeError):
+    """A handler asked its context for what it does not have there; so `hasattr` says that it does not."""
+
+
 class BroadcastContext:
     """What a handler of a broadcast input is given: the time, and refusals.
 
@@ -120,27 +125,27 @@ class BroadcastContext:
         """Event time of the broadcast event, in epoch milliseconds."""
 
     def __getattr__(self, name: str) -> Any:
-        """Raise `AttributeError` for everything else, and say why for what belongs to a key."""
+        """Raise `NotGiven` for what belongs to a key, and `AttributeError` for everything else."""
         if name in ("key", "shared", "wall", "emit", "emit_to", "timer", "cancel", "due", "timers", "forget"):
             msg = (
                 f"ctx.{name} in a handler of a broadcast input: it is called for no key, may change the shared state "
                 "it is given, and do nothing else"
             )
-            raise AttributeError(msg)
+            raise NotGiven(msg)
         raise AttributeError(name)
 
 
-def no_shared_state(operator: Operator[Any, Any, Any]) -> str:
-    """The message for `ctx.shared` of an operator without broadcast inputs."""
-    return (
+def no_shared_state(operator: Operator[Any, Any, Any]) -> NotGiven:
+    """The error for `ctx.shared` of an operator without broadcast inputs."""
+    return NotGiven(
         f"ctx.shared: {type(operator).__name__} has no broadcast inputs; "
         "declare them with broadcasts = {...} and shared_type = ..."
     )
 
 
-def no_wall_clock(operator: Operator[Any, Any, Any]) -> str:
-    """The message for `ctx.wall` of an operator that does not declare it."""
-    return (
+def no_wall_clock(operator: Operator[Any, Any, Any]) -> NotGiven:
+    """The error for `ctx.wall` of an operator that does not declare it."""
+    return NotGiven(
         f"ctx.wall: {type(operator).__name__} does not say that it reads the wall clock, which makes what a flow emits "
         "depend on when it runs: use ctx.time, the time of the event, or declare wall_clock = True"
     )
@@ -173,7 +178,7 @@ def check_handlers(operator: Operator[Any, Any, Any]) -> None:
         raise FlowError(msg)
 
 
-class Operator(Generic[E, S, Out]):
+class Operator(Generic[E_contra, S, Out_co]):
     """Base class of keyed operators: `Operator[EventType, StateType]`, or with the type it emits as a third.
 
     One object serves all keys; what belongs to a key lives in its state. Options belong in `__init__`,
@@ -232,7 +237,7 @@ class Operator(Generic[E, S, Out]):
                     if not isinstance(argument, (TypeVar, DefaultTypeVar)) and name not in cls.__dict__:
                         setattr(cls, name, argument)
 
-    def on_event(self, state: S, event: E, ctx: Context[Out], /) -> None:
+    def on_event(self, state: S, event: E_contra, ctx: Context[Out_co], /) -> None:
         """Called once for each event of a key, in event-time order; `state` may be changed in place.
 
         Never called for late events. Events of equal time come in the order of input, partition and
@@ -246,7 +251,7 @@ class Operator(Generic[E, S, Out]):
         For operators to which it makes a difference whether anybody listens. Not called for the main output.
         """
 
-    def on_timer(self, state: S, timer: Timer, ctx: Context[Out], /) -> None:
+    def on_timer(self, state: S, timer: Timer, ctx: Context[Out_co], /) -> None:
         """Called when a timer of this key is due, in the order of (due, key, name). The timer is gone then.
 
         Never called for a timer that was cancelled, moved to a later time, or forgotten.

@@ -170,7 +170,7 @@ class _Watched:
     def wall(self) -> int:
         """See `Context.wall`."""
         if not self._operator.wall_clock:
-            raise AttributeError(no_wall_clock(self._operator))
+            raise no_wall_clock(self._operator)
         return self._ctx.wall
 
     def timer(self, name: str, at: Optional[int] = None, /, *, after: Optional[Duration] = None) -> None:

@@ -8,18 +8,25 @@ import msgspec
 
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate, Bundle
+from headway.operators.aggregates.declared import declared_result
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import positive_ms
 from headway.schema import Event, State
 from headway.times import Duration
 
-__all__ = ["Emit", "RunningAggregate"]
+__all__ = ["AggregateResult", "Emit", "RunningAggregate"]
 
 Emit = Literal["each", "change", "never"]
 """When results are emitted: after each event, when a result changed, or not at all."""
 
 _EMITTED: Final = "emitted"
-_KEY: Final = "key"
+
+
+class AggregateResult(Event):
+    """What running aggregates emit: this field, and one for each aggregate."""
+
+    key: str
+    """The key of the events."""
 
 
 class RunningAggregate(Operator[Any, Any, Any]):
@@ -46,6 +53,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
         emit: Optional[Emit] = None,
         emit_every: Optional[Duration] = None,
         expire_after: Optional[Duration] = None,
+        into: Any = None,
     ) -> None:
         if emit not in (None, "each", "change", "never"):
             msg = f'emit={emit!r} must be "each", "change" or "never"; for a period write emit_every="10s"'
@@ -59,12 +67,16 @@ class RunningAggregate(Operator[Any, Any, Any]):
         bundle = Bundle(aggregates, event_type)
         self._add = bundle.add
         self.event_type = event_type
-        if _KEY in bundle.aggregates:
-            msg = f"the name {_KEY!r} is taken: the result has the key of the events there"
+        if "key" in bundle.aggregates:
+            msg = "the name 'key' is taken: the result has the key of the events there"
             raise FlowError(msg)
-        self.output_type = _struct(_class_name(name), [(_KEY, str), *bundle.fields], Event)
+        self.output_type = (
+            _struct(_class_name(name), list(bundle.fields), AggregateResult)
+            if into is None
+            else declared_result(into, AggregateResult, bundle.fields)
+        )
         self.state_type = self._state_type(name, bundle)
-        self.results: Callable[[Any, int, str], Any] = bundle.maker(self.output_type, _KEY)
+        self.results: Callable[[Any, int, str], Any] = bundle.maker(self.output_type, "key")
         """`results(state, at_ms, key)`: the results of a key as of event time `at_ms`, as they are emitted."""
 
     def _state_type(self, name: str, bundle: Bundle) -> Any:

@@ -25,13 +25,14 @@ class _Windows(Operator[Any, Any, Any]):
         aggregates: Mapping[str, Aggregate[Any, Any]],
         *,
         early: Union[Duration, Every, None] = None,
+        into: Any = None,
     ) -> None:
         bundle = bundle_of(aggregates, event_type)
         self.event_type = event_type
         self.windower = windower
         self._early = early_of(early)
         self._pane_of = windower.pane
-        self.output_type = result_type(bundle.fields)
+        self.output_type = result_type(bundle.fields, into)
         self._result = result_maker(bundle, self.output_type)
         fields = self._prepare(windower, bundle)
         self.state_type = state_type("WindowState", [*fields, *([] if self._early is None else early_fields)])

@@ -46,10 +46,17 @@ class CountWindows(Operator[Any, Any, Any]):
     ('key', 'start', 'end', 'revision', 'final', 'carts')
     """
 
-    def __init__(self, event_type: Any, windower: CountWindow, aggregates: Mapping[str, Aggregate[Any, Any]]) -> None:
+    def __init__(
+        self,
+        event_type: Any,
+        windower: CountWindow,
+        aggregates: Mapping[str, Aggregate[Any, Any]],
+        *,
+        into: Any = None,
+    ) -> None:
         self.event_type = event_type
         results = bundle_of(aggregates, event_type)
-        self.output_type = result_type(results.fields)
+        self.output_type = result_type(results.fields, into)
         self._result = result_maker(results, self.output_type)
         # As sliding windows of time, with the number of an event in the place of its time.
         self._windows = Sliding(windower.size, windower.every, -windower.size % windower.every)

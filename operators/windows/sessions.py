@@ -34,6 +34,7 @@ class SessionWindow(Operator[Any, Any, Any]):
         aggregates: Mapping[str, Aggregate[Any, Any]],
         *,
         early: Union[Duration, Every, None] = None,
+        into: Any = None,
     ) -> None:
         self.event_type = event_type
         self._bundle = bundle_of(aggregates, event_type)
@@ -41,7 +42,7 @@ class SessionWindow(Operator[Any, Any, Any]):
         self._early = early_of(early)
         self._gap_ms = windower.gap_ms
         self._max_length_ms = windower.max_length_ms
-        self.output_type = result_type(self._bundle.fields)
+        self.output_type = result_type(self._bundle.fields, into)
         self._result = result_maker(self._bundle, self.output_type)
         self.state_type = state_type("SessionState", self._fields())
 

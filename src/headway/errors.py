@@ -2,6 +2,7 @@
 
     HeadwayError
     ├── FlowError                 the flow is declared wrongly: its author, at the named line
+    │   └── KeyNeededError            a step that needs a key on a stream without one; also an AttributeError
     ├── UsageError                an option or a parameter is wrong: whoever started the run
     ├── InputError                an input cannot be read: whoever owns the input
     ├── OutputError               an output cannot be written: whoever owns the output
@@ -31,6 +32,7 @@ __all__ = [
     "IncompatibleStateError",
     "InputError",
     "InternalError",
+    "KeyNeededError",
     "LockedStateError",
     "OutputError",
     "StateError",
@@ -49,6 +51,10 @@ class FlowError(HeadwayError):
     """A flow is declared wrongly; raised at the line of the flow that declares it."""
 
     exit_code = 2
+
+
+class KeyNeededError(FlowError, AttributeError):
+    """A stream without a key was asked for a step that needs one: `hasattr` says that it does not have it."""
 
 
 class UsageError(HeadwayError):

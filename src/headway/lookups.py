@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, Generic, Literal, Optional, TypeVar
+from typing import Any, Final, Generic, Literal, Optional, TypeVar, overload
 
 import msgspec
 
@@ -69,6 +69,9 @@ class Lookup(Generic[V]):
             self._refresh()
         return len(self._rows)
 
+    def __bool__(self) -> bool:
+        return True  # Whether there is a table is no reason to open its file.
+
     def __repr__(self) -> str:
         return f"lookup({self.path!r}, key={self.key!r})"
 
@@ -118,6 +121,27 @@ class Lookup(Generic[V]):
 
     def _fail(self, line: int, reason: str) -> Any:
         raise _broken(self.path, line, reason)
+
+
+@overload
+def lookup(
+    path: str | os.PathLike[str],
+    *,
+    key: str,
+    type: type[V],
+    refresh: Optional[Duration] = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Lookup[V]: ...
+
+
+@overload
+def lookup(
+    path: str | os.PathLike[str],
+    *,
+    key: str,
+    refresh: Optional[Duration] = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Lookup[Json]: ...
 
 
 def lookup(

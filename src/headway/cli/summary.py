@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from headway import compiled
 from headway.cli.texts import count_text, seconds_text, time_text
 from headway.plan import Plan
 from headway.planner import DEAD_LETTER_SINK
@@ -77,6 +78,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "workers": len(stats.workers),
         "restarts": ending.result.restarts,
         "state_dir": str(ending.state_dir),
+        "hot_path": compiled.how(),
         "notices": _notices(ending),
     }
 
@@ -125,7 +127,9 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
 
 
 def _notices(ending: Ending) -> list[str]:
-    return [notice for worker in ending.result.stats.workers for notice in worker.notices]
+    told = [notice for worker in ending.result.stats.workers for notice in worker.notices]
+    plain = compiled.notice()
+    return told if plain is None else [*told, plain]
 
 
 def _hints(ending: Ending) -> Iterator[str]:

@@ -139,14 +139,14 @@ class OperatorContext:
         """See `Context.shared`."""
         table = self._shared
         if table is None:
-            raise AttributeError(no_shared_state(self.operator))
+            raise no_shared_state(self.operator)
         return (table.young.get("") or table.fetch("")).state
 
     @property
     def wall(self) -> int:
         """See `Context.wall`; the stage sets `wall_ms` before it runs what a batch has released."""
         if not self.operator.wall_clock:
-            raise AttributeError(no_wall_clock(self.operator))
+            raise no_wall_clock(self.operator)
         return self.wall_ms
 
     def handle_timer(self, row: Row, time_ms: int, name: str) -> None:

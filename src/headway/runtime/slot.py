@@ -274,7 +274,7 @@ class Slot:
         spec = self.source.node.time
         if spec is INGESTION_TIME:
             return lambda values: [self._wall_ms()] * len(values)
-        return column_getter(spec, self.source.node.event_type)  # type: ignore[arg-type]
+        return column_getter(spec, self.source.node.event_type)
 
     def _timed(self, partition: _Partition, columns: Columns) -> tuple[Columns, _Span]:
         """Add the column of times, and say how far they go; events without a usable time become dead letters."""

@@ -1,27 +1,25 @@
-"""Steps of keyed streams: joins, and enrichment from lookup tables."""
+"""Steps of keyed streams: joins."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Literal, Optional, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, overload
 
 from headway.declare import declaring, fail
-from headway.lookups import Lookup, Missing, enricher
 from headway.operators.conditions import Predicate
 from headway.operators.joins.asof import AsofJoin
 from headway.operators.joins.interval import IntervalJoin
 from headway.operators.joins.results import Cogrouped, How, Joined, TableChange, WindowJoined
 from headway.operators.joins.table import TableJoin
 from headway.operators.joins.window import Cogroup, WindowJoin
-from headway.operators.options import Value
 from headway.operators.windows.windowers import Windower
 from headway.steps.base import KeyedSteps
 from headway.times import Duration
 
 if TYPE_CHECKING:
-    from headway.streams import KeyedStream, Processed, Stream
+    from headway.streams import KeyedStream, Processed
 
-__all__ = ["EnrichSteps", "JoinSteps"]
+__all__ = ["JoinSteps"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -65,10 +63,25 @@ class JoinSteps(KeyedSteps[T]):
         *,
         lower: Duration,
         upper: Duration,
-        how: How = "inner",
+        how: Literal["inner"] = "inner",
         lower_exclusive: bool = False,
         upper_exclusive: bool = False,
-        select: Callable[[Any, Any], U],
+        select: Callable[[T, R], U],
+        into: Any = None,
+    ) -> Processed[U]: ...
+
+    @overload
+    def interval_join(
+        self,
+        name: str,
+        right: KeyedStream[R],
+        *,
+        lower: Duration,
+        upper: Duration,
+        how: How,
+        lower_exclusive: bool = False,
+        upper_exclusive: bool = False,
+        select: Callable[[Optional[T], Optional[R]], U],
         into: Any = None,
     ) -> Processed[U]: ...
 
@@ -169,10 +182,23 @@ class JoinSteps(KeyedSteps[T]):
         name: str,
         table: KeyedStream[R],
         *,
-        how: Literal["inner", "left"] = "inner",
+        how: Literal["inner"] = "inner",
         delete: Optional[Predicate[R]] = None,
         expire_after: Optional[Duration] = None,
-        select: Callable[[T, Any], U],
+        select: Callable[[T, R], U],
+        into: Any = None,
+    ) -> Processed[U]: ...
+
+    @overload
+    def asof_join(
+        self,
+        name: str,
+        table: KeyedStream[R],
+        *,
+        how: Literal["inner", "left"],
+        delete: Optional[Predicate[R]] = None,
+        expire_after: Optional[Duration] = None,
+        select: Callable[[T, Optional[R]], U],
         into: Any = None,
     ) -> Processed[U]: ...
 
@@ -247,49 +273,6 @@ class JoinSteps(KeyedSteps[T]):
         with declaring():
             operator = TableJoin(self.type, right_type, how=how, delete=delete, other_delete=other_delete)
         return self.process(name, operator, right=other)
-
-    def enrich(
-        self,
-        name: str,
-        table: Lookup[Any],
-        *,
-        on: Value,
-        select: Optional[Callable[[T, Any], Any]] = None,
-        into: Any = None,
-        missing: Missing = "keep",
-    ) -> KeyedStream[Any]:
-        """Each event with a row of a lookup table: `enrich("named", hw.lookup("products.csv", key="sku"), on="sku")`.
-
-        `on` is the field or function that names the row. Gives a `Pair(left=event, right=row)`, or
-        `select(event, row)` of type `into`. Where the table has no row, it is None, or the event is dropped with
-        `missing="drop"`. Keeps no state; what comes out depends on the file, see `lookup`.
-        """
-        enriched: KeyedStream[Any] = _enrich(self, name, table, on, select, into, missing)
-        return enriched
-
-
-class EnrichSteps(Generic[T]):
-    """Enrichment of streams without a key."""
-
-    def enrich(
-        self,
-        name: str,
-        table: Lookup[Any],
-        *,
-        on: Value,
-        select: Optional[Callable[[T, Any], Any]] = None,
-        into: Any = None,
-        missing: Missing = "keep",
-    ) -> Stream[Any]:
-        """Each event with a row of a lookup table; see `KeyedStream.enrich`."""
-        enriched: Stream[Any] = _enrich(self, name, table, on, select, into, missing)
-        return enriched
-
-
-def _enrich(stream: Any, name: str, table: Lookup[Any], on: Value, select: Any, into: Any, missing: Missing) -> Any:
-    with declaring():
-        function, output_type = enricher(table, stream.type, on=on, select=select, into=into, missing=missing)
-    return stream.flat_map(function, into=output_type, name=name)
 
 
 def _keyed_type(step: str, name: str, stream: Any) -> Any:

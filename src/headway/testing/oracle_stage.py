@@ -238,7 +238,7 @@ class OracleContext:
         """See `Context.shared`."""
         operator = self._stage.operators[self.rank].operator
         if not operator.broadcasts:
-            raise AttributeError(no_shared_state(operator))
+            raise no_shared_state(operator)
         return self._stage.shared[self.rank]
 
     @property
@@ -246,7 +246,7 @@ class OracleContext:
         """See `Context.wall`."""
         operator = self._stage.operators[self.rank].operator
         if not operator.wall_clock:
-            raise AttributeError(no_wall_clock(operator))
+            raise no_wall_clock(operator)
         return self._stage.now_ms()
 
     def emit(self, value: Any, /) -> None:
