@@ -270,7 +270,7 @@ def test_results_are_typed_events() -> None:
     spend = events.aggregate("spend", orders=hw.count(), last=hw.last())
     assert issubclass(spend.type, hw.Event)
     assert spend.type.__name__ == "Spend"
-    assert spend.type.__annotations__ == {"key": str, "orders": int, "last": Optional[Purchase]}
+    assert spend.type.__annotations__ == {"orders": int, "last": Optional[Purchase]}
     kinds: list[Any] = []
     spend.map(lambda result: result.last, into=Purchase).key_by("kind").to("out", hw.to_list(kinds))
     test = FlowTest(declared)
