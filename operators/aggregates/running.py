@@ -10,6 +10,7 @@ from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate, Bundle
 from headway.operators.aggregates.declared import declared_result
 from headway.operators.base import Context, Operator, Timer
+from headway.operators.equality import differ
 from headway.operators.options import positive_ms
 from headway.schema import Event, State
 from headway.times import Duration
@@ -103,7 +104,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
 
     def _emit_changes(self, state: Any, ctx: Context[Any]) -> None:
         results = self.results(state, ctx.time, ctx.key)
-        if results != state.emitted:
+        if differ(results, state.emitted):
             state.emitted = results
             ctx.emit(results)
 

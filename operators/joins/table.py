@@ -7,6 +7,7 @@ import msgspec
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Condition, resolve
+from headway.operators.equality import differ
 from headway.operators.joins.results import How, Pair, TableChange, check_how, joined_type
 from headway.schema import State
 
@@ -77,7 +78,7 @@ class TableJoin(Operator[Any, Any, Any]):
             ctx.emit(TableChange(ctx.key, "insert", None, after))
         elif before is not None and after is None:
             ctx.emit(TableChange(ctx.key, "delete", before, None))
-        elif before != after:
+        elif differ(before, after):
             ctx.emit(TableChange(ctx.key, "update", before, after))
 
     def _change(self, state: Any, left: Any, right: Any, ctx: Context[Any]) -> None:
