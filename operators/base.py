@@ -6,15 +6,30 @@ the order of event time, whatever the order of arrival, and may set named timers
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Any, Generic, NamedTuple, Optional, Protocol, TypeVar, get_args, get_origin
+from typing import Any, Final, Generic, NamedTuple, Optional, Protocol, TypeVar, get_args, get_origin, overload
 
 import msgspec
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from headway.errors import FlowError
 from headway.schema import Json, State
+from headway.times import Duration
 
-__all__ = ["BroadcastContext", "Context", "NotGiven", "Operator", "Timer", "no_loss", "no_shared_state", "no_wall_clock"]
+__all__ = [
+    "BroadcastContext",
+    "Context",
+    "NotGiven",
+    "Operator",
+    "Timer",
+    "check_handlers",
+    "ignored_result",
+    "no_loss",
+    "no_shared_state",
+    "no_wall_clock",
+    "two_times",
+]
 
 E_contra = TypeVar("E_contra", contravariant=True)
 S = TypeVar("S")
@@ -46,14 +61,14 @@ class Context(Protocol[Out_contra]):
     def shared(self) -> Any:
         """What broadcast inputs have told so far: an object of the operator's `shared_type`, to be read only.
 
-        Raises `TypeError` for an operator without broadcast inputs.
+        Raises `NotGiven` for an operator without broadcast inputs.
         """
 
     @property
     def wall(self) -> int:
         """The wall clock in epoch milliseconds, the same for all that runs in one batch; it may go back.
 
-        Raises `TypeError` for an operator that does not declare `wall_clock`.
+        Raises `NotGiven` for an operator that does not declare `wall_clock`.
         """
 
     def emit(self, value: Out_contra, /) -> None:
@@ -72,11 +87,21 @@ class Context(Protocol[Out_contra]):
         side that is not among the losses.
         """
 
-    def timer(self, name: str, at: int, /) -> None:
-        """Set the timer `name` of this key, or move it, to event time `at` (epoch milliseconds).
+    @overload
+    def timer(self, name: str, at: int, /) -> None: ...
 
-        It fires once, after all events of that time. A time that has passed counts as now; in `on_timer`
-        as one millisecond from now. Moving a timer to a later time costs next to nothing.
+    @overload
+    def timer(self, name: str, /, *, after: Duration) -> None: ...
+
+    def timer(self, name: str, at: Optional[int] = None, /, *, after: Optional[Duration] = None) -> None:
+        """Set the timer `name` of this key, or move it: to event time `at` (epoch milliseconds), or `after` a while.
+
+        `after` is a length of time counted from `time`: text such as `"30m"`, integer milliseconds, or a `timedelta`.
+        Text is parsed once, not for each event. The timer fires once, after all events of its time. A time that
+        has passed counts as now; in `on_timer` as one millisecond from now. Moving a timer to a later time costs next
+        to nothing.
+
+        Raises `TypeError` or `ValueError` for what is no time, and for both or neither of the two.
         """
 
     def cancel(self, name: str, /) -> None:
@@ -84,6 +109,10 @@ class Context(Protocol[Out_contra]):
 
     def due(self, name: str, /) -> Optional[int]:
         """The event time the timer `name` is set for, or None."""
+
+    @property
+    def timers(self) -> Mapping[str, int]:
+        """The timers of this key that are set, each with its event time: a copy, as of now."""
 
     def forget(self) -> Any:
         """Drop this key's state and all its timers; returns the fresh state, which is what its next event finds.
@@ -94,6 +123,11 @@ class Context(Protocol[Out_contra]):
 
 class NotGiven(TypeError, AttributeError):
     """A handler asked its context for what it does not have there; so `hasattr` says that it does not."""
+
+
+_OF_A_KEY: Final = frozenset(
+    ("key", "shared", "wall", "emit", "emit_to", "is_read", "lose", "timer", "cancel", "due", "timers", "forget")
+)
 
 
 class BroadcastContext:
@@ -107,8 +141,8 @@ class BroadcastContext:
         """Event time of the broadcast event, in epoch milliseconds."""
 
     def __getattr__(self, name: str) -> Any:
-        """Raise `NotGiven`, a `TypeError`, for what belongs to a key."""
-        if name in ("key", "shared", "wall", "emit", "emit_to", "is_read", "lose", "timer", "cancel", "due", "forget"):
+        """Raise `NotGiven` for what belongs to a key, and `AttributeError` for everything else."""
+        if name in _OF_A_KEY:
             msg = (
                 f"ctx.{name} in a handler of a broadcast input: it is called for no key, may change the shared state "
                 "it is given, and do nothing else"
@@ -142,12 +176,40 @@ def no_wall_clock(operator: Operator[Any, Any, Any]) -> NotGiven:
     )
 
 
+def two_times(name: str) -> str:
+    """The message for `ctx.timer` with both times, or with none."""
+    return f'timer {name!r}: give either a time, ctx.timer({name!r}, ctx.time + 500), or after="30m", and not both'
+
+
+def ignored_result(handler: str, returned: Any) -> str:
+    """The message for a handler that returned something, from its name on."""
+    return (
+        f"{handler} returned {returned!r:.300}, which goes nowhere: send values on with ctx.emit(value), change the "
+        "state in place, and return nothing"
+    )
+
+
+def check_handlers(operator: Operator[Any, Any, Any]) -> None:
+    """Raise `FlowError` for a handler that would only make a generator or a coroutine when it is called."""
+    for name in ("on_event", "on_timer", *(f"on_{name}" for name in (*operator.inputs, *operator.broadcasts))):
+        handler = getattr(operator, name, None)
+        if inspect.iscoroutinefunction(handler):
+            fault = "is async, and nothing awaits it: write a plain function"
+        elif inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+            fault = "yields, which goes nowhere: send values on with ctx.emit(value)"
+        else:
+            continue
+        msg = f"{type(operator).__name__}.{name} {fault}"
+        raise FlowError(msg)
+
+
 class Operator(Generic[E_contra, S, Out_co]):
     """Base class of keyed operators: `Operator[EventType, StateType]`, or with the type it emits as a third.
 
     One object serves all keys; what belongs to a key lives in its state. Options belong in `__init__`,
     and must not change afterwards. Handlers must be pure functions of (state, event, options): no clocks,
-    no random numbers, no calls to the outside, or a replay will not give the same triggers.
+    no random numbers, no calls to the outside, or a replay will not give the same triggers. They return nothing: what
+    goes on is what they emit.
 
     >>> class Totals(State):
     ...     events: int = 0

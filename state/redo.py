@@ -55,6 +55,8 @@ class Control(msgspec.Struct, array_like=True, frozen=True):
     """The number of the next record that goes to disk as it arrives."""
     spill_front: int
     """The number of the last record that was moved to disk from memory."""
+    keys: int = 0
+    """Keys with a row of at least one operator; counted where a stage has several, else they are the rows."""
 
     def encode(self) -> bytes:
         """The stored value."""

@@ -10,6 +10,7 @@ import msgspec
 
 from headway.errors import IncompatibleStateError, InternalError
 from headway.state.database import CONTROL, PENDING, ROWS, TIMERS, WAITING, Batch, Database
+from headway.state.instances import keys_gained
 from headway.state.options import StoreOptions
 from headway.state.redo import NO_STATE, Control, Delta, decode_meta, encode_meta
 from headway.state.rows import RowTable
@@ -29,7 +30,7 @@ class OperatorSpec:
     name: str
     state_type: type[Any]
     shared: bool = False
-    """Whether its one row belongs to all keys: it then does not count as a workflow instance."""
+    """Whether its one row belongs to all keys: it then counts neither as a row nor as a workflow instance."""
 
 
 class StageStore:
@@ -62,7 +63,7 @@ class StageStore:
             RowTable(operator.name, rank, operator.state_type, database, self._prefix, self.timers)
             for rank, operator in enumerate(operators)
         ]
-        self._counted = [not operator.shared for operator in operators]
+        self._counted = [table for table, operator in zip(self.tables, operators) if not operator.shared]
         for table in self.tables:
             table.set_budget(options.cache_bytes)
         self._committed = NO_STATE
@@ -82,8 +83,13 @@ class StageStore:
 
     @property
     def row_count(self) -> int:
-        """Rows stored as of the last commit."""
+        """Rows stored as of the last commit: of each operator one for each key of which it keeps something."""
         return self._committed.rows
+
+    @property
+    def key_count(self) -> int:
+        """Workflow instances as of the last commit: keys of which at least one operator keeps something."""
+        return self._committed.keys if len(self._counted) > 1 else self._committed.rows
 
     @property
     def timer_count(self) -> int:
@@ -126,13 +132,14 @@ class StageStore:
         self._usable = False
         encoded_meta = _encoded(meta)
         rows: dict[bytes, bytes | None] = {}
-        grown = sum(counts * table.encode_dirty(rows) for counts, table in zip(self._counted, self.tables))
+        grown, keys = self._encode_rows(rows)
         unchanged = encoded_meta == self._committed.meta and not self.timers.changed and not self.waiting.changed
         if rows or not unchanged:
             control = Control(
                 version=self._committed.version + 1,
                 meta=encoded_meta,
                 rows=self._committed.rows + grown,
+                keys=self._committed.keys + keys,
                 timers=len(self.timers),
                 timer_floor=self.timers.floor,
                 spill_floor=self.waiting.spill_floor,
@@ -193,6 +200,17 @@ class StageStore:
     @property
     def _changed(self) -> bool:
         return self.timers.changed or self.waiting.changed or any(table.changed for table in self.tables)
+
+    def _encode_rows(self, into: dict[bytes, bytes | None]) -> tuple[int, int]:
+        """Put the changed rows into `into`; returns by how many rows and keys there are more."""
+        moved: dict[str, int] | None = {} if len(self._counted) > 1 else None
+        grown = 0
+        for table in self.tables:
+            if table in self._counted:
+                grown += table.encode_dirty(into, moved)
+            else:
+                table.encode_dirty(into, None)
+        return grown, keys_gained(self._counted, moved, into) if moved else 0
 
     def _write(self, delta: Delta) -> None:
         """Make `delta` pending and the one before final."""

@@ -45,8 +45,8 @@ class StubContext:
         assert count > 0
         self.lost[side] = self.lost.get(side, 0) + count
 
-    def timer(self, name: str, at: int, /) -> None:
-        assert at > self.time
+    def timer(self, name: str, at: Optional[int] = None, /, *, after: Any = None) -> None:
+        assert after is None and at is not None and at > self.time
         self.timers[name] = at
 
     def cancel(self, name: str, /) -> None:

@@ -120,7 +120,16 @@ def test_as_json_there_is_one_object_and_nothing_else(capsys: pytest.CaptureFixt
     assert triggers == told["triggers"] == told["outputs"]["counted"]["count"] > 0
     assert told["outputs"]["counted"]["to"] == "file counted.jsonl"
     expected = {"flow": "clicks", "status": "drained", "resumed": False, "events": 1_000, "events_total": 1_000}
-    expected |= {"late": 0, "dead_letters": 0, "keys": 0, "timers": 0, "waiting": 0, "workers": 1, "restarts": 0}
+    expected |= {
+        "late": 0,
+        "dead_letters": 0,
+        "keys": 0,
+        "rows": 0,
+        "timers": 0,
+        "waiting": 0,
+        "workers": 1,
+        "restarts": 0,
+    }
     expected |= {"state_dir": "kept", "notices": []}
     assert {name: told[name] for name in expected} == expected
 

@@ -135,7 +135,8 @@ def check_against_generator(report: Report, last: dict[str, object], directory: 
     assert sorted(map(essence, triggers)) == sorted(map(essence, expected))
     assert len({line["id"] for line in triggers}) == len(triggers) == report.abandoned
     assert (last["events_total"], last["late"]) == (report.lines, report.late)
-    assert last["dead_letters"] == sum(map(len, map(bytes.splitlines, dead_letters(directory / "state").values()))) == report.corrupt
+    letters = b"".join(dead_letters(directory / "state").values())
+    assert last["dead_letters"] == letters.count(b"\n") == report.corrupt
     assert (last["keys"], last["timers"], last["waiting"]) == (0, 0, 0)
     read = last["events"]
     assert isinstance(read, int)

@@ -32,11 +32,13 @@ class Sum(hw.Operator[Shop, Cart, Bill]):
     def on_event(self, cart: Cart, event: Shop, ctx: hw.Context[Bill]) -> None:
         cart.total += event.price
         ctx.timer("idle", event.at + 1000)
+        ctx.timer("idle", after="1s")
         ctx.emit(Bill(cart.total))
         cart.sum = 1.0  # wrong: "Cart" has no attribute "sum"
         cart.total = event.user  # wrong: expression has type "str", variable has type "float"
         print(event.usr)  # wrong: "Shop" has no attribute "usr"; maybe "user"?
-        ctx.timer("idle", "later")  # wrong: Argument 2 to "timer" of "Context" has incompatible type "str"
+        ctx.timer("idle", "later")  # wrong: No overload variant of "timer" of "Context" matches argument types
+        ctx.timer("idle", event.at, after="1s")  # wrong: No overload variant of "timer" of "Context" matches
         ctx.emit({"total": 1})  # wrong: Argument 1 to "emit" of "Context" has incompatible type
         ctx.watermark()  # wrong: "Context[Bill]" has no attribute "watermark"
 
@@ -76,7 +78,7 @@ class Hour(hw.WindowResult):
     n: int
 
 
-class Spent(hw.Event):
+class Spent(hw.AggregateResult):
     total: float
 
 

@@ -267,6 +267,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.settled = False
         assert self.store.commit(meta) == version, "nothing has changed in between"
         assert self.store.row_count == len(self.model.stored())
+        assert self.store.key_count == len({key for _, key in self.model.stored()})
 
     @rule()
     def settle(self) -> None:

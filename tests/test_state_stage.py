@@ -172,7 +172,7 @@ def test_what_cannot_be_read_is_named(
 
 def test_a_pending_delta_of_a_wrong_version_is_corrupt(tmp_path: Path) -> None:
     version = written(tmp_path, 3)
-    tamper(tmp_path, CONTROL, lambda value: value.replace(b"\x98\x02", b"\x98\x01", 1))
+    tamper(tmp_path, CONTROL, lambda value: value.replace(b"\x99\x02", b"\x99\x01", 1))
     group, stage = open_stage(tmp_path)
     with group, pytest.raises(CorruptStateError, match="the pending delta has version 3, expected 2"):
         stage.resume(version)

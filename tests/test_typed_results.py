@@ -34,7 +34,7 @@ class Hour(hw.WindowResult):
     skus: Any
 
 
-class Spend(hw.Event):
+class Spend(hw.AggregateResult):
     skus: Any
     n: int
     spent: float

@@ -42,7 +42,7 @@ class _Windows(Operator[Any, Any, Any]):
         raise NotImplementedError
 
     def _emit(self, held: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
-        ctx.emit(self._result(held, min(ctx.time, end - 1), start, end, revision, final))
+        ctx.emit(self._result(held, min(ctx.time, end - 1), ctx.key, start, end, revision, final))
 
 
 class SingleWindow(_Windows):
@@ -59,7 +59,7 @@ class SingleWindow(_Windows):
     >>> from headway.operators.windows.windowers import tumbling
     >>> operator = SingleWindow(dict, tumbling("1h"), {"carts": count(kind="cart")})
     >>> operator.output_type.__struct_fields__
-    ('start', 'end', 'revision', 'final', 'carts')
+    ('key', 'start', 'end', 'revision', 'final', 'carts')
     """
 
     def _prepare(self, windower: Aligned, bundle: Bundle) -> list[tuple[str, Any, Any]]:
@@ -113,7 +113,7 @@ class AlignedWindow(_Windows):
     >>> from headway.operators.windows.windowers import sliding
     >>> operator = AlignedWindow(dict, sliding("1h", every="5m"), {"carts": count(kind="cart")})
     >>> operator.output_type.__struct_fields__
-    ('start', 'end', 'revision', 'final', 'carts')
+    ('key', 'start', 'end', 'revision', 'final', 'carts')
     """
 
     def _prepare(self, windower: Aligned, bundle: Bundle) -> list[tuple[str, Any, Any]]:

@@ -43,7 +43,7 @@ class CountWindows(Operator[Any, Any, Any]):
     >>> from headway.operators.windows.windowers import count_window
     >>> operator = CountWindows(dict, count_window(10, every=2), {"carts": count(kind="cart")})
     >>> operator.output_type.__struct_fields__
-    ('start', 'end', 'revision', 'final', 'carts')
+    ('key', 'start', 'end', 'revision', 'final', 'carts')
     """
 
     def __init__(
@@ -93,4 +93,4 @@ class CountWindows(Operator[Any, Any, Any]):
         ctx.forget()
 
     def _emit(self, held: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
-        ctx.emit(self._result(held, ctx.time, start, end, revision, final))
+        ctx.emit(self._result(held, ctx.time, ctx.key, start, end, revision, final))

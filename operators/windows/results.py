@@ -20,6 +20,8 @@ class WindowResult(Event):
     times of its first and last event.
     """
 
+    key: str
+    """The key of the events."""
     start: int
     """Start of the window. Of an unfinished or late session it may still become earlier."""
     end: int
@@ -61,7 +63,7 @@ def result_type(fields: list[tuple[str, Any]], into: Optional[Any] = None) -> An
 
 
 def result_maker(bundle: Bundle, made: Any) -> Callable[..., Any]:
-    """A function `(held, at_ms, start, end, revision, final)` that makes results, of the class `made`."""
+    """A function `(held, at_ms, key, start, end, revision, final)` that makes results, of the class `made`."""
     return bundle.maker(made, *RESERVED)
 
 

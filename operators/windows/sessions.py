@@ -89,4 +89,4 @@ class SessionWindow(Operator[Any, Any, Any]):
         self._emit(state.held, state.start, self._end(state), revision, final, ctx)
 
     def _emit(self, held: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
-        ctx.emit(self._result(held, min(ctx.time, end - 1), start, end, revision, final))
+        ctx.emit(self._result(held, min(ctx.time, end - 1), ctx.key, start, end, revision, final))

@@ -154,7 +154,7 @@ class LateSessionWindow(SessionWindow):
         span.revision += 1
 
     def _replaced(self, span: Any, end: int, ctx: Context[Any]) -> Any:
-        return self._result(span.held, min(ctx.time, end - 1), span.start, end, span.revision, True)
+        return self._result(span.held, min(ctx.time, end - 1), ctx.key, span.start, end, span.revision, True)
 
     def _put(self, state: Any, span: Any) -> None:
         """Put a session among those that have ended."""

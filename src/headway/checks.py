@@ -7,14 +7,14 @@ from typing import Any, TypeVar, Union
 
 from headway.errors import FlowError
 from headway.graph import DEAD_LETTERS, LATE, MAIN
-from headway.operators.base import Operator
+from headway.operators.base import Operator, check_handlers
 from headway.schema import returned_type, type_label
 
 __all__ = ["accepts", "check_operator", "item_type", "result_type"]
 
 
 def check_operator(operator: Operator[Any, Any, Any]) -> None:
-    """Raise `FlowError` when a fresh state cannot be made, or an input has no handler."""
+    """Raise `FlowError` when a fresh state cannot be made, or an input has no handler or one that cannot work."""
     kind = type(operator).__name__
     for name in {MAIN, LATE, DEAD_LETTERS} & operator.sides.keys():
         msg = f"{kind} has a side output {name!r}: that name has a meaning of its own, choose another"
@@ -23,6 +23,7 @@ def check_operator(operator: Operator[Any, Any, Any]) -> None:
         if name in ("event", "timer") or not callable(getattr(operator, f"on_{name}", None)):
             msg = f"{kind} has an input {name!r}, but no method on_{name}(self, state, event, ctx) for it"
             raise FlowError(msg)
+    check_handlers(operator)
     if operator.broadcasts and operator.shared_type is None:
         msg = f"{kind} has broadcast inputs: say what they maintain with shared_type = a State class"
         raise FlowError(msg)

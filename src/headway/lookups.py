@@ -14,7 +14,7 @@ import msgspec
 
 from headway.declare import declaring
 from headway.errors import FlowError, InputError
-from headway.operators.joins.results import Joined, Select, selected_type
+from headway.operators.joins.results import Pair, Select, selected_type
 from headway.operators.options import Value, positive_ms, reader
 from headway.schema import Json, field_names, type_label
 from headway.times import Duration
@@ -209,15 +209,15 @@ def enricher(
         raise FlowError(msg)
     get_key, _ = reader(on, event_type, "on")
     get_row, keep = table.get, missing == "keep"
-    result: Select = Joined if select is None else select
+    result: Select = Pair if select is None else select
     row_type = Optional[table.type] if keep else table.type
 
     def enrich(event: Any) -> list[Any]:
         row = get_row(get_key(event))
         return [result(event, row)] if keep or row is not None else []
 
-    joined: Any = Joined
-    return enrich, selected_type(select, into, joined[event_type, row_type])
+    paired: Any = Pair
+    return enrich, selected_type(select, into, paired[event_type, row_type])
 
 
 def _rows_of(path: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:

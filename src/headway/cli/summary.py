@@ -71,6 +71,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "losses": stats.losses,
         "outputs": outputs,
         "keys": stats.keys,
+        "rows": stats.rows,
         "timers": stats.timers,
         "waiting": stats.waiting,
         "watermark": None if stats.watermark is None else format_time(stats.watermark),

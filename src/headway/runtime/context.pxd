@@ -23,4 +23,4 @@ cdef class OperatorContext:
 
     cpdef handle_timer(self, Row row, time_ms, name)
     @cython.locals(row=Row, at_ms="long long")
-    cpdef timer(self, name, at)
+    cpdef set_timer(self, name, at)

@@ -7,14 +7,23 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import MAIN, KeyByNode, OperatorNode, StatelessNode
-from headway.operators.base import BroadcastContext, Operator, Timer, no_loss, no_shared_state, no_wall_clock
+from headway.operators.base import (
+    BroadcastContext,
+    Operator,
+    Timer,
+    ignored_result,
+    no_loss,
+    no_shared_state,
+    no_wall_clock,
+    two_times,
+)
 from headway.plan import Apply, Segment, ToOperator, ToSink, ToStage
 from headway.runtime.columns import getter
 from headway.runtime.exchange import as_key
 from headway.runtime.isolation import isolator
 from headway.state.rows import Row, RowTable
 from headway.state.stage import StageStore
-from headway.times import MAX_TIME_MS
+from headway.times import MAX_TIME_MS, Duration, known_duration_ms
 
 if TYPE_CHECKING:
     from headway.runtime.stage import StageTask
@@ -94,7 +103,9 @@ class OperatorContext:
                 table.mark(row)
             row.touched_ms = time_ms
             try:
-                method(row.state, event, self)
+                returned = method(row.state, event, self)
+                if returned is not None:
+                    self.refuse(name, returned)
             except HeadwayError:
                 raise
             except Exception as error:
@@ -114,7 +125,10 @@ class OperatorContext:
                 table.mark(row)
             row.touched_ms = time_ms
             try:
-                method(row.state, isolate(event), BroadcastContext(time_ms))
+                returned = method(row.state, isolate(event), BroadcastContext(time_ms))
+                if returned is not None:
+                    self.key, self.time = "", time_ms
+                    self.refuse(f"on_{name}", returned)
             except HeadwayError:
                 raise
             except Exception as error:
@@ -150,7 +164,9 @@ class OperatorContext:
         row.touched_ms = time_ms
         timer = _new_tuple(Timer, (name, time_ms))
         try:
-            self.on_timer(row.state, timer, self)
+            returned = self.on_timer(row.state, timer, self)
+            if returned is not None:
+                self.refuse("on_timer", returned)
         except HeadwayError:
             raise
         except Exception as error:
@@ -165,6 +181,12 @@ class OperatorContext:
             f"{type(self.operator).__name__}.{handler} of the operator {self.name!r} failed for key {self.key!r} "
             f"at time {self.time}, on {subject!r:.300}"
         )
+
+    def refuse(self, handler: str, returned: Any) -> None:
+        """Raise the error for a handler that returned something."""
+        what = ignored_result(f"{type(self.operator).__name__}.{handler}", returned)
+        msg = f"operator {self.name!r}, key {self.key!r}, time {self.time}: {what}"
+        raise UserCodeError(msg)
 
     def emit_to(self, side: str, value: Any, /) -> None:
         """See `Context.emit_to`."""
@@ -185,9 +207,19 @@ class OperatorContext:
             raise no_loss(self.operator, side)
         self._losses[side] += count
 
-    def timer(self, name: str, at: int, /) -> None:
+    def timer(self, name: str, at: Optional[int] = None, /, *, after: Optional[Duration] = None) -> None:
         """See `Context.timer`."""
+        if after is not None:
+            if at is not None:
+                raise TypeError(two_times(name))
+            at = self.time + known_duration_ms(after)
+        self.set_timer(name, at)
+
+    def set_timer(self, name: str, at: Optional[int]) -> None:
+        """Set or move a timer to a time."""
         if type(at) is not int:
+            if at is None:
+                raise TypeError(two_times(name))
             msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
             raise TypeError(msg)
         row = self.row
@@ -209,6 +241,11 @@ class OperatorContext:
         """See `Context.due`."""
         times = self.row.find_timer(name)
         return None if times is None else times[0]
+
+    @property
+    def timers(self) -> dict[str, int]:
+        """See `Context.timers`."""
+        return self.row.timers or {}
 
     def forget(self) -> Any:
         """See `Context.forget`."""

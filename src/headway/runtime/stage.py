@@ -246,7 +246,9 @@ class StageTask:
                 if not row.dirty:
                     table.mark(row)
                 row.touched_ms = time_ms
-                on_event(row.state, event, context)
+                returned = on_event(row.state, event, context)
+                if returned is not None:
+                    context.refuse("on_event", returned)
         except HeadwayError:
             raise
         except Exception as error:

@@ -37,7 +37,10 @@ class WorkerStats(msgspec.Struct, frozen=True):
     newest: Optional[int]
     """Latest event time that a source has seen."""
     keys: int
-    """Rows stored: keys with state, over all operators."""
+    """Workflow instances: keys of which something is kept. A key counts once for each keyed stage, however many
+    operators of the stage keep something of it."""
+    rows: int
+    """Rows stored: of each operator one for each key of which it keeps something."""
     timers: int
     """Timers armed."""
     waiting: int
@@ -68,6 +71,7 @@ class RunStats(msgspec.Struct, frozen=True):
     watermark: Optional[int]
     newest: Optional[int]
     keys: int
+    rows: int
     timers: int
     waiting: int
     commit_ms: float
@@ -104,6 +108,7 @@ def total(workers: Iterable[WorkerStats]) -> RunStats:
         watermark=min(watermarks, default=None),
         newest=max(newest, default=None),
         keys=sum(worker.keys for worker in known),
+        rows=sum(worker.rows for worker in known),
         timers=sum(worker.timers for worker in known),
         waiting=sum(worker.waiting for worker in known),
         commit_ms=max((worker.commit_ms for worker in known), default=0.0),

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar, overload
 from headway.declare import declaring
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.aggregates.declared import in_order_of
-from headway.operators.aggregates.running import Emit, RunningAggregate
-from headway.schema import Event
+from headway.operators.aggregates.running import AggregateResult, Emit, RunningAggregate
 from headway.steps.base import KeyedSteps
 from headway.times import Duration
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["AggregateSteps"]
 
 T = TypeVar("T")
-A = TypeVar("A", bound=Event)
+A = TypeVar("A", bound=AggregateResult)
 
 
 class AggregateSteps(KeyedSteps[T]):
@@ -63,11 +62,11 @@ class AggregateSteps(KeyedSteps[T]):
     ) -> Processed[Any]:
         """Running aggregates of each key: `aggregate("spend", orders=hw.count(), revenue=hw.sum("price"))`.
 
-        Emits an event with a field for each, after each event (`emit="each"`, the default), when one changed
-        (`"change"`), not at all (`"never"`: only the state is wanted), or with `emit_every="10s"` at the end of each
-        10 s of event time in which something was added. A key's row is kept for good, or until `expire_after` has
-        passed without an event. `into` is an `Event` class with these fields, for type checkers; without it one is
-        made. See `RunningAggregate`.
+        Emits an event with the `key` and a field for each, after each event (`emit="each"`, the default), when one
+        changed (`"change"`), not at all (`"never"`: only the state is wanted), or with `emit_every="10s"` at the end of
+        each 10 s of event time in which something was added. A key's row is kept for good, or until `expire_after` has
+        passed without an event. `into` is a class derived from `AggregateResult` with these fields, for type checkers;
+        without it one is made. See `RunningAggregate`.
         """
         with declaring():
             operator = RunningAggregate(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Optional, TypeVar, over
 
 from headway.declare import declaring
 from headway.lookups import Lookup, Missing, enricher
-from headway.operators.joins.results import Joined
+from headway.operators.joins.results import Pair
 from headway.operators.options import Value
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class EnrichKeyedSteps(Generic[T]):
         *,
         on: Value,
         missing: Literal["drop"],
-    ) -> KeyedStream[Joined[T, V]]: ...
+    ) -> KeyedStream[Pair[T, V]]: ...
 
     @overload
     def enrich(
@@ -41,7 +41,7 @@ class EnrichKeyedSteps(Generic[T]):
         *,
         on: Value,
         missing: Literal["keep"] = "keep",
-    ) -> KeyedStream[Joined[T, Optional[V]]]: ...
+    ) -> KeyedStream[Pair[T, Optional[V]]]: ...
 
     @overload
     def enrich(
@@ -79,7 +79,7 @@ class EnrichKeyedSteps(Generic[T]):
     ) -> KeyedStream[Any]:
         """Each event with a row of a lookup table: `enrich("named", hw.lookup("products.csv", key="sku"), on="sku")`.
 
-        `on` is the field or function that names the row. Gives a `Joined(left=event, right=row)`, or
+        `on` is the field or function that names the row. Gives a `Pair(left=event, right=row)`, or
         `select(event, row)` of type `into`. Where the table has no row, it is None, or the event is dropped with
         `missing="drop"`. Keeps no state; what comes out depends on the file, see `lookup`.
         """
@@ -98,7 +98,7 @@ class EnrichSteps(Generic[T]):
         *,
         on: Value,
         missing: Literal["drop"],
-    ) -> Stream[Joined[T, V]]: ...
+    ) -> Stream[Pair[T, V]]: ...
 
     @overload
     def enrich(
@@ -108,7 +108,7 @@ class EnrichSteps(Generic[T]):
         *,
         on: Value,
         missing: Literal["keep"] = "keep",
-    ) -> Stream[Joined[T, Optional[V]]]: ...
+    ) -> Stream[Pair[T, Optional[V]]]: ...
 
     @overload
     def enrich(

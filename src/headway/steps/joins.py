@@ -101,9 +101,9 @@ class JoinSteps(KeyedSteps[T]):
         """Pairs of events of the same key whose times lie close to each other.
 
         `lower="-5m", upper="10m"` means from 5 minutes before the left event to 10 minutes after it, bounds included.
-        Emits a `Joined(left, right)`, or `select(left, right)` of type `into`, when the later of the two comes. With
-        `how` left, right or full, what stays without a partner is emitted when its interval is over. State: the events
-        of a key whose interval is not over. See `IntervalJoin`.
+        Emits a `Joined(key, left, right)`, or `select(left, right)` of type `into`, when the later of the two comes.
+        With `how` left, right or full, what stays without a partner is emitted when its interval is over. State: the
+        events of a key whose interval is not over. See `IntervalJoin`.
         """
         right_type = _keyed_type("interval_join", name, right)
         with declaring():
@@ -135,8 +135,8 @@ class JoinSteps(KeyedSteps[T]):
     ) -> Processed[Any]:
         """Pairs of events of the same key in the same window: `window_join("paid", payments, hw.tumbling("1h"))`.
 
-        Emits a `WindowJoined(start, end, left, right)` for each pair at the last millisecond of the window; with `how`
-        left, right or full also what has no partner in it. A session is one of both streams together. State: the
+        Emits a `WindowJoined(key, start, end, left, right)` for each pair at the last millisecond of the window; with
+        `how` left, right or full also what has no partner in it. A session is one of both streams together. State: the
         events of the open windows. See `WindowJoin`.
         """
         right_type = _keyed_type("window_join", name, right)
@@ -145,7 +145,7 @@ class JoinSteps(KeyedSteps[T]):
         return self.process(name, operator, right=right)
 
     def cogroup(self, name: str, right: KeyedStream[R], windower: Windower) -> Processed[Cogrouped[T, R]]:
-        """The events of both streams in each window of a key: a `Cogrouped(start, end, lefts, rights)` at its end.
+        """The events of both streams in each window of a key: a `Cogrouped(key, start, end, lefts, rights)` at its end.
 
         What `map` or `flat_map` make of it is a join of your own. See `Cogroup`.
         """
@@ -216,7 +216,7 @@ class JoinSteps(KeyedSteps[T]):
         """Each event with the version of a table that holds at its time: a temporal join.
 
         An event of `table` is a new version of its key; one that meets `delete` ends it, and `expire_after` ends it
-        that long after its time. Emits a `Joined(left, right)`, or `select(left, right)`; with `how="left"` also
+        that long after its time. Emits a `Joined(key, left, right)`, or `select(left, right)`; with `how="left"` also
         events without a version. State: one version a key. See `AsofJoin`.
         """
         right_type = _keyed_type("asof_join", name, table)
@@ -265,9 +265,9 @@ class JoinSteps(KeyedSteps[T]):
     ) -> Processed[Any]:
         """Two streams of versions as tables: how the row that they have together for a key changes.
 
-        Emits a `TableChange(op, before, after)` with op insert, update or delete, at most one for each key and time. An
-        event that meets `delete`, or `other_delete` on the other side, ends the row of its side. State: the last
-        version of each side. See `TableJoin`.
+        Emits a `TableChange(key, op, before, after)` with op insert, update or delete, at most one for each key and
+        time. An event that meets `delete`, or `other_delete` on the other side, ends the row of its side. State: the
+        last version of each side. See `TableJoin`.
         """
         right_type = _keyed_type("table_join", name, other)
         with declaring():

@@ -83,7 +83,7 @@ class WindowSteps(KeyedSteps[T]):
     ) -> Processed[Any]:
         """Aggregates of each window of a key: `window("hourly", hw.tumbling("1h"), orders=hw.count())`.
 
-        Emits an event with `start`, `end`, `revision`, `final` and a field for each aggregate, at the last
+        Emits an event with `key`, `start`, `end`, `revision`, `final` and a field for each aggregate, at the last
         millisecond of the window; `early="10s"` or `early=hw.every(100)` gives results before that. `late` is the
         stream of late events with the same key: they change windows for `allowed_lateness` after their end, each of
         which is emitted again with the next `revision`; `late_time` is the field or function that gives their time.

@@ -40,7 +40,7 @@ class FlowTest:
     >>> class Visits(hw.Operator[hw.Json, Visit]):
     ...     def on_event(self, visit, event, ctx):
     ...         visit.pages += 1
-    ...         ctx.timer("over", ctx.time + hw.duration_ms("30m"))
+    ...         ctx.timer("over", after="30m")
     ...     def on_timer(self, visit, timer, ctx):
     ...         ctx.emit({"user": ctx.key, "pages": visit.pages})
     ...         ctx.forget()

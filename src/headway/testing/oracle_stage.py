@@ -11,11 +11,19 @@ import msgspec
 
 from headway.errors import FlowError, HeadwayError, UserCodeError
 from headway.graph import MAIN, OperatorNode, Port
-from headway.operators.base import BroadcastContext, Timer, no_loss, no_shared_state, no_wall_clock
+from headway.operators.base import (
+    BroadcastContext,
+    Timer,
+    ignored_result,
+    no_loss,
+    no_shared_state,
+    no_wall_clock,
+    two_times,
+)
 from headway.plan import Edge, Entry, KeyedStage, Segment, ToOperator
 from headway.schema import Json, type_label
 from headway.testing.oracle_steps import Item, Ways, follow
-from headway.times import MAX_TIME_MS, MIN_TIME_MS
+from headway.times import MAX_TIME_MS, MIN_TIME_MS, Duration, known_duration_ms
 
 __all__ = ["Row", "StageOracle"]
 
@@ -123,11 +131,12 @@ class StageOracle:
         node = self.operators[entry.rank]
         handler = f"on_{entry.input}"
         try:
-            getattr(node.operator, handler)(self.shared[entry.rank], item.value, BroadcastContext(item.time))
+            returned = getattr(node.operator, handler)(self.shared[entry.rank], item.value, BroadcastContext(item.time))
         except HeadwayError:
             raise
         except Exception as error:
             raise _failed(node, handler, "", item.time, item.value, error) from error
+        _check_returned(node, handler, "", item.time, returned)
         self.shared[entry.rank] = _stored(node, "shared", self.shared[entry.rank], node.operator.shared_type)
 
     def _enter(self, branch: ToOperator, item: Item) -> None:
@@ -140,11 +149,12 @@ class StageOracle:
         node = self.operators[context.rank]
         row = self.row(context.rank, context.key)
         try:
-            getattr(node.operator, handler)(row.state, subject, context)
+            returned = getattr(node.operator, handler)(row.state, subject, context)
         except HeadwayError:
             raise
         except Exception as error:
             raise _failed(node, handler, context.key, context.time, subject, error) from error
+        _check_returned(node, handler, context.key, context.time, returned)
         self._store(context.rank, context.key)
 
     def row(self, rank: int, key: str) -> Row:
@@ -198,6 +208,13 @@ def _failed(node: OperatorNode, handler: str, key: str, time: int, subject: Any,
         f"{type(node.operator).__name__}.{handler} of the operator {node.name!r} failed for key "
         f"{key!r} at time {time}, on {subject!r:.300}: {type(error).__name__}: {error}"
     )
+
+
+def _check_returned(node: OperatorNode, handler: str, key: str, time: int, returned: Any) -> None:
+    if returned is not None:
+        what = ignored_result(f"{type(node.operator).__name__}.{handler}", returned)
+        msg = f"operator {node.name!r}, key {key!r}, time {time}: {what}"
+        raise UserCodeError(msg)
 
 
 def _stored(node: OperatorNode, whose: str, state: Any, state_type: Any) -> Any:
@@ -262,8 +279,12 @@ class OracleContext:
             raise no_loss(self._stage.operators[self.rank].operator, side)
         losses[side] += count
 
-    def timer(self, name: str, at: int, /) -> None:
+    def timer(self, name: str, at: Optional[int] = None, /, *, after: Optional[Duration] = None) -> None:
         """See `Context.timer`."""
+        if (at is None) == (after is None):
+            raise TypeError(two_times(name))
+        if after is not None:
+            at = self.time + known_duration_ms(after)
         if type(at) is not int:
             msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
             raise TypeError(msg)
@@ -280,6 +301,11 @@ class OracleContext:
     def due(self, name: str, /) -> Optional[int]:
         """See `Context.due`."""
         return self._stage.row(self.rank, self.key).timers.get(name)
+
+    @property
+    def timers(self) -> dict[str, int]:
+        """See `Context.timers`."""
+        return dict(self._stage.row(self.rank, self.key).timers)
 
     def forget(self) -> Any:
         """See `Context.forget`."""
