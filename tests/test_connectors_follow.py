@@ -60,7 +60,12 @@ class TestSameFile:
 
     def test_position_is_readable(self, path: Path) -> None:
         self.write(path, numbers(0, 10))
-        assert self.position_after(path, 4) == {"offset": 36, "ordinal": 4, "id": "36:034d9760"}
+        assert self.position_after(path, 4) == {
+            "offset": 36,
+            "ordinal": 4,
+            "id": "36:034d9760",
+            "tail": "36:36:034d9760",
+        }
 
     def test_resumes(self, path: Path) -> None:
         self.write(path, numbers(0, 10_000))

@@ -123,7 +123,7 @@ class RotatedReader(PartitionReader):
         self._name = name
 
     def _open(self, name: str, position: Position) -> FileReader:
-        return FileReader(self._files[name], position, follow=self._follow, label=f"{name} ", may_vanish=True)
+        return FileReader(self._files[name], position, follow=self._follow, label=f"{name} ", held=True)
 
 
 def _uncompressed_names(files: dict[str, str]) -> dict[str, str]:
