@@ -82,6 +82,10 @@ class FileReader(LineReader):
         self._at_end = False
         self._ordinal = ordinal
 
+    def skip_ordinals(self, count: int) -> None:
+        """Leave out so many ordinals: records of another file have got them."""
+        self._ordinal += count
+
     def position(self) -> Position:
         """Offset and ordinal, and what tells the file: the fingerprint of its beginning and of what was read last."""
         position = {**super().position(), "id": self._fingerprint}

@@ -49,6 +49,16 @@ class LineReader(PartitionReader):
         return self._at_end
 
     @property
+    def untouched(self) -> bool:
+        """Whether nothing has been read yet."""
+        return self._offset == self._log.start and not self._taken
+
+    @property
+    def ordinal(self) -> int:
+        """The ordinal of the line at the position."""
+        return self._ordinal
+
+    @property
     def next_ordinal(self) -> int:
         """The ordinal that a line after all that were read would have."""
         return self._ordinal + (1 if self._taken else 0)
