@@ -80,7 +80,7 @@ def test_the_end_is_final_also_while_following(pipe: Pipe) -> None:
     pipe.hang_up()
     assert read(reader) == [(0, 1), (1, 2)]
     assert read(reader) == []
-    assert not reader.at_end
+    assert reader.at_end
 
 
 def test_a_resumed_run_goes_on_counting(pipe: Pipe) -> None:

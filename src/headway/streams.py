@@ -130,8 +130,9 @@ class _Base(Generic[T]):
         for other in self._flow.graph.nodes.values():
             if (
                 isinstance(other, SinkNode)
-                and output.exclusive is not None
-                and other.output.exclusive == output.exclusive
+                and output.writes is not None
+                and not output.shared
+                and other.output.writes == output.writes
             ):
                 fail(
                     f"{name!r}: {output.describe()} is written by {other.name!r} already ({other.where}): merge the "

@@ -124,7 +124,7 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
 
 
 def _notices(ending: Ending) -> list[str]:
-    return [notice for worker in ending.result.stats.workers for notice in worker.notices]
+    return list(dict.fromkeys(notice for worker in ending.result.stats.workers for notice in worker.notices))
 
 
 def _hints(ending: Ending) -> Iterator[str]:

@@ -9,7 +9,16 @@ from typing import Any, ClassVar, Final, Optional
 
 import zstandard
 
-from headway.connectors.bytelog import FINGERPRINT_BYTES, FileLog, Tail, changed, fingerprint, not_same, reading, too_short
+from headway.connectors.bytelog import (
+    FINGERPRINT_BYTES,
+    FileLog,
+    Tail,
+    changed,
+    fingerprint,
+    not_same,
+    reading,
+    too_short,
+)
 from headway.errors import InputError
 
 __all__ = ["GZIP_MAGIC", "CompressedLog", "Decompressor", "Gunzip", "Unzstd"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Optional
 
@@ -14,7 +14,7 @@ from headway.connectors.filereader import FileReader
 from headway.connectors.rotation import is_stable, oldest_first
 from headway.errors import InputError
 
-__all__ = ["Files", "LogFile", "begins_alike", "few", "files_now", "stood_in"]
+__all__ = ["Files", "LogFile", "begins_alike", "few", "files_now", "names_before_compression", "stood_in"]
 
 _LOOKS_MAX: Final = 50
 
@@ -48,15 +48,17 @@ def files_now(find: Callable[[], dict[str, str]], known: Files) -> Files:
 
 def _look(find: Callable[[], dict[str, str]]) -> Optional[Files]:
     """One look; None when a file was gone before it could be looked at."""
-    paths = _uncompressed_names(find())
+    paths = find()
+    names = names_before_compression(paths)
     found: Files = {}
-    for name in oldest_first(paths):
-        with reading(paths[name]):
+    for name in oldest_first(names):
+        path = paths[names[name]]
+        with reading(path):
             try:
-                status = os.stat(paths[name])
+                status = os.stat(path)
             except FileNotFoundError:
                 return None
-        found[name] = LogFile(paths[name], (status.st_dev, status.st_ino), status.st_size)
+        found[name] = LogFile(path, (status.st_dev, status.st_ino), status.st_size)
     return found
 
 
@@ -64,16 +66,20 @@ def _identities(files: Files) -> dict[str, tuple[int, int]]:
     return {name: file.identity for name, file in files.items()}
 
 
-def _uncompressed_names(files: dict[str, str]) -> dict[str, str]:
-    """Files by the names they had before they were compressed; of both, the plain one counts."""
+def names_before_compression(names: Iterable[str]) -> dict[str, str]:
+    """The names by what they were before the files were compressed; of both, the plain one counts.
+
+    >>> names_before_compression(["a.jsonl.gz", "b.jsonl", "b.jsonl.zst"])
+    {'a.jsonl': 'a.jsonl.gz', 'b.jsonl': 'b.jsonl'}
+    """
     plain: dict[str, str] = {}
-    for name, path in files.items():
+    for name in names:
         for suffix in COMPRESSED_SUFFIXES:
             if name.endswith(suffix):
-                plain.setdefault(name.removesuffix(suffix), path)
+                plain.setdefault(name.removesuffix(suffix), name)
                 break
         else:
-            plain[name] = path
+            plain[name] = name
     return plain
 
 

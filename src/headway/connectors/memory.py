@@ -19,6 +19,8 @@ from headway.connectors.base import (
     OutputWriter,
     PartitionReader,
     Position,
+    Tell,
+    unheard,
 )
 from headway.connectors.lines import BLANKS, UNDECODABLE, bad_reason
 from headway.errors import InputError, UsageError
@@ -72,7 +74,7 @@ class ItemsInput(Input):
         self._batch = batch
         self._used: set[str] = set()
 
-    def partitions(self) -> list[str]:
+    def partitions(self, tell: Tell = unheard) -> list[str]:
         """The keys of the mapping, or `items`."""
         return sorted(self._logs)
 
@@ -226,6 +228,11 @@ class ListOutput(Output):
     """What `to_list` returns."""
 
     target: list[Any]
+
+    @property
+    def shared(self) -> bool:
+        """Several outputs may append to one list."""
+        return True
 
     def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
         """Append to what is in the list already."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Final, NamedTuple, Optional
 
 from headway.errors import InputError
@@ -52,7 +53,7 @@ def oldest_first(names: Iterable[str]) -> list[str]:
     active = {told.active for told in rotated.values() if told.active in known}
     if not active and not counted_back:
         in_order = sorted(known, key=_natural)
-        if any(_extends(later, name) for name, later in zip(in_order, in_order[1:])):
+        if any(_extends(later, name) for name, later in pairwise(in_order)):
             raise _untold(known)
         return in_order
     kinds = {(told.kind, told.active, told.age[0]) for told in rotated.values()}

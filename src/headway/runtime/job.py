@@ -178,6 +178,7 @@ class Job:
         options = SlotOptions(
             groups=self.manifest.key_groups,
             follow=self.options.follow,
+            grows=not all(source.node.input.ends for source in self.plan.sources),
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=self.options.drain_to_ms,
         )

@@ -19,6 +19,7 @@ from headway.errors import InputError, LockedStateError, StateError, UsageError
 from headway.flow import Flow
 from headway.plan import KeyedStage, Plan
 from headway.planner import compile_plan
+from headway.runtime.apart import keep_apart
 from headway.runtime.engine import execute, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions, wall_ms
@@ -142,8 +143,14 @@ class StopFlag:
 
 
 def compile_flow(flow: Flow, state_dir: Path) -> Plan:
-    """The plan of a flow; dead letters that it does not handle go to a file in the state directory."""
-    return compile_plan(flow.graph, dead_letters=to_jsonl(state_dir / "dead-letters.jsonl"))
+    """The plan of a flow; dead letters that it does not handle go to a file in the state directory.
+
+    Raises `UsageError` where it would read what it writes.
+    """
+    dead_letters = state_dir / "dead-letters.jsonl"
+    plan = compile_plan(flow.graph, dead_letters=to_jsonl(dead_letters))
+    keep_apart(plan, state_dir, dead_letters)
+    return plan
 
 
 def open_manifest(plan: Plan, options: RunOptions) -> Manifest:

@@ -11,13 +11,16 @@ from typing import Any, Optional
 
 import msgspec
 
-from headway.connectors.base import BadRecord, Decoded, PartitionReader, Position
+from headway.connectors.base import BadRecord, Decoded, PartitionReader
 from headway.errors import UserCodeError
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Plan, SourceStage
 from headway.runtime.board import Board
 from headway.runtime.columns import ColumnProgram, Columns, column_getter, dead_letter, reason_of, select
+from headway.runtime.discovery import Discovery
 from headway.runtime.exchange import Exchange, Message
+from headway.runtime.partition import Partition as _Partition
+from headway.runtime.partition import is_idle as _is_idle
 from headway.runtime.triggers import TriggerEncoder
 from headway.scanning import span_of
 from headway.schema import codec_for, decoded_type
@@ -40,31 +43,12 @@ class SlotOptions:
 
     groups: int
     follow: bool
+    grows: bool = True
+    """Whether an input of the flow may bring more as long as it is followed: then its streams that end wait for it."""
     chunk_bytes: int = 1 << 20
     discover_ms: int = 1_000
     drain_to_ms: Optional[int] = None
     """Read nothing more, and claim this time: the books are being closed."""
-
-
-@dataclass
-class _Partition:
-    """One partition of a slot."""
-
-    name: str
-    position: Optional[Position]
-    max_time: Optional[int]
-    """The latest time so far, which may have been raised by a decision that the partition was idle."""
-    reader: Optional[PartitionReader] = None
-    ended: bool = False
-    quiet_since_ms: Optional[int] = None
-    """On the slot's clock: since when there was nothing to read; None while there was."""
-    credited_to_ms: Optional[int] = None
-    """Up to when silence has been counted as time that passed, or others have told how much passed."""
-
-    def open(self, source: SourceStage, *, follow: bool) -> PartitionReader:
-        if self.reader is None:
-            self.reader = source.node.input.open(self.name, self.position, follow=follow)
-        return self.reader
 
 
 class Slot:
@@ -99,7 +83,7 @@ class Slot:
         time = source.node.time
         self._times_are_int = isinstance(time, str) and decoded_type(source.node.event_type, time) is int
         self._partitions: dict[str, _Partition] = {}
-        self._discovered_ms: Optional[int] = None
+        self._discovery = Discovery(source.node.input, options.discover_ms if options.follow else None)
         self._rejected: list[tuple[str, BadRecord]] = []
         self._idle = False
         self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
@@ -150,6 +134,11 @@ class Slot:
         return min(self._watermark_of(partition) for partition in self._partitions.values())
 
     @property
+    def notices(self) -> list[str]:
+        """What a person should know of the input, such as a link that is not read."""
+        return self._discovery.notices
+
+    @property
     def silent(self) -> list[str]:
         """The partitions that hold time back because none of their records has told a time yet."""
         return [p.name for p in self._partitions.values() if p.max_time is None]
@@ -167,9 +156,14 @@ class Slot:
         """Whether everything of a bounded input has been read."""
         if self._options.drain_to_ms is not None:
             return True
-        if self._options.follow or self._discovered_ms is None:
+        if self._options.follow and (self._options.grows or not self._partitions):
             return False
-        return all(partition.ended for partition in self._partitions.values())
+        return self._discovery.has_looked and (self._closed or not self._partitions)
+
+    @property
+    def _closed(self) -> bool:
+        """Whether it follows nothing but streams that have ended; others need not wait for it."""
+        return bool(self._partitions) and all(partition.ended for partition in self._partitions.values())
 
     def poll(self) -> list[Message]:
         """Read some records, if there are any now and this slot is not too far ahead, and return what leaves."""
@@ -191,7 +185,7 @@ class Slot:
     def heartbeat(self, out: list[Message], *, force: bool) -> None:
         """Tell silent groups the watermark, when it is time to."""
         watermark = self.watermark
-        self._board.publish(self.name, watermark, self.events, done=self.done, idle=self._idle)
+        self._board.publish(self.name, watermark, self.events, done=self.done or self._closed, idle=self._idle)
         if watermark == MIN_TIME_MS and not force:
             return
         now_ms = self._clock_ms()
@@ -208,13 +202,10 @@ class Slot:
     def _discover(self) -> None:
         """Find the partitions; while following, look for new ones now and then."""
         now_ms = self._clock_ms()
-        if self._discovered_ms is not None and not (
-            self._options.follow and now_ms - self._discovered_ms >= self._options.discover_ms
-        ):
+        if not self._discovery.is_due(now_ms):
             return
-        floor = self.watermark if self._discovered_ms is not None or self._partitions else MIN_TIME_MS
-        self._discovered_ms = now_ms
-        for name in self.source.node.input.partitions():
+        floor = self.watermark if self._discovery.has_looked or self._partitions else MIN_TIME_MS
+        for name in self._discovery.look(now_ms):
             if name not in self._partitions and self._assigned(name):
                 known = None if floor == MIN_TIME_MS else floor + self._ooo_ms + 1
                 self._partitions[name] = _Partition(name, None, known)
@@ -233,8 +224,15 @@ class Slot:
                 partition.position = reader.position()
                 reader.close()
                 partition.reader = None
+                self._note_end(partition)
             elif partition.quiet_since_ms is None:
                 partition.quiet_since_ms = self._clock_ms()
+
+    def _note_end(self, partition: _Partition) -> None:
+        """A partition that has ended while the flow goes on following others is as one that is silent for good."""
+        if self._options.follow and self._options.grows:
+            partition.quiet_since_ms = self._clock_ms()
+            self._discovery.tell(f"{partition.name} has ended; the flow goes on following its other inputs")
 
     def _read_blocks(self, partition: _Partition, reader: PartitionReader, out: list[Message]) -> bool:
         """Read a chunk block by block, and send what it has become; False when there is nothing to read."""
@@ -388,10 +386,6 @@ class Slot:
         """What a partition that never had an event may claim when nobody reads: as little as any other one does."""
         known = [self._watermark_of(p) for p in self._partitions.values() if p.max_time is not None]
         return min(known) if known else self._board.least_known(self.name)
-
-
-def _is_idle(partition: _Partition, now_ms: int, idle_after_ms: int) -> bool:
-    return partition.quiet_since_ms is not None and now_ms - partition.quiet_since_ms >= idle_after_ms
 
 
 def _in_range(time_ms: int) -> bool:
