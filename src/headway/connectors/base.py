@@ -185,6 +185,10 @@ class OutputWriter(ABC):
     notice: Optional[str] = None
     """What a person should be told about how the output was opened; None when there is nothing to tell."""
 
+    mark: str = ""
+    """What tells that which is written from others in its place. It is stored before anything is written, and given
+    to each later `open`."""
+
     @abstractmethod
     def write(self, records: Sequence[bytes]) -> None:
         """Write records, each the JSON bytes of one, without a line end. Raises `OutputError`."""
@@ -211,12 +215,13 @@ class Output(ABC):
         return False
 
     @abstractmethod
-    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+    def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Open for writing at a position that a former writer gave, or at the start (None).
 
-        `fresh` is True only at the very first start of a state directory: then whatever is there already is
-        not ours and must not be lost. With `position` None and `fresh` False a former run was ended before
-        its first epoch was durable, and what it wrote is taken back.
+        `mark` is that of the writer before; None at the very first start of a state directory. What is found in the
+        output's place without a position in it, and does not bear the mark, is not ours and must not be lost. What
+        bears it was written by a run that ended before its first epoch was durable, and is taken back. A crash may
+        come between `open` and the moment when the new mark is stored: then the next one gets the old mark.
         """
 
     @abstractmethod

@@ -213,7 +213,7 @@ def to_list(target: list[Any]) -> Output:
     Not transactional: a record is appended once its epoch is durable.
 
     >>> found: list[Json] = []
-    >>> to_list(found).open(None, fresh=True).write([b'{"n": 1}'])
+    >>> to_list(found).open(None, mark=None).write([b'{"n": 1}'])
     >>> found
     [{'n': 1}]
     """
@@ -234,7 +234,7 @@ class ListOutput(Output):
         """Several outputs may append to one list."""
         return True
 
-    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+    def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Append to what is in the list already."""
         return _ListWriter(self.target)
 

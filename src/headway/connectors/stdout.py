@@ -39,7 +39,7 @@ class StdoutOutput(Output):
         """Lines of several outputs may stand between each other."""
         return True
 
-    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+    def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Print to what is standard output now."""
         return _StdoutWriter(sys.stdout.buffer)
 

@@ -25,6 +25,7 @@ from headway.runtime.slot import Slot, SlotOptions
 from headway.runtime.stage import StageTask
 from headway.state.group import GroupStore
 from headway.state.groups import routing_name
+from headway.state.lock import Premises
 from headway.state.manifest import Manifest
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
@@ -108,6 +109,7 @@ class Job:
         register_codecs(self.plan)
         self.guard = _Guard(self.failed)
         self.follow = self.options.follow
+        self.premises = Premises(self.options.state_dir)
         self.read_at_ms = self.clock_ms()
         self._groups: dict[int, GroupStore] = {}
         self._lock = Lock()
@@ -160,6 +162,7 @@ class Job:
         """Count the time of a commit, and guard it."""
         started = time.perf_counter()
         with self.guard:
+            self.premises.check()
             yield
         self.commit_ms += (time.perf_counter() - started) * 1000
 

@@ -23,6 +23,7 @@ from headway.runtime.apart import keep_apart
 from headway.runtime.engine import execute, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions, wall_ms
+from headway.runtime.logsum import checked_log
 from headway.runtime.stats import RunStats, total
 from headway.state.lock import LOCK_NAME, DirectoryLock
 from headway.state.manifest import Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
@@ -215,7 +216,8 @@ def run_flow(
         def work(drain_to_ms: Optional[int]) -> RunStats:
             return run_once(plan, manifest, options, drain_to_ms, stop, observe)
 
-        return finish_run(plan, options, before, stop, work)
+        with checked_log(options.state_dir):
+            return finish_run(plan, options, before, stop, work)
 
 
 def finish_run(
