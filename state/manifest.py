@@ -73,7 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             found_format = msgspec.json.decode(data, type=_Format).format
             if found_format == FORMAT:
                 return msgspec.json.decode(data, type=Manifest)._checked(path)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             msg = f"{path} cannot be read ({error}): restore it from a backup, or {_START_EMPTY}"
             raise CorruptStateError(msg) from error
         msg = f"{path} has format {found_format}, expected {FORMAT}: use the version of Headway that wrote it"

@@ -195,12 +195,11 @@ def _cut_back(path: str, fd: int, position: Optional[Position]) -> Tail:
     if status.st_size < offset:
         raise _too_short(path, expected=offset, found=status.st_size)
     if position is not None and (fingerprint(head), str(tail)) != (position["id"], position["tail"]):
-        where = "its first bytes" if fingerprint(head) != position["id"] else f"the bytes before byte {offset}"
-        expected, found = f"{position['id']} and {position['tail']}", f"{fingerprint(head)} and {tail}"
+        expected = f"{position['id']} and {position['tail']}"
         msg = (
-            f"{path} is not the file that was written before, {where} are others: expected fingerprint {expected} "
-            f"(length and checksum of its first and last bytes), found {found}; put the former file back, "
-            "or start with a new state directory"
+            f"{path} is not the file that was written before: expected fingerprint {expected} (length and checksum of "
+            f"its first and last bytes), found {fingerprint(head)} and {tail}; put the former file back, or start with "
+            "a new state directory"
         )
         raise OutputError(msg)
     with _writing(path):

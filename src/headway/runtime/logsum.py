@@ -52,9 +52,9 @@ def open_log(state_dir: Path) -> None:
             name for name in {*expected, *(found or {})} if expected.get(name) != (found or {}).get(name)
         )
         msg = (
-            f"the recovery log in {state_dir / 'engine'} is not as the last run left it ({', '.join(differing)}): it is "
-            "damaged, or from another time than the rest; restore the whole state directory from one backup, or start "
-            "with an empty one"
+            f"the recovery log in {state_dir / 'engine'} is not as the last run left it: {', '.join(differing)} "
+            "differs; it is damaged, or from another time than the rest: restore the whole state directory from one "
+            "backup, or start with an empty one"
         )
         raise CorruptStateError(msg)
     path.unlink()

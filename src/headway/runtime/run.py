@@ -330,7 +330,7 @@ def load_stats(state_dir: Path) -> Optional[RunStats]:
     """The counts of the last run that ended; None where there was none."""
     try:
         return msgspec.json.decode(stats_path(state_dir).read_bytes(), type=RunStats)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
