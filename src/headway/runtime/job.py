@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -15,6 +15,7 @@ from typing import Any, Optional, TextIO
 from zlib import crc32
 
 from headway.connectors.base import Output
+from headway.errors import StateError
 from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import edge_type, register_codecs
 from headway.runtime.board import Board, sources_in_step
@@ -249,6 +250,17 @@ class Job:
             task.store.settle()
         for sink in self.sinks.values():
             sink.store.settle()
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Close at the end of the block. Where an error ends it, that one is told, and not what closing meets then."""
+        try:
+            yield
+        except BaseException:
+            with suppress(StateError):
+                self.close()
+            raise
+        self.close()
 
     def close(self) -> None:
         """Close all stores."""

@@ -69,12 +69,10 @@ def run_member(
             manifest = _await_manifest(plan, options)
         job = Job(plan, manifest, options.job_options(workers=len(addresses)), stopping=stop)
         job.on_beat = observer_beat(job, observe, index)
-        try:
+        with job.closing():
             execute(job, index=index, addresses=addresses)
             job.settle()
             stats = total([worker_stats(job, index, wall_ms())])
-        finally:
-            job.close()
     return RunResult(stats, None, stopped=stop(), drained=False)
 
 

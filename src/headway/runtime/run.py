@@ -259,12 +259,10 @@ def run_once(
     """One run of the engine in this process, settled at its end."""
     job = Job(plan, manifest, options.job_options(drain_to_ms=drain_to_ms), stopping=stop)
     job.on_beat = observer_beat(job, observe, 0)
-    try:
+    with job.closing():
         execute(job, threads=options.threads)
         job.settle()
         stats = total([worker_stats(job, 0, wall_ms(), final=options.drain)])
-    finally:
-        job.close()
     if observe is not None:
         observe(stats)
     return stats
