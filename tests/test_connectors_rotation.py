@@ -92,6 +92,7 @@ class Rotating:
         self._rotations = 0
         self._active = folder / "app.log"
         self._writer = -1
+        self._reopened = False
         self.reopen()
 
     def log(self, lines: int) -> None:

@@ -123,8 +123,7 @@ def begins_alike(file: LogFile, position: Position) -> bool:
     except InputError:
         return False
     try:
-        head = log.head(length)
-        return fingerprint(head[:length]) == position["id"]
+        return fingerprint(log.head(length)[:length]) == str(position["id"])
     finally:
         log.close()
 
