@@ -381,5 +381,5 @@ class TestNames:
         text = str(base.joinpath(*pattern))
         expected = FilePattern(text).matches(str(file)) if FilePattern(text).is_glob else None
         file.write_bytes(b"{}\n")
-        if expected is not None and FilePattern(text).is_glob:
+        if expected is not None and FilePattern(text).is_there:
             assert (str(file) in FilePattern(text).find().values()) == expected

@@ -50,13 +50,13 @@ class OwnFiles:
         self._outputs = {os.path.realpath(path): who for path, who in outputs.items()}
         self._directory = os.path.realpath(directory)
         self._folders: dict[str, str] = {}
-        """Real paths of the directories that files were in: there are few, and finding one takes longer than the rest."""
+        """Real paths of directories that files were in: there are few, and to find one takes longer than the rest."""
 
     def owner(self, path: str) -> Optional[str]:
         """What writes a file, such as `the output 'counts'`; None for a file that is not the flow's own.
 
         Links are followed, and hard links are told by the file that they lead to. What an output has found in its
-        place and moved aside counts as its own. Costs some microseconds, and a `stat` for each output.
+        place and moved aside counts as its own. Costs some microseconds.
         """
         real = self._real(path)
         moved = _MOVED.fullmatch(real)
@@ -65,6 +65,8 @@ class OwnFiles:
             return who
         if real.startswith(self._directory + os.sep):
             return f"the state directory {self._directory}"
+        if not _has_names(path):
+            return None
         return next((who for output, who in self._outputs.items() if _is_same(path, output)), None)
 
     def _real(self, path: str) -> str:
@@ -76,6 +78,14 @@ class OwnFiles:
                 self._folders.clear()
             self._folders[folder] = os.path.realpath(folder)
         return os.path.join(self._folders[folder], name)
+
+
+def _has_names(path: str) -> bool:
+    """Whether a file has more than one name."""
+    try:
+        return os.stat(path).st_nlink > 1
+    except OSError:
+        return False
 
 
 def _is_same(path: str, other: str) -> bool:

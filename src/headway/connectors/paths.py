@@ -199,7 +199,7 @@ def _match(parts: list[str], patterns: list[str]) -> bool:
     first, *rest = patterns
     if first == "**":
         if not rest:
-            return all(not part.startswith(".") for part in parts)
+            return bool(parts) and all(not part.startswith(".") for part in parts)
         return _match(parts, rest) or bool(parts and not parts[0].startswith(".") and _match(parts[1:], patterns))
     if not parts or not fnmatchcase(parts[0], first) or (parts[0].startswith(".") and not first.startswith(".")):
         return False
