@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import headway as hw
-from headway.errors import UsageError
+from headway.errors import FlowError, UsageError
 from headway.loading import FlowSpec
 from headway.runtime.run import RunOptions, RunResult, StopFlag, run_flow
 from headway.runtime.supervisor import run_cluster
@@ -122,8 +122,16 @@ def test_two_outputs_to_one_file_are_refused(here: Path, other: str) -> None:
     os.link("out.jsonl", "hard.jsonl")
     (here / "link.jsonl").symlink_to("out.jsonl")
     (here / "alias").symlink_to(".")
-    with pytest.raises(UsageError, match=r"the outputs 'out0' and 'out1' write the same file, out\.jsonl and "):
-        run(flow("in/*.jsonl", "out.jsonl", other.format(here=here)))
+    with pytest.raises(FlowError, match=r"'out1': file .* is written by 'out0' already"):
+        flow("in/*.jsonl", "out.jsonl", other.format(here=here))
+
+
+def test_a_link_between_two_outputs_that_is_made_later_is_refused(here: Path) -> None:
+    made = flow("in/*.jsonl", "out.jsonl", "link.jsonl")
+    (here / "out.jsonl").write_bytes(b"mine\n")
+    (here / "link.jsonl").symlink_to("out.jsonl")
+    with pytest.raises(UsageError, match=r"'out0' and 'out1' write the same file, out\.jsonl and link\.jsonl: give"):
+        run(made)
     assert (here / "out.jsonl").read_bytes() == b"mine\n"
 
 

@@ -237,6 +237,13 @@ class Output(ABC):
         """Whether several outputs of a flow may write to the same place."""
         return False
 
+    def clashes(self, other: Output) -> bool:
+        """Whether both write one file, however its path is written, and one of them cannot share it."""
+        ours, theirs = self.writes, other.writes
+        if ours is None or theirs is None or (self.shared and other.shared):
+            return False
+        return os.path.realpath(ours) == os.path.realpath(theirs) or _is_same(ours, theirs)
+
     @abstractmethod
     def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Open for writing at a position that a former writer gave, or at the start (None).

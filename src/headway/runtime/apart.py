@@ -49,7 +49,7 @@ def _check_outputs(outputs: list[tuple[SinkStage, str]], state_dir: Path, dead_l
             )
             raise UsageError(msg)
         for other, other_path in outputs[:number]:
-            if not (sink.node.output.shared and other.node.output.shared) and _same(path, other_path):
+            if sink.node.output.clashes(other.node.output):
                 msg = (
                     f"the outputs {other.name!r} and {sink.name!r} write the same file, {other_path} and {path}: give "
                     "each a file of its own, or merge the streams"
@@ -66,9 +66,3 @@ def _check_paths(name: str, found: Input, own: OwnFiles, state_dir: Path) -> Non
         path, owner = ours[0]
         msg = f"source {name!r} reads {found.describe()}, which matches {path}, and {owner} writes that; {_HOW}"
         raise UsageError(msg)
-
-
-def _same(path: str, other: str) -> bool:
-    if os.path.realpath(path) == os.path.realpath(other):
-        return True
-    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
