@@ -58,8 +58,8 @@ def feed(directory: Path, first: int, last: int) -> None:
                 )
 
 
-def run(directory: Path, stop: StopFlag | None = None, *, chunk_bytes: int = 1 << 20) -> None:
-    options = RunOptions(directory / "state", key_groups=2, epoch_ms=1, sync=False, chunk_bytes=chunk_bytes)
+def run(directory: Path, stop: StopFlag | None = None, *, follow: bool = False) -> None:
+    options = RunOptions(directory / "state", key_groups=2, epoch_ms=1, sync=False, follow=follow)
     run_flow(flow(directory), options, stop=stop)
 
 
@@ -82,7 +82,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("killed")
     feed(directory, 0, HALF)
     with pytest.raises(Killed):
-        run(directory, Killer(40), chunk_bytes=200)
+        run(directory, Killer(60), follow=True)
     return directory
 
 
@@ -152,7 +152,7 @@ def test_where_nothing_else_has_checksums(
 
 
 @pytest.mark.soak
-@settings(max_examples=1_000, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=500, deadline=None, suppress_health_check=QUIET)
 @FLIPS
 def test_after_a_good_end_for_longer(
     ended: Path, expected: dict[str, bytes], tmp_path: Path, share: float, number: int
