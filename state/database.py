@@ -67,6 +67,7 @@ _HINTS: Final = {
     "open": "that it is a Headway state directory and readable",
     "read": "the disk and the rights",
     "write to": "the disk's space and the rights",
+    "close": "that the directory is still in its place, and the disk's space",
 }
 
 
@@ -224,7 +225,7 @@ class Database:
         return self._corrupt(f"column family {family!r}, key {key!r}: {why}")
 
     def refusal(self, error: Exception, action: str) -> StateError:
-        """The error for what RocksDB refuses: to "open" the database, to "read" or to "write to" it."""
+        """The error for what RocksDB refuses: to "open" the database, to "read", to "write to" or to "close" it."""
         text = str(error)
         if "lock hold by" in text or "While lock file" in text:
             msg = f"key group {self.group:03d} of {self.directory} is open already ({text}): stop that run first"
@@ -247,15 +248,18 @@ class Database:
         )
 
     def close(self) -> None:
-        """Close; again does nothing."""
+        """Close; again does nothing. Raises `StateError` when the disk refuses what is still to be written."""
         if self._db is None:
             return
         database, self._db = self._db, None
         self._handles.clear()
         del self._families[CONTROL]
-        for family in self._families.values():
-            family.close()
-        database.close()
+        try:
+            for family in self._families.values():
+                family.close()
+            database.close()
+        except Exception as error:  # rocksdict raises nothing more specific
+            raise self.refusal(error, "close") from error
 
 
 @cache

@@ -4,6 +4,7 @@ import io
 import logging
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -104,6 +105,31 @@ def test_lines_come_every_five_seconds() -> None:
         "shop: 10,000 events (2,000/s), watermark 2026-01-01T00:00:00.000Z (2.5 s behind the newest event), "
         "1,234 keys, 55 timers, 3 waiting, 7 triggers, 2 late, 1 dead letter, 64 MiB\n"
     )
+
+
+def test_an_idle_run_says_so_once() -> None:
+    written: list[str] = []
+    now_s = 0.0
+    lines = Lines("shop", written.append, lambda: now_s)
+    for step in range(200):
+        now_s = step / 2
+        lines.observe(stats(at_ms=step * 500, events=1_000 if step < 100 else 2_000))
+    assert [line.partition(" (")[0].strip() for line in written] == [
+        "shop: 1,000 events",
+        "shop: nothing new; the next line comes with the next change",
+        "shop: 2,000 events",
+        "shop: nothing new; the next line comes with the next change",
+    ]
+
+
+def test_a_notice_is_told_once_and_before_the_end() -> None:
+    written: list[str] = []
+    now_s = 0.0
+    lines = Lines("shop", written.append, lambda: now_s)
+    for step in range(40):
+        now_s = step / 2
+        lines.observe(total([msgspec.structs.replace(worker(), notices=["a link is not read"])]))
+    assert written.count("headway: note: a link is not read\n") == 1
 
 
 def panel_text(panel: LivePanel) -> str:

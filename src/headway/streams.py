@@ -133,11 +133,7 @@ class _Base(Generic[T]):
         if not isinstance(output, Output):
             fail(f"{name!r}: {output!r} is not an output: use hw.to_jsonl(...), hw.to_stdout() or hw.to_list([])")
         for other in self._flow.graph.nodes.values():
-            if (
-                isinstance(other, SinkNode)
-                and output.exclusive is not None
-                and other.output.exclusive == output.exclusive
-            ):
+            if isinstance(other, SinkNode) and output.clashes(other.output):
                 fail(
                     f"{name!r}: {output.describe()} is written by {other.name!r} already ({other.where}): merge the "
                     "streams, or give each a file of its own"

@@ -132,7 +132,7 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
 
 
 def _notices(ending: Ending) -> list[str]:
-    told = [notice for worker in ending.result.stats.workers for notice in worker.notices]
+    told = list(dict.fromkeys(notice for worker in ending.result.stats.workers for notice in worker.notices))
     plain = compiled.notice()
     return told if plain is None else [*told, plain]
 

@@ -9,7 +9,16 @@ from typing import Any, ClassVar, Final, Optional
 
 import zstandard
 
-from headway.connectors.bytelog import FINGERPRINT_BYTES, ByteLog, fingerprint, not_same, reading, too_short
+from headway.connectors.bytelog import (
+    FINGERPRINT_BYTES,
+    FileLog,
+    Tail,
+    changed,
+    fingerprint,
+    not_same,
+    reading,
+    too_short,
+)
 from headway.errors import InputError
 
 __all__ = ["GZIP_MAGIC", "CompressedLog", "Decompressor", "Gunzip", "Unzstd"]
@@ -87,19 +96,19 @@ class Unzstd(Decompressor):
         return zstandard.ZstdDecompressor().decompressobj()
 
 
-class CompressedLog(ByteLog):
-    """A compressed file. Takes over the descriptor.
+class CompressedLog(FileLog):
+    """A compressed file.
 
     Holds the window and what one piece of 128 KiB unpacks to. To go to an offset everything before it is
     decompressed and dropped: seconds for each GB of content.
     """
 
     def __init__(self, path: str, fd: int, decompressor: Decompressor) -> None:
-        self._path = path
-        self._fd = fd
+        super().__init__(path, fd)
         self._decompressor = decompressor
         self._raw_offset = 0
         self._raw_head = b""
+        self._raw_tail = Tail()
         self._buffer = bytearray()
         self._buffer_offset = 0
         self._head = b""
@@ -138,18 +147,17 @@ class CompressedLog(ByteLog):
             )
             raise InputError(msg)
 
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
-
     def _check_raw(self) -> None:
         with reading(self._path):
             size = os.fstat(self._fd).st_size
             head = os.pread(self._fd, len(self._raw_head), 0)
+            tail = os.pread(self._fd, len(self._raw_tail.data), self._raw_offset - len(self._raw_tail.data))
         if size < self._raw_offset:
             raise too_short(self._path, expected=self._raw_offset, found=size)
         if head != self._raw_head:
             raise not_same(self._path, expected=fingerprint(self._raw_head), found=fingerprint(head))
+        if tail != self._raw_tail.data:
+            raise changed(self._path, self._raw_offset)
 
     def _reach(self, start: int, end: int) -> int:
         """Decompress up to `end`, keep what is from `start` on, and return how far it went."""
@@ -181,6 +189,7 @@ class CompressedLog(ByteLog):
                 "put an intact file there and run again"
             )
             self._failure = InputError(msg)
+        self._raw_tail = self._raw_tail.grown(self._raw_offset, data)
         self._raw_offset += len(data)
         if len(self._head) < FINGERPRINT_BYTES:
             self._head = (self._head + content)[:FINGERPRINT_BYTES]

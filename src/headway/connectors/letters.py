@@ -32,7 +32,7 @@ class LetterFiles(Output):
         self.directory = directory
 
     @override
-    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+    def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Cut all files back to where they stood, and remove those of later epochs."""
         return _LetterWriter(self.directory, position or {})
 
@@ -80,7 +80,7 @@ class _LetterWriter(OutputWriter):
     def _writer(self, name: str) -> OutputWriter:
         if name not in self._open:
             output = to_jsonl(self._directory / name)
-            self._open[name] = output.open(self._positions.get(name), fresh=False)
+            self._open[name] = output.open(self._positions.get(name), mark=None)
         return self._open[name]
 
     def _close_all(self) -> None:

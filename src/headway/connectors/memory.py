@@ -19,6 +19,8 @@ from headway.connectors.base import (
     OutputWriter,
     PartitionReader,
     Position,
+    Tell,
+    unheard,
 )
 from headway.connectors.lines import BLANKS, UNDECODABLE, bad_reason
 from headway.errors import InputError, UsageError
@@ -72,7 +74,7 @@ class ItemsInput(Input):
         self._batch = batch
         self._used: set[str] = set()
 
-    def partitions(self) -> list[str]:
+    def partitions(self, tell: Tell = unheard) -> list[str]:
         """The keys of the mapping, or `items`."""
         return sorted(self._logs)
 
@@ -211,7 +213,7 @@ def to_list(target: list[Any]) -> Output:
     Not transactional: a record is appended once its epoch is durable.
 
     >>> found: list[Json] = []
-    >>> to_list(found).open(None, fresh=True).write([b'{"n": 1}'])
+    >>> to_list(found).open(None, mark=None).write([b'{"n": 1}'])
     >>> found
     [{'n': 1}]
     """
@@ -227,7 +229,12 @@ class ListOutput(Output):
 
     target: list[Any]
 
-    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+    @property
+    def shared(self) -> bool:
+        """Several outputs may append to one list."""
+        return True
+
+    def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Append to what is in the list already."""
         return _ListWriter(self.target)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Optional
 
 from headway.connectors.base import Position
-from headway.connectors.bytelog import ByteLog, PlainLog
+from headway.connectors.bytelog import ByteLog, PlainLog, Tail
 from headway.connectors.filereader import FileReader
 from headway.connectors.linereader import MAX_LINE_BYTES
 from headway.errors import InputError
@@ -50,10 +50,10 @@ class StripeReader(FileReader):
         """The position in the file, and over how many readers it is split."""
         return {**super().position(), "split": self._split}
 
-    def _open(self, offset: int, taken: int) -> ByteLog:
-        log = super()._open(offset, taken)
+    def _check(self, log: ByteLog, place: Position) -> Tail:
+        tail = super()._check(log, place)
         if isinstance(log, PlainLog):
-            return log
+            return tail
         log.close()
         msg = (
             f"{self._path} is compressed and cannot be split (split={self._split}); expected a plain file: "

@@ -14,16 +14,20 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from typing_extensions import override
 
+from headway.errors import CorruptStateError
 from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import Batch
 from headway.runtime.exchange import Message
 from headway.runtime.job import Job
 from headway.runtime.slot import Slot
 from headway.runtime.stage import StageTask
+from headway.state.seal import seal, unseal
 
 __all__ = ["build_dataflow"]
 
-Token = dict[str, Any]
+Token = bytes
+"""What the engine's log keeps of a step: sealed, as the log has no checksums."""
+_LOGGED = "in the engine's recovery log, the token of"
 _AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 """A time that has come, whatever happens to the machine's clock."""
 _WAIT_POLL_MS = 1
@@ -98,7 +102,8 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
     @override
     def snapshot(self) -> Any:
         with self._job.guard:
-            return self._slot.snapshot()
+            self._job.premises.check()
+            return seal((self._slot.name, self._slot.snapshot()))
 
     @override
     def close(self) -> None:
@@ -117,7 +122,8 @@ class _Source(FixedPartitionedSource[Message, Any]):
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _SlotPartition:
         with self._job.guard:
-            return _SlotPartition(self._job.slot(self._source, for_part, resume_state), self._job)
+            state = None if resume_state is None else _slot_state(resume_state, for_part)
+            return _SlotPartition(self._job.slot(self._source, for_part, state), self._job)
 
 
 class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
@@ -129,7 +135,7 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
         self._task: Optional[StageTask] = None
         if token is not None:
             with job.guard:
-                self._task = job.stage_task(stage, token["group"], token["version"])
+                self._task = job.stage_task(stage, *unseal(token, f"{_LOGGED} a key group of {stage.name!r}"))
 
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
@@ -168,7 +174,7 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
     def snapshot(self) -> Token:
         assert self._task is not None
         with self._job.committing():
-            return {"group": self._task.group, "version": self._task.commit()}
+            return seal((self._task.group, self._task.commit()))
 
 
 class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
@@ -178,7 +184,8 @@ class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
         self._job = job
         self._sink = sink
         with job.guard:
-            self._task = job.sink_task(sink, None if token is None else token["version"])
+            version = None if token is None else unseal(token, f"{_LOGGED} the output {sink.name!r}")
+            self._task = job.sink_task(sink, version)
 
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
@@ -208,7 +215,7 @@ class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
     @override
     def snapshot(self) -> Token:
         with self._job.committing():
-            return {"group": 0, "version": self._task.commit()}
+            return seal(self._task.commit())
 
 
 class _Nothing(StatelessSinkPartition[Any]):
@@ -250,6 +257,17 @@ def build_dataflow(plan: Plan, job: Job) -> Dataflow:
     unread = [produced[name] for name in produced if not any(name in names for names in leads_to.values())]
     op.output("end", op.merge("ends", *ends, *unread), _End())
     return flow
+
+
+def _slot_state(token: Any, name: str) -> dict[str, Any]:
+    """Where a reader slot stood; its name is in the token, so that it cannot stand where another one did."""
+    what = f"{_LOGGED} the reader {name!r}"
+    named, state = unseal(token, what)
+    if named != name:
+        msg = f"{what} is that of {named!r}: the log is damaged; restore the whole state directory from a backup"
+        raise CorruptStateError(msg)
+    kept: dict[str, Any] = state
+    return kept
 
 
 def _step(role: str, name: str) -> str:

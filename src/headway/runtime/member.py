@@ -13,6 +13,7 @@ from headway.plan import Plan
 from headway.runtime.engine import execute, is_prepared, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job
+from headway.runtime.logsum import open_log
 from headway.runtime.run import (
     Observer,
     RunOptions,
@@ -63,15 +64,14 @@ def run_member(
             held.enter_context(locked(options.state_dir))
             manifest = open_manifest(plan, options)
             prepare_recovery(options.state_dir)
+            open_log(options.state_dir)
         else:
             manifest = _await_manifest(plan, options)
         job = Job(plan, manifest, options.job_options(workers=len(addresses)), stopping=stop)
         job.on_beat = observer_beat(job, observe, index)
-        try:
+        with job.closing():
             execute(job, index=index, addresses=addresses)
             stats = total([worker_stats(job, index)])
-        finally:
-            job.close()
     return RunResult(stats, None, stopped=stop(), drained=False)
 
 

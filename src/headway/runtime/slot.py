@@ -17,8 +17,10 @@ from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Plan, SourceStage
 from headway.runtime.board import Board
 from headway.runtime.columns import ColumnProgram, Columns, column_getter, dead_letter, reason_of, select
+from headway.runtime.discovery import Discovery
 from headway.runtime.exchange import Exchange, Message
-from headway.runtime.silence import Partition, Silence
+from headway.runtime.partition import Partition
+from headway.runtime.silence import Silence
 from headway.runtime.triggers import TriggerEncoder
 from headway.scanning import span_of
 from headway.schema import codec_for, decoded_type
@@ -41,6 +43,8 @@ class SlotOptions:
 
     groups: int
     follow: bool
+    grows: bool = True
+    """Whether an input of the flow may bring more as long as it is followed: then its streams that end wait for it."""
     chunk_bytes: int = 1 << 20
     discover_ms: int = 1_000
     drain_to_ms: Optional[int] = None
@@ -92,7 +96,7 @@ class Slot:
         time = source.node.time
         self._times_are_int = isinstance(time, str) and decoded_type(source.node.event_type, time) is int
         self._partitions: dict[str, Partition] = {}
-        self._discovered_ms: Optional[int] = None
+        self._discovery = Discovery(source.node.input, options.discover_ms if options.follow else None)
         self._rejected: list[tuple[str, BadRecord]] = []
         self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
         self._silence = Silence(source.node, self._partitions, board, name, follow=options.follow)
@@ -144,6 +148,11 @@ class Slot:
         return min(partition.watermark(self._ooo_ms) for partition in self._partitions.values())
 
     @property
+    def notices(self) -> list[str]:
+        """What a person should know of the input, such as a link that is not read."""
+        return self._discovery.notices
+
+    @property
     def silent(self) -> list[str]:
         """The partitions that hold time back because none of their records has told a time yet."""
         return [p.name for p in self._partitions.values() if p.max_time is None]
@@ -158,9 +167,14 @@ class Slot:
         """Whether everything of a bounded input has been read."""
         if self._options.drain_to_ms is not None:
             return True
-        if self._options.follow or self._discovered_ms is None:
+        if self._options.follow and (self._options.grows or not self._partitions):
             return False
-        return all(partition.ended for partition in self._partitions.values())
+        return self._discovery.has_looked and (self._closed or not self._partitions)
+
+    @property
+    def _closed(self) -> bool:
+        """Whether it follows nothing but streams that have ended; others need not wait for it."""
+        return bool(self._partitions) and all(partition.ended for partition in self._partitions.values())
 
     def poll(self) -> list[Message]:
         """Read some records, if there are any now and this slot is not too far ahead, and return what leaves."""
@@ -182,7 +196,9 @@ class Slot:
     def heartbeat(self, out: list[Message], *, force: bool) -> None:
         """Tell silent groups the watermark, when it is time to, or that the epoch before is durable."""
         watermark = self.watermark
-        self._board.publish(self.name, watermark, self.events, done=self.done, idle=self._silence.is_whole)
+        self._board.publish(
+            self.name, watermark, self.events, done=self.done or self._closed, idle=self._silence.is_whole
+        )
         now_ms = self._clock_ms()
         if (watermark, self.events) != self._news:
             self._news, self._news_ms = (watermark, self.events), now_ms
@@ -206,13 +222,10 @@ class Slot:
     def _discover(self) -> None:
         """Find the partitions; while following, look for new ones now and then."""
         now_ms = self._clock_ms()
-        if self._discovered_ms is not None and not (
-            self._options.follow and now_ms - self._discovered_ms >= self._options.discover_ms
-        ):
+        if not self._discovery.is_due(now_ms):
             return
-        floor = self.watermark if self._discovered_ms is not None or self._partitions else MIN_TIME_MS
-        self._discovered_ms = now_ms
-        for name in self.source.node.input.partitions():
+        floor = self.watermark if self._discovery.has_looked or self._partitions else MIN_TIME_MS
+        for name in self._discovery.look(now_ms):
             if name not in self._partitions and self._assigned(name):
                 known = None if floor == MIN_TIME_MS else floor + self._ooo_ms + 1
                 self._partitions[name] = Partition(name, None, known)
@@ -231,8 +244,15 @@ class Slot:
                 partition.position = reader.position()
                 reader.close()
                 partition.reader = None
+                self._note_end(partition)
             elif partition.quiet_since_ms is None:
                 partition.quiet_since_ms = self._clock_ms()
+
+    def _note_end(self, partition: Partition) -> None:
+        """A partition that has ended while the flow goes on following others is as one that is silent for good."""
+        if self._options.follow and self._options.grows:
+            partition.quiet_since_ms = self._clock_ms()
+            self._discovery.tell(f"{partition.name} has ended; the flow goes on following its other inputs")
 
     def _read_blocks(self, partition: Partition, reader: PartitionReader, out: list[Message]) -> bool:
         """Read a chunk block by block, and send what it has become; False when there is nothing to read."""

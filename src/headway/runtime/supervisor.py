@@ -24,6 +24,7 @@ from headway.loading import FlowSpec, load_flow
 from headway.runtime.board import Board
 from headway.runtime.engine import prepare_recovery
 from headway.runtime.job import monotonic_ms
+from headway.runtime.logsum import checked_log
 from headway.runtime.run import (
     Observer,
     RunOptions,
@@ -38,6 +39,7 @@ from headway.runtime.run import (
 )
 from headway.runtime.stats import RunStats, WorkerStats, total
 from headway.runtime.worker import WorkerFailure, WorkerSpec, error_of
+from headway.state.lock import Premises
 
 __all__ = ["run_cluster"]
 
@@ -86,6 +88,7 @@ class Supervisor:
     observe: Optional[Observer]
     lock_fd: int
     """The lock of the state directory: workers hold it too, so that no run starts while one is left of this one."""
+    premises: Premises
     restarts: int = 0
     _recent: int = 0
     _commits: int = 0
@@ -138,6 +141,7 @@ class Supervisor:
             time.sleep(_POLL_S)
 
     def _attempt(self, drain_to_ms: Optional[int]) -> RunStats:
+        self.premises.check()
         self.run_dir.mkdir(exist_ok=True)
         for old in (*self.run_dir.glob("failure-*.json"), *self.run_dir.glob("worker-*.json")):
             old.unlink()
@@ -216,6 +220,7 @@ class Supervisor:
                     child.say("stop")
             if time.monotonic() - observed >= _OBSERVE_S:
                 observed = time.monotonic()
+                self.premises.check()
                 stats = self._read_stats()
                 last_beat_ms = max([last_beat_ms, *(worker.beat_ms for worker in stats.workers)])
                 if monotonic_ms() - last_beat_ms > self.options.hang_after_ms:
@@ -289,8 +294,9 @@ def run_cluster(
         prepare_recovery(options.state_dir)
         before = load_stats(options.state_dir)
         slots = sum(manifest.sources[source.name].slots for source in plan.sources)
-        supervisor = Supervisor(spec, options, slots, stop, observe, lock.fileno())
-        result = finish_run(manifest, options, before, stop, supervisor.run)
+        supervisor = Supervisor(spec, options, slots, stop, observe, lock.fileno(), Premises(options.state_dir))
+        with checked_log(options.state_dir):
+            result = finish_run(manifest, options, before, stop, supervisor.run)
         return replace(result, restarts=supervisor.restarts)
 
 
