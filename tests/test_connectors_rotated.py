@@ -52,7 +52,7 @@ def test_position_names_the_file(tmp_path: Path) -> None:
     reader.read(1)
     reader.read(1)
     position = json.loads(json.dumps(reader.position()))
-    assert position == {"file": "b.jsonl", "before": 1, "offset": 9, "ordinal": 2, "id": "9:a8496f4a"}
+    assert position == {"file": "b.jsonl", "before": 1, "first": 1, "offset": 9, "ordinal": 2, "id": "9:a8496f4a"}
     assert drain(open_log(tmp_path, position)) == [(2, 3)]
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from headway.schema import LineCodec
 
-__all__ = ["BadRecord", "Chunk", "Decoded", "Input", "Output", "OutputWriter", "PartitionReader", "Position"]
+__all__ = ["BadRecord", "Chunk", "Decoded", "Extent", "Input", "Output", "OutputWriter", "PartitionReader", "Position"]
 
 Position = dict[str, Any]
 """Where a partition's reader stands: small, JSON-able, made and understood by its connector only."""
@@ -25,7 +25,7 @@ class BadRecord:
     ordinal: int
     """Number of the record in its partition, from 0."""
     position: str
-    """Where it stands, for a person: such as `byte 1024` or `item 3`."""
+    """Where it stands, for a person: such as `line 18, byte 1024` or `item 3`."""
     reason: str
     """Why it could not be decoded."""
     raw: bytes
@@ -50,6 +50,21 @@ class Chunk(ABC):
     def decode(self, codec: LineCodec[Any]) -> Decoded:
         """Decode all records. Never raises for bad records: they are returned in `bad`."""
 
+    @abstractmethod
+    def record(self, ordinal: int) -> tuple[str, bytes]:
+        """Where one of its records stands, and its bytes as they were read; both as in a `BadRecord`.
+
+        Asked for records that were decoded and then found to be of no use. The first call may cost as much as
+        reading the chunk.
+        """
+
+
+class Extent(NamedTuple):
+    """How much of a partition has been read, in bytes as they are stored."""
+
+    read: int
+    total: int
+
 
 class PartitionReader(ABC):
     """Reads one partition's log from a position on. Used by one thread."""
@@ -70,6 +85,11 @@ class PartitionReader(ABC):
     @abstractmethod
     def position(self) -> Position:
         """Where the next `read` will start: after the last record that was returned."""
+
+    @property
+    def extent(self) -> Optional[Extent]:
+        """How far the partition has been read; None where its size is not known, or not final. Costs little."""
+        return None
 
     def close(self) -> None:  # noqa: B027 (most readers hold nothing)
         """Release files. Called once; nothing is called afterwards."""

@@ -138,6 +138,10 @@ class CompressedLog(ByteLog):
             )
             raise InputError(msg)
 
+    def stored_bytes(self, offset: int) -> int:
+        """How many compressed bytes have been unpacked."""
+        return self._raw_offset
+
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final, Optional
 
-from headway.connectors.base import Chunk, Position
+from headway.connectors.base import Chunk, Extent, Position
 from headway.connectors.bytelog import FINGERPRINT_BYTES, ByteLog, check_fingerprint, fingerprint, reading
 from headway.connectors.detect import open_log
 from headway.connectors.linereader import MAX_LINE_BYTES, LineReader
@@ -51,10 +51,19 @@ class FileReader(LineReader):
             taken=taken,
             max_line_bytes=max_line_bytes,
         )
+        self._first_ordinal = place.get("first", 0)
 
     def finish(self) -> None:
         """Take the end of the file for final from now on."""
         self._follow = False
+
+    @property
+    def extent(self) -> Optional[Extent]:
+        """How far the file has been read, which had its size when it was opened; None while it is followed."""
+        if self._follow:
+            return None
+        size = self._stamp[2]
+        return Extent(min(size, self._log.stored_bytes(self._offset + self._taken)), size)
 
     def position(self) -> Position:
         """Offset, ordinal and the fingerprint of what was read."""

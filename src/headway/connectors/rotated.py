@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Optional
 
-from headway.connectors.base import Chunk, PartitionReader, Position
+from headway.connectors.base import Chunk, Extent, PartitionReader, Position
 from headway.connectors.detect import COMPRESSED_SUFFIXES
 from headway.connectors.filereader import FileReader
 from headway.errors import InputError
@@ -31,6 +31,7 @@ class RotatedReader(PartitionReader):
         self._reader: Optional[FileReader] = None
         self._at_end = False
         self._next_ordinal = 0
+        self._first_ordinal = 0
         if position is not None and position["file"] is not None:
             self._resume(position)
 
@@ -39,12 +40,25 @@ class RotatedReader(PartitionReader):
         """True once the last file has been read to its end; always False while following."""
         return self._at_end
 
+    @property
+    def extent(self) -> Optional[Extent]:
+        """How far all files together have been read; None while they are followed. Costs a `stat` for each file."""
+        if self._follow or self._reader is None or self._reader.extent is None:
+            return None
+        read, total = self._reader.extent
+        for name, path in self._files.items():
+            if name != self._name:
+                size = _size(path)
+                total += size
+                read += size if name < (self._name or "") else 0
+        return Extent(read, total)
+
     def position(self) -> Position:
-        """The file, the position in it, and how many files are before it."""
+        """The file, the position in it, how many files are before it, and the ordinal of its first line."""
         if self._reader is None:
             return {"file": None}
         before = sum(name < (self._name or "") for name in self._files)
-        return {"file": self._name, "before": before, **self._reader.position()}
+        return {"file": self._name, "before": before, "first": self._first_ordinal, **self._reader.position()}
 
     def read(self, max_bytes: int) -> Optional[Chunk]:
         """The next lines, all from one file."""
@@ -84,6 +98,7 @@ class RotatedReader(PartitionReader):
         if len(earlier) > position["before"]:
             raise self._out_of_order(name, _few(earlier), f"at most {position['before']} files before it")
         self._name = name
+        self._first_ordinal = position["first"]
         self._reader = self._open(name, position)
 
     def _following_file(self) -> Optional[str]:
@@ -119,11 +134,20 @@ class RotatedReader(PartitionReader):
         if not os.path.exists(self._files[name]):
             # It may have been compressed since it was found.
             self._files = {**self._files, **_uncompressed_names(self._find())}
-        self._reader = self._open(name, {"offset": 0, "ordinal": self._next_ordinal})
+        self._first_ordinal = self._next_ordinal
+        self._reader = self._open(name, {"offset": 0, "ordinal": self._next_ordinal, "first": self._first_ordinal})
         self._name = name
 
     def _open(self, name: str, position: Position) -> FileReader:
         return FileReader(self._files[name], position, follow=self._follow, label=f"{name} ", may_vanish=True)
+
+
+def _size(path: str) -> int:
+    """The size of a file; of one that was deleted, or compressed and so renamed, none."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
 
 
 def _uncompressed_names(files: dict[str, str]) -> dict[str, str]:

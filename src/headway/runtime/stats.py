@@ -2,14 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Optional
+from collections.abc import Iterable, Sequence
+from typing import Any, Optional
 
 import msgspec
 
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
-__all__ = ["RunStats", "WorkerStats", "total"]
+__all__ = ["FirstLetter", "RunStats", "SourceStats", "WorkerStats", "total"]
+
+
+class FirstLetter(msgspec.Struct, frozen=True, order=True):
+    """The first dead letter of a source: that of its first partition, by name, that has any."""
+
+    partition: str
+    """Name of the partition, such as the file."""
+    ordinal: int
+    """Number of the record in its partition, from 0."""
+    position: str
+    """Where it stands, for a person."""
+    reason: str
+    """Why it could not be used."""
+
+    @staticmethod
+    def restored(values: Optional[Sequence[Any]]) -> Optional[FirstLetter]:
+        """That of which a slot has kept the values, if any."""
+        return None if values is None else FirstLetter(*values)
+
+    def earlier(self, other: Optional[FirstLetter]) -> FirstLetter:
+        """The first of two."""
+        return self if other is None else min(self, other)
+
+
+class SourceStats(msgspec.Struct, frozen=True):
+    """What has been read of one source."""
+
+    events: int = 0
+    """Records read, undecodable ones included."""
+    dead_letters: int = 0
+    """Records that could not be used."""
+    first: Optional[FirstLetter] = None
+    """The first of these; None where there is none."""
+    bytes_read: Optional[int] = None
+    """How far its input has been read, in bytes as they are stored; None where that is not known."""
+    bytes_total: Optional[int] = None
+    """How large its input is, in bytes as they are stored; None where that is not known."""
+
+    def plus(self, other: SourceStats) -> SourceStats:
+        """The sum of two parts of a source."""
+        return SourceStats(
+            events=self.events + other.events,
+            dead_letters=self.dead_letters + other.dead_letters,
+            first=other.first if self.first is None else self.first.earlier(other.first),
+            bytes_read=_known_sum(self.bytes_read, other.bytes_read),
+            bytes_total=_known_sum(self.bytes_total, other.bytes_total),
+        )
+
+
+def _known_sum(left: Optional[int], right: Optional[int]) -> Optional[int]:
+    return None if left is None or right is None else left + right
 
 
 class WorkerStats(msgspec.Struct, frozen=True):
@@ -45,6 +96,8 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """Time spent writing epochs since the record before, in milliseconds."""
     rss_bytes: int
     """Memory of the process."""
+    sources: dict[str, SourceStats] = {}
+    """What this worker has read of each source."""
     silent: list[str] = []
     """Partitions that hold time back because none of their records has told a time yet; some of them."""
     horizon: Optional[int] = None
@@ -68,6 +121,7 @@ class RunStats(msgspec.Struct, frozen=True):
     commit_ms: float
     """The slowest worker's."""
     workers: list[WorkerStats]
+    sources: dict[str, SourceStats] = {}
 
     @property
     def horizon(self) -> Optional[int]:
@@ -87,6 +141,10 @@ def total(workers: Iterable[WorkerStats]) -> RunStats:
     for worker in known:
         for name, count in worker.outputs.items():
             outputs[name] = outputs.get(name, 0) + count
+    sources: dict[str, SourceStats] = {}
+    for worker in known:
+        for name, part in worker.sources.items():
+            sources[name] = sources[name].plus(part) if name in sources else part
     watermarks = [worker.watermark for worker in known if worker.watermark is not None]
     newest = [worker.newest for worker in known if worker.newest is not None]
     return RunStats(
@@ -101,6 +159,7 @@ def total(workers: Iterable[WorkerStats]) -> RunStats:
         waiting=sum(worker.waiting for worker in known),
         commit_ms=max((worker.commit_ms for worker in known), default=0.0),
         workers=known,
+        sources=sources,
     )
 
 
