@@ -64,7 +64,7 @@ def test_bad_records_name_the_file(tmp_path: Path) -> None:
     chunk = reader.read(100)
     assert chunk is not None
     (record,) = chunk.decode(CODEC).bad
-    assert (record.ordinal, record.position) == (2, "b.jsonl byte 1")
+    assert (record.ordinal, record.position) == (2, "b.jsonl line 2, byte 1")
 
 
 def test_follows_over_rotation(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, Union
 
 from headway.connectors.base import Output
 from headway.declare import declaring, fail, place
+from headway.fields import check_key
 from headway.graph import (
     DEAD_LETTERS,
     LATE,
@@ -208,14 +209,15 @@ class Stream(_Base[T], EnrichSteps[T]):
     def key_by(self, key: KeyOf[T], *, name: Optional[str] = None) -> KeyedStream[T]:
         """Give each event its key, a field or a function: text, or an integer, which becomes its digits.
 
-        Events of one key meet in one place, in the order of event time. An event whose key is neither
-        text nor an integer becomes a dead letter.
+        Events of one key meet in one place, in the order of event time. Behind a source an event without a usable
+        key becomes a dead letter: the key is neither text nor an integer, an untyped event has no such field, or the
+        function raises `ValueError` or `LookupError`. Any other exception of the function ends the run, and behind an
+        operator all of them do. Raises `FlowError` for a field that no event has, or that can never hold a key.
         """
-        fields = field_names(self.type)
-        if isinstance(key, str) and fields is not None and key not in fields:
-            fail(f"key_by({key!r}): {type_label(self.type)} has no field {key!r}, its fields are {', '.join(fields)}")
         if not isinstance(key, str) and not callable(key):
             fail(f"key_by() needs the name of a field or a function of the event, not {key!r}")
+        with declaring():
+            check_key(key, self.type)
         node = KeyByNode(name or self._flow._auto_name("key_by"), place(), self._port, key)
         return KeyedStream(self._flow, self._flow._add(node, self.type, keyed=True))
 

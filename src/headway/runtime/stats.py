@@ -129,6 +129,15 @@ class RunStats(msgspec.Struct, frozen=True):
         return max((worker.horizon for worker in self.workers if worker.horizon is not None), default=None)
 
     @property
+    def extent(self) -> Optional[tuple[int, int]]:
+        """How many bytes of the input have been read, and of how many; None where the size of one is not known."""
+        read = [source.bytes_read for source in self.sources.values()]
+        total = [source.bytes_total for source in self.sources.values()]
+        known_read, known_total = [n for n in read if n is not None], [n for n in total if n is not None]
+        known = bool(total) and len(known_read) == len(read) and len(known_total) == len(total) and sum(known_total) > 0
+        return (sum(known_read), sum(known_total)) if known else None
+
+    @property
     def triggers(self) -> int:
         """Records written to all outputs but the dead letters."""
         return sum(count for name, count in self.outputs.items() if name != "dead-letters")
