@@ -30,6 +30,7 @@ from headway.steps.joins import EnrichSteps, JoinSteps
 from headway.steps.patterns import PatternSteps
 from headway.steps.windows import WindowSteps
 from headway.steps.workflow import WorkflowSteps
+from headway.timefields import plain_type
 
 if TYPE_CHECKING:
     from headway.flow import Flow
@@ -382,6 +383,7 @@ def check_operator(operator: Operator[Any, Any, Any]) -> None:
 
 
 def _accepts(wanted: Any, given: Any) -> bool:
+    wanted, given = plain_type(wanted), plain_type(given)
     if Any in (wanted, given) or wanted == given or isinstance(wanted, TypeVar):
         return True
     if {type_label(wanted), type_label(given)} == {"Json"}:

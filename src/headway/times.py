@@ -33,6 +33,7 @@ __all__ = [
     "duration_ms",
     "format_duration",
     "format_time",
+    "milliseconds_of",
     "not_an_event_time",
     "other_unit",
     "parse_time",
@@ -163,13 +164,14 @@ def parse_time(value: object) -> int:
     >>> parse_time("2011-09-30T22:38:44.546Z"), parse_time(17)
     (1317422324546, 17)
     """
-    time_ms = _milliseconds(value)
+    time_ms = milliseconds_of(value)
     if not EARLIEST_MS <= time_ms <= LATEST_MS:
         raise ValueError(not_an_event_time(time_ms, value))
     return time_ms
 
 
-def _milliseconds(value: object) -> int:
+def milliseconds_of(value: object) -> int:
+    """As `parse_time`, for a time that need not be that of an event: it may be any that a `datetime` can be."""
     if isinstance(value, bool) or value is None:
         msg = f"{value!r} is not a time: expected epoch milliseconds or RFC 3339 text"
         raise ValueError(msg)

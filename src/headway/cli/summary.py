@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from headway.cli.texts import count_text, seconds_text, time_text
 from headway.graph import DEAD_LETTERS
-from headway.plan import Plan
+from headway.plan import Plan, Segment
 from headway.planner import DEAD_LETTER_SINK
 from headway.runtime.run import RunResult
 from headway.runtime.stats import SourceStats
@@ -169,9 +169,7 @@ def _percent(part: int, whole: int) -> str:
 
 def _where_letters_are(plan: Plan, source: str) -> str:
     [stage] = (stage for stage in plan.sources if stage.name == source)
-    targets = (
-        {edge.target for edge in plan.edges_of([stage.ports[DEAD_LETTERS]])} if DEAD_LETTERS in stage.ports else ()
-    )
+    targets = {edge.target for edge in plan.edges_of([stage.ports.get(DEAD_LETTERS, Segment())])}
     outputs = [sink.node.output.describe() for sink in plan.sinks if sink.name in targets]
     return f"all are in {' and '.join(outputs)}" if outputs else "the flow reads them itself"
 

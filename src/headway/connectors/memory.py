@@ -201,7 +201,7 @@ def _event_of(item: Any, codec: LineCodec[Any], expected: Any) -> Any:
         if not isinstance(item, dict):
             msg = f"Expected `{type_label(codec.event_type)}`, a dict or bytes, got `{type(item).__name__}`"
             raise msgspec.ValidationError(msg)
-    return msgspec.convert(item, expected)
+    return codec.convert(item)
 
 
 def _raw(item: Any) -> bytes:
