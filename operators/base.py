@@ -66,7 +66,8 @@ class Context(Protocol[Out_contra]):
         """Set the timer `name` of this key, or move it, to event time `at` (epoch milliseconds).
 
         It fires once, after all events of that time. A time that has passed counts as now; in `on_timer`
-        as one millisecond from now. Moving a timer to a later time costs next to nothing.
+        as one millisecond from now; one after the year 9999 is an error. Moving a timer to a later time costs next
+        to nothing.
         """
 
     def cancel(self, name: str, /) -> None:

@@ -54,8 +54,9 @@ def test_a_mistake_in_a_function_of_the_flow_stops_the_run(
     tmp_path: Path, role: str, function: Callable[[Any], Any], event_type: Any, threads: int
 ) -> None:
     write(tmp_path / "a.log", GOOD, NEXT)
+    specs: dict[str, Any] = {role: function}
     with pytest.raises(UserCodeError) as stopped:
-        run(tmp_path, event_type, threads=threads, **{role: function})
+        run(tmp_path, event_type, threads=threads, **specs)
     text = str(stopped.value)
     step = "time= of the source 'log'" if role == "time" else "the step 'key_by-1'"
     assert text.startswith(f"{step} (")
@@ -68,13 +69,25 @@ def test_a_mistake_in_a_function_of_the_flow_stops_the_run(
 @pytest.mark.parametrize("role", ["time", "key"])
 def test_an_error_that_a_function_raises_on_purpose_is_told_as_it_is(tmp_path: Path, role: str) -> None:
     write(tmp_path / "a.log", GOOD)
+    specs: dict[str, Any] = {role: of_missing_file}
     with pytest.raises(InputError, match="the table is not there"):
-        run(tmp_path, hw.Json, **{role: of_missing_file})
+        run(tmp_path, hw.Json, **specs)
 
 
-key_values = st.sampled_from([None, True, 1.5, "", "ann", 7, [], {}, "missing"])
+key_values: st.SearchStrategy[Any] = st.sampled_from([None, True, 1.5, "", "ann", 7, [], {}, "missing"])
 good_times = [3.0, "2024-05-01T00:00:00Z", 5, EARLIEST_MS, LATEST_MS]
-bad_times = [None, True, 1.5, "yesterday", "2024-05-01T00:00:00", EARLIEST_MS - 1, LATEST_MS + 1, 2**70, [], {}]
+bad_times: list[Any] = [
+    None,
+    True,
+    1.5,
+    "yesterday",
+    "2024-05-01T00:00:00",
+    EARLIEST_MS - 1,
+    LATEST_MS + 1,
+    2**70,
+    [],
+    {},
+]
 time_values = st.sampled_from([*good_times, *bad_times, "missing"])
 
 

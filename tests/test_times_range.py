@@ -217,7 +217,9 @@ def logs(draw: st.DrawFn, most: int = 8) -> Logs:
     found: Logs = {}
     for source in ("events", "others"):
         drawn = draw(st.lists(st.tuples(st.sampled_from("kl"), times, st.sampled_from("abc")), max_size=most))
-        rows = [{"key": key, "at": at, "kind": kind, "n": n} for n, (key, at, kind) in enumerate(drawn)]
+        rows: list[dict[str, Any]] = [
+            {"key": key, "at": at, "kind": kind, "n": n} for n, (key, at, kind) in enumerate(drawn)
+        ]
         if draw(st.integers(0, 3)):
             rows.sort(key=lambda row: row["at"])
         found[source] = {"p": rows}
@@ -367,6 +369,6 @@ def test_the_kit_keeps_to_the_range() -> None:
     test.send("s", {"at": LATEST_MS - 1})
     for beyond in ({"to": LATEST_MS + 1}, {"by": "2ms"}):
         with pytest.raises(UsageError, match="is not in the years 1000 to 8999"):
-            test.advance(**beyond)  # type: ignore[arg-type]
+            test.advance(**beyond)
     test.advance(to=LATEST_MS)
     assert test.triggers("out") == [{"at": LATEST_MS - 1}]

@@ -94,7 +94,7 @@ def _of_union(options: list[Any], known: _Known) -> Optional[_Rewrite]:
     if len(options) == 1:
         return _rewriter(options[0], known)
     by_tag: dict[bytes, Optional[_Rewrite]] = {}
-    tag_field = None
+    tag_field = ""
     for option in options:
         config = getattr(get_origin(option) or option, "__struct_config__", None)
         if config is None or config.tag is None or config.array_like:

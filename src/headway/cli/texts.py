@@ -48,7 +48,7 @@ def left_text(share: float, left_s: Optional[float]) -> str:
     >>> left_text(0.426, 130.4), left_text(0.999, 0.2), left_text(0.0, None)
     ('42 % read, 2m10s left', '99 % read, 1s left', '0 % read')
     """
-    left = "" if left_s is None else f", {format_duration(max(1, round(left_s)) * 1000)} left"
+    left = "" if left_s is None or share >= 1 else f", {format_duration(max(1, round(left_s)) * 1000)} left"
     return f"{int(share * 100)} % read{left}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import le
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import msgspec
 
@@ -123,7 +123,8 @@ class Slot:
                 encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target])
         node = self.source.node
         types = {MAIN: node.event_type, LATE: node.event_type, DEAD_LETTERS: DeadLetter}
-        rejects = {MAIN: self._rejects, LATE: self._rejects, DEAD_LETTERS: LetterRejects(self._rejects)}
+        rejects: dict[str, Union[Rejects, LetterRejects]] = dict.fromkeys((MAIN, LATE), self._rejects)
+        rejects[DEAD_LETTERS] = LetterRejects(self._rejects)
         self._programs = {
             port: ColumnProgram(node, segment, self._exchanges, encoders, types[port], rejects[port])
             for port, segment in self.source.ports.items()
