@@ -45,7 +45,10 @@ def check_decodable(event_type: Any, what: str) -> None:
 
 
 def check_key(key: Any, event_type: Any) -> None:
-    """Raise `FlowError` for a field or a function that never gives a key."""
+    """Raise `FlowError` for a field or a function that never gives a key, and for what is neither."""
+    if not isinstance(key, str) and not callable(key):
+        msg = f"key_by() needs the name of a field or a function of the event, not {key!r}"
+        raise FlowError(msg)
     _check(key, event_type, f"key_by({_shown(key)})", _can_be_key, f"{_KEY_IS}: declare it so, or make one of it")
 
 

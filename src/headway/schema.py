@@ -40,6 +40,7 @@ __all__ = [
     "decoded_type",
     "eventwise",
     "field_names",
+    "plain_type",
     "returned_type",
     "type_label",
     "without_none",

@@ -24,13 +24,12 @@ from headway.graph import (
 from headway.operators.base import Operator
 from headway.operators.conditions import Condition, Predicate, resolve
 from headway.operators.patterns.rules import Rules
-from headway.schema import Event, field_names, returned_type, type_label
+from headway.schema import Event, field_names, plain_type, returned_type, type_label
 from headway.steps.aggregates import AggregateSteps
 from headway.steps.joins import EnrichSteps, JoinSteps
 from headway.steps.patterns import PatternSteps
 from headway.steps.windows import WindowSteps
 from headway.steps.workflow import WorkflowSteps
-from headway.timefields import plain_type
 
 if TYPE_CHECKING:
     from headway.flow import Flow
@@ -210,13 +209,10 @@ class Stream(_Base[T], EnrichSteps[T]):
     def key_by(self, key: KeyOf[T], *, name: Optional[str] = None) -> KeyedStream[T]:
         """Give each event its key, a field or a function: text, or an integer, which becomes its digits.
 
-        Events of one key meet in one place, in the order of event time. Behind a source an event without a usable
-        key becomes a dead letter: the key is neither text nor an integer, an untyped event has no such field, or the
-        function raises `ValueError` or `LookupError`. Any other exception of the function ends the run, and behind an
-        operator all of them do. Raises `FlowError` for a field that no event has, or that can never hold a key.
+        Events of one key meet in one place, in the order of event time. Behind a source an event with another key, or
+        none, becomes a dead letter, also where the function raises `ValueError` or `LookupError`; any other exception
+        ends the run. Raises `FlowError` for a field that no event has, or that can never hold a key.
         """
-        if not isinstance(key, str) and not callable(key):
-            fail(f"key_by() needs the name of a field or a function of the event, not {key!r}")
         with declaring():
             check_key(key, self.type)
         node = KeyByNode(name or self._flow._auto_name("key_by"), place(), self._port, key)
