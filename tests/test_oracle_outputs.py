@@ -101,7 +101,7 @@ def test_dead_letters_say_where_why_and_what() -> None:
         ("line 3, byte 23", "Object missing required field `at`", '{"key": "a"}'),
         ("line 4, byte 36", "not UTF-8: byte 0xff, number 0 of the text (invalid start byte)", "\\xff{}"),
         ("line 6, byte 60", "key_by-1: the key is None, expected text or an integer", '{"key": null, "at": 3}'),
-        ("item 6", "Expected `int`, got `str` - at `$.at`", '{"key":"d","at":"x"}'),
+        ("item 6", "Invalid RFC3339 encoded datetime - at `$.at`", '{"key":"d","at":"x"}'),
         ("item 7", f"time: {2**62} is not in the years 1000 to 8999", '{"key":"e","at":4611686018427387904}'),
     ]
     assert lines(result, "dead") == msgspec.to_builtins(result.dead_letters["s"])

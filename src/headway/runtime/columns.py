@@ -80,10 +80,13 @@ def getter(spec: KeySpec) -> Callable[[Any], Any]:
     def get(value: Any) -> Any:
         if isinstance(value, dict):
             return value[spec]
-        if isinstance(value, _WITHOUT_FIELDS):
-            msg = f"no field {spec!r}: expected an object, not {value!r:.100}"
-            raise LookupError(msg)
-        return getattr(value, spec)
+        try:
+            return getattr(value, spec)
+        except AttributeError:
+            if isinstance(value, _WITHOUT_FIELDS):
+                msg = f"no field {spec!r}: expected an object, not {value!r:.100}"
+                raise LookupError(msg) from None
+            raise
 
     return get
 

@@ -93,7 +93,7 @@ def field_or_result(spec: Any, value: Any) -> Any:
         return spec(value)
     if isinstance(value, dict):
         return value[spec]
-    if value is None or isinstance(value, (str, int, float, list)):
+    if not hasattr(value, spec) and (value is None or isinstance(value, (str, int, float, list))):
         msg = f"no field {spec!r}: expected an object, not {value!r:.100}"
         raise LookupError(msg)
     return getattr(value, spec)
