@@ -22,7 +22,7 @@ from headway.state.reader import StateReader
 from headway.state.rows import Row
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.waiting import InputCodec
-from headway.times import MAX_TIME_MS, MIN_TIME_MS
+from headway.times import LAST_TIMER_MS, MIN_TIME_MS
 
 
 def _copy_at_rest(source: Path, target: Path) -> None:
@@ -61,7 +61,7 @@ KEYS = st.sampled_from(["", "a", "a\0"]) | st.sampled_from(
 )
 RANKS = st.integers(0, 1)
 NAMES = st.sampled_from(["", "idle", "idle2"])
-TIMES = st.integers(0, 12) | st.sampled_from([MIN_TIME_MS, MIN_TIME_MS + 1, -1, MAX_TIME_MS - 1, MAX_TIME_MS])
+TIMES = st.integers(0, 12) | st.sampled_from([MIN_TIME_MS, MIN_TIME_MS + 1, -1, LAST_TIMER_MS - 1, LAST_TIMER_MS])
 
 
 @dataclass
