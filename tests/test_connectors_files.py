@@ -295,7 +295,7 @@ class TestLongLines:
             bad += decoded.bad
         assert events == [{"n": 0}, {"n": 2}]
         (record,) = bad
-        assert (record.ordinal, record.position, record.raw) == (1, "byte 9", b"x" * 1024)
+        assert (record.ordinal, record.position, record.raw) == (1, "line 2, byte 9", b"x" * 1024)
         assert record.reason == (
             "line of 3000000 bytes: expected at most 1000000; of its bytes only the first 1024 are kept"
         )

@@ -56,9 +56,9 @@ def test_position_names_the_file(tmp_path: Path) -> None:
     assert position.pop("inode") == (tmp_path / "b.jsonl").stat().st_ino
     assert former.pop("inode") == (tmp_path / "a.jsonl").stat().st_ino
     ids = {"id": "9:a8496f4a", "tail": "9:9:a8496f4a"}
-    assert position == {"file": "b.jsonl", "before": 1, "offset": 9, "ordinal": 2, **ids}
+    assert position == {"file": "b.jsonl", "before": 1, "first": 1, "offset": 9, "ordinal": 2, **ids}
     ids = {"id": "9:aa0fd113", "tail": "9:9:aa0fd113"}
-    assert former == {"file": "a.jsonl", "before": 0, "offset": 9, "ordinal": 1, **ids}
+    assert former == {"file": "a.jsonl", "before": 0, "first": 0, "offset": 9, "ordinal": 1, **ids}
     assert drain(open_log(tmp_path, reader.position())) == [(2, 3)]
 
 
@@ -70,7 +70,7 @@ def test_bad_records_name_the_file(tmp_path: Path) -> None:
     chunk = reader.read(100)
     assert chunk is not None
     (record,) = chunk.decode(CODEC).bad
-    assert (record.ordinal, record.position) == (2, "b.jsonl byte 1")
+    assert (record.ordinal, record.position) == (2, "b.jsonl line 2, byte 1")
 
 
 def test_follows_over_rotation(tmp_path: Path) -> None:

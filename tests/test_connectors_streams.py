@@ -90,7 +90,7 @@ def test_a_resumed_run_goes_on_counting(pipe: Pipe) -> None:
     assert chunk is not None
     decoded = chunk.decode(CODEC)
     assert (decoded.events, list(decoded.ordinals)) == ([{"n": 8}], [7])
-    assert (decoded.bad[0].ordinal, decoded.bad[0].position) == (8, "byte 112")
+    assert (decoded.bad[0].ordinal, decoded.bad[0].position) == (8, "line 9, byte 112")
 
 
 def test_large_input_in_small_pieces() -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Optional, Protocol
 
 from headway.cli.meter import Meter
-from headway.cli.texts import bytes_text, count_text, lag_text, time_text
+from headway.cli.texts import bytes_text, count_text, lag_text, left_text, time_text
 from headway.runtime.stats import RunStats
 
 __all__ = ["Lines", "Progress", "Quiet", "progress_for"]
@@ -109,7 +109,9 @@ def _counts(stats: RunStats) -> tuple[object, ...]:
 
 def _line(stats: RunStats, meter: Meter) -> str:
     lag = lag_text(stats)
+    share = meter.share
     parts = [
+        *([] if share is None else [left_text(share, meter.left_s)]),
         f"{count_text(stats.events, 'event')} ({meter.events_per_s:,.0f}/s)",
         f"watermark {time_text(stats.watermark)}" + (f" ({lag})" if lag else ""),
         count_text(stats.keys, "key"),

@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Optional
+from typing import Any, Final, NamedTuple, Optional
 
 from headway.schema import LineCodec
 
@@ -18,6 +18,7 @@ __all__ = [
     "BadRecord",
     "Chunk",
     "Decoded",
+    "Extent",
     "Input",
     "Output",
     "OutputWriter",
@@ -106,7 +107,7 @@ class BadRecord:
     ordinal: int
     """Number of the record in its partition, from 0."""
     position: str
-    """Where it stands, for a person: such as `byte 1024` or `item 3`."""
+    """Where it stands, for a person: such as `line 18, byte 1024` or `item 3`."""
     reason: str
     """Why it could not be decoded."""
     raw: bytes
@@ -131,6 +132,21 @@ class Chunk(ABC):
     def decode(self, codec: LineCodec[Any]) -> Decoded:
         """Decode all records. Never raises for bad records: they are returned in `bad`."""
 
+    @abstractmethod
+    def record(self, ordinal: int) -> tuple[str, bytes]:
+        """Where one of its records stands, and its bytes as they were read; both as in a `BadRecord`.
+
+        Asked for records that were decoded and then found to be of no use. The first call may cost as much as
+        reading the chunk.
+        """
+
+
+class Extent(NamedTuple):
+    """How much of a partition has been read, in bytes as they are stored."""
+
+    read: int
+    total: int
+
 
 class PartitionReader(ABC):
     """Reads one partition's log from a position on. Used by one thread."""
@@ -151,6 +167,11 @@ class PartitionReader(ABC):
     @abstractmethod
     def position(self) -> Position:
         """Where the next `read` will start: after the last record that was returned."""
+
+    @property
+    def extent(self) -> Optional[Extent]:
+        """How far the partition has been read; None where its size is not known, or not final. Costs little."""
+        return None
 
     def close(self) -> None:  # noqa: B027 (most readers hold nothing)
         """Release files. Called once; nothing is called afterwards."""

@@ -93,6 +93,10 @@ class ByteLog(ABC):
     def require(self, offset: int, size: int) -> None:
         """Raise `InputError` unless `size` bytes are at `offset` and what was read before is still there."""
 
+    def stored_bytes(self, offset: int) -> int:
+        """How many bytes of what is stored have been read, when the content has been read up to `offset`."""
+        return offset
+
     @abstractmethod
     def check_end(self, *, final: bool) -> None:
         """Raise `InputError` when a window ended early for another reason than the end of the log.

@@ -147,6 +147,10 @@ class CompressedLog(FileLog):
             )
             raise InputError(msg)
 
+    def stored_bytes(self, offset: int) -> int:
+        """How many compressed bytes have been unpacked."""
+        return self._raw_offset
+
     def _check_raw(self) -> None:
         with reading(self._path):
             size = os.fstat(self._fd).st_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final, Optional
 
-from headway.connectors.base import Chunk, Position
+from headway.connectors.base import Chunk, Extent, Position
 from headway.connectors.bytelog import (
     FINGERPRINT_BYTES,
     ByteLog,
@@ -66,11 +66,17 @@ class FileReader(LineReader):
             max_line_bytes=max_line_bytes,
         )
         self._tail = tail
+        self._first_ordinal = place.get("first", 0)
 
     @property
     def identity(self) -> tuple[int, int]:
         """Device and inode of the file that is read."""
         return self._stamp[:2]
+
+    @property
+    def first_ordinal(self) -> int:
+        """The ordinal of the file's first line."""
+        return self._first_ordinal or 0
 
     def finish(self) -> None:
         """Take the end of the file for final from now on."""
@@ -80,11 +86,25 @@ class FileReader(LineReader):
         """Take the end of the file for preliminary from now on; the next line has this ordinal."""
         self._follow = True
         self._at_end = False
-        self._ordinal = ordinal
+        self._shift(ordinal - self._ordinal)
 
     def skip_ordinals(self, count: int) -> None:
         """Leave out so many ordinals: records of another file have got them."""
+        self._shift(count)
+
+    def _shift(self, count: int) -> None:
+        """Let the next line have a later ordinal, and the same number in its file."""
         self._ordinal += count
+        if self._first_ordinal is not None:
+            self._first_ordinal += count
+
+    @property
+    def extent(self) -> Optional[Extent]:
+        """How far the file has been read, which had its size when it was opened; None while it is followed."""
+        if self._follow:
+            return None
+        size = self._stamp[2]
+        return Extent(min(size, self._log.stored_bytes(self._offset + self._taken)), size)
 
     def position(self) -> Position:
         """Offset and ordinal, and what tells the file: the fingerprint of its beginning and of what was read last."""

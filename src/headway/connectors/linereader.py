@@ -6,7 +6,7 @@ from typing import Final, Optional
 
 from headway.connectors.base import BadRecord, Chunk, PartitionReader, Position
 from headway.connectors.bytelog import FINGERPRINT_BYTES, ByteLog, Tail
-from headway.connectors.lines import BLANKS, LinesChunk, OversizeChunk
+from headway.connectors.lines import BLANKS, LinesChunk, OversizeChunk, place_of
 
 __all__ = ["MAX_LINE_BYTES", "LineReader"]
 
@@ -35,6 +35,7 @@ class LineReader(PartitionReader):
         self._label = label
         self._offset = offset
         self._ordinal = ordinal
+        self._first_ordinal: Optional[int] = 0
         self._taken = taken
         self._max_line_bytes = max_line_bytes
         self._scanned = 0
@@ -131,7 +132,11 @@ class LineReader(PartitionReader):
         offset = self._offset
         if offset == self._log.start and data.startswith(_BOM):
             data, offset = data[len(_BOM) :], offset + len(_BOM)
-        return LinesChunk(data, self._ordinal, offset, self._label)
+        return LinesChunk(data, self._ordinal, offset, self._label, self._line())
+
+    def _line(self) -> Optional[int]:
+        """The number of the next line in its file, from 1; None where that is not known."""
+        return None if self._first_ordinal is None else self._ordinal - self._first_ordinal + 1
 
     def _read_tail(self, data: bytes) -> Optional[Chunk]:
         """What to do with a line that has no end, where the log ends."""
@@ -182,7 +187,7 @@ class LineReader(PartitionReader):
             f"line of {length} bytes: expected at most {self._max_line_bytes}; "
             f"of its bytes only the first {len(head)} are kept"
         )
-        record = BadRecord(self._ordinal, f"{self._label}byte {self._offset}", reason, head)
+        record = BadRecord(self._ordinal, place_of(self._label, self._line(), self._offset), reason, head)
         known = length == self._taken
         self._scanned = 0
         self._taken = 0 if ended else length

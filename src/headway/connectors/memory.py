@@ -26,7 +26,7 @@ from headway.connectors.lines import BLANKS, UNDECODABLE, bad_reason
 from headway.errors import InputError, UsageError
 from headway.schema import Json, LineCodec, type_label
 
-__all__ = ["ItemsInput", "ListOutput", "items", "to_list"]
+__all__ = ["ItemsChunk", "ItemsInput", "ListOutput", "items", "to_list"]
 
 _NAME = "items"
 
@@ -121,7 +121,7 @@ class _ItemsReader(PartitionReader):
             self._ended = True
             return None
         first, self._item = self._item, self._item + len(batch)
-        return _ItemsChunk(batch, first)
+        return ItemsChunk(batch, first)
 
     def _next_items(self) -> Sequence[Any]:
         raise NotImplementedError
@@ -159,11 +159,14 @@ class _IteratorReader(_ItemsReader):
 
 
 @dataclass(frozen=True)
-class _ItemsChunk(Chunk):
+class ItemsChunk(Chunk):
+    """Consecutive items of a log, as they were given."""
+
     batch: Sequence[Any]
     first: int
 
     def decode(self, codec: LineCodec[Any]) -> Decoded:
+        """Decode or convert each item."""
         expected = dict if codec.event_type == Json else codec.event_type
         events: list[Any] = []
         ordinals: list[int] = []
@@ -175,8 +178,13 @@ class _ItemsChunk(Chunk):
                 events.append(_event_of(item, codec, expected))
                 ordinals.append(ordinal)
             except UNDECODABLE as error:
-                bad.append(BadRecord(ordinal, f"item {ordinal}", bad_reason(error), _raw(item)))
+                position, raw = self.record(ordinal)
+                bad.append(BadRecord(ordinal, position, bad_reason(error), raw))
         return Decoded(events, ordinals, bad)
+
+    def record(self, ordinal: int) -> tuple[str, bytes]:
+        """The number of an item, and the item as JSON."""
+        return f"item {ordinal}", _raw(self.batch[ordinal - self.first])
 
 
 def _is_class(expected: Any) -> bool:
@@ -195,7 +203,7 @@ def _event_of(item: Any, codec: LineCodec[Any], expected: Any) -> Any:
         if not isinstance(item, dict):
             msg = f"Expected `{type_label(codec.event_type)}`, a dict or bytes, got `{type(item).__name__}`"
             raise msgspec.ValidationError(msg)
-    return msgspec.convert(item, expected)
+    return codec.convert(item)
 
 
 def _raw(item: Any) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
-from headway.connectors.base import BadRecord, Chunk, Decoded, PartitionReader, Position
+from headway.connectors.base import BadRecord, Chunk, Decoded, Extent, PartitionReader, Position
 from headway.connectors.bytelog import OtherLogError
 from headway.connectors.filereader import FileReader
 from headway.connectors.lines import BLANKS, LinesChunk, OversizeChunk
@@ -51,6 +51,18 @@ class RotatedReader(PartitionReader):
     def at_end(self) -> bool:
         """True once the last file has been read to its end; always False while following."""
         return self._at_end
+
+    @property
+    def extent(self) -> Optional[Extent]:
+        """How far all files together have been read; None while they are followed."""
+        if self._follow or self._reader is None or self._reader.extent is None:
+            return None
+        read, total = self._reader.extent
+        for number, (name, file) in enumerate(self._files.items()):
+            if name != self._name:
+                total += file.size
+                read += file.size if number < self._older else 0
+        return Extent(read, total)
 
     def position(self) -> Position:
         """The file and the position in it, how many are older, and where the former file ended.
@@ -211,7 +223,7 @@ class RotatedReader(PartitionReader):
         file = self._files[name]
         ordinal = 0 if self._reader is None else self._reader.next_ordinal
         try:
-            reader = self._open(name, {"offset": 0, "ordinal": ordinal})
+            reader = self._open(name, {"offset": 0, "ordinal": ordinal, "first": ordinal})
         except InputError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
@@ -245,7 +257,8 @@ class RotatedReader(PartitionReader):
 
 
 def _place(name: str, reader: FileReader, before: int) -> Position:
-    return {"file": name, "before": before, "inode": reader.identity[1], **reader.position()}
+    mark = {"inode": reader.identity[1], "first": reader.first_ordinal}
+    return {"file": name, "before": before, **mark, **reader.position()}
 
 
 @dataclass(frozen=True)
@@ -258,13 +271,15 @@ class _LateChunk(Chunk):
     def decode(self, codec: LineCodec[Any]) -> Decoded:
         """Return each line that is not blank as a bad record."""
         if isinstance(self.chunk, OversizeChunk):
-            record = self.chunk.record
-            return Decoded([], range(0), [replace(record, reason=f"{self.reason}; {record.reason}")])
+            late = self.chunk.bad
+            return Decoded([], range(0), [replace(late, reason=f"{self.reason}; {late.reason}")])
         bad: list[BadRecord] = []
-        start = self.chunk.first_byte
-        for number, line in enumerate(self.chunk.data.split(b"\n"), self.chunk.first_ordinal):
+        for ordinal, line in enumerate(self.chunk.lines, self.chunk.first_ordinal):
             if line.strip(BLANKS):
-                place = f"{self.chunk.label}byte {start}"
-                bad.append(BadRecord(number, place, self.reason, line.removesuffix(b"\r")))
-            start += len(line) + 1
+                position, raw = self.chunk.record(ordinal)
+                bad.append(BadRecord(ordinal, position, self.reason, raw))
         return Decoded([], range(0), bad)
+
+    def record(self, ordinal: int) -> tuple[str, bytes]:
+        """As in the chunk itself."""
+        return self.chunk.record(ordinal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from headway.connectors.base import PartitionReader, Position
+from headway.connectors.base import Extent, PartitionReader, Position
 from headway.plan import SourceStage
 from headway.times import MIN_TIME_MS
 
@@ -25,6 +25,8 @@ class Partition:
     """Made when something is to be read."""
     ended: bool = False
     """Whether nothing more comes."""
+    extent: Optional[Extent] = None
+    """How large it was, once it has been read to its end."""
     quiet_since_ms: Optional[int] = None
     """On the slot's clock: since when there was nothing to read; None while there was."""
     credited_to_ms: Optional[int] = None
