@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headway.connectors.base import Output
-from headway.connectors.jsonl import to_jsonl
+from headway.connectors.jsonl import dead_letter_file
 from headway.flow import Flow
 from headway.loading import FlowSpec, load_flow
 
@@ -29,4 +29,4 @@ def state_dir_of(place: str) -> Path:
 
 def dead_letters_of(state_dir: Path) -> Output:
     """Where undecodable records go that the flow itself has no place for."""
-    return to_jsonl(state_dir / "dead-letters.jsonl")
+    return dead_letter_file(state_dir)

@@ -7,20 +7,22 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from errno import EACCES, EDQUOT, EFBIG, EISDIR, ENOSPC, EPERM, EROFS
+from errno import EACCES, EDQUOT, EFBIG, EISDIR, ELOOP, ENOSPC, EPERM, EROFS
+from pathlib import Path
 from typing import Final, Optional, Union
 
 from headway.connectors.base import Output, OutputWriter, Position
 from headway.connectors.bytelog import FINGERPRINT_BYTES, fingerprint
 from headway.errors import OutputError, UsageError
 
-__all__ = ["JsonlOutput", "to_jsonl"]
+__all__ = ["JsonlOutput", "dead_letter_file", "to_jsonl"]
 
 _NEXT_STEPS: Final = {
     ENOSPC: "free some space and run again: what was made durable is kept",
     EDQUOT: "free some space or raise the quota and run again: what was made durable is kept",
     EFBIG: "raise the limit of file sizes (`ulimit -f`) and run again: what was made durable is kept",
     EISDIR: "give the path of a file",
+    ELOOP: "remove the link: it could make a run write elsewhere",
     EACCES: "give the user of this run write permission",
     EPERM: "give the user of this run write permission",
     EROFS: "choose a path on a file system that can be written",
@@ -52,11 +54,18 @@ def to_jsonl(path: Union[str, os.PathLike[str]]) -> Output:
     return JsonlOutput(text)
 
 
+def dead_letter_file(state_dir: Path) -> Output:
+    """Where records go that could not be used and that the flow has no place for: a file of the state directory."""
+    return JsonlOutput(str(state_dir / "dead-letters.jsonl"), private=True)
+
+
 @dataclass(frozen=True)
 class JsonlOutput(Output):
     """What `to_jsonl` returns."""
 
     path: str
+    private: bool = False
+    """Whether only its owner may read it, and a link in its place is not followed; else as the umask has it."""
 
     def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
         """Cut the file back to the position, or begin a new one."""
@@ -66,7 +75,8 @@ class JsonlOutput(Output):
             existed = os.path.exists(self.path)
             if not existed and position is not None and position["offset"]:
                 raise _too_short(self.path, expected=position["offset"], found=0)
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_NOFOLLOW if self.private else 0)
+            fd = os.open(self.path, flags, 0o600 if self.private else 0o666)
         try:
             if not existed or notice is not None:
                 _sync_directory(self.path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Optional
 
 from headway.plan import Plan
+from headway.state.private import write_private
 from headway.times import MIN_TIME_MS
 
 __all__ = ["Board", "sources_in_step"]
@@ -50,7 +51,7 @@ class Board:
     @staticmethod
     def create(path: Path, slots: int) -> None:
         """Make an empty board of `slots` entries, for several processes to open."""
-        path.write_bytes(bytes(max(1, slots) * _ENTRY.size))
+        write_private(path, bytes(max(1, slots) * _ENTRY.size))
 
     def publish(self, name: str, watermark: int, events: int, *, done: bool, idle: bool) -> None:
         """Say how far a slot is."""

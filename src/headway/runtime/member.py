@@ -13,6 +13,7 @@ from headway.plan import Plan
 from headway.runtime.engine import execute, is_prepared, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, wall_ms
+from headway.runtime.rendezvous import agree_on_key, make_secret, read_secret
 from headway.runtime.run import (
     Observer,
     RunOptions,
@@ -46,7 +47,9 @@ def run_member(
 
     All processes share the state directory. The first one makes and locks it; there is no supervisor here:
     when a process ends, whoever started them must end and start them all. The result tells of this process only.
-    Raises `UsageError` for an index without an address and for `drain`, which needs to see all workers.
+    They agree on a key with the secret in that directory, see `headway.runtime.rendezvous`.
+    Raises `ClusterError` when the others do not come within a minute or know another secret, `UsageError` for an
+    index without an address and for `drain`, which needs to see all workers.
     """
     if not 0 <= index < len(addresses):
         last = len(addresses) - 1
@@ -62,13 +65,16 @@ def run_member(
         if index == 0:
             held.enter_context(locked(options.state_dir))
             manifest = open_manifest(plan, options)
+            secret = make_secret(options.state_dir)
             prepare_recovery(options.state_dir)
         else:
             manifest = _await_manifest(plan, options)
+            secret = read_secret(options.state_dir)
+        key = agree_on_key(secret, index, list(addresses), within_s=_PREPARED_S, stopping=stop)
         job = Job(plan, manifest, options.job_options(workers=len(addresses)), stopping=stop)
         job.on_beat = observer_beat(job, observe, index)
         try:
-            execute(job, index=index, addresses=addresses)
+            execute(job, index=index, addresses=addresses, key=key)
             job.settle()
             stats = total([worker_stats(job, index, wall_ms())])
         finally:

@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 import msgspec
 
-from headway.connectors.jsonl import to_jsonl
+from headway.connectors.jsonl import dead_letter_file
 from headway.errors import InputError, LockedStateError, StateError, UsageError
 from headway.flow import Flow
 from headway.plan import KeyedStage, Plan
@@ -25,6 +25,7 @@ from headway.runtime.job import Job, JobOptions, wall_ms
 from headway.runtime.stats import RunStats, total
 from headway.state.lock import LOCK_NAME, DirectoryLock
 from headway.state.manifest import Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
+from headway.state.private import write_private
 
 __all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "StopFlag", "run_flow"]
 
@@ -143,7 +144,7 @@ class StopFlag:
 
 def compile_flow(flow: Flow, state_dir: Path) -> Plan:
     """The plan of a flow; dead letters that it does not handle go to a file in the state directory."""
-    return compile_plan(flow.graph, dead_letters=to_jsonl(state_dir / "dead-letters.jsonl"))
+    return compile_plan(flow.graph, dead_letters=dead_letter_file(state_dir))
 
 
 def open_manifest(plan: Plan, options: RunOptions) -> Manifest:
@@ -327,7 +328,4 @@ def load_stats(state_dir: Path) -> Optional[RunStats]:
 
 def save_stats(state_dir: Path, stats: RunStats) -> None:
     """Keep the counts of this run."""
-    path = stats_path(state_dir)
-    partial = path.with_suffix(".new")
-    partial.write_bytes(msgspec.json.encode(stats))
-    partial.replace(path)
+    write_private(stats_path(state_dir), msgspec.json.encode(stats))

@@ -10,6 +10,7 @@ from headway.graph import DEAD_LETTERS
 from headway.plan import SinkStage
 from headway.runtime.batch import Batch
 from headway.runtime.channels import Channels
+from headway.state.private import make_private, write_private
 from headway.state.stage import StageStore
 
 __all__ = ["OutputClaim", "SinkTask"]
@@ -28,14 +29,14 @@ class OutputClaim:
         try:
             self.delivered_version = int(self._path.read_text() or "-1")
         except FileNotFoundError:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.touch()
+            make_private(self._path.parent)
+            write_private(self._path, b"")
             return True
         return False
 
     def note_delivered(self, version: int) -> None:
         """Everything up to `version` has been written: the next start does not write it again."""
-        self._path.write_text(str(version))
+        write_private(self._path, str(version).encode())
 
 
 class SinkTask:

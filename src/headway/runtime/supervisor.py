@@ -36,8 +36,10 @@ from headway.runtime.run import (
     locked,
     open_manifest,
 )
+from headway.runtime.seal import KEY_BYTES
 from headway.runtime.stats import RunStats, WorkerStats, total
 from headway.runtime.worker import WorkerFailure, WorkerSpec, error_of
+from headway.state.private import make_private, open_private
 
 __all__ = ["run_cluster"]
 
@@ -131,7 +133,7 @@ class Supervisor:
             time.sleep(_POLL_S)
 
     def _attempt(self, drain_to_ms: Optional[int]) -> RunStats:
-        self.run_dir.mkdir(exist_ok=True)
+        make_private(self.run_dir)
         for old in (*self.run_dir.glob("failure-*.json"), *self.run_dir.glob("worker-*.json")):
             old.unlink()
         board = self.run_dir / "board"
@@ -166,7 +168,7 @@ class Supervisor:
             status_fd=status_write,
         )
         log_path = self.run_dir / f"worker-{index}.log"
-        with log_path.open("ab") as log_file:
+        with os.fdopen(open_private(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log_file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "headway.runtime.worker", msgspec.json.encode(spec).decode()],
                 pass_fds=(command_read, status_write, self.lock_fd),
@@ -182,7 +184,10 @@ class Supervisor:
         """Let the workers join in order, each once the one before listens: a failed dial costs a second."""
         for child in self._children:
             self._await(child, partial(_said_ready, child.status_fd), "did not get ready")
+        # Not by the command line or the environment: other users of the machine can read those.
+        key = os.urandom(KEY_BYTES).hex()
         for child, address in zip(self._children, addresses):
+            child.say(f"key {key}")
             child.say("go")
             if child is not self._children[-1]:
                 self._await(child, partial(_is_listening, int(address.rpartition(":")[2])), "does not listen")

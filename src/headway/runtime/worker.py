@@ -23,6 +23,7 @@ from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions, wall_ms
 from headway.runtime.run import compile_flow
 from headway.state.manifest import Manifest
+from headway.state.private import write_private
 from headway.tracebacks import user_frames
 
 __all__ = ["WorkerFailure", "WorkerSpec", "error_of", "failure_of"]
@@ -80,6 +81,8 @@ class _Commands:
     def __init__(self, fd: int) -> None:
         self.go = threading.Event()
         self.stop = threading.Event()
+        self.key = b""
+        """Seals what the workers of this attempt send to each other; known once `go` is set."""
         self._fd = fd
         threading.Thread(target=self._listen, name="headway-commands", daemon=True).start()
 
@@ -90,6 +93,8 @@ class _Commands:
                     self.go.set()
                 elif line.strip() == "stop":
                     self.stop.set()
+                elif line.startswith("key "):
+                    self.key = bytes.fromhex(line[4:])
         os._exit(_ORPHANED)
 
 
@@ -132,7 +137,7 @@ def work(spec: WorkerSpec) -> None:
     os.write(spec.status_fd, b"ready\n")
     commands.go.wait()
     try:
-        execute(job, index=spec.index, addresses=spec.addresses)
+        execute(job, index=spec.index, addresses=spec.addresses, key=commands.key)
         job.settle()
         _write(run_dir / f"worker-{spec.index}.json", worker_stats(job, spec.index, wall_ms(), final=spec.final))
         job.close()
@@ -141,9 +146,7 @@ def work(spec: WorkerSpec) -> None:
 
 
 def _write(path: Path, value: msgspec.Struct) -> None:
-    partial = path.with_suffix(".new")
-    partial.write_bytes(msgspec.json.encode(value))
-    partial.replace(path)
+    write_private(path, msgspec.json.encode(value))
 
 
 def main() -> None:
