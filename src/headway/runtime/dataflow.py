@@ -107,6 +107,7 @@ class _Source(FixedPartitionedSource[Message, Any]):
 
     @override
     def list_parts(self) -> list[str]:
+        self._job.admitted()
         return self._job.slot_names(self._source.name)
 
     @override

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from headway.plan import Plan
 from headway.runtime.engine import execute, is_prepared, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, wall_ms
-from headway.runtime.rendezvous import agree_on_key, make_secret, read_secret
+from headway.runtime.rendezvous import agree_on_key, has_secret, make_secret, read_secret
 from headway.runtime.run import (
     Observer,
     RunOptions,
@@ -29,6 +30,8 @@ from headway.runtime.stats import total
 from headway.state.manifest import Manifest
 
 __all__ = ["run_member"]
+
+log = logging.getLogger("headway")
 
 _PREPARED_S = 60.0
 """How long the other processes wait for the first one to prepare the state directory."""
@@ -68,7 +71,7 @@ def run_member(
             secret = make_secret(options.state_dir)
             prepare_recovery(options.state_dir)
         else:
-            manifest = _await_manifest(plan, options)
+            manifest = _await_manifest(plan, options, index)
             secret = read_secret(options.state_dir)
         key = agree_on_key(secret, index, list(addresses), within_s=_PREPARED_S, stopping=stop)
         job = Job(plan, manifest, options.job_options(workers=len(addresses)), stopping=stop)
@@ -82,12 +85,16 @@ def run_member(
     return RunResult(stats, None, stopped=stop(), drained=False)
 
 
-def _await_manifest(plan: Plan, options: RunOptions) -> Manifest:
+def _await_manifest(plan: Plan, options: RunOptions, index: int) -> Manifest:
     """The manifest that the first process makes."""
     until = time.monotonic() + _PREPARED_S
+    told = False
     while time.monotonic() < until:
-        if is_prepared(options.state_dir):
+        if is_prepared(options.state_dir) and has_secret(options.state_dir):
             return open_manifest(plan, options)
+        if not told:
+            log.warning("process %d waits for process 0 to prepare %s", index, options.state_dir)
+            told = True
         time.sleep(0.05)
     msg = (
         f"process 0 has not prepared {options.state_dir} within {_PREPARED_S:.0f} s: start it too, "

@@ -11,7 +11,7 @@ So process 0 makes it, and hands it out on the port that the engine will use a m
 
 Each side has seen the other prove that it knows the secret, over a number that it has just made itself: a recorded talk
 convinces nobody. The key is a hash of the run's number under the secret, so who only listens does not learn it.
-A talk takes two seconds at most: who connects and says nothing holds others up for that long.
+A talk takes some seconds at most: who connects and says nothing holds others up for that long.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Final
 from headway.errors import ClusterError, ForeignPeerError, StateError
 from headway.state.private import read_private, write_private
 
-__all__ = ["agree_on_key", "make_secret", "read_secret"]
+__all__ = ["agree_on_key", "has_secret", "make_secret", "read_secret"]
 
 log = logging.getLogger("headway")
 
@@ -44,11 +44,15 @@ _DIAL_AGAIN_S: Final = 0.05
 Clock = Callable[[], float]
 
 
+def has_secret(directory: Path) -> bool:
+    """Whether process 0 has made the secret of a state directory."""
+    return (directory / SECRET_NAME).exists()
+
+
 def make_secret(directory: Path) -> bytes:
     """The secret of a state directory, made where there is none. For the process that holds the lock."""
-    path = directory / SECRET_NAME
-    if not path.exists():
-        write_private(path, os.urandom(_SECRET_BYTES).hex().encode() + b"\n")
+    if not has_secret(directory):
+        write_private(directory / SECRET_NAME, os.urandom(_SECRET_BYTES).hex().encode() + b"\n")
     return read_secret(directory)
 
 
@@ -160,16 +164,19 @@ def _admit(secret: bytes, nonce: bytes, connection: socket.socket, processes: in
 
 def _join(secret: bytes, index: int, address: str, wait: _Wait) -> bytes:
     """As another process: dial process 0 until it listens, and wait for its word to go."""
+    told = False
     while wait.goes_on():
         try:
             with socket.create_connection(_parts_of(address), timeout=_TALK_S) as connection:
                 nonce = _introduce(secret, index, connection, address)
-                connection.settimeout(_TALK_S)
                 while wait.goes_on():
                     with suppress(TimeoutError):
                         _receive(connection, len(_GO))
                         return nonce
-        except OSError:  # It does not listen yet, or it has ended and is started again.
+        except OSError as error:  # It does not listen yet, or it has ended and is started again.
+            if not told:
+                log.warning("process %d waits for process 0 at %s: %s", index, address, error.strerror or error)
+                told = True
             time.sleep(_DIAL_AGAIN_S)
     msg = f"process {index} has waited in vain for process 0 at {address}: start all processes, with the same addresses"
     raise ClusterError(msg)
@@ -198,7 +205,9 @@ def _proof(secret: bytes, side: bytes, nonce: bytes, theirs: bytes, index: int) 
 def _receive(connection: socket.socket, size: int) -> bytes:
     """Exactly `size` bytes; raises `OSError` when they do not come, in time or at all."""
     received = b""
+    until_s = time.monotonic() + _TALK_S
     while len(received) < size:
+        connection.settimeout(max(0.001, until_s - time.monotonic()))
         piece = connection.recv(size - len(received))
         if not piece:
             msg = "it was closed in the middle of the talk"

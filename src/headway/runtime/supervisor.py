@@ -18,12 +18,13 @@ from typing import Optional
 
 import msgspec
 
-from headway.errors import ClusterError, HeadwayError
+from headway.errors import ClusterError, ForeignPeerError, HeadwayError
 from headway.flow import Flow
 from headway.loading import FlowSpec, load_flow
 from headway.runtime.board import Board
 from headway.runtime.engine import prepare_recovery
 from headway.runtime.job import wall_ms
+from headway.runtime.peers import connections, have_met, is_listening
 from headway.runtime.run import (
     Observer,
     RunOptions,
@@ -51,7 +52,6 @@ _START_S = 60.0
 """How long a worker may take to start."""
 _GOOD_RUN_S = 60.0
 """After this long without a death the count of restarts starts anew."""
-_LISTENING = "0A"
 
 
 @dataclass
@@ -191,6 +191,17 @@ class Supervisor:
             child.say("go")
             if child is not self._children[-1]:
                 self._await(child, partial(_is_listening, int(address.rpartition(":")[2])), "does not listen")
+        self._await(self._children[0], partial(self._have_met, addresses), "has not met the other workers")
+        for child in self._children:
+            child.say("trust")
+
+    def _have_met(self, addresses: list[str]) -> bool:
+        """Whether the workers are connected; raises `WorkerLost` when somebody else has come in between."""
+        try:
+            return have_met(addresses, [child.process.pid for child in self._children])
+        except ForeignPeerError as error:
+            self._check_alive()  # The end of a connection whose worker has died looks foreign, too.
+            raise WorkerLost(str(error)) from None
 
     def _await(self, child: _Child, happened: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + _START_S
@@ -316,13 +327,11 @@ def _said_ready(fd: int) -> bool:
 
 def _is_listening(port: int) -> bool:
     """Whether a socket of this machine listens on the port. To connect would make a worker take us for a peer."""
-    try:
-        with open("/proc/net/tcp", encoding="ascii") as table:
-            wanted = f":{port:04X}"
-            return any(fields[1].endswith(wanted) and fields[3] == _LISTENING for fields in map(str.split, table))
-    except OSError:
-        time.sleep(0.2)  # No such table on this system: give the worker a moment instead.
+    table = connections()
+    if table is None:
+        time.sleep(0.2)  # This system does not tell: give the worker a moment instead.
         return True
+    return is_listening(table, port)
 
 
 def _how(code: int) -> str:

@@ -1,6 +1,6 @@
 """One worker process of a cluster: `python -m headway.runtime.worker`, started by the supervisor.
 
-It talks with the supervisor over two inherited pipes: it says `ready`, waits for `go`, stops gracefully at
+It talks with the supervisor over two inherited pipes: it says `ready`, waits for `go`, reads nothing before `trust`, stops gracefully at
 `stop`, and ends at once when the supervisor is gone.
 """
 
@@ -80,6 +80,8 @@ class _Commands:
 
     def __init__(self, fd: int) -> None:
         self.go = threading.Event()
+        self.trust = threading.Event()
+        """All connections lead to workers of this run."""
         self.stop = threading.Event()
         self.key = b""
         """Seals what the workers of this attempt send to each other; known once `go` is set."""
@@ -91,6 +93,8 @@ class _Commands:
             for line in lines:
                 if line.strip() == "go":
                     self.go.set()
+                elif line.strip() == "trust":
+                    self.trust.set()
                 elif line.strip() == "stop":
                     self.stop.set()
                 elif line.startswith("key "):
@@ -132,6 +136,7 @@ def work(spec: WorkerSpec) -> None:
             sys.stderr.flush()
         os._exit(70)
 
+    job.admitted = commands.trust.wait
     job.on_beat = beat
     job.on_failure = on_failure
     os.write(spec.status_fd, b"ready\n")
