@@ -5,12 +5,12 @@ belongs to the user of the run, has mode 0700 and its files 0600, whatever the u
 
 Most files in it are written by RocksDB and SQLite, which open them with 0644. A umask would settle that, but for the
 whole process, and a flow's own outputs follow the user's umask. So the directory gets a default ACL: it takes the
-place of the umask for everything that is made inside. Where a file system has none, the directory's own 0700 protects what
-is in it.
+place of the umask for everything that is made inside. Where a file system has none, the directory's own 0700 protects
+what is in it.
 
 Symbolic links inside are refused, at the start for the whole tree, once nobody else can plant one; what is written by
-this module refuses them again when it opens a file. Whoever may write to the directory's *parent* can put another one in
-its place: that is not defended against.
+this module refuses them again when it opens a file. Whoever may write to the directory's *parent* can put another one
+in its place: that is not defended against.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
 
 def _linked(path: Path) -> StateError:
     msg = (
-        f"{path} is a symbolic link: expected none in a state directory, where a link could make a run write elsewhere; "
+        f"{path} is a symbolic link: expected none in a state directory, where it could make a run write elsewhere; "
         "put what it leads to in its place, or give another --state"
     )
     return StateError(msg)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from headway.cli.escapes import printable_lines
 from headway.cli.texts import count_text, seconds_text, time_text
 from headway.plan import Plan
 from headway.planner import DEAD_LETTER_SINK
@@ -91,7 +92,7 @@ def summary_text(ending: Ending) -> str:
     lines = [f"{name}: {_headline(ending)}"]
     lines += [f"  {name:<{width}}  {text}" for name, text in facts]
     lines += [f"  note: {notice}" for notice in (*_notices(ending), *_hints(ending))]
-    return "\n".join(lines)
+    return "\n".join(printable_lines(line.replace("\n", "\\n")) for line in lines)
 
 
 def _headline(ending: Ending) -> str:

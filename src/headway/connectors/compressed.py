@@ -134,8 +134,8 @@ class Unzstd(Decompressor):
 class CompressedLog(ByteLog):
     """A compressed file. Takes over the descriptor.
 
-    Holds the window, and up to 16 MiB that are unpacked and not asked for yet. To go to an offset everything before it is
-    decompressed and dropped: seconds for each GB of content.
+    Holds the window, and up to 16 MiB that are unpacked and not asked for yet. To go to an offset everything before
+    it is decompressed and dropped: seconds for each GB of content.
     """
 
     def __init__(self, path: str, fd: int, decompressor: Decompressor) -> None:

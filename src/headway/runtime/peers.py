@@ -1,8 +1,9 @@
 """Whether the workers of one machine are connected with each other, and with nobody else.
 
-The engine takes whoever connects first for a peer, and sends it events. So the supervisor looks into the system's table
-of connections before the first batch is made: at the other end of each connection to a worker's port must be another of
-its workers. The table names the two ends and the socket, and each process's directory in `/proc` names its sockets.
+The engine takes whoever connects first for a peer, and sends it events. So the supervisor looks into the system's
+table of connections before the first batch is made: at the other end of each connection to a worker's port must be
+another of its workers. The table names the two ends and the socket, and each process's directory in `/proc` names its
+sockets.
 
 Only Linux has such a table. Elsewhere nothing is looked at, and what is sealed stays sealed (`headway.runtime.seal`).
 """
@@ -109,7 +110,9 @@ def stranger(table: Sequence[Connection], workers: Sequence[tuple[int, set[str]]
     for index, accepted, peer in _accepted(table, workers):
         if _owner(peer, workers) is None:
             whose = f" of user {peer.user}" if peer is not None and peer.socket != _NO_SOCKET else ""
-            return f"a process{whose} that is not of this run connected from {_shown(accepted.remote)} to worker {index}"
+            return (
+                f"a process{whose} that is not of this run connected from {_shown(accepted.remote)} to worker {index}"
+            )
     return None
 
 

@@ -9,8 +9,8 @@ So process 0 makes it, and hands it out on the port that the engine will use a m
     process i → 0    another such hash
     process 0 → i    go, once all have come
 
-Each side has seen the other prove that it knows the secret, over a number that it has just made itself: a recorded talk
-convinces nobody. The key is a hash of the run's number under the secret, so who only listens does not learn it.
+Each side has seen the other prove that it knows the secret, over a number that it has just made itself: a recorded
+talk convinces nobody. The key is a hash of the run's number under the secret, so who only listens does not learn it.
 A talk takes some seconds at most: who connects and says nothing holds others up for that long.
 """
 
@@ -75,7 +75,9 @@ def read_secret(directory: Path) -> bytes:
         msg = f"{path} holds no secret of {_SECRET_BYTES} bytes: remove it, and process 0 makes a new one"
         raise StateError(msg)
     if stat.S_IMODE(mode) & 0o077:
-        msg = f"{path} has mode {stat.S_IMODE(mode):04o}, so others may read it: remove it, and process 0 makes a new one"
+        msg = (
+            f"{path} has mode {stat.S_IMODE(mode):04o}, so others may read it: remove it, and process 0 makes a new one"
+        )
         raise StateError(msg)
     return secret
 

@@ -1,34 +1,34 @@
 """What the engine sends and stores: sealed bytes in the place of pickles.
 
-**The threat.** Processes of one run talk over TCP. The engine listens on a port that is open to whoever reaches it: every
-user of the machine with `--workers`, the whole network with `--addresses`. It knows no TLS and no password: who connects
-first and sends 16 known bytes is a peer. What peers send it hands to `pickle.loads`, and a pickle is a program: so
-whoever reached the port could run code as the user of the run. The same holds for its recovery log, an SQLite file of
-pickles: whoever could change that file could run code at the next start.
+**The threat.** Processes of one run talk over TCP. The engine listens on a port that is open to whoever reaches it:
+every user of the machine with `--workers`, the whole network with `--addresses`. It knows no TLS and no password: who
+connects first and sends 16 known bytes is a peer. What peers send it hands to `pickle.loads`, and a pickle is a
+program: so whoever reached the port could run code as the user of the run. The same holds for its recovery log, an
+SQLite file of pickles: whoever could change that file could run code at the next start.
 
-**The mechanism.** The engine looks `dumps` and `loads` up in the module `pickle` at each call, in our process. While it
-runs, functions of this module stand there. They pickle nothing. The engine carries two kinds of values, and each has
-its own form, told by its first bytes:
+**The mechanism.** The engine looks `dumps` and `loads` up in the module `pickle` at each call, in our process. While
+it runs, functions of this module stand there. They pickle nothing. The engine carries two kinds of values, and each
+has its own form, told by its first bytes:
 
-* A *batch* crosses between processes only. It is MessagePack behind the number of its sender and a keyed hash (HMAC with
-  SHA-256, cut to 128 bits, which is twice as fast as BLAKE2b where processors know SHA). The hash is checked before
-  anything else is read. The key is new for each attempt to run: the supervisor makes it and says it to its workers
-  through a pipe; processes that are started by hand agree on it (`headway.runtime.rendezvous`).
-* A *token* says where a slot or a stage stands. It goes into the recovery log, and at a start from there to its worker. It
-  is MessagePack with a checksum, against damage. It has no keyed hash: a token must outlive the key of its run, and the
-  engine sends what surrounds it without one.
+* A *batch* crosses between processes only. It is MessagePack behind the number of its sender and a keyed hash (HMAC
+  with SHA-256, cut to 128 bits, which is twice as fast as BLAKE2b where processors know SHA). The hash is checked
+  before anything else is read. The key is new for each attempt to run: the supervisor makes it and says it to its
+  workers through a pipe; processes that are started by hand agree on it (`headway.runtime.rendezvous`).
+* A *token* says where a slot or a stage stands. It goes into the recovery log, and at a start from there to its
+  worker. It is MessagePack with a checksum, against damage. It has no keyed hash: a token must outlive the key of its
+  run, and the engine sends what surrounds it without one.
 
 Whatever begins otherwise, has another hash, or comes back to its own sender is refused and ends this process: nothing
 that it says is executed, or even built. There is no unpickler that would have to be kept from finding something.
 
 **Replay.** A batch of another run, or of an attempt before, was sealed with another key. Within an attempt the engine
-takes one connection from each peer, at the start, when no batch exists yet that could be repeated. To repeat one later
-means to write into a connection that stands, and who can do that can forge what the engine sends for itself as well.
-So there are no sequence numbers. Reflection to the sender is refused by the number in the seal.
+takes one connection from each peer, at the start, when no batch exists yet that could be repeated. To repeat one
+later means to write into a connection that stands, and who can do that can forge what the engine sends for itself as
+well. So there are no sequence numbers. Reflection to the sender is refused by the number in the seal.
 
-**What it does not do.** Nothing is encrypted. The engine's own words (how far an epoch is, recovery rows, the names of
-groups) are sealed by nobody: who is taken for a peer can stop a run or bring its results into disorder. With `--workers`
-a run therefore makes sure that its connections lead to its own processes before the first batch is made
+**What it does not do.** Nothing is encrypted. The engine's own words (how far an epoch is, recovery rows, the names
+of groups) are sealed by nobody: who is taken for a peer can stop a run or bring its results into disorder. With
+`--workers` a run therefore makes sure that its connections lead to its own processes before the first batch is made
 (`headway.runtime.peers`). And everybody who reaches the port can keep a run from starting.
 
 **Other users of pickle in the process** (handlers, `multiprocessing`, libraries) get the functions of the standard
@@ -36,8 +36,8 @@ library. They are told apart by who calls: the engine is machine code and its th
 run of one process, that of the one function that starts it. Everybody else calls from Python code. So a forged
 message cannot choose how it is read, as it could if its first bytes decided.
 
-**Rejected.** A tunnel (TLS, SSH, a proxy) in front of the port: the engine binds and dials plain TCP by itself, so the
-port stays open beside the tunnel. An unpickler with an allow list, without a hash: it stops code, but lets forged
+**Rejected.** A tunnel (TLS, SSH, a proxy) in front of the port: the engine binds and dials plain TCP by itself, so
+the port stays open beside the tunnel. An unpickler with an allow list, without a hash: it stops code, but lets forged
 batches in. A module of our own in `sys.modules["pickle"]`: everybody who imports it later would get it. Unix sockets,
 and descriptors that are handed over: the engine takes neither.
 """
@@ -88,7 +88,12 @@ class Seal:
     """
 
     def __init__(
-        self, key: Optional[bytes], index: int, addresses: list[str], log: object, failed: Callable[[BaseException], None]
+        self,
+        key: Optional[bytes],
+        index: int,
+        addresses: list[str],
+        log: object,
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._index = index
         self._addresses = addresses
@@ -149,9 +154,9 @@ class Seal:
         found = f"{len(data)} bytes that begin with {data[:_SHOWN_BYTES]!r}"
         if not self._keys:
             msg = (
-                f"the recovery log in {self._log} holds {found}: expected what Headway writes there. It was changed, is "
-                "damaged, or is of another version; nothing of it was executed. Restore the whole state directory from "
-                "one backup, or start with a new one"
+                f"the recovery log in {self._log} holds {found}: expected what Headway writes there. It was changed, "
+                "is damaged, or is of another version; nothing of it was executed. Restore the whole state directory "
+                "from one backup, or start with a new one"
             )
             return CorruptStateError(msg)
         address = self._addresses[self._index]

@@ -1,7 +1,7 @@
 """One worker process of a cluster: `python -m headway.runtime.worker`, started by the supervisor.
 
-It talks with the supervisor over two inherited pipes: it says `ready`, waits for `go`, reads nothing before `trust`, stops gracefully at
-`stop`, and ends at once when the supervisor is gone.
+It talks with the supervisor over two inherited pipes: it says `ready`, waits for `go`, reads nothing before `trust`,
+stops gracefully at `stop`, and ends at once when the supervisor is gone.
 """
 
 from __future__ import annotations
