@@ -24,6 +24,7 @@ _TABLE: Final = Path("/proc/net/tcp")
 _ESTABLISHED: Final = "01"
 _LISTENING: Final = "0A"
 _NO_SOCKET: Final = "0"
+_LOOKS: Final = 3
 
 
 class Connection(NamedTuple):
@@ -79,17 +80,20 @@ def have_met(addresses: Sequence[str], pids: Sequence[int]) -> bool:
     Where the system does not tell, they are taken to have met. Raises `ForeignPeerError` when one has accepted a
     connection of somebody else.
     """
-    table = connections()
-    # In this order: whoever has a connection in the table has had its socket before.
-    sockets = [sockets_of(pid) for pid in pids]
-    if table is None or None in sockets:
-        return True
     ports = [int(address.rpartition(":")[2]) for address in addresses]
-    workers = [(port, owned or set()) for port, owned in zip(ports, sockets)]
-    found = stranger(table, workers)
-    if found is not None:
-        raise ForeignPeerError(found)
-    return len(meetings(table, workers)) == len(pids) * (len(pids) - 1) // 2
+    found: set[Optional[str]] = set()
+    # The table is not of one moment: it may have one end of a connection without the other. Not three times, though.
+    for _ in range(_LOOKS):
+        table = connections()
+        # In this order: whoever has a connection in the table has had its socket before.
+        sockets = [sockets_of(pid) for pid in pids]
+        if table is None or None in sockets:
+            return True
+        workers = [(port, owned or set()) for port, owned in zip(ports, sockets)]
+        found.add(stranger(table, workers))
+        if None in found:
+            return len(meetings(table, workers)) == len(pids) * (len(pids) - 1) // 2
+    raise ForeignPeerError(found.pop() or "")
 
 
 def meetings(table: Sequence[Connection], workers: Sequence[tuple[int, set[str]]]) -> set[tuple[int, int]]:
