@@ -19,7 +19,7 @@ from typing import Any, Optional
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.cluster_harness import Started, await_true, children
+from tests.cluster_harness import Started, await_true
 
 import headway as hw
 from headway.errors import CorruptStateError, ForeignPeerError, HeadwayError
@@ -123,7 +123,9 @@ def test_a_token_comes_back_as_it_was_in_every_process_and_in_the_next_run(token
         assert reader.loads(data) == token
 
 
-@given(records=st.lists(st.tuples(st.integers(-(10**9), 10**9), st.text(), st.dictionaries(st.text(), st.integers(0, 9)))))
+@given(
+    records=st.lists(st.tuples(st.integers(-(10**9), 10**9), st.text(), st.dictionaries(st.text(), st.integers(0, 9))))
+)
 def test_a_batch_comes_back_as_it_was_at_its_peer_only(edge: int, records: list[Any]) -> None:
     batch = Batch(edge, "s/00", 3, 17, "part", records)
     two = Sealed()
@@ -207,7 +209,9 @@ def intrude(started: Started) -> socket.socket:
             return socket.create_connection(("127.0.0.1", port))
 
 
-@pytest.mark.parametrize("sent", [handshake(1) + EVIL * 100, handshake(1), handshake(7), b"", b"GET / HTTP/1.0\r\n\r\n"])
+@pytest.mark.parametrize(
+    "sent", [handshake(1) + EVIL * 100, handshake(1), handshake(7), b"", b"GET / HTTP/1.0\r\n\r\n"]
+)
 def test_who_comes_before_the_real_worker_gets_nothing_and_the_run_goes_on(here: Path, sent: bytes) -> None:
     started = Started(here, "clicks.py", "--state", "state", *OPTIONS, "--workers", 2, "--drain", "--json")
     with intrude(started) as intruder:
@@ -339,7 +343,7 @@ def relay(batch: bytes) -> bytes:
 
 
 def test_a_batch_that_was_changed_on_its_way_is_not_executed_and_ends_the_run(here: Path) -> None:
-    with between("state", lambda batch: EVIL, "--follow", "--quiet") as (man, members):
+    with between("state", lambda batch: EVIL, "--follow", "--quiet") as (_, members):
         assert members[0].wait(60) == 5
     told = Path("member-0.err").read_text()
     assert re.search(rf"process 0 of 2 got \d+ bytes that begin with {re.escape(repr(EVIL[:16]))}", told)
@@ -368,13 +372,13 @@ def test_the_recorded_batches_of_another_run_are_refused_although_the_secret_is_
     # The same log and the same directory, empty again but for the secret.
     for directory in sorted((path for path in Path("state").rglob("*") if path.is_dir()), reverse=True):
         directory.rmdir()
-    with between("state", played, "--follow", "--quiet") as (man, members):
+    with between("state", played, "--follow", "--quiet") as (_, members):
         assert members[0].wait(60) == 5
     assert "which no process of this run has made" in Path("member-0.err").read_text()
 
 
 def test_processes_with_different_secrets_do_not_start(here: Path) -> None:
-    with between("state", relay, "--follow", "--quiet") as (man, members):
+    with between("state", relay, "--follow", "--quiet") as (_, _):
         await_true(lambda: Path("counted.jsonl").exists(), "the start")
     Path("other").mkdir(mode=0o700)
     for name in ("state", "other"):
@@ -393,5 +397,3 @@ def test_processes_with_different_secrets_do_not_start(here: Path) -> None:
             held.callback(members[-1].kill)
         assert members[1].wait(60) == 5
     assert "does not know the secret of this state directory" in Path("member-1.err").read_text()
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -35,6 +36,7 @@ log = logging.getLogger("headway")
 
 _PREPARED_S = 60.0
 """How long the other processes wait for the first one to prepare the state directory."""
+_LISTEN_S = 0.1
 
 
 def run_member(
@@ -77,12 +79,37 @@ def run_member(
         job = Job(plan, manifest, options.job_options(workers=len(addresses)), stopping=stop)
         job.on_beat = observer_beat(job, observe, index)
         try:
-            execute(job, index=index, addresses=addresses, key=key)
+            _execute(job, index, addresses, key)
             job.settle()
             stats = total([worker_stats(job, index, wall_ms())])
         finally:
             job.close()
     return RunResult(stats, None, stopped=stop(), drained=False)
+
+
+def _execute(job: Job, index: int, addresses: Sequence[str], key: bytes) -> None:
+    """Run the engine in a thread of its own: after an error it waits for its peers, which may wait for it, for ever."""
+    ended = threading.Event()
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            execute(job, index=index, addresses=addresses, key=key)
+        except BaseException as error:
+            raised.append(error)
+        ended.set()
+
+    def on_failure(error: BaseException) -> None:
+        raised.append(error)
+        ended.set()
+        threading.Event().wait()  # The engine must not go on, and need not: the process ends.
+
+    job.on_failure = on_failure
+    threading.Thread(target=run, name="headway-engine", daemon=True).start()
+    while not ended.wait(_LISTEN_S):
+        pass  # Signals are heard in between.
+    if raised:
+        raise raised[0]
 
 
 def _await_manifest(plan: Plan, options: RunOptions, index: int) -> Manifest:

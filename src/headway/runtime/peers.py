@@ -34,7 +34,7 @@ class Connection(NamedTuple):
     remote: str
     state: str
     user: str
-    socket: str
+    inode: str
     """Its number; 0 while nobody has accepted it, or when its process has closed it."""
 
     @property
@@ -113,7 +113,7 @@ def stranger(table: Sequence[Connection], workers: Sequence[tuple[int, set[str]]
     """Whose connection a worker has accepted although its other end is no worker; None when there is none."""
     for index, accepted, peer in _accepted(table, workers):
         if _owner(peer, workers) is None:
-            whose = f" of user {peer.user}" if peer is not None and peer.socket != _NO_SOCKET else ""
+            whose = f" of user {peer.user}" if peer is not None and peer.inode != _NO_SOCKET else ""
             return (
                 f"a process{whose} that is not of this run connected from {_shown(accepted.remote)} to worker {index}"
             )
@@ -127,14 +127,14 @@ def _accepted(
     ends = {(row.local, row.remote): row for row in table}
     for index, (port, sockets) in enumerate(workers):
         for row in table:
-            if row.port == port and row.state != _LISTENING and row.socket in sockets:
+            if row.port == port and row.state != _LISTENING and row.inode in sockets:
                 yield index, row, ends.get((row.remote, row.local))
 
 
 def _owner(end: Optional[Connection], workers: Sequence[tuple[int, set[str]]]) -> Optional[int]:
     if end is None:
         return None
-    return next((index for index, (_, sockets) in enumerate(workers) if end.socket in sockets), None)
+    return next((index for index, (_, sockets) in enumerate(workers) if end.inode in sockets), None)
 
 
 def _shown(place: str) -> str:
