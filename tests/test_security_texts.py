@@ -50,7 +50,9 @@ def nasty_state(tmp_path: Path) -> Iterator[Path]:
             ctx.timer(event["k"], 10_000)
 
     flow = hw.Flow("nasty")
-    source = flow.source("s", hw.Json, hw.items([{"k": key, "at": 1} for key in NASTY]), time="at")
+    source = flow.source(
+        "s", hw.Json, hw.items([*({"k": key, "at": 1} for key in NASTY), {"k": "later", "at": 9}]), time="at"
+    )
     source.key_by("k").process("note", Note()).to("out", hw.to_list([]))
     run_flow(flow, RunOptions(tmp_path / "state", epoch_ms=20, key_groups=2))
     yield tmp_path / "state"
