@@ -44,6 +44,8 @@ def make_private(directory: Path) -> None:
     try:
         directory.mkdir(mode=_DIRECTORY_MODE)
     except FileExistsError:
+        if not directory.is_dir():
+            raise
         _check_owner(directory, directory.stat())
     else:
         _shut(directory)

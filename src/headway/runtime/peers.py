@@ -18,11 +18,12 @@ from typing import Final, NamedTuple, Optional
 
 from headway.errors import ForeignPeerError
 
-__all__ = ["Connection", "connections", "have_met", "is_listening", "meetings", "stranger"]
+__all__ = ["Connection", "connections", "has_listened", "have_met", "meetings", "stranger"]
 
 _TABLE: Final = Path("/proc/net/tcp")
-_ESTABLISHED: Final = "01"
 _LISTENING: Final = "0A"
+_PAST: Final = "06"
+"""What is left of a connection for a minute after its end."""
 _NO_SOCKET: Final = "0"
 _LOOKS: Final = 3
 
@@ -53,9 +54,9 @@ def connections(table: Path = _TABLE) -> Optional[list[Connection]]:
     return [Connection(row[1], row[2], row[3], row[7], row[9]) for row in rows]
 
 
-def is_listening(table: Iterable[Connection], port: int) -> bool:
-    """Whether a socket of this machine listens on the port."""
-    return any(row.port == port and row.state == _LISTENING for row in table)
+def has_listened(table: Iterable[Connection], port: int) -> bool:
+    """Whether a socket of this machine listens on the port, or did so: it stops as soon as its peers have come."""
+    return any(row.port == port and row.state != _PAST for row in table)
 
 
 def sockets_of(pid: int) -> Optional[set[str]]:

@@ -24,7 +24,7 @@ from headway.loading import FlowSpec, load_flow
 from headway.runtime.board import Board
 from headway.runtime.engine import prepare_recovery
 from headway.runtime.job import wall_ms
-from headway.runtime.peers import connections, have_met, is_listening
+from headway.runtime.peers import connections, has_listened, have_met
 from headway.runtime.run import (
     Observer,
     RunOptions,
@@ -190,7 +190,7 @@ class Supervisor:
             child.say(f"key {key}")
             child.say("go")
             if child is not self._children[-1]:
-                self._await(child, partial(_is_listening, int(address.rpartition(":")[2])), "does not listen")
+                self._await(child, partial(_has_listened, int(address.rpartition(":")[2])), "does not listen")
         self._await(self._children[0], partial(self._have_met, addresses), "has not met the other workers")
         for child in self._children:
             child.say("trust")
@@ -325,13 +325,13 @@ def _said_ready(fd: int) -> bool:
         return False
 
 
-def _is_listening(port: int) -> bool:
-    """Whether a socket of this machine listens on the port. To connect would make a worker take us for a peer."""
+def _has_listened(port: int) -> bool:
+    """Whether a worker has opened the port. To connect would make a worker take us for a peer."""
     table = connections()
     if table is None:
         time.sleep(0.2)  # This system does not tell: give the worker a moment instead.
         return True
-    return is_listening(table, port)
+    return has_listened(table, port)
 
 
 def _how(code: int) -> str:
