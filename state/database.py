@@ -28,6 +28,7 @@ from rocksdict import (
 
 from headway.errors import CorruptStateError, LockedStateError, StateError
 from headway.state.options import StoreOptions
+from headway.state.private import make_private
 
 __all__ = [
     "CONTROL",
@@ -125,7 +126,7 @@ class Database:
         # A secondary keeps all files open: what the primary deletes meanwhile could not be opened again.
         open_files_max = -1 if secondary_path else options.open_files
         if secondary_path is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self.path.parent)
         try:
             self._db = Rdict(
                 str(self.path),

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from headway.errors import LockedStateError, StateError
+from headway.state.private import make_private, open_private
 
 __all__ = ["LOCK_NAME", "DirectoryLock", "Premises"]
 
@@ -31,9 +32,9 @@ class DirectoryLock:
     @classmethod
     def acquire(cls, directory: Path | str) -> DirectoryLock:
         """Take the lock (creating the directory); raises `LockedStateError` naming the holder's process."""
-        Path(directory).mkdir(parents=True, exist_ok=True)
+        make_private(Path(directory))
         path = Path(directory) / LOCK_NAME
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(descriptor, 0)

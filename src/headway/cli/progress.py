@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Optional, Protocol
 
+from headway.cli.escapes import printable_lines
 from headway.cli.meter import Meter
 from headway.cli.texts import bytes_text, count_text, lag_text, left_text, time_text
 from headway.runtime.stats import RunStats
@@ -149,7 +150,7 @@ class _Telling(logging.Handler):
         self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._progress.tell(record.getMessage())
+        self._progress.tell(printable_lines(record.getMessage()))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from headway import compiled
+from headway.cli.escapes import printable_lines
 from headway.cli.texts import count_text, seconds_text, time_text
 from headway.graph import DEAD_LETTERS, Port
 from headway.plan import Plan, Segment
@@ -102,7 +103,7 @@ def summary_text(ending: Ending) -> str:
     lines += [f"  {name:<{width}}  {text}" for name, text in facts]
     notices = (*_notices(ending), *_losses(ending), *warnings(ending), *_hints(ending))
     lines += [f"  note: {notice}" for notice in notices]
-    return "\n".join(lines)
+    return "\n".join(printable_lines(line.replace("\n", "\\n")) for line in lines)
 
 
 def _headline(ending: Ending) -> str:

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from errno import EACCES, EDQUOT, EFBIG, EISDIR, ENOSPC, EPERM, EROFS
+from errno import EACCES, EDQUOT, EFBIG, EISDIR, ELOOP, ENOSPC, EPERM, EROFS
 from typing import Final, Optional, Union
 
 from headway.connectors.base import Output, OutputWriter, Position
@@ -22,6 +22,7 @@ _NEXT_STEPS: Final = {
     EDQUOT: "free some space or raise the quota and run again: what was made durable is kept",
     EFBIG: "raise the limit of file sizes (`ulimit -f`) and run again: what was made durable is kept",
     EISDIR: "give the path of a file",
+    ELOOP: "remove the link: it could make a run write elsewhere",
     EACCES: "give the user of this run write permission",
     EPERM: "give the user of this run write permission",
     EROFS: "choose a path on a file system that can be written",
@@ -61,17 +62,21 @@ class JsonlOutput(Output):
     """What `to_jsonl` returns."""
 
     path: str
+    private: bool = False
+    """Whether only its owner may read it, and a link in its place is not followed; else as the umask has it."""
 
     def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Cut the file back to the position, or begin a new one."""
         offset = 0 if position is None else position["offset"]
         with _writing(self.path):
-            os.makedirs(os.path.dirname(self.path) or os.curdir, exist_ok=True)
+            mode = 0o700 if self.private else 0o777
+            os.makedirs(os.path.dirname(self.path) or os.curdir, mode=mode, exist_ok=True)
             notice = None if offset else _move_aside(self.path, mark)
             existed = os.path.exists(self.path)
             if not existed and offset:
                 raise _too_short(self.path, expected=offset, found=0)
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_NOFOLLOW if self.private else 0)
+            fd = os.open(self.path, flags, 0o600 if self.private else 0o666)
         try:
             if not existed or notice is not None:
                 _sync_directory(self.path)

@@ -11,7 +11,7 @@ from zlib import crc32
 from typing_extensions import override
 
 from headway.connectors.base import Output, OutputWriter, Position
-from headway.connectors.jsonl import to_jsonl
+from headway.connectors.jsonl import JsonlOutput
 
 __all__ = ["LetterFiles", "dead_letters_of", "letter_file"]
 
@@ -79,7 +79,7 @@ class _LetterWriter(OutputWriter):
 
     def _writer(self, name: str) -> OutputWriter:
         if name not in self._open:
-            output = to_jsonl(self._directory / name)
+            output = JsonlOutput(str(self._directory / name), private=True)
             self._open[name] = output.open(self._positions.get(name), mark=None)
         return self._open[name]
 

@@ -21,13 +21,11 @@ from headway.runtime.exchange import Message
 from headway.runtime.job import Job
 from headway.runtime.slot import Slot
 from headway.runtime.stage import StageTask
-from headway.state.seal import seal, unseal
 
 __all__ = ["build_dataflow"]
 
-Token = bytes
-"""What the engine's log keeps of a step: sealed, as the log has no checksums."""
-_LOGGED = "in the engine's recovery log, the token of"
+Token = list[Any]
+"""What the engine's log keeps of a step, sealed with a checksum: see `headway.runtime.seal`."""
 _AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 """A time that has come, whatever happens to the machine's clock."""
 _WAIT_POLL_MS = 1
@@ -103,7 +101,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
     def snapshot(self) -> Any:
         with self._job.guard:
             self._job.premises.check()
-            return seal((self._slot.name, self._slot.snapshot()))
+            return [self._slot.name, self._slot.snapshot()]
 
     @override
     def close(self) -> None:
@@ -117,6 +115,7 @@ class _Source(FixedPartitionedSource[Message, Any]):
 
     @override
     def list_parts(self) -> list[str]:
+        self._job.admitted()
         return self._job.slot_names(self._source.name)
 
     @override
@@ -135,7 +134,7 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
         self._task: Optional[StageTask] = None
         if token is not None:
             with job.guard:
-                self._task = job.stage_task(stage, *unseal(token, f"{_LOGGED} a key group of {stage.name!r}"))
+                self._task = job.stage_task(stage, *token)
 
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
@@ -174,7 +173,7 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
     def snapshot(self) -> Token:
         assert self._task is not None
         with self._job.committing():
-            return seal((self._task.group, self._task.commit()))
+            return [self._task.group, self._task.commit()]
 
 
 class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
@@ -184,7 +183,7 @@ class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
         self._job = job
         self._sink = sink
         with job.guard:
-            version = None if token is None else unseal(token, f"{_LOGGED} the output {sink.name!r}")
+            version = None if token is None else token[0]
             self._task = job.sink_task(sink, version)
 
     @override
@@ -215,7 +214,7 @@ class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
     @override
     def snapshot(self) -> Token:
         with self._job.committing():
-            return seal(self._task.commit())
+            return [self._task.commit()]
 
 
 class _Nothing(StatelessSinkPartition[Any]):
@@ -261,10 +260,12 @@ def build_dataflow(plan: Plan, job: Job) -> Dataflow:
 
 def _slot_state(token: Any, name: str) -> dict[str, Any]:
     """Where a reader slot stood; its name is in the token, so that it cannot stand where another one did."""
-    what = f"{_LOGGED} the reader {name!r}"
-    named, state = unseal(token, what)
+    named, state = token
     if named != name:
-        msg = f"{what} is that of {named!r}: the log is damaged; restore the whole state directory from a backup"
+        msg = (
+            f"in the engine's recovery log, the token of the reader {name!r} is that of {named!r}: the log is damaged; "
+            "restore the whole state directory from a backup"
+        )
         raise CorruptStateError(msg)
     kept: dict[str, Any] = state
     return kept

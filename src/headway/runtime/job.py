@@ -111,6 +111,8 @@ class Job:
     sinks: dict[str, SinkTask] = field(default_factory=dict)
     commit_ms: float = 0.0
     """Time spent in commits since the statistics were last taken, in milliseconds."""
+    admitted: Callable[[], object] = lambda: None
+    """Returns once this process may read and send."""
     on_beat: Optional[Callable[[], None]] = None
     on_failure: Optional[Callable[[BaseException], None]] = None
     failure: Optional[BaseException] = None

@@ -29,6 +29,7 @@ from headway.runtime.stage import SLICE
 from headway.runtime.stats import RunStats, total
 from headway.state.lock import LOCK_NAME, DirectoryLock
 from headway.state.manifest import Drain, Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
+from headway.state.private import write_private
 from headway.times import DRAIN_STEPS, MIN_TIME_MS
 
 __all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "StopFlag", "run_flow"]
@@ -356,7 +357,4 @@ def load_stats(state_dir: Path) -> Optional[RunStats]:
 
 def save_stats(state_dir: Path, stats: RunStats) -> None:
     """Keep the counts of this run."""
-    path = stats_path(state_dir)
-    partial = path.with_suffix(".new")
-    partial.write_bytes(msgspec.json.encode(stats))
-    partial.replace(path)
+    write_private(stats_path(state_dir), msgspec.json.encode(stats))

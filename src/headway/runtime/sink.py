@@ -12,6 +12,7 @@ from headway.plan import SinkStage
 from headway.runtime.batch import Batch
 from headway.runtime.channels import Channels
 from headway.runtime.stage import SLICE
+from headway.state.private import make_private, write_private
 from headway.state.seal import seal, unseal
 from headway.state.stage import StageStore
 
@@ -48,13 +49,8 @@ class OutputClaim:
     def _store(self) -> None:
         """Durably and atomically."""
         directory = self._path.parent
-        directory.mkdir(parents=True, exist_ok=True)
-        partial = directory / f"~{self._path.name}"  # No output has such a name.
-        with partial.open("wb") as file:
-            file.write(seal((self.mark, self.delivered_version)))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self._path)
+        make_private(directory)
+        write_private(self._path, seal((self.mark, self.delivered_version)), sync=True)
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
