@@ -10,6 +10,7 @@ from typing import Any, Literal, Optional, TypedDict, Union
 
 import pytest
 from tests.door_harness import GOOD, NEXT, read, run, write
+from tests.letters import letters_of
 
 import headway as hw
 from headway.errors import FlowError
@@ -131,5 +132,5 @@ def test_untyped_data_without_fields_is_a_dead_letter(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_bytes(b'[1]\n"x"\n5\nnull\n{"user": "ann", "at": 1}\n')
     result = run(tmp_path, Any)
     assert result.stats.dead_letters == 4
-    reasons = [letter["reason"] for letter in read(tmp_path / "state" / "dead-letters.jsonl")]
+    reasons = [letter["reason"] for letter in letters_of(tmp_path / "state")]
     assert reasons[0] == "time: no field 'at': expected an object, not [1]"

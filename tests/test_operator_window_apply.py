@@ -56,7 +56,7 @@ def test_the_function_gets_the_events_of_the_window(found: list[Row], windower: 
     applied = rows(apply_flow(windower), found)
     expected = rows(window_flow(windower), found)
     assert sorted((r["key"], r["start"], r["end"], r["values"]) for r in applied) == sorted(
-        (r["user"], r["start"], r["end"], [2 * at + 1 for at in r["times"]]) for r in expected
+        (r["key"], r["start"], r["end"], [2 * at + 1 for at in r["times"]]) for r in expected
     )
 
 

@@ -91,7 +91,6 @@ def nothing(here: Path) -> None:
         (linked_input, "in/*.jsonl", "out.jsonl"),
         (nothing, "state/*.json", "out.jsonl"),
         (made_directory, "state", "out.jsonl"),
-        (nothing, "*/dead-letters.jsonl", "out.jsonl"),
         (nothing, "in/a.jsonl", "state/out.jsonl"),
         (nothing, "in/a.jsonl", "state/groups/out.jsonl"),
     ],

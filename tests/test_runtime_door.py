@@ -12,7 +12,8 @@ from typing import Any, Optional
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.door_harness import GOOD, NEXT, keep, read, run, write
+from tests.door_harness import GOOD, NEXT, keep, run, write
+from tests.letters import letters_of
 
 import headway as hw
 from headway.cli.summary import Ending, summary_json, warnings
@@ -146,7 +147,7 @@ def test_a_dead_letter_has_the_place_and_the_bytes_of_its_record(tmp_path: Path,
     rows[101]["at"] = "soon"
     lines = write(tmp_path / "a.log", *rows)
     result = run(tmp_path, Visit, threads=threads)
-    letters = read(tmp_path / "state" / "dead-letters.jsonl")
+    letters = letters_of(tmp_path / "state")
     bad = [7, 8, 100, 101, 499]
     starts = [sum(len(line) + 1 for line in lines[:n]) for n in bad]
     assert [letter["position"] for letter in letters] == [
@@ -166,7 +167,7 @@ def test_lines_are_numbered_in_compressed_and_rotated_logs_also_where_a_run_goes
         log = flow.source("log", Visit, hw.files(tmp_path / "app*", rotated=True), time="at")
         keep(log, "user", hw.to_jsonl(tmp_path / "kept.jsonl"))
         run_flow(flow, RunOptions(tmp_path / "state", key_groups=1, sync=False))
-        return [letter["position"] for letter in read(tmp_path / "state" / "dead-letters.jsonl")]
+        return [letter["position"] for letter in letters_of(tmp_path / "state")]
 
     (tmp_path / "app-1.log.gz").write_bytes(gzip.compress(lines("a", None)))
     (tmp_path / "app-2.log").write_bytes(lines("a", "b", None))
@@ -186,7 +187,7 @@ def test_results_of_a_flat_map_are_told_apart(tmp_path: Path) -> None:
     each = log.flat_map(lambda event: [{"user": user} for user in event["users"]], into=hw.Json)
     keep(each, "user", hw.to_jsonl(tmp_path / "kept.jsonl"))
     run_flow(flow, RunOptions(tmp_path / "state", key_groups=1, sync=False))
-    letters = read(tmp_path / "state" / "dead-letters.jsonl")
+    letters = letters_of(tmp_path / "state")
     assert [letter["position"] for letter in letters] == ["line 1, byte 0, result 1", "line 1, byte 0, result 3"]
 
 
@@ -209,7 +210,7 @@ def test_the_end_says_which_sources_are_mostly_of_no_use(tmp_path: Path, bad: in
         assert "'log'" in found[0]
         assert f"b.log, line {of - bad + 1}, byte " in found[0]
         assert "key_by-1: no field 'user'" in found[0]
-        assert "dead-letters.jsonl" in found[0]
+        assert "dead-letters" in found[0]
         assert summary_json(ending(tmp_path, flow, result))["notices"] == found
     # A run that goes on still knows the first one; what it has read itself may be too bad although the whole is not.
     write(tmp_path / "a.log", {"at": of})

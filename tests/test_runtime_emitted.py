@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.letters import letters_of
+
 import headway as hw
 from headway.runtime.run import RunOptions, run_flow
 from headway.testing import run_oracle
@@ -87,4 +89,4 @@ def test_a_field_of_a_mapped_event_can_be_the_key(tmp_path: Path) -> None:
     numbers.to("out", hw.to_jsonl(tmp_path / "out.jsonl"))
     run(flow, tmp_path)
     assert [value["key"] for value in lines(tmp_path / "out.jsonl")] == ["a", "a", "b"]
-    assert not (tmp_path / "state" / "dead-letters.jsonl").read_bytes()
+    assert not letters_of(tmp_path / "state")

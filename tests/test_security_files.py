@@ -124,6 +124,11 @@ def test_a_link_anywhere_in_the_directory_is_refused_and_not_followed(tmp_path: 
     assert elsewhere.read_text() == "precious"
 
 
+def write_letter(directory: Path) -> None:
+    writer = dead_letters_of(directory).open(None, mark=None)
+    writer.write_of("s", "p", [b"{}"])
+
+
 WRITERS: dict[str, Callable[[Path], object]] = {
     "flow.json": MANIFEST.create,
     "flow.json.tmp": MANIFEST.create,
@@ -135,13 +140,8 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "out": lambda directory: OutputClaim(directory / "out").note_delivered(7),
     "out.tmp": lambda directory: OutputClaim(directory / "out").hold("mark"),
     "cluster-secret.tmp": make_secret,
-    f"dead-letters/{letter_file('s', 'p')}": lambda directory: write_letter(directory),
+    f"dead-letters/{letter_file('s', 'p')}": write_letter,
 }
-
-
-def write_letter(directory: Path) -> None:
-    writer = dead_letters_of(directory).open(None, mark=None)
-    writer.write_of("s", "p", [b"{}"])
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -296,7 +296,7 @@ class Job:
         store, meta = self._store(f"sink:{sink.name}", self._sink_group(sink.name), [], [codec], version)
         channels = Channels(sink.inputs, self._channel_counts(), (meta or {}).get("claims"))
         output: Output = sink.node.output
-        claim = OutputClaim(self.options.state_dir / "outputs" / sink.name)
+        claim = OutputClaim(self.options.state_dir / "outputs" / f"{sink.name}.claim")
         task = SinkTask(sink, output, store, channels, meta, claim, self.options.slice_records)
         self.sinks[sink.name] = task
         return task

@@ -194,7 +194,8 @@ class StageTask:
                 self.store.maybe_rotate()
                 return
             self.store.maybe_rotate()
-        self._watermark = max(self._watermark, min(waiting.next_ms, self.timers.near.first_ms) - 1)
+        left_ms = min(waiting.next_ms, self.timers.near.first_ms)
+        self._watermark = max(self._watermark, min(left_ms - 1, self._target))
 
     def _run(self, released: list[Any]) -> None:
         """Handle records; give back those that the slice has no room for."""
