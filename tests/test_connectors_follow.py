@@ -13,8 +13,9 @@ import zstandard
 
 from headway.connectors import files
 from headway.connectors.base import PartitionReader, Position
+from headway.decoding import codec_for
 from headway.errors import InputError
-from headway.schema import Json, codec_for
+from headway.schema import Json
 
 CODEC = codec_for(Json)
 

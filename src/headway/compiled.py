@@ -24,6 +24,7 @@ HOT: Final = (
     "headway.runtime.exchange",
     "headway.runtime.stage",
     "headway.runtime.triggers",
+    "headway.shapes",
     "headway.state.keys",
     "headway.state.layered",
     "headway.state.queue",

@@ -7,6 +7,7 @@ from typing import Any, Optional, TypeVar
 
 from headway.connectors.base import Input
 from headway.declare import declaring, fail, place
+from headway.decoding import codec_for
 from headway.errors import FlowError
 from headway.graph import Graph, IngestionTime, Node, Port, SourceNode, TimeSpec
 from headway.parameters import Parameter, V, convert, given_parameters
@@ -94,6 +95,7 @@ class Flow:
                 "or hw.items([...])"
             )
         with declaring():
+            codec_for(event_type)  # Refuses a type whose events do not survive.
             node = SourceNode(
                 name=name,
                 where=place(),

@@ -38,6 +38,7 @@ from headway.plan import (
     ToSink,
     ToStage,
 )
+from headway.values import shape_of
 
 __all__ = ["compile_plan"]
 
@@ -122,7 +123,14 @@ class _Compiler:
         for sink in self.plan.sinks:
             for path in self.paths[sink.name]:
                 self._append(path, ToSink(self._edge(path, sink.name, sink.inputs)))
+        for edge in self.plan.edges():
+            self._check_type(edge)
         return self.plan
+
+    def _check_type(self, edge: Edge) -> None:
+        """Raise `FlowError` for a type whose values would not arrive as what they are."""
+        written = any(edge.target == sink.name for sink in self.plan.sinks)
+        shape_of(edge.value_type, f"{edge.producer} sends to {edge.target!r}", written=written)
 
     def _check_acyclic(self) -> None:
         done: set[str] = set()

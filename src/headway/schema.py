@@ -1,4 +1,4 @@
-"""Typed events and states, and the codecs between them and bytes.
+"""Typed events and states, and what their types tell.
 
 An event is decoded from one line of JSON straight into its class, validated on the way. State is stored as
 MessagePack with field names, so that a person can read it and a later version of the class can too.
@@ -11,10 +11,8 @@ from types import UnionType
 from typing import (
     TYPE_CHECKING,
     Any,
-    Generic,
     Optional,
     TypeAlias,
-    TypeVar,
     Union,
     cast,
     get_args,
@@ -24,15 +22,12 @@ from typing import (
 
 import msgspec
 import msgspec.inspect
-import orjson
 
 __all__ = [
     "Event",
     "Json",
-    "LineCodec",
     "State",
     "Time",
-    "codec_for",
     "columnar",
     "decoded_type",
     "eventwise",
@@ -50,8 +45,6 @@ Json: TypeAlias = dict[str, Any]
 
 Time: TypeAlias = int
 """A point in time: epoch milliseconds."""
-
-T = TypeVar("T")
 
 
 if TYPE_CHECKING:
@@ -75,6 +68,7 @@ class Event(_Immutable):
     ...     user: str
     ...     at: Time
     ...     page: str = "/"
+    >>> from headway.decoding import codec_for
     >>> codec_for(Click).decode(b'{"user": "ann", "at": 17}')
     Click(user='ann', at=17, page='/')
     """
@@ -92,52 +86,6 @@ class State(msgspec.Struct, gc=False):
     >>> Cart()
     Cart(items={}, total=0.0)
     """
-
-
-class LineCodec(Generic[T]):
-    """Decodes lines of JSON into events of one type, a buffer at a time or one by one.
-
-    `decode_lines` costs about 0.4 µs an event for small structs and 0.7 µs for dicts. Both methods raise
-    `msgspec.DecodeError` (`msgspec.ValidationError` is one) for input that is not such an event.
-    """
-
-    def __init__(self, event_type: Any) -> None:
-        self.event_type = event_type
-        if event_type is dict or event_type == Json:
-            self.decode: Callable[[bytes], T] = cast(Any, _decode_object)
-            self.decode_lines: Callable[[bytes], list[T]] = cast(Any, _decode_object_lines)
-        else:
-            self.decode = msgspec.json.Decoder(event_type).decode
-            self.decode_lines = cast(Any, msgspec.json.Decoder(event_type).decode_lines)
-
-
-def _decode_object(line: bytes) -> Json:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise msgspec.DecodeError(str(error)) from None
-    if type(value) is not dict:
-        msg = f"Expected `object`, got `{type(value).__name__}`"
-        raise msgspec.ValidationError(msg)
-    return value
-
-
-def _decode_object_lines(data: bytes) -> list[Json]:
-    loads = orjson.loads
-    try:
-        values = [loads(line) for line in data.splitlines() if line]
-    except orjson.JSONDecodeError as error:
-        raise msgspec.DecodeError(str(error)) from None
-    for value in values:
-        if type(value) is not dict:
-            msg = f"Expected `object`, got `{type(value).__name__}`"
-            raise msgspec.ValidationError(msg)
-    return values
-
-
-def codec_for(event_type: Any) -> LineCodec[Any]:
-    """The codec of an event type: a `Event` class, any type msgspec knows, or `Json` for untyped objects."""
-    return LineCodec(event_type)
 
 
 def field_names(event_type: Any) -> Optional[tuple[str, ...]]:

@@ -29,6 +29,7 @@ from headway.steps.joins import EnrichSteps, JoinSteps
 from headway.steps.patterns import PatternSteps
 from headway.steps.windows import WindowSteps
 from headway.steps.workflow import WorkflowSteps
+from headway.values import shape_of
 
 if TYPE_CHECKING:
     from headway.flow import Flow
@@ -368,15 +369,17 @@ def check_operator(operator: Operator[Any, Any, Any]) -> None:
         msg = f"{kind} has broadcast inputs: say what they maintain with shared_type = a State class"
         raise FlowError(msg)
     for what, state_type in (("state", operator.state_type), ("shared state", operator.shared_type)):
+        if state_type is None:
+            continue
         try:
-            if state_type is not None:
-                state_type()
+            state_type()
         except TypeError as error:
             msg = (
                 f"{type_label(state_type)}, the {what} of {kind}, cannot start empty: {error}; "
                 "give every field a default"
             )
             raise FlowError(msg) from None
+        shape_of(state_type, f"the {what} of {kind}")
 
 
 def _accepts(wanted: Any, given: Any) -> bool:

@@ -32,6 +32,8 @@ MAX_TIME_MS: Final = 2**63 - 1
 
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
+_FINER: Final = re.compile(r"(\.\d{6})\d+")
+"""A fraction of a second finer than microseconds, which would be rounded up, even into the next year: it is cut."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC by construction, and cheaper to format
 
@@ -121,6 +123,8 @@ def _format_minute(minutes: int) -> str:
 def parse_time(value: object) -> int:
     """Epoch milliseconds of `value`: an integer is taken as it is, text is read as RFC 3339, a `datetime` needs a zone.
 
+    What is finer than a millisecond is cut off: time is floored, never rounded.
+
     Raises `ValueError` for anything else: the caller knows which event it came from.
 
     >>> parse_time("2011-09-30T22:38:44.546Z"), parse_time(17)
@@ -141,7 +145,7 @@ def parse_time(value: object) -> int:
         return int(value)
     moment = value
     if isinstance(value, str):
-        moment = msgspec.convert(value, datetime)
+        moment = msgspec.convert(_FINER.sub(r"\1", value), datetime)
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         msg = f"{value!r} is not a time with a zone: expected epoch milliseconds, or text as 2011-09-30T22:38:44.546Z"
         raise ValueError(msg)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from headway.schema import LineCodec
+from headway.decoding import LineCodec
 
 __all__ = ["BadRecord", "Chunk", "Decoded", "Input", "Output", "OutputWriter", "PartitionReader", "Position"]
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import MAIN, KeyByNode, OperatorNode, StatelessNode
+from headway.isolation import isolator
 from headway.operators.base import BroadcastContext, Operator, Timer, no_shared_state, no_wall_clock
 from headway.plan import Apply, Segment, ToOperator, ToSink, ToStage
 from headway.runtime.columns import getter
 from headway.runtime.exchange import as_key
-from headway.runtime.isolation import isolator
 from headway.state.rows import Row, RowTable
 from headway.state.stage import StageStore
 from headway.times import MAX_TIME_MS
@@ -73,11 +73,12 @@ class OperatorContext:
     def handler(self, name: str, value_type: Any) -> Handle:
         """What takes the events of one input: runs its handler for one event, after the timers before it."""
         if name in self.operator.broadcasts:
-            return self._broadcast_handler(name, isolator(value_type))
+            return self._broadcast_handler(name, isolator(value_type, self.place))
         return self._keyed_handler("on_event" if name == MAIN else f"on_{name}")
 
     def _keyed_handler(self, name: str) -> Handle:
         table = self.table
+        settle = table.settle
         method = getattr(self.operator, name)
 
         def handle(time_ms: int, key: str, event: Any) -> None:
@@ -92,6 +93,8 @@ class OperatorContext:
             row.touched_ms = time_ms
             try:
                 method(row.state, event, self)
+                if settle is not None:
+                    settle(row.state)
             except HeadwayError:
                 raise
             except Exception as error:
@@ -103,6 +106,7 @@ class OperatorContext:
     def _broadcast_handler(self, name: str, isolate: Callable[[Any], Any]) -> Handle:
         table = self._shared
         assert table is not None
+        settle = table.settle
         method = getattr(self.operator, f"on_{name}")
 
         def handle(time_ms: int, key: str, event: Any) -> None:
@@ -110,12 +114,14 @@ class OperatorContext:
             if not row.dirty:
                 table.mark(row)
             row.touched_ms = time_ms
+            self.key, self.time = "", time_ms
             try:
                 method(row.state, isolate(event), BroadcastContext(time_ms))
+                if settle is not None:
+                    settle(row.state)
             except HeadwayError:
                 raise
             except Exception as error:
-                self.key, self.time = "", time_ms
                 failure = self.failure(f"on_{name}", event)
                 raise failure from error
 
@@ -148,6 +154,8 @@ class OperatorContext:
         timer = _new_tuple(Timer, (name, time_ms))
         try:
             self.on_timer(row.state, timer, self)
+            if self.table.settle is not None:
+                self.table.settle(row.state)
         except HeadwayError:
             raise
         except Exception as error:
@@ -155,6 +163,10 @@ class OperatorContext:
             raise failure from error
         finally:
             self._after_ms = 0
+
+    def place(self) -> str:
+        """What is emitted now, for messages."""
+        return f"what the operator {self.name!r} emits for key {self.key!r} at time {self.time}"
 
     def failure(self, handler: str, subject: Any) -> UserCodeError:
         """The error for an exception in a handler."""
@@ -236,13 +248,13 @@ def _compile_branch(task: StageTask, context: OperatorContext, branch: Any, reke
         return _stateless(node, context, rest)
     if isinstance(branch, ToOperator):
         target = task.contexts[branch.entry.rank]
-        isolate = isolator(branch.value_type)
+        isolate = isolator(branch.value_type, context.place)
         handle = target.handler(branch.entry.input, branch.value_type)
         return lambda value: handle(context.time, context.key, isolate(value))
     keyed = context if rekey is None else rekey
     records = task.outgoing[branch.edge.id]
     if isinstance(branch, ToStage):
-        isolate = isolator(branch.edge.value_type)
+        isolate = isolator(branch.edge.value_type, context.place)
         if branch.edge.broadcast:
             return lambda value: records.append((context.time, "", isolate(value), context.key))
         return lambda value: records.append((context.time, keyed.key, isolate(value), context.key))

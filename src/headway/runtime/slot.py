@@ -12,6 +12,7 @@ from typing import Any, Optional
 import msgspec
 
 from headway.connectors.base import BadRecord, Decoded, PartitionReader, Position
+from headway.decoding import codec_for
 from headway.errors import UserCodeError
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Plan, SourceStage
@@ -20,7 +21,7 @@ from headway.runtime.columns import ColumnProgram, Columns, column_getter, dead_
 from headway.runtime.exchange import Exchange, Message
 from headway.runtime.triggers import TriggerEncoder
 from headway.scanning import span_of
-from headway.schema import codec_for, decoded_type
+from headway.schema import decoded_type
 from headway.streams import DeadLetter
 from headway.times import MIN_TIME_MS, parse_time
 

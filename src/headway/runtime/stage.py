@@ -7,12 +7,12 @@ from typing import Any, Optional
 
 from headway.errors import HeadwayError
 from headway.graph import MAIN, Port
+from headway.isolation import isolator
 from headway.plan import Edge, Entry, KeyedStage, Plan
 from headway.runtime.batch import Batch, Record
 from headway.runtime.channels import Channels
 from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
-from headway.runtime.isolation import isolator
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.stage import StageStore
 from headway.times import MIN_TIME_MS
@@ -157,6 +157,7 @@ class StageTask:
         table = context.table
         young = table.young
         on_event = context.on_event
+        settle = table.settle
         event: Any = None
         try:
             while records:
@@ -174,6 +175,8 @@ class StageTask:
                     table.mark(row)
                 row.touched_ms = time_ms
                 on_event(row.state, event, context)
+                if settle is not None:
+                    settle(row.state)
         except HeadwayError:
             raise
         except Exception as error:

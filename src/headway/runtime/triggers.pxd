@@ -1,10 +1,16 @@
 cimport cython
 
+from headway.shapes cimport Shape
+
 
 cdef class TriggerEncoder:
     cdef str _identity
     cdef object _begun
     cdef object _encode
+    cdef Shape _shape
+    cdef object _fitting
+    cdef object _made
+    cdef object _producer
     cdef bint _is_trigger
     cdef bytes _common
     cdef object _target

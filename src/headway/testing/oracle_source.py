@@ -11,9 +11,9 @@ import msgspec
 from headway.connectors.base import BadRecord, Decoded
 from headway.connectors.lines import LinesChunk
 from headway.connectors.memory import items
+from headway.decoding import codec_for
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Edge, SourceStage
-from headway.schema import codec_for
 from headway.streams import DeadLetter
 from headway.testing.oracle_steps import Item, Ways, field_or_result, follow
 from headway.times import MIN_TIME_MS, parse_time

@@ -9,13 +9,15 @@ from typing import Any, NamedTuple, Optional
 
 import msgspec
 
-from headway.errors import FlowError, HeadwayError, UserCodeError
+from headway.errors import HeadwayError, UserCodeError
 from headway.graph import MAIN, OperatorNode, Port
-from headway.operators.base import BroadcastContext, Timer, no_shared_state, no_wall_clock
+from headway.isolation import UNENCODABLE, isolator
+from headway.misfits import misfit_of
+from headway.operators.base import BroadcastContext, Operator, Timer, no_shared_state, no_wall_clock
 from headway.plan import Edge, Entry, KeyedStage, Segment, ToOperator
-from headway.schema import Json, type_label
 from headway.testing.oracle_steps import Item, Ways, follow
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
+from headway.values import can_repeat, floats_of, shape_of
 
 __all__ = ["Row", "StageOracle"]
 
@@ -66,7 +68,9 @@ class StageOracle:
         self._ways = Ways(send=send, enter=self._enter)
         self._outputs = stage.outputs
         self._inputs = {edge.id: edge for edge in stage.inputs}
-        self._types = {edge.id: _wire_type(edge.value_type, edge.target) for edge in stage.inputs}
+        self._isolate = {edge.id: isolator(edge.value_type) for edge in stage.inputs}
+        self._stores = [_Store(node.name, node.operator.state_type, node.operator) for node in stage.operators]
+        self._shared_stores = [_Store(node.name, node.operator.shared_type, node.operator) for node in stage.operators]
         self._waiting: list[_Waiting] = []
         self._armed: list[_Armed] = []
         self._arrivals = 0
@@ -100,7 +104,7 @@ class StageOracle:
 
     def _arrived(self, edge: Edge, item: Item) -> Item:
         """The item with a value that it shares with nobody."""
-        return item._replace(value=_crossed(item, self._types[edge.id], edge.target))
+        return item._replace(value=_crossed(item, self._isolate[edge.id], edge.target))
 
     def _fire_timers(self, *, before: int) -> None:
         while self._armed and self._armed[0].due < before:
@@ -127,12 +131,12 @@ class StageOracle:
             raise
         except Exception as error:
             raise _failed(node, handler, "", item.time, item.value, error) from error
-        self.shared[entry.rank] = _stored(node, "shared", self.shared[entry.rank], node.operator.shared_type)
+        self.shared[entry.rank] = self._shared_stores[entry.rank].stored("all keys", self.shared[entry.rank])
 
     def _enter(self, branch: ToOperator, item: Item) -> None:
         """A value comes from another operator of this stage."""
         name = self.operators[branch.entry.rank].name
-        value = _crossed(item, _wire_type(branch.value_type, name), name)
+        value = _crossed(item, isolator(branch.value_type), name)
         self._on_event(branch.entry, item._replace(value=value))
 
     def _handle(self, handler: str, subject: Any, context: OracleContext) -> None:
@@ -154,7 +158,7 @@ class StageOracle:
         """Keep a row as storage would: what equals a fresh one is not kept."""
         node, row = self.operators[rank], self.rows[rank][key]
         state_type = node.operator.state_type
-        row.state = _stored(node, f"key {key!r}", row.state, state_type)
+        row.state = self._stores[rank].stored(f"key {key!r}", row.state)
         if not row.timers and msgspec.msgpack.encode(row.state) == msgspec.msgpack.encode(state_type()):
             del self.rows[rank][key]
 
@@ -195,16 +199,39 @@ def _failed(node: OperatorNode, handler: str, key: str, time: int, subject: Any,
     )
 
 
-def _stored(node: OperatorNode, whose: str, state: Any, state_type: Any) -> Any:
-    """The state as it comes back from storage."""
-    try:
-        return msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=state_type)
-    except (TypeError, ValueError, OverflowError) as error:
-        msg = (
-            f"the state of the operator {node.name!r} for {whose} cannot be stored ({error}): "
-            f"{state!r:.300}; its fields must hold what {type_label(state_type)} says"
-        )
-        raise UserCodeError(msg) from error
+class _Store:
+    """What becomes of an operator's states when they are stored and read."""
+
+    def __init__(self, name: str, state_type: Any, operator: Operator[Any, Any, Any]) -> None:
+        self._name = name
+        self._type = state_type
+        if state_type is None:
+            return
+        floats = floats_of(state_type)
+        self._settle = (lambda _: None) if floats is None else floats.settle
+        self._shape = shape_of(state_type, f"the state of the operator {name!r}")
+        self._sees_repeats = not operator.shares_values and can_repeat(state_type)
+
+    def stored(self, whose: str, state: Any) -> Any:
+        """The state as it comes back. Raises `UserCodeError` for one that would not be what it was."""
+        self._settle(state)
+        try:
+            encoded = msgspec.msgpack.encode(state)
+            if self._shape.fits(state, set() if self._sees_repeats else None):
+                return msgspec.msgpack.decode(encoded, type=self._type)
+            reason = misfit_of(self._shape, state, "state")
+        except UNENCODABLE as error:
+            reason = str(error)
+        msg = f"the state of the operator {self._name!r} for {whose} cannot be stored ({reason}): {state!r:.300}"
+        raise UserCodeError(msg)
+
+
+def _check_name(name: Any) -> None:
+    """Raise for what cannot be the name of a timer."""
+    if not isinstance(name, str):
+        msg = f"timer {name!r}: the name of a timer is text"
+        raise TypeError(msg)
+    name.encode()
 
 
 class OracleContext:
@@ -248,6 +275,9 @@ class OracleContext:
 
     def timer(self, name: str, at: int, /) -> None:
         """See `Context.timer`."""
+        if not isinstance(name, str) or not name.isprintable():
+            _check_name(name)
+        name = str.__str__(name)
         if type(at) is not int:
             msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
             raise TypeError(msg)
@@ -270,32 +300,10 @@ class OracleContext:
         return self._stage.forget(self.rank, self.key)
 
 
-def _wire_type(value_type: Any, target: str) -> Any:
-    """The type of values on their way to `target`, as msgspec needs it. Raises `FlowError` where it cannot be."""
-    wire_type = Any if value_type in (Json, dict) else value_type
-    try:
-        msgspec.msgpack.Decoder(wire_type)
-    except TypeError as error:
-        msg = (
-            f"values of type {value_type} are to go to {target!r}, but cannot be told apart as bytes ({error}): map "
-            "them into one Event class first, or give the classes tags (class A(hw.Event, tag=True))"
-        )
-        raise FlowError(msg) from None
-    return wire_type
-
-
-def _crossed(item: Item, value_type: Any, target: str) -> Any:
+def _crossed(item: Item, isolate: Callable[[Any], Any], target: str) -> Any:
     """The value as it arrives in another process."""
     try:
-        arrived = msgspec.msgpack.decode(msgspec.msgpack.encode(item.value), type=value_type)
-        if type(arrived) is type(item.value) or arrived == item.value:
-            return arrived
-        reason = f"it would arrive as {type(arrived).__name__} {arrived!r:.200}"
-    except (TypeError, ValueError, OverflowError) as error:
-        reason = str(error)
-    msg = (
-        f"a value of type {type(item.value).__name__}, key {item.key!r}, time {item.time}, cannot go to {target!r}, "
-        f"which expects {type_label(value_type)} ({reason}): {item.value!r:.300}; say its type where it is made, with "
-        "an annotation of the function, into=..., or Operator[Event, State, Output]"
-    )
-    raise UserCodeError(msg)
+        return isolate(item.value)
+    except UserCodeError as error:
+        msg = f"on the way to {target!r}, key {item.key!r}, time {item.time}: {error}"
+        raise UserCodeError(msg) from error.__cause__
