@@ -355,9 +355,9 @@ class RowTable:
 
     def _unencodable(self, row: Row, error: Exception) -> UserCodeError:
         return UserCodeError(
-            f"operator {self.name!r}, key {row.key!r}, last changed at time {row.touched_ms}: the state cannot be "
-            f"stored ({error}): {_shorten(repr(row.state))}; nothing of this epoch is committed. Keep what the fields' "
-            "types say: text, numbers of 64 bits, bytes, times, lists, dicts and msgspec structs"
+            f"operator {self.name!r}, key {row.key!r}: the state cannot be stored ({error}), as its handlers "
+            f"left it at time {row.touched_ms}: {_shorten(repr(row.state))}; the epoch is not committed. Keep what "
+            "the fields' types say: text, numbers of 64 bits, bytes, times, lists, dicts and msgspec structs"
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.operators.aggregates.base import Bundle, held_struct
+from headway.values import ENCODED
 
 __all__ = ["GrowingPanes", "KeptPanes", "Panes", "SlidingPanes", "pane_type"]
 
@@ -123,7 +124,7 @@ class _Stacks:
             "Stack",
             [
                 ("loose", loose, msgspec.field(default_factory=list)),
-                ("packed", list[msgspec.Raw], msgspec.field(default_factory=list)),
+                ("packed", list[ENCODED], msgspec.field(default_factory=list)),
             ],
             module=__name__,
             array_like=True,

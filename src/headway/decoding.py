@@ -65,12 +65,13 @@ class LineCodec(Generic[T]):
         self._has_times = bool(kinds & _TIMES)
         self._has_zones = inspect.DateTimeType in kinds
         self._is_object = is_object
-        if not self._has_times and not kinds & _INTEGERS:
-            self.decode = cast(Any, self._read)
-            self.decode_lines = cast(Any, self._read_lines)
-
-    def decode(self, line: bytes) -> T:
+        is_plain = not self._has_times and not kinds & _INTEGERS
+        self.decode: Callable[[bytes], T] = self._read if is_plain else self._decode
         """The event of one line."""
+        self.decode_lines: Callable[[bytes], list[T]] = self._read_lines if is_plain else self._decode_lines
+        """The events of lines, each of which holds one, or of whatever decoders of whole buffers take for one."""
+
+    def _decode(self, line: bytes) -> T:
         is_finer = self._has_times and has_long_fraction(line)
         event = self._read(self._cut(line) if is_finer else line)
         if self._has_zones:
@@ -79,8 +80,7 @@ class LineCodec(Generic[T]):
             self._check(self._exact(line) if self._is_object else event)
         return cast(T, event)
 
-    def decode_lines(self, data: bytes) -> list[T]:
-        """The events of lines, each of which holds one, or of whatever decoders of whole buffers take for one."""
+    def _decode_lines(self, data: bytes) -> list[T]:
         is_finer = self._has_times and has_long_fraction(data)
         events = self._cut_lines(data) if is_finer else self._read_lines(data)
         if self._has_zones:

@@ -8,18 +8,18 @@ waits on disk, crosses to another process or is written.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, get_origin
 
 import msgspec
 
-from headway.errors import FlowError, UserCodeError
+from headway.errors import UserCodeError
 from headway.misfits import misfit_of, set_in
 from headway.schema import Json, type_label
 from headway.shapes import Shape
 from headway.typeinfo import is_immutable
-from headway.values import shape_of
+from headway.values import options_of, shape_of
 
-__all__ = ["isolator", "settler", "wire_type", "writable"]
+__all__ = ["isolator", "settler", "wire_type", "writable", "written_types"]
 
 UNENCODABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
 """What encoders raise for a value that they do not know, and decoders for one that is not of its type."""
@@ -52,12 +52,28 @@ def settler(value_type: Any, place: Place = lambda: "what is emitted") -> Make:
 
 def writable(value_type: Any, place: Place = lambda: "what is emitted") -> Make:
     """As `isolator`, for values that are written at once: where no type is told they may be of any class."""
-    return _trip(value_type, place, written=wire_type(value_type) is Any)
+    trips = {_class_of(option): _trip(option, place, written=option is Any) for option in written_types(value_type)}
+    default = next(iter(trips.values()))
+    return default if len(trips) == 1 else lambda value: trips.get(type(value), default)(value)
+
+
+def written_types(value_type: Any) -> tuple[Any, ...]:
+    """What is written where values of this type are: structs in a union need no tags to be written."""
+    wanted = wire_type(value_type)
+    try:
+        msgspec.msgpack.Decoder(wanted)
+    except TypeError:
+        return tuple(wire_type(option) for option in options_of(value_type))
+    return (wanted,)
 
 
 def wire_type(value_type: Any) -> Any:
     """The type as its values are stored and sent: where dicts are declared, other values may be emitted as well."""
     return Any if value_type in (Json, dict) else value_type
+
+
+def _class_of(value_type: Any) -> Any:
+    return get_origin(value_type) or value_type
 
 
 def _shape(value_type: Any, *, encoded: bool) -> Shape:
@@ -69,14 +85,7 @@ def _trip(value_type: Any, place: Place, *, written: bool = False) -> Make:
     wanted = wire_type(value_type)
     shape = _shape(value_type, encoded=True)
     encode = msgspec.msgpack.Encoder().encode
-    try:
-        decode = msgspec.msgpack.Decoder(wanted).decode
-    except TypeError as error:
-        msg = (
-            f"values of type {type_label(value_type)} cannot be told apart once they are stored ({error}): map them "
-            "into one Event class first, or give the classes tags (class A(hw.Event, tag=True))"
-        )
-        raise FlowError(msg) from None
+    decode = msgspec.msgpack.Decoder(wanted).decode
 
     def trip(value: Any) -> Any:
         try:
@@ -105,6 +114,5 @@ def _trip(value_type: Any, place: Place, *, written: bool = False) -> Make:
 
 def _unfit(value: Any, value_type: Any, place: Place, reason: str) -> UserCodeError:
     return UserCodeError(
-        f"{place()} is {value!r:.300} ({type(value).__name__}), which does not become a "
-        f"{type_label(value_type)}: {reason}"
+        f"{place()} is {value!r:.300} ({type(value).__name__}), which is not a {type_label(value_type)}: {reason}"
     )

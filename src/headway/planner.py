@@ -38,7 +38,8 @@ from headway.plan import (
     ToSink,
     ToStage,
 )
-from headway.values import shape_of
+from headway.schema import type_label
+from headway.values import options_of, shape_of
 
 __all__ = ["compile_plan"]
 
@@ -129,8 +130,10 @@ class _Compiler:
 
     def _check_type(self, edge: Edge) -> None:
         """Raise `FlowError` for a type whose values would not arrive as what they are."""
+        what = f"values of type {type_label(edge.value_type)} leave {edge.producer} for {edge.target!r}"
         written = any(edge.target == sink.name for sink in self.plan.sinks)
-        shape_of(edge.value_type, f"{edge.producer} sends to {edge.target!r}", written=written)
+        for option in options_of(edge.value_type) if written else (edge.value_type,):
+            shape_of(option, what, written=written)
 
     def _check_acyclic(self) -> None:
         done: set[str] = set()

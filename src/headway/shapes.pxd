@@ -51,8 +51,11 @@ cdef class SequenceShape(Shape):
     cdef bint mutable
     cdef Shape item
 
-    @cython.locals(item=Shape)
     cpdef bint fits(self, value, set seen) except -1
+    @cython.locals(item=Shape)
+    cpdef bint fits_list(self, list value, set seen) except -1
+    @cython.locals(item=Shape)
+    cpdef bint fits_tuple(self, tuple value, set seen) except -1
 
 
 cdef class FixedTupleShape(Shape):

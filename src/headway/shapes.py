@@ -229,6 +229,18 @@ class SequenceShape(Shape):
             return False
         if seen is not None and self.mutable and is_repeated(value, seen):
             return False
+        return self.fits_list(value, seen) if self.mutable else self.fits_tuple(value, seen)
+
+    def fits_list(self, value: list[Any], seen: Optional[set[int]]) -> bool:
+        """As `fits`, of what is in a list."""
+        item = self.item
+        for part in value:
+            if not item.fits(part, seen):
+                return False
+        return True
+
+    def fits_tuple(self, value: tuple[Any, ...], seen: Optional[set[int]]) -> bool:
+        """As `fits`, of what is in a tuple."""
         item = self.item
         for part in value:
             if not item.fits(part, seen):
@@ -239,7 +251,8 @@ class SequenceShape(Shape):
         """See `Shape.parts`."""
         if type(value) is not self.kind:
             return None
-        return [(f"[{number}]", self.item, part) for number, part in enumerate(value)]
+        found: Any = value
+        return [(f"[{number}]", self.item, part) for number, part in enumerate(found)]
 
 
 class FixedTupleShape(Shape):

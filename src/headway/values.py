@@ -35,7 +35,9 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any, Final, Optional, get_args, get_origin
+from functools import partial
+from types import UnionType
+from typing import Annotated, Any, Final, NoReturn, Optional, Union, get_args, get_origin
 from uuid import UUID
 
 import msgspec
@@ -62,7 +64,10 @@ from headway.shapes import (
     UnionShape,
 )
 
-__all__ = ["can_repeat", "floats_of", "kinds_in", "shape_of"]
+__all__ = ["ENCODED", "can_repeat", "floats_of", "kinds_in", "options_of", "shape_of"]
+
+ENCODED: Final = Annotated[msgspec.Raw, msgspec.Meta(extra={"headway": "encoded"})]
+"""Values that an operator of Headway has encoded itself, in MessagePack: for states only."""
 
 _PLAIN: Final[dict[Any, type]] = {
     inspect.NoneType: type(None),
@@ -115,12 +120,20 @@ def shape_of(value_type: Any, what: str, *, encoded: bool = True, written: bool 
     try:
         info = inspect.type_info(Any if value_type is object else value_type)
     except (TypeError, NameError) as error:
-        msg = f"{what}: {_label(value_type)} is no type whose values can be stored: {error}"
-        raise FlowError(msg) from None
+        raise FlowError(_undescribed(value_type, what, error)) from None
     builder = _Builder(what, encoded=encoded, written=written)
     shape = builder.shape(info, _label(value_type))
     builder.check_defaults()
     return shape
+
+
+def _undescribed(value_type: Any, what: str, error: Exception) -> str:
+    if "union" not in str(error):
+        return f"{what}: {_label(value_type)} is no type whose values can be stored: {error}"
+    return (
+        f"{what}, but cannot be told apart as bytes ({error}): map them into one Event class first, or give the "
+        "classes tags (class A(hw.Event, tag=True))"
+    )
 
 
 def kinds_in(value_type: Any) -> set[type[inspect.Type]]:
@@ -144,11 +157,20 @@ def kinds_in(value_type: Any) -> set[type[inspect.Type]]:
 def _inner(info: Any) -> Iterator[inspect.Type]:
     for name in ("types", "item_types"):
         yield from getattr(info, name, ())
-    for name in ("item_type", "key_type", "value_type"):
+    for name in ("item_type", "key_type", "value_type", "type"):
         if hasattr(info, name):
             yield getattr(info, name)
     for field in getattr(info, "fields", ()):
         yield field.type
+
+
+def options_of(value_type: Any) -> tuple[Any, ...]:
+    """The types that a union is made of; another type by itself.
+
+    >>> options_of(Optional[int]), options_of(int)
+    ((<class 'int'>, <class 'NoneType'>), (<class 'int'>,))
+    """
+    return get_args(value_type) if get_origin(value_type) in (Union, UnionType) else (value_type,)
 
 
 def can_repeat(state_type: Any) -> bool:
@@ -202,6 +224,10 @@ class _Builder:
 
     def shape(self, info: inspect.Type, path: str) -> Shape:
         """The shape of a described type, which stands at `path`, such as `Cart.items`."""
+        if isinstance(info, inspect.Metadata):
+            if info.extra == {"headway": "encoded"} and not self._written:
+                return ExactShape("encoded", msgspec.Raw)
+            return self.shape(info.type, path)
         for made, shape in self._made:
             if made is info:
                 return shape
@@ -261,7 +287,7 @@ class _Builder:
         if name in _REFUSED:
             self._refuse(path, info, _REFUSED[name])
         instead = _CUSTOM.get(getattr(info.cls, "__name__", ""), "a struct (hw.State, hw.Event), or Any")
-        return self._refuse(path, info, f"known to Python only, and cannot be read back: use {instead}")
+        self._refuse(path, info, f"known to Python only, and cannot be read back: use {instead}")
 
     def _check_key(self, info: inspect.Type, path: str) -> None:
         for option in info.types if isinstance(info, inspect.UnionType) else (info,):
@@ -315,7 +341,7 @@ class _Builder:
                 msg = f"{self._what}: {misfit_of(shape, default, f'the default of {path}')}{instead}"
                 raise FlowError(msg)
 
-    def _refuse(self, path: str, info: inspect.Type, reason: str) -> Any:
+    def _refuse(self, path: str, info: inspect.Type, reason: str) -> NoReturn:
         cls = getattr(info, "cls", None)
         label = "" if cls is None else f" ({_label(cls)})"
         msg = f"{self._what}: {path}{label} cannot be kept, sent and written as the same value: it is {reason}"
@@ -342,17 +368,10 @@ def _unset_fields(cls: Any) -> set[str]:
 def _limit(info: Any) -> Optional[tuple[str, Callable[[Any], bool]]]:
     """What `msgspec.Meta` demands of values beyond their type: in words, and as a test."""
     tests: list[tuple[str, Callable[[Any], bool]]] = []
-    given = {name: getattr(info, name, None) for name in (*_BOUNDS, "pattern", "tz")}
+    given = {name: getattr(info, name, None) for name in _BOUNDS}
     for name, bound in given.items():
-        if bound is None:
-            continue
-        if name == "pattern":
-            found = re.compile(bound).search
-            tests.append((f"pattern={bound!r}", lambda value, found=found: found(value) is not None))
-        elif name == "tz":
-            tests.append((f"tz={bound}", lambda value, wanted=bound: (value.tzinfo is not None) is wanted))
-        else:
-            tests.append((f"{name}={bound!r}", lambda value, holds=_BOUNDS[name], bound=bound: holds(value, bound)))
+        if bound is not None:
+            tests.append((f"{name}={bound!r}", partial(_BOUNDS[name], bound)))
     if not tests:
         return None
     text = ", ".join(text for text, _ in tests)
@@ -360,11 +379,13 @@ def _limit(info: Any) -> Optional[tuple[str, Callable[[Any], bool]]]:
 
 
 _BOUNDS: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    "gt": lambda value, bound: value > bound,
-    "ge": lambda value, bound: value >= bound,
-    "lt": lambda value, bound: value < bound,
-    "le": lambda value, bound: value <= bound,
-    "multiple_of": lambda value, bound: value % bound == 0,
-    "min_length": lambda value, bound: len(value) >= bound,
-    "max_length": lambda value, bound: len(value) <= bound,
+    "gt": lambda bound, value: value > bound,
+    "ge": lambda bound, value: value >= bound,
+    "lt": lambda bound, value: value < bound,
+    "le": lambda bound, value: value <= bound,
+    "multiple_of": lambda bound, value: value % bound == 0,
+    "min_length": lambda bound, value: len(value) >= bound,
+    "max_length": lambda bound, value: len(value) <= bound,
+    "pattern": lambda bound, value: re.search(bound, value) is not None,
+    "tz": lambda bound, value: (value.tzinfo is not None) is bound,
 }

@@ -208,13 +208,14 @@ class _Store:
         if state_type is None:
             return
         floats = floats_of(state_type)
-        self._settle = (lambda _: None) if floats is None else floats.settle
+        self._floats = floats
         self._shape = shape_of(state_type, f"the state of the operator {name!r}")
         self._sees_repeats = not operator.shares_values and can_repeat(state_type)
 
     def stored(self, whose: str, state: Any) -> Any:
         """The state as it comes back. Raises `UserCodeError` for one that would not be what it was."""
-        self._settle(state)
+        if self._floats is not None:
+            self._floats.settle(state)
         try:
             encoded = msgspec.msgpack.encode(state)
             if self._shape.fits(state, set() if self._sees_repeats else None):
