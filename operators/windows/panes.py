@@ -120,11 +120,12 @@ class _Stacks:
 
     def __init__(self, pane: Any, run: int) -> None:
         loose: Any = list[pane]
+        encoded: Any = ENCODED
         self.stored = msgspec.defstruct(
             "Stack",
             [
                 ("loose", loose, msgspec.field(default_factory=list)),
-                ("packed", list[ENCODED], msgspec.field(default_factory=list)),
+                ("packed", list[encoded], msgspec.field(default_factory=list)),
             ],
             module=__name__,
             array_like=True,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -17,7 +18,7 @@ import orjson
 from msgspec import inspect
 
 from headway.errors import FlowError
-from headway.misfits import misfit_of, set_in
+from headway.misfits import innermost, set_in
 from headway.scanning import has_long_fraction, has_long_number
 from headway.schema import Json, type_label
 from headway.shapes import Shape, all_fit
@@ -66,9 +67,9 @@ class LineCodec(Generic[T]):
         self._has_zones = inspect.DateTimeType in kinds
         self._is_object = is_object
         is_plain = not self._has_times and not kinds & _INTEGERS
-        self.decode: Callable[[bytes], T] = self._read if is_plain else self._decode
+        self.decode: Callable[[bytes], T] = cast(Any, self._read if is_plain else self._decode)
         """The event of one line."""
-        self.decode_lines: Callable[[bytes], list[T]] = self._read_lines if is_plain else self._decode_lines
+        self.decode_lines: Callable[[bytes], list[T]] = cast(Any, self._read_lines if is_plain else self._decode_lines)
         """The events of lines, each of which holds one, or of whatever decoders of whole buffers take for one."""
 
     def _decode(self, line: bytes) -> T:
@@ -114,7 +115,14 @@ class LineCodec(Generic[T]):
     def _check(self, event: Any) -> Any:
         """The event. Raises `msgspec.ValidationError` when it holds what cannot be stored."""
         if not self._shape.fits(event, None):
-            msg = f"{misfit_of(self._shape, event, '$')}; what can be stored: {_RANGES}"
+            place, part, expected = innermost(self._shape, event, "$")
+            if type(part) is int:
+                reason = f"the integer {part} does not fit into 64 bits (-2**63 to 2**64 - 1)"
+            elif isinstance(part, datetime):
+                reason = f"the instant {part.isoformat()} is outside the years 1 to 9999 in UTC"
+            else:
+                reason = f"expected {expected.expects}, got {part!r:.100} ({type(part).__name__})"
+            msg = f"{reason} - at `{place}`"
             raise msgspec.ValidationError(msg)
         return event
 
@@ -149,9 +157,6 @@ class LineCodec(Generic[T]):
             return first == second or self._encode(first) == self._encode(second)
         except (OverflowError, msgspec.DecodeError):
             return False
-
-
-_RANGES: Final = "integers of -2**63 to 2**64 - 1, instants of the years 1 to 9999 in UTC"
 
 
 def _decode_object(line: bytes) -> Json:

@@ -11,7 +11,7 @@ import msgspec
 
 from headway.shapes import FieldsShape, Shape
 
-__all__ = ["misfit_of", "set_in"]
+__all__ = ["innermost", "misfit_of", "set_in"]
 
 
 def misfit_of(shape: Shape, value: Any, whole: str) -> str:
@@ -25,15 +25,15 @@ def misfit_of(shape: Shape, value: Any, whole: str) -> str:
     """
     if shape.fits(value, None):
         return _repeated(shape, value, whole)
-    place, part, expected = _deepest(shape, value, whole)
+    place, part, expected = innermost(shape, value, whole)
     return f"{place} is {part!r:.200} ({type(part).__name__}), expected {expected.expects}{_advice(part, expected)}"
 
 
-def _deepest(shape: Shape, value: Any, place: str) -> tuple[str, Any, Shape]:
-    """The innermost part that does not fit."""
+def innermost(shape: Shape, value: Any, place: str) -> tuple[str, Any, Shape]:
+    """The innermost part of a value that does not fit: where it is, what it is, and what it should be."""
     for label, part_shape, part in shape.parts(value) or ():
         if not part_shape.fits(part, None):
-            return _deepest(part_shape, part, place + label)
+            return innermost(part_shape, part, place + label)
     return place, value, shape
 
 

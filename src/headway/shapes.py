@@ -229,7 +229,8 @@ class SequenceShape(Shape):
             return False
         if seen is not None and self.mutable and is_repeated(value, seen):
             return False
-        return self.fits_list(value, seen) if self.mutable else self.fits_tuple(value, seen)
+        parts: Any = value
+        return self.fits_list(parts, seen) if self.mutable else self.fits_tuple(parts, seen)
 
     def fits_list(self, value: list[Any], seen: Optional[set[int]]) -> bool:
         """As `fits`, of what is in a list."""

@@ -11,6 +11,7 @@ cdef class TriggerEncoder:
     cdef object _fitting
     cdef object _made
     cdef object _producer
+    cdef object _kind
     cdef bint _is_trigger
     cdef bytes _common
     cdef object _target

@@ -42,7 +42,8 @@ class TriggerEncoder:
         self._shapes = [shape_of(option, str(edge.producer), written=True) for option in written_types(edge.value_type)]
         self._fitting = writable(edge.value_type, lambda: self._made)
         self._made = ""
-        self._producer = str(edge.producer)
+        self._producer = f"what the {'source' if edge.from_source else 'operator'} {str(edge.producer)!r}"
+        self._kind = "partition" if edge.from_source else "key"
         self._is_trigger = trigger_type is not None
         # What all triggers of this output share is encoded once.
         self._common = b'","source":' + self._encode(f"/headway/{flow}") + b',"type":' + self._encode(trigger_type)
@@ -57,7 +58,7 @@ class TriggerEncoder:
         try:
             return self._encode_checked(time_ms, subject, ordinal, origin, value)
         except (TypeError, ValueError) as error:
-            msg = f"{self._whence(time_ms, origin)} cannot be written as JSON ({error}): {value!r:.300}"
+            msg = f"{self._whence(time_ms, origin)} cannot be written as JSON ({error}): it is {value!r:.300}"
             raise UserCodeError(msg) from error
 
     def encode_keyed(self, time_ms: int, subject: str, origin: str, value: Any) -> Record:
@@ -98,7 +99,7 @@ class TriggerEncoder:
 
     def _whence(self, time_ms: int, origin: str) -> str:
         """Which value is meant, for messages; `origin` is the key or the partition that it comes from."""
-        return f"a value of {self._producer!r} for the output {self._target!r}, from {origin!r} at time {time_ms},"
+        return f"{self._producer} sends to the output {self._target!r}, for {self._kind} {origin!r} at time {time_ms},"
 
     def _time_text(self, time_ms: int) -> bytes:
         """What `format_time` says, at a quarter of its price where times share a minute."""
