@@ -280,7 +280,7 @@ class RowTable:
                         grown -= 1
                     continue
             except Exception as error:
-                raise self._unencodable(row, error) from error
+                raise self._unencodable(row, error) from None
             into[prefix + key.encode()] = VERSION_BYTE + value
             size += len(value)
             if not row.stored:

@@ -46,6 +46,8 @@ class CountWindows(Operator[Any, Any, Any]):
     ('start', 'end', 'revision', 'final', 'carts')
     """
 
+    shares_values = True
+
     def __init__(self, event_type: Any, windower: CountWindow, aggregates: Mapping[str, Aggregate[Any, Any]]) -> None:
         self.event_type = event_type
         results = bundle_of(aggregates, event_type)

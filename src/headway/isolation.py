@@ -8,7 +8,7 @@ waits on disk, crosses to another process or is written.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, get_origin
+from typing import Any, Final, Optional, get_origin
 
 import msgspec
 
@@ -19,7 +19,7 @@ from headway.shapes import Shape
 from headway.typeinfo import is_immutable
 from headway.values import options_of, shape_of
 
-__all__ = ["isolator", "settler", "wire_type", "writable", "written_types"]
+__all__ = ["declared", "isolator", "settler", "wire_type", "writable", "written_types"]
 
 UNENCODABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
 """What encoders raise for a value that they do not know, and decoders for one that is not of its type."""
@@ -48,6 +48,11 @@ def settler(value_type: Any, place: Place = lambda: "what is emitted") -> Make:
     trip = _trip(value_type, place)
     fits = _shape(value_type, encoded=False).fits
     return lambda value: value if fits(value, None) else trip(value)
+
+
+def declared(value_type: Any, place: Place = lambda: "what is emitted") -> Optional[Make]:
+    """As `settler`, for what goes on through functions of the flow; None where no type is declared to settle it by."""
+    return None if wire_type(value_type) is Any else settler(value_type, place)
 
 
 def writable(value_type: Any, place: Place = lambda: "what is emitted") -> Make:
@@ -100,7 +105,7 @@ def _trip(value_type: Any, place: Place, *, written: bool = False) -> Make:
             if not shape.fits(arrived, None):
                 raise TypeError(misfit_of(shape, arrived, "it"))
         except UNENCODABLE as error:
-            raise _unfit(value, value_type, place, str(error)) from error
+            raise _unfit(value, value_type, place, str(error)) from None
         if not written and type(arrived) is not type(value) and arrived != value:
             reason = (
                 f"it would arrive as {type(arrived).__name__}; say its type where it is made, with an annotation of "
@@ -113,6 +118,5 @@ def _trip(value_type: Any, place: Place, *, written: bool = False) -> Make:
 
 
 def _unfit(value: Any, value_type: Any, place: Place, reason: str) -> UserCodeError:
-    return UserCodeError(
-        f"{place()} is {value!r:.300} ({type(value).__name__}), which is not a {type_label(value_type)}: {reason}"
-    )
+    wanted = "value that can be stored" if value_type in (Any, Json, dict) else type_label(value_type)
+    return UserCodeError(f"{place()} is {value!r:.300} ({type(value).__name__}), which is not a {wanted}: {reason}")

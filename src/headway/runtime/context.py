@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import MAIN, KeyByNode, OperatorNode, StatelessNode
-from headway.isolation import isolator
+from headway.isolation import declared, isolator
 from headway.operators.base import BroadcastContext, Operator, Timer, no_shared_state, no_wall_clock
 from headway.plan import Apply, Segment, ToOperator, ToSink, ToStage
 from headway.runtime.columns import getter
@@ -215,11 +215,18 @@ class OperatorContext:
         return self.row.state
 
 
-def compile_port(task: StageTask, context: OperatorContext, segment: Optional[Segment]) -> Push:
-    """The function that sends a value of an operator's port on its way."""
+def compile_port(task: StageTask, context: OperatorContext, segment: Optional[Segment], value_type: Any) -> Push:
+    """The function that sends a value of an operator's port on its way.
+
+    Functions that follow see it as its type says; where none does, each branch sees to it by itself.
+    """
     if segment is None or not segment.branches:
         return _ignore
-    return _fan_out([_compile_branch(task, context, branch, None) for branch in segment.branches])
+    push = _fan_out([_compile_branch(task, context, branch, None) for branch in segment.branches])
+    settle = declared(value_type, context.place)
+    if settle is None or not any(isinstance(branch, Apply) for branch in segment.branches):
+        return push
+    return lambda value: push(settle(value))
 
 
 def _ignore(value: Any) -> None:

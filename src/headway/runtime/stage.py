@@ -63,7 +63,8 @@ class StageTask:
         ]
         for node, context in zip(stage.operators, self.contexts):
             ports = {side: stage.outputs.get(Port(node.name, side)) for side in (MAIN, *node.operator.sides)}
-            pushes = {side: compile_port(self, context, segment) for side, segment in ports.items()}
+            types = {MAIN: node.operator.output_type, **node.operator.sides}
+            pushes = {side: compile_port(self, context, segment, types[side]) for side, segment in ports.items()}
             context.connect(pushes.pop(MAIN), pushes)
         self._by_wall_clock = [context for context in self.contexts if context.operator.wall_clock]
         copies = [copied_entries(plan, edge) for edge in stage.inputs]

@@ -11,10 +11,10 @@ import msgspec
 
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import MAIN, OperatorNode, Port
-from headway.isolation import UNENCODABLE, isolator
+from headway.isolation import UNENCODABLE, declared, isolator
 from headway.misfits import misfit_of
 from headway.operators.base import BroadcastContext, Operator, Timer, no_shared_state, no_wall_clock
-from headway.plan import Edge, Entry, KeyedStage, Segment, ToOperator
+from headway.plan import Apply, Edge, Entry, KeyedStage, Segment, ToOperator
 from headway.testing.oracle_steps import Item, Ways, follow
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
 from headway.values import can_repeat, floats_of, shape_of
@@ -164,7 +164,11 @@ class StageOracle:
 
     def emit(self, context: OracleContext, port: str, value: Any) -> None:
         """Send a value from an operator's port on its way."""
-        segment = self._outputs.get(Port(self.operators[context.rank].name, port), Segment())
+        node = self.operators[context.rank]
+        segment = self._outputs.get(Port(node.name, port), Segment())
+        settle = declared(node.operator.output_type if port == MAIN else node.operator.sides[port])
+        if settle is not None and any(isinstance(branch, Apply) for branch in segment.branches):
+            value = _crossed(Item(context.time, context.key, value, context.key), settle, "the steps behind it")
         follow(segment, [Item(context.time, context.key, value, context.key)], self._ways)
 
     def arm(self, rank: int, key: str, name: str, due: int) -> None:
