@@ -154,7 +154,7 @@ def test_an_error_in_a_handler_names_operator_key_time_and_event() -> None:
         (lambda state, event, ctx: ctx.timer("t", 2**63), "does not fit into 64 bits"),
         (
             lambda state, event, ctx: ctx.emit({"x": object()}),
-            "output 'out', key 'a', time 5, cannot be written as JSON",
+            "output 'out' that 'a' sent at time 5 cannot be written as JSON",
         ),
     ],
 )

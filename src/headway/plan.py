@@ -144,7 +144,7 @@ class KeyedStage:
             for node in self.operators
         ]
         shared = [
-            Table(f"{node.name}:shared", node.operator.shared_type, shared=True, may_share=node.operator.shares_values)
+            Table(f"{node.name}:shared", node.operator.shared_type, shared=True, may_share=False)
             for node in self.operators
             if node.operator.broadcasts
         ]

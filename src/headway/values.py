@@ -290,6 +290,8 @@ class _Builder:
         self._refuse(path, info, f"known to Python only, and cannot be read back: use {instead}")
 
     def _check_key(self, info: inspect.Type, path: str) -> None:
+        if isinstance(info, inspect.Metadata):
+            info = info.type
         for option in info.types if isinstance(info, inspect.UnionType) else (info,):
             if isinstance(option, _KEYS):
                 continue

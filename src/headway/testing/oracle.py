@@ -238,8 +238,8 @@ class SinkOracle:
             return item._replace(value=writable(edge.value_type)(item.value))
         except (TypeError, ValueError, UserCodeError) as error:
             msg = (
-                f"a value for the output {self._sink.name!r}, key {item.key!r}, time {item.time}, cannot be written as "
-                f"JSON ({error}): {item.value!r:.300}"
+                f"a value for the output {self._sink.name!r} that {item.origin!r} sent at time {item.time} cannot be "
+                f"written as JSON ({error}): {item.value!r:.300}"
             )
             raise UserCodeError(msg) from error
 

@@ -131,7 +131,7 @@ class StageOracle:
             raise
         except Exception as error:
             raise _failed(node, handler, "", item.time, item.value, error) from error
-        self.shared[entry.rank] = self._shared_stores[entry.rank].stored("all keys", self.shared[entry.rank])
+        self.shared[entry.rank] = self._shared_stores[entry.rank].stored("all keys", item.time, self.shared[entry.rank])
 
     def _enter(self, branch: ToOperator, item: Item) -> None:
         """A value comes from another operator of this stage."""
@@ -148,17 +148,17 @@ class StageOracle:
             raise
         except Exception as error:
             raise _failed(node, handler, context.key, context.time, subject, error) from error
-        self._store(context.rank, context.key)
+        self._store(context.rank, context.key, context.time)
 
     def row(self, rank: int, key: str) -> Row:
         """The row of a key; a fresh one where there is none."""
         return self.rows[rank].setdefault(key, Row(self.operators[rank].operator.state_type()))
 
-    def _store(self, rank: int, key: str) -> None:
+    def _store(self, rank: int, key: str, time: int) -> None:
         """Keep a row as storage would: what equals a fresh one is not kept."""
         node, row = self.operators[rank], self.rows[rank][key]
         state_type = node.operator.state_type
-        row.state = self._stores[rank].stored(f"key {key!r}", row.state)
+        row.state = self._stores[rank].stored(f"key {key!r}", time, row.state)
         if not row.timers and msgspec.msgpack.encode(row.state) == msgspec.msgpack.encode(state_type()):
             del self.rows[rank][key]
 
@@ -216,7 +216,7 @@ class _Store:
         self._shape = shape_of(state_type, f"the state of the operator {name!r}")
         self._sees_repeats = not operator.shares_values and can_repeat(state_type)
 
-    def stored(self, whose: str, state: Any) -> Any:
+    def stored(self, whose: str, time: int, state: Any) -> Any:
         """The state as it comes back. Raises `UserCodeError` for one that would not be what it was."""
         if self._floats is not None:
             self._floats.settle(state)
@@ -227,7 +227,10 @@ class _Store:
             reason = misfit_of(self._shape, state, "state")
         except UNENCODABLE as error:
             reason = str(error)
-        msg = f"the state of the operator {self._name!r} for {whose} cannot be stored ({reason}): {state!r:.300}"
+        msg = (
+            f"the state of the operator {self._name!r} for {whose} cannot be stored ({reason}), as its handlers left it "
+            f"at time {time}: {state!r:.300}"
+        )
         raise UserCodeError(msg)
 
 
