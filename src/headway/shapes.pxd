@@ -76,7 +76,7 @@ cdef class DictShape(Shape):
 
 cdef class FieldsShape(Shape):
     cdef object kind
-    cdef bint frozen
+    cdef public bint frozen
     cdef bint strays
     cdef int depth
     cdef public tuple names

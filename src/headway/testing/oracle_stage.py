@@ -228,8 +228,8 @@ class _Store:
         except UNENCODABLE as error:
             reason = str(error)
         msg = (
-            f"the state of the operator {self._name!r} for {whose} cannot be stored ({reason}), as its handlers left it "
-            f"at time {time}: {state!r:.300}"
+            f"the state of the operator {self._name!r} for {whose} cannot be stored ({reason}), as its handlers "
+            f"left it at time {time}: {state!r:.300}"
         )
         raise UserCodeError(msg)
 
