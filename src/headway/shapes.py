@@ -35,10 +35,11 @@ __all__ = [
     "all_fit",
 ]
 
+# The literal 1_500 in `fits` is how deep values may be nested, a number of C: encoders give up earlier.
+
 Parts = Optional[list[tuple[str, "Shape", Any]]]
 """What a value is made of: the place of each part, its shape, and the part; None where it is of another kind."""
 
-_DEPTH_MAX = 1_500
 _UTC = timezone.utc
 
 
@@ -107,7 +108,7 @@ def fits_64_bits(value: int) -> bool:
     """Whether an integer can be stored."""
     try:
         number = value  # A number of C, which those beyond 63 bits do not become.
-        if -0x4000000000000000 < number < 0x4000000000000000:
+        if -1 <= number >> 62 <= 0:
             return True
     except OverflowError:
         pass
@@ -162,7 +163,7 @@ class AnyShape(Shape):
             return False
         if seen is not None and is_repeated(value, seen):
             return False
-        if self.depth > _DEPTH_MAX:
+        if self.depth > 1_500:
             return False
         self.depth += 1
         fitting = self.fits_dict(value, seen) if kind is dict else self.fits_list(value, seen)
@@ -339,7 +340,7 @@ class FieldsShape(Shape):
 
     def fits(self, value: Any, seen: Optional[set[int]]) -> bool:
         """See `Shape.fits`."""
-        if type(value) is not self.kind or self.depth > _DEPTH_MAX:
+        if type(value) is not self.kind or self.depth > 1_500:
             return False
         if self.frozen:
             seen = None
@@ -355,9 +356,8 @@ class FieldsShape(Shape):
         if self.strays and len(getattr(value, "__dict__", self.names)) != len(self.names):
             return False
         for index, name in enumerate(self.names):
-            part = getattr(value, name, _MISSING)
             shape = self.shapes[index]
-            if not shape.fits(part, seen):
+            if not shape.fits(getattr(value, name), seen):
                 return False
         return True
 
