@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 SOURCES := setup.py src/headway/compiled.py $(wildcard src/headway/runtime/*.p* state/*.p* src/headway/*.pyx)
@@ -16,26 +17,37 @@ TWINS := tests/test_contract.py tests/test_state_machine.py tests/test_state_sta
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(BUILT)  ## an environment in .venv with everything that is needed
+setup: $(BUILT) $(READY)  ## an environment in .venv with everything that is needed
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	HEADWAY_PURE=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+# What it takes to run flows, and no more: who only tries Headway waits less.
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "Installing Headway and what it stands on in $(VENV): a minute or less"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt cython setuptools
+	@HEADWAY_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--no-build-isolation --editable .
+	@touch $@
+
+$(READY): $(INSTALLED)
+	@echo "Installing what tests and checks need in $(VENV): a minute or two"
+	@HEADWAY_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--no-build-isolation --editable '.[dev]'
 	@touch $@
 
 # The hot modules; without a C compiler they run as the Python that they are.
-$(BUILT): $(READY) $(SOURCES)
+$(BUILT): $(INSTALLED) $(SOURCES)
+	@echo "Compiling what has changed of the hot modules: all of them take half a minute"
 	@$(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@
 
 run: $(BUILT)  ## the abandoned-carts flow on a generated stream, checked against the expected triggers
+	@echo "Generating 100,000 shop events in events/, and running flows/abandoned_carts.py on them"
 	@$(BIN)/python -m headway generate shop events --events 100000 --out-of-order 2s --quiet
 	@rm -rf .headway/make-run
 	$(BIN)/headway run flows/abandoned_carts.py --set input='events/shop-*.jsonl' --set output=triggers.jsonl --state .headway/make-run --drain
 	@$(BIN)/headway generate check events/expected.jsonl triggers.jsonl
 
-test: $(BUILT)  ## all tests but the long ones
+test: $(BUILT) $(READY)  ## all tests but the long ones
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not soak'
 	HEADWAY_PURE=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not soak' $(TWINS)
 
@@ -51,10 +63,10 @@ format: $(READY)  ## put the code into its format
 docs: $(READY)  ## the reference page from the docstrings
 	$(BIN)/python docs/build_reference.py
 
-bench: $(BUILT)  ## the figures of the benchmark table
+bench: $(BUILT) $(READY)  ## the figures of the benchmark table
 	$(BIN)/python -m benchmarks
 
-soak: $(BUILT)  ## the tests that take long: 200 cycles of kill and restart
+soak: $(BUILT) $(READY)  ## the tests that take long: 200 cycles of kill and restart
 	$(BIN)/python -m pytest -q -m soak
 
 clean:  ## remove what was made, but not .venv

@@ -11,6 +11,7 @@ from typing import Final
 
 from benchmarks import (
     auctions,
+    bounds,
     carts,
     epochs,
     hot,
@@ -47,6 +48,7 @@ _ALL: Final = (
     keys.CASE,
     resume.CASE,
     hot.CASE,
+    bounds.CASE,
     latency.CASE,
 )
 CASES: Final = {case.name: case for case in _ALL}

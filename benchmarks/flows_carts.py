@@ -68,7 +68,8 @@ def by_operator(carts: hw.KeyedStream[Shop], after_ms: int) -> Any:
 
 def by_absence(carts: hw.KeyedStream[Shop], after_ms: int) -> Any:
     """With the step that is made for it."""
-    absent = carts.absence("left", start=hw.where(kind="add"), end=hw.where(kind="checkout"), within=after_ms)
+    started, ended = hw.where(kind="add"), hw.where(kind="checkout")
+    absent = carts.absence("left", start=started, end=ended, within=after_ms, rearm=True)
     return absent.map(lambda wait: left_of(wait.start), into=Left)
 
 

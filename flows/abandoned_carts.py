@@ -57,7 +57,7 @@ class Abandonment(hw.Operator[Shop, Cart, AbandonedCart]):
         else:
             return
         if cart.items:
-            ctx.timer("abandoned", event.at + self.after_ms)
+            ctx.timer("abandoned", after=self.after_ms)
         else:
             ctx.forget()
 

@@ -56,7 +56,7 @@ class Stall(hw.Operator[LoanEvent, Application, StalledLoan]):
         application.activity = event.activity
         application.amount = event.amount
         application.since = event.time
-        ctx.timer("stalled", event.time + self.after_ms)
+        ctx.timer("stalled", after=self.after_ms)
 
     def on_timer(self, application: Application, timer: hw.Timer, ctx: hw.Context[StalledLoan]) -> None:
         """A week without news."""

@@ -45,8 +45,8 @@ class Absence(Operator[E, Any, Absent[E]]):
 
     `end` is a condition or a list of them, of which any will do.
     An event that meets `end` ends the wait, even when it meets `start` too: it then begins the next one.
-    An end exactly at the due time still counts. With `rearm` each further start begins the wait anew (the
-    duration counts from the last start); without it, the first start counts until it ends or fires.
+    An end exactly at the due time still counts. With `rearm` each further start begins the wait anew: the duration
+    counts from the last start. Without it (the default) the first start counts, until it ends or fires.
     Keeps one row and one timer for each key that waits, and nothing for the others.
 
     >>> from headway.operators.conditions import where
@@ -63,7 +63,7 @@ class Absence(Operator[E, Any, Absent[E]]):
         start: Condition,
         end: Union[Condition, Sequence[Condition]],
         within: Duration,
-        rearm: bool = True,
+        rearm: bool = False,
     ) -> None:
         self.within_ms = duration_ms(within, what="within")
         self.rearm = rearm

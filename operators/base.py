@@ -6,19 +6,34 @@ the order of event time, whatever the order of arrival, and may set named timers
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Any, Generic, NamedTuple, Optional, Protocol, TypeVar, get_args, get_origin
+from typing import Any, Final, Generic, NamedTuple, Optional, Protocol, TypeVar, get_args, get_origin, overload
 
 import msgspec
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from headway.errors import FlowError
 from headway.schema import Json, State
+from headway.times import Duration
 
-__all__ = ["BroadcastContext", "Context", "Operator", "Timer", "no_shared_state", "no_wall_clock"]
+__all__ = [
+    "BroadcastContext",
+    "Context",
+    "NotGiven",
+    "Operator",
+    "Timer",
+    "check_handlers",
+    "ignored_result",
+    "no_loss",
+    "no_shared_state",
+    "no_wall_clock",
+    "two_times",
+]
 
-E = TypeVar("E")
+E_contra = TypeVar("E_contra", contravariant=True)
 S = TypeVar("S")
-Out = DefaultTypeVar("Out", default=Json)
+Out_co = DefaultTypeVar("Out_co", covariant=True, default=Json)
 Out_contra = DefaultTypeVar("Out_contra", contravariant=True, default=Json)
 
 
@@ -46,14 +61,14 @@ class Context(Protocol[Out_contra]):
     def shared(self) -> Any:
         """What broadcast inputs have told so far: an object of the operator's `shared_type`, to be read only.
 
-        Raises `TypeError` for an operator without broadcast inputs.
+        Raises `NotGiven` for an operator without broadcast inputs.
         """
 
     @property
     def wall(self) -> int:
         """The wall clock in epoch milliseconds, the same for all that runs in one batch; it may go back.
 
-        Raises `TypeError` for an operator that does not declare `wall_clock`.
+        Raises `NotGiven` for an operator that does not declare `wall_clock`.
         """
 
     def emit(self, value: Out_contra, /) -> None:
@@ -62,11 +77,31 @@ class Context(Protocol[Out_contra]):
     def emit_to(self, side: str, value: Any, /) -> None:
         """Send `value` to the side output `side`, one of the operator's `sides`; else raises `KeyError`."""
 
-    def timer(self, name: str, at: int, /) -> None:
-        """Set the timer `name` of this key, or move it, to event time `at` (epoch milliseconds).
+    def is_read(self, side: str, /) -> bool:
+        """Whether anything follows the side output `side`: what is made for nobody need not be made."""
 
-        It fires once, after all events of that time. A time that has passed counts as now; in `on_timer`
-        as one millisecond from now. Moving a timer to a later time costs next to nothing.
+    def lose(self, side: str, count: int, /) -> None:
+        """Count values as lost that belong to the side output `side`, one of the operator's `losses`.
+
+        Sends nothing. Counted over the life of the state directory, told at the end of a run. Raises `KeyError` for a
+        side that is not among the losses.
+        """
+
+    @overload
+    def timer(self, name: str, at: int, /) -> None: ...
+
+    @overload
+    def timer(self, name: str, /, *, after: Duration) -> None: ...
+
+    def timer(self, name: str, at: Optional[int] = None, /, *, after: Optional[Duration] = None) -> None:
+        """Set the timer `name` of this key, or move it: to event time `at` (epoch milliseconds), or `after` a while.
+
+        `after` is a length of time counted from `time`: text such as `"30m"`, integer milliseconds, or a `timedelta`.
+        Text is parsed once, not for each event. The timer fires once, after all events of its time. A time that
+        has passed counts as now; in `on_timer` as one millisecond from now. Moving a timer to a later time costs next
+        to nothing.
+
+        Raises `TypeError` or `ValueError` for what is no time, and for both or neither of the two.
         """
 
     def cancel(self, name: str, /) -> None:
@@ -75,11 +110,24 @@ class Context(Protocol[Out_contra]):
     def due(self, name: str, /) -> Optional[int]:
         """The event time the timer `name` is set for, or None."""
 
+    @property
+    def timers(self) -> Mapping[str, int]:
+        """The timers of this key that are set, each with its event time: a copy, as of now."""
+
     def forget(self) -> Any:
         """Drop this key's state and all its timers; returns the fresh state, which is what its next event finds.
 
         The state that the handler was given is of no key any more: what is still to be kept goes into the new one.
         """
+
+
+class NotGiven(TypeError, AttributeError):
+    """A handler asked its context for what it does not have there; so `hasattr` says that it does not."""
+
+
+_OF_A_KEY: Final = frozenset(
+    ("key", "shared", "wall", "emit", "emit_to", "is_read", "lose", "timer", "cancel", "due", "timers", "forget")
+)
 
 
 class BroadcastContext:
@@ -93,38 +141,75 @@ class BroadcastContext:
         """Event time of the broadcast event, in epoch milliseconds."""
 
     def __getattr__(self, name: str) -> Any:
-        """Raise `TypeError` for what belongs to a key."""
-        if name in ("key", "shared", "wall", "emit", "emit_to", "timer", "cancel", "due", "forget"):
+        """Raise `NotGiven` for what belongs to a key, and `AttributeError` for everything else."""
+        if name in _OF_A_KEY:
             msg = (
                 f"ctx.{name} in a handler of a broadcast input: it is called for no key, may change the shared state "
                 "it is given, and do nothing else"
             )
-            raise TypeError(msg)
+            raise NotGiven(msg)
         raise AttributeError(name)
 
 
-def no_shared_state(operator: Operator[Any, Any, Any]) -> str:
-    """The message for `ctx.shared` of an operator without broadcast inputs."""
-    return (
+def no_shared_state(operator: Operator[Any, Any, Any]) -> NotGiven:
+    """The error for `ctx.shared` of an operator without broadcast inputs."""
+    return NotGiven(
         f"ctx.shared: {type(operator).__name__} has no broadcast inputs; "
         "declare them with broadcasts = {...} and shared_type = ..."
     )
 
 
-def no_wall_clock(operator: Operator[Any, Any, Any]) -> str:
-    """The message for `ctx.wall` of an operator that does not declare it."""
-    return (
+def no_loss(operator: Operator[Any, Any, Any], side: str) -> NotGiven:
+    """The error for `ctx.lose` of a side output that does not take losses."""
+    known = ", ".join(operator.losses) or "none"
+    return NotGiven(
+        f"ctx.lose({side!r}): {type(operator).__name__} does not say that this side output takes losses; "
+        f"declare it with losses = {{...}}, it has: {known}"
+    )
+
+
+def no_wall_clock(operator: Operator[Any, Any, Any]) -> NotGiven:
+    """The error for `ctx.wall` of an operator that does not declare it."""
+    return NotGiven(
         f"ctx.wall: {type(operator).__name__} does not say that it reads the wall clock, which makes what a flow emits "
         "depend on when it runs: use ctx.time, the time of the event, or declare wall_clock = True"
     )
 
 
-class Operator(Generic[E, S, Out]):
+def two_times(name: str) -> str:
+    """The message for `ctx.timer` with both times, or with none."""
+    return f'timer {name!r}: give either a time, ctx.timer({name!r}, ctx.time + 500), or after="30m", and not both'
+
+
+def ignored_result(handler: str, returned: Any) -> str:
+    """The message for a handler that returned something, from its name on."""
+    return (
+        f"{handler} returned {returned!r:.300}, which goes nowhere: send values on with ctx.emit(value), change the "
+        "state in place, and return nothing"
+    )
+
+
+def check_handlers(operator: Operator[Any, Any, Any]) -> None:
+    """Raise `FlowError` for a handler that would only make a generator or a coroutine when it is called."""
+    for name in ("on_event", "on_timer", *(f"on_{name}" for name in (*operator.inputs, *operator.broadcasts))):
+        handler = getattr(operator, name, None)
+        if inspect.iscoroutinefunction(handler):
+            fault = "is async, and nothing awaits it: write a plain function"
+        elif inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+            fault = "yields, which goes nowhere: send values on with ctx.emit(value)"
+        else:
+            continue
+        msg = f"{type(operator).__name__}.{name} {fault}"
+        raise FlowError(msg)
+
+
+class Operator(Generic[E_contra, S, Out_co]):
     """Base class of keyed operators: `Operator[EventType, StateType]`, or with the type it emits as a third.
 
     One object serves all keys; what belongs to a key lives in its state. Options belong in `__init__`,
     and must not change afterwards. Handlers must be pure functions of (state, event, options): no clocks,
-    no random numbers, no calls to the outside, or a replay will not give the same triggers.
+    no random numbers, no calls to the outside, or a replay will not give the same triggers. They return nothing: what
+    goes on is what they emit.
 
     >>> class Totals(State):
     ...     events: int = 0
@@ -147,6 +232,10 @@ class Operator(Generic[E, S, Out]):
 
     sides: Mapping[str, Any] = {}
     """Names of the side outputs, each with the type of what is sent there."""
+
+    losses: Mapping[str, str] = {}
+    """Those of the side outputs that take what a bound cuts off, each with what this means and what to do about it,
+    for people. Handlers count what is lost with `ctx.lose(side, count)`, whether the side output is read or not."""
 
     inputs: Mapping[str, Any] = {}
     """Names of further inputs, each with the type of its events. `process(..., NAME=stream)` gives the stream, keyed
@@ -182,7 +271,7 @@ class Operator(Generic[E, S, Out]):
                     if not isinstance(argument, (TypeVar, DefaultTypeVar)) and name not in cls.__dict__:
                         setattr(cls, name, argument)
 
-    def on_event(self, state: S, event: E, ctx: Context[Out], /) -> None:
+    def on_event(self, state: S, event: E_contra, ctx: Context[Out_co], /) -> None:
         """Called once for each event of a key, in event-time order; `state` may be changed in place.
 
         Never called for late events. Events of equal time come in the order of input, partition and
@@ -196,7 +285,7 @@ class Operator(Generic[E, S, Out]):
         For operators to which it makes a difference whether anybody listens. Not called for the main output.
         """
 
-    def on_timer(self, state: S, timer: Timer, ctx: Context[Out], /) -> None:
+    def on_timer(self, state: S, timer: Timer, ctx: Context[Out_co], /) -> None:
         """Called when a timer of this key is due, in the order of (due, key, name). The timer is gone then.
 
         Never called for a timer that was cancelled, moved to a later time, or forgotten.

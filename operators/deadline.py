@@ -57,7 +57,8 @@ class Deadline(Operator[E, Any, DeadlineResult[E]]):
 
     `ends` names the possible ends: of several that an event is, the first counts. An end exactly at the due time
     is in time. An event that ends a wait and meets `start` too begins the next one. `emit` chooses the outcomes that
-    are told. With `rearm` each further start begins the wait anew; without it (the default) the first start counts.
+    are told. With `rearm` each further start begins the wait anew: the duration counts from the last start. Without
+    it (the default) the first start counts, until it ends or fires.
     `within` may differ from start to start: the name of a field of the start event, or a function of it.
     Keeps one row and one timer for each key that waits, and nothing for the others.
 

@@ -1,14 +1,15 @@
 """Expiring: any operator with a time to live for the state of each key."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, Optional, TypeVar
 
 import msgspec
 
 from headway.errors import FlowError
-from headway.operators.base import Context, Operator, Timer, no_wall_clock
+from headway.operators.base import Context, Operator, Timer, check_handlers, no_wall_clock, two_times
 from headway.operators.lifetimes import TIMER, TimeToLive, clock_of
 from headway.schema import Event
+from headway.times import Duration, known_duration_ms
 
 __all__ = ["Expired", "Expiring"]
 
@@ -26,11 +27,13 @@ class Expired(Event, Generic[S]):
 class Expiring(Operator[Any, Any, Any]):
     """Runs another operator, and forgets the state and the timers of a key whose time to live is over.
 
-    What was forgotten goes to the side output `expired`. An event exactly at the end of the time comes before it, and
-    finds the state. Time is event time: it moves with the events of all keys, and with the clock only where the
-    source says so (`idle_after`, `INGESTION_TIME`). With `ttl(..., clock="wall")` it is that of the machine: an event
-    or a timer finds no state that has ended, and a key of which nothing is heard is forgotten when event time has gone
-    on by as much, or later. A drain does not make that time pass.
+    A key has something to forget from the event on that leaves a state other than a fresh one, or a timer, until
+    neither is left; then its time to live is over as well. What was forgotten goes to the side output `expired`. An
+    event exactly at the end of the time comes before it, and finds the state. Time is event time: it moves with the
+    events of all keys, and with the clock only where the source says so (`idle_after`, `INGESTION_TIME`). With
+    `ttl(..., clock="wall")` it is that of the machine: an event or a timer finds no state that has ended, and a key of
+    which nothing is heard is forgotten when event time has gone on by as much, or later. A drain does not make that
+    time pass.
 
     Everything else is as the wrapped operator has it, its state type too (by the wall clock with one more field): an
     operator that runs already can be wrapped, and its old rows begin to live with their next event. Costs an encoding
@@ -52,73 +55,88 @@ class Expiring(Operator[Any, Any, Any]):
         if "expired" in operator.sides:
             msg = f"{type(operator).__name__} has a side output 'expired' of its own; it cannot be wrapped"
             raise FlowError(msg)
+        check_handlers(operator)
         self.wrapped = operator
         self.time_to_live = time_to_live
         self.event_type = operator.event_type
-        self._clock = clock_of(time_to_live, operator.state_type)
-        self.state_type = self._clock.state_type
         self.wall_clock = operator.wall_clock or time_to_live.clock == "wall"
         self.output_type = operator.output_type
-        state_type: Any = operator.state_type
-        self.sides = {**operator.sides, "expired": Expired[state_type]}
+        self.losses = operator.losses
         self.inputs = operator.inputs
         self.broadcasts = operator.broadcasts
         self.shared_type = operator.shared_type
         self.shares_values = operator.shares_values
         self._encode = msgspec.msgpack.Encoder().encode
-        self._fresh = self._encode(self.state_type())
+        self._take_state_type()
         self._compares = time_to_live.since == "write"
         for name in operator.inputs:
             setattr(self, f"on_{name}", self._handler(getattr(operator, f"on_{name}")))
         for name in operator.broadcasts:
             setattr(self, f"on_{name}", getattr(operator, f"on_{name}"))
 
-    def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
-        """Hand the event on, and see to the time to live."""
-        self._run(self.wrapped.on_event, state, event, ctx)
+    def side_is_read(self, side: str, /) -> None:
+        """Tell the wrapped operator, whose state may depend on it."""
+        if side in self.wrapped.sides:
+            self.wrapped.side_is_read(side)
+            self._take_state_type()
 
-    def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
+    def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> Any:
+        """Hand the event on, and see to the time to live."""
+        return self._run(self.wrapped.on_event, state, event, ctx)
+
+    def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> Any:
         """Forget the key, or hand the timer on."""
         if timer.name != TIMER:
-            self._run(self.wrapped.on_timer, state, timer, ctx, is_timer=True)
-            return
+            return self._run(self.wrapped.on_timer, state, timer, ctx, is_timer=True)
         kept = self._clock.take(state)
         due = self._clock.ended(kept, timer, ctx)
         if due is None:
             self._clock.put(state, kept)
         else:
             self._expire(state, due, ctx)
+        return None
 
-    def _handler(self, handler: Callable[[Any, Any, Any], None]) -> Callable[[Any, Any, Any], None]:
+    def _take_state_type(self) -> None:
+        """Prepare for the state of the wrapped operator, with what the clock keeps beside it."""
+        state_type: Any = self.wrapped.state_type
+        self._clock = clock_of(self.time_to_live, state_type)
+        self.state_type = self._clock.state_type
+        self.sides = {**self.wrapped.sides, "expired": Expired[state_type]}
+        self._fresh = self._encode(self.state_type())
+
+    def _handler(self, handler: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
         return lambda state, event, ctx: self._run(handler, state, event, ctx)
 
     def _run(
         self,
-        handler: Callable[[Any, Any, Any], None],
+        handler: Callable[[Any, Any, Any], Any],
         state: Any,
         subject: Any,
         ctx: Context[Any],
         *,
         is_timer: bool = False,
-    ) -> None:
+    ) -> Any:
+        """Run a handler of the wrapped operator; returns what it returned, for the engine to refuse."""
         clock = self._clock
         kept = clock.take(state)
         if clock.passed(kept, ctx):
             state, kept = self._expire(state, kept, ctx), 0
             if is_timer:  # It belonged to what is gone.
-                return
+                return None
         before = self._encode(state) if self._compares else b""
         watched = _Watched(ctx, self.wrapped)
-        handler(state, subject, watched)
+        returned = handler(state, subject, watched)
         if watched.forgotten:  # The state of the key is a fresh one now, which the handler does not hold.
             state, kept = watched.state, 0
         after = self._encode(state)
-        if after == self._fresh and not watched.armed:
+        # Which timers there are is asked of the row, whoever set them and when: a handler tells only what it did.
+        if after == self._fresh and not watched.timers:
             ctx.cancel(TIMER)  # Else an empty row would be kept for it.
         elif self._is_extended(before, after, is_timer=is_timer) or not clock.runs(kept, ctx):
             clock.put(state, clock.extend(ctx))
         else:
             clock.put(state, kept)
+        return returned
 
     def _is_extended(self, before: bytes, after: bytes, *, is_timer: bool) -> bool:
         if self._compares:
@@ -141,10 +159,11 @@ class _Watched:
         self.time = ctx.time
         self.emit = ctx.emit
         self.emit_to = ctx.emit_to
+        self.is_read = ctx.is_read
+        self.lose = ctx.lose
         self.forgotten = False
         self.state: Any = None
         """The fresh state, once it was forgotten."""
-        self.armed = False
 
     @property
     def shared(self) -> Any:
@@ -155,15 +174,20 @@ class _Watched:
     def wall(self) -> int:
         """See `Context.wall`."""
         if not self._operator.wall_clock:
-            raise TypeError(no_wall_clock(self._operator))
+            raise no_wall_clock(self._operator)
         return self._ctx.wall
 
-    def timer(self, name: str, at: int, /) -> None:
+    def timer(self, name: str, at: Optional[int] = None, /, *, after: Optional[Duration] = None) -> None:
         """See `Context.timer`."""
         if name == TIMER:
             msg = f"the timer {TIMER!r} belongs to the time to live: give yours another name"
             raise ValueError(msg)
-        self.armed = True
+        if after is not None:
+            if at is not None:
+                raise TypeError(two_times(name))
+            at = self.time + known_duration_ms(after)
+        if at is None:
+            raise TypeError(two_times(name))
         self._ctx.timer(name, at)
 
     def cancel(self, name: str, /) -> None:
@@ -173,10 +197,15 @@ class _Watched:
 
     def due(self, name: str, /) -> Optional[int]:
         """See `Context.due`."""
-        return self._ctx.due(name)
+        return None if name == TIMER else self._ctx.due(name)
+
+    @property
+    def timers(self) -> Mapping[str, int]:
+        """See `Context.timers`: those of the operator."""
+        return {name: due for name, due in self._ctx.timers.items() if name != TIMER}
 
     def forget(self) -> Any:
         """See `Context.forget`."""
-        self.forgotten, self.armed = True, False
+        self.forgotten = True
         self.state = self._ctx.forget()
         return self.state

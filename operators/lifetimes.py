@@ -35,7 +35,8 @@ def ttl(
     """A time to live for `Expiring`.
 
     `since="write"`: from the last event or timer that changed the state; `"read"`: from the last event of the key,
-    whatever it did; `"creation"`: from the event that made the state, come what may.
+    whatever it did; `"creation"`: from the event that made the state, come what may. To set, move or cancel a timer
+    changes no state; but where there was nothing, a timer that is set is something, and its time to live begins.
 
     `clock="event"` counts in event time, and the same log gives the same. `clock="wall"` counts what passes on the
     clock of the machine, whatever time the events are of: for states that must not be kept longer than that. What a

@@ -1,6 +1,7 @@
 """State machines as values: declared, checked, and drawn; `operators/state_machine.py` runs them."""
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Optional, Union, cast
@@ -33,6 +34,11 @@ class Move:
     """The state that it leads to; None when the instance stays as it is."""
     when: Optional[Guard]
     do: Optional[Action]
+
+    @property
+    def ignores(self) -> bool:
+        """Whether the event is allowed and does nothing."""
+        return self.target is None and self.do is None
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,12 @@ def _label(function: Any) -> str:
 
 
 Rule = Union[Move, Timeout]
+
+
+def _leads_to(rule: Rule) -> str:
+    if isinstance(rule, Move) and rule.ignores:
+        return "(ignored)"
+    return rule.target or "(stays)"
 
 
 class StateMachine(Generic[D]):
@@ -143,8 +155,33 @@ class StateMachine(Generic[D]):
         change the data. A move from a state to itself enters it anew. Of several rules that apply, the first declared
         wins.
         """
-        given = (states,) if isinstance(states, str) else tuple(states)
-        return self._with(moves=(*self.moves, *(self._move(state, event, to, when, do) for state in given)))
+        if to is None and do is None:
+            self._fail(
+                f"on({states!r}, {event!r}) does nothing: say to=STATE, or do=FUNCTION to change the data; where the "
+                f"event may come and is to do nothing, write ignore({states!r}, {event!r})"
+            )
+        return self._with_moves(states, (event,), to, when, do)
+
+    def ignore(
+        self, states: Union[str, Sequence[str]], *events: str, when: Optional[Callable[[Any, D], bool]] = None
+    ) -> Self:
+        """In any of `states` the events are allowed and do nothing, if the guard `when(event, data)` agrees.
+
+        They are not illegal, begin no instance, and leave its timeout and its `expire_after` alone. Final states may
+        ignore events as well, for as long as `keep_final` keeps their instances.
+
+        >>> door = StateMachine("door", states=("shut", "open"), initial="shut", events="kind")
+        >>> door = door.on("shut", "push", to="open").on("open", "pull", to="shut").ignore(("shut", "open"), "knock")
+        >>> print(door.table())
+        state  event  to
+        shut   push   open
+        shut   knock  (ignored)
+        open   pull   shut
+        open   knock  (ignored)
+        """
+        if not events:
+            self._fail(f"ignore({states!r}) needs the names of the events that are to do nothing there")
+        return self._with_moves(states, events, None, when, None)
 
     def timeout(self, state: str, *, after: Duration, to: str, do: Optional[Callable[[Any, D], None]] = None) -> Self:
         """An instance that has been in `state` for a duration goes `to` another one.
@@ -154,6 +191,7 @@ class StateMachine(Generic[D]):
         if any(timeout.source == state for timeout in self.timeouts):
             self._fail(f"the state {state!r} has two timeouts; one state has one")
         after_ms = positive_ms(after, f"timeout({state!r}): after")
+        self._check_plain(f"timeout({state!r})", do=do)
         timeout = Timeout(self._leavable(state, "timeout"), after_ms, self._known(to, "to"), cast(Optional[Action], do))
         return self._with(timeouts=(*self.timeouts, timeout))
 
@@ -196,8 +234,9 @@ class StateMachine(Generic[D]):
         ids = {state: _mermaid_id(state) for state in self.states}
         lines += [f'    state "{_escaped(state)}" as {ids[state]}' for state in self.states if ids[state] != state]
         lines.append(f"    [*] --> {ids[self.initial]}")
-        for source, cause, target in self._rows():
-            lines.append(f"    {ids[source]} --> {ids[target or source]} : {_escaped(cause)}")
+        for source, cause, rule in self._rows():
+            ignored = " (ignored)" if isinstance(rule, Move) and rule.ignores else ""
+            lines.append(f"    {ids[source]} --> {ids[rule.target or source]} : {_escaped(cause)}{ignored}")
         lines += [f"    {ids[state]} --> [*]" for state in self.final]
         return "\n".join(lines)
 
@@ -213,20 +252,20 @@ class StateMachine(Generic[D]):
         on     press     off
         on     after 5m  off
         """
-        rows = [("state", "event", "to"), *((s, cause, target or "(stays)") for s, cause, target in self._rows())]
+        rows = [("state", "event", "to"), *((state, cause, _leads_to(rule)) for state, cause, rule in self._rows())]
         rows += [(state, "", "(final)") for state in self.final]
         widths = [max(len(row[column]) for row in rows) for column in range(2)]
         return "\n".join(f"{s:<{widths[0]}}  {cause:<{widths[1]}}  {target}" for s, cause, target in rows)
 
-    def _rows(self) -> Iterator[tuple[str, str, Optional[str]]]:
+    def _rows(self) -> Iterator[tuple[str, str, Rule]]:
         for state in self.states:
             for move in self.moves:
                 if move.source == state:
                     guard = "" if move.when is None else f" [{_label(move.when)}]"
-                    yield state, move.event + guard, move.target
+                    yield state, move.event + guard, move
             for timeout in self.timeouts:
                 if timeout.source == state:
-                    yield state, f"after {format_duration(timeout.after_ms)}", timeout.target
+                    yield state, f"after {format_duration(timeout.after_ms)}", timeout
 
     def _leaving(self) -> list[Rule]:
         rules: list[Rule] = [*self.moves, *self.timeouts]
@@ -241,17 +280,39 @@ class StateMachine(Generic[D]):
                 return found
             found = found | more
 
+    def _with_moves(
+        self, states: Union[str, Sequence[str]], events: Sequence[str], to: Optional[str], when: Any, do: Any
+    ) -> Self:
+        machine = self
+        for state in (states,) if isinstance(states, str) else tuple(states):
+            for event in events:
+                machine = machine._with(moves=(*machine.moves, machine._move(state, event, to, when, do)))
+        return machine
+
     def _move(self, state: str, event: str, to: Optional[str], when: Any, do: Any) -> Move:
+        what = "ignore" if to is None and do is None else "on"
         if isinstance(self.events, dict) and event not in self.events:
-            self._fail(f"on({state!r}, {event!r}): no such event, its events are {', '.join(map(str, self.events))}")
+            self._fail(
+                f"{what}({state!r}, {event!r}): no such event, its events are {', '.join(map(str, self.events))}"
+            )
         for other in self.moves:
             if (other.source, other.event, other.when) == (state, event, None):
-                self._fail(f"on({state!r}, {event!r}): an earlier rule without a guard takes the event, so put it last")
-        if to is None and do is None:
-            self._fail(f"on({state!r}, {event!r}) does nothing: say to=STATE, or do=FUNCTION to change the data")
+                self._fail(
+                    f"{what}({state!r}, {event!r}): an earlier rule without a guard takes the event, so put it last"
+                )
         if do is not None and self.data is None:
             self._fail(f"on({state!r}, {event!r}, do=...) has no data to change: declare data=... at the machine")
-        return Move(self._leavable(state, "on"), event, None if to is None else self._known(to, "to"), when, do)
+        source = self._known(state, what) if what == "ignore" else self._leavable(state, what)
+        self._check_plain(f"{what}({state!r}, {event!r})", when=when, do=do)
+        return Move(source, event, None if to is None else self._known(to, "to"), when, do)
+
+    def _check_plain(self, rule: str, **functions: Any) -> None:
+        """Refuse what would only make a coroutine or a generator when it is called."""
+        for name, function in functions.items():
+            if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+                self._fail(f"{rule}: {name}= is async, and nothing awaits it: give a plain function")
+            if inspect.isgeneratorfunction(function):
+                self._fail(f"{rule}: {name}= yields, which goes nowhere: give a plain function")
 
     def _leavable(self, state: str, what: str) -> str:
         if state in self.final:

@@ -6,6 +6,7 @@ from typing import Any, Generic, Optional, TypeVar
 import msgspec
 
 from headway.operators.base import Context, Operator, Timer
+from headway.operators.equality import differ
 from headway.operators.options import By, optional_ms, value_of
 from headway.schema import Event, State
 from headway.times import Duration
@@ -40,9 +41,9 @@ def _state_of(event_type: Any) -> Any:
 class OnChange(Operator[E, Any, Changed[E]]):
     """Emits a `Changed` when the value of an event differs from that of the key's previous event.
 
-    `by` is a field, several, or a function; None compares whole events. `first` says whether a key's first event counts
-    as a change. Keeps one row for each key for ever, or until nothing has come for `expire_after`; an event that
-    comes then is a first one.
+    `by` is a field, several, or a function; None compares whole events. NaN is the same as NaN. `first` says whether a
+    key's first event counts as a change. Keeps one row for each key for ever, or until nothing has come for
+    `expire_after`; an event that comes then is a first one.
 
     >>> OnChange(dict, by="status", first=False).first
     False
@@ -68,7 +69,7 @@ class OnChange(Operator[E, Any, Changed[E]]):
     def on_event(self, state: Any, event: E, ctx: Context[Changed[E]], /) -> None:
         """Compare the event with the one before it, and remember it."""
         begins = state.since is None
-        if begins or self._value_of(event) != self._value_of(state.previous):
+        if begins or differ(self._value_of(event), self._value_of(state.previous)):
             if self.first or not begins:
                 ctx.emit(Changed(previous=state.previous, current=event, since=state.since))
             state.since = ctx.time

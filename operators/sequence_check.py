@@ -41,7 +41,7 @@ class SequenceCheck(Operator[E, Numbers, E]):
     before (they are not). `start` is the first number expected; None takes whichever comes first.
     Keeps one row for each key, with at most `gaps_max` ranges of missing numbers (a number
     of one that was dropped for this counts as a repeat) and a timer for each gap that waits, for ever or until nothing
-    has come for `expire_after`: then numbers may begin anew.
+    has come for `expire_after`: then numbers may begin anew, and gaps that still wait are reported at once.
 
     >>> sorted(SequenceCheck(dict, number="seq").sides)
     ['gaps', 'reordered', 'repeats']
@@ -96,6 +96,9 @@ class SequenceCheck(Operator[E, Numbers, E]):
     def on_timer(self, state: Numbers, timer: Timer, ctx: Context[E], /) -> None:
         """Report what is still missing of a gap, or forget the key."""
         if timer.name == "expire":
+            for first, last, reported in state.open:
+                if not reported:  # Its own timer is due later, or right after this one, and goes with the key.
+                    _report(first, last, ctx)
             ctx.forget()
             return
         expected, got = map(int, timer.name.removeprefix("gap ").split(" to "))

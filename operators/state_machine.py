@@ -6,6 +6,7 @@ from typing import Any, Generic, Literal, Optional, TypeVar
 
 import msgspec
 
+from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.machine import Move, StateMachine
 from headway.operators.options import optional_ms
@@ -67,10 +68,12 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
 
     An instance begins with the first event that is allowed in the initial state: it is in that state from then on. Of
     the rules of its state whose event it is, the first declared whose guard agrees applies. When none does, the
-    event goes to the side output `illegal`, and when the machine does not know it at all, to `ignored`.
+    event goes to the side output `illegal`, and when the machine does not know it at all, to `unknown`. What a rule
+    ignores is allowed and does nothing.
     In a final state the instance is gone, and the next allowed event begins another one; with `keep_final` it stays for
-    that long, can be queried, and what the machine knows of is illegal. `expire_after` forgets an instance that no
-    event and no timeout has moved or changed for that long; a machine without final states keeps its instances else.
+    that long, can be queried, and what the machine knows and does not ignore there is illegal. `expire_after` forgets
+    an instance that no event and no timeout has moved or changed for that long; a machine without final states keeps
+    its instances else. A timeout that is due when the instance expires still moves it.
     Keeps one row (`state`, `since`, `data`) and up to two timers for each living instance.
 
     >>> from headway.operators.conditions import where
@@ -93,12 +96,19 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
         machine.check()
         self.machine = machine
         self.keep_final_ms = optional_ms(keep_final, "keep_final")
+        for move in machine.moves:
+            if move.source in machine.final and keep_final is None:
+                msg = (
+                    f"state machine {machine.name!r}: ignore({move.source!r}, {move.event!r}) never applies, since an "
+                    'instance is gone once its state is final: say how long it is kept, such as keep_final="1d"'
+                )
+                raise FlowError(msg)
         self.expire_ms = optional_ms(expire_after, "expire_after")
         self.event_type = event_type
         data_type: Any = machine.data
         self.output_type = Transition[event_type, data_type]
         self.state_type = _state_of(data_type)
-        self.sides = {"illegal": IllegalEvent[event_type], "ignored": event_type}
+        self.sides = {"illegal": IllegalEvent[event_type], "unknown": event_type}
         self._names_of = machine.namer(event_type)
         self._moves = {state: [move for move in machine.moves if move.source == state] for state in machine.states}
         self._timeouts = {timeout.source: timeout for timeout in machine.timeouts}
@@ -108,14 +118,15 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
         """Move the instance, change its data, or say that the event is not allowed."""
         names = self._names_of(event)
         if not names:
-            ctx.emit_to("ignored", event)
+            ctx.emit_to("unknown", event)
             return
         here = state.state or self.machine.initial
         known = [move for move in self._moves[here] if move.event in names]
         data = getattr(state, "data", None)
         for move in known:
             if move.when is None or move.when(event, data):
-                self._apply(move, state, event, ctx)
+                if not move.ignores:
+                    self._apply(move, state, event, ctx)
                 return
         reason: Literal["state", "guard"] = "guard" if known else "state"
         ctx.emit_to("illegal", IllegalEvent(state=here, cause=names[0], reason=reason, event=event))
@@ -123,7 +134,9 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Transition[E, Any]], /) -> None:
         """Take the timeout of the state, or forget the instance."""
         if timer.name != "timeout":
-            ctx.forget()
+            # A timeout that is due at the same time comes in time: it moves the instance on, or ends it.
+            if timer.name != "expire" or state.state not in self._timeouts or ctx.due("timeout") != timer.at:
+                ctx.forget()
             return
         timeout = self._timeouts.get(state.state)
         if timeout is None:  # An earlier version of the machine had one.
@@ -142,10 +155,16 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
         elif self.expire_ms is not None:
             ctx.timer("expire", ctx.time + self.expire_ms)
 
-    @staticmethod
-    def _change(action: Optional[Callable[[Any, Any], None]], state: Any, event: Optional[E]) -> None:
-        if action is not None:
-            action(event, state.data)
+    def _change(self, action: Optional[Callable[[Any, Any], None]], state: Any, event: Optional[E]) -> None:
+        if action is None:
+            return
+        returned: Any = action(event, state.data)
+        if isinstance(returned, State) and returned is not state.data:
+            msg = (
+                f"an action of the state machine {self.machine.name!r} returned {returned!r:.300}, which goes nowhere: "
+                "an action changes the data that it is given"
+            )
+            raise TypeError(msg)
 
     def _enter(self, target: str, state: Any, cause: str, event: Optional[E], ctx: Context[Transition[E, Any]]) -> None:
         ctx.emit(

@@ -18,7 +18,7 @@ from headway.state.waiting import InputCodec
 __all__ = ["GroupStore"]
 
 _FORMAT_KEY: Final = b"format"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 class GroupStore:

@@ -25,7 +25,7 @@ TimerEntry = tuple[int, str, int, str]
 """`(at_ms, key, rank, name)`: when to look at which timer; rank is the operator's position in its stage."""
 
 WaitingPosition = tuple[int, int, str, int]
-"""`(time_ms, rank, part, sequence)` of a waiting record; rank is the position of its input."""
+"""`(time_ms, rank, lane, sequence)` of a waiting record; rank is the position of its input."""
 
 _BIAS: Final = 2**63
 _TIME: Final = Struct(">Q")
@@ -86,11 +86,11 @@ def decode_timer(data: bytes, start: int) -> TimerEntry:
 def encode_waiting(position: WaitingPosition) -> bytes:
     """The sortable bytes of a waiting record's position.
 
-    >>> encode_waiting((5, 0, "p1", 9)) < encode_waiting((5, 0, "p1", 10)) < encode_waiting((5, 1, "p0", 0))
+    >>> encode_waiting((5, 0, "p1", -9)) < encode_waiting((5, 0, "p1", 10)) < encode_waiting((5, 1, "p0", 0))
     True
     """
     time_ms, rank, part, sequence = position
-    return b"".join((_TIME_RANK.pack(time_ms + _BIAS, rank), escape(part), _TIME.pack(sequence)))
+    return b"".join((_TIME_RANK.pack(time_ms + _BIAS, rank), escape(part), _TIME.pack(sequence + _BIAS)))
 
 
 def decode_waiting(data: bytes, start: int) -> WaitingPosition:
@@ -102,4 +102,4 @@ def decode_waiting(data: bytes, start: int) -> WaitingPosition:
     biased, rank = _TIME_RANK.unpack_from(data, start)
     part, end = unescape(data, start + 10)
     (sequence,) = _TIME.unpack_from(data, end)
-    return biased - _BIAS, rank, part, sequence
+    return biased - _BIAS, rank, part, sequence - _BIAS

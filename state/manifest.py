@@ -9,10 +9,10 @@ import msgspec
 from headway.errors import CorruptStateError, DrainedStateError, FlowError, IncompatibleStateError
 from headway.state.lock import LOCK_NAME
 
-__all__ = ["MANIFEST_NAME", "Manifest", "OperatorEntry", "SourceEntry", "StageEntry", "state_schema"]
+__all__ = ["MANIFEST_NAME", "Drain", "Manifest", "OperatorEntry", "SourceEntry", "StageEntry", "state_schema"]
 
 MANIFEST_NAME: Final = "flow.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 _START_EMPTY: Final = "run the version of the flow that wrote it, or start with an empty state directory"
 
@@ -39,6 +39,16 @@ class StageEntry(msgspec.Struct, frozen=True, kw_only=True):
     operators: list[OperatorEntry]
 
 
+class Drain(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the closing of the books has come: time goes on in steps, each to the latest time that waits."""
+
+    step: int
+    """The step that is being taken, or was the last one, from 0."""
+    to_ms: int
+    """The time that it goes to, in epoch milliseconds."""
+    done: bool = False
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a state directory belongs to.
 
@@ -50,7 +60,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     sources: dict[str, SourceEntry]
     stages: list[StageEntry]
     outputs: list[str]
-    drained: bool = False
+    drain: "Drain | None" = None
+    """Set before time is moved for the first time, and never taken back: such a directory takes no more input."""
     format: int = FORMAT
 
     @classmethod
@@ -102,34 +113,41 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             listed = "".join(f"\n  {difference}" for difference in differences)
             msg = f"{where} does not fit the flow {expected.flow!r}:{listed}\n{_START_EMPTY}"
             raise IncompatibleStateError(msg)
-        return msgspec.structs.replace(expected, drained=self.drained)
+        return msgspec.structs.replace(expected, drain=self.drain)
 
     @classmethod
-    def open(cls, directory: Path, expected: "Manifest") -> "Manifest":
+    def open(cls, directory: Path, expected: "Manifest", *, draining: bool = False) -> "Manifest":
         """Load, check and (where it is new or extended) write the manifest of `directory`; returns it.
 
-        Raises `DrainedStateError` when the books of the directory are closed, and what `load` and `check` raise.
+        Raises `DrainedStateError` when the books of the directory are closed, or when their closing was interrupted and
+        `draining` does not say that it is to go on. Raises what `load` and `check` raise.
         """
         found = cls.load(directory)
         if found is None:
             expected.create(directory)
             return expected
         checked = found.check(expected, directory)
-        if found.drained:
+        if found.drain is not None and found.drain.done:
             msg = f"{directory} was drained: it takes no more input; start with an empty state directory"
+            raise DrainedStateError(msg)
+        if found.drain is not None and not draining:
+            msg = (
+                f"{directory} is being drained: a run that closes its books was interrupted when time had moved, so "
+                "it takes no more input; run it with --drain to finish, or start with an empty state directory"
+            )
             raise DrainedStateError(msg)
         if checked != found:
             checked.create(directory)
         return checked
 
     @classmethod
-    def mark_drained(cls, directory: Path) -> None:
-        """Close the books of `directory`: `open` refuses it from now on with `DrainedStateError`."""
+    def note_drain(cls, directory: Path, drain: Drain) -> None:
+        """Say how far the books of `directory` are closed, durably: from now on `open` refuses it for new input."""
         found = cls.load(directory)
         if found is None:
             msg = f"{directory} holds no {MANIFEST_NAME}: there is nothing to drain, check the path"
             raise IncompatibleStateError(msg)
-        msgspec.structs.replace(found, drained=True).create(directory)
+        msgspec.structs.replace(found, drain=drain).create(directory)
 
 
 class _Format(msgspec.Struct):

@@ -5,10 +5,20 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.state.database import VERSION_BYTE
-from headway.state.keys import TimerEntry
+from headway.state.keys import TimerEntry, WaitingPosition
 from headway.times import MAX_TIME_MS
 
-__all__ = ["CHUNK_BYTES", "END_ENTRY", "NO_SPILL_MS", "NO_STATE", "Control", "Delta", "decode_meta", "encode_meta"]
+__all__ = [
+    "CHUNK_BYTES",
+    "END_ENTRY",
+    "NO_SPILL",
+    "NO_SPILL_MS",
+    "NO_STATE",
+    "Control",
+    "Delta",
+    "decode_meta",
+    "encode_meta",
+]
 
 CHUNK_BYTES: Final = 4 << 20
 """Bytes of a delta that go into one value."""
@@ -17,6 +27,9 @@ END_ENTRY: Final[TimerEntry] = (MAX_TIME_MS + 1, "", 0, "")
 """The position behind all timers: its time is greater than any that a timer can have."""
 
 NO_SPILL_MS: Final = MAX_TIME_MS + 1
+"""Later than all waiting records."""
+
+NO_SPILL: Final[WaitingPosition] = (NO_SPILL_MS, 0, "", 0)
 """The spill floor when no waiting record is on disk."""
 
 _COUNT_BYTES: Final = 4
@@ -34,12 +47,16 @@ class Control(msgspec.Struct, array_like=True, frozen=True):
     timers: int
     timer_floor: tuple[int, str, int, str]
     """No timer's entry is before it, so that the first search need not pass what was deleted."""
-    spill_floor_ms: int
-    """No spilled waiting record is earlier."""
+    spill_floor: tuple[int, int, str, int]
+    """No spilled waiting record is before this position."""
     spilled: int
     """Waiting records on disk, without those in the blob."""
     spill_sequence: int
-    """The number of the next spilled record."""
+    """The number of the next record that goes to disk as it arrives."""
+    spill_front: int
+    """The number of the last record that was moved to disk from memory."""
+    keys: int = 0
+    """Keys with a row of at least one operator; counted where a stage has several, else they are the rows."""
 
     def encode(self) -> bytes:
         """The stored value."""
@@ -103,8 +120,9 @@ NO_STATE: Final = Control(
     rows=0,
     timers=0,
     timer_floor=END_ENTRY,
-    spill_floor_ms=NO_SPILL_MS,
+    spill_floor=NO_SPILL,
     spilled=0,
     spill_sequence=0,
+    spill_front=0,
 )
 """Where a stage stands before its first commit."""

@@ -60,4 +60,4 @@ cdef class RowTable:
     cpdef due_row(self, tuple entry)
     cpdef _load(self, key)
     @cython.locals(row=Row, value=bytes, prefix=bytes, fresh=bytes, fresh_end=bytes, has_timers=bint, shape=Shape, sees_repeats=bint, grown=long, size=long)
-    cpdef encode_dirty(self, dict into)
+    cpdef encode_dirty(self, dict into, dict moved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Optional
 
 import msgspec
@@ -252,12 +253,13 @@ class RowTable:
             self._old = self.young
             self.young = {}
 
-    def encode_dirty(self, into: dict[bytes, bytes | None]) -> int:
+    def encode_dirty(self, into: dict[bytes, bytes | None], moved: dict[str, int] | None) -> int:
         """Put this epoch's changes into `into`, by stored key; returns by how many the stored rows become more.
 
-        A row without timers whose state is what a new one would be is not stored. From here on the rows count as
-        stored, so the caller must not go on if it fails to store them. Raises `UserCodeError` for a state that is not
-        what its type says, and would not come back as it is.
+        With `moved`, it is said there too by how many those of each key become more. A row without timers whose state
+        is what a new one would be is not stored. From here on the rows count as stored, so the caller must not go on if
+        it fails to store them. Raises `UserCodeError` for a state that is not what its
+        type says, and would not come back as it is.
         """
         encode, prefix, fresh, shape = self._encode, self._prefix, self._fresh, self._shape
         sees_repeats = self._sees_repeats
@@ -278,6 +280,8 @@ class RowTable:
                         into[prefix + key.encode()] = None
                         row.stored = False
                         grown -= 1
+                        if moved is not None:
+                            moved[key] = moved.get(key, 0) - 1
                     continue
             except Exception as error:
                 raise self._unencodable(row, error) from None
@@ -286,9 +290,22 @@ class RowTable:
             if not row.stored:
                 row.stored = True
                 grown += 1
+                if moved is not None:
+                    moved[key] = moved.get(key, 0) + 1
         self._learn_size(len(self._dirty), size)
         self._dirty = {}
         return grown
+
+    def holds(self, key: str, changes: Mapping[bytes, bytes | None]) -> bool:
+        """Whether a row of `key` is stored once `changes` are, which `encode_dirty` has just given."""
+        row = self.young.get(key) or self._old.get(key)
+        if row is not None:
+            return row.stored
+        stored_key = self._prefix + key.encode()
+        value = changes.get(stored_key, self.pending.get(stored_key, _NOT_PENDING))
+        if value == _NOT_PENDING:
+            value = self._read(stored_key) if self.has_stored else None
+        return value is not None
 
     def clear(self) -> None:
         """Drop all rows from memory."""

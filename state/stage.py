@@ -10,6 +10,7 @@ import msgspec
 
 from headway.errors import IncompatibleStateError, InternalError
 from headway.state.database import CONTROL, PENDING, ROWS, TIMERS, WAITING, Batch, Database
+from headway.state.instances import keys_gained
 from headway.state.options import StoreOptions
 from headway.state.redo import NO_STATE, Control, Delta, decode_meta, encode_meta
 from headway.state.rows import RowTable
@@ -29,7 +30,7 @@ class OperatorSpec:
     name: str
     state_type: type[Any]
     shared: bool = False
-    """Whether its one row belongs to all keys: it then does not count as a workflow instance."""
+    """Whether its one row belongs to all keys: it then counts neither as a row nor as a workflow instance."""
     may_share: bool = False
     """Whether a state may hold one list, dict or struct in two places, since nobody changes it."""
 
@@ -72,7 +73,7 @@ class StageStore:
             )
             for rank, operator in enumerate(operators)
         ]
-        self._counted = [not operator.shared for operator in operators]
+        self._counted = [table for table, operator in zip(self.tables, operators) if not operator.shared]
         for table in self.tables:
             table.set_budget(options.cache_bytes)
         self._committed = NO_STATE
@@ -92,8 +93,13 @@ class StageStore:
 
     @property
     def row_count(self) -> int:
-        """Rows stored as of the last commit."""
+        """Rows stored as of the last commit: of each operator one for each key of which it keeps something."""
         return self._committed.rows
+
+    @property
+    def key_count(self) -> int:
+        """Workflow instances as of the last commit: keys of which at least one operator keeps something."""
+        return self._committed.keys if len(self._counted) > 1 else self._committed.rows
 
     @property
     def timer_count(self) -> int:
@@ -122,7 +128,7 @@ class StageStore:
             table.clear()
             table.has_stored = main.version > 0
         self.timers.restore(main.timer_floor, main.timers)
-        self.waiting.restore(main.spill_floor_ms, main.spilled, main.spill_sequence)
+        self.waiting.restore(main.spill_floor, main.spilled, main.spill_sequence, main.spill_front)
         self._usable = True
         return self.meta
 
@@ -136,18 +142,20 @@ class StageStore:
         self._usable = False
         encoded_meta = _encoded(meta)
         rows: dict[bytes, bytes | None] = {}
-        grown = sum(counts * table.encode_dirty(rows) for counts, table in zip(self._counted, self.tables))
+        grown, keys = self._encode_rows(rows)
         unchanged = encoded_meta == self._committed.meta and not self.timers.changed and not self.waiting.changed
         if rows or not unchanged:
             control = Control(
                 version=self._committed.version + 1,
                 meta=encoded_meta,
                 rows=self._committed.rows + grown,
+                keys=self._committed.keys + keys,
                 timers=len(self.timers),
                 timer_floor=self.timers.floor,
-                spill_floor_ms=self.waiting.spill_floor_ms,
+                spill_floor=self.waiting.spill_floor,
                 spilled=self.waiting.spilled,
                 spill_sequence=self.waiting.spill_sequence,
+                spill_front=self.waiting.spill_front,
             )
             self._write(Delta(control, rows, self.timers.delta(), self.waiting.delta()))
         for table in self.tables:
@@ -155,10 +163,11 @@ class StageStore:
         self._usable = True
         return self._committed.version
 
-    def settle(self) -> None:
+    def settle(self, *, sync: bool | None = None) -> None:
         """Move the pending delta into the main column families; only once its version is committed everywhere.
 
-        At the clean end of a run; also earlier, so that readers see the last epoch of a group that is silent now.
+        At the clean end of a run; also earlier, so that readers see the last epoch of a group that is silent now. Then
+        it need not be synced: if it is lost, the delta is still pending.
         """
         self._check_usable()
         if self._pending is None:
@@ -166,7 +175,7 @@ class StageStore:
         self._usable = False
         batch = self._database.batch()
         self._promote_pending(batch)
-        self._database.write(batch, sync=self._sync)
+        self._database.write(batch, sync=self._sync if sync is None else sync)
         self._pending, self._pending_keys = None, []
         for table in self.tables:
             table.pending = {}
@@ -201,6 +210,17 @@ class StageStore:
     @property
     def _changed(self) -> bool:
         return self.timers.changed or self.waiting.changed or any(table.changed for table in self.tables)
+
+    def _encode_rows(self, into: dict[bytes, bytes | None]) -> tuple[int, int]:
+        """Put the changed rows into `into`; returns by how many rows and keys there are more."""
+        moved: dict[str, int] | None = {} if len(self._counted) > 1 else None
+        grown = 0
+        for table in self.tables:
+            if table in self._counted:
+                grown += table.encode_dirty(into, moved)
+            else:
+                table.encode_dirty(into, None)
+        return grown, keys_gained(self._counted, moved, into) if moved else 0
 
     def _write(self, delta: Delta) -> None:
         """Make `delta` pending and the one before final."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Final
@@ -10,9 +11,9 @@ import msgspec
 
 from headway.errors import CorruptStateError, IncompatibleStateError, UserCodeError
 from headway.state.database import VERSION_BYTE, WAITING, Database
-from headway.state.keys import decode_waiting, encode_waiting
+from headway.state.keys import WaitingPosition, decode_waiting, encode_waiting
 from headway.state.layered import LayeredMap
-from headway.state.redo import NO_SPILL_MS
+from headway.state.redo import NO_SPILL, NO_SPILL_MS
 from headway.state.runs import RECORD_TIME, Runs
 
 __all__ = ["InputCodec", "Waiting"]
@@ -43,16 +44,24 @@ class InputCodec:
 class Waiting:
     """The waiting records of all inputs of one stage.
 
-    Those before `spill_floor_ms` are in memory, `bound` at most, and go into each epoch's delta as one value; the
-    later ones go to RocksDB one by one, and come back in windows when the watermark gets there. Taking and releasing
-    n records costs O(n log n) in whatever steps, and O(n) when they arrive in order.
+    The order of records is that of their positions: `(time, rank, lane, arrival)`. The lane is the part of the log for
+    an input fed by a source, and the origin for an input fed by a stage. Records before the position `spill_floor` are
+    in memory, `bound` at most, and go into each epoch's delta as one value; the later ones go to RocksDB one by one,
+    and come back in windows when the watermark gets there. The floor is a position and not a time, so that any number
+    of records of one instant may wait. Taking and releasing n records costs O(n log n) in whatever steps, and O(n)
+    when they arrive in order.
+
+    What is released is gone only once it has been handled: who stops on the way gives the rest back.
     """
 
     def __init__(self, inputs: Sequence[InputCodec], database: Database, prefix: bytes, bound: int) -> None:
         self._blob_changed = False
-        self.spill_floor_ms = NO_SPILL_MS
+        self.spill_floor: WaitingPosition = NO_SPILL
         self.spilled = 0
         self.spill_sequence = 0
+        """The number of the next record that arrives behind the floor."""
+        self.spill_front = 0
+        """The number of the first record that was moved behind the floor: it counts down, as it arrived before."""
         self._inputs = list(inputs)
         self._database = database
         self._blob_key = prefix + _BLOB
@@ -61,46 +70,71 @@ class Waiting:
         self._channels: dict[tuple[int, str], Runs] = {}
         self._held = 0
         self._first_ms = NO_SPILL_MS
+        self._ready: list[Any] = []
+        """What the watermark has passed and nobody has taken, the next one last: each is before all others."""
 
     def __len__(self) -> int:
-        return self._held + self.spilled
+        return self._held + len(self._ready) + self.spilled
 
     def add(self, rank: int, part: str, records: list[Any]) -> None:
         """Take `records` of input `rank`, which arrived in this order through channel `part`.
 
-        The list is no longer the caller's.
+        Each is later than all that have been released. The list is no longer the caller's.
         Raises `UserCodeError` when one must go to disk and its value cannot be encoded.
         """
-        floor_ms = self.spill_floor_ms
-        if floor_ms != NO_SPILL_MS:
-            self._spill(rank, part, [record for record in records if record[0] >= floor_ms])
-            records = [record for record in records if record[0] < floor_ms]
+        if self.spill_floor[0] != NO_SPILL_MS:
+            records = self._spill_late(rank, part, records)
         if records:
             self._hold(rank, part, records)
             if self._held > self._bound:
                 self._shed()
 
-    def release(self, watermark_ms: int) -> list[Any]:
-        """Take out all records with time <= `watermark_ms`, in order.
+    def release(self, watermark_ms: int, limit: int) -> list[Any]:
+        """Take out the first records with time <= `watermark_ms`, in order, `limit` at most.
 
-        The order is: time, then rank, then, for an input fed by a source, (part, arrival), for an input fed by a
-        stage, (origin, arrival). A stage with one input gets the records themselves, one with several gets
-        `(rank, record)` pairs. The list is the caller's.
+        Fewer than `limit` need not be all: only an empty list says that there are no more. A stage with one input gets
+        the records themselves, one with several gets `(rank, record)` pairs. The list is the caller's.
         """
-        if watermark_ms < self._first_ms and watermark_ms < self.spill_floor_ms:
-            return []
-        released = self._take(min(watermark_ms, self.spill_floor_ms - 1))
-        while watermark_ms >= self.spill_floor_ms:
-            self._load()
-            released += self._take(min(watermark_ms, self.spill_floor_ms - 1))
-        return released
+        ready = self._ready
+        if not ready:
+            if watermark_ms < self._first_ms and watermark_ms < self.spill_floor[0]:
+                return []
+            released = self._take(watermark_ms)
+            if not released and watermark_ms >= self.spill_floor[0]:
+                self._load()
+                released = self._take(watermark_ms)
+            if len(released) <= limit:
+                return released
+            released.reverse()
+            ready = self._ready = released
+        self._blob_changed = True
+        taken = ready[-limit:]
+        del ready[-limit:]
+        taken.reverse()
+        return taken
 
-    def restore(self, spill_floor_ms: int, spilled: int, spill_sequence: int) -> None:
+    def give_back(self, records: list[Any]) -> None:
+        """Take back the last of the records that were just released, in the form and order of `release`."""
+        self._ready.extend(reversed(records))
+        self._blob_changed = True
+
+    @property
+    def next_ms(self) -> int:
+        """No waiting record has an earlier time."""
+        if self._ready:
+            record = self._ready[-1]
+            first: int = record[0] if len(self._inputs) == 1 else record[1][0]
+            return first
+        return min(self._first_ms, self.spill_floor[0])
+
+    def restore(self, spill_floor: WaitingPosition, spilled: int, spill_sequence: int, spill_front: int) -> None:
         """Start over from the main column family; raises when what waits there cannot be read."""
         self._map.commit()
         self._map.settle()
-        self.spill_floor_ms, self.spilled, self.spill_sequence = spill_floor_ms, spilled, spill_sequence
+        self.spill_floor, self.spilled = spill_floor, spilled
+        self.spill_sequence, self.spill_front = spill_sequence, spill_front
         self._channels = {}
+        self._ready = []
         self._held = 0
         self._first_ms = NO_SPILL_MS
         blob = self._database.get(WAITING, self._blob_key)
@@ -118,7 +152,7 @@ class Waiting:
         """What this epoch changed, by stored key."""
         changes = self._map.delta()
         if self._blob_changed:
-            changes[self._blob_key] = self._encode_blob() if self._held else None
+            changes[self._blob_key] = self._encode_blob() if self._held or self._ready else None
         return changes
 
     def commit(self) -> None:
@@ -135,7 +169,8 @@ class Waiting:
         if self.spilled:
             last = self._map.last()
             return None if last is None else last[0]
-        return max((max(runs.times()) for runs in self._channels.values()), default=None)
+        times = [max(runs.times()) for runs in self._channels.values()]
+        return max([*times, *(record[0] for _, record in self._ready_pairs())], default=None)
 
     def _hold(self, rank: int, part: str, records: list[Any]) -> None:
         runs = self._channels.get((rank, part))
@@ -170,48 +205,107 @@ class Waiting:
         pairs.sort(key=_pair_time)
         return pairs
 
+    def _lane(self, rank: int, part: str, record: Any) -> str:
+        """The third part of a record's position."""
+        lane: str = record[3] if self._inputs[rank].from_stage else part
+        return lane
+
+    def _spill_late(self, rank: int, part: str, records: list[Any]) -> list[Any]:
+        """Move the records that are not before the floor to disk; returns the others."""
+        floor_ms, floor_rank, floor_lane, _ = self.spill_floor
+        held: list[Any] = []
+        late: list[Any] = []
+        for record in records:
+            time_ms = record[0]
+            # At the floor's own lane a new record is behind all that arrived before it, and so behind the floor.
+            is_before = time_ms < floor_ms or (
+                time_ms == floor_ms and (rank, self._lane(rank, part, record)) < (floor_rank, floor_lane)
+            )
+            (held if is_before else late).append(record)
+        self._spill(rank, part, late)
+        return held
+
     def _shed(self) -> None:
         """Move the later half of what is in memory to disk."""
         times = sorted(time_ms for runs in self._channels.values() for time_ms in runs.times())
-        self.spill_floor_ms = times[self._bound // 2]
-        for (rank, part), runs in list(self._channels.items()):
-            moved = runs.take_from(self.spill_floor_ms)
-            self._held -= len(moved)
-            self._spill(rank, part, moved)
-            if not runs:
-                del self._channels[rank, part]
+        cut_ms = times[self._bound // 2]
+        earlier = bisect_left(times, cut_ms)
+        moved = {channel: runs.take_from(cut_ms) for channel, runs in self._channels.items()}
+        self._channels = {channel: runs for channel, runs in self._channels.items() if runs}
+        self._held = earlier
         self._first_ms = min((runs.first_ms() for runs in self._channels.values()), default=NO_SPILL_MS)
+        if earlier >= max(1, self._bound // 4):
+            self.spill_floor = (cut_ms, 0, "", 0)
+        else:
+            self._split_instant(cut_ms, moved)
+        for (rank, part), records in moved.items():
+            self._move(rank, [(part, record) for record in records])
         self._blob_changed = True
 
+    def _split_instant(self, at_ms: int, moved: dict[tuple[int, str], list[Any]]) -> None:
+        """Keep the first of so many records of one instant that they do not fit into memory together."""
+        instant = [
+            (rank, self._lane(rank, part, record), part, record)
+            for (rank, part), records in sorted(moved.items(), key=itemgetter(0))
+            for record in records
+            if record[0] == at_ms
+        ]
+        instant.sort(key=itemgetter(0, 1))
+        count = max(1, self._bound // 2 - self._held)
+        for channel, records in moved.items():
+            moved[channel] = [record for record in records if record[0] > at_ms]
+        kept: dict[tuple[int, str], list[Any]] = {}
+        for rank, _, part, record in instant[:count]:
+            kept.setdefault((rank, part), []).append(record)
+        for (rank, part), records in kept.items():
+            self._hold(rank, part, records)
+        self.spill_floor = (at_ms + 1, 0, "", 0)
+        # From the last to the first: what is moved later comes before what was moved already.
+        for rank, lane, part, record in reversed(instant[count:]):
+            self._move(rank, [(part, record)])
+            self.spill_floor = (at_ms, rank, lane, self.spill_front)
+
     def _spill(self, rank: int, part: str, records: list[Any]) -> None:
+        """Write records to disk that have just arrived."""
         for record in records:
-            position = (record[0], rank, part, self.spill_sequence)
-            self._map.put(position, VERSION_BYTE + self._encode(rank, [record]), far=True)
+            self._put(rank, part, record, self.spill_sequence)
             self.spill_sequence += 1
-        self.spilled += len(records)
+
+    def _move(self, rank: int, records: list[tuple[str, Any]]) -> None:
+        """Write records to disk that were in memory: each was there before all on disk with its time and lane."""
+        self.spill_front -= len(records)
+        for number, (part, record) in enumerate(records):
+            self._put(rank, part, record, self.spill_front + number)
+
+    def _put(self, rank: int, part: str, record: Any, sequence: int) -> None:
+        position = (record[0], rank, self._lane(rank, part, record), sequence)
+        self._map.put(position, VERSION_BYTE + self._encode(rank, [record]), far=True)
+        self.spilled += 1
 
     def _load(self) -> None:
-        """Bring the earliest spilled records into memory: whole milliseconds, and half of the bound if possible."""
+        """Bring the earliest spilled records into memory, half of the bound at most."""
         count = max(1, self._bound // 2)
-        while True:
-            found = self._map.first((self.spill_floor_ms, 0, "", 0), count + 1)
-            if len(found) <= count:
-                self.spill_floor_ms = NO_SPILL_MS
-                break
-            next_ms = found[-1][0][0]
-            if found[0][0][0] < next_ms:
-                found = [pair for pair in found if pair[0][0] < next_ms]
-                self.spill_floor_ms = next_ms
-                break
-            count *= 2
+        found = self._map.first(self.spill_floor, count + 1)
+        self.spill_floor = found.pop()[0] if len(found) > count else NO_SPILL
         for position, value in found:
-            _, rank, part, _ = position
+            _, rank, lane, _ = position
+            part = "" if self._inputs[rank].from_stage else lane
             self._hold(rank, part, self._decode(rank, encode_waiting(position), value[1:]))
             self._map.remove(position)
         self.spilled -= len(found)
 
+    def _ready_pairs(self) -> list[tuple[int, Any]]:
+        """What is ready, in order, as `(rank, record)`."""
+        ready = self._ready[::-1]
+        return [(0, record) for record in ready] if len(self._inputs) == 1 else ready
+
     def _encode_blob(self) -> bytes:
-        channels = [
+        # Its order needs no channels any more: it is before all others of its input, wherever they come from.
+        ready: dict[int, list[Any]] = {}
+        for rank, record in self._ready_pairs():
+            ready.setdefault(rank, []).append(record)
+        channels = [(rank, "", self._encode(rank, records)) for rank, records in ready.items()]
+        channels += [
             (rank, part, self._encode(rank, runs.records()))
             for (rank, part), runs in sorted(self._channels.items(), key=itemgetter(0))
         ]

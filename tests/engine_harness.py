@@ -50,6 +50,7 @@ class Conditions:
     timer_window: int
     cache_bytes: int
     lead_records: int
+    slice_records: int
 
 
 def conditions() -> st.SearchStrategy[Conditions]:
@@ -66,6 +67,7 @@ def conditions() -> st.SearchStrategy[Conditions]:
         timer_window=st.sampled_from([1, 2, 65_536]),
         cache_bytes=st.sampled_from([0, 256 << 20]),
         lead_records=st.sampled_from([1, 50_000]),
+        slice_records=st.sampled_from([1, 5, 16_000]),
     )
 
 
@@ -98,5 +100,6 @@ def run_once(
         timer_window=where.timer_window,
         cache_bytes=where.cache_bytes,
         lead_records=where.lead_records,
+        slice_records=where.slice_records,
     )
     return run_flow(flow, options, stop=stop)

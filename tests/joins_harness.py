@@ -90,6 +90,9 @@ def emitted(make_flow: MakeFlow, logs: Logs, *, drained_to_nothing: bool = True)
         oracle.drain()
         lines = oracle.result().outputs["out"]
     triggers = [msgspec.json.decode(line) for line in lines]
+    for trigger in triggers:
+        if {"left", "lefts", "op"} & trigger["data"].keys():
+            assert trigger["data"]["key"] == trigger["subject"], "a result carries the key of its events"
     return [(parse_time(trigger["time"]), trigger["data"]) for trigger in triggers]
 
 

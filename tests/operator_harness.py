@@ -51,7 +51,8 @@ def check(make_flow: MakeFlow, logs: Logs, where: Conditions, *, drain: bool = T
 
     Returns the decoded lines of each output. `where` is drawn from `tests.engine_harness.conditions()`.
     """
-    expected = oracle_run(make_flow, logs, drain=drain).outputs
+    by_oracle = oracle_run(make_flow, logs, drain=drain)
+    expected = by_oracle.outputs
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         for number, (kind, after) in enumerate(where.interruptions):
@@ -63,6 +64,7 @@ def check(make_flow: MakeFlow, logs: Logs, where: Conditions, *, drain: bool = T
         result = _run_once(make_flow, logs, where, directory, where.threads[-1], drain=drain, stop=StopFlag())
         written = {name: (directory / f"{name}.out").read_bytes().splitlines() for name in expected}
     assert written == expected
+    assert result.stats.losses == by_oracle.losses
     if drain:
         assert result.stats.keys == 0, "rows are left when all is done"
     return {name: [msgspec.json.decode(line) for line in lines] for name, lines in expected.items()}

@@ -29,6 +29,8 @@ class StubContext:
         self.timers: dict[str, int] = {}
         self.forgotten = False
         self.rows = 0
+        self.lost: dict[str, int] = {}
+        self.unread: set[str] = set()
 
     def emit(self, value: Any, /) -> None:
         self.out.append(("main", self.time, value))
@@ -36,8 +38,15 @@ class StubContext:
     def emit_to(self, side: str, value: Any, /) -> None:
         self.out.append((side, self.time, value))
 
-    def timer(self, name: str, at: int, /) -> None:
-        assert at > self.time
+    def is_read(self, side: str, /) -> bool:
+        return side not in self.unread
+
+    def lose(self, side: str, count: int, /) -> None:
+        assert count > 0
+        self.lost[side] = self.lost.get(side, 0) + count
+
+    def timer(self, name: str, at: Optional[int] = None, /, *, after: Any = None) -> None:
+        assert after is None and at is not None and at > self.time
         self.timers[name] = at
 
     def cancel(self, name: str, /) -> None:

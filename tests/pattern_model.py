@@ -1,8 +1,32 @@
 """What a pattern matches, by definition: every way to choose events for its steps is tried and checked.
 
-Independent of the automaton: a pattern is spelled out into all its words (sequences of single events, each with what
-may not happen before it), and a word matches events in increasing order if nothing that it forbids is between them.
-Exponential, and good for streams of some seven events.
+**What a match is.** A pattern is a tree: a sequence of steps, each an event or a group, and a group a choice of
+sequences. To *spell a pattern out* is to say of each step how often it occurs, and of each occurrence of a group which
+of its sequences it is. What is left is a row of leaves, each of them to be taken by one event. A match is a way to
+spell the pattern out, with an event for each leaf, in the order of the events, so that
+
+1. each event meets the conditions of its step, given the events before it in the match;
+2. between two events of the match stands what their *contiguity* allows: nothing; nothing that meets the conditions of
+   the second one's step; or anything. Contiguity is said by the outermost step that begins with the second event: how
+   it follows the step before it or, where it occurs again, how its occurrences follow each other. If steps at the
+   beginning of a group were left out, it is said by the step in the group that did come;
+3. *what must not come* does not come. Such a step stands directly behind another. From the end of each occurrence of
+   that one up to the next event of the match, and that event included, nothing meets its conditions (`not_next`: the
+   one event after an occurrence with which the other step may be over does not meet them);
+4. *greedy* loops leave nothing: between the last event of such a loop (or where it would have stood, if it did not
+   occur) and the next event of the match, and that event included, nothing meets its conditions. The loop is released
+   from that by an event that meets its `until`;
+5. no event from the first one of a loop to its last meets its `until`, whether the match takes it or not;
+6. it takes less time than `within`, and each event of a step with a time of its own, or the first event of each
+   occurrence of such a group, comes earlier than that after the event before it.
+
+Where a pattern ends with what must not come, "the next event of the match" is the end of time: of `within`, or of the
+step's own time, whichever is first. A match is complete then or, if it is only about the event directly next, with
+that. All others are complete with their last event.
+
+So all rules but the last are about the gap between two events of the match, and the events in it: `Gap` says what holds
+there, read off from where its two ends stand in the tree. There are no states here, and nothing is gone through event
+by event. The price is exponential: it is good for streams of some seven events.
 """
 
 from __future__ import annotations
@@ -10,7 +34,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple, Optional
 
 from tests.pattern_harness import Event, StubContext, operate
@@ -21,6 +46,7 @@ from headway.operators.patterns.pattern import Contiguity, Either, Pattern, Step
 from headway.operators.patterns.skip import AfterMatch, no_skip
 
 Matched = dict[str, list[Event]]
+_NEVER = 10**9
 
 
 class Found(NamedTuple):
@@ -44,152 +70,185 @@ def find(pattern: Pattern, events: Sequence[Event], after: Optional[AfterMatch] 
     return told(operate(MatchPattern(dict, pattern, after=after), events))
 
 
-# -- Words ------------------------------------------------------------------------------------------------
+# -- Spelling a pattern out -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a leaf stands at one level of the tree."""
+
+    steps: tuple[Step, ...]
+    """The sequence."""
+    index: int
+    """The step in it."""
+    occurrence: int
+    option: int
+    """Which of its sequences, if it is a group."""
+
+    @property
+    def step(self) -> Step:
+        return self.steps[self.index]
+
+    @property
+    def identity(self) -> tuple[int, int, int]:
+        return self.index, self.occurrence, self.option
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Which of two matches comes first that differ in the place of one event: that whose place is earlier.
+
+        The occurrences that a loop without an upper bound has beyond its least number share one place.
+        """
+        quantifier = self.step.quantifier
+        last = quantifier.at_least - 1 if quantifier.at_most is None else self.occurrence
+        return self.index, min(self.occurrence, last), self.option
+
+
+Leaf = tuple[Place, ...]
+"""Outermost level first."""
+
+
+def spelled(steps: tuple[Step, ...], room: int, index: int = 0) -> Iterator[tuple[Leaf, ...]]:
+    """All ways to spell a sequence out, from one of its steps on, with at most so many leaves."""
+    if index == len(steps):
+        yield ()
+    elif steps[index].negated:
+        yield from spelled(steps, room, index + 1)
+    else:
+        for leaves in _occurrences(steps, index, room):
+            for rest in spelled(steps, room - len(leaves), index + 1):
+                yield leaves + rest
+
+
+def _occurrences(steps: tuple[Step, ...], index: int, room: int) -> Iterator[tuple[Leaf, ...]]:
+    step = steps[index]
+    if step.quantifier.optional or _is_empty_allowed(step):
+        yield ()
+    least, most = _least(step), step.quantifier.at_most or room
+
+    def more(number: int, left: int) -> Iterator[tuple[Leaf, ...]]:
+        if number >= least:
+            yield ()
+        if number < most:
+            for leaves in _occurrence(steps, index, number, left):
+                for rest in more(number + 1, left - len(leaves)):
+                    yield leaves + rest
+
+    yield from more(0, room)
+
+
+def _occurrence(steps: tuple[Step, ...], index: int, number: int, room: int) -> Iterator[tuple[Leaf, ...]]:
+    step = steps[index]
+    if not step.group and room > 0:
+        yield ((Place(steps, index, number, 0),),)
+    for option, sequence in enumerate(step.group):
+        for leaves in spelled(sequence.steps, room):
+            if leaves:  # Occurrences without an event are not told apart.
+                yield tuple((Place(steps, index, number, option), *leaf) for leaf in leaves)
+
+
+def _is_empty_allowed(step: Step) -> bool:
+    """Whether a group may occur without any event."""
+    return any(
+        all(s.negated or s.quantifier.optional or _is_empty_allowed(s) for s in option.steps) for option in step.group
+    )
+
+
+def _least(step: Step) -> int:
+    """How many occurrences with events are needed, if there are any."""
+    return 1 if _is_empty_allowed(step) else step.quantifier.at_least
+
+
+# -- What holds between two events ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Letter:
-    """One event of a word, and what may not happen between the one before it and itself."""
+class Gap:
+    """What holds between one event of a match and the next: after the first one, up to the second and including it."""
 
-    name: str
-    step: Step
+    following: Optional[Step]
+    """The step of the second event; none at the end."""
     contiguity: Contiguity
-    place: tuple[int, ...]
-    head: bool = True
-    never: tuple[Any, ...] = ()
-    """Steps or conditions that no event up to this one may meet."""
-    not_directly: tuple[Any, ...] = ()
-    greedy: tuple[tuple[Step, Any], ...] = ()
-    refuses: tuple[Any, ...] = ()
-    gap_ms: Optional[int] = None
+    never: tuple[Step, ...] = ()
+    """What must not come."""
+    not_directly: tuple[Step, ...] = ()
+    """What the event directly after the first one must not be."""
+    greedy: tuple[Step, ...] = ()
+    """Loops that have been left."""
+    inside: tuple[Any, ...] = ()
+    """The `until` of loops that both events are in."""
+    entered: tuple[Any, ...] = ()
+    """The `until` of loops that begin with the second event."""
+    gap_ms: int = _NEVER
 
 
-@dataclass(frozen=True)
-class Pending:
-    """What was said between the last event and the next one."""
+@lru_cache(maxsize=1000)
+def gap(before: Optional[Leaf], after: Optional[Leaf]) -> Gap:
+    """What holds between the events of two leaves; before the first one (None), and after the last (None)."""
+    # The level at which the two part: up to there, they are in the same occurrence of the same step.
+    level = 0
+    while before and after and before[level].identity == after[level].identity:
+        level += 1
+    again = bool(before and after and before[level].index == after[level].index)
+    left = (before or ())[level + again :]
+    """Where the first event is in steps that are over then; and what of their sequences has not come."""
+    begun = (after or ())[level:]
+    between: list[Step] = []
+    for place in (before or ())[level + 1 :]:
+        between += place.steps[place.index + 1 :]
+    if before and not again:
+        between += before[level].steps[before[level].index + 1 : after[level].index if after else None]
+    elif not before and after:
+        between += after[0].steps[: after[0].index]
+    for place in begun[1:]:
+        between += place.steps[: place.index]
 
-    never: tuple[Any, ...] = ()
-    not_directly: tuple[Any, ...] = ()
-    greedy: tuple[tuple[Step, Any], ...] = ()
-
-    def on(self, letter: Letter) -> Letter:
-        return replace(
-            letter,
-            never=self.never + letter.never,
-            not_directly=self.not_directly + letter.not_directly,
-            greedy=self.greedy + letter.greedy,
-        )
-
-    def forbid(self, step: Step) -> Pending:
-        if step.contiguity is Contiguity.STRICT:
-            return replace(self, not_directly=(*self.not_directly, step))
-        return replace(self, never=(*self.never, step))
-
-
-Word = tuple[Letter, ...]
-
-
-def words(pattern: Pattern, longest: int) -> list[tuple[Word, Pending]]:
-    """All words of a pattern up to a length, with what is pending behind them."""
-    names = iter(range(1, 1000))
-    named = _name(pattern, names)
-    return [(word, rest) for word, rest in _sequence(named.steps, Pending(), longest, ()) if word]
+    never = [step for step in between if step.negated and step.contiguity is not Contiguity.STRICT]
+    directly = [step for step in between if step.negated and step.contiguity is Contiguity.STRICT]
+    if again and before:
+        place = before[level]
+        for step in _negated_behind(place):
+            if step.contiguity is not Contiguity.STRICT:
+                never.append(step)
+            elif place.occurrence + 1 >= _least(place.step):
+                directly.append(step)
+    loops = [place.step for place in left] + [step for step in between if not step.negated]
+    both = [place.step for place in (after or ())[: level + again]]
+    return Gap(
+        following=after[-1].step if after else None,
+        contiguity=_contiguity(begun, again) if after else Contiguity.ANY if never else Contiguity.STRICT,
+        never=tuple(never),
+        not_directly=tuple(directly),
+        greedy=tuple(step for step in loops if step.quantifier.greedy and _varies(step)),
+        inside=tuple(step.quantifier.until for step in both if step.quantifier.until),
+        entered=tuple(place.step.quantifier.until for place in begun[again:] if place.step.quantifier.until),
+        gap_ms=min([_NEVER, *(place.step.gap_ms for place in begun if place.step.gap_ms)]),
+    )
 
 
-def _name(pattern: Pattern, numbers: Iterator[int]) -> Pattern:
-    steps = []
-    for step in pattern.steps:
-        if step.group:
-            steps.append(replace(step, group=tuple(_name(option, numbers) for option in step.group)))
-        else:
-            number = next(numbers)
-            steps.append(replace(step, name=step.name or f"step{number}"))
-    return replace(pattern, steps=tuple(steps))
+def _contiguity(begun: Leaf, again: bool) -> Contiguity:
+    """Of the outermost step that begins with an event, or of the innermost before which others were left out."""
+    inner = [place.step for place in begun[1:] if place.index > 0]
+    if inner:
+        return inner[-1].contiguity
+    return begun[0].step.quantifier.contiguity if again else begun[0].step.contiguity
 
 
-def _sequence(
-    steps: Sequence[Step], pending: Pending, longest: int, place: tuple[int, ...], first: bool = True
-) -> Iterator[tuple[Word, Pending]]:
-    if not steps:
-        yield (), pending
-        return
-    step, rest = steps[0], steps[1:]
-    here = (*place, 1000 - len(rest))
-    if step.negated:
-        yield from _sequence(rest, pending.forbid(step), longest, place, False)
-        return
-    forbidden = []
-    for other in rest:
-        if not other.negated:
+def _negated_behind(place: Place) -> list[Step]:
+    """What must not come directly behind a step."""
+    found = []
+    for step in place.steps[place.index + 1 :]:
+        if not step.negated:
             break
-        forbidden.append(other)
-    for word, behind in _step(step, forbidden, pending, longest, here):
-        letters = word if first else tuple(replace(letter, head=False) for letter in word)
-        for more, after in _sequence(rest, behind, longest - len(word), place, first and not word):
-            tail = more if not first or word else tuple(replace(letter, head=False) for letter in more)
-            yield letters + tail, after
+        found.append(step)
+    return found
 
 
-def _step(
-    step: Step, forbidden: Sequence[Step], pending: Pending, longest: int, place: tuple[int, ...]
-) -> Iterator[tuple[Word, Pending]]:
-    quantifier = step.quantifier
-    nullable = any(not word for word, _ in _once(step, Pending(), longest, place))
-    greedy: tuple[tuple[Step, Any], ...] = ()
-    if quantifier.greedy and quantifier.at_least != quantifier.at_most:
-        greedy = ((step, quantifier.until),)
-    if quantifier.optional or nullable:
-        yield (), replace(pending, greedy=pending.greedy + greedy)
-    least = 1 if nullable else quantifier.at_least
-    most = longest if quantifier.at_most is None else min(quantifier.at_most, longest)
-
-    def go_on(count: int, before: Word, behind: Pending) -> Iterator[tuple[Word, Pending]]:
-        if count >= least:
-            yield before, replace(behind, greedy=behind.greedy + greedy)
-        if count == most:
-            return
-        between = behind
-        for other in forbidden:
-            if count >= least or other.contiguity is not Contiguity.STRICT:
-                between = between.forbid(other)
-        inside = (*place, min(count, quantifier.at_least - 1) if quantifier.at_most is None else count)
-        for word, after in _once(step, between if count else pending, longest - len(before), inside):
-            if word:
-                yield from go_on(count + 1, before + _repeated(step, word, count), after)
-
-    for word, behind in go_on(0, (), pending):
-        if word:
-            yield word, behind
+def _varies(step: Step) -> bool:
+    return step.quantifier.at_least != step.quantifier.at_most
 
 
-def _repeated(step: Step, word: Word, count: int) -> Word:
-    letters = []
-    for number, letter in enumerate(word):
-        changed = letter
-        if number == 0:
-            if letter.head:
-                changed = replace(changed, contiguity=step.quantifier.contiguity if count else step.contiguity)
-            if step.gap_ms is not None:
-                changed = replace(changed, gap_ms=min(step.gap_ms, letter.gap_ms or step.gap_ms))
-        until = step.quantifier.until
-        if until is not None:
-            if count or number:
-                changed = replace(changed, never=(*changed.never, until))
-            else:
-                changed = replace(changed, refuses=(*changed.refuses, until))
-        letters.append(changed)
-    return tuple(letters)
-
-
-def _once(step: Step, pending: Pending, longest: int, place: tuple[int, ...]) -> Iterator[tuple[Word, Pending]]:
-    if step.group:
-        for number, option in enumerate(step.group):
-            yield from _sequence(option.steps, pending, longest, (*place, number))
-    elif longest > 0:
-        yield (pending.on(Letter(str(step.name), step, step.contiguity, place)),), Pending()
-
-
-# -- Matches ----------------------------------------------------------------------------------------------
+# -- Conditions -------------------------------------------------------------------------------------------
 
 
 def meets(condition: Any, event: Event, matched: Matched) -> bool:
@@ -203,9 +262,38 @@ def meets(condition: Any, event: Event, matched: Matched) -> bool:
             event.get(name) in (value if isinstance(value, tuple) else (value,))
             for name, value in condition.fields.items()
         )
-    if len(inspect.signature(condition).parameters) == 2:
+    if _arguments(condition) == 2:
         return bool(condition(event, matched))
     return bool(condition(event))
+
+
+@lru_cache(maxsize=1000)
+def _arguments(condition: Any) -> int:
+    return len(inspect.signature(condition).parameters)
+
+
+def _named(pattern: Pattern, numbers: Iterator[int]) -> Pattern:
+    """The pattern with names for all its steps; those without one are numbered."""
+    steps = []
+    for step in pattern.steps:
+        if step.group:
+            steps.append(replace(step, group=tuple(_named(option, numbers) for option in step.group)))
+        else:
+            number = next(numbers)
+            steps.append(replace(step, name=step.name or f"step{number}"))
+    return replace(pattern, steps=tuple(steps))
+
+
+def _names(pattern: Pattern) -> Iterator[str]:
+    for step in pattern.steps:
+        if step.group:
+            for option in step.group:
+                yield from _names(option)
+        else:
+            yield str(step.name)
+
+
+# -- Matches ----------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -217,29 +305,30 @@ class Model:
     names: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.words = words(self.pattern, len(self.events))
-        self.names = MatchPattern(dict, self.pattern).names
+        self.pattern = _named(self.pattern, count(1))
+        self.names = list(_names(self.pattern))
+        self.ends_negated = self.pattern.steps[-1].negated
 
     def matches(self, after: Optional[AfterMatch] = None) -> list[Found]:
         """The matches in the order in which those that began earlier, and were complete earlier, come first."""
         found = []
-        for word, pending in self.words:
-            for chosen in self._assignments(word):
-                done = self._completed(word, chosen, pending)
+        for leaves in spelled(self.pattern.steps, len(self.events)):
+            for chosen in self._assignments(leaves):
+                done = self._completed(leaves, chosen)
                 if done is not None:
                     # Earlier events come first, and the match that takes one more before that which does not.
-                    key = (*zip(chosen, (letter.place for letter in word)), (len(self.events), ()))
-                    found.append((chosen[0], done, key, word, chosen))
+                    places = [tuple(place.order for place in leaf) for leaf in leaves]
+                    found.append((chosen[0], done, (*zip(chosen, places), (len(self.events), ())), leaves, chosen))
         found.sort(key=lambda item: item[:3])
         return self._skip(found, after or no_skip())
 
     def _skip(self, found: list[Any], after: AfterMatch) -> list[Found]:
         result, skipped = [], -1
-        for start, done, _, word, chosen in found:
+        for start, done, _, leaves, chosen in found:
             if start <= skipped:
                 continue
-            result.append(self._found(word, chosen, done[0]))
-            named = [i for i, letter in zip(chosen, word) if letter.name == after.name]
+            result.append(self._found(leaves, chosen, done[0]))
+            named = [i for i, leaf in zip(chosen, leaves) if leaf[-1].step.name == after.name]
             if after.kind == "skip_to_next":
                 skipped = start
             elif after.kind == "skip_past_last":
@@ -248,124 +337,124 @@ class Model:
                 skipped = max(skipped, named[0] - 1)
             elif named and after.kind == "skip_to_last":
                 skipped = max(skipped, named[-1] - 1)
-        return list(dict.fromkeys(result))
+        return result
 
     def timed_out(self) -> list[Found]:
         """The partial matches that `within` ends, rather than making them a match; for patterns without other times.
 
-        That their events are a match already does not matter.
+        Such is the beginning of a way to spell the pattern out that could still go on when time ends it. That its
+        events are a match already does not matter, but for one that time completes.
         """
-        assert self.pattern.within_ms is not None
-        complete = {tuple(zip(chosen, (letter.name for letter in word))) for word, chosen in self._absences()}
-        found = {}
-        ways: dict[tuple[Word, Letter], None] = {}
-        # Words with more events than there are: what is waited for need not have come.
-        for word, pending in words(self.pattern, len(self.events) + 9):
-            ways.update({(word[:size], word[size]): None for size in range(1, min(len(word), len(self.events) + 1))})
-            if self._negated_end():
-                ways[word, self._end_letter(pending)] = None
-        for before, following in ways:
-            for chosen in self._assignments(before):
-                key = tuple(zip(chosen, (letter.name for letter in before)))
-                if key not in complete and self._still_open(before, chosen, following):
-                    found[key] = self._found(before, chosen, self.events[chosen[-1]]["at"])
-        return list(found.values())
+        complete: set[Found] = set()
+        partial: dict[Found, None] = {}
+        for leaves in spelled(self.pattern.steps, len(self.events)):
+            if leaves and self.ends_negated and gap(leaves[-1], None).never:
+                for chosen in self._assignments(leaves):
+                    if self._completed(leaves, chosen) is not None:
+                        complete.add(self._found(leaves, chosen, self.events[chosen[-1]]["at"]))
+        ways: dict[Any, tuple[Leaf, ...]] = {}
+        # With more leaves than there are events: what is waited for need not have come.
+        for leaves in spelled(self.pattern.steps, len(self.events) + 9):
+            for size in range(1, min(len(leaves), len(self.events) + 1)):
+                ways.setdefault((_identities(leaves[:size]), gap(leaves[size - 1], leaves[size])), leaves[:size])
+            if self.ends_negated and 0 < len(leaves) <= len(self.events):
+                ways.setdefault((_identities(leaves), gap(leaves[-1], None)), leaves)
+        for (_, following), leaves in ways.items():
+            for chosen in self._assignments(leaves):
+                if self._is_open(leaves, chosen, following):
+                    found = self._found(leaves, chosen, self.events[chosen[-1]]["at"])
+                    if found not in complete:
+                        partial[found] = None
+        return list(partial)
 
-    def _absences(self) -> Iterator[tuple[Word, tuple[int, ...]]]:
-        for word, pending in self.words if self._negated_end() else []:
-            for chosen in self._assignments(word):
-                if pending.never and self._completed(word, chosen, pending) is not None:
-                    yield word, chosen
+    def _is_open(self, leaves: tuple[Leaf, ...], chosen: tuple[int, ...], following: Gap) -> bool:
+        """Whether nothing that comes in time ends the wait for the next event."""
+        matched = self._matched(leaves, chosen)
+        later = self._until(chosen[-1], self.events[chosen[0]]["at"] + (self.pattern.within_ms or _NEVER))
+        return self._is_passed(following, later, matched) and self._is_undisturbed(following, later, matched)
 
-    def _end_letter(self, pending: Pending) -> Letter:
-        # Open until time ends it, if it waits for something that would end it with the next event only.
-        contiguity = Contiguity.ANY if pending.never else Contiguity.STRICT
-        nothing = Step(contiguity, conditions=(lambda event: False,))
-        return pending.on(Letter("", nothing, contiguity, ()))
-
-    def _still_open(self, before: Word, chosen: tuple[int, ...], following: Letter) -> bool:
-        deadline = self.events[chosen[0]]["at"] + (self.pattern.within_ms or 0)
-        matched = self._matched(before, chosen)
-        later = [i for i in range(chosen[-1] + 1, len(self.events)) if self.events[i]["at"] < deadline]
-        if following.contiguity is Contiguity.STRICT and later:
-            return False
-        fits = (meets(following.step, self.events[i], matched) for i in later)
-        if following.contiguity is Contiguity.RELAXED and any(fits):
-            return False
-        return self._undisturbed(following, later, matched)
-
-    def _negated_end(self) -> bool:
-        return self.pattern.steps[-1].negated
-
-    def _assignments(self, word: Word) -> Iterator[tuple[int, ...]]:
-        for chosen in combinations(range(len(self.events)), len(word)):
-            if all(self._fits(word, chosen, number) for number in range(len(word))):
+    def _assignments(self, leaves: tuple[Leaf, ...], chosen: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+        """All ways to give the leaves events so that the rules hold, up to the last event."""
+        if len(chosen) == len(leaves):
+            if chosen:
                 yield chosen
+            return
+        for number in range(chosen[-1] + 1 if chosen else 0, len(self.events)):
+            if self._fits(leaves, chosen, number):
+                yield from self._assignments(leaves, (*chosen, number))
 
-    def _fits(self, word: Word, chosen: tuple[int, ...], number: int) -> bool:
-        letter, index = word[number], chosen[number]
-        event = self.events[index]
-        matched = self._matched(word[:number], chosen[:number])
-        if not meets(letter.step, event, matched) or any(meets(until, event, matched) for until in letter.refuses):
+    def _fits(self, leaves: tuple[Leaf, ...], chosen: tuple[int, ...], number: int) -> bool:
+        """Whether an event may be the next one of a match."""
+        size, event = len(chosen), self.events[number]
+        here = gap(leaves[size - 1] if size else None, leaves[size])
+        matched = self._matched(leaves, chosen)
+        if not meets(here.following, event, matched) or any(meets(until, event, matched) for until in here.entered):
             return False
-        if number == 0:
-            return self._undisturbed(replace(letter, never=(), not_directly=()), [index], matched)
-        last = chosen[number - 1]
-        within = self.pattern.within_ms
-        if within is not None and event["at"] - self.events[chosen[0]]["at"] >= within:
+        if not size:
+            return self._is_undisturbed(here, [number], matched)
+        if event["at"] - self.events[chosen[0]]["at"] >= (self.pattern.within_ms or _NEVER):
             return False
-        if letter.gap_ms is not None and event["at"] - self.events[last]["at"] >= letter.gap_ms:
+        if event["at"] - self.events[chosen[-1]]["at"] >= here.gap_ms:
             return False
-        between = range(last + 1, index)
-        if letter.contiguity is Contiguity.STRICT and between:
-            return False
-        fits = (meets(letter.step, self.events[i], matched) for i in between)
-        if letter.contiguity is Contiguity.RELAXED and any(fits):
-            return False
-        return self._undisturbed(letter, range(last + 1, index + 1), matched)
+        between = range(chosen[-1] + 1, number)
+        return self._is_passed(here, between, matched) and self._is_undisturbed(here, [*between, number], matched)
 
-    def _undisturbed(self, letter: Letter, passed: Sequence[int], matched: Matched) -> bool:
-        """Whether none of the events that pass, the last of which may be the letter's own, ends the wait for it."""
-        if any(meets(other, self.events[i], matched) for other in letter.never for i in passed):
+    def _is_passed(self, here: Gap, between: Sequence[int], matched: Matched) -> bool:
+        """Whether contiguity allows events to stand between the two of a gap."""
+        if here.contiguity is Contiguity.STRICT:
+            return not between
+        if here.contiguity is Contiguity.RELAXED:
+            return not any(meets(here.following, self.events[i], matched) for i in between)
+        return True
+
+    def _is_undisturbed(self, here: Gap, passed: Sequence[int], matched: Matched) -> bool:
+        """Whether none of the events after the first one of a gap is what may not come there."""
+        if any(meets(other, self.events[i], matched) for other in (*here.never, *here.inside) for i in passed):
             return False
-        if passed and any(meets(other, self.events[passed[0]], matched) for other in letter.not_directly):
+        if passed and any(meets(other, self.events[passed[0]], matched) for other in here.not_directly):
             return False
-        for step, until in letter.greedy:
+        for loop in here.greedy:
             for i in passed:
-                if until is not None and meets(until, self.events[i], matched):
+                if loop.quantifier.until and meets(loop.quantifier.until, self.events[i], matched):
                     break
-                if meets(step, self.events[i], matched):
+                if meets(loop, self.events[i], matched):
                     return False
         return True
 
-    def _completed(self, word: Word, chosen: tuple[int, ...], pending: Pending) -> Optional[tuple[int, int, int]]:
+    def _completed(self, leaves: tuple[Leaf, ...], chosen: tuple[int, ...]) -> Optional[tuple[int, int, int]]:
         """When a match is complete: the time, and what comes first at that time; None where it never is."""
         last = chosen[-1]
-        if not self._negated_end():
+        if not self.ends_negated:
             return self.events[last]["at"], 1, last
-        matched = self._matched(word, chosen)
-        limits = [10**9]
-        if self.pattern.within_ms is not None:
-            limits.append(self.events[chosen[0]]["at"] + self.pattern.within_ms)
-        gap = self.pattern.steps[-1].gap_ms
-        if gap is not None:
-            limits.append(self.events[last]["at"] + gap)
-        deadline = min(limits)
-        later = [i for i in range(last + 1, len(self.events)) if self.events[i]["at"] < deadline]
-        if pending.never:
-            ends = Letter("", word[-1].step, Contiguity.ANY, (), never=pending.never, not_directly=pending.not_directly)
-            return (deadline, 0, 0) if self._undisturbed(ends, later, matched) else None
-        if not later or any(meets(other, self.events[later[0]], matched) for other in pending.not_directly):
+        deadline = min(
+            self.events[chosen[0]]["at"] + (self.pattern.within_ms or _NEVER),
+            self.events[last]["at"] + (self.pattern.steps[-1].gap_ms or _NEVER),
+        )
+        end = gap(leaves[-1], None)
+        later = self._until(last, deadline)
+        if not end.never:
+            later = later[:1]
+        if not self._is_undisturbed(end, later, self._matched(leaves, chosen)):
             return None
-        return self.events[later[0]]["at"], 1, later[0]
+        if end.never:
+            return deadline, 0, 0
+        return (self.events[later[0]]["at"], 1, later[0]) if later else None
 
-    def _matched(self, word: Word, chosen: Sequence[int]) -> Matched:
+    def _until(self, last: int, deadline: int) -> list[int]:
+        """The events after one that come before a time."""
+        return [i for i in range(last + 1, len(self.events)) if self.events[i]["at"] < deadline]
+
+    def _matched(self, leaves: tuple[Leaf, ...], chosen: Sequence[int]) -> Matched:
         matched: Matched = {name: [] for name in self.names}
-        for letter, index in zip(word, chosen):
-            matched[letter.name].append(self.events[index])
+        for leaf, index in zip(leaves, chosen):
+            matched[str(leaf[-1].step.name)].append(self.events[index])
         return matched
 
-    def _found(self, word: Word, chosen: Sequence[int], end: int) -> Found:
-        matched = self._matched(word, chosen)
+    def _found(self, leaves: tuple[Leaf, ...], chosen: Sequence[int], end: int) -> Found:
+        matched = self._matched(leaves, chosen)
         events = tuple((name, tuple(e["n"] for e in events)) for name, events in matched.items() if events)
         return Found(events, self.events[chosen[0]]["at"], end)
+
+
+def _identities(leaves: tuple[Leaf, ...]) -> tuple[Any, ...]:
+    return tuple(tuple(place.identity for place in leaf) for leaf in leaves)

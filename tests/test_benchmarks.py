@@ -12,7 +12,20 @@ from typing import Any
 import msgspec
 import orjson
 import pytest
-from benchmarks import auctions, bare_clicks, clicks, epochs, idle, jobs, keys, latency, operators, timers, windows
+from benchmarks import (
+    auctions,
+    bare_clicks,
+    bounds,
+    clicks,
+    epochs,
+    idle,
+    jobs,
+    keys,
+    latency,
+    operators,
+    timers,
+    windows,
+)
 from benchmarks.__main__ import CASES
 from benchmarks.case import TINY, Arm, Case, Finding, Row, against, within
 from benchmarks.clicks import Clicks, run_bare, run_job
@@ -68,6 +81,7 @@ IN_PROCESS = [
     *windows.CASES,
     timers.CASE,
     keys.CASE,
+    bounds.CASE,
 ]
 
 
@@ -218,4 +232,4 @@ def test_plots(tmp_path: Path) -> None:
 
 
 def test_every_case_has_a_name_of_its_own() -> None:
-    assert len({case.name for case in CASES.values()}) == len(CASES) == 18
+    assert len({case.name for case in CASES.values()}) == len(CASES) == 19

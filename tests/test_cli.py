@@ -195,7 +195,7 @@ def test_an_interrupt_has_its_exit_code(capsys: pytest.CaptureFixture[str]) -> N
 def test_explain_in_three_forms(shell: Shell) -> None:
     assert shell("explain", "clicks.py", "--set", "limit=5") == 0
     assert "limit  5 (default 3)  how many clicks are too many" in shell.out
-    assert "output dead-letters: plain JSON to file .headway/clicks/dead-letters.jsonl" in shell.out
+    assert "output dead-letters: plain JSON to files in .headway/clicks/dead-letters" in shell.out
     assert shell("explain", "clicks.py", "--mermaid") == 0
     assert shell.out.startswith("flowchart TD\n")
     assert shell("explain", "clicks.py", "--json") == 0

@@ -27,6 +27,7 @@ def worker(index: int = 0, *, at_ms: int = 0, events: int = 0, commit_ms: float 
         watermark=1_767_225_600_000,
         newest=1_767_225_602_500,
         keys=1_234,
+        rows=2_000,
         timers=55,
         waiting=3,
         commit_ms=commit_ms,

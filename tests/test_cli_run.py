@@ -66,6 +66,7 @@ def clicks(first: int, count: int) -> str:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr("headway.compiled.notice", lambda: None)  # Whether the compiled part is on is tested elsewhere.
     Path("clicks.py").write_text(FLOW)
     Path("clicks.jsonl").write_text(clicks(1, 1_000))
     return tmp_path
@@ -90,7 +91,7 @@ def test_the_summary_says_how_it_ended(capsys: pytest.CaptureFixture[str]) -> No
     assert facts["events"].startswith("1,000 in ")
     assert "in all" not in facts["events"]
     assert facts["counted"].endswith("to file counted.jsonl")
-    assert facts["dead letters"] == "0  to file .headway/clicks/dead-letters.jsonl"
+    assert facts["dead letters"] == "0  to files in .headway/clicks/dead-letters"
     assert facts["state"].endswith("in .headway/clicks")
     assert facts["watermark"] == "1970-01-01T00:00:00.999Z"
     assert notes and notes[0].endswith("for time to pass; --drain closes the books")
@@ -119,7 +120,16 @@ def test_as_json_there_is_one_object_and_nothing_else(capsys: pytest.CaptureFixt
     assert triggers == told["triggers"] == told["outputs"]["counted"]["count"] > 0
     assert told["outputs"]["counted"]["to"] == "file counted.jsonl"
     expected = {"flow": "clicks", "status": "drained", "resumed": False, "events": 1_000, "events_total": 1_000}
-    expected |= {"late": 0, "dead_letters": 0, "keys": 0, "timers": 0, "waiting": 0, "workers": 1, "restarts": 0}
+    expected |= {
+        "late": 0,
+        "dead_letters": 0,
+        "keys": 0,
+        "rows": 0,
+        "timers": 0,
+        "waiting": 0,
+        "workers": 1,
+        "restarts": 0,
+    }
     expected |= {"state_dir": "kept", "notices": []}
     assert {name: told[name] for name in expected} == expected
 
@@ -132,9 +142,10 @@ def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
 def test_dead_letters_and_late_events_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     Path("clicks.jsonl").write_text(clicks(1, 10) + "not json\n" + clicks(1, 1))
     _, facts, _ = ended(capsys)
-    assert facts["dead letters"].startswith("1  to file ")
+    assert facts["dead letters"].startswith("1  to files in ")
     assert facts["late"] == "1"
-    assert len(Path(".headway/clicks/dead-letters.jsonl").read_text().splitlines()) == 1
+    (letters,) = Path(".headway/clicks/dead-letters/clicks").iterdir()
+    assert len(letters.read_text().splitlines()) == 1
 
 
 def test_what_the_flow_prints_is_all_on_stdout(here: Path) -> None:

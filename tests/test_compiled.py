@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -99,3 +100,29 @@ def test_a_key_that_is_no_text_in_utf_8_is_refused() -> None:
         sort_records([(0, "\ud800", None)], groups)
     with pytest.raises(UnicodeEncodeError):
         sort_columns([0], ["\ud800"], [None], groups)
+
+
+def test_modules_that_know_each_others_c_types_run_compiled_together() -> None:
+    """A module without a relation to the others may be left out, one with may not: what is `cimport`ed says which."""
+    related = set()
+    for name in compiled.HOT:
+        declarations = Path(compiled.__file__).parent.joinpath(*name.split(".")[1:]).with_suffix(".pxd")
+        if declarations.exists():
+            used = re.findall(r"^from (headway\.\S+) cimport", declarations.read_text(), re.MULTILINE)
+            related |= {name, *used} if used else set()
+    assert related == set(compiled.TOGETHER)
+
+
+@given(st.sets(st.sampled_from((*compiled.HOT, *compiled.EXTENSIONS))))
+def test_what_is_not_compiled_is_told(missing: set[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("HEADWAY_PURE", raising=False)
+        patch.setattr(compiled, "_why_not", lambda name: f"{name} is not compiled" if name in missing else "")
+        patch.setattr(compiled, "_REASONS", compiled._reasons())
+        off = set(compiled._REASONS)
+        assert off == missing | (set(compiled.TOGETHER) if missing & set(compiled.TOGETHER) else set())
+        assert (compiled.notice() is None) == (not missing)
+        everything = len(compiled.HOT) + len(compiled.EXTENSIONS)
+        begun = "plain Python" if len(off) == everything else "compiled but for" if off else "compiled"
+        assert compiled.how().startswith(begun)
+        assert all(name in missing for name in re.findall(r"(headway\S*) is not compiled", compiled.how()))

@@ -119,8 +119,8 @@ def test_the_plan_reads_like_a_tree() -> None:
            ⇄ 5 from web.late: Click
 
         output dead-letters: plain JSON to file dead.jsonl
-           ⇄ 6 from web.dead-letters: Any
-           ⇄ 7 from app.dead-letters: Any
+           ⇄ 6 from web.dead-letters: DeadLetter
+           ⇄ 7 from app.dead-letters: DeadLetter
         """
     )
 
@@ -174,8 +174,8 @@ def test_the_diagram_has_boxes_and_arrows() -> None:
         ("pages", "page.seen", "3: Json"),
         ("count", "odd", "4: Click, odd"),
         ("web", "late", "5: Click, late"),
-        ("web", "dead-letters", "6: Any, dead-letters"),
-        ("app", "dead-letters", "7: Any, dead-letters"),
+        ("web", "dead-letters", "6: DeadLetter, dead-letters"),
+        ("app", "dead-letters", "7: DeadLetter, dead-letters"),
     }
     titles = re.findall(r'subgraph box\d+\["([^"]*)"\]', diagram)
     assert titles[:4] == ["source web", "source app", "stage count", "stage pages"]

@@ -32,11 +32,13 @@ class Sum(hw.Operator[Shop, Cart, Bill]):
     def on_event(self, cart: Cart, event: Shop, ctx: hw.Context[Bill]) -> None:
         cart.total += event.price
         ctx.timer("idle", event.at + 1000)
+        ctx.timer("idle", after="1s")
         ctx.emit(Bill(cart.total))
         cart.sum = 1.0  # wrong: "Cart" has no attribute "sum"
         cart.total = event.user  # wrong: expression has type "str", variable has type "float"
         print(event.usr)  # wrong: "Shop" has no attribute "usr"; maybe "user"?
-        ctx.timer("idle", "later")  # wrong: Argument 2 to "timer" of "Context" has incompatible type "str"
+        ctx.timer("idle", "later")  # wrong: No overload variant of "timer" of "Context" matches argument types
+        ctx.timer("idle", event.at, after="1s")  # wrong: No overload variant of "timer" of "Context" matches
         ctx.emit({"total": 1})  # wrong: Argument 1 to "emit" of "Context" has incompatible type
         ctx.watermark()  # wrong: "Context[Bill]" has no attribute "watermark"
 
@@ -72,6 +74,46 @@ absent.map(lambda gone: gone.start.user).to("gone.out", hw.to_list([]))
 
 
 
+class Hour(hw.WindowResult):
+    n: int
+
+
+class Spent(hw.AggregateResult):
+    total: float
+
+
+class Rate(hw.Event):
+    user: str
+    rate: float
+
+
+class Audit(hw.Operator[hw.Event, Cart]):
+    def on_event(self, cart: Cart, event: hw.Event, ctx: hw.Context) -> None:
+        ctx.emit({"event": str(event)})
+
+
+hourly = carts.window("hours", hw.tumbling("1h"), n=hw.count(), into=Hour)
+hourly.map(lambda hour: (hour.n + hour.start, hour.final))
+made = carts.window("made", hw.tumbling("1h"), n=hw.count())
+made.map(lambda hour: (hour.start + 1, hour.n))
+spend = carts.aggregate("spend", total=hw.sum("price"), into=Spent)
+spend.filter(lambda spent: spent.total > 1).trigger("spent", hw.to_list([]))
+rates = hw.lookup("rates.csv", key="user", type=Rate)
+enriched = carts.enrich("rated", rates, on="user")
+dropped = carts.enrich("only-rated", rates, on="user", missing="drop")
+dropped.map(lambda found: found.left.price * found.right.rate)
+hw.lookup("names.csv", key="user").get("ann")
+both = events.merge(events.map(lambda event: Bill(event.price)))
+carts.process("audit", Audit())
+users = bills.key_by(lambda bill: str(bill.total))
+paired = carts.interval_join(
+    "paired", users, lower="-1m", upper="1m", select=lambda shop, bill: Bill(shop.price + bill.total)
+)
+matched = carts.match("match", hw.once(price=1.0).then_absent(price=2.0, within="1h"))
+matched.map(lambda match: [event.user for events in match.matched.values() for event in events])
+events.dead_letters.map(lambda letter: letter.reason)
+
+
 def raise_limit(limits: Cart, bill: Bill) -> None:
     limits.total = bill.total
 
@@ -88,7 +130,20 @@ carts.process("bills2", Bills())  # wrong: Argument 2 to "process" of "KeyedStre
 bills.process("sum2", Sum())  # wrong: Argument 2 to "process" of "KeyedStream" has incompatible type "Sum"
 bills.key_by(lambda bill: bill.user)  # wrong: "Bill" has no attribute "user"
 absent.map(lambda gone: gone.start.usr)  # wrong: "Shop" has no attribute "usr"
-events.merge(carts)  # wrong: Argument 1 to "merge" of "Stream" has incompatible type "KeyedStream[Shop]"
+events.merge(carts)  # wrong: "merge" of "Stream" matches argument type "KeyedStream[Shop]"
+events.window("hourly", hw.tumbling("1h"), n=hw.count())  # wrong: "SourceStream[Shop]" has no attribute "window"
+events.late.process("sum3", Sum())  # wrong: "Stream[Shop]" has no attribute "process"
+events.key_by(lambda event: event.price)  # wrong: Argument 1 to "key_by" of "Stream" has incompatible type
+carts.window("counted", hw.tumbling("1h"), n=5)  # wrong: "window" of "WindowSteps" matches argument types
+hourly.map(lambda hour: hour.nn)  # wrong: "Hour" has no attribute "nn"
+hourly.map(lambda hour: hour.start.nn)  # wrong: "int" has no attribute "nn"
+made.map(lambda hour: hour.end.nn)  # wrong: "int" has no attribute "nn"
+spend.map(lambda spent: spent.cents)  # wrong: "Spent" has no attribute "cents"
+carts.window("bare", hw.tumbling("1h"), n=hw.count(), into=Bill)  # wrong: "window" of "WindowSteps"
+enriched.map(lambda found: found.right.rate)  # wrong: Item "None" of
+dropped.map(lambda found: found.right.rat)  # wrong: "Rate" has no attribute "rat"; maybe "rate"?
+both.map(lambda one: one.price)  # wrong: Item "Bill" of
+paired.map(lambda bill: bill.user)  # wrong: "Bill" has no attribute "user"
 events.to("file", "out.jsonl")  # wrong: Argument 2 to "to" of "_Base" has incompatible type "str"
 flow.source("more", Shop, "in.jsonl", time="at")  # wrong: Argument 3 to "source" of "Flow" has incompatible type "str"
 """

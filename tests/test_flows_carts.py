@@ -62,6 +62,7 @@ def with_absence(stream: ShopStream, directory: Path) -> hw.Flow:
         start=lambda change: change.size > 0,
         end=lambda change: change.size == 0,
         within=f"{stream.after_ms}ms",
+        rearm=True,
     )
     absent.trigger("cart.abandoned", hw.to_jsonl(directory / "absent.jsonl"))
     return flow

@@ -199,7 +199,10 @@ def test_the_state_is_readable_and_named_as_the_aggregates() -> None:
     test.advance(to=3)
     state = repr(test.state("spend", "ann"))
     assert state == "SpendState(orders=2, revenue=[0.30000000000000004, -2.7755575615628914e-17])"
-    assert test.triggers("out") == [{"orders": 1, "revenue": 0.1}, {"orders": 2, "revenue": 0.1 + 0.2}]
+    assert test.triggers("out") == [
+        {"key": "ann", "orders": 1, "revenue": 0.1},
+        {"key": "ann", "orders": 2, "revenue": 0.1 + 0.2},
+    ]
 
 
 def test_only_changes_are_emitted() -> None:
@@ -207,7 +210,7 @@ def test_only_changes_are_emitted() -> None:
     for at, kind in enumerate(["buy", "view", "view", "buy"]):
         test.send("shop", Purchase(at=at, key="ann", kind=kind))
     test.advance(to=9)
-    assert test.triggers() == [{"orders": 1, "revenue": 0.0}, {"orders": 2, "revenue": 0.0}]
+    assert test.triggers() == [{"key": "ann", "orders": 1, "revenue": 0.0}, {"key": "ann", "orders": 2, "revenue": 0.0}]
 
 
 def test_a_result_that_fades_is_a_change_when_the_next_event_comes() -> None:
@@ -218,7 +221,7 @@ def test_a_result_that_fades_is_a_change_when_the_next_event_comes() -> None:
     for at, kind in ((0, "buy"), (5, "view"), (20, "view"), (30, "view")):
         test.send("shop", Purchase(at=at, key="ann", kind=kind))
     test.advance(to=31)
-    assert test.triggers() == [{"buys": 1}, {"buys": 0}]
+    assert test.triggers() == [{"key": "ann", "buys": 1}, {"key": "ann", "buys": 0}]
 
 
 def test_nothing_is_emitted_when_only_the_state_is_wanted() -> None:
@@ -237,7 +240,7 @@ def test_a_period_in_which_nothing_was_added_is_silent() -> None:
     for at, kind in ((100, "buy"), (900, "buy"), (1500, "view"), (2000, "buy"), (2999, "buy")):
         test.send("shop", Purchase(at=at, key="ann", kind=kind))
     test.advance(to=5000)
-    assert test.triggers() == [{"orders": 2}, {"orders": 4}]
+    assert test.triggers() == [{"key": "ann", "orders": 2}, {"key": "ann", "orders": 4}]
 
 
 def test_a_key_is_forgotten_when_its_time_is_over() -> None:
@@ -257,7 +260,7 @@ def test_what_waits_for_its_period_is_emitted_before_the_key_is_forgotten() -> N
     test = shop(emit_every="1h", expire_after="1m")
     test.send("shop", Purchase(at=0, key="ann"))
     test.advance(to=60_000)
-    assert test.triggers() == [{"orders": 1, "revenue": 0.0}]
+    assert test.triggers() == [{"key": "ann", "orders": 1, "revenue": 0.0}]
     assert test.keys("spend") == []
 
 
@@ -283,6 +286,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"emit_every": 0, "n": hw.count()}, "emit_every 0 is no time at all"),
     ({"expire_after": "soon", "n": hw.count()}, "expire_after 'soon' is not a length of time"),
     ({"n": 5}, "n=5 is not an aggregate"),
+    ({"key": hw.count()}, "the name 'key' is taken"),
     ({"n": len}, "is not an aggregate: use one such as hw.count()"),
     ({"emit": "change", "emitted": hw.count()}, "the name 'emitted' is taken"),
     ({"n": hw.sum("prize")}, r"sum\('prize'\): Purchase has no field 'prize', its fields are at, key, kind, price"),

@@ -15,7 +15,8 @@ from tests.workflow_harness import agrees, arrival_does_not_matter, engine_agree
 import headway as hw
 from headway.testing import FlowTest
 
-OPTIONS = st.tuples(st.sampled_from([None, 0, 1]), st.sampled_from([None, 3, 7]))
+OPTIONS = st.tuples(st.sampled_from([None, 0, 1]), st.sampled_from([None, 3, 7]), st.sampled_from([100, 7, 5, 2]))
+"""The first number, how long a gap is waited for, and after which silence the key is forgotten."""
 SIDES = ["gaps", "reordered", "repeats"]
 REFUSED = [
     (lambda keyed: keyed.sequence_check("s", number=3), "sequence_check(3)"),
@@ -30,14 +31,14 @@ def number(event: dict[str, Any]) -> int:
 
 
 def make(option: Any) -> Any:
-    start, wait = option
+    start, wait, expire_after = option
     return one_step(
         lambda keyed: keyed.sequence_check(
             "check",
             number=lambda event: 0 if event["key"] == "tick" else number(event),
             start=start,
             wait=wait,
-            expire_after=100,
+            expire_after=expire_after,
         ),
         SIDES,
     )
@@ -48,15 +49,29 @@ def shown(value: Any) -> Any:
 
 
 def model(log: list[dict[str, Any]], option: Any) -> Iterator[tuple[str, int, Any]]:
-    """Sets of numbers: which have come, and which were skipped when."""
-    start, wait = option
+    """A life of the key is what no silence divides; each has sets of numbers of its own."""
+    expire_after = option[2]
+    life: list[dict[str, Any]] = []
+    for event in log:
+        if life and event["at"] > life[-1]["at"] + expire_after:
+            yield from model_of_a_life(life, option)
+            life = []
+        life.append(event)
+    if life:
+        yield from model_of_a_life(life, option)
+
+
+def model_of_a_life(log: list[dict[str, Any]], option: Any) -> Iterator[tuple[str, int, Any]]:
+    """Sets of numbers: which have come, and which were skipped when; at the end of the life all waiting is over."""
+    start, wait, expire_after = option
+    end = log[-1]["at"] + expire_after
     came: set[int] = set()
     skipped: list[tuple[int, set[int]]] = []
     for event in [*log, None]:
         while skipped and (event is None or event["at"] > skipped[0][0]):
             due, numbers = skipped.pop(0)
             for run in runs(numbers - came):
-                yield "gaps", due, (run[0], run[-1] + 1, len(run))
+                yield "gaps", min(due, end), (run[0], run[-1] + 1, len(run))
         if event is None:
             return
         got, at = number(event), event["at"]

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Optional
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine_harness import Conditions, conditions
+from tests.machine_doors import door, run, send, whole_door
 from tests.operator_harness import SLOW, Logs, check, oracle_run, values
 
 import headway as hw
 from headway.connectors.base import Input, Output
-from headway.testing import FlowTest
 
 PAID_MS, PACKED_MS, KEEP_MS = 5, 3, 4
 
@@ -54,16 +53,23 @@ def machine() -> hw.StateMachine[Order]:
         .timeout("new", after=PAID_MS, to="lost", do=note)
         .timeout("packed", after=PACKED_MS, to="paid", do=note)
         .timeout("paid", after=PAID_MS, to="lost")
+        .ignore(("new", "packed"), "ping")
     )
 
 
-def flow(input_of: Callable[[str], Input], output_of: Callable[[str], Output], keep: Optional[int] = None) -> hw.Flow:
+def flow(
+    input_of: Callable[[str], Input],
+    output_of: Callable[[str], Output],
+    keep: Optional[int] = None,
+    expire: Optional[int] = None,
+) -> hw.Flow:
     declared = hw.Flow("orders")
     events = declared.source("events", hw.Json, input_of("events"), time="at", out_of_order=40).key_by("key")
-    orders = events.state_machine("order", machine(), keep_final=keep)
+    declared_machine = machine() if keep is None else machine().ignore("done", "ping")
+    orders = events.state_machine("order", declared_machine, keep_final=keep, expire_after=expire)
     orders.to("out", output_of("out"))
     orders.side("illegal").to("illegal", output_of("illegal"))
-    orders.side("ignored").to("ignored", output_of("ignored"))
+    orders.side("unknown").to("unknown", output_of("unknown"))
     return declared
 
 
@@ -72,12 +78,14 @@ EVENTS = st.lists(
         {
             "at": st.integers(0, 40),
             "key": st.sampled_from("ab"),
-            "kind": st.sampled_from(["pay", "pay", "pack", "ship", "cancel", "other"]),
+            "kind": st.sampled_from(["pay", "pay", "pack", "ship", "cancel", "ping", "other"]),
             "amount": st.integers(0, 3),
         }
     ),
     max_size=25,
 )
+
+EXPIRE = st.sampled_from([None, PAID_MS - 1, PAID_MS, PAID_MS + 1])
 
 TICK = {"at": 1000, "key": "tick", "kind": "other", "amount": 0}
 """Lets time pass until chains of timeouts have come to their end: closing the books fires no timer of a timer."""
@@ -95,11 +103,13 @@ TIMEOUTS = {"new": (PAID_MS, "lost"), "packed": (PACKED_MS, "paid"), "paid": (PA
 class Model:
     """One key's story, told without the operator: a loop over sorted events, with what is due looked up before each."""
 
-    def __init__(self, keep: Optional[int]) -> None:
+    def __init__(self, keep: Optional[int], expire: Optional[int]) -> None:
         self.keep = keep
+        self.expire = 10**6 if expire is None else expire
+        self.expires = 0
         self.out: list[tuple[Any, ...]] = []
         self.illegal: list[tuple[Any, ...]] = []
-        self.ignored = 0
+        self.unknown = 0
         self.reset()
 
     def reset(self) -> None:
@@ -113,11 +123,15 @@ class Model:
         elif to in ("done", "lost"):
             self.limit = at + (self.keep or 0)
         else:
-            self.limit = at + TIMEOUTS[to][0]
+            self.limit, self.expires = at + TIMEOUTS[to][0], at + self.expire
 
     def pass_time(self, before: float) -> None:
-        while self.state and self.limit < before:
-            if self.state in ("done", "lost"):
+        while self.state and min(self.limit, self.expires) < before:
+            # A timeout that is due when the instance expires still moves it.
+            is_final = self.state in ("done", "lost")
+            if is_final and self.limit >= before:
+                return
+            if is_final or self.expires < self.limit:
                 self.reset()
                 continue
             if self.state != "paid":
@@ -129,10 +143,13 @@ class Model:
         self.pass_time(at)
         here = self.state or "new"
         if kind == "other":
-            self.ignored += 1
+            self.unknown += 1
+        elif kind == "ping" and (here in ("new", "packed") or (here == "done" and self.keep is not None)):
+            pass
         elif (here, kind) == ("new", "pay"):
             if not self.state:
                 self.state, self.since, self.limit = "new", at, at + PAID_MS
+            self.expires = at + self.expire
             full = self.paid + event["amount"] >= 3
             self.paid += event["amount"]
             if full:
@@ -145,16 +162,16 @@ class Model:
             self.illegal.append((here, kind, "state", at))
 
 
-def check_against_model(written: dict[str, list[Any]], events: list[dict[str, Any]], keep: Optional[int]) -> None:
-    out, illegal, ignored = [], [], 0
+def check_against_model(written: dict[str, list[Any]], events: list[dict[str, Any]], *options: Optional[int]) -> None:
+    out, illegal, unknown = [], [], 0
     for key in "ab":
-        model = Model(keep)
+        model = Model(*options)
         for event in sorted((event for event in events if event["key"] == key), key=lambda event: int(event["at"])):
             model.take(event)
         model.pass_time(float("inf"))
         out += model.out
         illegal += model.illegal
-        ignored += model.ignored
+        unknown += model.unknown
     assert sorted(out) == sorted(
         (
             line["from_state"],
@@ -172,21 +189,23 @@ def check_against_model(written: dict[str, list[Any]], events: list[dict[str, An
         assert (line["event"] is None) == (line["cause"] == "timeout")
     found = [(line["state"], line["cause"], line["reason"], line["event"]["at"]) for line in written["illegal"]]
     assert sorted(found) == sorted(illegal)
-    assert len(written["ignored"]) == ignored + 1
+    assert len(written["unknown"]) == unknown + 1
 
 
 @settings(max_examples=200, deadline=None)
-@given(events=EVENTS, keep=st.sampled_from([None, KEEP_MS]))
-def test_it_moves_as_the_model_does(events: list[dict[str, Any]], keep: Optional[int]) -> None:
-    result = oracle_run(lambda i, o: flow(i, o, keep), {"events": {"0": [*events, TICK]}})
-    check_against_model({name: values(result, name) for name in ("out", "illegal", "ignored")}, events, keep)
+@given(events=EVENTS, keep=st.sampled_from([None, KEEP_MS]), expire=EXPIRE)
+def test_it_moves_as_the_model_does(events: list[dict[str, Any]], keep: Optional[int], expire: Optional[int]) -> None:
+    result = oracle_run(lambda i, o: flow(i, o, keep, expire), {"events": {"0": [*events, TICK]}})
+    check_against_model({name: values(result, name) for name in ("out", "illegal", "unknown")}, events, keep, expire)
 
 
 @settings(SLOW, max_examples=8)
-@given(events=EVENTS, keep=st.sampled_from([None, KEEP_MS]), where=conditions())
-def test_the_engine_does_the_same(events: list[dict[str, Any]], keep: Optional[int], where: Conditions) -> None:
+@given(events=EVENTS, keep=st.sampled_from([None, KEEP_MS]), expire=EXPIRE, where=conditions())
+def test_the_engine_does_the_same(
+    events: list[dict[str, Any]], keep: Optional[int], expire: Optional[int], where: Conditions
+) -> None:
     logs: Logs = {"events": {"0": [*events, TICK]}}
-    check_against_model(check(lambda i, o: flow(i, o, keep), logs, where), events, keep)
+    check_against_model(check(lambda i, o: flow(i, o, keep, expire), logs, where), events, keep, expire)
 
 
 @settings(max_examples=50, deadline=None)
@@ -195,29 +214,6 @@ def test_order_of_arrival_does_not_matter(data: st.DataObject, events: list[dict
     shuffled = data.draw(st.permutations(events))
     in_order, in_disorder = ({"events": {"0": [*log, TICK]}} for log in (events, shuffled))
     assert oracle_run(flow, in_order).outputs == oracle_run(flow, in_disorder).outputs
-
-
-def door(**options: Any) -> hw.StateMachine[None]:
-    given: dict[str, Any] = {"states": ("shut", "open", "gone"), "initial": "shut", "final": ("gone",)}
-    events = {"open": hw.where(kind="open"), "shut": hw.where(kind="shut"), "break": hw.where(kind="break")}
-    return hw.StateMachine("door", **{**given, "events": events, **options})
-
-
-def whole_door() -> hw.StateMachine[None]:
-    return door().on("shut", "open", to="open").on("open", "shut", to="shut").on(("shut", "open"), "break", to="gone")
-
-
-def run(machine: hw.StateMachine[Any], **options: Any) -> FlowTest:
-    declared = hw.Flow("doors")
-    doors = declared.source("events", hw.Json, hw.items([]), time="at").key_by("key")
-    moves = doors.state_machine("door", machine, **options)
-    moves.trigger("moved", hw.to_list([]))
-    moves.side("illegal").trigger("illegal", hw.to_list([]))
-    return FlowTest(declared)
-
-
-def send(test: FlowTest, at: int, kind: str) -> None:
-    test.send("events", {"key": "a", "at": at, "kind": kind})
 
 
 def test_the_state_of_an_instance_can_be_queried_while_it_lives() -> None:
@@ -277,95 +273,3 @@ def test_an_instance_expires_when_nothing_moves_it() -> None:
     assert test.keys("door") == ["a"]
     test.advance(to=1600)
     assert test.keys("door") == []
-
-
-def test_the_declaration_can_be_drawn() -> None:
-    assert machine().mermaid() == "\n    ".join(
-        [
-            "stateDiagram-v2",
-            "[*] --> new",
-            "new --> paid : pay [enough]",
-            "new --> new : pay",
-            "new --> lost : after 5ms",
-            "paid --> packed : pack",
-            "paid --> lost : cancel",
-            "paid --> lost : after 5ms",
-            "packed --> packed : pack",
-            "packed --> lost : cancel",
-            "packed --> done : ship",
-            "packed --> paid : after 3ms",
-            "done --> [*]",
-            "lost --> [*]",
-        ]
-    )
-    assert machine().table().splitlines()[:3] == [
-        "state   event         to",
-        "new     pay [enough]  paid",
-        "new     pay           (stays)",
-    ]
-
-
-def test_names_that_mermaid_does_not_take_stand_for_themselves_in_quotes() -> None:
-    odd = hw.StateMachine("odd", states=("on hold", "end"), initial="on hold", final="end", events={"a;b": bool})
-    assert odd.on("on hold", "a;b", to="end", when=lambda event, data: True).mermaid().splitlines() == [
-        "stateDiagram-v2",
-        '    state "on hold" as on_20_hold',
-        '    state "end" as end_',
-        "    [*] --> on_20_hold",
-        "    on_20_hold --> end_ : a#59;b [guard]",
-        "    end_ --> [*]",
-    ]
-
-
-def test_a_machine_is_a_value() -> None:
-    first = door()
-    second = first.on("shut", "open", to="open")
-    assert (len(first.moves), len(second.moves)) == (0, 1)
-
-
-@pytest.mark.parametrize(
-    ("declare", "message"),
-    [
-        (lambda: door(states="shut"), "different names"),
-        (lambda: door(states=("a", "a")), "different names"),
-        (lambda: door(initial="ajar"), "initial names the state 'ajar', its states are shut, open, gone"),
-        (lambda: door(final=("ajar",)), "final names the state 'ajar'"),
-        (lambda: door(final=("shut",)), "the initial state 'shut' is final"),
-        (lambda: door(events={}), "has no events"),
-        (lambda: door(data=dict), "derived from hw.State"),
-        (lambda: door().on("ajar", "open", to="open"), "on names the state 'ajar'"),
-        (lambda: door().on("shut", "open", to="ajar"), "to names the state 'ajar'"),
-        (lambda: door().on("shut", "kick", to="open"), "no such event, its events are open, shut, break"),
-        (lambda: door().on("gone", "open", to="open"), "on('gone'): the state is final"),
-        (lambda: door().on("shut", "open"), "does nothing"),
-        (lambda: door().on("shut", "open", do=print), "no data to change"),
-        (lambda: door().on("shut", "open", to="open").on("shut", "open", to="gone"), "put it last"),
-        (lambda: door().timeout("shut", after="1x", to="gone"), "timeout('shut'): after '1x'"),
-        (lambda: door().timeout("shut", after=0, to="gone"), "no time at all"),
-        (lambda: door().timeout("gone", after=1, to="shut"), "the state is final"),
-        (lambda: door().timeout("shut", after=1, to="gone").timeout("shut", after=2, to="open"), "two timeouts"),
-        (lambda: door().timeout("shut", after=1, to="gone").check(), "'open' cannot be reached from 'shut'"),
-        (
-            lambda: door().on("shut", "open", to="open").on("shut", "break", to="gone").check(),
-            "no final state can be reached from 'open'",
-        ),
-        (lambda: door(final=()).on("shut", "open", to="open").on("open", "shut", to="gone").check(), "no way out"),
-        (
-            lambda: door().on("shut", "open", to="open").on("open", "shut", to="gone").check(),
-            "the event 'break' is declared, but leads nowhere",
-        ),
-    ],
-)
-def test_what_a_declaration_refuses(declare: Callable[[], Any], message: str) -> None:
-    with pytest.raises(hw.FlowError) as caught:
-        declare()
-    assert message in str(caught.value)
-
-
-def test_mistakes_are_told_at_the_line_of_the_flow() -> None:
-    declared = hw.Flow("doors")
-    doors = declared.source("events", hw.Json, hw.items([]), time="at").key_by("key")
-    with pytest.raises(hw.FlowError, match=r"test_operator_state_machine\.py:\d+: .*cannot be reached"):
-        doors.state_machine("door", door().timeout("shut", after=1, to="gone"))
-    with pytest.raises(hw.FlowError, match="is not a machine"):
-        doors.state_machine("door", "door")  # type: ignore[arg-type]

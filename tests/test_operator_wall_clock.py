@@ -70,7 +70,7 @@ def test_who_does_not_say_so_is_refused(tmp_path: Path) -> None:
     for case in cases:
         with pytest.raises(UserCodeError) as caught:
             case()
-        assert isinstance(caught.value.__cause__, TypeError)
+        assert isinstance(caught.value.__cause__, AttributeError)
         assert "Undeclared does not say that it reads the wall clock" in str(caught.value.__cause__)
         assert "wall_clock = True" in str(caught.value.__cause__)
 

@@ -150,6 +150,26 @@ def test_greedy_until_something_comes() -> None:
     assert matches(loop.optional().until(kind="b").followed_by("d", kind="d"), "c b a1 a2 d") == ["c d"]
 
 
+def test_greedy_before_what_must_not_follow() -> None:
+    loop = A.one_or_more().greedy()
+    assert matches(loop.then_absent("d", kind="d", within=100), "a1 a2 a3 c") == ["a1 a2 a3", "a2 a3", "a3"]
+    assert matches(loop.then_absent("d", kind="d", within=100), "a1 a2 a3 d") == []
+    assert matches(loop.not_followed_by("d", kind="d").within(9), "a1 x a2 c") == ["a1 a2", "a2"]
+    assert matches(loop.not_next("d", kind="d"), "a1 a2 a3 c") == ["a1 a2 a3", "a2 a3", "a3"]
+    assert matches(loop.not_next("d", kind="d"), "a1 a2 a3 d") == []
+    grouped = pattern(C.followed_by("a", kind="a").one_or_more().optional().greedy())
+    assert matches(grouped.then_absent("d", kind="d", within=100), "c a1 a2") == ["c a1 a2"]
+    full = A.times(1, 2).greedy().then_absent("d", kind="d", within=100)
+    assert matches(full, "a1 a2 a3 c") == ["a2 a3", "a3"]
+    released = A.one_or_more().greedy().until(kind="u").then_absent("d", kind="d", within=100)
+    assert matches(released, "a1 u a2") == ["a1", "a2"]
+
+
+def test_lengths_without_greedy_before_what_must_not_follow() -> None:
+    loop = A.one_or_more().then_absent("d", kind="d", within=100)
+    assert sorted(matches(loop, "a1 a2 c")) == ["a1", "a1 a2", "a2"]
+
+
 # -- What must not come -----------------------------------------------------------------------------------
 
 
@@ -210,6 +230,36 @@ def test_not_followed_by_before_a_range() -> None:
 def test_an_absence_that_skips() -> None:
     made = A.one_or_more().allow_combinations().followed_by("c", kind="c").not_followed_by(kind="b").within(5)
     assert matches(made, "a1@1 a2@2 a3@3 c1@4 c2@10", skip_past_last()) == ["a1 a2 a3 c1"]
+
+
+def test_an_event_that_is_forbidden_and_waited_for_ends_the_wait() -> None:
+    either_way = {"n": lambda event: event["kind"] in "bx", "b": lambda event: event["kind"] in "bc"}
+    made = A.not_followed_by("n", either_way["n"]).followed_by("b", either_way["b"])
+    assert matches(made, "a b c") == []
+    assert matches(made, "a c b") == ["a c"]
+    assert matches(A.not_next("n", either_way["n"]).followed_by("b", either_way["b"]), "a b c") == []
+    loop = A.followed_by("b", either_way["b"]).one_or_more().not_followed_by("n", either_way["n"])
+    assert matches(loop.followed_by("d", kind="d"), "a c1 b c2 d") == []
+    assert matches(loop.followed_by("d", kind="d"), "a b c d") == ["a b c d", "a b d"]
+
+
+def test_what_must_not_come_before_optional_steps_only() -> None:
+    made = A.not_followed_by("no", kind="x").followed_by("b", kind="b").optional()
+    assert matches(made, "a x b") == ["a"]
+    assert matches(made, "a b") == ["a", "a b"]
+    assert matches(made.within(5), "a@0 x@1 b@2") == ["a"]
+    two = A.not_followed_by("no", kind="x").followed_by(pattern("b", kind="b").followed_by("c", kind="c")).times(0, 1)
+    assert matches(two, "a b x c") == ["a", "a b c"]
+
+
+def test_a_time_between_the_occurrences_of_a_loop() -> None:
+    each = A.followed_by("b", kind="b").times(3).within(5, since="previous")
+    assert matches(each, "a@0 b1@9 b2@10 b3@11") == []
+    assert matches(each, "a@0 b1@4 b2@8 b3@12") == ["a b1 b2 b3"]
+    assert matches(each, "a@0 b1@4 b2@8 b3@13") == []
+    between = A.followed_by("b", kind="b").followed_by("more", kind="b").times(2).within(5, since="previous")
+    assert matches(between, "a@0 b1@9 b2@10 b3@11") == ["a b1 b2 b3"]
+    assert matches(between, "a@0 b1@9 b2@10 b3@15") == []
 
 
 # -- Groups -----------------------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ RULES_OF = hw.Rules(Shop, Limits, set_dear)
         (pattern("a", kind="add"), RULES_OF, "no condition asks for the rules"),
         (pattern("a", lambda event, matched: True), RULES_OF, "(event, matched, rules)"),
         (pattern("a", is_dear), 5, "rules=5"),
-        (pattern("a", lambda a, b, c, d: True), RULES_OF, "takes 4 arguments"),
+        (pattern("a", lambda a, b, c, d: True), RULES_OF, "takes 4 arguments"),  # type: ignore[arg-type]
     ],
 )
 def test_rules_that_cannot_be_asked_for_are_refused(looked_for: Pattern, rules: Any, said: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import headway as hw
+from headway.connectors.letters import letter_file
 from headway.runtime.run import RunOptions, RunResult, run_flow
 
 LINES = [
@@ -53,7 +54,7 @@ def test_every_record_is_somewhere(tmp_path: Path, chunk_bytes: int) -> None:
     result = run(tmp_path, chunk_bytes=chunk_bytes)
     assert [event["n"] for event in read(tmp_path / "kept.jsonl")] == [3, 1, 7]
     assert [event["n"] for event in read(tmp_path / "late.jsonl")] == [2, 8]
-    letters = read(tmp_path / "state" / "dead-letters.jsonl")
+    letters = read(tmp_path / "state" / "dead-letters" / letter_file("log", "a.log"))
     assert [letter["raw"] for letter in letters[:1]] == ["{"]
     assert [letter["source"] for letter in letters] == ["log"] * 5
     assert [letter["partition"] for letter in letters] == ["a.log"] * 5

@@ -76,6 +76,8 @@ class Model:
     # (time, input, channel or origin, arrival, record)
     waiting: list[tuple[int, int, str, int, Any]] = field(default_factory=list)
     meta: Any = None
+    passed_ms: int = MIN_TIME_MS - 1
+    """The latest watermark for which records were released; some of them may have been left."""
 
     def row(self, rank: int, key: str) -> Instance:
         return self.rows.setdefault((rank, key), Instance(copy.deepcopy(FRESH[rank])))
@@ -214,7 +216,10 @@ class StoreMachine(RuleBasedStateMachine):
     def wait(self, data: st.DataObject, part: str, times: list[int], then_commit: bool) -> None:
         rank = data.draw(st.integers(0, self.inputs - 1))
         records: list[Any] = []
+        half_done = any(record[0] <= self.model.passed_ms for record in self.model.waiting)
         for time_ms in times:
+            if half_done and time_ms <= self.model.passed_ms:
+                continue  # What the watermark has passed does not come any more.
             self.arrivals += 1
             record: tuple[Any, ...] = (time_ms, f"k{self.arrivals}", {"n": self.arrivals})
             channel = part
@@ -227,12 +232,26 @@ class StoreMachine(RuleBasedStateMachine):
         if then_commit:
             self.commit(self.model.meta)
 
-    @rule(watermark_ms=TIMES)
-    def release(self, watermark_ms: int) -> None:
+    @rule(watermark_ms=TIMES, limit=st.sampled_from([1, 2, 5, 1000]), handled=st.integers(0, 3))
+    def release(self, watermark_ms: int, limit: int, handled: int) -> None:
+        watermark_ms = max(watermark_ms, self.model.passed_ms)
         due = sorted(record for record in self.model.waiting if record[0] <= watermark_ms)
-        self.model.waiting = [record for record in self.model.waiting if record[0] > watermark_ms]
-        expected = [record for *_, record in due] if self.inputs == 1 else [(rank, r) for _, rank, _, _, r in due]
-        assert self.store.waiting.release(watermark_ms) == expected
+        waiting = self.store.waiting
+        assert waiting.next_ms <= min((record[0] for record in self.model.waiting), default=MAX_TIME_MS + 1)
+        self.model.passed_ms = watermark_ms
+        while due:
+            taken = waiting.release(watermark_ms, limit)
+            expected = [record for *_, record in due] if self.inputs == 1 else [(rank, r) for _, rank, _, _, r in due]
+            assert 0 < len(taken) <= limit
+            assert taken == expected[: len(taken)]
+            if handled < len(taken):
+                waiting.give_back(taken[handled:])
+                del due[:handled]
+                break
+            del due[: len(taken)]
+        else:
+            assert waiting.release(watermark_ms, limit) == []
+        self.model.waiting = due + [record for record in self.model.waiting if record[0] > watermark_ms]
 
     @rule(meta=st.sampled_from([None, [1], {"a": 2}]))
     def commit(self, meta: Any) -> None:
@@ -248,6 +267,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.settled = False
         assert self.store.commit(meta) == version, "nothing has changed in between"
         assert self.store.row_count == len(self.model.stored())
+        assert self.store.key_count == len({key for _, key in self.model.stored()})
 
     @rule()
     def settle(self) -> None:

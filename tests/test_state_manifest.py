@@ -11,7 +11,7 @@ import pytest
 
 from headway.errors import CorruptStateError, DrainedStateError, FlowError, IncompatibleStateError
 from headway.state.lock import DirectoryLock
-from headway.state.manifest import Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
+from headway.state.manifest import Drain, Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
 
 
 class Item(msgspec.Struct):
@@ -50,7 +50,7 @@ def test_the_first_start_writes_it_and_the_next_finds_it(tmp_path: Path) -> None
     assert Manifest.load(directory) == manifest()
     assert Manifest.open(directory, manifest()) == manifest()
     stored = json.loads((directory / "flow.json").read_text())
-    assert stored["format"] == 1
+    assert stored["format"] == 2
     assert stored["stages"][0]["operators"][0]["rank"] == 0
     assert [path.name for path in directory.iterdir()] == ["flow.json"]
 
@@ -70,7 +70,7 @@ def test_a_directory_with_other_things_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "x"}', '{"format": 1, "flow": "shop"}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "x"}', '{"format": 2, "flow": "shop"}'])
 def test_one_that_cannot_be_read_is_corrupt(tmp_path: Path, text: str) -> None:
     (tmp_path / "flow.json").write_text(text)
     with pytest.raises(CorruptStateError, match=r"flow.json cannot be read \(.*\): restore it"):
@@ -78,8 +78,8 @@ def test_one_that_cannot_be_read_is_corrupt(tmp_path: Path, text: str) -> None:
 
 
 def test_another_format_is_refused_whatever_else_it_holds(tmp_path: Path) -> None:
-    (tmp_path / "flow.json").write_text('{"format": 2, "name": "new"}')
-    with pytest.raises(IncompatibleStateError, match=r"flow.json has format 2, expected 1: use the version of Headway"):
+    (tmp_path / "flow.json").write_text('{"format": 3, "name": "new"}')
+    with pytest.raises(IncompatibleStateError, match=r"flow.json has format 3, expected 2: use the version of Headway"):
         Manifest.open(tmp_path, manifest())
 
 
@@ -146,14 +146,23 @@ def test_new_fields_with_defaults_are_taken_over(tmp_path: Path) -> None:
 
 def test_a_drained_directory_takes_no_more(tmp_path: Path) -> None:
     with pytest.raises(IncompatibleStateError, match=r"holds no flow.json: there is nothing to drain"):
-        Manifest.mark_drained(tmp_path)
+        Manifest.note_drain(tmp_path, Drain(step=0, to_ms=5, done=True))
     Manifest.open(tmp_path, manifest())
-    Manifest.mark_drained(tmp_path)
+    Manifest.note_drain(tmp_path, Drain(step=0, to_ms=5, done=True))
     with pytest.raises(
         DrainedStateError, match=rf"{tmp_path} was drained: it takes no more input; start with an empty"
     ):
         Manifest.open(tmp_path, manifest())
-    assert Manifest.load(tmp_path) == manifest(drained=True)
+    assert Manifest.load(tmp_path) == manifest(drain=Drain(step=0, to_ms=5, done=True))
+
+
+def test_a_drain_that_was_interrupted_goes_on_and_nothing_else_does(tmp_path: Path) -> None:
+    Manifest.open(tmp_path, manifest())
+    Manifest.note_drain(tmp_path, Drain(step=3, to_ms=5))
+    with pytest.raises(DrainedStateError, match=r"is being drained: .* run it with --drain to finish"):
+        Manifest.open(tmp_path, manifest())
+    found = Manifest.open(tmp_path, manifest(), draining=True)
+    assert found.drain == Drain(step=3, to_ms=5)
 
 
 def test_a_state_without_a_schema_is_refused() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.errors import IncompatibleStateError, UserCodeError
@@ -59,6 +60,17 @@ def open_stage(path: Path, inputs: list[InputCodec], bound: int = 100) -> tuple[
     return group, group.stage("s", [], inputs)
 
 
+def release_all(stage: StageStore, watermark_ms: int, limit: int = 7) -> list[Any]:
+    """Everything up to a watermark, in steps that are taken back in part."""
+    released: list[Any] = []
+    while taken := stage.waiting.release(watermark_ms, limit):
+        assert len(taken) <= limit
+        kept = taken[: max(1, len(taken) // 2)]
+        stage.waiting.give_back(taken[len(kept) :])
+        released += kept
+    return released
+
+
 def test_order_over_inputs_channels_and_origins(tmp_path: Path) -> None:
     group, stage = open_stage(tmp_path, [InputCodec(), InputCodec(from_stage=True)])
     with group:
@@ -68,7 +80,7 @@ def test_order_over_inputs_channels_and_origins(tmp_path: Path) -> None:
         waiting.add(0, "p2", [(5, "k", 4), (4, "k", 5), (5, "k", 6)])
         waiting.add(0, "p1", [(5, "k", 7)])
         waiting.add(1, "g1", [(5, "k", 8, "c"), (9, "k", 9, "c")])
-        released = waiting.release(5)
+        released = waiting.release(5, 100)
         assert [(rank, record[0], record[2]) for rank, record in released] == [
             (0, 4, 5),
             (0, 5, 7),
@@ -80,6 +92,51 @@ def test_order_over_inputs_channels_and_origins(tmp_path: Path) -> None:
             (1, 5, 8),
         ]
         assert len(waiting) == 1
+
+
+STEP = st.tuples(
+    st.integers(0, 2),
+    st.sampled_from("pqr"),
+    st.lists(st.tuples(st.sampled_from([0, 0, 0, 1, 3]), st.sampled_from("ab"))),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    inputs=st.lists(st.booleans(), min_size=1, max_size=3),
+    bound=st.sampled_from([1, 2, 3, 5]),
+    steps=st.lists(STEP | st.integers(0, 2) | st.just("commit"), max_size=14),
+    limit=st.sampled_from([1, 3, 100]),
+)
+def test_any_number_may_wait_for_one_instant(inputs: list[bool], bound: int, steps: list[Any], limit: int) -> None:
+    """Most records share their time: the order is that of arrival, wherever they have been meanwhile."""
+    with tempfile.TemporaryDirectory() as directory:
+        group, stage = open_stage(Path(directory), [InputCodec(from_stage=flag) for flag in inputs], bound)
+        model: list[tuple[int, int, str, int, Any]] = []
+        watermark_ms, arrivals = -1, 0
+        with group:
+            stage.resume(None)
+            for step in steps:
+                if step == "commit":
+                    stage.commit(arrivals)
+                elif isinstance(step, int):
+                    watermark_ms += step
+                    due = sorted(record for record in model if record[0] <= watermark_ms)
+                    model = [record for record in model if record[0] > watermark_ms]
+                    expected = [last if len(inputs) == 1 else (rank, last) for _, rank, _, _, last in due]
+                    assert release_all(stage, watermark_ms, limit) == expected
+                else:
+                    rank, part, times = step[0] % len(inputs), step[1], step[2]
+                    records: list[Any] = []
+                    for delay_ms, name in times:
+                        arrivals += 1
+                        lane = part + name if inputs[rank] else part
+                        record: Any = (watermark_ms + 1 + delay_ms, "k", arrivals, *([lane] if inputs[rank] else []))
+                        model.append((record[0], rank, lane, arrivals, record))
+                        records.append(record)
+                    if records:
+                        stage.waiting.add(rank, part, records)
+            assert len(stage.waiting) == len(model)
 
 
 def test_what_spills_and_comes_back_is_as_if_it_had_not(tmp_path: Path) -> None:
@@ -97,7 +154,7 @@ def test_what_spills_and_comes_back_is_as_if_it_had_not(tmp_path: Path) -> None:
         assert len(stage.waiting) == 2_000
         stage.settle()
         for watermark_ms in range(100):
-            released += stage.waiting.release(watermark_ms)
+            released += release_all(stage, watermark_ms)
             if watermark_ms % 7 == 0:
                 stage.commit(watermark_ms)
         assert released == sorted(records, key=itemgetter(0))
@@ -116,9 +173,13 @@ def test_more_than_the_bound_at_one_instant(tmp_path: Path) -> None:
     group, stage = open_stage(tmp_path, [InputCodec()], bound=10)
     with group:
         stage.resume(version)
-        assert stage.waiting.release(6) == []
-        assert stage.waiting.release(7) == records
-        assert stage.waiting.release(9) == [(8, "k", 100)]
+        assert release_all(stage, 6) == []
+        assert len(stage.waiting.release(7, 1_000)) <= 10, "no more than fits into memory"
+    group, stage = open_stage(tmp_path, [InputCodec()], bound=10)
+    with group:
+        stage.resume(version)
+        assert release_all(stage, 7) == records
+        assert release_all(stage, 9) == [(8, "k", 100)]
 
 
 class Order(msgspec.Struct):
@@ -141,14 +202,14 @@ def test_typed_values_survive_a_restart_and_a_change_of_type_is_refused(tmp_path
     group, stage = open_stage(tmp_path, [InputCodec(Order)], bound)
     with group:
         stage.resume(version)
-        assert stage.waiting.release(5) == records[:1]
+        assert release_all(stage, 5) == records[:1]
     group, stage = open_stage(tmp_path, [InputCodec(OrderLater)], bound)
     with (
         group,
         pytest.raises(IncompatibleStateError, match=r"wait at input 0 .* group 000, .*`int`, got `str`.*; run the ver"),
     ):
         stage.resume(version)
-        stage.waiting.release(7)
+        release_all(stage, 7)
 
 
 def test_a_value_that_cannot_be_stored_is_named(tmp_path: Path) -> None:

@@ -43,12 +43,12 @@ class Pair(hw.Event):
     [
         (Reply, True),
         (Optional[Reply], True),
-        (hw.Joined[Reply, Optional[Reply]], True),
+        (hw.Pair[Reply, Optional[Reply]], True),
         (tuple[int, Reply], True),
         (tuple[int, ...], False),
         (Thread, False),
         (Pair, False),
-        (hw.Joined[Reply, Draft], False),
+        (hw.Pair[Reply, Draft], False),
         (hw.Json, False),
         (Any, False),
     ],
@@ -61,14 +61,14 @@ def test_only_what_can_be_changed_is_copied() -> None:
     reply = Reply("ann", 1, Reply("bob", 0))
     for value_type, value in (
         (Reply, reply),
-        (hw.Joined[Reply, Optional[Reply]], hw.Joined(reply, None)),
+        (hw.Pair[Reply, Optional[Reply]], hw.Pair(reply, None)),
     ):
         assert isolator(value_type)(value) is value
-    draft = hw.Joined(reply, Draft("a"))
-    copied = isolator(hw.Joined[Reply, Draft])(draft)
+    draft = hw.Pair(reply, Draft("a"))
+    copied = isolator(hw.Pair[Reply, Draft])(draft)
     assert copied == draft and copied is not draft and copied.right is not draft.right
-    with pytest.raises(UserCodeError, match="is not a Joined"):
-        isolator(hw.Joined[Reply, Optional[Reply]])("ann")
+    with pytest.raises(UserCodeError, match="is not a Pair"):
+        isolator(hw.Pair[Reply, Optional[Reply]])("ann")
 
 
 @settings(SLOW, max_examples=5)

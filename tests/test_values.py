@@ -119,6 +119,9 @@ OTHERS: list[Typed] = [
     ),
 ]
 _numbers = itertools.count()
+LIST: Any = list
+TUPLE: Any = tuple
+DICT: Any = dict
 
 
 def containers(inner: Typed) -> list[Typed]:
@@ -126,10 +129,10 @@ def containers(inner: Typed) -> list[Typed]:
     kind, values = inner
     struct = msgspec.defstruct(f"Holder{next(_numbers)}", [("value", kind)], frozen=True)
     return [
-        (list[kind], st.lists(values, max_size=3)),
-        (tuple[kind, ...], st.lists(values, max_size=3).map(tuple)),
-        (tuple[kind, int], st.tuples(values, INTEGERS)),
-        (dict[str, kind], st.dictionaries(TEXTS, values, max_size=3)),
+        (LIST[kind], st.lists(values, max_size=3)),
+        (TUPLE[kind, ...], st.lists(values, max_size=3).map(tuple)),
+        (TUPLE[kind, int], st.tuples(values, INTEGERS)),
+        (DICT[str, kind], st.dictionaries(TEXTS, values, max_size=3)),
         (struct, values.map(struct)),
         *([] if kind in (None, Any) else [(Optional[kind], st.none() | values)]),
     ]
@@ -140,7 +143,7 @@ def typed(draw: st.DrawFn) -> Typed:
     """Any accepted type, nested up to twice, also as the keys of a dict."""
     found = draw(st.sampled_from(PLAIN + OTHERS))
     if found in PLAIN and draw(st.booleans()):
-        found = (dict[found[0], int], st.dictionaries(found[1], INTEGERS, max_size=3))
+        found = (DICT[found[0], int], st.dictionaries(found[1], INTEGERS, max_size=3))
     for _ in range(draw(st.integers(0, 2))):
         found = draw(st.sampled_from(containers(found)))
     return found

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.cluster_harness import Started
 
 import headway as hw
+from headway.connectors.base import Output
 from headway.errors import UserCodeError
 from headway.misfits import misfit_of
 from headway.runtime.run import RunOptions, run_flow
@@ -55,7 +56,10 @@ def flow_of(change: Any, to: Any = None, **options: Any) -> hw.Flow:
     flow = hw.Flow("f")
     done = flow.source("s", hw.Json, hw.items([{"at": 5, "k": "a"}, {"at": 9, "k": "a"}]), time="at").key_by("k")
     made = done.process("op", Do(change, **options))
-    out = (lambda name: hw.to_list([])) if to is None else (lambda name: hw.to_jsonl(to / f"{name}.out"))
+
+    def out(name: str) -> Output:
+        return hw.to_list([]) if to is None else hw.to_jsonl(to / f"{name}.out")
+
     made.to("plain", out("plain"))
     made.map(lambda value: {"got": value.total}).to("mapped", out("mapped"))
     made.key_by(lambda value: "z").lag("lagged").to("moved", out("moved"))

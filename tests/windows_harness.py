@@ -68,7 +68,9 @@ def logs_of(found: list[Row]) -> Logs:
 
 def rows(make_flow: MakeFlow, found: list[Row], output: str = "out") -> list[Row]:
     """What comes out when all is done, in order; checks that no state is left."""
-    return values(oracle_run(make_flow, logs_of(found)), output)
+    results = values(oracle_run(make_flow, logs_of(found)), output)
+    assert all(row["key"] == row["user"] for row in results), "a result carries the key of its events"
+    return results
 
 
 def bounds(found: list[Row]) -> list[tuple[Any, ...]]:

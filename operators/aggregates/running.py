@@ -8,12 +8,14 @@ import msgspec
 
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate, Bundle
+from headway.operators.aggregates.declared import declared_result
 from headway.operators.base import Context, Operator, Timer
+from headway.operators.equality import differ
 from headway.operators.options import positive_ms
 from headway.schema import Event, State
 from headway.times import Duration
 
-__all__ = ["Emit", "RunningAggregate"]
+__all__ = ["AggregateResult", "Emit", "RunningAggregate"]
 
 Emit = Literal["each", "change", "never"]
 """When results are emitted: after each event, when a result changed, or not at all."""
@@ -21,8 +23,15 @@ Emit = Literal["each", "change", "never"]
 _EMITTED: Final = "emitted"
 
 
+class AggregateResult(Event):
+    """What running aggregates emit: this field, and one for each aggregate."""
+
+    key: str
+    """The key of the events."""
+
+
 class RunningAggregate(Operator[Any, Any, Any]):
-    """Keeps aggregates of all events of a key, and emits their results as one typed event.
+    """Keeps aggregates of all events of a key, and emits the `key` and their results as one typed event.
 
     `emit="each"` emits after each event, `"change"` when the results differ from those emitted last, `"never"` leaves
     them to those who query the state; `emit_every` emits at the end of each period, aligned to 1970 UTC, for the keys
@@ -47,6 +56,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
         emit: Optional[Emit] = None,
         emit_every: Optional[Duration] = None,
         expire_after: Optional[Duration] = None,
+        into: Any = None,
     ) -> None:
         if emit not in (None, "each", "change", "never"):
             msg = f'emit={emit!r} must be "each", "change" or "never"; for a period write emit_every="10s"'
@@ -60,10 +70,17 @@ class RunningAggregate(Operator[Any, Any, Any]):
         bundle = Bundle(aggregates, event_type)
         self._add = bundle.add
         self.event_type = event_type
-        self.output_type = _struct(_class_name(name), list(bundle.fields), Event)
+        if "key" in bundle.aggregates:
+            msg = "the name 'key' is taken: the result has the key of the events there"
+            raise FlowError(msg)
+        self.output_type = (
+            _struct(_class_name(name), list(bundle.fields), AggregateResult)
+            if into is None
+            else declared_result(into, AggregateResult, bundle.fields)
+        )
         self.state_type = self._state_type(name, bundle)
-        self.results: Callable[[Any, int], Any] = bundle.maker(self.output_type)
-        """`results(state, at_ms)`: the results of a key as of event time `at_ms`, as they are emitted."""
+        self.results: Callable[[Any, int, str], Any] = bundle.maker(self.output_type, "key")
+        """`results(state, at_ms, key)`: the results of a key as of event time `at_ms`, as they are emitted."""
 
     def _state_type(self, name: str, bundle: Bundle) -> Any:
         fields = list(bundle.held_fields)
@@ -79,7 +96,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
         time_ms = ctx.time
         added = self._add(state, event, time_ms)
         if self._emit == "each":
-            ctx.emit(self.results(state, time_ms))
+            ctx.emit(self.results(state, time_ms, ctx.key))
         elif self._emit == "change":
             self._emit_changes(state, ctx)
         elif self._every_ms is not None and added and ctx.due("emit") is None:
@@ -88,15 +105,15 @@ class RunningAggregate(Operator[Any, Any, Any]):
             ctx.timer("expire", time_ms + self._expire_ms)
 
     def _emit_changes(self, state: Any, ctx: Context[Any]) -> None:
-        results = self.results(state, ctx.time)
-        if results != state.emitted:
+        results = self.results(state, ctx.time, ctx.key)
+        if differ(results, state.emitted):
             state.emitted = results
             ctx.emit(results)
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
         """Emit at the end of a period; forget the key when its time is over."""
         if timer.name == "emit" or ctx.due("emit") is not None:
-            ctx.emit(self.results(state, timer.at))
+            ctx.emit(self.results(state, timer.at, ctx.key))
         if timer.name == "expire":
             ctx.forget()
 

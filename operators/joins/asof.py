@@ -7,7 +7,7 @@ import msgspec
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Condition, resolve
-from headway.operators.joins.results import Joined, Select, check_how, joined_type, selected_type
+from headway.operators.joins.results import Joined, Select, check_how, emitter, joined_type, selected_type
 from headway.operators.options import optional_ms
 from headway.schema import State
 from headway.times import Duration
@@ -54,14 +54,14 @@ class AsofJoin(Operator[Any, Any, Any]):
         self.output_type = selected_type(select, into, joined_type(Joined, left_type, right_type, how))
         self.state_type = _state_of(right_type)
         self.expire_after_ms = optional_ms(expire_after, "expire_after")
-        self._result: Select = Joined if select is None else select
+        self._emit = emitter(select)
         self._outer = how == "left"
         self._deletes = None if delete is None else resolve(delete, right_type)
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Emit the event with the version that holds."""
         if state.version is not None or self._outer:
-            ctx.emit(self._result(event, state.version))
+            self._emit(ctx, event, state.version)
 
     def on_right(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Take a new version, or end the one there is."""

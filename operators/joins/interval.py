@@ -11,6 +11,7 @@ from headway.operators.joins.results import (
     Select,
     between,
     check_how,
+    emitter,
     joined_type,
     offset_ms,
     passed,
@@ -76,7 +77,7 @@ class IntervalJoin(Operator[Any, Any, Any]):
         self.inputs = {"right": right_type}
         self.output_type = selected_type(select, into, joined_type(Joined, left_type, right_type, how))
         self.state_type = sides_state("IntervalJoinState", left_type, right_type, State if how == "inner" else _Met)
-        self._result: Select = Joined if select is None else select
+        self._emit = emitter(select)
         self._left_outer = how in ("left", "full")
         self._right_outer = how in ("right", "full")
         self._spare_ms = max(self.upper_ms, -self.lower_ms) // 2
@@ -92,7 +93,7 @@ class IntervalJoin(Operator[Any, Any, Any]):
                 found = between(rows, now_ms + self.lower_ms, now_ms + self.upper_ms)
                 for _, right in rows[found]:
                     matched = True
-                    ctx.emit(self._result(event, right))
+                    self._emit(ctx, event, right)
                 if matched and self._right_outer:
                     state.right_met[found] = [True] * (found.stop - found.start)
         if self.upper_ms >= 0:  # At 0 too: where a stream joins itself, right events of this time may still come.
@@ -104,7 +105,7 @@ class IntervalJoin(Operator[Any, Any, Any]):
                 state.left_met.append(matched)
             self._arm(now_ms + self.upper_ms, self._left_outer and not matched, ctx)
         elif self._left_outer and not matched:
-            ctx.emit(self._result(event, None))
+            self._emit(ctx, event, None)
 
     def on_right(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Join a right event with the left ones that have come, and keep it for those that will."""
@@ -117,7 +118,7 @@ class IntervalJoin(Operator[Any, Any, Any]):
                 found = between(rows, now_ms - self.upper_ms, now_ms - self.lower_ms)
                 for _, left in rows[found]:
                     matched = True
-                    ctx.emit(self._result(left, event))
+                    self._emit(ctx, left, event)
                 if matched and self._left_outer:
                     state.left_met[found] = [True] * (found.stop - found.start)
         if self.lower_ms <= 0:
@@ -129,7 +130,7 @@ class IntervalJoin(Operator[Any, Any, Any]):
                 state.right_met.append(matched)
             self._arm(now_ms - self.lower_ms, self._right_outer and not matched, ctx)
         elif self._right_outer and not matched:
-            ctx.emit(self._result(None, event))
+            self._emit(ctx, None, event)
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
         """Drop the key when all intervals have passed; emit what has found no partner in its interval."""
@@ -140,10 +141,10 @@ class IntervalJoin(Operator[Any, Any, Any]):
         rights = bisect_left(state.rights, (timer.at + self.lower_ms + 1,))
         for (_, left), met in zip(state.lefts[:lefts], state.left_met):
             if not met:
-                ctx.emit(self._result(left, None))
+                self._emit(ctx, left, None)
         for (_, right), met in zip(state.rights[:rights], state.right_met):
             if not met:
-                ctx.emit(self._result(None, right))
+                self._emit(ctx, None, right)
         self._drop_lefts(state, lefts)
         self._drop_rights(state, rights)
         due = self._next_unmatched(state)

@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, Literal, Optional, TypeVar, get_args
 import msgspec
 
 from headway.errors import FlowError, UsageError
+from headway.operators.base import Context
 from headway.schema import Event, returned_type
 from headway.times import Duration, duration_ms
 
@@ -16,12 +17,14 @@ __all__ = [
     "Cogrouped",
     "How",
     "Joined",
+    "Pair",
     "Rows",
     "Select",
     "TableChange",
     "WindowJoined",
     "between",
     "check_how",
+    "emitter",
     "joined_type",
     "offset_ms",
     "passed",
@@ -40,9 +43,23 @@ Select = Callable[[Any, Any], Any]
 """Makes what is emitted of a left and a right event, either of which may be None in an outer join."""
 
 
+class Pair(Event, Generic[L, R]):
+    """A left and a right value that belong together, one of which may be None where its type says so.
+
+    What `enrich` gives, an event and the row that was found for it, and the rows of two tables that `table_join` joins.
+    """
+
+    left: L
+    """The value of the left side."""
+    right: R
+    """The value of the right side."""
+
+
 class Joined(Event, Generic[L, R]):
     """A left and a right event that belong together; in outer joins one of them may be None."""
 
+    key: str
+    """The key of both."""
     left: L
     """The event of the left side."""
     right: R
@@ -52,6 +69,8 @@ class Joined(Event, Generic[L, R]):
 class WindowJoined(Event, Generic[L, R]):
     """A left and a right event of one window; in outer joins one of them may be None."""
 
+    key: str
+    """The key of both."""
     start: int
     """Start of the window in epoch milliseconds."""
     end: int
@@ -65,6 +84,8 @@ class WindowJoined(Event, Generic[L, R]):
 class Cogrouped(Event, Generic[L, R]):
     """All events of one window, of both sides; one of the lists may be empty."""
 
+    key: str
+    """The key of the events."""
     start: int
     """Start of the window in epoch milliseconds."""
     end: int
@@ -78,11 +99,13 @@ class Cogrouped(Event, Generic[L, R]):
 class TableChange(Event, Generic[L, R]):
     """A change of the row that two tables have together for a key: `before` it and `after` it."""
 
+    key: str
+    """The key of the row."""
     op: Literal["insert", "update", "delete"]
     """An insert has no `before`, a delete no `after`."""
-    before: Optional[Joined[L, R]]
+    before: Optional[Pair[L, R]]
     """The joined row as it was last emitted."""
-    after: Optional[Joined[L, R]]
+    after: Optional[Pair[L, R]]
     """The joined row as it is now."""
 
 
@@ -167,6 +190,13 @@ def selected_type(select: Optional[Select], into: Any, joined: Any) -> Any:
     if into is not None:
         return into
     return returned_type(select)
+
+
+def emitter(select: Optional[Select]) -> Callable[[Context[Any], Any, Any], None]:
+    """The function `(ctx, left, right)` that emits a `Joined`, or what `select` makes of the two."""
+    if select is None:
+        return lambda ctx, left, right: ctx.emit(Joined(ctx.key, left, right))
+    return lambda ctx, left, right: ctx.emit(select(left, right))
 
 
 def offset_ms(value: Duration, what: str) -> int:

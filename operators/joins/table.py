@@ -7,7 +7,8 @@ import msgspec
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Condition, resolve
-from headway.operators.joins.results import How, Joined, TableChange, check_how, joined_type
+from headway.operators.equality import differ
+from headway.operators.joins.results import How, Pair, TableChange, check_how, joined_type
 from headway.schema import State
 
 __all__ = ["TableJoin"]
@@ -15,7 +16,7 @@ __all__ = ["TableJoin"]
 
 @cache
 def _state_of(left_type: Any, right_type: Any) -> Any:
-    shown: Any = Optional[joined_type(Joined, left_type, right_type, "full")]
+    shown: Any = Optional[joined_type(Pair, left_type, right_type, "full")]
     fields = [
         ("left", Optional[left_type], None),
         ("right", Optional[right_type], None),
@@ -76,11 +77,11 @@ class TableJoin(Operator[Any, Any, Any]):
         before, after = state.shown, self._row(state.left, state.right)
         state.changing, state.shown = False, None
         if before is None and after is not None:
-            ctx.emit(TableChange("insert", None, after))
+            ctx.emit(TableChange(ctx.key, "insert", None, after))
         elif before is not None and after is None:
-            ctx.emit(TableChange("delete", before, None))
-        elif before != after:
-            ctx.emit(TableChange("update", before, after))
+            ctx.emit(TableChange(ctx.key, "delete", before, None))
+        elif differ(before, after):
+            ctx.emit(TableChange(ctx.key, "update", before, after))
 
     def _change(self, state: Any, left: Any, right: Any, ctx: Context[Any]) -> None:
         if not state.changing:
@@ -89,9 +90,9 @@ class TableJoin(Operator[Any, Any, Any]):
             ctx.timer("change", ctx.time)
         state.left, state.right = left, right
 
-    def _row(self, left: Any, right: Any) -> Optional[Joined[Any, Any]]:
+    def _row(self, left: Any, right: Any) -> Optional[Pair[Any, Any]]:
         if left is None and (right is None or not self._right_outer):
             return None
         if right is None and not self._left_outer:
             return None
-        return Joined(left, right)
+        return Pair(left, right)

@@ -68,7 +68,7 @@ class Cogroup(Operator[Any, Any, Any]):
         self._frames.close(state, end, ctx)
 
     def _emit(self, start: int, end: int, lefts: list[Any], rights: list[Any], ctx: Context[Any]) -> None:
-        ctx.emit(Cogrouped(start, end, lefts, rights))
+        ctx.emit(Cogrouped(ctx.key, start, end, lefts, rights))
 
 
 class WindowJoin(Cogroup):
@@ -93,13 +93,13 @@ class WindowJoin(Cogroup):
         if lefts and rights:
             for left in lefts:
                 for right in rights:
-                    ctx.emit(WindowJoined(start, end, left, right))
+                    ctx.emit(WindowJoined(ctx.key, start, end, left, right))
         elif self._left_outer and lefts:
             for left in lefts:
-                ctx.emit(WindowJoined(start, end, left, None))
+                ctx.emit(WindowJoined(ctx.key, start, end, left, None))
         elif self._right_outer:
             for right in rights:
-                ctx.emit(WindowJoined(start, end, None, right))
+                ctx.emit(WindowJoined(ctx.key, start, end, None, right))
 
 
 def _events(rows: Rows) -> list[Any]:

@@ -317,9 +317,9 @@ class _Compiler:
         self._connect(exits, entries)
 
     def _end(self, pattern: Pattern, way_out: _Exit) -> Edge:
+        """The edge to the end: a greedy loop keeps its events from what must not follow as from any other step."""
         contiguity = Contiguity.ANY if way_out.stops else Contiguity.STRICT
-        edge = way_out.edge(Edge(END, contiguity, None, gap_ms=pattern.steps[-1].gap_ms))
-        return replace(edge, exclusions=())
+        return way_out.edge(Edge(END, contiguity, None, gap_ms=pattern.steps[-1].gap_ms))
 
 
 def _negated_after(steps: Sequence[Step], number: int) -> list[Step]:

@@ -114,10 +114,14 @@ class ChainMatcher:
             return
         firsts = steps[0]
         firsts.append(self._taken(firsts[-1].last + 1, ctx.time, self._keep(event)))
-        while steps[0][-1].last - steps[0][0].last >= self._max:
-            oldest = steps[0][0].last
-            ctx.emit_to("overflow", self._partial(steps, oldest))
-            drop(steps, oldest - 1, oldest)
+        oldest = steps[0][0].last
+        excess = steps[0][-1].last - oldest + 1 - self._max
+        if excess > 0:
+            if ctx.is_read("overflow"):
+                for number in range(oldest, oldest + excess):
+                    ctx.emit_to("overflow", self._partial(steps, number))
+            drop(steps, oldest - 1, oldest - 1 + excess)
+            ctx.lose("overflow", excess)
 
     def _take(self, steps: _Steps, step: int, last: int, event: Any, ctx: Context[Any]) -> None:
         taken = self._taken(last, ctx.time, self._keep(event))
@@ -210,7 +214,7 @@ class ChainMatcher:
         if step == self._final:
             taken = taken_by(steps, number)
             self._emit([one.event for one in taken], taken[0].at, ctx)
-        elif self._timed_out:
+        elif self._timed_out and ctx.is_read("timed_out"):
             ctx.emit_to("timed_out", self._partial(steps, number))
 
     # -- Results ------------------------------------------------------------------------------------------

@@ -24,6 +24,11 @@ __all__ = ["MatchPattern"]
 
 E = TypeVar("E")
 
+_OVERFLOW_ADVICE = (
+    "partial matches were given up, and what they would have become is missing: give the pattern a shorter within(), "
+    "or let match(...) keep more with max_partial_matches=; the side output 'overflow' has them"
+)
+
 
 class MatchPattern(Operator[E, Any, Any]):
     """Emits a `Match` for each match of a pattern in the events of a key.
@@ -74,6 +79,7 @@ class MatchPattern(Operator[E, Any, Any]):
         self.event_type = event_type
         self.output_type = Match[kept.type] if select is None else into or returned_type(select)  # type: ignore[name-defined]
         self.sides = {"timed_out": partial, "overflow": partial}
+        self.losses = {"overflow": _OVERFLOW_ADVICE}
         if rules is not None:
             self.broadcasts = {"rules": rules.event_type}
             self.shared_type = rules.shared_type

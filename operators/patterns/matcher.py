@@ -46,16 +46,16 @@ class Matcher:
     def on_event(self, state: Any, event: Any, ctx: Context[Any]) -> None:
         """Move the partial matches on that the event fits, end those that it breaks, begin new ones."""
         runs = state.runs
-        if not runs:
-            if self._interest.begins(event):
-                self._all(state, event, ctx)
-        elif state.due <= ctx.time:
+        is_due = bool(runs) and state.due <= ctx.time
+        if is_due:
             self._expire(state, ctx)
-            self._all(state, event, ctx)
-        elif self._interest.concerns([run.position for run in runs], event):
+            runs = state.runs
+        if runs and self._interest.concerns([run.position for run in runs], event):
             self._all(state, event, ctx)
         elif self._interest.begins(event):
             self._begin(runs, self._moment(state, event, ctx), ctx)
+            self._settle(state, ctx)
+        elif is_due:
             self._settle(state, ctx)
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any]) -> None:
@@ -220,12 +220,21 @@ class Matcher:
     def _expire(self, state: Any, ctx: Context[Any]) -> None:
         """End what may not go on at this time: its edges, and those who have no other."""
         now = ctx.time
-        runs, state.runs = state.runs, []
-        for run in runs:
-            if run.due > now or self._wait_on(state, run, ctx):
-                state.runs.append(run)
-                continue
-            release(state, run.node)
+        if self._gapped:
+            runs, state.runs = state.runs, []
+            for run in runs:
+                if run.due > now or self._wait_on(state, run, ctx):
+                    state.runs.append(run)
+                else:
+                    release(state, run.node)
+        elif self._within_ms is not None:
+            # Those that began first end first, so the others are not looked at.
+            runs, count, latest = state.runs, 0, now - self._within_ms
+            while count < len(runs) and runs[count].start_at <= latest:
+                self._wait_on(state, runs[count], ctx)
+                release(state, runs[count].node)
+                count += 1
+            del runs[:count]
 
     def _wait_on(self, state: Any, run: Run, ctx: Context[Any]) -> bool:
         limit = NEVER if self._within_ms is None else run.start_at + self._within_ms
@@ -242,7 +251,7 @@ class Matcher:
         run.due = due
         if ended:
             self._completed(state, run.node, run.start, run.start_at, ctx)
-        elif self._timed_out and not run.open:
+        elif self._timed_out and not run.open and ctx.is_read("timed_out"):
             ctx.emit_to("timed_out", self._partial(state, run))
         return run.open != 0
 
@@ -250,18 +259,42 @@ class Matcher:
 
     def _settle(self, state: Any, ctx: Context[Any]) -> None:
         """Tell the matches whose turn it is, keep the bound, set the timer."""
-        if state.completed:
-            self._tell(state, ctx)
-        while len(state.runs) + len(state.completed) > self._max:
-            oldest = state.runs.pop(0)
-            ctx.emit_to("overflow", self._partial(state, oldest))
-            release(state, oldest.node)
-            self._tell(state, ctx)
-        runs = state.runs
-        if not runs:
+        if state.completed or len(state.runs) > self._max:
+            self._take_turns(state, ctx)
+        if not state.runs:
             ctx.forget()
         elif self._timed:
             self._set_timers(state, ctx)
+
+    def _take_turns(self, state: Any, ctx: Context[Any]) -> None:
+        """Emit the complete matches that no open one began before, and give up the oldest while there are too many.
+
+        Both lists are in the order in which matches began, and so whatever leaves them is at their beginning.
+        """
+        runs, completed = state.runs, state.completed
+        completed.sort(key=_start_of)
+        gone = told = given_up = 0
+        is_read = ctx.is_read("overflow")
+        while True:
+            if told < len(completed) and not (gone < len(runs) and runs[gone].start < completed[told].start):
+                match = completed[told]
+                self._emit(self._matched(state, match.node), match.start_at, match.end, ctx)
+                last_skipped = self._last_skipped(state, match)
+                gone = _skip(state, runs, gone, last_skipped)
+                told = _skip(state, completed, told + 1, last_skipped)
+                release(state, match.node)
+            elif len(runs) - gone + len(completed) - told > self._max:
+                if is_read:
+                    ctx.emit_to("overflow", self._partial(state, runs[gone]))
+                release(state, runs[gone].node)
+                gone += 1
+                given_up += 1
+            else:
+                break
+        if given_up:
+            ctx.lose("overflow", given_up)
+        del runs[:gone]
+        del completed[:told]
 
     def _set_timers(self, state: Any, ctx: Context[Any]) -> None:
         """One for the partial match that ends next, one for the last: draining goes as far as timers are set."""
@@ -270,7 +303,7 @@ class Matcher:
             due = min([run.due for run in runs])
             last = max([self._end_of(run) for run in runs])
         else:
-            due, last = runs[0].due, runs[-1].due
+            due, last = self._end_of(runs[0]), self._end_of(runs[-1])
         if due != state.due:
             state.due = due
             if due != NEVER:
@@ -285,21 +318,6 @@ class Matcher:
             return run.start_at + self._within_ms
         gaps = [edge.gap_ms for bit, edge in self._ways[run.position] if run.open & bit and edge.gap_ms is not None]
         return run.at + max(gaps, default=0)
-
-    def _tell(self, state: Any, ctx: Context[Any]) -> None:
-        """Emit the completed matches that no open one began before, and drop what each of them skips."""
-        completed = state.completed
-        completed.sort(key=_start_of)
-        while completed and not (state.runs and state.runs[0].start < completed[0].start):
-            match = completed.pop(0)
-            self._emit(self._matched(state, match.node), match.start_at, match.end, ctx)
-            last_skipped = self._last_skipped(state, match)
-            for others in (state.runs, completed):
-                for other in others:
-                    if other.start <= last_skipped:
-                        release(state, other.node)
-                others[:] = [other for other in others if other.start > last_skipped]
-            release(state, match.node)
 
     def _last_skipped(self, state: Any, match: Complete) -> int:
         """Matches that began with this event, by number, or before it, are skipped."""
@@ -355,6 +373,14 @@ class Matcher:
 
 def _start_of(match: Complete) -> int:
     return match.start
+
+
+def _skip(state: Any, matches: list[Any], number: int, last_skipped: int) -> int:
+    """Give up matches, open or complete, from a place in their list on, that a match skips; returns the next place."""
+    while number < len(matches) and matches[number].start <= last_skipped:
+        release(state, matches[number].node)
+        number += 1
+    return number
 
 
 def _only_test(edges: list[Edge]) -> Optional[Test]:

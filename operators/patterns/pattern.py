@@ -18,7 +18,7 @@ from headway.times import Duration, duration_ms
 
 __all__ = ["Condition", "Contiguity", "Either", "Pattern", "Quantifier", "Step", "either", "once", "pattern"]
 
-Condition = Union[Callable[..., Any], Where]
+Condition = Union[Callable[[Any], Any], Callable[[Any, Any], Any], Callable[[Any, Any, Any], Any], Where]
 """A function of the event, of the event and what matched so far, of these and the rules, or `where(field=value)`."""
 
 

@@ -27,13 +27,14 @@ class _Windows(Operator[Any, Any, Any]):
         aggregates: Mapping[str, Aggregate[Any, Any]],
         *,
         early: Union[Duration, Every, None] = None,
+        into: Any = None,
     ) -> None:
         bundle = bundle_of(aggregates, event_type)
         self.event_type = event_type
         self.windower = windower
         self._early = early_of(early)
         self._pane_of = windower.pane
-        self.output_type = result_type(bundle.fields)
+        self.output_type = result_type(bundle.fields, into)
         self._result = result_maker(bundle, self.output_type)
         fields = self._prepare(windower, bundle)
         self.state_type = state_type("WindowState", [*fields, *([] if self._early is None else early_fields)])
@@ -43,7 +44,7 @@ class _Windows(Operator[Any, Any, Any]):
         raise NotImplementedError
 
     def _emit(self, held: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
-        ctx.emit(self._result(held, min(ctx.time, end - 1), start, end, revision, final))
+        ctx.emit(self._result(held, min(ctx.time, end - 1), ctx.key, start, end, revision, final))
 
 
 class SingleWindow(_Windows):
@@ -60,7 +61,7 @@ class SingleWindow(_Windows):
     >>> from headway.operators.windows.windowers import tumbling
     >>> operator = SingleWindow(dict, tumbling("1h"), {"carts": count(kind="cart")})
     >>> operator.output_type.__struct_fields__
-    ('start', 'end', 'revision', 'final', 'carts')
+    ('key', 'start', 'end', 'revision', 'final', 'carts')
     """
 
     def _prepare(self, windower: Aligned, bundle: Bundle) -> list[tuple[str, Any, Any]]:
@@ -114,7 +115,7 @@ class AlignedWindow(_Windows):
     >>> from headway.operators.windows.windowers import sliding
     >>> operator = AlignedWindow(dict, sliding("1h", every="5m"), {"carts": count(kind="cart")})
     >>> operator.output_type.__struct_fields__
-    ('start', 'end', 'revision', 'final', 'carts')
+    ('key', 'start', 'end', 'revision', 'final', 'carts')
     """
 
     def _prepare(self, windower: Aligned, bundle: Bundle) -> list[tuple[str, Any, Any]]:

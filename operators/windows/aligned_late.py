@@ -41,8 +41,9 @@ class LateAlignedWindow(AlignedWindow):
         lateness: Lateness,
         *,
         early: Union[Duration, Every, None] = None,
+        into: Any = None,
     ) -> None:
-        super().__init__(event_type, windower, aggregates, early=early)
+        super().__init__(event_type, windower, aggregates, early=early, into=into)
         self.inputs = {"late": event_type}
         self.sides = {TOO_LATE: event_type}
         self._allowed_ms, self._time_of = lateness

@@ -43,15 +43,22 @@ class CountWindows(Operator[Any, Any, Any]):
     >>> from headway.operators.windows.windowers import count_window
     >>> operator = CountWindows(dict, count_window(10, every=2), {"carts": count(kind="cart")})
     >>> operator.output_type.__struct_fields__
-    ('start', 'end', 'revision', 'final', 'carts')
+    ('key', 'start', 'end', 'revision', 'final', 'carts')
     """
 
     shares_values = True
 
-    def __init__(self, event_type: Any, windower: CountWindow, aggregates: Mapping[str, Aggregate[Any, Any]]) -> None:
+    def __init__(
+        self,
+        event_type: Any,
+        windower: CountWindow,
+        aggregates: Mapping[str, Aggregate[Any, Any]],
+        *,
+        into: Any = None,
+    ) -> None:
         self.event_type = event_type
         results = bundle_of(aggregates, event_type)
-        self.output_type = result_type(results.fields)
+        self.output_type = result_type(results.fields, into)
         self._result = result_maker(results, self.output_type)
         # As sliding windows of time, with the number of an event in the place of its time.
         self._windows = Sliding(windower.size, windower.every, -windower.size % windower.every)
@@ -88,4 +95,4 @@ class CountWindows(Operator[Any, Any, Any]):
         ctx.forget()
 
     def _emit(self, held: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
-        ctx.emit(self._result(held, ctx.time, start, end, revision, final))
+        ctx.emit(self._result(held, ctx.time, ctx.key, start, end, revision, final))

@@ -36,6 +36,7 @@ class SessionWindow(Operator[Any, Any, Any]):
         aggregates: Mapping[str, Aggregate[Any, Any]],
         *,
         early: Union[Duration, Every, None] = None,
+        into: Any = None,
     ) -> None:
         self.event_type = event_type
         self._bundle = bundle_of(aggregates, event_type)
@@ -43,7 +44,7 @@ class SessionWindow(Operator[Any, Any, Any]):
         self._early = early_of(early)
         self._gap_ms = windower.gap_ms
         self._max_length_ms = windower.max_length_ms
-        self.output_type = result_type(self._bundle.fields)
+        self.output_type = result_type(self._bundle.fields, into)
         self._result = result_maker(self._bundle, self.output_type)
         self.state_type = state_type("SessionState", self._fields())
 
@@ -90,4 +91,4 @@ class SessionWindow(Operator[Any, Any, Any]):
         self._emit(state.held, state.start, self._end(state), revision, final, ctx)
 
     def _emit(self, held: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
-        ctx.emit(self._result(held, min(ctx.time, end - 1), start, end, revision, final))
+        ctx.emit(self._result(held, min(ctx.time, end - 1), ctx.key, start, end, revision, final))

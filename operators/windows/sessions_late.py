@@ -61,11 +61,12 @@ class LateSessionWindow(SessionWindow):
         lateness: Lateness,
         *,
         early: Union[Duration, Every, None] = None,
+        into: Any = None,
     ) -> None:
         if windower.max_length_ms is not None:
             msg = "sessions with max_length take no late events: leave out late=, or max_length"
             raise FlowError(msg)
-        super().__init__(event_type, windower, aggregates, early=early)
+        super().__init__(event_type, windower, aggregates, early=early, into=into)
         self.inputs = {"late": event_type}
         self.sides = {TOO_LATE: event_type, REPLACED: self.output_type}
         self._allowed_ms, self._time_of = lateness
@@ -153,7 +154,7 @@ class LateSessionWindow(SessionWindow):
         span.revision += 1
 
     def _replaced(self, span: Any, end: int, ctx: Context[Any]) -> Any:
-        return self._result(span.held, min(ctx.time, end - 1), span.start, end, span.revision, True)
+        return self._result(span.held, min(ctx.time, end - 1), ctx.key, span.start, end, span.revision, True)
 
     def _put(self, state: Any, span: Any) -> None:
         """Put a session among those that have ended."""

@@ -43,6 +43,7 @@ from headway.operators.aggregates.lists import distinct as distinct
 from headway.operators.aggregates.lists import histogram as histogram
 from headway.operators.aggregates.lists import top_k as top_k
 from headway.operators.aggregates.quantiles import quantiles as quantiles
+from headway.operators.aggregates.running import AggregateResult as AggregateResult
 from headway.operators.aggregates.running import RunningAggregate as RunningAggregate
 from headway.operators.aggregates.sums import mean as mean
 from headway.operators.aggregates.sums import sum as sum  # noqa: A004 - read as hw.sum
@@ -62,6 +63,7 @@ from headway.operators.joins.asof import AsofJoin as AsofJoin
 from headway.operators.joins.interval import IntervalJoin as IntervalJoin
 from headway.operators.joins.results import Cogrouped as Cogrouped
 from headway.operators.joins.results import Joined as Joined
+from headway.operators.joins.results import Pair as Pair
 from headway.operators.joins.results import TableChange as TableChange
 from headway.operators.joins.results import WindowJoined as WindowJoined
 from headway.operators.joins.table import TableJoin as TableJoin
@@ -105,6 +107,7 @@ from headway.operators.windows.calendar import daily as daily
 from headway.operators.windows.calendar import monthly as monthly
 from headway.operators.windows.calendar import weekly as weekly
 from headway.operators.windows.early import every as every
+from headway.operators.windows.results import WindowAggregates as WindowAggregates
 from headway.operators.windows.results import WindowResult as WindowResult
 from headway.operators.windows.windowers import count_window as count_window
 from headway.operators.windows.windowers import cumulative as cumulative
@@ -131,6 +134,7 @@ __all__ = [
     "Absent",
     "AfterMatch",
     "Aggregate",
+    "AggregateResult",
     "AsofJoin",
     "Changed",
     "Cogroup",
@@ -160,6 +164,7 @@ __all__ = [
     "MatchPattern",
     "OnChange",
     "Operator",
+    "Pair",
     "PartialMatch",
     "Pattern",
     "Processed",
@@ -186,6 +191,7 @@ __all__ = [
     "TimeToLive",
     "Timer",
     "Transition",
+    "WindowAggregates",
     "WindowContents",
     "WindowJoin",
     "WindowJoined",

@@ -2,6 +2,7 @@
 
     HeadwayError
     ├── FlowError                 the flow is declared wrongly: its author, at the named line
+    │   └── KeyNeededError            a step that needs a key on a stream without one; also an AttributeError
     ├── UsageError                an option or a parameter is wrong: whoever started the run
     ├── InputError                an input cannot be read: whoever owns the input
     ├── OutputError               an output cannot be written: whoever owns the output
@@ -12,6 +13,7 @@
     │   └── DrainedStateError         its books are closed
     ├── UserCodeError             the flow's own code raised: its author
     ├── ClusterError              workers could not start or died too often: whoever operates the flow
+    ├── ClockError                the machine's clock was set back: nobody, a run starts again by itself
     └── InternalError             an invariant of Headway does not hold: please report it
 
 Each message shows the offending value, what was expected, and the next step. `exit_code` is what the
@@ -23,6 +25,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "ClockError",
     "ClusterError",
     "CorruptStateError",
     "DrainedStateError",
@@ -31,6 +34,7 @@ __all__ = [
     "IncompatibleStateError",
     "InputError",
     "InternalError",
+    "KeyNeededError",
     "LockedStateError",
     "OutputError",
     "StateError",
@@ -49,6 +53,10 @@ class FlowError(HeadwayError):
     """A flow is declared wrongly; raised at the line of the flow that declares it."""
 
     exit_code = 2
+
+
+class KeyNeededError(FlowError, AttributeError):
+    """A stream without a key was asked for a step that needs one: `hasattr` says that it does not have it."""
 
 
 class UsageError(HeadwayError):
@@ -88,7 +96,7 @@ class LockedStateError(StateError):
 
 
 class DrainedStateError(StateError):
-    """The books of this state directory are closed: it takes no more input."""
+    """The books of this state directory are closed, or are being closed: it takes no more input."""
 
 
 class UserCodeError(HeadwayError):
@@ -99,6 +107,12 @@ class UserCodeError(HeadwayError):
 
 class ClusterError(HeadwayError):
     """Workers could not be started, or died more often than the limit allows."""
+
+    exit_code = 5
+
+
+class ClockError(HeadwayError):
+    """The machine's clock was set back by more than a second. A run, and a supervisor, start again by themselves."""
 
     exit_code = 5
 

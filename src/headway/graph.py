@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Optional, Union
+from enum import Enum
+from typing import Any, Final, Optional, Union
 
 from headway.connectors.base import Input, Output
 from headway.operators.base import Operator
@@ -37,14 +38,16 @@ DEAD_LETTERS = "dead-letters"
 """The port of a source where records leave that could not be decoded."""
 
 
-class IngestionTime:
+class IngestionTime(Enum):
     """Marks a source whose events are stamped with the wall clock when they are read."""
 
+    INGESTION_TIME = "ingestion time"
+
     def __repr__(self) -> str:
-        return "INGESTION_TIME"
+        return self.name
 
 
-INGESTION_TIME = IngestionTime()
+INGESTION_TIME: Final = IngestionTime.INGESTION_TIME
 
 TimeSpec = Union[str, Callable[[Any], Any], IngestionTime]
 """Where an event's time comes from: a field, a function, or the moment it is read."""

@@ -8,14 +8,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, Generic, Literal, Optional, TypeVar
+from typing import Any, Final, Generic, Literal, Optional, TypeVar, overload
 
 import msgspec
 
 from headway.declare import declaring
 from headway.decoding import LineCodec
 from headway.errors import FlowError, InputError
-from headway.operators.joins.results import Joined, Select, selected_type
+from headway.operators.joins.results import Pair, Select, selected_type
 from headway.operators.options import Value, positive_ms, reader
 from headway.schema import Json, field_names, type_label
 from headway.times import Duration
@@ -72,6 +72,9 @@ class Lookup(Generic[V]):
             self._refresh()
         return len(self._rows)
 
+    def __bool__(self) -> bool:
+        return True  # Whether there is a table is no reason to open its file.
+
     def __repr__(self) -> str:
         return f"lookup({self.path!r}, key={self.key!r})"
 
@@ -119,6 +122,27 @@ class Lookup(Generic[V]):
 
     def _fail(self, line: int, reason: str) -> Any:
         raise _broken(self.path, line, reason)
+
+
+@overload
+def lookup(
+    path: str | os.PathLike[str],
+    *,
+    key: str,
+    type: type[V],
+    refresh: Optional[Duration] = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Lookup[V]: ...
+
+
+@overload
+def lookup(
+    path: str | os.PathLike[str],
+    *,
+    key: str,
+    refresh: Optional[Duration] = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Lookup[Json]: ...
 
 
 def lookup(
@@ -186,15 +210,15 @@ def enricher(
         raise FlowError(msg)
     get_key, _ = reader(on, event_type, "on")
     get_row, keep = table.get, missing == "keep"
-    result: Select = Joined if select is None else select
+    result: Select = Pair if select is None else select
     row_type = Optional[table.type] if keep else table.type
 
     def enrich(event: Any) -> list[Any]:
         row = get_row(get_key(event))
         return [result(event, row)] if keep or row is not None else []
 
-    joined: Any = Joined
-    return enrich, selected_type(select, into, joined[event_type, row_type])
+    paired: Any = Pair
+    return enrich, selected_type(select, into, paired[event_type, row_type])
 
 
 def _rows_of(path: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, Union, overload
 
+from headway.checks import accepts, check_operator, item_type, result_type
 from headway.connectors.base import Output
 from headway.declare import declaring, fail, place
+from headway.errors import KeyNeededError
 from headway.graph import (
     DEAD_LETTERS,
     LATE,
-    MAIN,
     FurtherInput,
     KeyByNode,
     MergeNode,
@@ -23,13 +23,13 @@ from headway.graph import (
 from headway.operators.base import Operator
 from headway.operators.conditions import Condition, Predicate, resolve
 from headway.operators.patterns.rules import Rules
-from headway.schema import Event, field_names, returned_type, type_label
+from headway.schema import Event, field_names, type_label
 from headway.steps.aggregates import AggregateSteps
-from headway.steps.joins import EnrichSteps, JoinSteps
+from headway.steps.enrich import EnrichKeyedSteps, EnrichSteps
+from headway.steps.joins import JoinSteps
 from headway.steps.patterns import PatternSteps
 from headway.steps.windows import WindowSteps
 from headway.steps.workflow import WorkflowSteps
-from headway.values import shape_of
 
 if TYPE_CHECKING:
     from headway.flow import Flow
@@ -39,9 +39,10 @@ __all__ = ["BroadcastState", "BroadcastStream", "DeadLetter", "KeyedStream", "Pr
 T = TypeVar("T")
 U = TypeVar("U")
 S = TypeVar("S")
+V = TypeVar("V")
 
-KeyOf = Union[str, Callable[[T], Any]]
-"""Where the key of a stream's events comes from: a field or a function."""
+KeyOf = Union[str, Callable[[T], Union[str, int, None]]]
+"""Where the key of a stream's events comes from: a field, or a function that gives text or an integer."""
 
 
 class DeadLetter(Event):
@@ -70,6 +71,9 @@ class _Base(Generic[T]):
     def type(self) -> Any:
         """The type of the stream's values, `Any` where it is not known."""
         return self._flow.graph.types[self._port]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._port)!r}, {type_label(self.type)})"
 
     def broadcast(self) -> BroadcastStream[T]:
         """The stream as a broadcast input: `process(name, operator, rules=rules.broadcast())`.
@@ -151,7 +155,7 @@ class _Base(Generic[T]):
         with declaring():
             return resolve(condition, self.type)
 
-    def _merged(self, others: tuple[_Base[T], ...], name: Optional[str]) -> Port:
+    def _merged(self, others: tuple[_Base[Any], ...], name: Optional[str]) -> Port:
         keyed = self._flow.graph.keyed[self._port]
         for other in others:
             if not isinstance(other, _Base):
@@ -182,7 +186,7 @@ class Stream(_Base[T], EnrichSteps[T]):
         `into` is the type of the results where the function's annotation does not tell; results that cross an
         exchange must be JSON values or of that type.
         """
-        return Stream(self._flow, self._stateless("map", function, name, _result_type(function, into)))
+        return Stream(self._flow, self._stateless("map", function, name, result_type(function, into)))
 
     def filter(self, condition: Predicate[T], *, name: Optional[str] = None) -> Stream[T]:
         """Keep the events that meet the condition: a function, or `where(field=value)`."""
@@ -192,7 +196,7 @@ class Stream(_Base[T], EnrichSteps[T]):
         self, function: Callable[[T], Iterable[U]], *, into: Any = None, name: Optional[str] = None
     ) -> Stream[U]:
         """Replace each event by any number of results, all at the event's time."""
-        return Stream(self._flow, self._stateless("flat_map", function, name, _item_type(function, into)))
+        return Stream(self._flow, self._stateless("flat_map", function, name, item_type(function, into)))
 
     def branch(self, condition: Predicate[T], *, name: Optional[str] = None) -> tuple[Stream[T], Stream[T]]:
         """Two streams: the events that meet the condition, and the others."""
@@ -202,7 +206,15 @@ class Stream(_Base[T], EnrichSteps[T]):
         others = self._stateless("reject", predicate, f"{label}.else", self.type)
         return Stream(self._flow, met), Stream(self._flow, others)
 
-    def merge(self, *others: Stream[T], name: Optional[str] = None) -> Stream[T]:
+    @overload
+    def merge(self, *others: Stream[U], name: Optional[str] = None) -> Stream[Union[T, U]]: ...
+
+    @overload
+    def merge(
+        self, other: Stream[U], another: Stream[S], /, *others: Stream[V], name: Optional[str] = None
+    ) -> Stream[Union[T, U, S, V]]: ...
+
+    def merge(self, *others: Stream[Any], name: Optional[str] = None) -> Stream[Any]:
         """One stream of the events of all; at equal times they come in the order of the arguments."""
         return Stream(self._flow, self._merged(others, name))
 
@@ -220,39 +232,53 @@ class Stream(_Base[T], EnrichSteps[T]):
         node = KeyByNode(name or self._flow._auto_name("key_by"), place(), self._port, key)
         return KeyedStream(self._flow, self._flow._add(node, self.type, keyed=True))
 
-    def __getattr__(self, name: str) -> Any:
-        """Keyed steps need a key: naming one raises `FlowError` and says so."""
-        if not name.startswith("_") and hasattr(KeyedStream, name):
-            fail(
-                f"{name}() keeps state for each key, and the stream {self._port} has none: "
+    if not TYPE_CHECKING:  # To type checkers a keyed step does not exist here, which is what they should say.
+
+        def __getattr__(self, name: str) -> Any:
+            """Keyed steps need a key: naming one raises `KeyNeededError`, an `AttributeError` too, and says so."""
+            if name.startswith("_") or not hasattr(KeyedStream, name):
+                msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+                raise AttributeError(msg)
+            msg = (
+                f"{place()}: {name}() keeps state for each key, and the stream {self._port} has none: "
                 f'write .key_by("field").{name}(...)'
             )
-        msg = f"{type(self).__name__!r} object has no attribute {name!r}"
-        raise AttributeError(msg)
+            raise KeyNeededError(msg)
 
 
 class SourceStream(Stream[T]):
     """The on-time events of a source, with the streams of what was not on time or not decodable."""
 
+    def __init__(self, flow: Flow, port: Port) -> None:
+        super().__init__(flow, port)
+        flow._port(Port(port.node, LATE), self.type, keyed=False)
+        flow._port(Port(port.node, DEAD_LETTERS), DeadLetter, keyed=False)
+
     @property
     def late(self) -> Stream[T]:
         """The events that came further behind than `out_of_order` allows, at the time at which that was noticed."""
-        port = Port(self._port.node, LATE)
-        return Stream(self._flow, self._flow._port(port, self.type, keyed=False))
+        return Stream(self._flow, Port(self._port.node, LATE))
 
     @property
     def dead_letters(self) -> Stream[DeadLetter]:
         """The records that could not be decoded; without use of this they go to a file in the state directory."""
-        port = Port(self._port.node, DEAD_LETTERS)
-        return Stream(self._flow, self._flow._port(port, DeadLetter, keyed=False))
+        return Stream(self._flow, Port(self._port.node, DEAD_LETTERS))
 
 
-class KeyedStream(_Base[T], AggregateSteps[T], JoinSteps[T], PatternSteps[T], WindowSteps[T], WorkflowSteps[T]):
+class KeyedStream(
+    _Base[T],
+    AggregateSteps[T],
+    EnrichKeyedSteps[T],
+    JoinSteps[T],
+    PatternSteps[T],
+    WindowSteps[T],
+    WorkflowSteps[T],
+):
     """Events with a key: each key names one workflow instance, and operators keep state for it."""
 
     def map(self, function: Callable[[T], U], *, into: Any = None, name: Optional[str] = None) -> KeyedStream[U]:
         """Replace each event by `function(event)`, with the same key."""
-        return KeyedStream(self._flow, self._stateless("map", function, name, _result_type(function, into)))
+        return KeyedStream(self._flow, self._stateless("map", function, name, result_type(function, into)))
 
     def filter(self, condition: Predicate[T], *, name: Optional[str] = None) -> KeyedStream[T]:
         """Keep the events that meet the condition: a function, or `where(field=value)`."""
@@ -262,7 +288,7 @@ class KeyedStream(_Base[T], AggregateSteps[T], JoinSteps[T], PatternSteps[T], Wi
         self, function: Callable[[T], Iterable[U]], *, into: Any = None, name: Optional[str] = None
     ) -> KeyedStream[U]:
         """Replace each event by any number of results, with the same key and time."""
-        return KeyedStream(self._flow, self._stateless("flat_map", function, name, _item_type(function, into)))
+        return KeyedStream(self._flow, self._stateless("flat_map", function, name, item_type(function, into)))
 
     def branch(self, condition: Predicate[T], *, name: Optional[str] = None) -> tuple[KeyedStream[T], KeyedStream[T]]:
         """Two streams: the events that meet the condition, and the others."""
@@ -272,7 +298,15 @@ class KeyedStream(_Base[T], AggregateSteps[T], JoinSteps[T], PatternSteps[T], Wi
         others = self._stateless("reject", predicate, f"{label}.else", self.type)
         return KeyedStream(self._flow, met), KeyedStream(self._flow, others)
 
-    def merge(self, *others: KeyedStream[T], name: Optional[str] = None) -> KeyedStream[T]:
+    @overload
+    def merge(self, *others: KeyedStream[U], name: Optional[str] = None) -> KeyedStream[Union[T, U]]: ...
+
+    @overload
+    def merge(
+        self, other: KeyedStream[U], another: KeyedStream[S], /, *others: KeyedStream[V], name: Optional[str] = None
+    ) -> KeyedStream[Union[T, U, S, V]]: ...
+
+    def merge(self, *others: KeyedStream[Any], name: Optional[str] = None) -> KeyedStream[Any]:
         """One stream of the events of all, with their keys."""
         return KeyedStream(self._flow, self._merged(others, name))
 
@@ -317,7 +351,7 @@ class KeyedStream(_Base[T], AggregateSteps[T], JoinSteps[T], PatternSteps[T], Wi
 
     @staticmethod
     def _check_accepted(name: str, operator: Operator[Any, Any, Any], wanted: Any, stream: _Base[Any]) -> None:
-        if not _accepts(wanted, stream.type):
+        if not accepts(wanted, stream.type):
             fail(
                 f"process({name!r}): {type(operator).__name__} takes {type_label(wanted)}, "
                 f"but the stream {stream._port} has {type_label(stream.type)}"
@@ -351,53 +385,3 @@ class Processed(KeyedStream[T]):
         self._operator.side_is_read(name)
         port = Port(self._port.node, name)
         return KeyedStream(self._flow, self._flow._port(port, self._operator.sides[name], keyed=True))
-
-
-def check_operator(operator: Operator[Any, Any, Any]) -> None:
-    """Raise `FlowError` when a fresh state cannot be made, or an input has no handler."""
-    from headway.errors import FlowError
-
-    kind = type(operator).__name__
-    for name in {MAIN, LATE, DEAD_LETTERS} & operator.sides.keys():
-        msg = f"{kind} has a side output {name!r}: that name has a meaning of its own, choose another"
-        raise FlowError(msg)
-    for name in (*operator.inputs, *operator.broadcasts):
-        if name in ("event", "timer") or not callable(getattr(operator, f"on_{name}", None)):
-            msg = f"{kind} has an input {name!r}, but no method on_{name}(self, state, event, ctx) for it"
-            raise FlowError(msg)
-    if operator.broadcasts and operator.shared_type is None:
-        msg = f"{kind} has broadcast inputs: say what they maintain with shared_type = a State class"
-        raise FlowError(msg)
-    for what, state_type in (("state", operator.state_type), ("shared state", operator.shared_type)):
-        if state_type is None:
-            continue
-        try:
-            state_type()
-        except TypeError as error:
-            msg = (
-                f"{type_label(state_type)}, the {what} of {kind}, cannot start empty: {error}; "
-                "give every field a default"
-            )
-            raise FlowError(msg) from None
-        shape_of(state_type, f"the {what} of {kind}")
-
-
-def _accepts(wanted: Any, given: Any) -> bool:
-    if Any in (wanted, given) or wanted == given or isinstance(wanted, TypeVar):
-        return True
-    if {type_label(wanted), type_label(given)} == {"Json"}:
-        return True
-    if typing.get_origin(wanted) is Union:
-        return any(_accepts(option, given) for option in typing.get_args(wanted))
-    return isinstance(wanted, type) and isinstance(given, type) and issubclass(given, wanted)
-
-
-def _result_type(function: Any, into: Any) -> Any:
-    return returned_type(function) if into is None else into
-
-
-def _item_type(function: Any, into: Any) -> Any:
-    if into is not None:
-        return into
-    arguments = typing.get_args(returned_type(function))
-    return arguments[0] if arguments else Any

@@ -12,12 +12,14 @@ import msgspec
 from headway.errors import UsageError
 
 __all__ = [
+    "DRAIN_STEPS",
     "MAX_TIME_MS",
     "MIN_TIME_MS",
     "Duration",
     "duration_ms",
     "format_duration",
     "format_time",
+    "known_duration_ms",
     "parse_time",
 ]
 
@@ -29,6 +31,10 @@ MIN_TIME_MS: Final = -(2**63)
 
 MAX_TIME_MS: Final = 2**63 - 1
 """The greatest time; as a watermark: nothing more will come."""
+
+DRAIN_STEPS: Final = 100
+"""How often closing the books lets time go on to the latest timer that is armed by then. What is armed after that
+arms itself for ever."""
 
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
@@ -62,6 +68,35 @@ def duration_ms(value: Duration, *, what: str = "duration") -> int:
             'such as "30m", "1h30m", "7d" or "250ms" (units: ms, s, m, h, d, w)'
         )
         raise UsageError(msg)
+    return length_ms
+
+
+_KNOWN_MAX: Final = 1_024
+_known: dict[str, int] = {}
+
+
+def known_duration_ms(value: Duration) -> int:
+    """`duration_ms` for the path of each event: a text that was seen before is not parsed again. Some 30 ns.
+
+    Remembers at most 1,024 texts, so that those made of events do not fill the memory. Raises `ValueError`: the caller
+    knows which event it came from.
+
+    >>> known_duration_ms("30m"), known_duration_ms(5)
+    (1800000, 5)
+    """
+    if type(value) is int and value >= 0:
+        return value
+    length_ms = _known.get(value) if type(value) is str else None
+    if length_ms is not None:
+        return length_ms
+    try:
+        length_ms = duration_ms(value)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    if isinstance(value, str):
+        if len(_known) >= _KNOWN_MAX:
+            _known.clear()
+        _known[value] = length_ms
     return length_ms
 
 

@@ -7,7 +7,8 @@ from typing import Optional
 import click
 
 from headway.cli.options import examples, flow_argument, json_option, set_option
-from headway.cli.places import dead_letters_of, default_state_dir
+from headway.cli.places import default_state_dir
+from headway.connectors.letters import dead_letters_of
 
 __all__ = ["explain"]
 

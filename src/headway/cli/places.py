@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headway.connectors.base import Output
-from headway.connectors.jsonl import to_jsonl
 from headway.flow import Flow
 from headway.loading import FlowSpec, load_flow
 
-__all__ = ["dead_letters_of", "default_state_dir", "state_dir_of"]
+__all__ = ["default_state_dir", "state_dir_of"]
 
 
 def default_state_dir(flow: Flow) -> Path:
@@ -25,8 +23,3 @@ def state_dir_of(place: str) -> Path:
     """What `place` means: a state directory, or the flow whose default state directory is meant."""
     path = Path(place)
     return path if path.is_dir() else default_state_dir(load_flow(FlowSpec(place)))
-
-
-def dead_letters_of(state_dir: Path) -> Output:
-    """Where undecodable records go that the flow itself has no place for."""
-    return to_jsonl(state_dir / "dead-letters.jsonl")

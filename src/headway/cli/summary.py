@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from headway import compiled
 from headway.cli.texts import count_text, seconds_text, time_text
+from headway.graph import Port
 from headway.plan import Plan
 from headway.planner import DEAD_LETTER_SINK
 from headway.runtime.run import RunResult
@@ -66,8 +68,10 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "triggers": stats.triggers,
         "late": stats.late,
         "dead_letters": stats.dead_letters,
+        "losses": stats.losses,
         "outputs": outputs,
         "keys": stats.keys,
+        "rows": stats.rows,
         "timers": stats.timers,
         "waiting": stats.waiting,
         "watermark": None if stats.watermark is None else format_time(stats.watermark),
@@ -76,7 +80,8 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "workers": len(stats.workers),
         "restarts": ending.result.restarts,
         "state_dir": str(ending.state_dir),
-        "notices": _notices(ending),
+        "hot_path": compiled.how(),
+        "notices": [*_notices(ending), *_losses(ending)],
     }
 
 
@@ -90,7 +95,7 @@ def summary_text(ending: Ending) -> str:
     name = ending.plan.flow if ending.process is None else f"{ending.plan.flow}, {ending.process}"
     lines = [f"{name}: {_headline(ending)}"]
     lines += [f"  {name:<{width}}  {text}" for name, text in facts]
-    lines += [f"  note: {notice}" for notice in (*_notices(ending), *_hints(ending))]
+    lines += [f"  note: {notice}" for notice in (*_notices(ending), *_losses(ending), *_hints(ending))]
     return "\n".join(lines)
 
 
@@ -116,6 +121,9 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
         yield name, f"{stats.outputs.get(sink.name, 0):,}  to {sink.node.output.describe()}"
     if not any(sink.name == DEAD_LETTER_SINK for sink in ending.plan.sinks):
         yield "dead letters", f"{stats.dead_letters:,}"
+    for operator, sides in stats.losses.items():
+        for side, count in sides.items():
+            yield f"{operator}, {side}", f"{count:,}"
     held = f"{count_text(stats.keys, 'key')}, {count_text(stats.timers, 'timer')}, {stats.waiting:,} waiting"
     yield "state", f"{held}, in {ending.state_dir}"
     yield "watermark", time_text(stats.watermark)
@@ -124,7 +132,19 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
 
 
 def _notices(ending: Ending) -> list[str]:
-    return [notice for worker in ending.result.stats.workers for notice in worker.notices]
+    told = [notice for worker in ending.result.stats.workers for notice in worker.notices]
+    plain = compiled.notice()
+    return told if plain is None else [*told, plain]
+
+
+def _losses(ending: Ending) -> Iterator[str]:
+    """What a bound has cut off, where nothing in the flow takes it: with what to do about it."""
+    read = {port for stage in ending.plan.stages for port, segment in stage.outputs.items() if segment.branches}
+    operators = [node for stage in ending.plan.stages for node in stage.operators]
+    for node in operators:
+        for side, count in ending.result.stats.losses.get(node.name, {}).items():
+            if Port(node.name, side) not in read:
+                yield f"{node.name}: {count:,} {node.operator.losses[side]}"
 
 
 def _hints(ending: Ending) -> Iterator[str]:

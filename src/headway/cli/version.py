@@ -19,3 +19,6 @@ def version() -> None:
     click.echo(
         f"headway {installed('headway')} (Python {platform.python_version()}, {below}; hot path: {compiled.how()})"
     )
+    plain = compiled.notice()
+    if plain is not None:
+        click.echo(f"note: {plain}")

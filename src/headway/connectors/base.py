@@ -112,6 +112,10 @@ class OutputWriter(ABC):
     def write(self, records: Sequence[bytes]) -> None:
         """Write records, each the JSON bytes of one, without a line end. Raises `OutputError`."""
 
+    def write_of(self, source: str, partition: str, records: Sequence[bytes]) -> None:
+        """As `write`, for records of one partition in the order of its log; see `Output.by_partition`."""
+        self.write(records)
+
     @abstractmethod
     def position(self) -> Position:
         """Make everything written durable and tell where the output stands. Called at the end of an epoch."""
@@ -122,6 +126,9 @@ class OutputWriter(ABC):
 
 class Output(ABC):
     """Where a flow's results go."""
+
+    by_partition: bool = False
+    """Whether dead letters are written as they come, partition by partition, and do not wait for time."""
 
     @property
     def exclusive(self) -> Optional[str]:

@@ -1,4 +1,8 @@
-"""A board in shared memory on which the reader slots of one machine say how far they are."""
+"""A board in shared memory on which the reader slots and the workers of one machine say how far they are.
+
+Nothing that is read here decides about results. Slots use it to go in step, to wait while stages are behind, and to
+end a run only when everything they have sent has been handled.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,12 @@ from pathlib import Path
 from typing import Final, NamedTuple, Optional
 
 from headway.plan import Plan
-from headway.times import MIN_TIME_MS
+from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
-__all__ = ["Board", "sources_in_step"]
+__all__ = ["Board", "Progress", "sources_in_step"]
 
 _ENTRY: Final = struct.Struct("<qqq")
+_WORKER: Final = struct.Struct("<qq")
 _UNSTARTED, _ACTIVE, _IDLE, _DONE = range(4)
 LEAD_RECORDS: Final = 50_000
 """How many records a slot may read ahead of the slowest one before it pauses."""
@@ -26,21 +31,37 @@ class _Entry(NamedTuple):
     events: int
 
 
+class Progress(NamedTuple):
+    """How far one worker has handled what was sent to it."""
+
+    behind: int
+    """How many of its tasks have more to do."""
+    watermark: int
+    """The least watermark of its tasks; the greatest time where it has none."""
+
+
 class Board:
-    """What the slots know of each other: a hint that paces them, and the basis of the decision that one is idle.
+    """What slots and workers know of each other: hints that pace them, and the basis for calling a slot idle.
 
     `slots` maps each slot's name to the number of its set: only slots of one set go in step. Without
-    `path` the board is private to the process.
+    `path` the board is private to the process. `workers` is the number of processes.
     """
 
-    def __init__(self, slots: Mapping[str, int], path: Optional[Path] = None, lead_records: int = LEAD_RECORDS) -> None:
+    def __init__(
+        self,
+        slots: Mapping[str, int],
+        path: Optional[Path] = None,
+        lead_records: int = LEAD_RECORDS,
+        workers: int = 1,
+    ) -> None:
         self._index = {name: index for index, name in enumerate(sorted(slots))}
         self._sets = dict(slots)
         self._lead_records = lead_records
         self._history: dict[str, deque[tuple[int, int]]] = {name: deque() for name in slots}
         # On a private board the slots of other processes never start.
         self._shared = path is not None
-        size = max(1, len(slots)) * _ENTRY.size
+        self._workers = workers
+        size = _size(len(slots), workers)
         if path is None:
             self._memory = mmap.mmap(-1, size)
         else:
@@ -48,9 +69,26 @@ class Board:
                 self._memory = mmap.mmap(file.fileno(), size)
 
     @staticmethod
-    def create(path: Path, slots: int) -> None:
-        """Make an empty board of `slots` entries, for several processes to open."""
-        path.write_bytes(bytes(max(1, slots) * _ENTRY.size))
+    def create(path: Path, slots: int, workers: int) -> None:
+        """Make an empty board for several processes to open."""
+        path.write_bytes(bytes(_size(slots, workers)))
+
+    def report(self, worker: int, progress: Progress) -> None:
+        """Say how far a worker is."""
+        # A new board is all zeros: what is stored is one more, so that a worker that said nothing counts for nothing.
+        at = len(self._index) * _ENTRY.size + worker * _WORKER.size
+        _WORKER.pack_into(self._memory, at, progress.behind + 1, progress.watermark)
+
+    def progress(self) -> Progress:
+        """How far all workers together are."""
+        start = len(self._index) * _ENTRY.size
+        found = [_WORKER.unpack_from(self._memory, start + n * _WORKER.size) for n in range(self._workers)]
+        told = [Progress(behind - 1, watermark) for behind, watermark in found if behind]
+        return Progress(sum(one.behind for one in told), min((one.watermark for one in told), default=MAX_TIME_MS))
+
+    def least_published(self) -> int:
+        """The least watermark that any slot has published."""
+        return min((self._entry(name).watermark for name in self._index), default=MAX_TIME_MS)
 
     def publish(self, name: str, watermark: int, events: int, *, done: bool, idle: bool) -> None:
         """Say how far a slot is."""
@@ -58,6 +96,11 @@ class Board:
         _ENTRY.pack_into(self._memory, self._index[name] * _ENTRY.size, state, watermark, events)
         history = self._history[name]
         if not history or history[-1][0] < watermark:
+            low = self.least_active(name)
+            if low is None:
+                history.clear()
+            while len(history) > 1 and low is not None and history[1][0] <= low:
+                history.popleft()
             history.append((watermark, events))
 
     def _entry(self, name: str) -> _Entry:
@@ -94,6 +137,10 @@ class Board:
         """The least watermark of those of the other slots of its set that have one; None without any."""
         known = [entry.watermark for entry in self._others(name) if entry.state != _UNSTARTED]
         return min((watermark for watermark in known if watermark != MIN_TIME_MS), default=None)
+
+
+def _size(slots: int, workers: int) -> int:
+    return max(1, slots) * _ENTRY.size + workers * _WORKER.size
 
 
 def sources_in_step(plan: Plan) -> dict[str, int]:

@@ -33,11 +33,13 @@ class Channels:
         """The number of an input edge."""
         return self._ranks[edge]
 
-    def claim(self, edge: int, channel: str, watermark: int) -> None:
-        """Take note of what a channel says."""
+    def claim(self, edge: int, channel: str, watermark: int) -> bool:
+        """Take note of what a channel says; returns whether that is more than it has said before."""
         claims = self._claims
         if watermark > claims.get((edge, channel), MIN_TIME_MS):
             claims[edge, channel] = watermark
+            return True
+        return False
 
     def watermark(self) -> int:
         """The minimum over all channels; the least time while one has not been heard."""

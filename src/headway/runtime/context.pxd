@@ -18,8 +18,9 @@ cdef class OperatorContext:
     cdef public Row row
     cdef object _shared
     cdef object _after_ms
+    cdef dict _losses
     cdef dict _sides
 
     cpdef handle_timer(self, Row row, time_ms, name)
     @cython.locals(row=Row, at_ms="long long")
-    cpdef timer(self, name, at)
+    cpdef set_timer(self, name, at)

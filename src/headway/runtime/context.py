@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Any, Optional
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import MAIN, KeyByNode, OperatorNode, StatelessNode
 from headway.isolation import declared, isolator
-from headway.operators.base import BroadcastContext, Operator, Timer, no_shared_state, no_wall_clock
+from headway.operators.base import (
+    BroadcastContext,
+    Operator,
+    Timer,
+    ignored_result,
+    no_loss,
+    no_shared_state,
+    no_wall_clock,
+    two_times,
+)
 from headway.plan import Apply, Segment, ToOperator, ToSink, ToStage
 from headway.runtime.columns import getter
 from headway.runtime.exchange import as_key
 from headway.state.rows import Row, RowTable
 from headway.state.stage import StageStore
-from headway.times import MAX_TIME_MS
+from headway.times import MAX_TIME_MS, Duration, known_duration_ms
 
 if TYPE_CHECKING:
     from headway.runtime.stage import StageTask
@@ -33,6 +42,7 @@ class OperatorContext:
 
     __slots__ = (
         "_after_ms",
+        "_losses",
         "_shared",
         "_sides",
         "emit",
@@ -64,11 +74,13 @@ class OperatorContext:
         self._shared = shared
         self._after_ms = 0
         self._sides: dict[str, Push] = {}
+        self._losses: dict[str, int] = {}
 
-    def connect(self, main: Push, sides: dict[str, Push]) -> None:
-        """Say where emitted values go."""
+    def connect(self, main: Push, sides: dict[str, Push], losses: dict[str, int]) -> None:
+        """Say where emitted values go, and where losses are counted, by side output."""
         self.emit = main
         self._sides = sides
+        self._losses = losses
 
     def handler(self, name: str, value_type: Any) -> Handle:
         """What takes the events of one input: runs its handler for one event, after the timers before it."""
@@ -92,7 +104,9 @@ class OperatorContext:
                 table.mark(row)
             row.touched_ms = time_ms
             try:
-                method(row.state, event, self)
+                returned = method(row.state, event, self)
+                if returned is not None:
+                    self.refuse(name, returned)
                 if settle is not None:
                     settle(row.state)
             except HeadwayError:
@@ -116,7 +130,9 @@ class OperatorContext:
             row.touched_ms = time_ms
             self.key, self.time = "", time_ms
             try:
-                method(row.state, isolate(event), BroadcastContext(time_ms))
+                returned = method(row.state, isolate(event), BroadcastContext(time_ms))
+                if returned is not None:
+                    self.refuse(f"on_{name}", returned)
                 if settle is not None:
                     settle(row.state)
             except HeadwayError:
@@ -132,14 +148,14 @@ class OperatorContext:
         """See `Context.shared`."""
         table = self._shared
         if table is None:
-            raise TypeError(no_shared_state(self.operator))
+            raise no_shared_state(self.operator)
         return (table.young.get("") or table.fetch("")).state
 
     @property
     def wall(self) -> int:
         """See `Context.wall`; the stage sets `wall_ms` before it runs what a batch has released."""
         if not self.operator.wall_clock:
-            raise TypeError(no_wall_clock(self.operator))
+            raise no_wall_clock(self.operator)
         return self.wall_ms
 
     def handle_timer(self, row: Row, time_ms: int, name: str) -> None:
@@ -153,7 +169,9 @@ class OperatorContext:
         row.touched_ms = time_ms
         timer = _new_tuple(Timer, (name, time_ms))
         try:
-            self.on_timer(row.state, timer, self)
+            returned = self.on_timer(row.state, timer, self)
+            if returned is not None:
+                self.refuse("on_timer", returned)
             if self.table.settle is not None:
                 self.table.settle(row.state)
         except HeadwayError:
@@ -175,6 +193,12 @@ class OperatorContext:
             f"at time {self.time}, on {subject!r:.300}"
         )
 
+    def refuse(self, handler: str, returned: Any) -> None:
+        """Raise the error for a handler that returned something."""
+        what = ignored_result(f"{type(self.operator).__name__}.{handler}", returned)
+        msg = f"operator {self.name!r}, key {self.key!r}, time {self.time}: {what}"
+        raise UserCodeError(msg)
+
     def emit_to(self, side: str, value: Any, /) -> None:
         """See `Context.emit_to`."""
         push = self._sides.get(side)
@@ -184,9 +208,29 @@ class OperatorContext:
             raise KeyError(msg)
         push(value)
 
-    def timer(self, name: str, at: int, /) -> None:
+    def is_read(self, side: str, /) -> bool:
+        """See `Context.is_read`."""
+        return self._sides.get(side, _ignore) is not _ignore
+
+    def lose(self, side: str, count: int, /) -> None:
+        """See `Context.lose`."""
+        if side not in self._losses:
+            raise no_loss(self.operator, side)
+        self._losses[side] += count
+
+    def timer(self, name: str, at: Optional[int] = None, /, *, after: Optional[Duration] = None) -> None:
         """See `Context.timer`."""
+        if after is not None:
+            if at is not None:
+                raise TypeError(two_times(name))
+            at = self.time + known_duration_ms(after)
+        self.set_timer(name, at)
+
+    def set_timer(self, name: str, at: Optional[int]) -> None:
+        """Set or move a timer to a time."""
         if type(at) is not int:
+            if at is None:
+                raise TypeError(two_times(name))
             msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
             raise TypeError(msg)
         row = self.row
@@ -208,6 +252,11 @@ class OperatorContext:
         """See `Context.due`."""
         times = self.row.find_timer(name)
         return None if times is None else times[0]
+
+    @property
+    def timers(self) -> dict[str, int]:
+        """See `Context.timers`."""
+        return self.row.timers or {}
 
     def forget(self) -> Any:
         """See `Context.forget`."""

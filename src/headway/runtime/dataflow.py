@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import Any, Optional
+from typing import Any, Final, Optional
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -25,21 +24,26 @@ from headway.runtime.stage import StageTask
 __all__ = ["build_dataflow"]
 
 Token = dict[str, Any]
+_AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+"""A time that has come, whatever happens to the machine's clock."""
 _WAIT_POLL_MS = 1
 _IDLE_POLLS_MS = (10, 100)
 """How long a slot sleeps that waits for input: a little longer each time, so that a calm flow costs little."""
-_DOZE_S = 0.02
 
 
 class _SlotPartition(StatefulSourcePartition[Message, Any]):
-    """A reader slot as the engine sees it."""
+    """A reader slot as the engine sees it.
+
+    The engine waits by the machine's clock, which may be set back: then it would call nobody for as long. So a slot
+    always asks to be called at once, and looks itself whether it is time to, by a clock that never goes back.
+    """
 
     def __init__(self, slot: Slot, job: Job) -> None:
         self._slot = slot
         self._job = job
-        self._awake: Optional[datetime] = None
         self._idle_poll_ms: float = _IDLE_POLLS_MS[0]
         self._poll_at_ms = 0.0
+        self._has_said_all = False
         self._finished = False
 
     @override
@@ -48,47 +52,48 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
             raise StopIteration
         job = self._job
         job.beat()
-        if self._dozes():
-            return []
         with job.guard:
+            job.check_clock()
+            if job.clock_ms() < self._poll_at_ms and not job.stopping():
+                job.doze()
+                return []
             if job.stopping() or self._slot.done:
-                self._finished = True
-                return self._slot.finish()
+                return self._finish()
             before = self._slot.events
             messages = self._slot.poll()
         if self._slot.events == before and not self._slot.done:
             self._wait()
         else:
-            self._awake = None
             self._idle_poll_ms = _IDLE_POLLS_MS[0]
-            job.read_at_ms = job.clock_ms()
+            job.has_read()
+        return messages
+
+    def _finish(self) -> list[Message]:
+        """Say the last things, and end once everything has been handled: until then epochs go on."""
+        job = self._job
+        if not self._has_said_all:
+            self._has_said_all = True
+            self._finished = job.stopping()
+            return self._slot.finish()
+        messages: list[Message] = []
+        if job.stopping() or job.is_caught_up():
+            self._finished = True
+        else:
+            self._slot.heartbeat(messages, force=False)
+            self._poll_at_ms = job.clock_ms() + _WAIT_POLL_MS
         return messages
 
     def _wait(self) -> None:
-        """Nothing could be read: say when to look again."""
+        """Nothing could be read: look again a little later."""
         pause_ms: float = _WAIT_POLL_MS
-        if self._job.follow:
+        if self._job.follow and not self._job.is_behind():
             pause_ms = self._idle_poll_ms
             self._idle_poll_ms = min(self._idle_poll_ms * 1.2, _IDLE_POLLS_MS[1])
         self._poll_at_ms = self._job.clock_ms() + pause_ms
-        calm = self._job.is_calm  # Then it is `_dozes` that waits.
-        self._awake = None if calm else datetime.now(timezone.utc) + timedelta(milliseconds=pause_ms)
-
-    def _dozes(self) -> bool:
-        """Sleep here while the flow is calm, and say whether it is too early to look for input.
-
-        The engine's own loop looks around a thousand times a second, which takes a fiftieth of a core. Other
-        processes of a cluster may send at any time: there the engine goes on looking.
-        """
-        job = self._job
-        if not job.is_calm:
-            return False
-        time.sleep(_DOZE_S / len(job.slots))
-        return job.clock_ms() < self._poll_at_ms and not job.stopping()
 
     @override
     def next_awake(self) -> Optional[datetime]:
-        return self._awake
+        return _AT_ONCE
 
     @override
     def snapshot(self) -> Any:
@@ -132,23 +137,32 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
             if self._task is None:
                 self._task = self._job.stage_task(self._stage, values[0].group, None)
             messages = self._task.on_batches(values)
-        self._job.beat()
+            self._job.worked()
         return messages, StatefulBatchLogic.RETAIN
 
     @override
     def on_notify(self) -> tuple[list[Message], bool]:
-        return (self._task.on_clock() if self._task else []), StatefulBatchLogic.RETAIN
+        assert self._task is not None
+        with self._job.guard:
+            messages = self._task.on_clock()
+            self._job.worked()
+        return messages, StatefulBatchLogic.RETAIN
 
     @override
     def on_eof(self) -> tuple[list[Message], bool]:
-        return (self._task.on_end() if self._task else []), StatefulBatchLogic.RETAIN
+        assert self._task is not None
+        with self._job.guard:
+            messages = self._task.on_end(finish=not self._job.stopping())
+        return messages, StatefulBatchLogic.RETAIN
 
     @override
     def notify_at(self) -> Optional[datetime]:
-        wake_at_ms = self._task.wake_at_ms if self._task else None
+        assert self._task is not None
+        wake_at_ms = self._task.wake_at_ms
         if wake_at_ms is None:
             return None
-        return datetime.now(timezone.utc) + timedelta(milliseconds=max(0, wake_at_ms - self._job.clock_ms()))
+        pause_ms = wake_at_ms - self._job.clock_ms()
+        return _AT_ONCE if pause_ms <= 0 else datetime.now(timezone.utc) + timedelta(milliseconds=pause_ms)
 
     @override
     def snapshot(self) -> Token:
@@ -170,7 +184,26 @@ class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
         with self._job.guard:
             self._task.on_batches(values)
+            self._job.worked()
         return [], StatefulBatchLogic.RETAIN
+
+    @override
+    def on_notify(self) -> tuple[list[Message], bool]:
+        with self._job.guard:
+            self._task.on_clock()
+            self._job.worked()
+        return [], StatefulBatchLogic.RETAIN
+
+    @override
+    def on_eof(self) -> tuple[list[Message], bool]:
+        with self._job.guard:
+            if not self._job.stopping():
+                self._task.on_end()
+        return [], StatefulBatchLogic.RETAIN
+
+    @override
+    def notify_at(self) -> Optional[datetime]:
+        return _AT_ONCE if self._task.wants_to_go_on else None
 
     @override
     def snapshot(self) -> Token:

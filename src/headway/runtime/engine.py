@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from io import TextIOWrapper
 from pathlib import Path
@@ -54,24 +54,28 @@ def is_prepared(state_dir: Path) -> bool:
 
 
 def execute(job: Job, *, index: int = 0, addresses: Optional[Sequence[str]] = None, threads: int = 1) -> None:
-    """Run until the input ends or the job is told to stop; returns when everything is durable on every worker.
+    """Run until the input ends or the job is told to stop, and settle: everything is durable on every worker then.
 
     Raises what the flow or a connector raised, as it was; `ClusterError` when the process cannot join the
     cluster; `CorruptStateError` when the engine's recovery log cannot be used.
     """
     recovery = RecoveryConfig(prepare_recovery(job.options.state_dir))
     flow = build_dataflow(job.plan, job)
-    try:
-        with quiet_collector():
-            _run(flow, job, recovery, index, addresses, threads)
-    except BaseException as error:
+    in_process = addresses is None and threads == 1
+    # Outputs print to what standard output is now until they have been settled.
+    with nullcontext() if in_process else own_stdout():
+        try:
+            with quiet_collector():
+                _run(flow, job, recovery, index, addresses, threads)
+        except BaseException as error:
+            if job.failure is not None:
+                raise job.failure from job.failure.__cause__
+            raise _translate(error, job.options.state_dir, clustered=addresses is not None) from error
+        finally:
+            job.unmute()
         if job.failure is not None:
-            raise job.failure from job.failure.__cause__
-        raise _translate(error, job.options.state_dir, clustered=addresses is not None) from error
-    finally:
-        job.unmute()
-    if job.failure is not None:
-        raise job.failure
+            raise job.failure
+        job.settle()
 
 
 @contextmanager
@@ -125,15 +129,14 @@ def _run(
     if addresses is None and threads == 1:
         run_main(flow, epoch_interval=epoch, recovery_config=recovery)
     else:
-        with own_stdout():
-            cluster_main(
-                flow,
-                list(addresses or ()),
-                index,
-                epoch_interval=epoch,
-                recovery_config=recovery,
-                worker_count_per_proc=threads,
-            )
+        cluster_main(
+            flow,
+            list(addresses or ()),
+            index,
+            epoch_interval=epoch,
+            recovery_config=recovery,
+            worker_count_per_proc=threads,
+        )
 
 
 def _translate(error: BaseException, directory: Path, *, clustered: bool) -> BaseException:

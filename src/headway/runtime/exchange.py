@@ -74,6 +74,10 @@ class Exchange:
 
     Groups that get records learn the watermark with them; the others get a heartbeat, at most every
     `HEARTBEAT_MS` unless forced.
+
+    A message of an epoch also proves to its receiver that the epoch before is durable on every worker. The sender sees
+    to that: it sends only after it knows so itself, and calls `prove` once in an epoch, for the groups that would
+    otherwise hear nothing in it.
     """
 
     def __init__(self, edge: int, target: str, channel: str, groups: list[int]) -> None:
@@ -82,6 +86,8 @@ class Exchange:
         self.channel = channel
         self.groups = groups
         self._told: dict[int, int] = {}
+        self._addressed: set[int] = set()
+        """The groups that have been sent something in this epoch."""
         self._heartbeat_at_ms = 0
 
     def send(self, by_group: dict[int, list[Record]], part: str, watermark: int, out: list[Message]) -> None:
@@ -89,7 +95,18 @@ class Exchange:
         told = self._told
         for group, records in by_group.items():
             told[group] = watermark
+            self._addressed.add(group)
             out.append((self.target, group, Batch(self.edge, self.channel, group, watermark, part, records)))
+
+    def open_epoch(self) -> None:
+        """An epoch has begun in which nobody has been sent anything yet."""
+        self._addressed.clear()
+
+    def prove(self, watermark: int, out: list[Message]) -> None:
+        """Send something to each group that has not been sent anything in this epoch."""
+        for group in self.groups:
+            if group not in self._addressed:
+                self._beat(group, watermark, out)
 
     def heartbeat(self, watermark: int, now_ms: int, out: list[Message], *, force: bool) -> int | None:
         """Tell the watermark to the groups that do not know it yet, now or later.
@@ -104,6 +121,10 @@ class Exchange:
             return self._heartbeat_at_ms
         self._heartbeat_at_ms = now_ms + HEARTBEAT_MS
         for group in silent:
-            told[group] = watermark
-            out.append((self.target, group, Batch(self.edge, self.channel, group, watermark, "", [])))
+            self._beat(group, watermark, out)
         return None
+
+    def _beat(self, group: int, watermark: int, out: list[Message]) -> None:
+        self._told[group] = watermark
+        self._addressed.add(group)
+        out.append((self.target, group, Batch(self.edge, self.channel, group, watermark, "", [])))

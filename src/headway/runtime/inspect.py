@@ -8,6 +8,7 @@ import sys
 from typing import Optional
 
 from headway.runtime.job import Job
+from headway.runtime.losses import added_up
 from headway.runtime.stats import WorkerStats, known_time
 
 _SILENT_SHOWN = 5
@@ -15,7 +16,7 @@ _SILENT_SHOWN = 5
 __all__ = ["worker_stats"]
 
 
-def worker_stats(job: Job, index: int, beat_ms: int, *, final: bool = False) -> WorkerStats:
+def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
     """What one process knows of itself. Costs some microseconds per key group.
 
     With `final`, for a settled job, also how far time must go to close the books: that reads all rows.
@@ -30,29 +31,30 @@ def worker_stats(job: Job, index: int, beat_ms: int, *, final: bool = False) -> 
         worker=index,
         pid=os.getpid(),
         at_ms=job.wall_ms(),
-        beat_ms=beat_ms,
+        beat_ms=job.clock_ms(),
         events=sum(slot.events for slot in slots),
         late=sum(slot.late for slot in slots),
         dead_letters=sum(slot.dead for slot in slots),
         outputs={name: sink.count for name, sink in job.sinks.items()},
         watermark=min(known) if known and len(known) == len(watermarks) else None,
         newest=max(newest, default=None),
-        keys=sum(task.store.row_count for task in tasks),
+        keys=sum(task.store.key_count for task in tasks),
+        rows=sum(task.store.row_count for task in tasks),
         timers=sum(task.store.timer_count for task in tasks),
-        waiting=sum(len(task.store.waiting) for task in tasks)
-        + sum(len(sink.store.waiting) for sink in job.sinks.values()),
+        waiting=sum(len(store.waiting) for store in job.stores()),
+        commits=sum(store.version for store in job.stores()),
         commit_ms=commit_ms,
         rss_bytes=_rss_bytes(),
         notices=[sink.notice for sink in job.sinks.values() if sink.notice],
         silent=[name for slot in slots for name in slot.silent][:_SILENT_SHOWN],
         horizon=_horizon_ms(job) if final else None,
+        losses=added_up(task.losses for task in tasks),
     )
 
 
 def _horizon_ms(job: Job) -> Optional[int]:
-    """The latest time that anything is armed or waits for, or that a source has seen."""
-    stores = [task.store for task in job.tasks.values()] + [sink.store for sink in job.sinks.values()]
-    times = [store.max_due_ms() for store in stores] + [slot.newest for slot in job.slots.values()]
+    """The latest time that anything is armed or waits for."""
+    times = [store.max_due_ms() for store in job.stores()]
     return max((time for time in times if time is not None), default=None)
 
 

@@ -15,24 +15,33 @@ from typing import Any, Optional, TextIO
 from zlib import crc32
 
 from headway.connectors.base import Output
+from headway.errors import ClockError
 from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import edge_type, register_codecs
-from headway.runtime.board import Board, sources_in_step
+from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
+from headway.runtime.exchange import HEARTBEAT_MS
 from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.sink import OutputClaim, SinkTask
 from headway.runtime.slot import Slot, SlotOptions
-from headway.runtime.stage import StageTask
+from headway.runtime.stage import SLICE, StageTask
 from headway.state.group import GroupStore
 from headway.state.groups import routing_name
 from headway.state.manifest import Manifest
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.waiting import InputCodec
+from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 __all__ = ["Job", "JobOptions"]
 
 _CALM_AFTER_MS = 1_000
+_CALM_DOZE_S = 0.02
+_DOZE_S = 0.001
+_SET_BACK_MS = 1_000
+"""By how much the clock may be set back without notice: epochs last so much longer."""
+_STUCK_MS = 10_000
+_PROVE_EPOCHS = 3
 
 
 def wall_ms() -> int:
@@ -62,6 +71,10 @@ class JobOptions:
     lead_records: int = 50_000
     board_path: Optional[Path] = None
     workers: int = 1
+    worker: int = 0
+    """The number of this process."""
+    slice_records: int = SLICE
+    """How much a task does before others have their turn, in records."""
 
 
 class _Guard:
@@ -109,12 +122,15 @@ class Job:
         self.guard = _Guard(self.failed)
         self.follow = self.options.follow
         self.read_at_ms = self.clock_ms()
+        self._ahead_ms = self.wall_ms() - self.clock_ms()
+        self._has_worked = False
+        self._progress = (Progress(0, MIN_TIME_MS), self.read_at_ms)
         self._groups: dict[int, GroupStore] = {}
         self._lock = Lock()
         self._stderr: Optional[tuple[int, TextIO]] = None
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
-        self.board = Board(slots, self.options.board_path, self.options.lead_records)
+        self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
@@ -144,16 +160,72 @@ class Job:
             os.close(descriptor)
             self._stderr = None
 
-    @property
-    def is_calm(self) -> bool:
-        """Whether this process is the only one, follows its input, and has read nothing for a while."""
-        alone = self.follow and self.options.workers == 1
-        return alone and self.clock_ms() - self.read_at_ms > _CALM_AFTER_MS
+    def has_read(self) -> None:
+        """A slot has read something."""
+        self.read_at_ms = self.clock_ms()
+
+    def worked(self) -> None:
+        """A task has done something."""
+        self._has_worked = True
+        self.beat()
+        if self.options.board_path is not None:
+            self.board.report(self.options.worker, self._own_progress())
 
     def beat(self) -> None:
-        """Something moved in this process."""
+        """Something moves in this process."""
         if self.on_beat is not None:
             self.on_beat()
+
+    def doze(self) -> None:
+        """Sleep a little in a slot that waits, unless there is work: the engine would look around all the time.
+
+        A calm process, which is the only one, follows its input, and has read nothing for a while, sleeps longer: to
+        look around a thousand times a second takes a fiftieth of a core. Peers of a cluster may send at any time.
+        """
+        if self._has_worked:
+            self._has_worked = False
+            return
+        alone = self.follow and self.options.workers == 1
+        calm = alone and self.clock_ms() - self.read_at_ms > _CALM_AFTER_MS
+        time.sleep((_CALM_DOZE_S if calm else _DOZE_S) / len(self.slots))
+
+    def check_clock(self) -> None:
+        """Raise `ClockError` when the machine's clock has been set back: the engine times epochs by it."""
+        ahead_ms = self.wall_ms() - self.clock_ms()
+        if ahead_ms < self._ahead_ms - _SET_BACK_MS:
+            msg = (
+                f"the machine's clock was set back by {(self._ahead_ms - ahead_ms) / 1000:.1f} s, and epochs would not "
+                "end before it has caught up: the run starts again from the last durable epoch"
+            )
+            raise ClockError(msg)
+        self._ahead_ms = ahead_ms
+
+    def is_behind(self) -> bool:
+        """Whether a task of any worker of this machine has more to do than what it has done."""
+        own = any(task.is_behind for task in self.tasks.values()) or any(sink.is_behind for sink in self.sinks.values())
+        return own or (self.options.board_path is not None and self.board.progress().behind > 0)
+
+    def is_caught_up(self) -> bool:
+        """Whether everything that the slots have sent has been handled, as far as this machine's board tells.
+
+        If nothing moves for long, nothing can be known: then the end of the input finishes what is left at once.
+        """
+        own = self._own_progress()
+        others = self.board.progress() if self.options.board_path is not None else own
+        progress = Progress(own.behind + others.behind, min(own.watermark, others.watermark))
+        if progress.behind == 0 and progress.watermark >= self.board.least_published():
+            return True
+        now_ms = self.clock_ms()
+        if progress != self._progress[0]:
+            self._progress = progress, now_ms
+        return now_ms - self._progress[1] > _STUCK_MS
+
+    def _own_progress(self) -> Progress:
+        watermarks = [task.watermark for task in self.tasks.values()]
+        watermarks += [sink.watermark for sink in self.sinks.values()]
+        behind = sum(task.is_behind for task in self.tasks.values())
+        behind += sum(sink.is_behind for sink in self.sinks.values())
+        return Progress(behind, min(watermarks, default=MAX_TIME_MS))
 
     @contextmanager
     def committing(self) -> Iterator[None]:
@@ -180,8 +252,11 @@ class Job:
             follow=self.options.follow,
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=self.options.drain_to_ms,
+            prove_for_ms=_PROVE_EPOCHS * self.options.epoch_ms + 2 * HEARTBEAT_MS * (1 + len(self.plan.stages)),
         )
-        slot = Slot(self.plan, source, name, assigned, state, options, self.board, self.clock_ms, self.wall_ms)
+        slot = Slot(
+            self.plan, source, name, assigned, state, options, self.board, self.clock_ms, self.wall_ms, self.is_behind
+        )
         self.slots[name] = slot
         return slot
 
@@ -203,7 +278,9 @@ class Job:
         store, meta = self._store(stage.name, group, operators, codecs, version)
         channels = Channels(stage.inputs, self._channel_counts(), (meta or {}).get("claims"))
         groups = self.manifest.key_groups
-        task = StageTask(self.plan, stage, group, groups, store, channels, self.clock_ms, self.wall_ms)
+        task = StageTask(
+            self.plan, stage, group, groups, store, channels, self.clock_ms, self.wall_ms, self.options.slice_records
+        )
         self.tasks[stage.name, group] = task
         return task
 
@@ -213,9 +290,8 @@ class Job:
         store, meta = self._store(f"sink:{sink.name}", self._sink_group(sink.name), [], [codec], version)
         channels = Channels(sink.inputs, self._channel_counts(), (meta or {}).get("claims"))
         output: Output = sink.node.output
-        task = SinkTask(
-            sink, output, store, channels, meta, OutputClaim(self.options.state_dir / "outputs" / sink.name)
-        )
+        claim = OutputClaim(self.options.state_dir / "outputs" / sink.name)
+        task = SinkTask(sink, output, store, channels, meta, claim, self.options.slice_records)
         self.sinks[sink.name] = task
         return task
 
@@ -237,14 +313,16 @@ class Job:
         sources = {source.name: self.manifest.sources[source.name].slots for source in self.plan.sources}
         return {edge.id: sources.get(edge.producer.node, self.manifest.key_groups) for edge in self.plan.edges()}
 
+    def stores(self) -> list[StageStore]:
+        """The stores of all tasks and outputs."""
+        return [task.store for task in self.tasks.values()] + [sink.store for sink in self.sinks.values()]
+
     def settle(self) -> None:
         """After the whole run has ended well: everything is durable, on every worker."""
         for sink in self.sinks.values():
             sink.close()
-        for task in self.tasks.values():
-            task.store.settle()
-        for sink in self.sinks.values():
-            sink.store.settle()
+        for store in self.stores():
+            store.settle()
 
     def close(self) -> None:
         """Close all stores."""

@@ -12,7 +12,7 @@ from headway.flow import Flow
 from headway.plan import Plan
 from headway.runtime.engine import execute, is_prepared, prepare_recovery
 from headway.runtime.inspect import worker_stats
-from headway.runtime.job import Job, wall_ms
+from headway.runtime.job import Job
 from headway.runtime.run import (
     Observer,
     RunOptions,
@@ -69,8 +69,7 @@ def run_member(
         job.on_beat = observer_beat(job, observe, index)
         try:
             execute(job, index=index, addresses=addresses)
-            job.settle()
-            stats = total([worker_stats(job, index, wall_ms())])
+            stats = total([worker_stats(job, index)])
         finally:
             job.close()
     return RunResult(stats, None, stopped=stop(), drained=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -14,19 +15,23 @@ from typing import Any, Optional
 
 import msgspec
 
-from headway.connectors.jsonl import to_jsonl
-from headway.errors import InputError, LockedStateError, StateError, UsageError
+from headway.connectors.letters import dead_letters_of
+from headway.errors import ClockError, InputError, LockedStateError, StateError, UsageError
 from headway.flow import Flow
 from headway.plan import KeyedStage, Plan
 from headway.planner import compile_plan
 from headway.runtime.engine import execute, prepare_recovery
 from headway.runtime.inspect import worker_stats
-from headway.runtime.job import Job, JobOptions, wall_ms
+from headway.runtime.job import Job, JobOptions
+from headway.runtime.stage import SLICE
 from headway.runtime.stats import RunStats, total
 from headway.state.lock import LOCK_NAME, DirectoryLock
-from headway.state.manifest import Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
+from headway.state.manifest import Drain, Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
+from headway.times import DRAIN_STEPS, MIN_TIME_MS
 
 __all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "StopFlag", "run_flow"]
+
+log = logging.getLogger("headway")
 
 DEFAULT_KEY_GROUPS = 12
 MAX_SLOTS = 64
@@ -63,6 +68,8 @@ class RunOptions:
     """Whether an epoch survives a loss of power, not only of the process."""
     lead_records: int = 50_000
     """How far a reader may be ahead of the slowest one, in records, before it pauses."""
+    slice_records: int = SLICE
+    """How much a task does before others have their turn, in records: a watermark may release any number of them."""
     threads: int = 1
     """Workers as threads of one process; for tests of flows that exist only in memory."""
 
@@ -91,6 +98,7 @@ class RunOptions:
             timer_window=self.timer_window,
             sync=self.sync,
             lead_records=self.lead_records,
+            slice_records=self.slice_records,
             workers=self.workers,
         )
         return replace(options, **changes)
@@ -107,6 +115,8 @@ class RunResult:
     """Whether it was told to stop before the end of input."""
     drained: bool
     restarts: int = 0
+    cut_off: int = 0
+    """Timers that were still armed when the books were closed, because they arm themselves for ever."""
 
 
 class StopFlag:
@@ -142,8 +152,8 @@ class StopFlag:
 
 
 def compile_flow(flow: Flow, state_dir: Path) -> Plan:
-    """The plan of a flow; dead letters that it does not handle go to a file in the state directory."""
-    return compile_plan(flow.graph, dead_letters=to_jsonl(state_dir / "dead-letters.jsonl"))
+    """The plan of a flow; dead letters that it does not handle go to files in the state directory."""
+    return compile_plan(flow.graph, dead_letters=dead_letters_of(state_dir))
 
 
 def open_manifest(plan: Plan, options: RunOptions) -> Manifest:
@@ -162,7 +172,7 @@ def open_manifest(plan: Plan, options: RunOptions) -> Manifest:
         stages=[StageEntry(name=stage.name, operators=_operator_entries(stage)) for stage in plan.stages],
         outputs=[sink.name for sink in plan.sinks],
     )
-    return Manifest.open(directory, expected)
+    return Manifest.open(directory, expected, draining=options.drain)
 
 
 def _operator_entries(stage: KeyedStage) -> list[OperatorEntry]:
@@ -208,11 +218,11 @@ def run_flow(
         def work(drain_to_ms: Optional[int]) -> RunStats:
             return run_once(plan, manifest, options, drain_to_ms, stop, observe)
 
-        return finish_run(plan, options, before, stop, work)
+        return finish_run(manifest, options, before, stop, work)
 
 
 def finish_run(
-    plan: Plan,
+    manifest: Manifest,
     options: RunOptions,
     before: Optional[RunStats],
     stop: StopFlag,
@@ -220,23 +230,32 @@ def finish_run(
 ) -> RunResult:
     """Run to the end of input; to close the books, run on with time moved by hand.
 
-    Time goes first to the latest event, so that everything that came has been seen, and then once for each
-    keyed stage to the last timer that is armed by then: a stage arms timers because of what the one before
-    it did at its close.
+    Time goes first to the latest event, so that everything that came has been seen, and then again and again to the
+    latest timer that is armed by then, since timers arm others: until none is armed, `DRAIN_STEPS` times at most. Each
+    step is noted before it is taken. So a drain that is interrupted goes on with the same step, and all drains of the
+    same logs take the same steps.
     """
-    stats = work(None)
-    drained = False
-    if options.drain and not stop():
-        if stats.newest is not None:
-            stats = work(stats.newest)
-        for _ in plan.stages:
-            if stats.horizon is not None and not stop():
-                stats = work(stats.horizon)
-        drained = not stop()
-        if drained:
-            Manifest.mark_drained(options.state_dir)
+    drain = manifest.drain
+    if drain is None:
+        stats = work(None)
+        if options.drain and not stop() and stats.newest is not None:
+            drain = Drain(step=0, to_ms=stats.newest)
+    is_closed = drain is None
+    while drain is not None:
+        Manifest.note_drain(options.state_dir, drain)
+        stats = work(drain.to_ms)
+        if stop():
+            break
+        if stats.horizon is None or drain.step == DRAIN_STEPS:
+            is_closed = True
+            break
+        drain = Drain(step=drain.step + 1, to_ms=stats.horizon)
+    drained = options.drain and is_closed and not stop()
+    if drained:
+        last = drain or Drain(step=0, to_ms=MIN_TIME_MS)
+        Manifest.note_drain(options.state_dir, msgspec.structs.replace(last, done=True))
     save_stats(options.state_dir, stats)
-    return RunResult(stats, before, stopped=stop(), drained=drained)
+    return RunResult(stats, before, stopped=stop(), drained=drained, cut_off=stats.timers if drained else 0)
 
 
 def run_once(
@@ -247,15 +266,18 @@ def run_once(
     stop: StopFlag,
     observe: Optional[Observer],
 ) -> RunStats:
-    """One run of the engine in this process, settled at its end."""
-    job = Job(plan, manifest, options.job_options(drain_to_ms=drain_to_ms), stopping=stop)
-    job.on_beat = observer_beat(job, observe, 0)
-    try:
-        execute(job, threads=options.threads)
-        job.settle()
-        stats = total([worker_stats(job, 0, wall_ms(), final=options.drain)])
-    finally:
-        job.close()
+    """One run of the engine in this process, settled at its end; begun anew when the clock has been set back."""
+    while True:
+        job = Job(plan, manifest, options.job_options(drain_to_ms=drain_to_ms), stopping=stop)
+        job.on_beat = observer_beat(job, observe, 0)
+        try:
+            execute(job, threads=options.threads)
+            stats = total([worker_stats(job, 0, final=drain_to_ms is not None)])
+            break
+        except ClockError as error:
+            log.warning("%s", error)
+        finally:
+            job.close()
     if observe is not None:
         observe(stats)
     return stats
@@ -272,7 +294,7 @@ def observer_beat(job: Job, observe: Optional[Observer], index: int) -> Optional
         now_ms = job.clock_ms()
         if now_ms >= next_ms:
             next_ms = now_ms + _STATS_MS
-            observe(total([worker_stats(job, index, wall_ms())]))
+            observe(total([worker_stats(job, index)]))
 
     return beat
 

@@ -10,9 +10,14 @@ from headway.graph import DEAD_LETTERS
 from headway.plan import SinkStage
 from headway.runtime.batch import Batch
 from headway.runtime.channels import Channels
+from headway.runtime.stage import SLICE
 from headway.state.stage import StageStore
 
 __all__ = ["OutputClaim", "SinkTask"]
+
+
+_LINES_PER_RECORD = 16
+"""To write a line takes less than to handle a record: an output must not fall behind the stages that feed it."""
 
 
 class OutputClaim:
@@ -41,9 +46,14 @@ class OutputClaim:
 class SinkTask:
     """Writes one output, exactly once where the output can take back what is not durable yet.
 
-    A transactional output is written at once and taken back to its position by a restart. Another one
-    gets an epoch's records once the epoch is durable everywhere: at least once, with the same ids.
-    Dead letters do not wait for time: they are written as they come.
+    A transactional output is written at once and taken back to its position by a restart. Another one gets an epoch's
+    records once the epoch is durable everywhere: at least once, with the same ids. Until they have been written they
+    are stored with each epoch, whatever ends the run.
+
+    As a keyed stage does, it goes on in slices, and does nothing in an epoch before something has arrived in it.
+
+    What becomes a dead letter and is not read by the flow does not wait for time, since no time may ever be known: the
+    letters of each partition are written as they come, to a file of their own, so that it has one order only.
     """
 
     def __init__(
@@ -54,13 +64,19 @@ class SinkTask:
         channels: Channels,
         meta: Optional[dict[str, Any]],
         claim: OutputClaim,
+        slice_records: int = SLICE,
     ) -> None:
         known = meta or {}
         self.store = store
         self.channels = channels
         self.count: int = known.get("count", 0)
-        self._at_once = {edge.id for edge in sink.inputs if edge.from_source and edge.producer.name == DEAD_LETTERS}
-        self._watermark = channels.watermark()
+        letters = {edge.id: edge.producer.node for edge in sink.inputs if edge.producer.name == DEAD_LETTERS}
+        self._sources = letters if output.by_partition else {}
+        """The sources of what is written as it comes, by edge."""
+        self._slice = _LINES_PER_RECORD * slice_records
+        self._is_proven = True  # What a store was resumed at is durable.
+        self._target = channels.watermark()
+        self._watermark: int = known.get("watermark", self._target)
         self._position = known.get("position")
         self._claim = claim
         fresh = claim.take()
@@ -69,30 +85,69 @@ class SinkTask:
         self._made: list[bytes] = []
         """Of this epoch, for an output that cannot take anything back."""
         self._durable: list[bytes] = list(known.get("outbox", ()))
-        """Of the epoch before, durable once anything of this epoch arrives; after a restart at once."""
+        """Of epochs before, durable once anything of this epoch arrives; after a restart at once."""
         self._written = False
         if claim.delivered_version >= store.version:
             self._durable.clear()
         self.deliver()
 
+    @property
+    def watermark(self) -> int:
+        """Everything up to it has been written."""
+        return self._watermark
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more to write than has been written."""
+        return self._target > self._watermark
+
+    @property
+    def wants_to_go_on(self) -> bool:
+        """Whether `on_clock` should be called."""
+        return self._is_proven and self.is_behind
+
     def on_batches(self, batches: list[Batch]) -> None:
-        """Take batches and write as far as W allows. Data of an epoch proves that the one before is durable."""
+        """Take batches and write a slice. Data of an epoch proves that the one before is durable."""
+        self._is_proven = True
         self.deliver()
-        arrived: list[bytes] = []
+        is_news = False
         for batch in batches:
-            if batch.edge in self._at_once:
-                arrived.extend(record[2] for record in batch.records)
-            elif batch.records:
-                self.store.waiting.add(0, batch.channel, batch.records)
-            self.channels.claim(batch.edge, batch.channel, batch.watermark)
-        if arrived:
-            self._write(arrived)
-        watermark = self.channels.watermark()
-        if watermark > self._watermark:
-            self._watermark = watermark
-            released = self.store.waiting.release(watermark)
-            if released:
-                self._write([record[2] for record in released])
+            if batch.records:
+                is_news = True
+                self._take(batch)
+            if self.channels.claim(batch.edge, batch.channel, batch.watermark):
+                is_news = True
+        if is_news:
+            self._target = self.channels.watermark()
+        else:
+            self.store.settle(sync=False)
+        self.on_clock()
+
+    def _take(self, batch: Batch) -> None:
+        source = self._sources.get(batch.edge)
+        if source is None:
+            self.store.waiting.add(0, batch.channel, batch.records)
+            return
+        self.count += len(batch.records)
+        self._writer.write_of(source, batch.part, [record[2] for record in batch.records])
+        self._written = True
+
+    def on_clock(self) -> None:
+        """Go on by a slice."""
+        if self.wants_to_go_on:
+            self._advance()
+
+    def on_end(self) -> None:
+        """The run ends at the end of its input: write everything that time has come for."""
+        while self.is_behind:
+            self._advance()
+
+    def _advance(self) -> None:
+        waiting = self.store.waiting
+        released = waiting.release(self._target, self._slice)
+        if released:
+            self._write([record[2] for record in released])
+        self._watermark = max(self._watermark, min(waiting.next_ms - 1, self._target))
 
     def _write(self, lines: list[bytes]) -> None:
         self.count += len(lines)
@@ -108,11 +163,14 @@ class SinkTask:
             self._position = self._writer.position()
             self._written = False
         meta = {"claims": self.channels.claims_by_edge(), "count": self.count, "position": self._position}
-        if self._made:
-            meta["outbox"] = self._made
+        if self.is_behind:
+            meta["watermark"] = self._watermark
+        if self._durable or self._made:
+            meta["outbox"] = self._durable + self._made
         version = self.store.commit(meta)
         self._durable.extend(self._made)
         self._made = []
+        self._is_proven = False
         return version
 
     def deliver(self) -> None:

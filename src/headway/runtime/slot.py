@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import msgspec
 
-from headway.connectors.base import BadRecord, Decoded, PartitionReader, Position
+from headway.connectors.base import BadRecord, Decoded, PartitionReader
 from headway.decoding import codec_for
 from headway.errors import UserCodeError
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
@@ -19,6 +19,7 @@ from headway.plan import Plan, SourceStage
 from headway.runtime.board import Board
 from headway.runtime.columns import ColumnProgram, Columns, column_getter, dead_letter, reason_of, select
 from headway.runtime.exchange import Exchange, Message
+from headway.runtime.silence import Partition, Silence
 from headway.runtime.triggers import TriggerEncoder
 from headway.scanning import span_of
 from headway.schema import decoded_type
@@ -45,33 +46,18 @@ class SlotOptions:
     discover_ms: int = 1_000
     drain_to_ms: Optional[int] = None
     """Read nothing more, and claim this time: the books are being closed."""
-
-
-@dataclass
-class _Partition:
-    """One partition of a slot."""
-
-    name: str
-    position: Optional[Position]
-    max_time: Optional[int]
-    """The latest time so far, which may have been raised by a decision that the partition was idle."""
-    reader: Optional[PartitionReader] = None
-    ended: bool = False
-    quiet_since_ms: Optional[int] = None
-    """On the slot's clock: since when there was nothing to read; None while there was."""
-    credited_to_ms: Optional[int] = None
-    """Up to when silence has been counted as time that passed, or others have told how much passed."""
-
-    def open(self, source: SourceStage, *, follow: bool) -> PartitionReader:
-        if self.reader is None:
-            self.reader = source.node.input.open(self.name, self.position, follow=follow)
-        return self.reader
+    prove_for_ms: int = 3_000
+    """How long after its last news a slot goes on proving to its receivers, once an epoch, that epochs are durable."""
 
 
 class Slot:
     """Reads its partitions so that they advance together in event time, and says what it has seen.
 
     `state` is what a former `snapshot()` gave. `assigned` says whether a partition, by its name, belongs to this slot.
+
+    A slot is polled in an epoch only after the epoch before is durable on every worker, and so whatever it sends is the
+    proof of it. In silence it sends a heartbeat at the start of each epoch while anyone may wait for that proof: an
+    output with records to print, a stage with rows that readers do not see yet, a task in the middle of a step.
     """
 
     def __init__(
@@ -85,6 +71,7 @@ class Slot:
         board: Board,
         clock_ms: Callable[[], int],
         wall_ms: Callable[[], int],
+        is_behind: Callable[[], bool] = lambda: False,
     ) -> None:
         self.source = source
         self.name = name
@@ -94,18 +81,22 @@ class Slot:
         self._board = board
         self._clock_ms = clock_ms
         self._wall_ms = wall_ms
+        self._is_behind = is_behind
+        self._proves = False
+        """Whether an epoch has begun in which nothing has been sent yet."""
+        self._news_ms = clock_ms()
+        self._news: Optional[tuple[int, int]] = None
+        """What was last new to the receivers, as a watermark and a number of records."""
         self._ooo_ms = source.node.out_of_order_ms
         self._codec = codec_for(source.node.event_type)
         self._times = self._time_reader()
         time = source.node.time
         self._times_are_int = isinstance(time, str) and decoded_type(source.node.event_type, time) is int
-        self._partitions: dict[str, _Partition] = {}
+        self._partitions: dict[str, Partition] = {}
         self._discovered_ms: Optional[int] = None
         self._rejected: list[tuple[str, BadRecord]] = []
-        self._idle = False
         self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
-        self._followed: Optional[int] = None
-        """What idle partitions have last been told to claim; None where time went by the clock."""
+        self._silence = Silence(source.node, self._partitions, board, name, follow=options.follow)
         self._connect(plan)
         self._restore(state or {})
 
@@ -130,11 +121,14 @@ class Slot:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         for name, (position, max_time) in state.get("partitions", {}).items():
-            self._partitions[name] = _Partition(name, position, max_time)
+            self._partitions[name] = Partition(name, position, max_time)
         self.events, self.late, self.dead = state.get("counts", (0, 0, 0))
 
     def snapshot(self) -> dict[str, Any]:
-        """Where the slot stands, as plain values: what its next start needs."""
+        """Where the slot stands at the end of an epoch, as plain values: what its next start needs."""
+        for exchange in self._exchanges.values():
+            exchange.open_epoch()
+        self._proves = True
         partitions = {}
         for partition in self._partitions.values():
             position = partition.reader.position() if partition.reader is not None else partition.position
@@ -148,7 +142,7 @@ class Slot:
             return self._options.drain_to_ms
         if not self._partitions:
             return MIN_TIME_MS
-        return min(self._watermark_of(partition) for partition in self._partitions.values())
+        return min(partition.watermark(self._ooo_ms) for partition in self._partitions.values())
 
     @property
     def silent(self) -> list[str]:
@@ -159,9 +153,6 @@ class Slot:
     def newest(self) -> Optional[int]:
         """The latest event time of its partitions."""
         return max((p.max_time for p in self._partitions.values() if p.max_time is not None), default=None)
-
-    def _watermark_of(self, partition: _Partition) -> int:
-        return MIN_TIME_MS if partition.max_time is None else partition.max_time - self._ooo_ms - 1
 
     @property
     def done(self) -> bool:
@@ -177,9 +168,9 @@ class Slot:
         out: list[Message] = []
         if self._options.drain_to_ms is None:
             self._discover()
-            if not self._board.must_wait(self.name):
+            if not self._board.must_wait(self.name) and not self._is_behind():
                 self._read(out)
-            self._pass_time()
+            self._silence.pass_time(self._clock_ms(), self._wall_ms())
         self.heartbeat(out, force=False)
         return out
 
@@ -190,12 +181,19 @@ class Slot:
         return out
 
     def heartbeat(self, out: list[Message], *, force: bool) -> None:
-        """Tell silent groups the watermark, when it is time to."""
+        """Tell silent groups the watermark, when it is time to, or that the epoch before is durable."""
         watermark = self.watermark
-        self._board.publish(self.name, watermark, self.events, done=self.done, idle=self._idle)
+        self._board.publish(self.name, watermark, self.events, done=self.done, idle=self._silence.is_whole)
+        now_ms = self._clock_ms()
+        if (watermark, self.events) != self._news:
+            self._news, self._news_ms = (watermark, self.events), now_ms
+        if self._proves:
+            self._proves = False
+            if now_ms - self._news_ms <= self._options.prove_for_ms or self._is_behind():
+                for exchange in self._exchanges.values():
+                    exchange.prove(watermark, out)
         if watermark == MIN_TIME_MS and not force:
             return
-        now_ms = self._clock_ms()
         for exchange in self._exchanges.values():
             exchange.heartbeat(watermark, now_ms, out, force=force)
 
@@ -218,12 +216,12 @@ class Slot:
         for name in self.source.node.input.partitions():
             if name not in self._partitions and self._assigned(name):
                 known = None if floor == MIN_TIME_MS else floor + self._ooo_ms + 1
-                self._partitions[name] = _Partition(name, None, known)
+                self._partitions[name] = Partition(name, None, known)
 
     def _read(self, out: list[Message]) -> None:
         """Read a chunk of the partition that is furthest behind; of the next one when it has nothing."""
         candidates = [partition for partition in self._partitions.values() if not partition.ended]
-        candidates.sort(key=lambda partition: (self._watermark_of(partition), partition.name))
+        candidates.sort(key=lambda partition: (partition.watermark(self._ooo_ms), partition.name))
         for partition in candidates:
             reader = partition.open(self.source, follow=self._options.follow)
             if self._read_blocks(partition, reader, out):
@@ -237,11 +235,11 @@ class Slot:
             elif partition.quiet_since_ms is None:
                 partition.quiet_since_ms = self._clock_ms()
 
-    def _read_blocks(self, partition: _Partition, reader: PartitionReader, out: list[Message]) -> bool:
+    def _read_blocks(self, partition: Partition, reader: PartitionReader, out: list[Message]) -> bool:
         """Read a chunk block by block, and send what it has become; False when there is nothing to read."""
         blocks = 0
         chunk_bytes = min(self._chunk_bytes, self._options.chunk_bytes)
-        self._chunk_bytes *= 2
+        self._chunk_bytes = min(2 * self._chunk_bytes, self._options.chunk_bytes)
         while blocks * _BLOCK_BYTES < chunk_bytes:
             block = reader.read(min(_BLOCK_BYTES, chunk_bytes))
             if block is None:
@@ -252,7 +250,7 @@ class Slot:
             self._flush(partition, out)
         return blocks > 0
 
-    def _process(self, partition: _Partition, decoded: Decoded) -> None:
+    def _process(self, partition: Partition, decoded: Decoded) -> None:
         for bad in decoded.bad:
             self._rejected.append((partition.name, bad))
         self.events += len(decoded.events) + len(decoded.bad)
@@ -266,7 +264,7 @@ class Slot:
         if self._rejected:
             self._run_rejected(partition, before, columns)
 
-    def _flush(self, partition: _Partition, out: list[Message]) -> None:
+    def _flush(self, partition: Partition, out: list[Message]) -> None:
         watermark = self.watermark
         for program in self._programs.values():
             program.flush(partition.name, watermark, out)
@@ -275,9 +273,9 @@ class Slot:
         spec = self.source.node.time
         if spec is INGESTION_TIME:
             return lambda values: [self._wall_ms()] * len(values)
-        return column_getter(spec, self.source.node.event_type)  # type: ignore[arg-type]
+        return column_getter(spec, self.source.node.event_type)
 
-    def _timed(self, partition: _Partition, columns: Columns) -> tuple[Columns, _Span]:
+    def _timed(self, partition: Partition, columns: Columns) -> tuple[Columns, _Span]:
         """Add the column of times, and say how far they go; events without a usable time become dead letters."""
         try:
             times = self._times(columns.values)
@@ -306,7 +304,7 @@ class Slot:
         span = span_of(times) if times else _NO_SPAN
         return Columns(times, [columns.ordinals[i] for i in kept], [columns.values[i] for i in kept]), span
 
-    def _split_late(self, partition: _Partition, columns: Columns, span: _Span) -> tuple[Columns, Optional[Columns]]:
+    def _split_late(self, partition: Partition, columns: Columns, span: _Span) -> tuple[Columns, Optional[Columns]]:
         """Part the on-time events from those behind the watermark that the partition had when they came."""
         times = columns.times
         if not times:
@@ -333,7 +331,7 @@ class Slot:
         number = int(str(ordinal).partition(".")[0])
         self._rejected.append((partition, BadRecord(number, f"record {ordinal}", reason, raw)))
 
-    def _run_rejected(self, partition: _Partition, before: Optional[int], columns: Columns) -> None:
+    def _run_rejected(self, partition: Partition, before: Optional[int], columns: Columns) -> None:
         """Send the dead letters of a block on their way, each at the time at which its record stands in the log."""
         rejected, self._rejected = self._rejected, []
         self.dead += len(rejected)
@@ -348,51 +346,6 @@ class Slot:
     def _reject_letter(self, partition: str, ordinal: Any, value: Any, reason: str) -> None:
         msg = f"a dead letter of {partition!r} cannot go on: {reason}; it is {value!r:.300}"
         raise UserCodeError(msg)
-
-    def _pass_time(self) -> None:
-        """Let time move where no events move it: with ingestion time, and past partitions that are idle."""
-        if self.source.node.time is INGESTION_TIME:
-            wall_ms = self._wall_ms()
-            for partition in self._partitions.values():
-                if not partition.ended:
-                    partition.max_time = max(partition.max_time or wall_ms, wall_ms)
-            return
-        idle_after_ms = self.source.node.idle_after_ms
-        if idle_after_ms is None or not self._options.follow:
-            return
-        now_ms = self._clock_ms()
-        active = [self._watermark_of(p) for p in self._partitions.values() if not _is_idle(p, now_ms, idle_after_ms)]
-        self._idle = not active
-        target = min(active) if active else self._board.least_active(self.name)
-        moved = target is not None and target != self._followed
-        self._followed = target
-        for partition in self._partitions.values():
-            if _is_idle(partition, now_ms, idle_after_ms):
-                if moved:
-                    partition.credited_to_ms = now_ms
-                self._skip_idle(partition, target, now_ms)
-
-    def _skip_idle(self, partition: _Partition, target: Optional[int], now_ms: int) -> None:
-        """An idle partition claims what the active ones do; where none is active, time goes on by the clock."""
-        if target is None and partition.max_time is None:
-            target = self._least_known()
-            partition.credited_to_ms = now_ms
-        if target is not None:
-            if target > self._watermark_of(partition):
-                partition.max_time = target + self._ooo_ms + 1
-        elif partition.max_time is not None:
-            assert partition.quiet_since_ms is not None
-            partition.max_time += now_ms - (partition.credited_to_ms or partition.quiet_since_ms)
-            partition.credited_to_ms = now_ms
-
-    def _least_known(self) -> Optional[int]:
-        """What a partition that never had an event may claim when nobody reads: as little as any other one does."""
-        known = [self._watermark_of(p) for p in self._partitions.values() if p.max_time is not None]
-        return min(known) if known else self._board.least_known(self.name)
-
-
-def _is_idle(partition: _Partition, now_ms: int, idle_after_ms: int) -> bool:
-    return partition.quiet_since_ms is not None and now_ms - partition.quiet_since_ms >= idle_after_ms
 
 
 def _in_range(time_ms: int) -> bool:

@@ -10,8 +10,9 @@ cdef class StageTask:
     cdef dict __dict__
     cdef public TimerIndex timers
     cdef public list contexts
+    cdef long long _left
 
     @cython.locals(row=Row, table=RowTable, young=dict, near=EntryQueue, at_ms="long long")
     cpdef _run_single(self, list records, OperatorContext context)
     @cython.locals(timers=TimerIndex, entry=tuple, context=OperatorContext, row=Row)
-    cpdef _fire_timers(self, long long limit_ms)
+    cpdef bint _fire_timers(self, long long limit_ms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from headway.errors import HeadwayError
@@ -13,22 +13,34 @@ from headway.runtime.batch import Batch, Record
 from headway.runtime.channels import Channels
 from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
+from headway.runtime.losses import losses_of
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.stage import StageStore
 from headway.times import MIN_TIME_MS
 from headway.typeinfo import is_immutable
 
-__all__ = ["StageTask"]
+__all__ = ["SLICE", "StageTask"]
 
-_SLICE = 20_000
-"""Records between two looks at the size of the row cache."""
+SLICE = 4_000
+"""How much a task does at a time, in records: then others have their turn, and an epoch may end."""
+_TIMER_COST = 4
+"""What a timer counts for, in records."""
 
 
 class StageTask:
     """Runs a keyed stage for one key group.
 
-    Records wait until the group's watermark W, the minimum over its channels, has passed them. Then
-    events and timers up to W run in the order of time: events before timers of the same time.
+    Records wait until the group's watermark, the minimum over its channels, has passed them. Then events and timers up
+    to it run in the order of time: events before timers of the same time.
+
+    A step of the watermark may release any number of events and timers: a million carts that are all abandoned by the
+    time of the next event. So a task advances in slices of about `slice_records`. Between two slices it has a position
+    in the order of time, `watermark` says how far everything has been handled, and its outputs claim no more than that;
+    what is left stays what it was, waiting records and armed timers, and so an epoch can end there. `is_behind` says
+    that there is more to do: then `on_clock` is to be called again, soon.
+
+    What arrives proves that the epoch before is durable on every worker; that a clock says so proves nothing. So a task
+    does nothing in an epoch before something has arrived in it, and then its own messages prove it to their receivers.
     """
 
     def __init__(
@@ -41,6 +53,7 @@ class StageTask:
         channels: Channels,
         clock_ms: Callable[[], int],
         wall_ms: Callable[[], int],
+        slice_records: int = SLICE,
     ) -> None:
         self.store = store
         self.timers = store.timers
@@ -48,14 +61,22 @@ class StageTask:
         self.channels = channels
         self.outgoing: dict[int, list[Record]] = {}
         self.encoders: dict[int, TriggerEncoder] = {}
+        known: Mapping[str, Any] = store.meta or {}
+        self.losses = losses_of(stage.operators, known.get("losses"))
         self._clock_ms = clock_ms
         self._wall_ms = wall_ms
+        self._slice = slice_records
+        self._left = 0
         self._router = Router(groups)
         self._exchanges: dict[int, Exchange] = {}
         self._broadcasts: set[int] = set()
         self._next_heartbeat_ms: Optional[int] = None
-        self._watermark = channels.watermark()
+        self._is_proven = True  # What a store was resumed at is durable.
+        self._is_told = False
+        """Whether everyone downstream has been sent something in this epoch."""
+        self._target = self._watermark = channels.watermark()
         self._connect_edges(plan, stage, groups)
+        self._resume(known.get("progress"))
         shared = {table.name: store.tables[index] for index, table in enumerate(stage.tables()) if table.shared}
         self.contexts = [
             OperatorContext(node, rank, store, shared.get(f"{node.name}:shared"))
@@ -65,13 +86,20 @@ class StageTask:
             ports = {side: stage.outputs.get(Port(node.name, side)) for side in (MAIN, *node.operator.sides)}
             types = {MAIN: node.operator.output_type, **node.operator.sides}
             pushes = {side: compile_port(self, context, segment, types[side]) for side, segment in ports.items()}
-            context.connect(pushes.pop(MAIN), pushes)
+            context.connect(pushes.pop(MAIN), pushes, self.losses.get(node.name, {}))
         self._by_wall_clock = [context for context in self.contexts if context.operator.wall_clock]
         copies = [copied_entries(plan, edge) for edge in stage.inputs]
         self._entries = [self._handlers(edge, count) for edge, count in zip(stage.inputs, copies)]
         is_plain = [edge.entries for edge in stage.inputs] == [[Entry(0)]] and not any(copies)
         self._single_entry = self.contexts[0] if is_plain else None
         self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source
+
+    def _resume(self, progress: Optional[Mapping[str, Any]]) -> None:
+        """Go on in the middle of a step of the watermark, if the last epoch has ended there."""
+        if progress is not None:
+            self._watermark = progress["watermark"]
+            for edge, counted in progress["ordinals"].items():
+                self.encoders[int(edge)].ordinals = counted
 
     def _handlers(self, edge: Edge, copied: int) -> list[Handle]:
         """What takes the records of an input; the first `copied` of them get copies."""
@@ -91,56 +119,100 @@ class StageTask:
 
     @property
     def watermark(self) -> int:
-        """W: everything up to it has been processed."""
+        """Everything up to it has been handled."""
         return self._watermark
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more to do than what has been done."""
+        return self._target > self._watermark
+
     def on_batches(self, batches: list[Batch]) -> list[Message]:
-        """Take batches, advance as far as W allows, and return what leaves."""
+        """Take batches, advance by a slice, and return what leaves."""
         waiting = self.store.waiting
         channels = self.channels
+        is_news = False
         for batch in batches:
             if batch.records:
                 waiting.add(channels.rank_of(batch.edge), batch.part, batch.records)
-            channels.claim(batch.edge, batch.channel, batch.watermark)
-        watermark = channels.watermark()
-        if watermark > self._watermark:
-            self._advance(watermark)
-        return self._flush(force=False)
+                is_news = True
+            if channels.claim(batch.edge, batch.channel, batch.watermark):
+                is_news = True
+        self._is_proven = True
+        if is_news:
+            self._target = channels.watermark()
+        else:
+            self.store.settle(sync=False)  # Nothing else may come that would let readers see the last epoch.
+        return self.on_clock()
 
     def on_clock(self) -> list[Message]:
-        """Send the heartbeats that were put off."""
+        """Go on by a slice, and send the heartbeats that were put off."""
+        if not self._is_proven:
+            return []
+        if self.is_behind:
+            self._advance()
         return self._flush(force=False)
 
-    def on_end(self) -> list[Message]:
-        """The run ends: tell everyone downstream how far time has come."""
-        return self._flush(force=True)
+    def on_end(self, *, finish: bool) -> list[Message]:
+        """The run ends: tell everyone downstream how far time has come, with `finish` after all has been done."""
+        out: list[Message] = []
+        while finish and self.is_behind:
+            self._advance()
+            out += self._flush(force=False)
+        return out + self._flush(force=True)
 
     @property
     def wake_at_ms(self) -> Optional[int]:
         """When `on_clock` should be called, on the task's clock; None when there is no need."""
-        return self._next_heartbeat_ms
+        if not self._is_proven:
+            return None
+        return self._clock_ms() if self.is_behind else self._next_heartbeat_ms
 
     def commit(self) -> int:
         """Close the epoch; returns the version to resume from."""
-        return self.store.commit({"claims": self.channels.claims_by_edge()})
+        meta: dict[str, Any] = {"claims": self.channels.claims_by_edge(), "losses": self.losses}
+        if self.is_behind:
+            ordinals = {str(edge): encoder.ordinals for edge, encoder in self.encoders.items() if encoder.ordinals}
+            meta["progress"] = {"watermark": self._watermark, "ordinals": ordinals}
+        version = self.store.commit(meta)
+        self._is_proven = self._is_told = False
+        for exchange in self._exchanges.values():
+            exchange.open_epoch()
+        return version
 
-    def _advance(self, watermark: int) -> None:
+    def _advance(self) -> None:
+        """Go on by one slice."""
         if self._by_wall_clock:
             self._tell_wall_clock()
-        released = self.store.waiting.release(watermark)
-        if self._strip_origin:
-            released = [record[:3] for record in released]
-        single = self._single_entry
-        for start in range(0, len(released), _SLICE):
-            part = released if len(released) <= _SLICE else released[start : start + _SLICE]
-            if single is not None:
-                self._run_single(part, single)
-            else:
-                self._run_many(part)
+        waiting = self.store.waiting
+        self._left = self._slice
+        while self._left > 0:
+            released = waiting.release(self._target, self._left)
+            if released:
+                self._run(released)
+            elif self._fire_timers(self._target):
+                self._watermark = self._target
+                self.store.maybe_rotate()
+                return
             self.store.maybe_rotate()
-        self._fire_timers(watermark)
-        self.store.maybe_rotate()
-        self._watermark = watermark
+        self._watermark = max(self._watermark, min(waiting.next_ms, self.timers.near.first_ms) - 1)
+
+    def _run(self, released: list[Any]) -> None:
+        """Handle records; give back those that the slice has no room for."""
+        records = [record[:3] for record in released] if self._strip_origin else released
+        count = len(records)
+        records.reverse()
+        if self._single_entry is not None:
+            self._run_single(records, self._single_entry)
+        else:
+            self._run_many(records)
+        self._left -= count - len(records)
+        if records:
+            if self._strip_origin:
+                records = released[-len(records) :]
+            else:
+                records.reverse()
+            self.store.waiting.give_back(records)
 
     def _tell_wall_clock(self) -> None:
         """One time for all that runs now, and for all operators: what they decide by it becomes part of the epoch."""
@@ -149,11 +221,11 @@ class StageTask:
             context.wall_ms = now_ms
 
     def _run_single(self, records: list[Record], context: OperatorContext) -> None:
-        """The hot loop: records of one input for one operator. What a handle does, written out.
+        """The hot loop: records of one input for one operator, the next one last. What a handle does, written out.
 
-        The list is emptied on the way, so that events are freed while the processor's cache still has them.
+        They are taken out on the way, so that events are freed while the processor's cache still has them. Some are
+        left when the timers before the next one are too many for the slice.
         """
-        records.reverse()
         near = self.timers.near
         table = context.table
         young = table.young
@@ -164,8 +236,9 @@ class StageTask:
             while records:
                 time_ms, key, event = records.pop()
                 at_ms = time_ms  # A number of C, to compare; `time_ms` stays the object that is handed on.
-                if near.first_ms < at_ms:
-                    self._fire_timers(at_ms - 1)
+                if near.first_ms < at_ms and not self._fire_timers(at_ms - 1):
+                    records.append((time_ms, key, event))
+                    return
                 row = young.get(key)
                 if row is None:
                     row = table.fetch(key)
@@ -175,7 +248,9 @@ class StageTask:
                 if not row.dirty:
                     table.mark(row)
                 row.touched_ms = time_ms
-                on_event(row.state, event, context)
+                returned = on_event(row.state, event, context)
+                if returned is not None:
+                    context.refuse("on_event", returned)
                 if settle is not None:
                     settle(row.state)
         except HeadwayError:
@@ -185,20 +260,21 @@ class StageTask:
             raise failure from error
 
     def _run_many(self, records: list[Any]) -> None:
-        """Records of several inputs, or for several operators; the list is emptied here too."""
-        records.reverse()
+        """As `_run_single`, for records of several inputs, or for several operators."""
         near = self.timers.near
         entries = self._entries
         tagged = len(entries) > 1
         while records:
             item = records.pop()
             rank, record = item if tagged else (0, item)
-            if near.first_ms < record[0]:
-                self._fire_timers(record[0] - 1)
+            if near.first_ms < record[0] and not self._fire_timers(record[0] - 1):
+                records.append(item)
+                return
             for handle in entries[rank]:
                 handle(record[0], record[1], record[2])
 
-    def _fire_timers(self, limit_ms: int) -> None:
+    def _fire_timers(self, limit_ms: int) -> bool:
+        """Fire what is due by `limit_ms`; returns False when the slice ended before it was known to be all."""
         timers = self.timers
         entry = timers.pop_due(limit_ms)
         while entry is not None:
@@ -206,7 +282,11 @@ class StageTask:
             row = context.table.due_row(entry)
             if row is not None:
                 context.handle_timer(row, entry[0], entry[3])
+            self._left -= _TIMER_COST
+            if self._left <= 0:
+                return False
             entry = timers.pop_due(limit_ms)
+        return True
 
     def _flush(self, *, force: bool) -> list[Message]:
         out: list[Message] = []
@@ -215,14 +295,26 @@ class StageTask:
             if records:
                 self._exchanges[edge].send(self._by_group(edge, records), "", watermark, out)
                 records.clear()
+        if self.encoders:
+            self._forget_ordinals()
+        if not self._is_told:
+            self._is_told = True
+            for exchange in self._exchanges.values():
+                exchange.prove(watermark, out)
         if force or watermark > MIN_TIME_MS:
             self._next_heartbeat_ms = self._heartbeat(watermark, out, force=force)
         return out
 
+    def _forget_ordinals(self) -> None:
+        """All that one key emits at one time is numbered: until time has passed, and among timers the key has."""
+        time_ms, origin = self._watermark + 1, ""
+        if self.is_behind and self.store.waiting.next_ms > time_ms and self.timers.near.first_ms == time_ms:
+            origin = self.timers.near.first[1]
+        for encoder in self.encoders.values():
+            encoder.forget_ordinals(time_ms, origin)
+
     def _by_group(self, edge: int, records: list[Record]) -> dict[int, list[Record]]:
-        encoder = self.encoders.get(edge)
-        if encoder is not None:
-            encoder.restart_ordinals()
+        if edge in self.encoders:
             return {0: records.copy()}
         if edge in self._broadcasts:
             return to_everyone(records, self._exchanges[edge].groups)

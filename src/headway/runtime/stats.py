@@ -7,6 +7,7 @@ from typing import Optional
 
 import msgspec
 
+from headway.runtime.losses import Losses, added_up
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 __all__ = ["RunStats", "WorkerStats", "total"]
@@ -22,7 +23,7 @@ class WorkerStats(msgspec.Struct, frozen=True):
     at_ms: int
     """When this was taken, in epoch milliseconds."""
     beat_ms: int
-    """When something last moved in the worker, in epoch milliseconds."""
+    """When something last moved in the worker, on the machine's monotonic clock, in milliseconds."""
     events: int
     """Records read from sources, undecodable ones included."""
     late: int
@@ -36,7 +37,10 @@ class WorkerStats(msgspec.Struct, frozen=True):
     newest: Optional[int]
     """Latest event time that a source has seen."""
     keys: int
-    """Rows stored: keys with state, over all operators."""
+    """Workflow instances: keys of which something is kept. A key counts once for each keyed stage, however many
+    operators of the stage keep something of it."""
+    rows: int
+    """Rows stored: of each operator one for each key of which it keeps something."""
     timers: int
     """Timers armed."""
     waiting: int
@@ -45,12 +49,16 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """Time spent writing epochs since the record before, in milliseconds."""
     rss_bytes: int
     """Memory of the process."""
+    commits: int = 0
+    """Versions committed, over all stores of the worker: it grows as long as the run makes progress."""
     silent: list[str] = []
     """Partitions that hold time back because none of their records has told a time yet; some of them."""
     horizon: Optional[int] = None
-    """In the last record of a run whose books are to be closed: the latest time that anything is armed or waits for."""
+    """In the last record of a run whose books are being closed: the latest time that anything is armed or waits for."""
     notices: list[str] = []
     """What the user should know, such as an output that was moved aside."""
+    losses: Losses = {}
+    """What operators have lost to their bounds, by operator and side output."""
 
 
 class RunStats(msgspec.Struct, frozen=True):
@@ -63,11 +71,14 @@ class RunStats(msgspec.Struct, frozen=True):
     watermark: Optional[int]
     newest: Optional[int]
     keys: int
+    rows: int
     timers: int
     waiting: int
     commit_ms: float
     """The slowest worker's."""
     workers: list[WorkerStats]
+    losses: Losses = {}
+    """What operators have lost to their bounds, by operator and side output."""
 
     @property
     def horizon(self) -> Optional[int]:
@@ -97,10 +108,12 @@ def total(workers: Iterable[WorkerStats]) -> RunStats:
         watermark=min(watermarks, default=None),
         newest=max(newest, default=None),
         keys=sum(worker.keys for worker in known),
+        rows=sum(worker.rows for worker in known),
         timers=sum(worker.timers for worker in known),
         waiting=sum(worker.waiting for worker in known),
         commit_ms=max((worker.commit_ms for worker in known), default=0.0),
         workers=known,
+        losses=added_up(worker.losses for worker in known),
     )
 
 

@@ -11,19 +11,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Optional
 
 import msgspec
 
-from headway.errors import ClusterError, HeadwayError
+from headway.errors import ClockError, ClusterError, HeadwayError
 from headway.flow import Flow
 from headway.loading import FlowSpec, load_flow
 from headway.runtime.board import Board
 from headway.runtime.engine import prepare_recovery
-from headway.runtime.job import wall_ms
+from headway.runtime.job import monotonic_ms
 from headway.runtime.run import (
     Observer,
     RunOptions,
@@ -48,7 +48,7 @@ _OBSERVE_S = 0.5
 _START_S = 60.0
 """How long a worker may take to start."""
 _GOOD_RUN_S = 60.0
-"""After this long without a death the count of restarts starts anew."""
+"""After this long without a death, and with progress, the count of restarts starts anew."""
 _LISTENING = "0A"
 
 
@@ -88,6 +88,8 @@ class Supervisor:
     """The lock of the state directory: workers hold it too, so that no run starts while one is left of this one."""
     restarts: int = 0
     _recent: int = 0
+    _commits: int = 0
+    """How much had been made durable when the workers were last lost."""
     _children: list[_Child] = field(default_factory=list)
 
     @property
@@ -101,6 +103,8 @@ class Supervisor:
             started = time.monotonic()
             try:
                 return self._attempt(drain_to_ms)
+            except ClockError as error:
+                log.warning("%s", error)
             except WorkerLost as loss:
                 if self.stop():
                     msg = f"{loss}, while the run was being stopped; the next run goes on from the last durable epoch"
@@ -108,7 +112,10 @@ class Supervisor:
                 self._back_off(loss, time.monotonic() - started)
 
     def _back_off(self, loss: WorkerLost, lasted_s: float) -> None:
-        self._recent = 0 if lasted_s > _GOOD_RUN_S else self._recent
+        commits = sum(worker.commits for worker in self._read_stats().workers)
+        if lasted_s > _GOOD_RUN_S and commits > self._commits:
+            self._recent = 0
+        self._commits = max(commits, self._commits)
         if self._recent >= self.options.max_restarts:
             msg = (
                 f"{loss}; {self._recent} restarts did not help, so the run gives up. "
@@ -135,7 +142,7 @@ class Supervisor:
         for old in (*self.run_dir.glob("failure-*.json"), *self.run_dir.glob("worker-*.json")):
             old.unlink()
         board = self.run_dir / "board"
-        Board.create(board, self.slots)
+        Board.create(board, self.slots, self.options.workers)
         options = self.options.job_options(drain_to_ms=drain_to_ms, board_path=board)
         with _free_addresses(self.options.workers) as addresses:
             try:
@@ -161,7 +168,7 @@ class Supervisor:
             addresses=addresses,
             index=index,
             run_dir=str(self.run_dir),
-            final=self.options.drain,
+            final=options["drain_to_ms"] is not None,
             command_fd=command_read,
             status_fd=status_write,
         )
@@ -200,7 +207,7 @@ class Supervisor:
         """Until all have ended well. Raises `WorkerLost`, or the error that a worker ended with."""
         told = False
         observed = time.monotonic()
-        last_beat_ms = wall_ms()
+        last_beat_ms = monotonic_ms()
         while any(child.process.poll() is None for child in self._children):
             self._check_alive()
             if self.stop() and not told:
@@ -211,7 +218,7 @@ class Supervisor:
                 observed = time.monotonic()
                 stats = self._read_stats()
                 last_beat_ms = max([last_beat_ms, *(worker.beat_ms for worker in stats.workers)])
-                if wall_ms() - last_beat_ms > self.options.hang_after_ms:
+                if monotonic_ms() - last_beat_ms > self.options.hang_after_ms:
                     msg = f"nothing has moved in any worker for {self.options.hang_after_ms / 1000:.0f} s"
                     raise WorkerLost(msg)
                 if self.observe is not None:
@@ -283,8 +290,8 @@ def run_cluster(
         before = load_stats(options.state_dir)
         slots = sum(manifest.sources[source.name].slots for source in plan.sources)
         supervisor = Supervisor(spec, options, slots, stop, observe, lock.fileno())
-        result = finish_run(plan, options, before, stop, supervisor.run)
-        return RunResult(result.stats, result.before, result.stopped, result.drained, supervisor.restarts)
+        result = finish_run(manifest, options, before, stop, supervisor.run)
+        return replace(result, restarts=supervisor.restarts)
 
 
 @contextmanager

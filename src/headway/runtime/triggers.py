@@ -67,9 +67,21 @@ class TriggerEncoder:
         self._ordinals[origin, time_ms] = ordinal + 1
         return self.encode(time_ms, subject, ordinal, origin, value)
 
-    def restart_ordinals(self) -> None:
-        """Called between advances: all that one key emits at one time, it emits in one advance."""
-        self._ordinals.clear()
+    def forget_ordinals(self, time_ms: int, origin: str) -> None:
+        """Forget the counts of what emits no more: everything before this time, and at it the keys before `origin`."""
+        if self._ordinals:
+            self._ordinals = {
+                place: count for place, count in self._ordinals.items() if (place[1], place[0]) >= (time_ms, origin)
+            }
+
+    @property
+    def ordinals(self) -> list[tuple[str, int, int]]:
+        """What has been counted and not forgotten: key, time and the next ordinal."""
+        return [(*place, count) for place, count in self._ordinals.items()]
+
+    @ordinals.setter
+    def ordinals(self, counted: list[tuple[str, int, int]]) -> None:
+        self._ordinals = {(origin, time_ms): count for origin, time_ms, count in counted}
 
     def _encode_checked(self, time_ms: int, subject: Optional[str], ordinal: object, origin: str, value: Any) -> Record:
         data = self._encode(value)

@@ -20,7 +20,7 @@ from headway.errors import HeadwayError
 from headway.loading import FlowSpec, load_flow
 from headway.runtime.engine import execute
 from headway.runtime.inspect import worker_stats
-from headway.runtime.job import Job, JobOptions, wall_ms
+from headway.runtime.job import Job, JobOptions
 from headway.runtime.run import compile_flow
 from headway.state.manifest import Manifest
 from headway.tracebacks import user_frames
@@ -44,7 +44,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     run_dir: str
     """Where the worker leaves its statistics and its failure."""
     final: bool
-    """Whether to tell the horizon at the end: the books are to be closed."""
+    """Whether to tell the horizon at the end: the books are being closed."""
     command_fd: int
     status_fd: int
 
@@ -102,6 +102,7 @@ def work(spec: WorkerSpec) -> None:
             **spec.options,
             "state_dir": Path(spec.options["state_dir"]),
             "board_path": Path(spec.options["board_path"]),
+            "worker": spec.index,
         }
     )
     plan = compile_flow(flow, options.state_dir)
@@ -116,7 +117,7 @@ def work(spec: WorkerSpec) -> None:
         now_ms = job.clock_ms()
         if now_ms >= next_ms:
             next_ms = now_ms + _STATS_MS
-            _write(run_dir / f"worker-{spec.index}.json", worker_stats(job, spec.index, wall_ms()))
+            _write(run_dir / f"worker-{spec.index}.json", worker_stats(job, spec.index))
 
     def on_failure(error: BaseException) -> None:
         """Peers would hang or panic: leave the reason and end at once, the supervisor sees to the others."""
@@ -133,8 +134,7 @@ def work(spec: WorkerSpec) -> None:
     commands.go.wait()
     try:
         execute(job, index=spec.index, addresses=spec.addresses)
-        job.settle()
-        _write(run_dir / f"worker-{spec.index}.json", worker_stats(job, spec.index, wall_ms(), final=spec.final))
+        _write(run_dir / f"worker-{spec.index}.json", worker_stats(job, spec.index, final=spec.final))
         job.close()
     except HeadwayError as error:
         on_failure(error)

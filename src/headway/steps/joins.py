@@ -1,27 +1,25 @@
-"""Steps of keyed streams: joins, and enrichment from lookup tables."""
+"""Steps of keyed streams: joins."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Literal, Optional, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, overload
 
 from headway.declare import declaring, fail
-from headway.lookups import Lookup, Missing, enricher
 from headway.operators.conditions import Predicate
 from headway.operators.joins.asof import AsofJoin
 from headway.operators.joins.interval import IntervalJoin
 from headway.operators.joins.results import Cogrouped, How, Joined, TableChange, WindowJoined
 from headway.operators.joins.table import TableJoin
 from headway.operators.joins.window import Cogroup, WindowJoin
-from headway.operators.options import Value
 from headway.operators.windows.windowers import Windower
 from headway.steps.base import KeyedSteps
 from headway.times import Duration
 
 if TYPE_CHECKING:
-    from headway.streams import KeyedStream, Processed, Stream
+    from headway.streams import KeyedStream, Processed
 
-__all__ = ["EnrichSteps", "JoinSteps"]
+__all__ = ["JoinSteps"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -65,10 +63,25 @@ class JoinSteps(KeyedSteps[T]):
         *,
         lower: Duration,
         upper: Duration,
-        how: How = "inner",
+        how: Literal["inner"] = "inner",
         lower_exclusive: bool = False,
         upper_exclusive: bool = False,
-        select: Callable[[Any, Any], U],
+        select: Callable[[T, R], U],
+        into: Any = None,
+    ) -> Processed[U]: ...
+
+    @overload
+    def interval_join(
+        self,
+        name: str,
+        right: KeyedStream[R],
+        *,
+        lower: Duration,
+        upper: Duration,
+        how: How,
+        lower_exclusive: bool = False,
+        upper_exclusive: bool = False,
+        select: Callable[[Optional[T], Optional[R]], U],
         into: Any = None,
     ) -> Processed[U]: ...
 
@@ -88,9 +101,9 @@ class JoinSteps(KeyedSteps[T]):
         """Pairs of events of the same key whose times lie close to each other.
 
         `lower="-5m", upper="10m"` means from 5 minutes before the left event to 10 minutes after it, bounds included.
-        Emits a `Joined(left, right)`, or `select(left, right)` of type `into`, when the later of the two comes. With
-        `how` left, right or full, what stays without a partner is emitted when its interval is over. State: the events
-        of a key whose interval is not over. See `IntervalJoin`.
+        Emits a `Joined(key, left, right)`, or `select(left, right)` of type `into`, when the later of the two comes.
+        With `how` left, right or full, what stays without a partner is emitted when its interval is over. State: the
+        events of a key whose interval is not over. See `IntervalJoin`.
         """
         right_type = _keyed_type("interval_join", name, right)
         with declaring():
@@ -122,8 +135,8 @@ class JoinSteps(KeyedSteps[T]):
     ) -> Processed[Any]:
         """Pairs of events of the same key in the same window: `window_join("paid", payments, hw.tumbling("1h"))`.
 
-        Emits a `WindowJoined(start, end, left, right)` for each pair at the last millisecond of the window; with `how`
-        left, right or full also what has no partner in it. A session is one of both streams together. State: the
+        Emits a `WindowJoined(key, start, end, left, right)` for each pair at the last millisecond of the window; with
+        `how` left, right or full also what has no partner in it. A session is one of both streams together. State: the
         events of the open windows. See `WindowJoin`.
         """
         right_type = _keyed_type("window_join", name, right)
@@ -132,7 +145,7 @@ class JoinSteps(KeyedSteps[T]):
         return self.process(name, operator, right=right)
 
     def cogroup(self, name: str, right: KeyedStream[R], windower: Windower) -> Processed[Cogrouped[T, R]]:
-        """The events of both streams in each window of a key: a `Cogrouped(start, end, lefts, rights)` at its end.
+        """The events of both streams in each window of a key: a `Cogrouped(key, start, end, lefts, rights)` at its end.
 
         What `map` or `flat_map` make of it is a join of your own. See `Cogroup`.
         """
@@ -169,10 +182,23 @@ class JoinSteps(KeyedSteps[T]):
         name: str,
         table: KeyedStream[R],
         *,
-        how: Literal["inner", "left"] = "inner",
+        how: Literal["inner"] = "inner",
         delete: Optional[Predicate[R]] = None,
         expire_after: Optional[Duration] = None,
-        select: Callable[[T, Any], U],
+        select: Callable[[T, R], U],
+        into: Any = None,
+    ) -> Processed[U]: ...
+
+    @overload
+    def asof_join(
+        self,
+        name: str,
+        table: KeyedStream[R],
+        *,
+        how: Literal["inner", "left"],
+        delete: Optional[Predicate[R]] = None,
+        expire_after: Optional[Duration] = None,
+        select: Callable[[T, Optional[R]], U],
         into: Any = None,
     ) -> Processed[U]: ...
 
@@ -190,7 +216,7 @@ class JoinSteps(KeyedSteps[T]):
         """Each event with the version of a table that holds at its time: a temporal join.
 
         An event of `table` is a new version of its key; one that meets `delete` ends it, and `expire_after` ends it
-        that long after its time. Emits a `Joined(left, right)`, or `select(left, right)`; with `how="left"` also
+        that long after its time. Emits a `Joined(key, left, right)`, or `select(left, right)`; with `how="left"` also
         events without a version. State: one version a key. See `AsofJoin`.
         """
         right_type = _keyed_type("asof_join", name, table)
@@ -239,57 +265,14 @@ class JoinSteps(KeyedSteps[T]):
     ) -> Processed[Any]:
         """Two streams of versions as tables: how the row that they have together for a key changes.
 
-        Emits a `TableChange(op, before, after)` with op insert, update or delete, at most one for each key and time. An
-        event that meets `delete`, or `other_delete` on the other side, ends the row of its side. State: the last
-        version of each side. See `TableJoin`.
+        Emits a `TableChange(key, op, before, after)` with op insert, update or delete, at most one for each key and
+        time. An event that meets `delete`, or `other_delete` on the other side, ends the row of its side. State: the
+        last version of each side. See `TableJoin`.
         """
         right_type = _keyed_type("table_join", name, other)
         with declaring():
             operator = TableJoin(self.type, right_type, how=how, delete=delete, other_delete=other_delete)
         return self.process(name, operator, right=other)
-
-    def enrich(
-        self,
-        name: str,
-        table: Lookup[Any],
-        *,
-        on: Value,
-        select: Optional[Callable[[T, Any], Any]] = None,
-        into: Any = None,
-        missing: Missing = "keep",
-    ) -> KeyedStream[Any]:
-        """Each event with a row of a lookup table: `enrich("named", hw.lookup("products.csv", key="sku"), on="sku")`.
-
-        `on` is the field or function that names the row. Gives a `Joined(left=event, right=row)`, or
-        `select(event, row)` of type `into`. Where the table has no row, it is None, or the event is dropped with
-        `missing="drop"`. Keeps no state; what comes out depends on the file, see `lookup`.
-        """
-        enriched: KeyedStream[Any] = _enrich(self, name, table, on, select, into, missing)
-        return enriched
-
-
-class EnrichSteps(Generic[T]):
-    """Enrichment of streams without a key."""
-
-    def enrich(
-        self,
-        name: str,
-        table: Lookup[Any],
-        *,
-        on: Value,
-        select: Optional[Callable[[T, Any], Any]] = None,
-        into: Any = None,
-        missing: Missing = "keep",
-    ) -> Stream[Any]:
-        """Each event with a row of a lookup table; see `KeyedStream.enrich`."""
-        enriched: Stream[Any] = _enrich(self, name, table, on, select, into, missing)
-        return enriched
-
-
-def _enrich(stream: Any, name: str, table: Lookup[Any], on: Value, select: Any, into: Any, missing: Missing) -> Any:
-    with declaring():
-        function, output_type = enricher(table, stream.type, on=on, select=select, into=into, missing=missing)
-    return stream.flat_map(function, into=output_type, name=name)
 
 
 def _keyed_type(step: str, name: str, stream: Any) -> Any:

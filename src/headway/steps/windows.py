@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
 
 from headway.declare import declaring
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
+from headway.operators.aggregates.declared import in_order_of
 from headway.operators.windows.aligned import AlignedWindow, SingleWindow
 from headway.operators.windows.aligned_late import LateAlignedWindow
 from headway.operators.windows.apply import WindowContents, window_function
 from headway.operators.windows.counted import CountWindows
 from headway.operators.windows.early import Every
 from headway.operators.windows.lateness import LateTime, lateness_of
+from headway.operators.windows.results import WindowAggregates, WindowResult
 from headway.operators.windows.sessions import SessionWindow
 from headway.operators.windows.sessions_late import LateSessionWindow
 from headway.operators.windows.windowers import Aligned, CountWindow, Session, Windower
@@ -30,10 +32,41 @@ __all__ = ["WindowSteps"]
 
 T = TypeVar("T")
 U = TypeVar("U")
+W = TypeVar("W", bound=WindowResult)
 
 
 class WindowSteps(KeyedSteps[T]):
     """Steps of keyed streams: windows."""
+
+    @overload
+    def window(
+        self,
+        name: str,
+        windower: Windower,
+        /,
+        *,
+        early: Union[Duration, Every, None] = None,
+        late: Optional[KeyedStream[T]] = None,
+        late_time: Optional[LateTime] = None,
+        allowed_lateness: Optional[Duration] = None,
+        into: type[W],
+        **aggregates: Aggregate[Any, Any],
+    ) -> Processed[W]: ...
+
+    @overload
+    def window(
+        self,
+        name: str,
+        windower: Windower,
+        /,
+        *,
+        early: Union[Duration, Every, None] = None,
+        late: Optional[KeyedStream[T]] = None,
+        late_time: Optional[LateTime] = None,
+        allowed_lateness: Optional[Duration] = None,
+        into: None = None,
+        **aggregates: Aggregate[Any, Any],
+    ) -> Processed[WindowAggregates]: ...
 
     def window(
         self,
@@ -45,18 +78,22 @@ class WindowSteps(KeyedSteps[T]):
         late: Optional[KeyedStream[T]] = None,
         late_time: Optional[LateTime] = None,
         allowed_lateness: Optional[Duration] = None,
+        into: Optional[type[Any]] = None,
         **aggregates: Aggregate[Any, Any],
     ) -> Processed[Any]:
         """Aggregates of each window of a key: `window("hourly", hw.tumbling("1h"), orders=hw.count())`.
 
-        Emits an event with `start`, `end`, `revision`, `final` and a field for each aggregate, at the last
+        Emits an event with `key`, `start`, `end`, `revision`, `final` and a field for each aggregate, at the last
         millisecond of the window; `early="10s"` or `early=hw.every(100)` gives results before that. `late` is the
         stream of late events with the same key: they change windows for `allowed_lateness` after their end, each of
         which is emitted again with the next `revision`; `late_time` is the field or function that gives their time.
+        `into` is a class derived from `WindowResult` with a field for each aggregate, for type checkers; without it
+        one is made.
         See `SingleWindow`, `AlignedWindow`, `SessionWindow`, `CountWindows`.
         """
         with declaring():
-            operator = _operator(self.type, windower, aggregates, early, late, late_time, allowed_lateness)
+            ordered = in_order_of(into, aggregates)
+            operator = _operator(self.type, windower, ordered, early, late, late_time, allowed_lateness, into)
         return self.process(name, operator) if late is None else self.process(name, operator, late=late)
 
     def window_apply(
@@ -85,11 +122,12 @@ class WindowSteps(KeyedSteps[T]):
 def _operator(
     event_type: Any,
     windower: Windower,
-    aggregates: dict[str, Aggregate[Any, Any]],
+    aggregates: Mapping[str, Aggregate[Any, Any]],
     early: Union[Duration, Every, None],
     late: Optional[KeyedStream[Any]],
     late_time: Optional[LateTime],
     allowed_lateness: Optional[Duration],
+    into: Any,
 ) -> Operator[Any, Any, Any]:
     _windower(windower)
     if late is None and (late_time is not None or allowed_lateness is not None):
@@ -99,18 +137,18 @@ def _operator(
         if early is not None or late is not None:
             msg = "count windows have neither early nor late results: they end at an event, not at a time"
             raise FlowError(msg)
-        return CountWindows(event_type, windower, aggregates)
+        return CountWindows(event_type, windower, aggregates, into=into)
     session = windower if isinstance(windower, Session) else None
     aligned = typing.cast(Aligned, windower)
     if late is None:
         if session is not None:
-            return SessionWindow(event_type, session, aggregates, early=early)
+            return SessionWindow(event_type, session, aggregates, early=early, into=into)
         kind = AlignedWindow if aligned.overlapping else SingleWindow
-        return kind(event_type, aligned, aggregates, early=early)
+        return kind(event_type, aligned, aggregates, early=early, into=into)
     lateness = lateness_of(0 if allowed_lateness is None else allowed_lateness, late_time, event_type)
     if session is not None:
-        return LateSessionWindow(event_type, session, aggregates, lateness, early=early)
-    return LateAlignedWindow(event_type, aligned, aggregates, lateness, early=early)
+        return LateSessionWindow(event_type, session, aggregates, lateness, early=early, into=into)
+    return LateAlignedWindow(event_type, aligned, aggregates, lateness, early=early, into=into)
 
 
 def _windower(windower: Windower) -> Windower:

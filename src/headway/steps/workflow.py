@@ -35,12 +35,12 @@ class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
         start: Predicate[T],
         end: Union[Predicate[T], Sequence[Predicate[T]]],
         within: Duration,
-        rearm: bool = True,
+        rearm: bool = False,
     ) -> Processed[Absent[T]]:
         """Fires when an event that meets `start` is not followed by one that meets `end` within a duration.
 
-        `end` may be a list of conditions: any of them ends the wait. With `rearm` the duration counts from the last
-        start, without it from the first. See `Absence`.
+        `end` may be a list of conditions: any of them ends the wait. With `rearm` each further start begins the wait
+        anew, as in `deadline`. See `Absence`.
         """
         with declaring():
             operator: Absence[Any] = Absence(self.type, start=start, end=end, within=within, rearm=rearm)
@@ -88,7 +88,7 @@ class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
         """Runs a declared `StateMachine` for each key and emits each transition, those by timeouts too.
 
         Events that the machine knows but does not take in the current state go to the side output `illegal`, those
-        that it does not know to `ignored`. An instance is gone when it is final, or `keep_final` later.
+        that it does not know to `unknown`. An instance is gone when it is final, or `keep_final` later.
         See `StateMachine` and `RunStateMachine`.
         """
         if not isinstance(machine, StateMachine):

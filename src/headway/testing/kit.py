@@ -40,7 +40,7 @@ class FlowTest:
     >>> class Visits(hw.Operator[hw.Json, Visit]):
     ...     def on_event(self, visit, event, ctx):
     ...         visit.pages += 1
-    ...         ctx.timer("over", ctx.time + hw.duration_ms("30m"))
+    ...         ctx.timer("over", after="30m")
     ...     def on_timer(self, visit, timer, ctx):
     ...         ctx.emit({"user": ctx.key, "pages": visit.pages})
     ...         ctx.forget()
@@ -190,6 +190,11 @@ class FlowTest:
             raise UsageError(msg)
         return list(self._oracle.sources[source].late)
 
+    def losses(self, operator: str) -> dict[str, int]:
+        """How much an operator has lost to its bounds, by side output, whether that is read or not."""
+        stage, rank = self._place_of(operator)
+        return {side: count for side, count in self._oracle.stages[stage].losses[rank].items() if count}
+
     @property
     def dead_letters(self) -> list[DeadLetter]:
         """What could not be decoded, or had no usable time or key; of all sources, one after the other."""
@@ -207,12 +212,16 @@ class FlowTest:
         return self._rows(operator).get(key)
 
     def _rows(self, operator: str) -> dict[str, Row]:
+        stage, rank = self._place_of(operator)
+        return self._oracle.stages[stage].rows[rank]
+
+    def _place_of(self, operator: str) -> tuple[str, int]:
+        """The stage of an operator, and its rank there."""
         if operator not in self._operators:
             known = ", ".join(self._operators) or "none at all"
             msg = f"the flow has no operator {operator!r}, its operators are: {known}"
             raise UsageError(msg)
-        stage, rank = self._operators[operator]
-        return self._oracle.stages[stage].rows[rank]
+        return self._operators[operator]
 
     def _check_output(self, name: Optional[str]) -> None:
         if name is not None and name not in self._oracle.sinks:

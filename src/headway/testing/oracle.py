@@ -15,7 +15,7 @@ import msgspec
 
 from headway.errors import DrainedStateError, UsageError, UserCodeError
 from headway.flow import Flow
-from headway.graph import DEAD_LETTERS, INGESTION_TIME
+from headway.graph import INGESTION_TIME
 from headway.isolation import writable
 from headway.plan import Edge, Plan, SinkStage
 from headway.planner import compile_plan
@@ -23,7 +23,7 @@ from headway.streams import DeadLetter
 from headway.testing.oracle_source import SourceOracle
 from headway.testing.oracle_stage import Row, StageOracle
 from headway.testing.oracle_steps import Item, field_or_result
-from headway.times import MIN_TIME_MS, format_time
+from headway.times import DRAIN_STEPS, MIN_TIME_MS, format_time
 
 __all__ = ["Logs", "Oracle", "OracleResult", "run_oracle"]
 
@@ -43,6 +43,8 @@ class OracleResult:
     """The late events of each source, in the order of their arrival."""
     dead_letters: dict[str, list[DeadLetter]]
     """The records of each source that could not be decoded, or had no usable time or key."""
+    losses: dict[str, dict[str, int]]
+    """What operators have lost to their bounds, by operator and side output; what nothing was lost of is not listed."""
 
 
 class Oracle:
@@ -114,10 +116,13 @@ class Oracle:
             self.sinks[sink.name].advance(self._watermark(sink.inputs))
 
     def drain(self) -> None:
-        """Close the books: time goes to the latest event, then, once for each stage, to the last armed timer."""
+        """Close the books: time goes to the latest event, then again and again to the latest armed timer."""
         self._claim(self._newest())
-        for _ in self.plan.stages:
-            self._claim(self._horizon())
+        for _ in range(DRAIN_STEPS):
+            horizon = self._horizon()
+            if horizon is None:
+                break
+            self._claim(horizon)
         self.drained = True
 
     def result(self) -> OracleResult:
@@ -130,7 +135,16 @@ class Oracle:
             rows=rows,
             late={name: list(source.late) for name, source in self.sources.items()},
             dead_letters={name: list(source.dead_letters) for name, source in self.sources.items()},
+            losses=self._losses(),
         )
+
+    def _losses(self) -> dict[str, dict[str, int]]:
+        found = {
+            node.name: {side: count for side, count in losses.items() if count}
+            for stage in self.stages.values()
+            for node, losses in zip(stage.operators, stage.losses)
+        }
+        return {name: losses for name, losses in found.items() if losses}
 
     @property
     def waiting(self) -> int:
@@ -142,9 +156,9 @@ class Oracle:
         return max((time for time in times if time is not None), default=None)
 
     def _horizon(self) -> Optional[int]:
-        """The latest time that anything is armed or waits for, or that a source has seen."""
+        """The latest time that anything is armed or waits for."""
         times = [stage.latest for stage in self.stages.values()] + [sink.latest for sink in self.sinks.values()]
-        return max((time for time in [*times, self._newest()] if time is not None), default=None)
+        return max((time for time in times if time is not None), default=None)
 
     def _claim(self, watermark: Optional[int]) -> None:
         if watermark is not None:
@@ -222,14 +236,10 @@ class SinkOracle:
         return max((line.time for line in self._waiting), default=None)
 
     def take(self, edge: Edge, item: Item) -> None:
-        """A value arrives. Dead letters are written at once, everything else in its turn."""
+        """A value arrives: it is written in its turn."""
         item = self._written(edge, item)
         trigger_id = self._id(edge, item)
-        line = self._line(item, trigger_id)
-        if edge.from_source and edge.producer.name == DEAD_LETTERS:
-            self.lines.append(line)
-        else:
-            self._waiting.append(_Line(item.time, trigger_id, self._ways[edge.id], line))
+        self._waiting.append(_Line(item.time, trigger_id, self._ways[edge.id], self._line(item, trigger_id)))
 
     def _written(self, edge: Edge, item: Item) -> Item:
         """The item with its value as its type says."""

@@ -13,10 +13,19 @@ from headway.errors import HeadwayError, UserCodeError
 from headway.graph import MAIN, OperatorNode, Port
 from headway.isolation import UNENCODABLE, declared, isolator
 from headway.misfits import misfit_of
-from headway.operators.base import BroadcastContext, Operator, Timer, no_shared_state, no_wall_clock
+from headway.operators.base import (
+    BroadcastContext,
+    Operator,
+    Timer,
+    ignored_result,
+    no_loss,
+    no_shared_state,
+    no_wall_clock,
+    two_times,
+)
 from headway.plan import Apply, Edge, Entry, KeyedStage, Segment, ToOperator
 from headway.testing.oracle_steps import Item, Ways, follow
-from headway.times import MAX_TIME_MS, MIN_TIME_MS
+from headway.times import MAX_TIME_MS, MIN_TIME_MS, Duration, known_duration_ms
 from headway.values import can_repeat, floats_of, shape_of
 
 __all__ = ["Row", "StageOracle"]
@@ -65,6 +74,7 @@ class StageOracle:
         self.watermark = MIN_TIME_MS
         self.now_ms = now_ms
         self.shared = [_shared_state(node) for node in stage.operators]
+        self.losses = [dict.fromkeys(node.operator.losses, 0) for node in stage.operators]
         self._ways = Ways(send=send, enter=self._enter)
         self._outputs = stage.outputs
         self._inputs = {edge.id: edge for edge in stage.inputs}
@@ -126,11 +136,12 @@ class StageOracle:
         node = self.operators[entry.rank]
         handler = f"on_{entry.input}"
         try:
-            getattr(node.operator, handler)(self.shared[entry.rank], item.value, BroadcastContext(item.time))
+            returned = getattr(node.operator, handler)(self.shared[entry.rank], item.value, BroadcastContext(item.time))
         except HeadwayError:
             raise
         except Exception as error:
             raise _failed(node, handler, "", item.time, item.value, error) from error
+        _check_returned(node, handler, "", item.time, returned)
         self.shared[entry.rank] = self._shared_stores[entry.rank].stored("all keys", item.time, self.shared[entry.rank])
 
     def _enter(self, branch: ToOperator, item: Item) -> None:
@@ -143,11 +154,12 @@ class StageOracle:
         node = self.operators[context.rank]
         row = self.row(context.rank, context.key)
         try:
-            getattr(node.operator, handler)(row.state, subject, context)
+            returned = getattr(node.operator, handler)(row.state, subject, context)
         except HeadwayError:
             raise
         except Exception as error:
             raise _failed(node, handler, context.key, context.time, subject, error) from error
+        _check_returned(node, handler, context.key, context.time, returned)
         self._store(context.rank, context.key, context.time)
 
     def row(self, rank: int, key: str) -> Row:
@@ -170,6 +182,10 @@ class StageOracle:
         if settle is not None and any(isinstance(branch, Apply) for branch in segment.branches):
             value = _crossed(Item(context.time, context.key, value, context.key), settle, "the steps behind it")
         follow(segment, [Item(context.time, context.key, value, context.key)], self._ways)
+
+    def is_read(self, rank: int, port: str) -> bool:
+        """Whether anything follows an operator's port."""
+        return bool(self._outputs.get(Port(self.operators[rank].name, port), Segment()).branches)
 
     def arm(self, rank: int, key: str, name: str, due: int) -> None:
         """Set or move a timer."""
@@ -201,6 +217,13 @@ def _failed(node: OperatorNode, handler: str, key: str, time: int, subject: Any,
         f"{type(node.operator).__name__}.{handler} of the operator {node.name!r} failed for key "
         f"{key!r} at time {time}, on {subject!r:.300}: {type(error).__name__}: {error}"
     )
+
+
+def _check_returned(node: OperatorNode, handler: str, key: str, time: int, returned: Any) -> None:
+    if returned is not None:
+        what = ignored_result(f"{type(node.operator).__name__}.{handler}", returned)
+        msg = f"operator {node.name!r}, key {key!r}, time {time}: {what}"
+        raise UserCodeError(msg)
 
 
 class _Store:
@@ -257,7 +280,7 @@ class OracleContext:
         """See `Context.shared`."""
         operator = self._stage.operators[self.rank].operator
         if not operator.broadcasts:
-            raise TypeError(no_shared_state(operator))
+            raise no_shared_state(operator)
         return self._stage.shared[self.rank]
 
     @property
@@ -265,7 +288,7 @@ class OracleContext:
         """See `Context.wall`."""
         operator = self._stage.operators[self.rank].operator
         if not operator.wall_clock:
-            raise TypeError(no_wall_clock(operator))
+            raise no_wall_clock(operator)
         return self._stage.now_ms()
 
     def emit(self, value: Any, /) -> None:
@@ -281,11 +304,26 @@ class OracleContext:
             raise KeyError(msg)
         self._stage.emit(self, side, value)
 
-    def timer(self, name: str, at: int, /) -> None:
+    def is_read(self, side: str, /) -> bool:
+        """See `Context.is_read`."""
+        return self._stage.is_read(self.rank, side)
+
+    def lose(self, side: str, count: int, /) -> None:
+        """See `Context.lose`."""
+        losses = self._stage.losses[self.rank]
+        if side not in losses:
+            raise no_loss(self._stage.operators[self.rank].operator, side)
+        losses[side] += count
+
+    def timer(self, name: str, at: Optional[int] = None, /, *, after: Optional[Duration] = None) -> None:
         """See `Context.timer`."""
         if not isinstance(name, str) or not name.isprintable():
             _check_name(name)
         name = str.__str__(name)
+        if (at is None) == (after is None):
+            raise TypeError(two_times(name))
+        if after is not None:
+            at = self.time + known_duration_ms(after)
         if type(at) is not int:
             msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
             raise TypeError(msg)
@@ -302,6 +340,11 @@ class OracleContext:
     def due(self, name: str, /) -> Optional[int]:
         """See `Context.due`."""
         return self._stage.row(self.rank, self.key).timers.get(name)
+
+    @property
+    def timers(self) -> dict[str, int]:
+        """See `Context.timers`."""
+        return dict(self._stage.row(self.rank, self.key).timers)
 
     def forget(self) -> Any:
         """See `Context.forget`."""

@@ -1,0 +1,70 @@
+"""What steps check when they are declared: operators, and the types of what flows."""
+
+from __future__ import annotations
+
+import typing
+from typing import Any, TypeVar, Union
+
+from headway.errors import FlowError
+from headway.graph import DEAD_LETTERS, LATE, MAIN
+from headway.operators.base import Operator, check_handlers
+from headway.schema import returned_type, type_label
+from headway.values import shape_of
+
+__all__ = ["accepts", "check_operator", "item_type", "result_type"]
+
+
+def check_operator(operator: Operator[Any, Any, Any]) -> None:
+    """Raise `FlowError` when a fresh state cannot be made, or an input has no handler or one that cannot work."""
+    kind = type(operator).__name__
+    for name in {MAIN, LATE, DEAD_LETTERS} & operator.sides.keys():
+        msg = f"{kind} has a side output {name!r}: that name has a meaning of its own, choose another"
+        raise FlowError(msg)
+    for name in (*operator.inputs, *operator.broadcasts):
+        if name in ("event", "timer") or not callable(getattr(operator, f"on_{name}", None)):
+            msg = f"{kind} has an input {name!r}, but no method on_{name}(self, state, event, ctx) for it"
+            raise FlowError(msg)
+    check_handlers(operator)
+    if operator.broadcasts and operator.shared_type is None:
+        msg = f"{kind} has broadcast inputs: say what they maintain with shared_type = a State class"
+        raise FlowError(msg)
+    for what, state_type in (("state", operator.state_type), ("shared state", operator.shared_type)):
+        if state_type is None:
+            continue
+        try:
+            state_type()
+        except TypeError as error:
+            msg = (
+                f"{type_label(state_type)}, the {what} of {kind}, cannot start empty: {error}; "
+                "give every field a default"
+            )
+            raise FlowError(msg) from None
+        shape_of(state_type, f"the {what} of {kind}")
+
+
+def accepts(wanted: Any, given: Any) -> bool:
+    """Whether a step that takes values of one type can be given those of another; `Any` fits everything.
+
+    >>> accepts(Union[int, str], int), accepts(int, str)
+    (True, False)
+    """
+    if Any in (wanted, given) or wanted == given or isinstance(wanted, TypeVar):
+        return True
+    if {type_label(wanted), type_label(given)} == {"Json"}:
+        return True
+    if typing.get_origin(wanted) is Union:
+        return any(accepts(option, given) for option in typing.get_args(wanted))
+    return isinstance(wanted, type) and isinstance(given, type) and issubclass(given, wanted)
+
+
+def result_type(function: Any, into: Any) -> Any:
+    """The type of what a function gives: `into` where it is given, else what its annotation says."""
+    return returned_type(function) if into is None else into
+
+
+def item_type(function: Any, into: Any) -> Any:
+    """The type of each of the results of a function that gives several."""
+    if into is not None:
+        return into
+    arguments = typing.get_args(returned_type(function))
+    return arguments[0] if arguments else Any

@@ -1,0 +1,104 @@
+"""The dead letters that a flow does not read itself: one file of JSON lines for each partition they come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Optional
+from zlib import crc32
+
+from typing_extensions import override
+
+from headway.connectors.base import Output, OutputWriter, Position
+from headway.connectors.jsonl import to_jsonl
+
+__all__ = ["LetterFiles", "dead_letters_of", "letter_file"]
+
+_NAME_CHARACTERS_MAX: Final = 100
+
+
+class LetterFiles(Output):
+    """Writes below `directory` what becomes a dead letter: `<source>/<partition>.jsonl`.
+
+    Dead letters do not wait for time, since it may be that no record ever tells one. Those of one partition have one
+    order, which is that of the log; those of several have none. So each partition has its own file, and every run over
+    the same logs writes the same files.
+    """
+
+    by_partition = True
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @override
+    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+        """Cut all files back to where they stood, and remove those of later epochs."""
+        return _LetterWriter(self.directory, position or {})
+
+    @override
+    def describe(self) -> str:
+        """The directory."""
+        return f"files in {self.directory}"
+
+
+class _LetterWriter(OutputWriter):
+    transactional = True
+
+    def __init__(self, directory: Path, positions: Position) -> None:
+        self._directory = directory
+        self._positions: dict[str, Position] = dict(positions)
+        self._open: dict[str, OutputWriter] = {}
+        for path in sorted(directory.glob("*/*.jsonl")):
+            if str(path.relative_to(directory)) not in self._positions:
+                path.unlink()
+        for name in sorted(self._positions):
+            self._writer(name)
+        self._close_all()
+
+    @override
+    def write(self, records: Sequence[bytes]) -> None:
+        """Not called: dead letters come by partition."""
+        raise NotImplementedError
+
+    @override
+    def write_of(self, source: str, partition: str, records: Sequence[bytes]) -> None:
+        self._writer(letter_file(source, partition)).write(records)
+
+    @override
+    def position(self) -> Position:
+        # Few partitions have dead letters in an epoch: only those that are written are open, and until its end.
+        for name, writer in self._open.items():
+            self._positions[name] = writer.position()
+        self._close_all()
+        return dict(self._positions)
+
+    @override
+    def close(self) -> None:
+        self._close_all()
+
+    def _writer(self, name: str) -> OutputWriter:
+        if name not in self._open:
+            output = to_jsonl(self._directory / name)
+            self._open[name] = output.open(self._positions.get(name), fresh=False)
+        return self._open[name]
+
+    def _close_all(self) -> None:
+        for writer in self._open.values():
+            writer.close()
+        self._open.clear()
+
+
+def dead_letters_of(state_dir: Path) -> Output:
+    """Where undecodable records go that the flow itself has no place for."""
+    return LetterFiles(state_dir / "dead-letters")
+
+
+def letter_file(source: str, partition: str) -> str:
+    """The path of a partition's dead letters: the end of its name for people, its checksum to tell it from others.
+
+    >>> letter_file("shop", "events/shop-0.jsonl")
+    'shop/shop-0.jsonl-90710800.jsonl'
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", partition.rpartition("/")[2])[-_NAME_CHARACTERS_MAX:].lstrip(".")
+    return f"{source}/{name}-{crc32(partition.encode(errors='surrogateescape')):08x}.jsonl"
