@@ -19,6 +19,7 @@ from typing import Final, Optional
 __all__ = ["EXTENSIONS", "HOT", "TOGETHER", "how", "notice"]
 
 TOGETHER: Final = (
+    "headway.containers",
     "headway.runtime.context",
     "headway.runtime.stage",
     "headway.runtime.triggers",

@@ -9,7 +9,8 @@ from typing import Any, Optional
 
 import msgspec
 
-from headway.shapes import FieldsShape, Shape
+from headway.containers import FieldsShape
+from headway.shapes import Shape
 
 __all__ = ["innermost", "misfit_of", "set_in"]
 

@@ -283,5 +283,5 @@ class _Compiler:
 
 def _check_type(value_type: Any, producer: Port, target: str, *, written: bool = False) -> None:
     """Raise `FlowError` for a type whose values would not arrive as what they are."""
-    what = f"values of type {type_label(value_type)} leave {producer} for {target!r}"
+    what = f"values of type {type_label(value_type)} go from {producer} to {target!r}"
     shape_of(value_type, what, written=written)

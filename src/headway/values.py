@@ -43,24 +43,20 @@ from uuid import UUID
 import msgspec
 from msgspec import inspect
 
+from headway.containers import DictShape, FieldsShape, FixedTupleShape, SequenceShape, TypedDictShape
 from headway.errors import FlowError
 from headway.misfits import misfit_of
 from headway.shapes import (
     AnyShape,
     ClockShape,
-    DictShape,
     ExactShape,
-    FieldsShape,
-    FixedTupleShape,
     Floats,
     IntShape,
     LimitedShape,
     LiteralShape,
     MomentShape,
-    SequenceShape,
     Shape,
     TextShape,
-    TypedDictShape,
     UnionShape,
 )
 
