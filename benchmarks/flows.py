@@ -59,9 +59,9 @@ class Marked(Output):
     inner: Output
     mark: Path
 
-    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+    def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Open the output itself."""
-        return _MarkedWriter(self.inner.open(position, fresh=fresh), self.mark)
+        return _MarkedWriter(self.inner.open(position, mark=mark), self.mark)
 
     def describe(self) -> str:
         """The output itself."""
@@ -72,6 +72,7 @@ class _MarkedWriter(OutputWriter):
     def __init__(self, inner: OutputWriter, mark: Path) -> None:
         self.transactional = inner.transactional
         self.notice = inner.notice
+        self.mark = inner.mark
         self._inner = inner
         self._mark = mark
         self._marked = False

@@ -45,7 +45,7 @@ class Final(Output):
 
     path: Path
 
-    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+    def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Open it for more lines."""
         return _FinalWriter(self.path.open("ab", buffering=0))
 

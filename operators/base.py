@@ -98,8 +98,8 @@ class Context(Protocol[Out_contra]):
 
         `after` is a length of time counted from `time`: text such as `"30m"`, integer milliseconds, or a `timedelta`.
         Text is parsed once, not for each event. The timer fires once, after all events of its time. A time that
-        has passed counts as now; in `on_timer` as one millisecond from now. Moving a timer to a later time costs next
-        to nothing.
+        has passed counts as now; in `on_timer` as one millisecond from now; one after the year 9999 is an error. Moving
+        a timer to a later time costs next to nothing.
 
         Raises `TypeError` or `ValueError` for what is no time, and for both or neither of the two.
         """

@@ -28,6 +28,7 @@ from rocksdict import (
 
 from headway.errors import CorruptStateError, LockedStateError, StateError
 from headway.state.options import StoreOptions
+from headway.state.private import make_private
 
 __all__ = [
     "CONTROL",
@@ -67,6 +68,7 @@ _HINTS: Final = {
     "open": "that it is a Headway state directory and readable",
     "read": "the disk and the rights",
     "write to": "the disk's space and the rights",
+    "close": "that the directory is still in its place, and the disk's space",
 }
 
 
@@ -124,7 +126,7 @@ class Database:
         # A secondary keeps all files open: what the primary deletes meanwhile could not be opened again.
         open_files_max = -1 if secondary_path else options.open_files
         if secondary_path is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self.path.parent)
         try:
             self._db = Rdict(
                 str(self.path),
@@ -224,7 +226,7 @@ class Database:
         return self._corrupt(f"column family {family!r}, key {key!r}: {why}")
 
     def refusal(self, error: Exception, action: str) -> StateError:
-        """The error for what RocksDB refuses: to "open" the database, to "read" or to "write to" it."""
+        """The error for what RocksDB refuses: to "open" the database, to "read", to "write to" or to "close" it."""
         text = str(error)
         if "lock hold by" in text or "While lock file" in text:
             msg = f"key group {self.group:03d} of {self.directory} is open already ({text}): stop that run first"
@@ -247,15 +249,18 @@ class Database:
         )
 
     def close(self) -> None:
-        """Close; again does nothing."""
+        """Close; again does nothing. Raises `StateError` when the disk refuses what is still to be written."""
         if self._db is None:
             return
         database, self._db = self._db, None
         self._handles.clear()
         del self._families[CONTROL]
-        for family in self._families.values():
-            family.close()
-        database.close()
+        try:
+            for family in self._families.values():
+                family.close()
+            database.close()
+        except Exception as error:  # rocksdict raises nothing more specific
+            raise self.refusal(error, "close") from error
 
 
 @cache

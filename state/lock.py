@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from headway.errors import LockedStateError
+from headway.errors import LockedStateError, StateError
+from headway.state.private import make_private, open_private
 
-__all__ = ["LOCK_NAME", "DirectoryLock"]
+__all__ = ["LOCK_NAME", "DirectoryLock", "Premises"]
 
 LOCK_NAME = "lock"
 
@@ -31,9 +32,9 @@ class DirectoryLock:
     @classmethod
     def acquire(cls, directory: Path | str) -> DirectoryLock:
         """Take the lock (creating the directory); raises `LockedStateError` naming the holder's process."""
-        Path(directory).mkdir(parents=True, exist_ok=True)
+        make_private(Path(directory))
         path = Path(directory) / LOCK_NAME
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(descriptor, 0)
@@ -69,3 +70,37 @@ class DirectoryLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+class Premises:
+    """A state directory and its lock as they were found: to notice when others are in their place.
+
+    Whoever moves or removes the directory of a living run, or its lock, makes room for a second run there; the first
+    one must then write no more.
+    """
+
+    def __init__(self, directory: Path | str) -> None:
+        self._directory = Path(directory)
+        self._lock = self._directory / LOCK_NAME
+        self._found = self._look()
+
+    def check(self) -> None:
+        """Raise `StateError` unless they are still the same. Costs two `stat`."""
+        if self._look() != self._found:
+            msg = (
+                f"state directory {self._directory} was moved, removed or replaced, or the file {LOCK_NAME} in it, "
+                "while this run was using it: the run ends and leaves it alone; put back what was there and start "
+                "again, and stop a run before its directory is touched"
+            )
+            raise StateError(msg)
+
+    def _look(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        return _identity(self._directory), _identity(self._lock)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino

@@ -8,6 +8,8 @@ import msgspec
 
 from headway.errors import CorruptStateError, DrainedStateError, FlowError, IncompatibleStateError
 from headway.state.lock import LOCK_NAME
+from headway.state.private import make_private, read_private, secure, write_private
+from headway.state.seal import checksum
 
 __all__ = ["MANIFEST_NAME", "Drain", "Manifest", "OperatorEntry", "SourceEntry", "StageEntry", "state_schema"]
 
@@ -63,6 +65,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     drain: "Drain | None" = None
     """Set before time is moved for the first time, and never taken back: such a directory takes no more input."""
     format: int = FORMAT
+    checksum: str = ""
+    """In the file: of all the rest, so that a damaged one is refused instead of believed."""
 
     @classmethod
     def load(cls, directory: Path) -> "Manifest | None":
@@ -73,29 +77,40 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """
         path = directory / MANIFEST_NAME
         try:
-            data = path.read_bytes()
+            data = read_private(path)
         except FileNotFoundError:
             _check_empty(directory)
             return None
         try:
             found_format = msgspec.json.decode(data, type=_Format).format
             if found_format == FORMAT:
-                return msgspec.json.decode(data, type=Manifest)
-        except msgspec.DecodeError as error:
+                return msgspec.json.decode(data, type=Manifest)._checked(path)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             msg = f"{path} cannot be read ({error}): restore it from a backup, or {_START_EMPTY}"
             raise CorruptStateError(msg) from error
         msg = f"{path} has format {found_format}, expected {FORMAT}: use the version of Headway that wrote it"
         raise IncompatibleStateError(msg)
 
+    def _sealed(self) -> "Manifest":
+        bare = msgspec.structs.replace(self, checksum="")
+        return msgspec.structs.replace(self, checksum=checksum(msgspec.json.encode(bare)))
+
+    def _checked(self, path: Path) -> "Manifest":
+        """Without its checksum, once that is known to be the right one."""
+        right = self._sealed().checksum
+        if self.checksum != right:
+            msg = (
+                f"{path} is damaged: its checksum is {self.checksum!r}, expected {right!r}; restore it from a backup, "
+                f"or {_START_EMPTY}"
+            )
+            raise CorruptStateError(msg)
+        return msgspec.structs.replace(self, checksum="")
+
     def create(self, directory: Path) -> None:
         """Write it to `directory` (made if needed), durably and atomically, also in the place of a former one."""
-        directory.mkdir(parents=True, exist_ok=True)
-        temporary = directory / f"{MANIFEST_NAME}.tmp"
-        with temporary.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(directory / MANIFEST_NAME)
+        make_private(directory)
+        text = msgspec.json.format(msgspec.json.encode(self._sealed()), indent=2) + b"\n"
+        write_private(directory / MANIFEST_NAME, text, sync=True)
         descriptor = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -117,12 +132,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def open(cls, directory: Path, expected: "Manifest", *, draining: bool = False) -> "Manifest":
-        """Load, check and (where it is new or extended) write the manifest of `directory`; returns it.
+        """Load, check and (where it is new or extended) write the manifest of `directory`, and shut it to others.
 
         Raises `DrainedStateError` when the books of the directory are closed, or when their closing was interrupted and
         `draining` does not say that it is to go on. Raises what `load` and `check` raise.
         """
         found = cls.load(directory)
+        # Not before it is known to be a state directory: others must keep their modes.
+        make_private(directory)
+        secure(directory)
         if found is None:
             expected.create(directory)
             return expected

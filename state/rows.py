@@ -12,7 +12,7 @@ from headway.misfits import misfit_of
 from headway.state.database import ROWS, VERSION_BYTE, Database
 from headway.state.keys import rank_bytes
 from headway.state.timers import TimerEntry, TimerIndex
-from headway.times import MAX_TIME_MS, MIN_TIME_MS
+from headway.times import LAST_TIMER_MS, other_unit
 from headway.values import can_repeat, floats_of, shape_of
 
 __all__ = ["Row", "RowTable", "Timers"]
@@ -192,13 +192,13 @@ class RowTable:
     def set_timer(self, row: Row, name: str, due_ms: int) -> None:
         """Arm timer `name` of `row`, or move it, to `due_ms`. Marks the row. Putting off leaves the index alone.
 
-        Raises `UserCodeError` for a time that does not fit into 64 bits, and for a name that is no text.
+        Raises `UserCodeError` for a time after the year 9999; `TypeError` or `ValueError` for a name that is no text.
         """
         name = _timer_name(name)
-        if not MIN_TIME_MS <= due_ms <= MAX_TIME_MS:
+        if due_ms > LAST_TIMER_MS:
             msg = (
-                f"operator {self.name!r}, key {row.key!r}: timer {name!r} is set to {due_ms} ms, "
-                "which does not fit into 64 bits: check the event's time and what is added to it"
+                f"operator {self.name!r}, key {row.key!r}: timer {name!r} is set to {due_ms}, which is after the year "
+                f"9999{other_unit(due_ms)}; check the event's time and what is added to it, in milliseconds"
             )
             raise UserCodeError(msg)
         times = row.find_timer(name)

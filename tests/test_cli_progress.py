@@ -4,14 +4,16 @@ import io
 import logging
 from collections.abc import Iterator
 
+import msgspec
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from headway.cli.live import LivePanel
 from headway.cli.meter import Meter
 from headway.cli.progress import Lines, Quiet, progress_for, shown
 from headway.cli.texts import lag_text
-from headway.runtime.stats import RunStats, WorkerStats, total
+from headway.runtime.stats import RunStats, SourceStats, WorkerStats, total
 
 
 def worker(index: int = 0, *, at_ms: int = 0, events: int = 0, commit_ms: float = 0.0) -> WorkerStats:
@@ -106,6 +108,31 @@ def test_lines_come_every_five_seconds() -> None:
     )
 
 
+def test_an_idle_run_says_so_once() -> None:
+    written: list[str] = []
+    now_s = 0.0
+    lines = Lines("shop", written.append, lambda: now_s)
+    for step in range(200):
+        now_s = step / 2
+        lines.observe(stats(at_ms=step * 500, events=1_000 if step < 100 else 2_000))
+    assert [line.partition(" (")[0].strip() for line in written] == [
+        "shop: 1,000 events",
+        "shop: nothing new; the next line comes with the next change",
+        "shop: 2,000 events",
+        "shop: nothing new; the next line comes with the next change",
+    ]
+
+
+def test_a_notice_is_told_once_and_before_the_end() -> None:
+    written: list[str] = []
+    now_s = 0.0
+    lines = Lines("shop", written.append, lambda: now_s)
+    for step in range(40):
+        now_s = step / 2
+        lines.observe(total([msgspec.structs.replace(worker(), notices=["a link is not read"])]))
+    assert written.count("headway: note: a link is not read\n") == 1
+
+
 def panel_text(panel: LivePanel) -> str:
     console = Console(file=io.StringIO(), width=80, color_system=None)
     console.print(panel.render())
@@ -180,3 +207,46 @@ def test_the_panel_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> Non
     assert kind(terminal=False) is Lines
     assert kind(terminal=True, stdout_is_shown=True) is Lines
     assert kind(terminal=True, quiet=True) is Quiet
+
+
+def read_of(done: int, size: int, *, at_ms: int) -> RunStats:
+    half = {"a": SourceStats(bytes_read=done, bytes_total=size)}
+    return total([structs.replace(worker(index, at_ms=at_ms), sources=half) for index in (0, 1)])
+
+
+def test_the_share_of_the_input_and_the_time_left_are_told() -> None:
+    meter = Meter()
+    for second in range(11):
+        meter.observe(read_of(100 + second * 10, 1_000, at_ms=second * 1_000))
+    assert meter.share == pytest.approx(0.2)
+    assert meter.left_s == pytest.approx(80)
+
+
+def test_after_a_restart_the_time_left_is_measured_anew() -> None:
+    meter = Meter()
+    meter.observe(read_of(500, 1_000, at_ms=0))
+    meter.observe(read_of(100, 1_000, at_ms=10_000))
+    assert meter.left_s is None
+    meter.observe(read_of(200, 1_000, at_ms=20_000))
+    assert meter.left_s == pytest.approx(80)
+
+
+def test_no_share_is_told_where_the_size_of_an_input_is_not_known() -> None:
+    meter = Meter()
+    known, unknown = SourceStats(bytes_read=1, bytes_total=2), SourceStats()
+    meter.observe(total([structs.replace(worker(), sources={"a": known, "b": unknown})]))
+    assert (meter.share, meter.left_s) == (None, None)
+
+
+def test_the_share_is_shown_in_lines_and_on_the_panel() -> None:
+    written: list[str] = []
+    ticks = iter([0.0, 10.0])
+    lines = Lines("f", written.append, lambda: next(ticks))
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    panel = LivePanel("f", console)
+    for at_ms, done in ((0, 0), (10_000, 425)):
+        lines.observe(read_of(done, 1_000, at_ms=at_ms))
+        panel.observe(read_of(done, 1_000, at_ms=at_ms))
+    assert written[0].startswith("f: 42 % read, 14s left, ")
+    console.print(panel.render())
+    assert "42 % read, 14s left" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -196,12 +196,13 @@ def test_processes_that_are_started_by_hand_share_the_work(capsys: pytest.Captur
     assert (after["events"], after["events_total"], after["keys"]) == (0, 1_000, sum(one["keys"] for one in told))
 
 
-def test_what_the_engine_says_while_it_waits_for_a_peer_is_no_output() -> None:
+def test_a_process_may_come_before_the_one_that_it_waits_for() -> None:
     Path("a.jsonl").write_text(clicks(1, 500))
     assert main(["run", "clicks.py", "--set", "log=a.jsonl", "--quiet"]) == 0
     with members_of("a.jsonl") as start:
         second = start(1)
-        await_true(lambda: "retrying" in Path("member-1.err").read_text(), "a failed connection")
+        waits = "process 1 waits for process 0 to prepare"
+        await_true(lambda: waits in Path("member-1.err").read_text(), "a word of the one that waits")
         told = [json.loads(member.communicate(timeout=60)[0]) for member in (start(0), second)]
     assert [one["process"] for one in told] == ["process 0 of 2", "process 1 of 2"]
 

@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headway.connectors import files
 from headway.connectors.base import Input, PartitionReader
 from headway.connectors.compressed import CompressedLog
 from headway.connectors.filereader import FileReader
+from headway.connectors.paths import FilePattern
 from headway.decoding import codec_for
 from headway.errors import InputError, UsageError
 from headway.schema import Json
@@ -293,7 +296,91 @@ class TestLongLines:
             bad += decoded.bad
         assert events == [{"n": 0}, {"n": 2}]
         (record,) = bad
-        assert (record.ordinal, record.position, record.raw) == (1, "byte 9", b"x" * 1024)
+        assert (record.ordinal, record.position, record.raw) == (1, "line 2, byte 9", b"x" * 1024)
         assert record.reason == (
             "line of 3000000 bytes: expected at most 1000000; of its bytes only the first 1024 are kept"
         )
+
+
+class TestNames:
+    """One file is read once, and what is not read is told."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        (tmp_path / "a.jsonl").write_bytes(b'{"n": 1}\n')
+        return tmp_path
+
+    def found(self, pattern: Path, **options: Any) -> tuple[list[str], list[str]]:
+        told: list[str] = []
+        return files(pattern, **options).partitions(told.append), told
+
+    @pytest.mark.parametrize("name", ["0.jsonl", "z.jsonl"])
+    def test_a_link_to_what_is_read_already(self, folder: Path, name: str) -> None:
+        (folder / name).symlink_to("a.jsonl")
+        names, told = self.found(folder / "*.jsonl")
+        assert names == ["a.jsonl"]
+        assert told == [
+            f"{folder / name} is a link to {folder / 'a.jsonl'}, which is read already: it is not read twice"
+        ]
+
+    def test_through_a_linked_directory(self, folder: Path) -> None:
+        (folder / "deep").mkdir()
+        (folder / "a.jsonl").rename(folder / "deep" / "a.jsonl")
+        (folder / "again").symlink_to("deep")
+        names, told = self.found(folder / "**" / "*.jsonl")
+        assert names == ["deep/a.jsonl"]
+        assert len(told) == 1
+
+    @pytest.mark.parametrize("options", [{}, {"split": 2}, {"rotated": True}])
+    def test_hard_links(self, folder: Path, options: dict[str, Any]) -> None:
+        os.link(folder / "a.jsonl", folder / "b.jsonl")
+        with pytest.raises(InputError, match=r"a\.jsonl and .*b\.jsonl are the same file, which would be read twice"):
+            self.found(folder / "*.jsonl", **options)
+
+    def test_two_links_to_a_file_elsewhere(self, folder: Path) -> None:
+        (folder / "data").mkdir()
+        (folder / "a.jsonl").rename(folder / "data" / "a")
+        (folder / "b.jsonl").symlink_to("data/a")
+        assert self.found(folder / "*.jsonl") == (["b.jsonl"], [])
+        (folder / "c.jsonl").symlink_to("data/a")
+        with pytest.raises(InputError, match="are the same file, which would be read twice"):
+            self.found(folder / "*.jsonl")
+
+    def test_a_link_that_leads_nowhere(self, folder: Path) -> None:
+        (folder / "b.jsonl").symlink_to("gone")
+        names, told = self.found(folder)
+        assert names == ["a.jsonl"]
+        assert told == [f"{folder / 'b.jsonl'} is a link to gone, which does not exist: it is not read"]
+        (folder / "gone").write_bytes(b"{}\n")
+        assert self.found(folder) == (["a.jsonl", "b.jsonl"], [])
+
+    def test_pipes_are_told_and_directories_are_not(self, folder: Path) -> None:
+        os.mkfifo(folder / "p.jsonl")
+        (folder / "d.jsonl").mkdir()
+        names, told = self.found(folder / "*.jsonl")
+        assert names == ["a.jsonl"]
+        assert told == [f"{folder / 'p.jsonl'} is not a regular file: it is not read (for a pipe use stdin())"]
+
+    def test_a_name_that_is_not_text(self, folder: Path) -> None:
+        with open(os.fsencode(folder) + b"/\xff.jsonl", "wb"):
+            pass
+        with pytest.raises(InputError, match=r"the name of the file b'.*\\xff\.jsonl' is not UTF-8: rename it"):
+            self.found(folder / "*.jsonl")
+        with pytest.raises(UsageError, match=r"expected a path that is UTF-8 text"):
+            files(os.fsdecode(b"\xff.jsonl"))
+
+    @given(
+        pattern=st.lists(st.sampled_from(["*", "a*", "?", "**", "b", "[ab]", "*.jsonl", ".*"]), min_size=1, max_size=4),
+        path=st.lists(st.sampled_from(["a", "b", "ab", "a.jsonl", ".a"]), min_size=1, max_size=4),
+    )
+    def test_matching_a_path_is_finding_it(
+        self, tmp_path_factory: pytest.TempPathFactory, pattern: list[str], path: list[str]
+    ) -> None:
+        base = tmp_path_factory.mktemp("base")
+        file = base.joinpath(*path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = str(base.joinpath(*pattern))
+        expected = FilePattern(text).matches(str(file)) if FilePattern(text).is_glob else None
+        file.write_bytes(b"{}\n")
+        if expected is not None and FilePattern(text).is_there:
+            assert (str(file) in FilePattern(text).find().values()) == expected

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headway.connectors import files
 from headway.connectors.base import PartitionReader, Position
@@ -32,6 +34,60 @@ def drain(reader: PartitionReader, max_bytes: int = 1 << 20) -> list[Any]:
         assert decoded.bad == []
         found += [event["n"] for event in decoded.events]
     return found
+
+
+edits = st.one_of(
+    st.tuples(st.just("append"), st.binary(max_size=40).map(lambda data: data.hex().encode() + b"\n")),
+    st.tuples(st.just("flip"), st.floats(0, 1, exclude_max=True)),
+    st.tuples(st.just("cut"), st.floats(0, 1)),
+    st.tuples(st.just("insert"), st.floats(0, 1)),
+    st.tuples(st.just("drop line"), st.floats(0, 1)),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    count=st.integers(1, 400),
+    read=st.integers(1, 4000),
+    split=st.sampled_from([1, 1, 3]),
+    script=st.lists(edits, max_size=3),
+)
+def test_what_was_changed_near_the_ends_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, count: int, read: int, split: int, script: list[tuple[str, Any]]
+) -> None:
+    """A resumed reader refuses unless the first and the last KiB of what it has read are there: an independent rule."""
+    path = tmp_path_factory.mktemp("log") / "a.jsonl"
+    path.write_bytes(numbers(0, count))
+    source = files(path, split=split)
+    (name, *_) = source.partitions()
+    reader = source.open(name, None, follow=False)
+    reader.read(read)
+    position: Position = json.loads(json.dumps(reader.position()))
+    reader.close()
+    before, content = path.read_bytes(), bytearray(path.read_bytes())
+    for edit, argument in script:
+        place = int(argument * len(content)) if isinstance(argument, float) else 0
+        if edit == "append":
+            content += argument
+        elif edit == "flip" and content:
+            content[min(place, len(content) - 1)] ^= 1
+        elif edit == "cut":
+            del content[place:]
+        elif edit == "insert":
+            content[place:place] = b'{"n": 1}\n'
+        else:
+            start = content.find(b"\n", place) + 1
+            del content[start : content.find(b"\n", start) + 1]
+    path.write_bytes(content)
+    offset = position["offset"]
+    same = len(content) >= offset and all(
+        content[span] == before[span] for span in (slice(0, min(offset, 1024)), slice(max(0, offset - 1024), offset))
+    )
+    if same:
+        source.open(name, position, follow=False).close()
+    else:
+        with pytest.raises(InputError, match="put the former file back"):
+            source.open(name, position, follow=False)
 
 
 class TestSameFile:
@@ -61,7 +117,12 @@ class TestSameFile:
 
     def test_position_is_readable(self, path: Path) -> None:
         self.write(path, numbers(0, 10))
-        assert self.position_after(path, 4) == {"offset": 36, "ordinal": 4, "id": "36:034d9760"}
+        assert self.position_after(path, 4) == {
+            "offset": 36,
+            "ordinal": 4,
+            "id": "36:034d9760",
+            "tail": "36:36:034d9760",
+        }
 
     def test_resumes(self, path: Path) -> None:
         self.write(path, numbers(0, 10_000))
@@ -108,6 +169,29 @@ class TestSameFile:
             text = r"is gone while it was being followed, at byte 990; .*rotated=True"
         with pytest.raises(InputError, match=text):
             reader.read(4096)
+
+    def test_replaced_by_one_that_begins_alike(self, path: Path) -> None:
+        """Alike in the first KiB and longer: the bytes before the position tell."""
+        self.write(path, numbers(0, 1000))
+        position = self.position_after(path, 500)
+        self.write(path, numbers(0, 200) + numbers(5000, 2000))
+        with pytest.raises(InputError, match=rf"it begins alike, but the bytes before byte {position['offset']}"):
+            files(path).open(path.name, position, follow=False)
+
+    @pytest.mark.parametrize("how", ["rewritten", "renamed over", "cut and grown again"])
+    def test_replaced_by_one_that_begins_alike_while_following(self, path: Path, how: str) -> None:
+        self.write(path, numbers(0, 1000))
+        reader = files(path).open(path.name, None, follow=True)
+        assert drain(reader) == list(range(1000))
+        other = numbers(0, 200) + numbers(5000, 2000)
+        if how == "cut and grown again":
+            os.truncate(path, 0)
+            os.utime(path)
+        target = path if how != "renamed over" else path.parent / f"other{path.suffix}"
+        self.write(target, other)
+        target.replace(path)
+        with pytest.raises(InputError, match="is not the log that was read before"):
+            reader.read(1 << 20)
 
     def test_a_longer_copy_may_take_its_place(self, path: Path) -> None:
         self.write(path, numbers(0, 100))

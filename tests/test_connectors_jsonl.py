@@ -32,7 +32,7 @@ def content(*numbers: int) -> bytes:
 
 def written(path: Path, *numbers: int) -> Position:
     """A first run that wrote these; returns its position."""
-    writer = to_jsonl(path).open(None, fresh=True)
+    writer = to_jsonl(path).open(None, mark=None)
     writer.write(records(*numbers))
     position: Position = json.loads(json.dumps(writer.position()))
     writer.close()
@@ -40,13 +40,13 @@ def written(path: Path, *numbers: int) -> Position:
 
 
 def test_writes_lines_and_tells_the_position(path: Path) -> None:
-    writer = to_jsonl(path).open(None, fresh=True)
+    writer = to_jsonl(path).open(None, mark=None)
     assert writer.transactional
     assert writer.notice is None
-    assert writer.position() == {"offset": 0, "id": "0:00000000"}
+    assert writer.position() == {"offset": 0, "id": "0:00000000", "tail": "0:0:00000000"}
     writer.write([])
     writer.write(records(1, 2))
-    assert writer.position() == {"offset": 18, "id": "18:b97c251d"}
+    assert writer.position() == {"offset": 18, "id": "18:b97c251d", "tail": "18:18:b97c251d"}
     assert path.read_bytes() == content(1, 2)
 
 
@@ -54,15 +54,16 @@ def test_resume_takes_back_the_rest(path: Path) -> None:
     position = written(path, 1, 2)
     with path.open("ab") as file:
         file.write(content(3) + b'{"n"')
-    writer = to_jsonl(path).open(position, fresh=False)
+    writer = to_jsonl(path).open(position, mark=None)
     assert path.read_bytes() == content(1, 2)
     writer.write(records(4))
     assert path.read_bytes() == content(1, 2, 4)
 
 
 def test_a_run_without_a_durable_epoch_is_taken_back(path: Path) -> None:
-    to_jsonl(path).open(None, fresh=True).write(records(1))
-    to_jsonl(path).open(None, fresh=False)
+    writer = to_jsonl(path).open(None, mark=None)
+    writer.write(records(1))
+    to_jsonl(path).open(None, mark=writer.mark)
     assert path.read_bytes() == b""
 
 
@@ -70,7 +71,7 @@ def test_a_file_that_was_there_is_moved_aside(path: Path) -> None:
     path.parent.mkdir()
     for number in range(3):
         path.write_bytes(content(number))
-        writer = to_jsonl(path).open(None, fresh=True)
+        writer = to_jsonl(path).open(None, mark=None)
         moved = f"{path}.{number + 1}"
         assert writer.notice == f"{path} existed before the first start of this flow: it was moved to {moved}"
         assert Path(moved).read_bytes() == content(number)
@@ -80,12 +81,12 @@ def test_a_file_that_was_there_is_moved_aside(path: Path) -> None:
 def test_an_empty_file_is_taken_over(path: Path) -> None:
     path.parent.mkdir()
     path.touch()
-    assert to_jsonl(path).open(None, fresh=True).notice is None
+    assert to_jsonl(path).open(None, mark=None).notice is None
     assert os.listdir(path.parent) == [path.name]
 
 
 def test_syncs_only_what_was_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = to_jsonl(path).open(None, fresh=True)
+    writer = to_jsonl(path).open(None, mark=None)
     syncs: list[int] = []
     monkeypatch.setattr(os, "fsync", syncs.append)
     writer.position()
@@ -97,13 +98,13 @@ def test_syncs_only_what_was_written(path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_fingerprint_stops_growing(path: Path) -> None:
-    writer = to_jsonl(path).open(None, fresh=True)
+    writer = to_jsonl(path).open(None, mark=None)
     writer.write([b"x" * 2000])
     first = writer.position()["id"]
     assert first.startswith("1024:")
     writer.write([b"y"])
-    assert writer.position() == {"offset": 2003, "id": first}
-    to_jsonl(path).open(writer.position(), fresh=False)
+    assert writer.position()["id"] == first
+    to_jsonl(path).open(writer.position(), mark=None)
 
 
 @settings(max_examples=100, deadline=None)
@@ -111,7 +112,7 @@ def test_the_fingerprint_stops_growing(path: Path) -> None:
 def test_every_record_once_whatever_happens(tmp_path_factory: pytest.TempPathFactory, script: list[Any]) -> None:
     path = tmp_path_factory.mktemp("out") / "triggers.jsonl"
     output = to_jsonl(path)
-    writer = output.open(None, fresh=True)
+    writer = output.open(None, mark=None)
     position: Any = None
     durable: list[bytes] = []
     volatile: list[bytes] = []
@@ -130,7 +131,7 @@ def test_every_record_once_whatever_happens(tmp_path_factory: pytest.TempPathFac
                 with path.open("ab") as file:
                     file.write(b"x" * size)
             volatile = []
-            writer = output.open(position, fresh=False)
+            writer = output.open(position, mark=writer.mark)
     writer.close()
     assert path.read_bytes() == b"".join(record + b"\n" for record in durable + volatile)
 
@@ -142,7 +143,7 @@ class TestErrors:
         with pytest.raises(
             OutputError, match=r"is shorter than .*: expected at least 18 bytes, found 9; put the former"
         ):
-            to_jsonl(path).open(position, fresh=False)
+            to_jsonl(path).open(position, mark=None)
         assert path.read_bytes() == content(1)
 
     def test_gone(self, path: Path) -> None:
@@ -151,18 +152,18 @@ class TestErrors:
         with pytest.raises(
             OutputError, match=r"expected at least 18 bytes, found 0; put the former file back, or start"
         ):
-            to_jsonl(path).open(position, fresh=False)
+            to_jsonl(path).open(position, mark=None)
         assert not path.exists()
 
     def test_another_file(self, path: Path) -> None:
         position = written(path, 1, 2)
         path.write_bytes(content(1, 3, 4))
-        with pytest.raises(OutputError, match=r"is not the file .*: expected fingerprint 18:\w+ .*, found 18:\w+; put"):
-            to_jsonl(path).open(position, fresh=False)
+        with pytest.raises(OutputError, match=r"is not the file .*: expected fingerprint 18:\w+ .*, found 18:\w+ "):
+            to_jsonl(path).open(position, mark=None)
         assert path.read_bytes() == content(1, 3, 4)
 
     def test_truncated_while_written(self, path: Path) -> None:
-        writer = to_jsonl(path).open(None, fresh=True)
+        writer = to_jsonl(path).open(None, mark=None)
         writer.write(records(1, 2))
         path.write_bytes(b"")
         with pytest.raises(OutputError, match="expected at least 18 bytes, found 0"):
@@ -170,7 +171,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("how", ["removed", "replaced"])
     def test_lost_while_written(self, path: Path, how: str) -> None:
-        writer = to_jsonl(path).open(None, fresh=True)
+        writer = to_jsonl(path).open(None, mark=None)
         writer.write(records(1, 2))
         path.rename(path.with_suffix(".old"))
         if how == "replaced":
@@ -182,16 +183,16 @@ class TestErrors:
 
     def test_a_directory(self, tmp_path: Path) -> None:
         with pytest.raises(OutputError, match=r"cannot write .*: Is a directory; give the path of a file"):
-            to_jsonl(tmp_path).open(None, fresh=True)
+            to_jsonl(tmp_path).open(None, mark=None)
 
     def test_below_a_file(self, path: Path) -> None:
         written(path, 1)
         with pytest.raises(OutputError, match=r"cannot write .*(Not a directory|File exists); check the path"):
-            to_jsonl(path / "more.jsonl").open(None, fresh=True)
+            to_jsonl(path / "more.jsonl").open(None, mark=None)
 
     def test_not_a_regular_file(self) -> None:
         with pytest.raises(OutputError, match=r"/dev/null: it is not a regular file; .*use to_stdout\(\), or another"):
-            to_jsonl("/dev/null").open(None, fresh=True)
+            to_jsonl("/dev/null").open(None, mark=None)
 
     def test_no_permission(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: Any, **__: Any) -> int:
@@ -199,7 +200,7 @@ class TestErrors:
 
         monkeypatch.setattr(os, "open", refuse)
         with pytest.raises(OutputError, match=r"Permission denied; give the user of this run write permission"):
-            to_jsonl(path).open(None, fresh=True)
+            to_jsonl(path).open(None, mark=None)
 
     @pytest.mark.parametrize(
         ("number", "step"), [(ENOSPC, "free some space"), (EFBIG, "raise the limit of file sizes")]
@@ -208,7 +209,7 @@ class TestErrors:
     def test_a_full_disk_leaves_nothing_half_written(
         self, path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: str, can_cut: bool
     ) -> None:
-        writer = to_jsonl(path).open(None, fresh=True)
+        writer = to_jsonl(path).open(None, mark=None)
         writer.write(records(1, 2))
         position = writer.position()
         real = os.pwrite
@@ -229,7 +230,7 @@ class TestErrors:
                 writer.write(records(3, 4))
         assert path.read_bytes() == content(1, 2) + (b"" if can_cut else b'{"n":')
         writer.close()
-        resumed = to_jsonl(path).open(position, fresh=False)
+        resumed = to_jsonl(path).open(position, mark=None)
         assert path.read_bytes() == content(1, 2)
         resumed.write(records(3))
         assert path.read_bytes() == content(1, 2, 3)

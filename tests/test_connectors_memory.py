@@ -155,12 +155,12 @@ def test_describe() -> None:
 
 def test_to_list() -> None:
     target: list[Any] = [0]
-    writer = to_list(target).open(None, fresh=True)
+    writer = to_list(target).open(None, mark=None)
     assert not writer.transactional
     assert writer.notice is None
     writer.write([b'{"n": 1}', b"[2]"])
     assert target == [0, {"n": 1}, [2]]
-    assert to_list(target).open(writer.position(), fresh=False).position() == {}
+    assert to_list(target).open(writer.position(), mark=None).position() == {}
     assert to_list(target).describe() == "list"
     with pytest.raises(UsageError, match=r"to_list\(\(\)\): expected a list"):
         to_list(())  # type: ignore[arg-type]

@@ -53,8 +53,14 @@ def test_position_names_the_file(tmp_path: Path) -> None:
     reader.read(1)
     reader.read(1)
     position = json.loads(json.dumps(reader.position()))
-    assert position == {"file": "b.jsonl", "before": 1, "offset": 9, "ordinal": 2, "id": "9:a8496f4a"}
-    assert drain(open_log(tmp_path, position)) == [(2, 3)]
+    former = position.pop("former")
+    assert position.pop("inode") == (tmp_path / "b.jsonl").stat().st_ino
+    assert former.pop("inode") == (tmp_path / "a.jsonl").stat().st_ino
+    ids = {"id": "9:a8496f4a", "tail": "9:9:a8496f4a"}
+    assert position == {"file": "b.jsonl", "before": 1, "first": 1, "offset": 9, "ordinal": 2, **ids}
+    ids = {"id": "9:aa0fd113", "tail": "9:9:aa0fd113"}
+    assert former == {"file": "a.jsonl", "before": 0, "first": 0, "offset": 9, "ordinal": 1, **ids}
+    assert drain(open_log(tmp_path, reader.position())) == [(2, 3)]
 
 
 def test_bad_records_name_the_file(tmp_path: Path) -> None:
@@ -65,7 +71,7 @@ def test_bad_records_name_the_file(tmp_path: Path) -> None:
     chunk = reader.read(100)
     assert chunk is not None
     (record,) = chunk.decode(CODEC).bad
-    assert (record.ordinal, record.position) == (2, "b.jsonl byte 1")
+    assert (record.ordinal, record.position) == (2, "b.jsonl line 2, byte 1")
 
 
 def test_follows_over_rotation(tmp_path: Path) -> None:
@@ -119,7 +125,7 @@ def test_the_current_file_may_not(tmp_path: Path) -> None:
     reader.read(100)
     (tmp_path / "a.jsonl").unlink()
     with pytest.raises(
-        InputError, match=r"log file a\.jsonl is gone, .* at byte 9; expected it among b\.jsonl: put it"
+        InputError, match=r"log file a\.jsonl is gone, .* at byte 9; expected it among b\.jsonl, under that name"
     ):
         open_log(tmp_path, reader.position())
 
@@ -130,9 +136,9 @@ def test_files_that_come_too_late_are_refused(tmp_path: Path) -> None:
     drain(reader)
     position = reader.position()
     write(tmp_path, "a.jsonl", 0)
-    with pytest.raises(InputError, match=r"added before b\.jsonl, .*expected new files only after it, found a\.jsonl"):
+    with pytest.raises(InputError, match=r"added before b\.jsonl, .*at most 0 files before it, found a\.jsonl"):
         reader.read(100)
-    with pytest.raises(InputError, match=r"expected at most 0 files before it, found a\.jsonl; name rotated files so"):
+    with pytest.raises(InputError, match=r"expected at most 0 files before it, found a\.jsonl; name rotated"):
         open_log(tmp_path, position)
 
 
@@ -158,7 +164,7 @@ def test_many_files_are_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return {path.name: str(path) for path in sorted(tmp_path.iterdir())}
 
     assert len(drain(RotatedReader(find, None, follow=False))) == 20
-    assert listings == 1
+    assert listings == 2
     listings = 0
     assert len(drain(RotatedReader(find, None, follow=True))) == 20
-    assert listings == 2
+    assert listings == 3

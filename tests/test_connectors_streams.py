@@ -81,7 +81,7 @@ def test_the_end_is_final_also_while_following(pipe: Pipe) -> None:
     pipe.hang_up()
     assert read(reader) == [(0, 1), (1, 2)]
     assert read(reader) == []
-    assert not reader.at_end
+    assert reader.at_end
 
 
 def test_a_resumed_run_goes_on_counting(pipe: Pipe) -> None:
@@ -91,7 +91,7 @@ def test_a_resumed_run_goes_on_counting(pipe: Pipe) -> None:
     assert chunk is not None
     decoded = chunk.decode(CODEC)
     assert (decoded.events, list(decoded.ordinals)) == ([{"n": 8}], [7])
-    assert (decoded.bad[0].ordinal, decoded.bad[0].position) == (8, "byte 112")
+    assert (decoded.bad[0].ordinal, decoded.bad[0].position) == (8, "line 9, byte 112")
 
 
 def test_large_input_in_small_pieces() -> None:
@@ -125,7 +125,7 @@ def test_closed_standard_input() -> None:
 def test_stdout(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     output = to_stdout()
     assert output.describe() == "stdout"
-    writer = output.open(None, fresh=True)
+    writer = output.open(None, mark=None)
     assert not writer.transactional
     writer.write([])
     writer.write([b'{"n": 1}', b'{"n": 2}'])
@@ -139,7 +139,7 @@ def test_stdout_whose_reader_has_gone() -> None:
         "import sys\n"
         "from headway.connectors import to_stdout\n"
         "from headway.errors import OutputError\n"
-        "writer = to_stdout().open(None, fresh=True)\n"
+        "writer = to_stdout().open(None, mark=None)\n"
         "sys.stdin.read()\n"
         "try:\n"
         "    writer.write([b'x' * 100_000])\n"
@@ -162,7 +162,7 @@ def test_stdout_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "wb") as full:
         stream = io.TextIOWrapper(full)
         monkeypatch.setattr(sys, "stdout", stream)
-        writer = to_stdout().open(None, fresh=True)
+        writer = to_stdout().open(None, mark=None)
         with pytest.raises(OutputError, match=r"cannot write to standard output: No space left on device; check where"):
             writer.write([b"1"])
         stream.detach()

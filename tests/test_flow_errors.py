@@ -59,7 +59,7 @@ MISTAKES = [
     ("flow.param('after', '1h'); flow.param('after', '1h')", "parameter 'after' is declared twice"),
     # Sources and outputs.
     ("flow.source('more', Shop, log)", "source 'more' has no time: say where the time of a Shop is, with time="),
-    ("flow.source('more', Shop, log, time='when')", "Shop has no field 'when' for the time, its fields are user, at"),
+    ("flow.source('more', Shop, log, time='when')", "time='when': Shop has no field 'when', its fields are user, at"),
     ("flow.source('more', Shop, log, time=5)", "time=5 is neither a field's name, nor a function, nor hw.INGESTION_"),
     ("flow.source('more', Shop, log, time='at', out_of_order='soon')", "out_of_order 'soon' is not a length of time"),
     ("flow.source('more', Shop, log, time='at', idle_after=-1)", "idle_after -1 is not a length of time"),

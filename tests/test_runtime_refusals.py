@@ -123,7 +123,7 @@ def test_a_directory_that_another_run_uses(half_done: Path) -> None:
     [
         ("groups/001", IncompatibleStateError, "key group 001.* restore both from the same backup"),
         ("groups", IncompatibleStateError, "restore both from the same backup"),
-        ("engine", IncompatibleStateError, "put the recovery log back"),
+        ("engine", CorruptStateError, "the recovery log in .*engine is not as the last run left it"),
         ("engine/part-0.sqlite3", CorruptStateError, "engine"),
     ],
 )

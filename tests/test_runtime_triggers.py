@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 import headway as hw
 from headway.runtime.run import compile_flow
 from headway.runtime.triggers import TriggerEncoder
-from headway.times import MAX_TIME_MS, format_time
+from headway.times import LAST_TIMER_MS, format_time
 
+FIRST_MS = -62_135_596_800_000  # 0001-01-01T00:00:00Z
 TIMES = st.one_of(
-    st.integers(-100_000, 200_000), st.integers(-(2**62), 2**62), st.sampled_from([-1, 0, 59_999, 60_000, MAX_TIME_MS])
+    st.integers(-100_000, 200_000),
+    st.integers(FIRST_MS, LAST_TIMER_MS),
+    st.sampled_from([-1, 0, 59_999, 60_000, FIRST_MS, LAST_TIMER_MS]),
 )
 
 

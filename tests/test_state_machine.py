@@ -19,10 +19,11 @@ from headway.state.group import GroupStore
 from headway.state.manifest import Manifest, OperatorEntry, StageEntry, state_schema
 from headway.state.options import StoreOptions
 from headway.state.reader import StateReader
+from headway.state.redo import NO_SPILL_MS
 from headway.state.rows import Row
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.waiting import InputCodec
-from headway.times import MAX_TIME_MS, MIN_TIME_MS
+from headway.times import LAST_TIMER_MS, MIN_TIME_MS
 
 
 def _copy_at_rest(source: Path, target: Path) -> None:
@@ -61,7 +62,7 @@ KEYS = st.sampled_from(["", "a", "a\0"]) | st.sampled_from(
 )
 RANKS = st.integers(0, 1)
 NAMES = st.sampled_from(["", "idle", "idle2"])
-TIMES = st.integers(0, 12) | st.sampled_from([MIN_TIME_MS, MIN_TIME_MS + 1, -1, MAX_TIME_MS - 1, MAX_TIME_MS])
+TIMES = st.integers(0, 12) | st.sampled_from([MIN_TIME_MS, MIN_TIME_MS + 1, -1, LAST_TIMER_MS - 1, LAST_TIMER_MS])
 
 
 @dataclass
@@ -237,7 +238,7 @@ class StoreMachine(RuleBasedStateMachine):
         watermark_ms = max(watermark_ms, self.model.passed_ms)
         due = sorted(record for record in self.model.waiting if record[0] <= watermark_ms)
         waiting = self.store.waiting
-        assert waiting.next_ms <= min((record[0] for record in self.model.waiting), default=MAX_TIME_MS + 1)
+        assert waiting.next_ms <= min((record[0] for record in self.model.waiting), default=NO_SPILL_MS)
         self.model.passed_ms = watermark_ms
         while due:
             taken = waiting.release(watermark_ms, limit)

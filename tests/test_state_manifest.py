@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headway.errors import CorruptStateError, DrainedStateError, FlowError, IncompatibleStateError
 from headway.state.lock import DirectoryLock
@@ -70,11 +73,25 @@ def test_a_directory_with_other_things_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "x"}', '{"format": 2, "flow": "shop"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": "x"}', '{"format": 2, "flow": "shop"}', '{"format": 2, "flow": "\xff"}']
+)
 def test_one_that_cannot_be_read_is_corrupt(tmp_path: Path, text: str) -> None:
-    (tmp_path / "flow.json").write_text(text)
+    (tmp_path / "flow.json").write_text(text, encoding="latin-1")
     with pytest.raises(CorruptStateError, match=r"flow.json cannot be read \(.*\): restore it"):
         Manifest.open(tmp_path, manifest())
+
+
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_flipped_bit_is_refused_or_means_nothing(tmp_path_factory: pytest.TempPathFactory, share: float) -> None:
+    path = tmp_path_factory.mktemp("state") / "flow.json"
+    manifest().create(path.parent)
+    content = bytearray(path.read_bytes())
+    bit = int(share * len(content) * 8)
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+    with suppress(CorruptStateError, IncompatibleStateError):
+        assert Manifest.load(path.parent) == manifest()
 
 
 def test_another_format_is_refused_whatever_else_it_holds(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from headway.operators.windows.windowers import Windower
 MakeFlow = Callable[[Callable[[str], Input], Callable[[str], Output]], hw.Flow]
 Row = dict[str, Any]
 
-WHOLE_RANGE = 10**13
+WHOLE_RANGE = 9 * 10**12
 """A bound of disorder within which nothing is late."""
 
 

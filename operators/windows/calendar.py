@@ -25,7 +25,7 @@ class Calendar(Aligned):
     """Windows of a day, a week or a month, from local midnight to local midnight; see `daily`.
 
     A window begins at the first instant that the zone's clocks show midnight, or where they skip it, at the instant
-    they skip it; so none is empty, and none overlap. Serves the years 2 to 9998.
+    they skip it; so none is empty, and none overlap.
     """
 
     unit: Unit

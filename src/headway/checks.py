@@ -8,7 +8,7 @@ from typing import Any, TypeVar, Union
 from headway.errors import FlowError
 from headway.graph import DEAD_LETTERS, LATE, MAIN
 from headway.operators.base import Operator, check_handlers
-from headway.schema import returned_type, type_label
+from headway.schema import plain_type, returned_type, type_label
 from headway.values import shape_of
 
 __all__ = ["accepts", "check_operator", "item_type", "result_type"]
@@ -48,6 +48,7 @@ def accepts(wanted: Any, given: Any) -> bool:
     >>> accepts(Union[int, str], int), accepts(int, str)
     (True, False)
     """
+    wanted, given = plain_type(wanted), plain_type(given)
     if Any in (wanted, given) or wanted == given or isinstance(wanted, TypeVar):
         return True
     if {type_label(wanted), type_label(given)} == {"Json"}:

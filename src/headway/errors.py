@@ -13,6 +13,7 @@
     │   └── DrainedStateError         its books are closed
     ├── UserCodeError             the flow's own code raised: its author
     ├── ClusterError              workers could not start or died too often: whoever operates the flow
+    │   └── ForeignPeerError          a process that is not of this run speaks to a worker
     ├── ClockError                the machine's clock was set back: nobody, a run starts again by itself
     └── InternalError             an invariant of Headway does not hold: please report it
 
@@ -30,6 +31,7 @@ __all__ = [
     "CorruptStateError",
     "DrainedStateError",
     "FlowError",
+    "ForeignPeerError",
     "HeadwayError",
     "IncompatibleStateError",
     "InputError",
@@ -109,6 +111,10 @@ class ClusterError(HeadwayError):
     """Workers could not be started, or died more often than the limit allows."""
 
     exit_code = 5
+
+
+class ForeignPeerError(ClusterError):
+    """A process that does not belong to this run is connected to one of its workers, or has sent data to it."""
 
 
 class ClockError(HeadwayError):

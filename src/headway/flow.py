@@ -7,11 +7,11 @@ from typing import Any, Optional, TypeVar
 
 from headway.connectors.base import Input
 from headway.declare import declaring, fail, place
-from headway.decoding import codec_for
 from headway.errors import FlowError
+from headway.fields import check_decodable, check_time
 from headway.graph import Graph, IngestionTime, Node, Port, SourceNode, TimeSpec
 from headway.parameters import Parameter, V, convert, given_parameters
-from headway.schema import field_names, type_label
+from headway.schema import type_label
 from headway.streams import SourceStream
 from headway.times import Duration, duration_ms
 
@@ -71,8 +71,12 @@ class Flow:
         """A log of events of `event_type` (an `Event` class, or `Json` for untyped objects).
 
         `time` says where an event's time is: a field (epoch milliseconds, RFC 3339 text or a datetime), a
-        function of the event, or `INGESTION_TIME`. `out_of_order` is how far behind the latest event of its
-        partition an event may be and still be on time; one further behind goes to the `late` stream.
+        function of the event, or `INGESTION_TIME`. An event without a usable time becomes a dead letter: it is none,
+        or not in the years 1000 to 8999, an untyped event has no such field, or the function raises `ValueError` or
+        `LookupError`. Any other exception of the function ends the run.
+
+        `out_of_order` is how far behind the latest event of its partition an event may be and still be on time; one
+        further behind goes to the `late` stream.
         `idle_after`: while following, a partition that is silent for this long (wall clock) no longer holds
         the others back, and what then comes behind them is late; None (the default) always waits.
         """
@@ -80,12 +84,6 @@ class Flow:
             fail(
                 f'source {name!r} has no time: say where the time of a {type_label(event_type)} is, with time="field", '
                 "time=function or time=hw.INGESTION_TIME"
-            )
-        fields = field_names(event_type)
-        if isinstance(time, str) and fields is not None and time not in fields:
-            fail(
-                f"source {name!r}: {type_label(event_type)} has no field {time!r} for the time, "
-                f"its fields are {', '.join(fields)}"
             )
         if not isinstance(time, (str, IngestionTime)) and not callable(time):
             fail(f"source {name!r}: time={time!r} is neither a field's name, nor a function, nor hw.INGESTION_TIME")
@@ -95,7 +93,9 @@ class Flow:
                 "or hw.items([...])"
             )
         with declaring():
-            codec_for(event_type)  # Refuses a type whose events do not survive.
+            check_decodable(event_type, f"source {name!r}")
+            if not isinstance(time, IngestionTime):
+                check_time(time, event_type, name)
             node = SourceNode(
                 name=name,
                 where=place(),

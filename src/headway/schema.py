@@ -10,6 +10,7 @@ from keyword import iskeyword
 from types import UnionType
 from typing import (
     TYPE_CHECKING,
+    Annotated,
     Any,
     Optional,
     TypeAlias,
@@ -23,6 +24,8 @@ from typing import (
 import msgspec
 import msgspec.inspect
 
+from headway.timefields import TIME_MARK, plain_type
+
 __all__ = [
     "Event",
     "Json",
@@ -32,6 +35,7 @@ __all__ = [
     "decoded_type",
     "eventwise",
     "field_names",
+    "plain_type",
     "returned_type",
     "type_label",
     "without_none",
@@ -43,8 +47,8 @@ _MADE_HERE = {"__name__": __name__}
 Json: TypeAlias = dict[str, Any]
 """An untyped event: one JSON object as a dict."""
 
-Time: TypeAlias = int
-"""A point in time: epoch milliseconds."""
+Time: TypeAlias = Annotated[int, TIME_MARK]
+"""A point in time: epoch milliseconds. RFC 3339 text with a zone is converted to it where an event is read."""
 
 
 if TYPE_CHECKING:
@@ -186,14 +190,14 @@ def returned_type(function: Callable[..., Any]) -> Any:
 
 
 def without_none(annotation: Any) -> Any:
-    """The type of the values that are not None.
+    """The type of the values that are not None, without what is noted about it.
 
     >>> without_none(Optional[int]), without_none(type(None))
     (<class 'int'>, typing.Any)
     """
     if get_origin(annotation) not in (Union, UnionType):
-        return Any if annotation is type(None) else annotation
-    return Union[tuple(option for option in get_args(annotation) if option is not type(None))]
+        return Any if annotation is type(None) else plain_type(annotation)
+    return Union[tuple(plain_type(option) for option in get_args(annotation) if option is not type(None))]
 
 
 def type_label(event_type: Any) -> str:
@@ -204,6 +208,7 @@ def type_label(event_type: Any) -> str:
     """
     if event_type is dict or event_type == Json:
         return "Json"
+    event_type = plain_type(event_type)
     if get_origin(event_type) in (Union, UnionType):
         return " | ".join(map(type_label, get_args(event_type)))
     if event_type is type(None):

@@ -9,6 +9,7 @@ from headway.checks import accepts, check_operator, item_type, result_type
 from headway.connectors.base import Output
 from headway.declare import declaring, fail, place
 from headway.errors import KeyNeededError
+from headway.fields import check_key
 from headway.graph import (
     DEAD_LETTERS,
     LATE,
@@ -133,11 +134,7 @@ class _Base(Generic[T]):
         if not isinstance(output, Output):
             fail(f"{name!r}: {output!r} is not an output: use hw.to_jsonl(...), hw.to_stdout() or hw.to_list([])")
         for other in self._flow.graph.nodes.values():
-            if (
-                isinstance(other, SinkNode)
-                and output.exclusive is not None
-                and other.output.exclusive == output.exclusive
-            ):
+            if isinstance(other, SinkNode) and output.clashes(other.output):
                 fail(
                     f"{name!r}: {output.describe()} is written by {other.name!r} already ({other.where}): merge the "
                     "streams, or give each a file of its own"
@@ -221,14 +218,12 @@ class Stream(_Base[T], EnrichSteps[T]):
     def key_by(self, key: KeyOf[T], *, name: Optional[str] = None) -> KeyedStream[T]:
         """Give each event its key, a field or a function: text, or an integer, which becomes its digits.
 
-        Events of one key meet in one place, in the order of event time. An event whose key is neither
-        text nor an integer becomes a dead letter.
+        Events of one key meet in one place, in the order of event time. Behind a source an event with another key, or
+        none, becomes a dead letter, also where the function raises `ValueError` or `LookupError`; any other exception
+        ends the run. Raises `FlowError` for a field that no event has, or that can never hold a key.
         """
-        fields = field_names(self.type)
-        if isinstance(key, str) and fields is not None and key not in fields:
-            fail(f"key_by({key!r}): {type_label(self.type)} has no field {key!r}, its fields are {', '.join(fields)}")
-        if not isinstance(key, str) and not callable(key):
-            fail(f"key_by() needs the name of a field or a function of the event, not {key!r}")
+        with declaring():
+            check_key(key, self.type)
         node = KeyByNode(name or self._flow._auto_name("key_by"), place(), self._port, key)
         return KeyedStream(self._flow, self._flow._add(node, self.type, keyed=True))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headway.cli.escapes import printable
 from headway.cli.texts import count_text
 from headway.errors import InputError
 
@@ -61,7 +62,7 @@ class Outcome:
             f"{len(self.missing):,} missing, {len(self.surplus):,} not expected"
         ]
         differences = sorted([(record, "-") for record in self.missing] + [(record, "+") for record in self.surplus])
-        lines += [f"  {sign} {'  '.join(filter(None, record))}" for record, sign in differences[:SHOWN]]
+        lines += [f"  {sign} {'  '.join(map(printable, filter(None, record)))}" for record, sign in differences[:SHOWN]]
         if len(differences) > SHOWN:
             lines.append(f"  ... and {len(differences) - SHOWN:,} more (- is missing, + is not expected)")
         else:

@@ -6,6 +6,7 @@ from typing import Optional
 
 import click
 
+from headway.cli.escapes import printable_lines
 from headway.cli.options import examples, flow_argument, json_option, set_option
 from headway.cli.places import default_state_dir
 from headway.connectors.letters import dead_letters_of
@@ -48,6 +49,7 @@ def explain(flow: str, settings: dict[str, str], mermaid: bool, machine: Optiona
 
         click.echo(json.dumps(explain_json(loaded, plan), indent=2))
     elif machine is not None:
-        click.echo(explain_machine(plan, machine))
+        click.echo(printable_lines(explain_machine(plan, machine)))
     else:
-        click.echo(explain_mermaid(loaded, plan) if mermaid else explain_text(loaded, plan))
+        text = explain_mermaid(loaded, plan) if mermaid else explain_text(loaded, plan)
+        click.echo(printable_lines(text))

@@ -8,6 +8,7 @@ import traceback
 
 import click
 
+from headway.cli.escapes import printable_lines
 from headway.errors import HeadwayError, InternalError, UserCodeError
 from headway.tracebacks import user_frames
 
@@ -37,7 +38,7 @@ def report(error: BaseException, *, as_json: bool) -> int:
         name, message, code = type(error).__name__, f"unexpected {type(error).__name__}\n{text}", UNEXPECTED
     else:
         raise error
-    print(f"headway: error: {message}", file=sys.stderr)
+    print(f"headway: error: {printable_lines(message)}", file=sys.stderr)
     if as_json:
         print(json.dumps({"error": {"type": name, "message": message, "exit_code": code}}))
         sys.stdout.flush()

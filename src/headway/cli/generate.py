@@ -10,6 +10,7 @@ from typing import Any, Optional, TypeVar
 import click
 
 from headway.cli.commands import Commands
+from headway.cli.escapes import printable_lines
 from headway.cli.options import DURATION, MOMENT, examples, json_option
 from headway.generate.nexmark_options import NexmarkOptions
 from headway.generate.options import COMPRESSIONS, ShopOptions
@@ -163,7 +164,7 @@ def _tell(directory: Path, summary: dict[str, Any], text: Optional[str], as_json
 
         click.echo(json.dumps({"directory": str(directory), **summary}))
     elif text is not None:
-        click.echo(text, err=True)
+        click.echo(printable_lines(text), err=True)
 
 
 def _shop_text(directory: Path, summary: dict[str, Any], made: bool) -> str:
@@ -229,5 +230,5 @@ def check(ctx: click.Context, expected: Path, triggers: tuple[Path, ...], as_jso
 
         click.echo(json.dumps(outcome.as_dict()))
     else:
-        click.echo(outcome.as_text())
+        click.echo(printable_lines(outcome.as_text()))
     ctx.exit(0 if outcome.equal else 1)

@@ -9,11 +9,12 @@ from typing import Optional
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from headway.cli.meter import Meter
-from headway.cli.texts import bytes_text, count_text, lag_text, seconds_text, time_text
+from headway.cli.texts import bytes_text, count_text, lag_text, left_text, seconds_text, time_text
 from headway.runtime.stats import RunStats
 
 __all__ = ["LivePanel"]
@@ -77,6 +78,11 @@ class LivePanel:
         grid = Table.grid(padding=(0, 2))
         rate = (f"{self._meter.events_per_s:,.0f}/s", "bold")
         grid.add_row("events", Text.assemble(f"{stats.events:,}   ", rate))
+        share = self._meter.share
+        if share is not None:
+            bar = Table.grid(padding=(0, 2))
+            bar.add_row(ProgressBar(total=1.0, completed=share, width=30), left_text(share, self._meter.left_s))
+            grid.add_row("input", bar)
         grid.add_row("watermark", "   ".join(filter(None, (time_text(stats.watermark), lag_text(stats)))))
         held = (count_text(stats.keys, "key"), count_text(stats.timers, "timer"), f"{stats.waiting:,} waiting")
         grid.add_row("state", "   ".join(held))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Optional
 
 from headway.runtime.stats import RunStats
 
 __all__ = ["Meter"]
 
 WINDOW_MS = 5_000
+_TELLS_AFTER_MS = 2_000
+"""How long a run must have gone on before it says how long the rest takes."""
 
 
 class _Series:
@@ -50,12 +53,34 @@ class Meter:
 
     def __init__(self) -> None:
         self._series: dict[int, _Series] = {}
+        self._began: Optional[tuple[int, int]] = None
+        self._extent: Optional[tuple[int, int]] = None
+        self._at_ms = 0
 
     def observe(self, stats: RunStats) -> None:
         """Take what the workers say; what was taken before is left out."""
         for worker in stats.workers:
             series = self._series.setdefault(worker.worker, _Series())
             series.add(worker.at_ms, worker.events, worker.commit_ms)
+        self._extent = stats.extent
+        self._at_ms = max((worker.at_ms for worker in stats.workers), default=0)
+        if self._extent is not None and (self._began is None or self._extent[0] < self._began[1]):
+            self._began = (self._at_ms, self._extent[0])  # Also where workers were restarted.
+
+    @property
+    def share(self) -> Optional[float]:
+        """How much of the input has been read, from 0 to 1; None where its size is not known."""
+        return None if self._extent is None else min(1.0, self._extent[0] / self._extent[1])
+
+    @property
+    def left_s(self) -> Optional[float]:
+        """How many seconds the rest of the input takes if it goes on as it did; None while that cannot be told."""
+        if self._extent is None or self._began is None:
+            return None
+        passed_ms, done = self._at_ms - self._began[0], self._extent[0] - self._began[1]
+        if passed_ms < _TELLS_AFTER_MS or done <= 0:
+            return None
+        return max(0, self._extent[1] - self._extent[0]) * passed_ms / done / 1000
 
     @property
     def events_per_s(self) -> float:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Optional, Protocol
 
+from headway.cli.escapes import printable_lines
 from headway.cli.meter import Meter
-from headway.cli.texts import bytes_text, count_text, lag_text, time_text
+from headway.cli.texts import bytes_text, count_text, lag_text, left_text, time_text
 from headway.runtime.stats import RunStats
 
 __all__ = ["Lines", "Progress", "Quiet", "progress_for"]
@@ -55,7 +56,11 @@ class Quiet:
 
 
 class Lines(Quiet):
-    """Writes a line every few seconds: for log files and pipes."""
+    """Writes a line every few seconds while something changes: for log files and pipes.
+
+    When nothing has changed it says so, once. What the run should have said by its end, such as that a link is not
+    read, is written with the next line: a flow that follows its input may have no end.
+    """
 
     def __init__(
         self, name: str, write: Callable[[str], object], clock_s: Callable[[], float] = time.monotonic
@@ -65,6 +70,9 @@ class Lines(Quiet):
         self._clock_s = clock_s
         self._meter = Meter()
         self._next_s: Optional[float] = None
+        self._told: Optional[RunStats] = None
+        self._is_idle = False
+        self._notices: set[str] = set()
 
     def observe(self, stats: RunStats) -> None:
         """Write a line when the last one, or the start, is long enough ago."""
@@ -74,12 +82,37 @@ class Lines(Quiet):
             self._next_s = now_s + LINE_EVERY_S
         if now_s >= self._next_s:
             self._next_s = now_s + LINE_EVERY_S
+            self._tell_notices(stats)
+            self._write_changes(stats)
+
+    def _tell_notices(self, stats: RunStats) -> None:
+        for notice in [notice for worker in stats.workers for notice in worker.notices]:
+            if notice not in self._notices:
+                self._notices.add(notice)
+                self.tell(f"note: {notice}")
+
+    def _write_changes(self, stats: RunStats) -> None:
+        """Time that moves by the clock alone, and memory, are no news."""
+        is_idle = self._told is not None and _counts(stats) == _counts(self._told)
+        if not is_idle:
             self._write(f"{self._name}: {_line(stats, self._meter)}\n")
+        elif not self._is_idle:
+            self._write(f"{self._name}: nothing new; the next line comes with the next change\n")
+        self._told, self._is_idle = stats, is_idle
+
+
+def _counts(stats: RunStats) -> tuple[object, ...]:
+    return (
+        *(stats.events, stats.late, stats.dead_letters, stats.outputs),
+        *(stats.keys, stats.timers, stats.waiting, [worker.pid for worker in stats.workers]),
+    )
 
 
 def _line(stats: RunStats, meter: Meter) -> str:
     lag = lag_text(stats)
+    share = meter.share
     parts = [
+        *([] if share is None else [left_text(share, meter.left_s)]),
         f"{count_text(stats.events, 'event')} ({meter.events_per_s:,.0f}/s)",
         f"watermark {time_text(stats.watermark)}" + (f" ({lag})" if lag else ""),
         count_text(stats.keys, "key"),
@@ -117,7 +150,7 @@ class _Telling(logging.Handler):
         self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._progress.tell(record.getMessage())
+        self._progress.tell(printable_lines(record.getMessage()))
 
 
 @contextmanager

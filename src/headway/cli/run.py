@@ -242,8 +242,11 @@ def _run(
 
 
 def _tell(ending: Ending, *, as_json: bool, quiet: bool) -> None:
-    from headway.cli.summary import summary_json, summary_text
+    from headway.cli.summary import summary_json, summary_text, warnings
 
+    if as_json or quiet:
+        for warning in warnings(ending):
+            click.echo(f"headway: {warning}", err=True)
     if as_json:
         import json
 

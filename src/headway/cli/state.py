@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 import click
 
 from headway.cli.commands import Commands
+from headway.cli.escapes import json_text, printable
 from headway.cli.options import examples, json_option
 
 if TYPE_CHECKING:
@@ -100,9 +101,9 @@ def _reader(place: str) -> StateReader:
 def _operators(reader: StateReader, as_json: bool) -> Iterator[str]:
     names = reader.operators()
     if as_json:
-        yield from (_json({"operator": name}) for name in names)
+        yield from (json_text({"operator": name}) for name in names)
     else:
-        yield from names or ["no operator keeps state"]
+        yield from map(printable, names or ["no operator keeps state"])
 
 
 def _rows(reader: StateReader, operator: str, prefix: str, most: int, as_json: bool) -> Iterator[str]:
@@ -119,7 +120,7 @@ def _rows(reader: StateReader, operator: str, prefix: str, most: int, as_json: b
 
 
 def _line(row: StoredRow) -> str:
-    return "  ".join([row.key, _json(row.state), *_timers(row)])
+    return "  ".join([printable(row.key), json_text(row.state), *_timers(row)])
 
 
 def _block(row: StoredRow) -> str:
@@ -127,21 +128,15 @@ def _block(row: StoredRow) -> str:
 
     from headway.times import format_time
 
-    state = msgspec.json.format(_json(row.state), indent=2)
+    state = msgspec.json.format(json_text(row.state), indent=2)
     return "\n".join([state, *_timers(row), f"last touched {format_time(row.touched_ms)}, key group {row.group}"])
 
 
 def _timers(row: StoredRow) -> list[str]:
     from headway.times import format_time
 
-    return [f"timer {name} at {format_time(due_ms)}" for name, due_ms in sorted(row.timers.items())]
+    return [f"timer {printable(name)} at {format_time(due_ms)}" for name, due_ms in sorted(row.timers.items())]
 
 
 def _record(row: StoredRow) -> str:
-    return _json({"key": row.key, "state": row.state, "timers": row.timers, "touched_ms": row.touched_ms})
-
-
-def _json(value: Any) -> str:
-    import msgspec
-
-    return msgspec.json.encode(value).decode()
+    return json_text({"key": row.key, "state": row.state, "timers": row.timers, "touched_ms": row.touched_ms})

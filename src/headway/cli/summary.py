@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any, Optional
 
 from headway import compiled
+from headway.cli.escapes import printable_lines
 from headway.cli.texts import count_text, seconds_text, time_text
-from headway.graph import Port
-from headway.plan import Plan
+from headway.graph import DEAD_LETTERS, Port
+from headway.plan import Plan, Segment
 from headway.planner import DEAD_LETTER_SINK
 from headway.runtime.run import RunResult
+from headway.runtime.stats import SourceStats
 from headway.times import format_time
 
-__all__ = ["Ending", "summary_json", "summary_text"]
+__all__ = ["Ending", "summary_json", "summary_text", "warnings"]
+
+FEW_PERCENT = 1
+"""Of a source's records, how many percent may be dead letters without a word at the end."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "late": stats.late,
         "dead_letters": stats.dead_letters,
         "losses": stats.losses,
+        "sources": {name: _source_json(source) for name, source in stats.sources.items()},
         "outputs": outputs,
         "keys": stats.keys,
         "rows": stats.rows,
@@ -81,7 +87,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "restarts": ending.result.restarts,
         "state_dir": str(ending.state_dir),
         "hot_path": compiled.how(),
-        "notices": [*_notices(ending), *_losses(ending)],
+        "notices": [*_notices(ending), *_losses(ending), *warnings(ending)],
     }
 
 
@@ -95,8 +101,9 @@ def summary_text(ending: Ending) -> str:
     name = ending.plan.flow if ending.process is None else f"{ending.plan.flow}, {ending.process}"
     lines = [f"{name}: {_headline(ending)}"]
     lines += [f"  {name:<{width}}  {text}" for name, text in facts]
-    lines += [f"  note: {notice}" for notice in (*_notices(ending), *_losses(ending), *_hints(ending))]
-    return "\n".join(lines)
+    notices = (*_notices(ending), *_losses(ending), *warnings(ending), *_hints(ending))
+    lines += [f"  note: {notice}" for notice in notices]
+    return "\n".join(printable_lines(line.replace("\n", "\\n")) for line in lines)
 
 
 def _headline(ending: Ending) -> str:
@@ -132,7 +139,7 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
 
 
 def _notices(ending: Ending) -> list[str]:
-    told = [notice for worker in ending.result.stats.workers for notice in worker.notices]
+    told = list(dict.fromkeys(notice for worker in ending.result.stats.workers for notice in worker.notices))
     plain = compiled.notice()
     return told if plain is None else [*told, plain]
 
@@ -145,6 +152,58 @@ def _losses(ending: Ending) -> Iterator[str]:
         for side, count in ending.result.stats.losses.get(node.name, {}).items():
             if Port(node.name, side) not in read:
                 yield f"{node.name}: {count:,} {node.operator.losses[side]}"
+
+
+def warnings(ending: Ending) -> Iterator[str]:
+    """What must not be overlooked: each source of which more than `FEW_PERCENT` percent are dead letters.
+
+    Both of all records that were ever read and of those that this run has read.
+    """
+    before = ending.result.before
+    for name, source in ending.result.stats.sources.items():
+        earlier = before.sources.get(name) if before is not None else None
+        counts = [("", source.dead_letters, source.events)]
+        if earlier is not None:
+            counts.append(
+                ("that this run has read ", source.dead_letters - earlier.dead_letters, source.events - earlier.events)
+            )
+        for which, dead, events in counts:
+            if dead * 100 > events * FEW_PERCENT and source.first is not None:
+                first = source.first
+                yield (
+                    f"{dead:,} of the {count_text(events, 'record')} {which}of the source {name!r} "
+                    f"{'is a dead letter' if dead == 1 else 'are dead letters'} ({_percent(dead, events)}); the first: "
+                    f"{first.partition}, {first.position}: {first.reason}; {_where_letters_are(ending.plan, name)}"
+                )
+                break
+
+
+def _percent(part: int, whole: int) -> str:
+    """A share, as a whole number of percent where it is not a small one.
+
+    >>> _percent(1, 66), _percent(2, 3), _percent(999, 1000), _percent(5, 5)
+    ('1.5 %', '66 %', '99 %', '100 %')
+    """
+    percent = 100 * part / whole
+    return f"{percent:.1f} %" if percent < 10 else f"{percent // 1:.0f} %"
+
+
+def _where_letters_are(plan: Plan, source: str) -> str:
+    [stage] = (stage for stage in plan.sources if stage.name == source)
+    targets = {edge.target for edge in plan.edges_of([stage.ports.get(DEAD_LETTERS, Segment())])}
+    outputs = [sink.node.output.describe() for sink in plan.sinks if sink.name in targets]
+    return f"all are in {' and '.join(outputs)}" if outputs else "the flow reads them itself"
+
+
+def _source_json(source: SourceStats) -> dict[str, Any]:
+    first = source.first
+    return {
+        "events_total": source.events,
+        "dead_letters": source.dead_letters,
+        "first_dead_letter": None
+        if first is None
+        else {"partition": first.partition, "position": first.position, "reason": first.reason},
+    }
 
 
 def _hints(ending: Ending) -> Iterator[str]:

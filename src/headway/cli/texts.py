@@ -7,7 +7,7 @@ from typing import Optional
 from headway.runtime.stats import RunStats
 from headway.times import format_duration, format_time
 
-__all__ = ["bytes_text", "count_text", "lag_text", "seconds_text", "time_text"]
+__all__ = ["bytes_text", "count_text", "lag_text", "left_text", "seconds_text", "time_text"]
 
 
 def count_text(count: int, one: str, many: Optional[str] = None) -> str:
@@ -40,6 +40,16 @@ def seconds_text(seconds: float) -> str:
     ('1.2 s', '1m15s', '2h2m5s')
     """
     return f"{seconds:.1f} s" if seconds < 60 else format_duration(round(seconds) * 1000)
+
+
+def left_text(share: float, left_s: Optional[float]) -> str:
+    """How much of the input has been read, and how long the rest will take, where that is known.
+
+    >>> left_text(0.426, 130.4), left_text(0.999, 0.2), left_text(0.0, None)
+    ('42 % read, 2m10s left', '99 % read, 1s left', '0 % read')
+    """
+    left = "" if left_s is None or share >= 1 else f", {format_duration(max(1, round(left_s)) * 1000)} left"
+    return f"{int(share * 100)} % read{left}"
 
 
 def time_text(time_ms: Optional[int]) -> str:

@@ -5,14 +5,96 @@ Connectors know bytes and positions. They know nothing of event time, keys or th
 
 from __future__ import annotations
 
+import os
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Final, NamedTuple, Optional
 
 from headway.decoding import LineCodec
 
-__all__ = ["BadRecord", "Chunk", "Decoded", "Input", "Output", "OutputWriter", "PartitionReader", "Position"]
+__all__ = [
+    "BadRecord",
+    "Chunk",
+    "Decoded",
+    "Extent",
+    "Input",
+    "Output",
+    "OutputWriter",
+    "OwnFiles",
+    "PartitionReader",
+    "Position",
+    "Tell",
+    "unheard",
+]
+
+Tell = Callable[[str], None]
+"""Takes what a person should know, each time that it is found."""
+
+
+def unheard(text: str) -> None:
+    """A `Tell` that drops what it is told."""
+
+
+_FOLDERS_MAX: Final = 10_000
+_MOVED: Final = re.compile(r"(.+)\.[1-9]\d*")
+
+
+class OwnFiles:
+    """The files that a flow writes itself: its outputs, and all that is in its state directory.
+
+    `outputs` maps a path to what writes it.
+    """
+
+    def __init__(self, outputs: Mapping[str, str], directory: str) -> None:
+        self._outputs = {os.path.realpath(path): who for path, who in outputs.items()}
+        self._directory = os.path.realpath(directory)
+        self._folders: dict[str, str] = {}
+        """Real paths of directories that files were in: there are few, and to find one takes longer than the rest."""
+
+    def owner(self, path: str) -> Optional[str]:
+        """What writes a file, such as `the output 'counts'`; None for a file that is not the flow's own.
+
+        Links are followed, and hard links are told by the file that they lead to. What an output has found in its
+        place and moved aside counts as its own. Costs some microseconds.
+        """
+        real = self._real(path)
+        moved = _MOVED.fullmatch(real)
+        who = self._outputs.get(real) or (self._outputs.get(moved[1]) if moved else None)
+        if who is not None:
+            return who
+        if real.startswith(self._directory + os.sep):
+            return f"the state directory {self._directory}"
+        if not _has_names(path):
+            return None
+        return next((who for output, who in self._outputs.items() if _is_same(path, output)), None)
+
+    def _real(self, path: str) -> str:
+        if os.path.islink(path):
+            return os.path.realpath(path)
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            if len(self._folders) >= _FOLDERS_MAX:
+                self._folders.clear()
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)
+
+
+def _has_names(path: str) -> bool:
+    """Whether a file has more than one name."""
+    try:
+        return os.stat(path).st_nlink > 1
+    except OSError:
+        return False
+
+
+def _is_same(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
+
 
 Position = dict[str, Any]
 """Where a partition's reader stands: small, JSON-able, made and understood by its connector only."""
@@ -25,7 +107,7 @@ class BadRecord:
     ordinal: int
     """Number of the record in its partition, from 0."""
     position: str
-    """Where it stands, for a person: such as `byte 1024` or `item 3`."""
+    """Where it stands, for a person: such as `line 18, byte 1024` or `item 3`."""
     reason: str
     """Why it could not be decoded."""
     raw: bytes
@@ -50,6 +132,21 @@ class Chunk(ABC):
     def decode(self, codec: LineCodec[Any]) -> Decoded:
         """Decode all records. Never raises for bad records: they are returned in `bad`."""
 
+    @abstractmethod
+    def record(self, ordinal: int) -> tuple[str, bytes]:
+        """Where one of its records stands, and its bytes as they were read; both as in a `BadRecord`.
+
+        Asked for records that were decoded and then found to be of no use. The first call may cost as much as
+        reading the chunk.
+        """
+
+
+class Extent(NamedTuple):
+    """How much of a partition has been read, in bytes as they are stored."""
+
+    read: int
+    total: int
+
 
 class PartitionReader(ABC):
     """Reads one partition's log from a position on. Used by one thread."""
@@ -65,11 +162,16 @@ class PartitionReader(ABC):
     @property
     @abstractmethod
     def at_end(self) -> bool:
-        """True once this bounded partition has been read to its end; always False while following."""
+        """True once this partition has been read to its end; False while following what may still grow."""
 
     @abstractmethod
     def position(self) -> Position:
         """Where the next `read` will start: after the last record that was returned."""
+
+    @property
+    def extent(self) -> Optional[Extent]:
+        """How far the partition has been read; None where its size is not known, or not final. Costs little."""
+        return None
 
     def close(self) -> None:  # noqa: B027 (most readers hold nothing)
         """Release files. Called once; nothing is called afterwards."""
@@ -78,9 +180,28 @@ class PartitionReader(ABC):
 class Input(ABC):
     """Where a source's log comes from: a fixed or growing set of named partitions."""
 
+    @property
+    def ends(self) -> bool:
+        """Whether it ends by itself also where it is followed, as a pipe does when its writer closes it."""
+        return False
+
+    def may_read(self, path: str) -> bool:
+        """Whether a file of this path is read, or would be if there were one."""
+        return False
+
+    def paths(self) -> list[str]:
+        """The paths of the files that there are to be read now; empty when none is there, or it reads no files."""
+        return []
+
+    def apart_from(self, own: OwnFiles) -> Input:
+        """The same input without the files that the flow writes itself, should such appear."""
+        return self
+
     @abstractmethod
-    def partitions(self) -> list[str]:
+    def partitions(self, tell: Tell = unheard) -> list[str]:
         """The names of all partitions that exist now, sorted. Called again while following, to find new ones.
+
+        `tell` gets to know what is passed over, such as a link that leads nowhere; each time again.
 
         Names are stable over runs. Empty when nothing matches (yet): a bounded run has no input then, and
         whoever runs it says so with `describe()`. Raises `InputError` when the input does not exist at all.
@@ -108,6 +229,10 @@ class OutputWriter(ABC):
     notice: Optional[str] = None
     """What a person should be told about how the output was opened; None when there is nothing to tell."""
 
+    mark: str = ""
+    """What tells that which is written from others in its place. It is stored before anything is written, and given
+    to each later `open`."""
+
     @abstractmethod
     def write(self, records: Sequence[bytes]) -> None:
         """Write records, each the JSON bytes of one, without a line end. Raises `OutputError`."""
@@ -131,17 +256,30 @@ class Output(ABC):
     """Whether dead letters are written as they come, partition by partition, and do not wait for time."""
 
     @property
-    def exclusive(self) -> Optional[str]:
-        """What only one output of a flow may write, such as the path of a file; None where several may share it."""
+    def writes(self) -> Optional[str]:
+        """The path of the file that it writes; None where that is no file."""
         return None
 
+    @property
+    def shared(self) -> bool:
+        """Whether several outputs of a flow may write to the same place."""
+        return False
+
+    def clashes(self, other: Output) -> bool:
+        """Whether both write one file, however its path is written, and one of them cannot share it."""
+        ours, theirs = self.writes, other.writes
+        if ours is None or theirs is None or (self.shared and other.shared):
+            return False
+        return os.path.realpath(ours) == os.path.realpath(theirs) or _is_same(ours, theirs)
+
     @abstractmethod
-    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+    def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Open for writing at a position that a former writer gave, or at the start (None).
 
-        `fresh` is True only at the very first start of a state directory: then whatever is there already is
-        not ours and must not be lost. With `position` None and `fresh` False a former run was ended before
-        its first epoch was durable, and what it wrote is taken back.
+        `mark` is that of the writer before; None at the very first start of a state directory. What is found in the
+        output's place without a position in it, and does not bear the mark, is not ours and must not be lost. What
+        bears it was written by a run that ended before its first epoch was durable, and is taken back. A crash may
+        come between `open` and the moment when the new mark is stored: then the next one gets the old mark.
         """
 
     @abstractmethod

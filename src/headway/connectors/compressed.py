@@ -9,7 +9,16 @@ from typing import Any, ClassVar, Final, Optional
 
 import zstandard
 
-from headway.connectors.bytelog import FINGERPRINT_BYTES, ByteLog, fingerprint, not_same, reading, too_short
+from headway.connectors.bytelog import (
+    FINGERPRINT_BYTES,
+    FileLog,
+    Tail,
+    changed,
+    fingerprint,
+    not_same,
+    reading,
+    too_short,
+)
 from headway.errors import InputError
 
 __all__ = ["GZIP_MAGIC", "CompressedLog", "Decompressor", "Gunzip", "Unzstd"]
@@ -17,48 +26,77 @@ __all__ = ["GZIP_MAGIC", "CompressedLog", "Decompressor", "Gunzip", "Unzstd"]
 GZIP_MAGIC: Final = b"\x1f\x8b"
 
 _PIECE_BYTES: Final = 128 * 1024
+_UNPACKED_BYTES: Final = 1 << 20
+"""About how much is unpacked at once, however little it was unpacked from."""
+_SIP_BYTES: Final = 512
+"""How much zstd gets at once. Four bytes of it can stand for 128 KiB, and it unpacks all that it gets: 16 MiB."""
+_WINDOW_BYTES: Final = 128 << 20
+"""The largest window that a zstd frame may ask for, as of `zstd --long`; it is memory of the reader."""
 
 
 class Decompressor(ABC):
-    """Turns compressed bytes into plain ones, over any number of members (gzip) or frames (zstd)."""
+    """Turns compressed bytes into plain ones, over any number of members (gzip) or frames (zstd).
+
+    Memory does not depend on how much the bytes stand for: each `unpack` gives 16 MiB at most.
+    """
 
     member: ClassVar[str]
     """What one self-contained part of the stream is called."""
 
     def __init__(self) -> None:
         self._part: Any = None
+        self._fed = memoryview(b"")
         self.damage: Optional[str] = None
-        """What is wrong with the stream, once its bytes make no sense; nothing can be fed then."""
+        """What is wrong with the stream, once its bytes make no sense; nothing more is unpacked then."""
+
+    @property
+    def hungry(self) -> bool:
+        """True when all that was fed has been unpacked."""
+        return not self._fed
 
     @property
     def whole(self) -> bool:
         """True when the stream may end here: no member is half read."""
-        return self._part is None
+        return self._part is None and self.hungry
 
-    def feed(self, data: bytes) -> bytes:
-        """What `data` adds to the content; what cannot be decompressed is told in `damage`."""
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream, once hungry."""
+        assert self.hungry
+        self._fed = memoryview(data)
+
+    def unpack(self) -> bytes:
+        """Some more of the content of what was fed; what cannot be decompressed is told in `damage`."""
         pieces = []
-        while data:
+        size = 0
+        while self._fed and size < _UNPACKED_BYTES:
             if self._part is None:
-                data = self._skip_padding(data)
-                if not data:
+                self._fed = self._without_padding(self._fed)
+                if not self._fed:
                     break
                 self._part = self._new_part()
             try:
-                pieces.append(self._part.decompress(data))
+                piece, self._fed = self._unpack_some(self._fed)
             except (zlib.error, zstandard.ZstdError) as error:
-                self.damage = str(error)
+                self.damage = self._what(error)
                 break
-            data = self._part.unused_data if self._part.eof else b""
+            pieces.append(piece)
+            size += len(piece)
             if self._part.eof:
                 self._part = None
-        return b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _skip_padding(self, data: bytes) -> bytes:
+    def _without_padding(self, data: memoryview) -> memoryview:
         return data
+
+    def _what(self, error: Exception) -> str:
+        return f"is damaged: {error}"
 
     @abstractmethod
     def _new_part(self) -> Any: ...
+
+    @abstractmethod
+    def _unpack_some(self, data: memoryview) -> tuple[bytes, memoryview]:
+        """A bounded amount of content, and what is left of the data."""
 
 
 class Gunzip(Decompressor):
@@ -70,36 +108,52 @@ class Gunzip(Decompressor):
         super().__init__()
         self._started = False
 
-    def _skip_padding(self, data: bytes) -> bytes:
-        return data.lstrip(b"\0") if self._started else data
+    def _without_padding(self, data: memoryview) -> memoryview:
+        return memoryview(bytes(data).lstrip(b"\0")) if self._started else data
 
     def _new_part(self) -> Any:
         self._started = True
         return zlib.decompressobj(wbits=31)
 
+    def _unpack_some(self, data: memoryview) -> tuple[bytes, memoryview]:
+        piece = self._part.decompress(data, _UNPACKED_BYTES)
+        return piece, memoryview(self._part.unused_data if self._part.eof else self._part.unconsumed_tail)
+
 
 class Unzstd(Decompressor):
-    """Decompresses zstd."""
+    """Decompresses zstd, of windows of 128 MiB at most."""
 
     member = "zstd frame"
 
     def _new_part(self) -> Any:
-        return zstandard.ZstdDecompressor().decompressobj()
+        return zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES).decompressobj()
+
+    def _unpack_some(self, data: memoryview) -> tuple[bytes, memoryview]:
+        sip = data[:_SIP_BYTES]
+        piece = self._part.decompress(sip)
+        left = len(self._part.unused_data) if self._part.eof else 0
+        return piece, data[len(sip) - left :]
+
+    def _what(self, error: Exception) -> str:
+        if "too much memory" in str(error):
+            return f"asks for a window of more than {_WINDOW_BYTES >> 20} MiB of memory: compress it with `zstd --long`"
+        return super()._what(error)
 
 
-class CompressedLog(ByteLog):
-    """A compressed file. Takes over the descriptor.
+class CompressedLog(FileLog):
+    """A compressed file.
 
-    Holds the window and what one piece of 128 KiB unpacks to. To go to an offset everything before it is
-    decompressed and dropped: seconds for each GB of content.
+    Holds the window, and up to 16 MiB that are unpacked and not asked for yet. To go to an offset everything before
+    it is decompressed and dropped: seconds for each GB of content.
     """
 
     def __init__(self, path: str, fd: int, decompressor: Decompressor) -> None:
-        self._path = path
-        self._fd = fd
+        super().__init__(path, fd)
         self._decompressor = decompressor
         self._raw_offset = 0
+        self._piece_offset = 0
         self._raw_head = b""
+        self._raw_tail = Tail()
         self._buffer = bytearray()
         self._buffer_offset = 0
         self._head = b""
@@ -138,18 +192,21 @@ class CompressedLog(ByteLog):
             )
             raise InputError(msg)
 
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
+    def stored_bytes(self, offset: int) -> int:
+        """How many compressed bytes have been unpacked."""
+        return self._raw_offset
 
     def _check_raw(self) -> None:
         with reading(self._path):
             size = os.fstat(self._fd).st_size
             head = os.pread(self._fd, len(self._raw_head), 0)
+            tail = os.pread(self._fd, len(self._raw_tail.data), self._raw_offset - len(self._raw_tail.data))
         if size < self._raw_offset:
             raise too_short(self._path, expected=self._raw_offset, found=size)
         if head != self._raw_head:
             raise not_same(self._path, expected=fingerprint(self._raw_head), found=fingerprint(head))
+        if tail != self._raw_tail.data:
+            raise changed(self._path, self._raw_offset)
 
     def _reach(self, start: int, end: int) -> int:
         """Decompress up to `end`, keep what is from `start` on, and return how far it went."""
@@ -164,25 +221,34 @@ class CompressedLog(ByteLog):
         self._buffer_offset += excess
 
     def _unpack_more(self) -> bool:
-        """Decompress the next piece of the file; False where it ends for now or cannot be read on."""
+        """Decompress some more of the file; False where it ends for now or cannot be read on."""
         if self._failure is not None:
             return False
+        if self._decompressor.hungry and not self._feed():
+            return False
+        content = self._decompressor.unpack()
+        if self._decompressor.damage is not None:
+            msg = (
+                f"{self._path} {self._decompressor.damage} (within {self._raw_offset - self._piece_offset} bytes from "
+                f"byte {self._piece_offset} of the file on); expected a {self._decompressor.member}: "
+                "put an intact file there and run again"
+            )
+            self._failure = InputError(msg)
+        if len(self._head) < FINGERPRINT_BYTES:
+            self._head = (self._head + content)[:FINGERPRINT_BYTES]
+        self._buffer += content
+        return self._failure is None
+
+    def _feed(self) -> bool:
+        """Read the next piece of the file; False where it ends for now."""
         with reading(self._path):
             data = os.pread(self._fd, _PIECE_BYTES, self._raw_offset)
         if not data:
             return False
         if self._raw_offset == 0:
             self._raw_head = data[:FINGERPRINT_BYTES]
-        content = self._decompressor.feed(data)
-        if self._decompressor.damage is not None:
-            msg = (
-                f"{self._path} is damaged: {self._decompressor.damage} (within {len(data)} bytes from byte "
-                f"{self._raw_offset} of the file on); expected a {self._decompressor.member}: "
-                "put an intact file there and run again"
-            )
-            self._failure = InputError(msg)
+        self._decompressor.feed(data)
+        self._piece_offset = self._raw_offset
+        self._raw_tail = self._raw_tail.grown(self._raw_offset, data)
         self._raw_offset += len(data)
-        if len(self._head) < FINGERPRINT_BYTES:
-            self._head = (self._head + content)[:FINGERPRINT_BYTES]
-        self._buffer += content
-        return self._failure is None
+        return True

@@ -10,7 +10,7 @@ from headway.connectors.bytelog import ByteLog, PlainLog, reading
 from headway.connectors.compressed import GZIP_MAGIC, CompressedLog, Gunzip, Unzstd
 from headway.errors import InputError
 
-__all__ = ["COMPRESSED_SUFFIXES", "open_log"]
+__all__ = ["COMPRESSED_SUFFIXES", "log_in", "open_log"]
 
 COMPRESSED_SUFFIXES: Final = (".gz", ".zst")
 
@@ -28,6 +28,11 @@ def open_log(path: str) -> ByteLog:
     with reading(path):
         # Without O_NONBLOCK, a named pipe would make this wait for its writer.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    return log_in(path, fd)
+
+
+def log_in(path: str, fd: int) -> ByteLog:
+    """The log in an open file, whose descriptor it takes over; raises as `open_log` does."""
     try:
         with reading(path):
             kind = os.fstat(fd).st_mode

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Optional, Union
 
-from headway.connectors.base import Input, PartitionReader, Position
+from headway.connectors.base import Input, OwnFiles, PartitionReader, Position, Tell, unheard
 from headway.connectors.filereader import FileReader
-from headway.connectors.paths import FilePattern
+from headway.connectors.listing import names_before_compression
+from headway.connectors.paths import FilePattern, is_text
 from headway.connectors.rotated import RotatedReader
+from headway.connectors.rotation import oldest_first
 from headway.connectors.stripes import StripeReader
 from headway.errors import UsageError
 
@@ -32,9 +34,15 @@ def files(pattern: Union[str, os.PathLike[str]], *, split: int = 1, rotated: boo
     a run is resumed and while following. Resuming in a compressed file decompresses everything before the
     position once: seconds for each GB of content.
 
+    Links are followed. A link to a file that is read already is passed over; two names of one file (hard links, or
+    two links) are refused. What is passed over is told: links that lead nowhere, pipes and devices, and files that
+    the flow writes itself.
+
     `split` reads each file as that many partitions side by side, in stripes of 4 MiB dealt in turn, so that
     several workers share a large file. Only plain files that are not followed can be split. `rotated` reads
-    all files, in the order of their names, as the one log that was rotated into them.
+    all files, from the oldest to the newest, as the one log that was rotated into them: `app.log.2`, `app.log.1`,
+    `app.log`, or `app.log-20240430`, `app.log-20240501`, `app.log`, or names that count up. Where the names do not
+    tell the order it raises `InputError`. Files may be renamed, compressed, or copied and cut, while they are read.
 
     Raises `UsageError` when the options contradict each other.
 
@@ -52,6 +60,9 @@ def files(pattern: Union[str, os.PathLike[str]], *, split: int = 1, rotated: boo
     text = os.fspath(pattern)
     if not isinstance(text, str) or not text:
         msg = f"files({pattern!r}): expected a path or a glob pattern as text, such as 'events/*.jsonl'"
+        raise UsageError(msg)
+    if not is_text(text):
+        msg = f"files({text!r}): expected a path that is UTF-8 text; rename the directory or the file"
         raise UsageError(msg)
     if isinstance(split, bool) or not isinstance(split, int) or split < 1:
         msg = f"files({text!r}, split={split!r}): expected a whole number of readers for each file, 1 or more"
@@ -72,15 +83,31 @@ class FilesInput(Input):
     pattern: str
     split: int
     rotated: bool
+    own: Optional[OwnFiles] = field(default=None, compare=False, repr=False)
+    """What is passed over, because the flow itself writes it."""
 
-    def partitions(self) -> list[str]:
+    def may_read(self, path: str) -> bool:
+        """Whether the pattern matches the path, in the directory that it leads to."""
+        return FilePattern(self.pattern).matches(path)
+
+    def paths(self) -> list[str]:
+        """What matches now."""
+        pattern = FilePattern(self.pattern)
+        return list(pattern.find().values()) if pattern.is_there else []
+
+    def apart_from(self, own: OwnFiles) -> Input:
+        """Pass over these files."""
+        return replace(self, own=own)
+
+    def partitions(self, tell: Tell = unheard) -> list[str]:
         """One name for each file, `name#0` to `name#n-1` when split, or one for all of a rotated log.
 
         Empty when a glob or a directory matches nothing (yet). Raises `InputError` when a file or directory
         that is named outright does not exist.
         """
-        names = list(FilePattern(self.pattern).find())
+        names = list(FilePattern(self.pattern, self.own).find(tell))
         if self.rotated:
+            oldest_first(names_before_compression(names))
             return [self._rotated_name()] if names else []
         if self.split > 1:
             return sorted(f"{name}#{index}" for name in names for index in range(self.split))
@@ -88,7 +115,7 @@ class FilesInput(Input):
 
     def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
         """Open one file, one of its shares, or the rotated log."""
-        pattern = FilePattern(self.pattern)
+        pattern = FilePattern(self.pattern, self.own)
         if self.rotated:
             return RotatedReader(pattern.find, position, follow=follow)
         if self.split == 1:

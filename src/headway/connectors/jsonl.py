@@ -7,11 +7,12 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from errno import EACCES, EDQUOT, EFBIG, EISDIR, ENOSPC, EPERM, EROFS
+from errno import EACCES, EDQUOT, EFBIG, EISDIR, ELOOP, ENOSPC, EPERM, EROFS
 from typing import Final, Optional, Union
 
 from headway.connectors.base import Output, OutputWriter, Position
-from headway.connectors.bytelog import FINGERPRINT_BYTES, fingerprint
+from headway.connectors.bytelog import FINGERPRINT_BYTES, Tail, fingerprint
+from headway.connectors.paths import is_text
 from headway.errors import OutputError, UsageError
 
 __all__ = ["JsonlOutput", "to_jsonl"]
@@ -21,6 +22,7 @@ _NEXT_STEPS: Final = {
     EDQUOT: "free some space or raise the quota and run again: what was made durable is kept",
     EFBIG: "raise the limit of file sizes (`ulimit -f`) and run again: what was made durable is kept",
     EISDIR: "give the path of a file",
+    ELOOP: "remove the link: it could make a run write elsewhere",
     EACCES: "give the user of this run write permission",
     EPERM: "give the user of this run write permission",
     EROFS: "choose a path on a file system that can be written",
@@ -31,15 +33,15 @@ def to_jsonl(path: Union[str, os.PathLike[str]]) -> Output:
     r"""Append each record as a line to a file. Missing directories are created.
 
     Transactional: a resumed run cuts the file back to what was durable, so that each record is in it once. A
-    file that is there already at the first start is not lost: it is moved to `<path>.1` (or the first free
-    number). Costs one `fsync` for each epoch in which something was written.
+    file that is there already and of which nothing is known to be this flow's, by its inode, is not lost: it is
+    moved to `<path>.1` (or the first free number). Costs one `fsync` for each epoch in which something was written.
 
     The writer raises `OutputError` when the file cannot be written, when the disk is full, or when the file
     is not the one (or shorter than the one) that was written before.
 
     >>> import tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp(), "out", "triggers.jsonl")
-    >>> writer = to_jsonl(path).open(None, fresh=True)
+    >>> writer = to_jsonl(path).open(None, mark=None)
     >>> writer.write([b'{"n": 1}', b'{"n": 2}'])
     >>> writer.close()
     >>> path.read_text()
@@ -49,6 +51,9 @@ def to_jsonl(path: Union[str, os.PathLike[str]]) -> Output:
     if not isinstance(text, str) or not text:
         msg = f"to_jsonl({path!r}): expected the path of a file as text, such as 'triggers.jsonl'"
         raise UsageError(msg)
+    if not is_text(text):
+        msg = f"to_jsonl({text!r}): expected a path that is UTF-8 text; choose another name"
+        raise UsageError(msg)
     return JsonlOutput(text)
 
 
@@ -57,29 +62,34 @@ class JsonlOutput(Output):
     """What `to_jsonl` returns."""
 
     path: str
+    private: bool = False
+    """Whether only its owner may read it, and a link in its place is not followed; else as the umask has it."""
 
-    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+    def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Cut the file back to the position, or begin a new one."""
+        offset = 0 if position is None else position["offset"]
         with _writing(self.path):
-            os.makedirs(os.path.dirname(self.path) or os.curdir, exist_ok=True)
-            notice = _move_aside(self.path) if fresh and position is None else None
+            mode = 0o700 if self.private else 0o777
+            os.makedirs(os.path.dirname(self.path) or os.curdir, mode=mode, exist_ok=True)
+            notice = None if offset else _move_aside(self.path, mark)
             existed = os.path.exists(self.path)
-            if not existed and position is not None and position["offset"]:
-                raise _too_short(self.path, expected=position["offset"], found=0)
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            if not existed and offset:
+                raise _too_short(self.path, expected=offset, found=0)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_NOFOLLOW if self.private else 0)
+            fd = os.open(self.path, flags, 0o600 if self.private else 0o666)
         try:
             if not existed or notice is not None:
                 _sync_directory(self.path)
-            offset = _cut_back(self.path, fd, position)
+            tail = _cut_back(self.path, fd, position)
         except BaseException:
             os.close(fd)
             raise
-        return _JsonlWriter(self.path, fd, offset, notice)
+        return _JsonlWriter(self.path, fd, tail, notice)
 
     @property
-    def exclusive(self) -> Optional[str]:
-        """The file itself, however its path is written."""
-        return os.path.realpath(self.path)
+    def writes(self) -> Optional[str]:
+        """The path as it was given."""
+        return self.path
 
     def describe(self) -> str:
         """The path, such as `file triggers.jsonl`."""
@@ -89,13 +99,14 @@ class JsonlOutput(Output):
 class _JsonlWriter(OutputWriter):
     transactional = True
 
-    def __init__(self, path: str, fd: int, offset: int, notice: Optional[str]) -> None:
+    def __init__(self, path: str, fd: int, tail: Tail, notice: Optional[str]) -> None:
         self.notice = notice
+        self.mark = _mark_of(os.fstat(fd))
         self._path = path
         self._fd = fd
-        self._offset = offset
-        self._synced_offset = offset
-        self._fingerprint = fingerprint(os.pread(fd, min(offset, FINGERPRINT_BYTES), 0))
+        self._tail = tail
+        self._offset = self._synced_offset = tail.end
+        self._fingerprint = fingerprint(os.pread(fd, min(tail.end, FINGERPRINT_BYTES), 0))
 
     def write(self, records: Sequence[bytes]) -> None:
         """Append lines; on an error takes back what was written of them."""
@@ -113,6 +124,7 @@ class _JsonlWriter(OutputWriter):
             with suppress(OSError):
                 os.ftruncate(self._fd, self._offset)
             raise
+        self._tail = self._tail.grown(self._offset, data)
         self._offset += len(data)
 
     def position(self) -> Position:
@@ -124,7 +136,7 @@ class _JsonlWriter(OutputWriter):
                 if self._synced_offset < FINGERPRINT_BYTES:
                     self._fingerprint = fingerprint(os.pread(self._fd, min(self._offset, FINGERPRINT_BYTES), 0))
                 self._synced_offset = self._offset
-        return {"offset": self._offset, "id": self._fingerprint}
+        return {"offset": self._offset, "id": self._fingerprint, "tail": str(self._tail)}
 
     def close(self) -> None:
         """Close the file; nothing is buffered."""
@@ -147,19 +159,32 @@ class _JsonlWriter(OutputWriter):
             written += os.pwrite(self._fd, view[written:], self._offset + written)
 
 
-def _move_aside(path: str) -> Optional[str]:
+def _mark_of(status: os.stat_result) -> str:
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def _move_aside(path: str, mark: Optional[str]) -> Optional[str]:
     """Rename a file that is not ours; returns what to tell about it."""
-    if not os.path.isfile(path) or os.path.getsize(path) == 0:
+    if not os.path.isfile(path) or os.path.getsize(path) == 0 or _mark_of(os.stat(path)) == mark:
         return None
     number = 1
     while os.path.lexists(f"{path}.{number}"):
         number += 1
-    os.rename(path, f"{path}.{number}")
-    return f"{path} existed before the first start of this flow: it was moved to {path}.{number}"
+    moved = f"{path}.{number}"
+    try:
+        os.rename(path, moved)
+    except OSError as error:
+        msg = (
+            f"{path} is there already and cannot be moved to {moved} ({error.strerror}): it is left as it is; move it "
+            "away yourself, or give the output another path"
+        )
+        raise OutputError(msg) from error
+    which = "existed before the first start of this flow" if mark is None else "is not the file that this flow wrote"
+    return f"{path} {which}: it was moved to {moved}"
 
 
-def _cut_back(path: str, fd: int, position: Optional[Position]) -> int:
-    """Cut the file to the position, once it is known to be the one of the position; returns its new size."""
+def _cut_back(path: str, fd: int, position: Optional[Position]) -> Tail:
+    """Cut the file to the position, once it is known to be the one of the position; returns its last bytes."""
     with _writing(path):
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -170,18 +195,21 @@ def _cut_back(path: str, fd: int, position: Optional[Position]) -> int:
             raise OutputError(msg)
         offset = 0 if position is None else position["offset"]
         head = os.pread(fd, min(offset, FINGERPRINT_BYTES), 0)
+        first = max(0, offset - FINGERPRINT_BYTES)
+        tail = Tail(offset, os.pread(fd, offset - first, first))
     if status.st_size < offset:
         raise _too_short(path, expected=offset, found=status.st_size)
-    if position is not None and fingerprint(head) != position["id"]:
+    if position is not None and (fingerprint(head), str(tail)) != (position["id"], position["tail"]):
+        expected = f"{position['id']} and {position['tail']}"
         msg = (
-            f"{path} is not the file that was written before: expected fingerprint {position['id']} "
-            f"(length and checksum of its first bytes), found {fingerprint(head)}; put the former file back, "
-            "or start with a new state directory"
+            f"{path} is not the file that was written before: expected fingerprint {expected} (length and checksum of "
+            f"its first and last bytes), found {fingerprint(head)} and {tail}; put the former file back, or start with "
+            "a new state directory"
         )
         raise OutputError(msg)
     with _writing(path):
         os.ftruncate(fd, offset)
-    return offset
+    return tail
 
 
 def _too_short(path: str, *, expected: int, found: int) -> OutputError:

@@ -11,7 +11,7 @@ from zlib import crc32
 from typing_extensions import override
 
 from headway.connectors.base import Output, OutputWriter, Position
-from headway.connectors.jsonl import to_jsonl
+from headway.connectors.jsonl import JsonlOutput
 
 __all__ = ["LetterFiles", "dead_letters_of", "letter_file"]
 
@@ -32,7 +32,7 @@ class LetterFiles(Output):
         self.directory = directory
 
     @override
-    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+    def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Cut all files back to where they stood, and remove those of later epochs."""
         return _LetterWriter(self.directory, position or {})
 
@@ -79,8 +79,8 @@ class _LetterWriter(OutputWriter):
 
     def _writer(self, name: str) -> OutputWriter:
         if name not in self._open:
-            output = to_jsonl(self._directory / name)
-            self._open[name] = output.open(self._positions.get(name), fresh=False)
+            output = JsonlOutput(str(self._directory / name), private=True)
+            self._open[name] = output.open(self._positions.get(name), mark=None)
         return self._open[name]
 
     def _close_all(self) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final, Optional
 
 from headway.connectors.base import BadRecord, Chunk, PartitionReader, Position
-from headway.connectors.bytelog import ByteLog
-from headway.connectors.lines import BLANKS, LinesChunk, OversizeChunk
+from headway.connectors.bytelog import FINGERPRINT_BYTES, ByteLog, Tail
+from headway.connectors.lines import BLANKS, LinesChunk, OversizeChunk, place_of
 
 __all__ = ["MAX_LINE_BYTES", "LineReader"]
 
@@ -35,9 +35,12 @@ class LineReader(PartitionReader):
         self._label = label
         self._offset = offset
         self._ordinal = ordinal
+        self._first_ordinal: Optional[int] = 0
         self._taken = taken
         self._max_line_bytes = max_line_bytes
         self._scanned = 0
+        self._scanned_end = b""
+        self._tail = Tail()
         self._at_end = False
         self._idle = False
 
@@ -45,6 +48,16 @@ class LineReader(PartitionReader):
     def at_end(self) -> bool:
         """True once the final end has been reached."""
         return self._at_end
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing has been read yet."""
+        return self._offset == self._log.start and not self._taken
+
+    @property
+    def ordinal(self) -> int:
+        """The ordinal of the line at the position."""
+        return self._ordinal
 
     @property
     def next_ordinal(self) -> int:
@@ -63,7 +76,7 @@ class LineReader(PartitionReader):
         if self._at_end or not self._prepare():
             return None
         if self._scanned:
-            return self._read_oversize_line()
+            return self._read_oversize_line(b"")
         size = min(max(max_bytes, 1), self._max_line_bytes + 1)
         while True:
             data = self._log.window(self._offset, size)
@@ -74,7 +87,7 @@ class LineReader(PartitionReader):
             if len(data) < size:
                 return self._read_tail(data)
             if size > self._max_line_bytes:
-                return self._read_oversize_line()
+                return self._read_oversize_line(data)
             size = min(4 * size, self._max_line_bytes + 1)
 
     def close(self) -> None:
@@ -95,6 +108,7 @@ class LineReader(PartitionReader):
 
     def _take(self, data: bytes) -> Optional[Chunk]:
         """The chunk of these whole lines; None when the only one has been read before."""
+        self._tail = self._tail.grown(self._offset, data)
         if self._taken:
             data = self._without_taken(data)
             if not data:
@@ -118,7 +132,11 @@ class LineReader(PartitionReader):
         offset = self._offset
         if offset == self._log.start and data.startswith(_BOM):
             data, offset = data[len(_BOM) :], offset + len(_BOM)
-        return LinesChunk(data, self._ordinal, offset, self._label)
+        return LinesChunk(data, self._ordinal, offset, self._label, self._line())
+
+    def _line(self) -> Optional[int]:
+        """The number of the next line in its file, from 1; None where that is not known."""
+        return None if self._first_ordinal is None else self._ordinal - self._first_ordinal + 1
 
     def _read_tail(self, data: bytes) -> Optional[Chunk]:
         """What to do with a line that has no end, where the log ends."""
@@ -129,6 +147,7 @@ class LineReader(PartitionReader):
         if not new.strip(BLANKS):
             return None
         self._taken = len(data)
+        self._tail = self._tail.grown(self._offset, data)
         return chunk
 
     def _ends_here(self) -> bool:
@@ -140,30 +159,35 @@ class LineReader(PartitionReader):
             self._at_end = True
         return final
 
-    def _read_oversize_line(self) -> Optional[Chunk]:
-        """Look for the end of a line too long to hold, a bounded way at a time."""
+    def _read_oversize_line(self, beginning: bytes) -> Optional[Chunk]:
+        """Look for the end of a line too long to hold, a bounded way at a time; at first it is given its beginning."""
         if not self._scanned:
-            self._scanned = self._max_line_bytes + 1
-            self._oversize_head = self._log.window(self._offset, min(_KEPT_BYTES, self._scanned))
+            self._scanned = len(beginning)
+            self._oversize_head = beginning[:_KEPT_BYTES]
+            self._scanned_end = beginning[-FINGERPRINT_BYTES:]
         for _ in range(_SCANS_PER_READ):
             data = self._log.window(self._offset + self._scanned, _SCAN_BYTES)
             end = data.find(b"\n")
             if end >= 0:
-                return self._oversize_chunk(self._scanned + end, ended=True)
+                return self._oversize_chunk(data[: end + 1], ended=True)
             if len(data) < _SCAN_BYTES:
                 if not self._ends_here():
                     return None
-                return self._oversize_chunk(self._scanned + len(data), ended=False)
+                return self._oversize_chunk(data, ended=False)
             self._scanned += len(data)
+            self._scanned_end = data[-FINGERPRINT_BYTES:]
         return None
 
-    def _oversize_chunk(self, length: int, *, ended: bool) -> Optional[Chunk]:
+    def _oversize_chunk(self, rest: bytes, *, ended: bool) -> Optional[Chunk]:
+        length = self._scanned + len(rest) - ended
+        last = self._scanned_end + rest
+        self._tail = self._tail.grown(self._offset + self._scanned + len(rest) - len(last), last)
         head = self._oversize_head[:length]
         reason = (
             f"line of {length} bytes: expected at most {self._max_line_bytes}; "
             f"of its bytes only the first {len(head)} are kept"
         )
-        record = BadRecord(self._ordinal, f"{self._label}byte {self._offset}", reason, head)
+        record = BadRecord(self._ordinal, place_of(self._label, self._line(), self._offset), reason, head)
         known = length == self._taken
         self._scanned = 0
         self._taken = 0 if ended else length

@@ -11,7 +11,7 @@ from headway.connectors.base import BadRecord, Chunk, Decoded
 from headway.decoding import LineCodec
 from headway.scanning import count_ends
 
-__all__ = ["BLANKS", "UNDECODABLE", "LinesChunk", "OversizeChunk", "bad_reason"]
+__all__ = ["BLANKS", "UNDECODABLE", "LinesChunk", "OversizeChunk", "bad_reason", "place_of"]
 
 BLANKS: Final = b" \t\r"
 """What a blank line may hold: the white space of JSON, without the line end."""
@@ -36,7 +36,9 @@ class LinesChunk(Chunk):
     first_ordinal: int
     first_byte: int
     label: str = ""
-    """What stands before the byte offset in a `BadRecord.position`, such as a file's name and a space."""
+    """What stands before the place in a `BadRecord.position`, such as a file's name and a space."""
+    first_line: Optional[int] = None
+    """The number of the first line in its file, from 1; None where that is not known."""
 
     @cached_property
     def count(self) -> int:
@@ -58,16 +60,37 @@ class LinesChunk(Chunk):
             return Decoded(events, range(self.first_ordinal, self.first_ordinal + count), [])
         return _decode_by_halves(self, codec)
 
+    def record(self, ordinal: int) -> tuple[str, bytes]:
+        """The place of a line, and the line."""
+        number = ordinal - self.first_ordinal
+        line = None if self.first_line is None else self.first_line + number
+        position = place_of(self.label, line, self.first_byte + self.starts[number])
+        return position, self.lines[number].removesuffix(b"\r")
+
+    @cached_property
+    def lines(self) -> list[bytes]:
+        """The lines, without their ends; what follows the last end counts as one."""
+        return self.data.split(b"\n")
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Where in the data each line starts."""
+        return list(accumulate((len(line) + 1 for line in self.lines), initial=0))
+
 
 @dataclass(frozen=True)
 class OversizeChunk(Chunk):
     """One line that is too long to be held in memory: always a bad record."""
 
-    record: BadRecord
+    bad: BadRecord
 
     def decode(self, codec: LineCodec[Any]) -> Decoded:
         """Return the bad record; nothing is decoded."""
-        return Decoded([], range(0), [self.record])
+        return Decoded([], range(0), [self.bad])
+
+    def record(self, ordinal: int) -> tuple[str, bytes]:
+        """That of the bad record."""
+        return self.bad.position, self.bad.raw
 
 
 def _decode_block(data: bytes, count: int, borders: int, codec: LineCodec[Any]) -> Optional[list[Any]]:
@@ -92,8 +115,7 @@ def _decode_block(data: bytes, count: int, borders: int, codec: LineCodec[Any]) 
 
 
 def _decode_by_halves(chunk: LinesChunk, codec: LineCodec[Any]) -> Decoded:
-    lines = chunk.data.split(b"\n")
-    starts = list(accumulate((len(line) + 1 for line in lines), initial=0))
+    lines, starts = chunk.lines, chunk.starts
     events: list[Any] = []
     ordinals: list[int] = []
     bad: list[BadRecord] = []
@@ -109,7 +131,9 @@ def _decode_by_halves(chunk: LinesChunk, codec: LineCodec[Any]) -> Decoded:
                     events.append(_decode_line(line, codec))
                     ordinals.append(chunk.first_ordinal + number)
                 except UNDECODABLE as error:
-                    bad.append(_bad_line(chunk, number, starts[number], line, error))
+                    ordinal = chunk.first_ordinal + number
+                    position, raw = chunk.record(ordinal)
+                    bad.append(BadRecord(ordinal, position, bad_reason(error), raw))
             continue
         data = chunk.data[starts[low] : starts[high]]
         block = _decode_block(data, high - low, count_ends(data)[1], codec)
@@ -128,9 +152,13 @@ def _decode_line(line: bytes, codec: LineCodec[Any]) -> Any:
     return codec.decode(line)
 
 
-def _bad_line(chunk: LinesChunk, number: int, start: int, line: bytes, error: Exception) -> BadRecord:
-    position = f"{chunk.label}byte {chunk.first_byte + start}"
-    return BadRecord(chunk.first_ordinal + number, position, bad_reason(error), line.removesuffix(b"\r"))
+def place_of(label: str, line: Optional[int], byte: int) -> str:
+    """Where a line stands, for a person.
+
+    >>> place_of("app.log.1 ", 18, 1024), place_of("", None, 1024)
+    ('app.log.1 line 18, byte 1024', 'byte 1024')
+    """
+    return f"{label}byte {byte}" if line is None else f"{label}line {line}, byte {byte}"
 
 
 def bad_reason(error: Exception) -> str:

@@ -19,13 +19,15 @@ from headway.connectors.base import (
     OutputWriter,
     PartitionReader,
     Position,
+    Tell,
+    unheard,
 )
 from headway.connectors.lines import BLANKS, UNDECODABLE, bad_reason
 from headway.decoding import LineCodec
 from headway.errors import InputError, UsageError
 from headway.schema import Json, type_label
 
-__all__ = ["ItemsInput", "ListOutput", "items", "to_list"]
+__all__ = ["ItemsChunk", "ItemsInput", "ListOutput", "items", "to_list"]
 
 _NAME = "items"
 
@@ -73,7 +75,7 @@ class ItemsInput(Input):
         self._batch = batch
         self._used: set[str] = set()
 
-    def partitions(self) -> list[str]:
+    def partitions(self, tell: Tell = unheard) -> list[str]:
         """The keys of the mapping, or `items`."""
         return sorted(self._logs)
 
@@ -120,7 +122,7 @@ class _ItemsReader(PartitionReader):
             self._ended = True
             return None
         first, self._item = self._item, self._item + len(batch)
-        return _ItemsChunk(batch, first)
+        return ItemsChunk(batch, first)
 
     def _next_items(self) -> Sequence[Any]:
         raise NotImplementedError
@@ -158,11 +160,14 @@ class _IteratorReader(_ItemsReader):
 
 
 @dataclass(frozen=True)
-class _ItemsChunk(Chunk):
+class ItemsChunk(Chunk):
+    """Consecutive items of a log, as they were given."""
+
     batch: Sequence[Any]
     first: int
 
     def decode(self, codec: LineCodec[Any]) -> Decoded:
+        """Decode or convert each item."""
         expected = dict if codec.event_type == Json else codec.event_type
         events: list[Any] = []
         ordinals: list[int] = []
@@ -174,8 +179,13 @@ class _ItemsChunk(Chunk):
                 events.append(_event_of(item, codec, expected))
                 ordinals.append(ordinal)
             except UNDECODABLE as error:
-                bad.append(BadRecord(ordinal, f"item {ordinal}", bad_reason(error), _raw(item)))
+                position, raw = self.record(ordinal)
+                bad.append(BadRecord(ordinal, position, bad_reason(error), raw))
         return Decoded(events, ordinals, bad)
+
+    def record(self, ordinal: int) -> tuple[str, bytes]:
+        """The number of an item, and the item as JSON."""
+        return f"item {ordinal}", _raw(self.batch[ordinal - self.first])
 
 
 def _is_class(expected: Any) -> bool:
@@ -194,7 +204,7 @@ def _event_of(item: Any, codec: LineCodec[Any], expected: Any) -> Any:
         if not isinstance(item, dict):
             msg = f"Expected `{type_label(codec.event_type)}`, a dict or bytes, got `{type(item).__name__}`"
             raise msgspec.ValidationError(msg)
-    return codec.settle(msgspec.convert(item, expected))
+    return codec.convert(item)
 
 
 def _raw(item: Any) -> bytes:
@@ -212,7 +222,7 @@ def to_list(target: list[Any]) -> Output:
     Not transactional: a record is appended once its epoch is durable.
 
     >>> found: list[Json] = []
-    >>> to_list(found).open(None, fresh=True).write([b'{"n": 1}'])
+    >>> to_list(found).open(None, mark=None).write([b'{"n": 1}'])
     >>> found
     [{'n': 1}]
     """
@@ -228,7 +238,12 @@ class ListOutput(Output):
 
     target: list[Any]
 
-    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+    @property
+    def shared(self) -> bool:
+        """Several outputs may append to one list."""
+        return True
+
+    def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Append to what is in the list already."""
         return _ListWriter(self.target)
 

@@ -7,9 +7,10 @@ import select
 from dataclasses import dataclass
 from typing import Optional
 
-from headway.connectors.base import Input, PartitionReader, Position
+from headway.connectors.base import Input, PartitionReader, Position, Tell, unheard
 from headway.connectors.bytelog import ByteLog
 from headway.connectors.linereader import LineReader
+from headway.connectors.stdout import path_of_descriptor
 from headway.errors import InputError
 
 __all__ = ["StdinInput", "stdin"]
@@ -22,7 +23,8 @@ def stdin() -> Input:
     """Read JSON lines from standard input, as one partition named `stdin`.
 
     Lines are as for `files`. What comes in while there is nothing more yet is waited for without blocking.
-    The end of the stream is final, also when the flow follows its inputs; its last line needs no line end.
+    The end of the stream is final, also when the flow follows its inputs: the run then ends, unless other inputs are
+    followed beside it. The last line needs no line end.
 
     Standard input cannot be read again: a resumed run takes what it is given as the continuation of the log,
     so give it what comes after the lines that the former run had made durable.
@@ -39,14 +41,28 @@ class StdinInput(Input):
 
     fd: int = 0
 
-    def partitions(self) -> list[str]:
+    @property
+    def ends(self) -> bool:
+        """A stream that was closed brings nothing more."""
+        return True
+
+    def paths(self) -> list[str]:
+        """The file that it comes from, if it does."""
+        path = path_of_descriptor(self.fd)
+        return [] if path is None else [path]
+
+    def may_read(self, path: str) -> bool:
+        """Only the file that it comes from."""
+        return os.path.realpath(path) in self.paths()
+
+    def partitions(self, tell: Tell = unheard) -> list[str]:
         """Always the one."""
         return [_NAME]
 
     def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
         """Go on with what is given now, counting from `position`."""
         offset, ordinal = (position["offset"], position["ordinal"]) if position else (0, 0)
-        return _StdinReader(_StreamLog(self.fd, offset), ordinal, follow=follow)
+        return _StdinReader(_StreamLog(self.fd, offset), ordinal)
 
     def describe(self) -> str:
         """Always the same."""
@@ -71,6 +87,14 @@ class _StreamLog(ByteLog):
             pass
         with memoryview(self._buffer) as view:
             return bytes(view[:size])
+
+    def status(self) -> os.stat_result:
+        """That of the stream."""
+        return os.fstat(self._fd)
+
+    def duplicate(self) -> int:
+        """Another descriptor of the stream."""
+        return os.dup(self._fd)
 
     def head(self, size: int) -> bytes:
         """Not known: nothing identifies a stream."""
@@ -104,15 +128,9 @@ class _StreamLog(ByteLog):
 
 
 class _StdinReader(LineReader):
-    def __init__(self, log: _StreamLog, ordinal: int, *, follow: bool) -> None:
+    def __init__(self, log: _StreamLog, ordinal: int) -> None:
         super().__init__(log, offset=log.start, ordinal=ordinal)
         self._stream = log
-        self._follow = follow
-
-    @property
-    def at_end(self) -> bool:
-        """True at the end of the stream, unless following."""
-        return self._at_end and not self._follow
 
     def position(self) -> Position:
         """How many bytes and lines were read, over all runs."""

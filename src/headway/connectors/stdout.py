@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from typing import BinaryIO, Optional
@@ -10,7 +11,7 @@ from typing import BinaryIO, Optional
 from headway.connectors.base import Output, OutputWriter, Position
 from headway.errors import OutputError
 
-__all__ = ["StdoutOutput", "to_stdout"]
+__all__ = ["StdoutOutput", "path_of_descriptor", "to_stdout"]
 
 
 def to_stdout() -> Output:
@@ -28,13 +29,31 @@ def to_stdout() -> Output:
 class StdoutOutput(Output):
     """What `to_stdout` returns."""
 
-    def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
+    @property
+    def writes(self) -> Optional[str]:
+        """The file that standard output is redirected to, if it is."""
+        return path_of_descriptor(1)
+
+    @property
+    def shared(self) -> bool:
+        """Lines of several outputs may stand between each other."""
+        return True
+
+    def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Print to what is standard output now."""
         return _StdoutWriter(sys.stdout.buffer)
 
     def describe(self) -> str:
         """Always the same."""
         return "stdout"
+
+
+def path_of_descriptor(fd: int) -> Optional[str]:
+    """The path of the regular file that a descriptor is open on; None for anything else, or where nobody can tell."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}") if stat.S_ISREG(os.fstat(fd).st_mode) else None
+    except OSError:
+        return None
 
 
 class _StdoutWriter(OutputWriter):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Optional
 
-from headway.connectors.base import Position
-from headway.connectors.bytelog import ByteLog, PlainLog
+from headway.connectors.base import Extent, Position
+from headway.connectors.bytelog import ByteLog, PlainLog, Tail
 from headway.connectors.filereader import FileReader
 from headway.connectors.linereader import MAX_LINE_BYTES
 from headway.errors import InputError
@@ -45,15 +45,22 @@ class StripeReader(FileReader):
             )
             raise InputError(msg)
         super().__init__(path, position, follow=False, max_line_bytes=max_line_bytes)
+        self._first_ordinal = None  # How many lines are in the stripes of the other readers is not known.
+
+    @property
+    def extent(self) -> Optional[Extent]:
+        """The reader's share of how far the file has been read."""
+        extent = super().extent
+        return None if extent is None else Extent(extent.read // self._split, extent.total // self._split)
 
     def position(self) -> Position:
         """The position in the file, and over how many readers it is split."""
         return {**super().position(), "split": self._split}
 
-    def _open(self, offset: int, taken: int) -> ByteLog:
-        log = super()._open(offset, taken)
+    def _check(self, log: ByteLog, place: Position) -> Tail:
+        tail = super()._check(log, place)
         if isinstance(log, PlainLog):
-            return log
+            return tail
         log.close()
         msg = (
             f"{self._path} is compressed and cannot be split (split={self._split}); expected a plain file: "

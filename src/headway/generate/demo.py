@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from headway.connectors.base import Input, PartitionReader, Position
+from headway.connectors.base import Input, PartitionReader, Position, Tell, unheard
 from headway.connectors.files import files
 from headway.generate.files import SUMMARY, refuse_output
 from headway.generate.nexmark import NexmarkOptions, generate_nexmark
@@ -61,11 +61,15 @@ class Demo(Input):
     generate: Callable[[Any, Path], object]
     """Writes the stream of some options into a directory."""
 
-    def partitions(self) -> list[str]:
+    def partitions(self, tell: Tell = unheard) -> list[str]:
         """The names of the files, after generating them where need be."""
         if earlier_stream(self.directory, self.options) is None:
             self._generate()
-        return self._files().partitions()
+        return self._files().partitions(tell)
+
+    def may_read(self, path: str) -> bool:
+        """Whatever is in its directory is replaced together with the stream."""
+        return os.path.realpath(path).startswith(os.path.realpath(self.directory) + os.sep)
 
     def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
         """Open one of the files."""

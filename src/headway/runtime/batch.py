@@ -11,7 +11,7 @@ from headway.errors import FlowError
 from headway.plan import Edge, Plan
 from headway.schema import Json, type_label
 
-__all__ = ["Batch", "Record", "codec_of", "register_codecs"]
+__all__ = ["Batch", "Record", "batch_of", "codec_of", "register_codecs"]
 
 Record = tuple[Any, ...]
 """`(time_ms, key, value)` from a source, `(time_ms, key, value, origin)` from a keyed stage or for an output.
@@ -23,8 +23,8 @@ Record = tuple[Any, ...]
 class Batch(NamedTuple):
     """Records of one channel for one key group, and what the channel claims about time.
 
-    Inside a process a batch passes as it is. Only when it crosses to another process does it turn
-    itself into one buffer of MessagePack.
+    Inside a process a batch passes as it is. When it crosses to another one, its records become one buffer of
+    MessagePack, see `headway.runtime.seal`.
     """
 
     edge: int
@@ -38,19 +38,14 @@ class Batch(NamedTuple):
     """The partition of the log that all records come from; empty when a stage sent them."""
     records: list[Record]
 
-    def __reduce__(self) -> tuple[Callable[..., Batch], tuple[Any, ...]]:
+    def parts(self) -> tuple[int, str, int, int, str, bytes]:
+        """What crosses to another process: the records as bytes, and the rest as it is."""
         encode = codec_of(self.edge).encode
-        return _from_bytes, (
-            self.edge,
-            self.channel,
-            self.group,
-            self.watermark,
-            self.part,
-            encode(self.records),
-        )
+        return self.edge, self.channel, self.group, self.watermark, self.part, encode(self.records)
 
 
-def _from_bytes(edge: int, channel: str, group: int, watermark: int, part: str, data: bytes) -> Batch:
+def batch_of(edge: int, channel: str, group: int, watermark: int, part: str, data: bytes) -> Batch:
+    """The batch that these `parts` were made of."""
     return Batch(edge, channel, group, watermark, part, codec_of(edge).decode(data))
 
 

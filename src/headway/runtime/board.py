@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Optional
 
 from headway.plan import Plan
+from headway.state.private import write_private
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 __all__ = ["Board", "Progress", "sources_in_step"]
@@ -71,7 +72,7 @@ class Board:
     @staticmethod
     def create(path: Path, slots: int, workers: int) -> None:
         """Make an empty board for several processes to open."""
-        path.write_bytes(bytes(_size(slots, workers)))
+        write_private(path, bytes(_size(slots, workers)))
 
     def report(self, worker: int, progress: Progress) -> None:
         """Say how far a worker is."""

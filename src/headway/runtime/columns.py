@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import compress
-from operator import attrgetter, itemgetter, not_
-from typing import Any, NamedTuple, Optional
+from operator import itemgetter, not_
+from typing import Any, NamedTuple, Optional, Union
 
-from headway.connectors.base import BadRecord
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import KeyByNode, KeySpec, SourceNode, StatelessNode
 from headway.isolation import settler
@@ -15,11 +14,11 @@ from headway.operators.conditions import mask_of
 from headway.plan import Apply, Branch, Segment, ToSink, ToStage
 from headway.runtime.batch import Record
 from headway.runtime.exchange import Exchange, Message, Router, as_key, to_everyone
+from headway.runtime.rejects import UNUSABLE, LetterRejects, Rejects, failure, reason_of
 from headway.runtime.triggers import TriggerEncoder
-from headway.schema import columnar, decoded_type, field_names
-from headway.streams import DeadLetter
+from headway.schema import Json, columnar, decoded_type
 
-__all__ = ["ColumnProgram", "Columns", "column_getter", "select"]
+__all__ = ["ColumnProgram", "Columns", "column_getter", "read_one_by_one", "select"]
 
 
 class Columns(NamedTuple):
@@ -64,31 +63,66 @@ def column_getter(spec: KeySpec, event_type: Any) -> Callable[[Sequence[Any]], l
     """A function from a column of events to the column of a field or of a function's results."""
     if callable(spec):
         return lambda values: list(map(spec, values))
-    if event_type is Any:
-        either = getter(spec)
-        return lambda values: list(map(either, values))
     column = columnar("FIELD", spec, event_type)
     if column is not None:
         return column
-    get = itemgetter(spec) if field_names(event_type) is None else attrgetter(spec)
+    get = itemgetter(spec) if event_type in (dict, Json) else getter(spec)
     return lambda values: list(map(get, values))
 
 
 def getter(spec: KeySpec) -> Callable[[Any], Any]:
-    """A function that reads a field, of a struct or of a dict, or calls the user's function."""
+    """A function that reads a field, of an object or of a dict, or calls the user's function.
+
+    It raises `LookupError` where untyped data has no such field, also because it is no JSON object at all.
+    """
     if callable(spec):
         return spec
 
     def get(value: Any) -> Any:
-        return value[spec] if isinstance(value, dict) else getattr(value, spec)
+        if isinstance(value, dict):
+            return value[spec]
+        try:
+            return getattr(value, spec)
+        except AttributeError:
+            if isinstance(value, _WITHOUT_FIELDS):
+                msg = f"no field {spec!r}: expected an object, not {value!r:.100}"
+                raise LookupError(msg) from None
+            raise
 
     return get
 
 
-def dead_letter(source: str, partition: str, bad: BadRecord) -> DeadLetter:
-    """What is written for a record that could not be decoded."""
-    raw = bad.raw.decode("utf-8", errors="backslashreplace")
-    return DeadLetter(source=source, partition=partition, position=bad.position, reason=bad.reason, raw=raw)
+_WITHOUT_FIELDS = (str, int, float, list, type(None))
+"""What JSON has besides objects."""
+
+
+def read_one_by_one(
+    columns: Columns, read: Callable[[Any], Any], rejects: Union[Rejects, LetterRejects], *, about: str, step: str
+) -> tuple[Columns, list[Any]]:
+    """The slow way, taken where some event of a column has no time or key: what `read` tells of each event.
+
+    Events of no use become dead letters, of which `about` is the beginning of the reason; the columns of the others
+    are returned, that of the times too where it is there already. Raises `UserCodeError`, which begins with `step`,
+    where the flow's code is wrong.
+    """
+    kept, found = [], []
+    for index, value in enumerate(columns.values):
+        try:
+            found.append(read(value))
+        except HeadwayError:
+            raise
+        except UNUSABLE as error:
+            rejects.reject(columns.ordinals[index], f"{about}: {reason_of(error, value)}")
+        except Exception as error:
+            raise failure(step, error, rejects.place(columns.ordinals[index]), value) from error
+        else:
+            kept.append(index)
+    usable = Columns(
+        [columns.times[index] for index in kept] if columns.times else [],
+        [columns.ordinals[index] for index in kept],
+        [columns.values[index] for index in kept],
+    )
+    return usable, found
 
 
 class ColumnProgram:
@@ -97,7 +131,7 @@ class ColumnProgram:
     Columns should be short, some hundred events, so that the steps find them in the processor's cache;
     what they become is gathered until `flush`.
 
-    `reject(partition, ordinal, value, reason)` takes the events that turn out to have no key.
+    `rejects` takes the events that turn out to have no key.
     """
 
     def __init__(
@@ -107,12 +141,12 @@ class ColumnProgram:
         exchanges: dict[int, Exchange],
         encoders: dict[int, TriggerEncoder],
         value_type: Any,
-        reject: Callable[[str, Any, Any, str], None],
+        rejects: Union[Rejects, LetterRejects],
     ) -> None:
         self._source = source
         self._exchanges = exchanges
         self._encoders = encoders
-        self._reject = reject
+        self._rejects = rejects
         self._gathered: list[tuple[Exchange, Callable[[], dict[int, list[Record]]]]] = []
         self._steps = [self._compile(branch, value_type, made=False) for branch in segment.branches]
 
@@ -132,7 +166,7 @@ class ColumnProgram:
         if isinstance(branch, ToStage):
             exchange = self._exchanges[branch.edge.id]
             send = self._to_everyone(exchange) if branch.edge.broadcast else self._to_stage(exchange)
-            return _settling(self._source.name, branch.edge.value_type, send) if made else send
+            return _settling(self._rejects.place, branch.edge.value_type, send) if made else send
         if isinstance(branch, ToSink):
             return self._to_sink(self._exchanges[branch.edge.id], self._encoders[branch.edge.id])
         assert isinstance(branch, Apply)
@@ -143,7 +177,7 @@ class ColumnProgram:
         apply = (
             self._rekey(node, value_type)
             if isinstance(node, KeyByNode)
-            else _STATELESS[node.kind](node, self._source.name)
+            else _STATELESS[node.kind](node, self._rejects.place)
         )
 
         def run(columns: Columns, partition: str) -> None:
@@ -165,27 +199,16 @@ class ColumnProgram:
                     return columns._replace(keys=keys)
             except Exception:
                 keys = []
-            return self._rekey_one_by_one(columns, partition, node.name, lambda value: get((value,))[0])
+            usable, keys = read_one_by_one(
+                columns,
+                lambda value: as_key(get((value,))[0]),
+                self._rejects,
+                about=node.name,
+                step=f"the step {node.name!r} ({node.where})",
+            )
+            return usable._replace(keys=keys)
 
         return apply
-
-    def _rekey_one_by_one(self, columns: Columns, partition: str, step: str, get: Callable[[Any], Any]) -> Columns:
-        """The slow way, taken for a chunk in which some key is not text: what has no key becomes a dead letter."""
-        kept, keys = [], []
-        for index, value in enumerate(columns.values):
-            try:
-                key = as_key(get(value))
-            except Exception as error:
-                self._reject(partition, columns.ordinals[index], value, f"{step}: {reason_of(error)}")
-                continue
-            kept.append(index)
-            keys.append(key)
-        return Columns(
-            [columns.times[index] for index in kept],
-            [columns.ordinals[index] for index in kept],
-            [columns.values[index] for index in kept],
-            keys,
-        )
 
     def _to_stage(self, exchange: Exchange) -> Callable[[Columns, str], None]:
         router = Router(len(exchange.groups))
@@ -229,7 +252,7 @@ class ColumnProgram:
         return send
 
 
-def _settling(source: str, value_type: Any, send: Callable[[Columns, str], None]) -> Callable[[Columns, str], None]:
+def _settling(place_of: Place, value_type: Any, send: Callable[[Columns, str], None]) -> Callable[[Columns, str], None]:
     """Send values that steps have made as what their type says; those that are it already cost 50 to 100 ns."""
     place = ""
     settle = settler(value_type, lambda: place)
@@ -240,8 +263,7 @@ def _settling(source: str, value_type: Any, send: Callable[[Columns, str], None]
         try:
             values.extend(map(settle, columns.values))
         except UserCodeError:
-            record = columns.ordinals[len(values)]
-            place = f"what the steps behind the source {source!r} make of its record {record} of {partition!r}"
+            place = f"what the steps make of the record at {place_of(columns.ordinals[len(values)])}"
             settle(columns.values[len(values)])
             raise
         send(columns._replace(values=values), partition)
@@ -249,13 +271,11 @@ def _settling(source: str, value_type: Any, send: Callable[[Columns, str], None]
     return settle_and_send
 
 
-def reason_of(error: Exception) -> str:
-    """Why a field could not be read, in a few words."""
-    text = str(error) or type(error).__name__
-    return f"no field {error.args[0]!r}" if isinstance(error, KeyError) and error.args else text
+Place = Callable[[Any], str]
+"""Where the record with an ordinal stands, for messages."""
 
 
-def _map(node: StatelessNode, source: str) -> Callable[[Columns, str], Columns]:
+def _map(node: StatelessNode, place: Place) -> Callable[[Columns, str], Columns]:
     function = node.function
 
     def apply(columns: Columns, partition: str) -> Columns:
@@ -264,12 +284,12 @@ def _map(node: StatelessNode, source: str) -> Callable[[Columns, str], Columns]:
         except HeadwayError:
             raise
         except Exception as error:
-            raise _failure(node, source, partition, columns, error) from error
+            raise _failure(node, place, columns, error) from error
 
     return apply
 
 
-def _filter(node: StatelessNode, source: str) -> Callable[[Columns, str], Columns]:
+def _filter(node: StatelessNode, place: Place) -> Callable[[Columns, str], Columns]:
     function = node.function
     negate = node.kind == "reject"
 
@@ -281,7 +301,7 @@ def _filter(node: StatelessNode, source: str) -> Callable[[Columns, str], Column
         except HeadwayError:
             raise
         except Exception as error:
-            raise _failure(node, source, partition, columns, error) from error
+            raise _failure(node, place, columns, error) from error
         times, ordinals, values, keys = columns
         kept_keys = None if keys is None else list(compress(keys, mask))
         return Columns(
@@ -294,7 +314,7 @@ def _filter(node: StatelessNode, source: str) -> Callable[[Columns, str], Column
     return apply
 
 
-def _flat_map(node: StatelessNode, source: str) -> Callable[[Columns, str], Columns]:
+def _flat_map(node: StatelessNode, place: Place) -> Callable[[Columns, str], Columns]:
     function = node.function
 
     def apply(columns: Columns, partition: str) -> Columns:
@@ -310,13 +330,13 @@ def _flat_map(node: StatelessNode, source: str) -> Callable[[Columns, str], Colu
         except HeadwayError:
             raise
         except Exception as error:
-            raise _failure(node, source, partition, columns, error) from error
+            raise _failure(node, place, columns, error) from error
         return Columns(times, ordinals, values, keys if columns.keys is not None else None)
 
     return apply
 
 
-_STATELESS: dict[str, Callable[[StatelessNode, str], Callable[[Columns, str], Columns]]] = {
+_STATELESS: dict[str, Callable[[StatelessNode, Place], Callable[[Columns, str], Columns]]] = {
     "map": _map,
     "filter": _filter,
     "reject": _filter,
@@ -324,16 +344,14 @@ _STATELESS: dict[str, Callable[[StatelessNode, str], Callable[[Columns, str], Co
 }
 
 
-def _failure(node: StatelessNode, source: str, partition: str, columns: Columns, error: Exception) -> UserCodeError:
+def _failure(node: StatelessNode, place: Place, columns: Columns, error: Exception) -> UserCodeError:
     """The error for an exception in a step: runs it again one by one, to name the event."""
+    step = f"the step {node.name!r} ({node.where})"
     for index, value in enumerate(columns.values):
         try:
             result = node.function(value)
             if node.kind == "flat_map":
                 list(result)
         except Exception:
-            return UserCodeError(
-                f"the step {node.name!r} ({node.where}) failed with {type(error).__name__}: {error}; "
-                f"record {columns.ordinals[index]} of {partition!r} of the source {source!r}: {value!r:.300}"
-            )
-    return UserCodeError(f"the step {node.name!r} ({node.where}) failed with {type(error).__name__}: {error}")
+            return failure(step, error, place(columns.ordinals[index]), value)
+    return UserCodeError(f"{step} failed with {type(error).__name__}: {error}")

@@ -23,7 +23,7 @@ from headway.runtime.columns import getter
 from headway.runtime.exchange import as_key
 from headway.state.rows import Row, RowTable
 from headway.state.stage import StageStore
-from headway.times import MAX_TIME_MS, Duration, known_duration_ms
+from headway.times import LAST_TIMER_MS, Duration, known_duration_ms
 
 if TYPE_CHECKING:
     from headway.runtime.stage import StageTask
@@ -234,7 +234,7 @@ class OperatorContext:
             msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
             raise TypeError(msg)
         row = self.row
-        if self.time < at <= MAX_TIME_MS and row.timer == name:
+        if self.time < at <= LAST_TIMER_MS and row.timer == name:
             at_ms = at
             if row.due_ms <= at_ms:
                 # Put off, as most are: the index is looked at when the earlier time comes.

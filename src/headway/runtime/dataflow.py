@@ -14,6 +14,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from typing_extensions import override
 
+from headway.errors import CorruptStateError
 from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import Batch
 from headway.runtime.exchange import Message
@@ -23,7 +24,8 @@ from headway.runtime.stage import StageTask
 
 __all__ = ["build_dataflow"]
 
-Token = dict[str, Any]
+Token = list[Any]
+"""What the engine's log keeps of a step, sealed with a checksum: see `headway.runtime.seal`."""
 _AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 """A time that has come, whatever happens to the machine's clock."""
 _WAIT_POLL_MS = 1
@@ -98,7 +100,8 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
     @override
     def snapshot(self) -> Any:
         with self._job.guard:
-            return self._slot.snapshot()
+            self._job.premises.check()
+            return [self._slot.name, self._slot.snapshot()]
 
     @override
     def close(self) -> None:
@@ -112,12 +115,14 @@ class _Source(FixedPartitionedSource[Message, Any]):
 
     @override
     def list_parts(self) -> list[str]:
+        self._job.admitted()
         return self._job.slot_names(self._source.name)
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _SlotPartition:
         with self._job.guard:
-            return _SlotPartition(self._job.slot(self._source, for_part, resume_state), self._job)
+            state = None if resume_state is None else _slot_state(resume_state, for_part)
+            return _SlotPartition(self._job.slot(self._source, for_part, state), self._job)
 
 
 class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
@@ -129,7 +134,7 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
         self._task: Optional[StageTask] = None
         if token is not None:
             with job.guard:
-                self._task = job.stage_task(stage, token["group"], token["version"])
+                self._task = job.stage_task(stage, *token)
 
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
@@ -168,7 +173,7 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
     def snapshot(self) -> Token:
         assert self._task is not None
         with self._job.committing():
-            return {"group": self._task.group, "version": self._task.commit()}
+            return [self._task.group, self._task.commit()]
 
 
 class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
@@ -178,7 +183,8 @@ class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
         self._job = job
         self._sink = sink
         with job.guard:
-            self._task = job.sink_task(sink, None if token is None else token["version"])
+            version = None if token is None else token[0]
+            self._task = job.sink_task(sink, version)
 
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
@@ -208,7 +214,7 @@ class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
     @override
     def snapshot(self) -> Token:
         with self._job.committing():
-            return {"group": 0, "version": self._task.commit()}
+            return [self._task.commit()]
 
 
 class _Nothing(StatelessSinkPartition[Any]):
@@ -250,6 +256,19 @@ def build_dataflow(plan: Plan, job: Job) -> Dataflow:
     unread = [produced[name] for name in produced if not any(name in names for names in leads_to.values())]
     op.output("end", op.merge("ends", *ends, *unread), _End())
     return flow
+
+
+def _slot_state(token: Any, name: str) -> dict[str, Any]:
+    """Where a reader slot stood; its name is in the token, so that it cannot stand where another one did."""
+    named, state = token
+    if named != name:
+        msg = (
+            f"in the engine's recovery log, the token of the reader {name!r} is that of {named!r}: the log is damaged; "
+            "restore the whole state directory from a backup"
+        )
+        raise CorruptStateError(msg)
+    kept: dict[str, Any] = state
+    return kept
 
 
 def _step(role: str, name: str) -> str:

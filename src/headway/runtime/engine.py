@@ -25,6 +25,8 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from headway.errors import ClusterError, CorruptStateError, InternalError, StateError
 from headway.runtime.dataflow import build_dataflow
 from headway.runtime.job import Job
+from headway.runtime.seal import Seal, sealing
+from headway.state.private import make_private
 
 _GC_THRESHOLDS = (100_000, 20, 50)
 
@@ -39,7 +41,7 @@ def prepare_recovery(state_dir: Path) -> Path:
         if partial.exists():
             for file in partial.iterdir():
                 file.unlink()
-        partial.mkdir(exist_ok=True)
+        make_private(partial)
         try:
             init_db_dir(partial, 1)
         except BaseException as error:
@@ -53,19 +55,29 @@ def is_prepared(state_dir: Path) -> bool:
     return (state_dir / "engine").exists()
 
 
-def execute(job: Job, *, index: int = 0, addresses: Optional[Sequence[str]] = None, threads: int = 1) -> None:
+def execute(
+    job: Job,
+    *,
+    index: int = 0,
+    addresses: Optional[Sequence[str]] = None,
+    key: Optional[bytes] = None,
+    threads: int = 1,
+) -> None:
     """Run until the input ends or the job is told to stop, and settle: everything is durable on every worker then.
 
+    With `addresses`, which all processes of the cluster have in this order, `key` seals what they send to each other.
     Raises what the flow or a connector raised, as it was; `ClusterError` when the process cannot join the
     cluster; `CorruptStateError` when the engine's recovery log cannot be used.
     """
     recovery = RecoveryConfig(prepare_recovery(job.options.state_dir))
     flow = build_dataflow(job.plan, job)
+    assert (addresses is None) == (key is None)
+    seal = Seal(key, index, list(addresses or ()), job.options.state_dir / "engine", job.failed)
     in_process = addresses is None and threads == 1
     # Outputs print to what standard output is now until they have been settled.
     with nullcontext() if in_process else own_stdout():
         try:
-            with quiet_collector():
+            with quiet_collector(), sealing(seal, _run.__code__):
                 _run(flow, job, recovery, index, addresses, threads)
         except BaseException as error:
             if job.failure is not None:

@@ -9,7 +9,8 @@ from typing import Optional
 
 from headway.runtime.job import Job
 from headway.runtime.losses import added_up
-from headway.runtime.stats import WorkerStats, known_time
+from headway.runtime.slot import Slot
+from headway.runtime.stats import SourceStats, WorkerStats, known_time
 
 _SILENT_SHOWN = 5
 
@@ -45,11 +46,28 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
         commits=sum(store.version for store in job.stores()),
         commit_ms=commit_ms,
         rss_bytes=_rss_bytes(),
-        notices=[sink.notice for sink in job.sinks.values() if sink.notice],
+        notices=[sink.notice for sink in job.sinks.values() if sink.notice]
+        + list(dict.fromkeys(notice for slot in slots for notice in slot.notices)),
+        sources=_sources(slots),
         silent=[name for slot in slots for name in slot.silent][:_SILENT_SHOWN],
         horizon=_horizon_ms(job) if final else None,
         losses=added_up(task.losses for task in tasks),
     )
+
+
+def _sources(slots: list[Slot]) -> dict[str, SourceStats]:
+    found: dict[str, SourceStats] = {}
+    for slot in slots:
+        name, extent = slot.source.name, slot.extent
+        part = SourceStats(
+            events=slot.events,
+            dead_letters=slot.dead,
+            first=slot.first_letter,
+            bytes_read=None if extent is None else extent.read,
+            bytes_total=None if extent is None else extent.total,
+        )
+        found[name] = found[name].plus(part) if name in found else part
+    return found
 
 
 def _horizon_ms(job: Job) -> Optional[int]:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -15,7 +15,7 @@ from typing import Any, Optional, TextIO
 from zlib import crc32
 
 from headway.connectors.base import Output
-from headway.errors import ClockError
+from headway.errors import ClockError, StateError
 from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import edge_type, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
@@ -27,6 +27,7 @@ from headway.runtime.slot import Slot, SlotOptions
 from headway.runtime.stage import SLICE, StageTask
 from headway.state.group import GroupStore
 from headway.state.groups import routing_name
+from headway.state.lock import Premises
 from headway.state.manifest import Manifest
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
@@ -110,6 +111,8 @@ class Job:
     sinks: dict[str, SinkTask] = field(default_factory=dict)
     commit_ms: float = 0.0
     """Time spent in commits since the statistics were last taken, in milliseconds."""
+    admitted: Callable[[], object] = lambda: None
+    """Returns once this process may read and send."""
     on_beat: Optional[Callable[[], None]] = None
     on_failure: Optional[Callable[[BaseException], None]] = None
     failure: Optional[BaseException] = None
@@ -121,6 +124,7 @@ class Job:
         register_codecs(self.plan)
         self.guard = _Guard(self.failed)
         self.follow = self.options.follow
+        self.premises = Premises(self.options.state_dir)
         self.read_at_ms = self.clock_ms()
         self._ahead_ms = self.wall_ms() - self.clock_ms()
         self._has_worked = False
@@ -232,6 +236,7 @@ class Job:
         """Count the time of a commit, and guard it."""
         started = time.perf_counter()
         with self.guard:
+            self.premises.check()
             yield
         self.commit_ms += (time.perf_counter() - started) * 1000
 
@@ -250,6 +255,7 @@ class Job:
         options = SlotOptions(
             groups=self.manifest.key_groups,
             follow=self.options.follow,
+            grows=not all(source.node.input.ends for source in self.plan.sources),
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=self.options.drain_to_ms,
             prove_for_ms=_PROVE_EPOCHS * self.options.epoch_ms + 2 * HEARTBEAT_MS * (1 + len(self.plan.stages)),
@@ -323,6 +329,17 @@ class Job:
             sink.close()
         for store in self.stores():
             store.settle()
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Close at the end of the block. Where an error ends it, that one is told, and not what closing meets then."""
+        try:
+            yield
+        except BaseException:
+            with suppress(StateError):
+                self.close()
+            raise
+        self.close()
 
     def close(self) -> None:
         """Close all stores."""

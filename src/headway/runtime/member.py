@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,6 +15,8 @@ from headway.plan import Plan
 from headway.runtime.engine import execute, is_prepared, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job
+from headway.runtime.logsum import open_log
+from headway.runtime.rendezvous import agree_on_key, has_secret, make_secret, read_secret
 from headway.runtime.run import (
     Observer,
     RunOptions,
@@ -29,8 +33,11 @@ from headway.state.manifest import Manifest
 
 __all__ = ["run_member"]
 
+log = logging.getLogger("headway")
+
 _PREPARED_S = 60.0
 """How long the other processes wait for the first one to prepare the state directory."""
+_LISTEN_S = 0.1
 
 
 def run_member(
@@ -46,7 +53,9 @@ def run_member(
 
     All processes share the state directory. The first one makes and locks it; there is no supervisor here:
     when a process ends, whoever started them must end and start them all. The result tells of this process only.
-    Raises `UsageError` for an index without an address and for `drain`, which needs to see all workers.
+    They agree on a key with the secret in that directory, see `headway.runtime.rendezvous`.
+    Raises `ClusterError` when the others do not come within a minute or know another secret, `UsageError` for an
+    index without an address and for `drain`, which needs to see all workers.
     """
     if not 0 <= index < len(addresses):
         last = len(addresses) - 1
@@ -62,25 +71,56 @@ def run_member(
         if index == 0:
             held.enter_context(locked(options.state_dir))
             manifest = open_manifest(plan, options)
+            secret = make_secret(options.state_dir)
             prepare_recovery(options.state_dir)
+            open_log(options.state_dir)
         else:
-            manifest = _await_manifest(plan, options)
+            manifest = _await_manifest(plan, options, index)
+            secret = read_secret(options.state_dir)
+        key = agree_on_key(secret, index, list(addresses), within_s=_PREPARED_S, stopping=stop)
         job = Job(plan, manifest, options.job_options(workers=len(addresses)), stopping=stop)
         job.on_beat = observer_beat(job, observe, index)
-        try:
-            execute(job, index=index, addresses=addresses)
+        with job.closing():
+            _execute(job, index, addresses, key)
             stats = total([worker_stats(job, index)])
-        finally:
-            job.close()
     return RunResult(stats, None, stopped=stop(), drained=False)
 
 
-def _await_manifest(plan: Plan, options: RunOptions) -> Manifest:
+def _execute(job: Job, index: int, addresses: Sequence[str], key: bytes) -> None:
+    """Run the engine in a thread of its own: after an error it waits for its peers, which may wait for it, for ever."""
+    ended = threading.Event()
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            execute(job, index=index, addresses=addresses, key=key)
+        except BaseException as error:
+            raised.append(error)
+        ended.set()
+
+    def on_failure(error: BaseException) -> None:
+        raised.append(error)
+        ended.set()
+        threading.Event().wait()  # The engine must not go on, and need not: the process ends.
+
+    job.on_failure = on_failure
+    threading.Thread(target=run, name="headway-engine", daemon=True).start()
+    while not ended.wait(_LISTEN_S):
+        pass  # Signals are heard in between.
+    if raised:
+        raise raised[0]
+
+
+def _await_manifest(plan: Plan, options: RunOptions, index: int) -> Manifest:
     """The manifest that the first process makes."""
     until = time.monotonic() + _PREPARED_S
+    told = False
     while time.monotonic() < until:
-        if is_prepared(options.state_dir):
+        if is_prepared(options.state_dir) and has_secret(options.state_dir):
             return open_manifest(plan, options)
+        if not told:
+            log.warning("process %d waits for process 0 to prepare %s", index, options.state_dir)
+            told = True
         time.sleep(0.05)
     msg = (
         f"process 0 has not prepared {options.state_dir} within {_PREPARED_S:.0f} s: start it too, "

@@ -20,13 +20,16 @@ from headway.errors import ClockError, InputError, LockedStateError, StateError,
 from headway.flow import Flow
 from headway.plan import KeyedStage, Plan
 from headway.planner import compile_plan
+from headway.runtime.apart import keep_apart
 from headway.runtime.engine import execute, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions
+from headway.runtime.logsum import checked_log
 from headway.runtime.stage import SLICE
 from headway.runtime.stats import RunStats, total
 from headway.state.lock import LOCK_NAME, DirectoryLock
 from headway.state.manifest import Drain, Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
+from headway.state.private import write_private
 from headway.times import DRAIN_STEPS, MIN_TIME_MS
 
 __all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "StopFlag", "run_flow"]
@@ -152,8 +155,13 @@ class StopFlag:
 
 
 def compile_flow(flow: Flow, state_dir: Path) -> Plan:
-    """The plan of a flow; dead letters that it does not handle go to files in the state directory."""
-    return compile_plan(flow.graph, dead_letters=dead_letters_of(state_dir))
+    """The plan of a flow; dead letters that it does not handle go to files in the state directory.
+
+    Raises `UsageError` where it would read what it writes.
+    """
+    plan = compile_plan(flow.graph, dead_letters=dead_letters_of(state_dir))
+    keep_apart(plan, state_dir)
+    return plan
 
 
 def open_manifest(plan: Plan, options: RunOptions) -> Manifest:
@@ -218,7 +226,8 @@ def run_flow(
         def work(drain_to_ms: Optional[int]) -> RunStats:
             return run_once(plan, manifest, options, drain_to_ms, stop, observe)
 
-        return finish_run(manifest, options, before, stop, work)
+        with checked_log(options.state_dir):
+            return finish_run(manifest, options, before, stop, work)
 
 
 def finish_run(
@@ -271,13 +280,12 @@ def run_once(
         job = Job(plan, manifest, options.job_options(drain_to_ms=drain_to_ms), stopping=stop)
         job.on_beat = observer_beat(job, observe, 0)
         try:
-            execute(job, threads=options.threads)
-            stats = total([worker_stats(job, 0, final=drain_to_ms is not None)])
+            with job.closing():
+                execute(job, threads=options.threads)
+                stats = total([worker_stats(job, 0, final=drain_to_ms is not None)])
             break
         except ClockError as error:
             log.warning("%s", error)
-        finally:
-            job.close()
     if observe is not None:
         observe(stats)
     return stats
@@ -343,13 +351,10 @@ def load_stats(state_dir: Path) -> Optional[RunStats]:
     """The counts of the last run that ended; None where there was none."""
     try:
         return msgspec.json.decode(stats_path(state_dir).read_bytes(), type=RunStats)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
 def save_stats(state_dir: Path, stats: RunStats) -> None:
     """Keep the counts of this run."""
-    path = stats_path(state_dir)
-    partial = path.with_suffix(".new")
-    partial.write_bytes(msgspec.json.encode(stats))
-    partial.replace(path)
+    write_private(stats_path(state_dir), msgspec.json.encode(stats))

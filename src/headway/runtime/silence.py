@@ -1,44 +1,15 @@
-"""The partitions of a reader slot, and how time goes on where no events move it."""
+"""How time goes on where no events move it: with ingestion time, and past partitions that are idle."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Optional
 
-from headway.connectors.base import PartitionReader, Position
 from headway.graph import INGESTION_TIME, SourceNode
-from headway.plan import SourceStage
 from headway.runtime.board import Board
-from headway.times import MIN_TIME_MS
+from headway.runtime.partition import Partition, is_idle
 
-__all__ = ["Partition", "Silence"]
-
-
-@dataclass
-class Partition:
-    """One partition of a slot."""
-
-    name: str
-    position: Optional[Position]
-    max_time: Optional[int]
-    """The latest time so far, which may have been raised by a decision that the partition was idle."""
-    reader: Optional[PartitionReader] = None
-    ended: bool = False
-    quiet_since_ms: Optional[int] = None
-    """On the slot's clock: since when there was nothing to read; None while there was."""
-    credited_to_ms: Optional[int] = None
-    """Up to when silence has been counted as time that passed, or others have told how much passed."""
-
-    def open(self, source: SourceStage, *, follow: bool) -> PartitionReader:
-        """Its reader, made where there is none yet."""
-        if self.reader is None:
-            self.reader = source.node.input.open(self.name, self.position, follow=follow)
-        return self.reader
-
-    def watermark(self, out_of_order_ms: int) -> int:
-        """No further record has a time at or before it."""
-        return MIN_TIME_MS if self.max_time is None else self.max_time - out_of_order_ms - 1
+__all__ = ["Silence"]
 
 
 class Silence:
@@ -71,15 +42,13 @@ class Silence:
         idle_after_ms = self._source.idle_after_ms
         if idle_after_ms is None or not self._follow:
             return
-        active = [
-            p.watermark(self._ooo_ms) for p in self._partitions.values() if not _is_idle(p, now_ms, idle_after_ms)
-        ]
+        active = [p.watermark(self._ooo_ms) for p in self._partitions.values() if not is_idle(p, now_ms, idle_after_ms)]
         self.is_whole = not active
         target = min(active) if active else self._board.least_active(self._slot)
         moved = target is not None and target != self._followed
         self._followed = target
         for partition in self._partitions.values():
-            if _is_idle(partition, now_ms, idle_after_ms):
+            if is_idle(partition, now_ms, idle_after_ms):
                 if moved:
                     partition.credited_to_ms = now_ms
                 self._skip_idle(partition, target, now_ms)
@@ -101,7 +70,3 @@ class Silence:
         """What a partition that never had an event may claim when nobody reads: as little as any other one does."""
         known = [p.watermark(self._ooo_ms) for p in self._partitions.values() if p.max_time is not None]
         return min(known) if known else self._board.least_known(self._slot)
-
-
-def _is_idle(partition: Partition, now_ms: int, idle_after_ms: int) -> bool:
-    return partition.quiet_since_ms is not None and now_ms - partition.quiet_since_ms >= idle_after_ms

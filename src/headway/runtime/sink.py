@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Optional
 
@@ -11,6 +12,8 @@ from headway.plan import SinkStage
 from headway.runtime.batch import Batch
 from headway.runtime.channels import Channels
 from headway.runtime.stage import SLICE
+from headway.state.private import make_private, write_private
+from headway.state.seal import seal, unseal
 from headway.state.stage import StageStore
 
 __all__ = ["OutputClaim", "SinkTask"]
@@ -21,26 +24,38 @@ _LINES_PER_RECORD = 16
 
 
 class OutputClaim:
-    """A small file in the state directory that says that an output is ours, and what it has got for good."""
+    """A small file in the state directory that says which file is ours, and what an output has got for good."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.mark: Optional[str] = None
+        """That of the writer before; None when this state directory opens the output for the first time."""
         self.delivered_version = -1
         """At the end of the run before, everything up to this version had been written."""
+        if path.exists():
+            self.mark, self.delivered_version = unseal(path.read_bytes(), f"the mark of the output, {path},")
 
-    def take(self) -> bool:
-        """Claim the output; True the first time that this state directory opens it."""
-        try:
-            self.delivered_version = int(self._path.read_text() or "-1")
-        except FileNotFoundError:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.touch()
-            return True
-        return False
+    def hold(self, mark: str) -> None:
+        """The output has been opened, and nothing been written: what bears this mark is ours from now on."""
+        if mark != self.mark:
+            self.mark = mark
+            self._store()
 
     def note_delivered(self, version: int) -> None:
         """Everything up to `version` has been written: the next start does not write it again."""
-        self._path.write_text(str(version))
+        self.delivered_version = version
+        self._store()
+
+    def _store(self) -> None:
+        """Durably and atomically."""
+        directory = self._path.parent
+        make_private(directory)
+        write_private(self._path, seal((self.mark, self.delivered_version)), sync=True)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 class SinkTask:
@@ -79,8 +94,9 @@ class SinkTask:
         self._watermark: int = known.get("watermark", self._target)
         self._position = known.get("position")
         self._claim = claim
-        fresh = claim.take()
-        self._writer: OutputWriter = output.open(self._position, fresh=self._position is None and fresh)
+        self._writer: OutputWriter = output.open(self._position, mark=claim.mark)
+        # Only now: before a foreign file is out of the way, it must not be taken for ours.
+        claim.hold(self._writer.mark)
         self.notice: Optional[str] = getattr(self._writer, "notice", None)
         self._made: list[bytes] = []
         """Of this epoch, for an output that cannot take anything back."""

@@ -7,28 +7,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import le
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import msgspec
 
-from headway.connectors.base import BadRecord, Decoded, PartitionReader
+from headway.connectors.base import Chunk, Extent, PartitionReader
 from headway.decoding import codec_for
-from headway.errors import UserCodeError
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Plan, SourceStage
 from headway.runtime.board import Board
-from headway.runtime.columns import ColumnProgram, Columns, column_getter, dead_letter, reason_of, select
+from headway.runtime.columns import ColumnProgram, Columns, column_getter, read_one_by_one, select
+from headway.runtime.discovery import Discovery
 from headway.runtime.exchange import Exchange, Message
-from headway.runtime.silence import Partition, Silence
+from headway.runtime.partition import Partition
+from headway.runtime.rejects import LetterRejects, Rejected, Rejects
+from headway.runtime.silence import Silence
+from headway.runtime.stats import FirstLetter
 from headway.runtime.triggers import TriggerEncoder
 from headway.scanning import span_of
 from headway.schema import decoded_type
 from headway.streams import DeadLetter
-from headway.times import MIN_TIME_MS, parse_time
+from headway.times import EARLIEST_MS, LATEST_MS, MIN_TIME_MS, parse_time
 
 __all__ = ["Slot", "SlotOptions"]
 
-_FURTHEST_MS = 2**62
 _Span = tuple[int, int, bool]
 """The earliest and the latest of some times, and whether they come in order."""
 _NO_SPAN: _Span = (0, 0, True)
@@ -42,6 +44,8 @@ class SlotOptions:
 
     groups: int
     follow: bool
+    grows: bool = True
+    """Whether an input of the flow may bring more as long as it is followed: then its streams that end wait for it."""
     chunk_bytes: int = 1 << 20
     discover_ms: int = 1_000
     drain_to_ms: Optional[int] = None
@@ -93,8 +97,8 @@ class Slot:
         time = source.node.time
         self._times_are_int = isinstance(time, str) and decoded_type(source.node.event_type, time) is int
         self._partitions: dict[str, Partition] = {}
-        self._discovered_ms: Optional[int] = None
-        self._rejected: list[tuple[str, BadRecord]] = []
+        self._discovery = Discovery(source.node.input, options.discover_ms if options.follow else None)
+        self._rejects = Rejects(source.name, FirstLetter.restored((state or {}).get("first_letter")))
         self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
         self._silence = Silence(source.node, self._partitions, board, name, follow=options.follow)
         self._connect(plan)
@@ -113,7 +117,8 @@ class Slot:
                 encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target])
         node = self.source.node
         types = {MAIN: node.event_type, LATE: node.event_type, DEAD_LETTERS: DeadLetter}
-        rejects = {MAIN: self._reject, LATE: self._reject, DEAD_LETTERS: self._reject_letter}
+        rejects: dict[str, Union[Rejects, LetterRejects]] = dict.fromkeys((MAIN, LATE), self._rejects)
+        rejects[DEAD_LETTERS] = LetterRejects(self._rejects)
         self._programs = {
             port: ColumnProgram(node, segment, self._exchanges, encoders, types[port], rejects[port])
             for port, segment in self.source.ports.items()
@@ -133,7 +138,13 @@ class Slot:
         for partition in self._partitions.values():
             position = partition.reader.position() if partition.reader is not None else partition.position
             partitions[partition.name] = (position, partition.max_time)
-        return {"partitions": partitions, "counts": (self.events, self.late, self.dead)}
+        first = None if self.first_letter is None else msgspec.structs.astuple(self.first_letter)
+        return {"partitions": partitions, "counts": (self.events, self.late, self.dead), "first_letter": first}
+
+    @property
+    def first_letter(self) -> Optional[FirstLetter]:
+        """The first dead letter, of the first partition that has one."""
+        return self._rejects.first
 
     @property
     def watermark(self) -> int:
@@ -145,9 +156,23 @@ class Slot:
         return min(partition.watermark(self._ooo_ms) for partition in self._partitions.values())
 
     @property
+    def notices(self) -> list[str]:
+        """What a person should know of the input, such as a link that is not read."""
+        return self._discovery.notices
+
+    @property
     def silent(self) -> list[str]:
         """The partitions that hold time back because none of their records has told a time yet."""
         return [p.name for p in self._partitions.values() if p.max_time is None]
+
+    @property
+    def extent(self) -> Optional[Extent]:
+        """How far its partitions have been read; None where the size of one is not known, or not yet."""
+        if not self._discovery.has_looked:
+            return None
+        extents = [p.extent if p.reader is None else p.reader.extent for p in self._partitions.values()]
+        known = [extent for extent in extents if extent is not None]
+        return Extent(sum(e.read for e in known), sum(e.total for e in known)) if len(known) == len(extents) else None
 
     @property
     def newest(self) -> Optional[int]:
@@ -159,9 +184,14 @@ class Slot:
         """Whether everything of a bounded input has been read."""
         if self._options.drain_to_ms is not None:
             return True
-        if self._options.follow or self._discovered_ms is None:
+        if self._options.follow and (self._options.grows or not self._partitions):
             return False
-        return all(partition.ended for partition in self._partitions.values())
+        return self._discovery.has_looked and (self._closed or not self._partitions)
+
+    @property
+    def _closed(self) -> bool:
+        """Whether it follows nothing but streams that have ended; others need not wait for it."""
+        return bool(self._partitions) and all(partition.ended for partition in self._partitions.values())
 
     def poll(self) -> list[Message]:
         """Read some records, if there are any now and this slot is not too far ahead, and return what leaves."""
@@ -183,7 +213,9 @@ class Slot:
     def heartbeat(self, out: list[Message], *, force: bool) -> None:
         """Tell silent groups the watermark, when it is time to, or that the epoch before is durable."""
         watermark = self.watermark
-        self._board.publish(self.name, watermark, self.events, done=self.done, idle=self._silence.is_whole)
+        self._board.publish(
+            self.name, watermark, self.events, done=self.done or self._closed, idle=self._silence.is_whole
+        )
         now_ms = self._clock_ms()
         if (watermark, self.events) != self._news:
             self._news, self._news_ms = (watermark, self.events), now_ms
@@ -207,13 +239,10 @@ class Slot:
     def _discover(self) -> None:
         """Find the partitions; while following, look for new ones now and then."""
         now_ms = self._clock_ms()
-        if self._discovered_ms is not None and not (
-            self._options.follow and now_ms - self._discovered_ms >= self._options.discover_ms
-        ):
+        if not self._discovery.is_due(now_ms):
             return
-        floor = self.watermark if self._discovered_ms is not None or self._partitions else MIN_TIME_MS
-        self._discovered_ms = now_ms
-        for name in self.source.node.input.partitions():
+        floor = self.watermark if self._discovery.has_looked or self._partitions else MIN_TIME_MS
+        for name in self._discovery.look(now_ms):
             if name not in self._partitions and self._assigned(name):
                 known = None if floor == MIN_TIME_MS else floor + self._ooo_ms + 1
                 self._partitions[name] = Partition(name, None, known)
@@ -229,11 +258,18 @@ class Slot:
                 return
             if reader.at_end:
                 partition.ended = True
-                partition.position = reader.position()
+                partition.position, partition.extent = reader.position(), reader.extent
                 reader.close()
                 partition.reader = None
+                self._note_end(partition)
             elif partition.quiet_since_ms is None:
                 partition.quiet_since_ms = self._clock_ms()
+
+    def _note_end(self, partition: Partition) -> None:
+        """A partition that has ended while the flow goes on following others is as one that is silent for good."""
+        if self._options.follow and self._options.grows:
+            partition.quiet_since_ms = self._clock_ms()
+            self._discovery.tell(f"{partition.name} has ended; the flow goes on following its other inputs")
 
     def _read_blocks(self, partition: Partition, reader: PartitionReader, out: list[Message]) -> bool:
         """Read a chunk block by block, and send what it has become; False when there is nothing to read."""
@@ -244,15 +280,15 @@ class Slot:
             block = reader.read(min(_BLOCK_BYTES, chunk_bytes))
             if block is None:
                 break
-            self._process(partition, block.decode(self._codec))
+            self._process(partition, block)
             blocks += 1
         if blocks:
             self._flush(partition, out)
         return blocks > 0
 
-    def _process(self, partition: Partition, decoded: Decoded) -> None:
-        for bad in decoded.bad:
-            self._rejected.append((partition.name, bad))
+    def _process(self, partition: Partition, chunk: Chunk) -> None:
+        decoded = chunk.decode(self._codec)
+        self._rejects.begin(partition.name, chunk, decoded.bad)
         self.events += len(decoded.events) + len(decoded.bad)
         before = partition.max_time
         columns, span = self._timed(partition, Columns([], decoded.ordinals, decoded.events))
@@ -261,8 +297,9 @@ class Slot:
         if late is not None:
             self.late += len(late.values)
             self._programs[LATE].run(late, partition.name)
-        if self._rejected:
-            self._run_rejected(partition, before, columns)
+        rejected = self._rejects.take()
+        if rejected:
+            self._run_rejected(partition, before, columns, rejected)
 
     def _flush(self, partition: Partition, out: list[Message]) -> None:
         watermark = self.watermark
@@ -285,24 +322,18 @@ class Slot:
                 return columns._replace(times=times), _NO_SPAN
             if self._times_are_int or set(map(type, times)) == {int}:
                 span = span_of(times)
-                if _in_range(span[0]) and _in_range(span[1]):
+                if span[0] >= EARLIEST_MS and span[1] <= LATEST_MS:
                     return columns._replace(times=times), span
-        except Exception:
-            times = []
-        kept, times = [], []
-        for index, value in enumerate(columns.values):
-            try:
-                time_ms = parse_time(self._times((value,))[0])
-                if not _in_range(time_ms):
-                    msg = f"time {time_ms} is out of range"
-                    raise ValueError(msg)
-            except Exception as error:
-                self._reject(partition.name, columns.ordinals[index], value, f"time: {reason_of(error)}")
-                continue
-            kept.append(index)
-            times.append(time_ms)
-        span = span_of(times) if times else _NO_SPAN
-        return Columns(times, [columns.ordinals[i] for i in kept], [columns.values[i] for i in kept]), span
+        except Exception:  # Which event it was, and whose fault, is found out below.
+            pass
+        usable, times = read_one_by_one(
+            columns,
+            lambda value: parse_time(self._times((value,))[0]),
+            self._rejects,
+            about="time",
+            step=f"time= of the source {self.source.name!r} ({self.source.node.where})",
+        )
+        return usable._replace(times=times), span_of(times) if times else _NO_SPAN
 
     def _split_late(self, partition: Partition, columns: Columns, span: _Span) -> tuple[Columns, Optional[Columns]]:
         """Part the on-time events from those behind the watermark that the partition had when they came."""
@@ -322,32 +353,14 @@ class Slot:
         is_late = [not good for good in on_time]
         return select(columns, on_time, times), select(columns, is_late, limits)
 
-    def _reject(self, partition: str, ordinal: Any, value: Any, reason: str) -> None:
-        """An event that was decoded, but has no usable time or key."""
-        try:
-            raw = msgspec.json.encode(value)
-        except (TypeError, ValueError):
-            raw = repr(value).encode()
-        number = int(str(ordinal).partition(".")[0])
-        self._rejected.append((partition, BadRecord(number, f"record {ordinal}", reason, raw)))
-
-    def _run_rejected(self, partition: Partition, before: Optional[int], columns: Columns) -> None:
+    def _run_rejected(
+        self, partition: Partition, before: Optional[int], columns: Columns, rejected: list[Rejected]
+    ) -> None:
         """Send the dead letters of a block on their way, each at the time at which its record stands in the log."""
-        rejected, self._rejected = self._rejected, []
         self.dead += len(rejected)
-        rejected.sort(key=lambda entry: entry[1].ordinal)
-        ordinals = [bad.ordinal for _, bad in rejected]
+        ordinals = [entry.ordinal for entry in rejected]
         tops = list(accumulate(columns.times, max, initial=MIN_TIME_MS if before is None else before))
         latest = [tops[bisect_right(columns.ordinals, ordinal)] for ordinal in ordinals]
         times = [0 if top == MIN_TIME_MS else top - self._ooo_ms for top in latest]
-        letters = [dead_letter(self.source.name, name, bad) for name, bad in rejected]
+        letters = [entry.letter for entry in rejected]
         self._programs[DEAD_LETTERS].run(Columns(times, ordinals, letters), partition.name)
-
-    def _reject_letter(self, partition: str, ordinal: Any, value: Any, reason: str) -> None:
-        msg = f"a dead letter of {partition!r} cannot go on: {reason}; it is {value!r:.300}"
-        raise UserCodeError(msg)
-
-
-def _in_range(time_ms: int) -> bool:
-    """Whether there is room around a time for delays and bounds."""
-    return -_FURTHEST_MS < time_ms < _FURTHEST_MS

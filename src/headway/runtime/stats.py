@@ -2,15 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Optional
+from collections.abc import Iterable, Sequence
+from typing import Any, Optional
 
 import msgspec
 
 from headway.runtime.losses import Losses, added_up
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
-__all__ = ["RunStats", "WorkerStats", "total"]
+__all__ = ["FirstLetter", "RunStats", "SourceStats", "WorkerStats", "total"]
+
+
+class FirstLetter(msgspec.Struct, frozen=True, order=True):
+    """The first dead letter of a source: that of its first partition, by name, that has any."""
+
+    partition: str
+    """Name of the partition, such as the file."""
+    ordinal: int
+    """Number of the record in its partition, from 0."""
+    position: str
+    """Where it stands, for a person."""
+    reason: str
+    """Why it could not be used."""
+
+    @staticmethod
+    def restored(values: Optional[Sequence[Any]]) -> Optional[FirstLetter]:
+        """That of which a slot has kept the values, if any."""
+        return None if values is None else FirstLetter(*values)
+
+    def earlier(self, other: Optional[FirstLetter]) -> FirstLetter:
+        """The first of two."""
+        return self if other is None else min(self, other)
+
+
+class SourceStats(msgspec.Struct, frozen=True):
+    """What has been read of one source."""
+
+    events: int = 0
+    """Records read, undecodable ones included."""
+    dead_letters: int = 0
+    """Records that could not be used."""
+    first: Optional[FirstLetter] = None
+    """The first of these; None where there is none."""
+    bytes_read: Optional[int] = None
+    """How far its input has been read, in bytes as they are stored; None where that is not known."""
+    bytes_total: Optional[int] = None
+    """How large its input is, in bytes as they are stored; None where that is not known."""
+
+    def plus(self, other: SourceStats) -> SourceStats:
+        """The sum of two parts of a source."""
+        return SourceStats(
+            events=self.events + other.events,
+            dead_letters=self.dead_letters + other.dead_letters,
+            first=other.first if self.first is None else self.first.earlier(other.first),
+            bytes_read=_known_sum(self.bytes_read, other.bytes_read),
+            bytes_total=_known_sum(self.bytes_total, other.bytes_total),
+        )
+
+
+def _known_sum(left: Optional[int], right: Optional[int]) -> Optional[int]:
+    return None if left is None or right is None else left + right
 
 
 class WorkerStats(msgspec.Struct, frozen=True):
@@ -51,6 +102,8 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """Memory of the process."""
     commits: int = 0
     """Versions committed, over all stores of the worker: it grows as long as the run makes progress."""
+    sources: dict[str, SourceStats] = {}
+    """What this worker has read of each source."""
     silent: list[str] = []
     """Partitions that hold time back because none of their records has told a time yet; some of them."""
     horizon: Optional[int] = None
@@ -79,11 +132,21 @@ class RunStats(msgspec.Struct, frozen=True):
     workers: list[WorkerStats]
     losses: Losses = {}
     """What operators have lost to their bounds, by operator and side output."""
+    sources: dict[str, SourceStats] = {}
 
     @property
     def horizon(self) -> Optional[int]:
         """The latest time that anything is armed or waits for, once all workers have ended."""
         return max((worker.horizon for worker in self.workers if worker.horizon is not None), default=None)
+
+    @property
+    def extent(self) -> Optional[tuple[int, int]]:
+        """How many bytes of the input have been read, and of how many; None where the size of one is not known."""
+        read = [source.bytes_read for source in self.sources.values()]
+        total = [source.bytes_total for source in self.sources.values()]
+        known_read, known_total = [n for n in read if n is not None], [n for n in total if n is not None]
+        known = bool(total) and len(known_read) == len(read) and len(known_total) == len(total) and sum(known_total) > 0
+        return (sum(known_read), sum(known_total)) if known else None
 
     @property
     def triggers(self) -> int:
@@ -98,6 +161,10 @@ def total(workers: Iterable[WorkerStats]) -> RunStats:
     for worker in known:
         for name, count in worker.outputs.items():
             outputs[name] = outputs.get(name, 0) + count
+    sources: dict[str, SourceStats] = {}
+    for worker in known:
+        for name, part in worker.sources.items():
+            sources[name] = sources[name].plus(part) if name in sources else part
     watermarks = [worker.watermark for worker in known if worker.watermark is not None]
     newest = [worker.newest for worker in known if worker.newest is not None]
     return RunStats(
@@ -114,6 +181,7 @@ def total(workers: Iterable[WorkerStats]) -> RunStats:
         commit_ms=max((worker.commit_ms for worker in known), default=0.0),
         workers=known,
         losses=added_up(worker.losses for worker in known),
+        sources=sources,
     )
 
 

@@ -18,12 +18,14 @@ from typing import Optional
 
 import msgspec
 
-from headway.errors import ClockError, ClusterError, HeadwayError
+from headway.errors import ClockError, ClusterError, ForeignPeerError, HeadwayError
 from headway.flow import Flow
 from headway.loading import FlowSpec, load_flow
 from headway.runtime.board import Board
 from headway.runtime.engine import prepare_recovery
 from headway.runtime.job import monotonic_ms
+from headway.runtime.logsum import checked_log
+from headway.runtime.peers import connections, has_listened, have_met
 from headway.runtime.run import (
     Observer,
     RunOptions,
@@ -36,8 +38,11 @@ from headway.runtime.run import (
     locked,
     open_manifest,
 )
+from headway.runtime.seal import KEY_BYTES
 from headway.runtime.stats import RunStats, WorkerStats, total
 from headway.runtime.worker import WorkerFailure, WorkerSpec, error_of
+from headway.state.lock import Premises
+from headway.state.private import make_private, open_private
 
 __all__ = ["run_cluster"]
 
@@ -49,7 +54,6 @@ _START_S = 60.0
 """How long a worker may take to start."""
 _GOOD_RUN_S = 60.0
 """After this long without a death, and with progress, the count of restarts starts anew."""
-_LISTENING = "0A"
 
 
 @dataclass
@@ -86,6 +90,7 @@ class Supervisor:
     observe: Optional[Observer]
     lock_fd: int
     """The lock of the state directory: workers hold it too, so that no run starts while one is left of this one."""
+    premises: Premises
     restarts: int = 0
     _recent: int = 0
     _commits: int = 0
@@ -138,7 +143,8 @@ class Supervisor:
             time.sleep(_POLL_S)
 
     def _attempt(self, drain_to_ms: Optional[int]) -> RunStats:
-        self.run_dir.mkdir(exist_ok=True)
+        self.premises.check()
+        make_private(self.run_dir)
         for old in (*self.run_dir.glob("failure-*.json"), *self.run_dir.glob("worker-*.json")):
             old.unlink()
         board = self.run_dir / "board"
@@ -173,7 +179,7 @@ class Supervisor:
             status_fd=status_write,
         )
         log_path = self.run_dir / f"worker-{index}.log"
-        with log_path.open("ab") as log_file:
+        with os.fdopen(open_private(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log_file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "headway.runtime.worker", msgspec.json.encode(spec).decode()],
                 pass_fds=(command_read, status_write, self.lock_fd),
@@ -189,10 +195,24 @@ class Supervisor:
         """Let the workers join in order, each once the one before listens: a failed dial costs a second."""
         for child in self._children:
             self._await(child, partial(_said_ready, child.status_fd), "did not get ready")
+        # Not by the command line or the environment: other users of the machine can read those.
+        key = os.urandom(KEY_BYTES).hex()
         for child, address in zip(self._children, addresses):
+            child.say(f"key {key}")
             child.say("go")
             if child is not self._children[-1]:
-                self._await(child, partial(_is_listening, int(address.rpartition(":")[2])), "does not listen")
+                self._await(child, partial(_has_listened, int(address.rpartition(":")[2])), "does not listen")
+        self._await(self._children[0], partial(self._have_met, addresses), "has not met the other workers")
+        for child in self._children:
+            child.say("trust")
+
+    def _have_met(self, addresses: list[str]) -> bool:
+        """Whether the workers are connected; raises `WorkerLost` when somebody else has come in between."""
+        try:
+            return have_met(addresses, [child.process.pid for child in self._children])
+        except ForeignPeerError as error:
+            self._check_alive()  # The end of a connection whose worker has died looks foreign, too.
+            raise WorkerLost(str(error)) from None
 
     def _await(self, child: _Child, happened: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + _START_S
@@ -216,6 +236,7 @@ class Supervisor:
                     child.say("stop")
             if time.monotonic() - observed >= _OBSERVE_S:
                 observed = time.monotonic()
+                self.premises.check()
                 stats = self._read_stats()
                 last_beat_ms = max([last_beat_ms, *(worker.beat_ms for worker in stats.workers)])
                 if monotonic_ms() - last_beat_ms > self.options.hang_after_ms:
@@ -289,8 +310,9 @@ def run_cluster(
         prepare_recovery(options.state_dir)
         before = load_stats(options.state_dir)
         slots = sum(manifest.sources[source.name].slots for source in plan.sources)
-        supervisor = Supervisor(spec, options, slots, stop, observe, lock.fileno())
-        result = finish_run(manifest, options, before, stop, supervisor.run)
+        supervisor = Supervisor(spec, options, slots, stop, observe, lock.fileno(), Premises(options.state_dir))
+        with checked_log(options.state_dir):
+            result = finish_run(manifest, options, before, stop, supervisor.run)
         return replace(result, restarts=supervisor.restarts)
 
 
@@ -316,15 +338,13 @@ def _said_ready(fd: int) -> bool:
         return False
 
 
-def _is_listening(port: int) -> bool:
-    """Whether a socket of this machine listens on the port. To connect would make a worker take us for a peer."""
-    try:
-        with open("/proc/net/tcp", encoding="ascii") as table:
-            wanted = f":{port:04X}"
-            return any(fields[1].endswith(wanted) and fields[3] == _LISTENING for fields in map(str.split, table))
-    except OSError:
-        time.sleep(0.2)  # No such table on this system: give the worker a moment instead.
+def _has_listened(port: int) -> bool:
+    """Whether a worker has opened the port. To connect would make a worker take us for a peer."""
+    table = connections()
+    if table is None:
+        time.sleep(0.2)  # This system does not tell: give the worker a moment instead.
         return True
+    return has_listened(table, port)
 
 
 def _how(code: int) -> str:

@@ -51,7 +51,7 @@ class TriggerEncoder:
         self._id_by = sink.id_by
         self._ordinals: dict[tuple[str, int], int] = {}
         self._minute = 0
-        self._minute_text = b""
+        self._minute_text = b"1970-01-01T00:00:"
 
     def encode(self, time_ms: int, subject: Optional[str], ordinal: object, origin: str, value: Any) -> Record:
         """The record of one value. `subject` is its key, or None; `origin` is its key or its partition."""
@@ -118,10 +118,7 @@ class TriggerEncoder:
         minute = time_ms // 60_000  # A literal, so that it is a division of C.
         if minute != self._minute:
             self._minute = minute
-            text = format_time(time_ms).encode()
-            self._minute_text = text[: -len("SS.mmmZ")] if text.endswith(b"Z") else b""
-        if not self._minute_text:
-            return format_time(time_ms).encode()
+            self._minute_text = format_time(time_ms).encode()[: -len("SS.mmmZ")]
         rest_ms = time_ms - minute * 60_000
         return self._minute_text + _SECONDS[rest_ms // 1_000] + _MILLISECONDS[rest_ms % 1_000]
 

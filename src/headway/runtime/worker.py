@@ -1,7 +1,7 @@
 """One worker process of a cluster: `python -m headway.runtime.worker`, started by the supervisor.
 
-It talks with the supervisor over two inherited pipes: it says `ready`, waits for `go`, stops gracefully at
-`stop`, and ends at once when the supervisor is gone.
+It talks with the supervisor over two inherited pipes: it says `ready`, waits for `go`, reads nothing before `trust`,
+stops gracefully at `stop`, and ends at once when the supervisor is gone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions
 from headway.runtime.run import compile_flow
 from headway.state.manifest import Manifest
+from headway.state.private import write_private
 from headway.tracebacks import user_frames
 
 __all__ = ["WorkerFailure", "WorkerSpec", "error_of", "failure_of"]
@@ -79,7 +80,11 @@ class _Commands:
 
     def __init__(self, fd: int) -> None:
         self.go = threading.Event()
+        self.trust = threading.Event()
+        """All connections lead to workers of this run."""
         self.stop = threading.Event()
+        self.key = b""
+        """Seals what the workers of this attempt send to each other; known once `go` is set."""
         self._fd = fd
         threading.Thread(target=self._listen, name="headway-commands", daemon=True).start()
 
@@ -88,8 +93,12 @@ class _Commands:
             for line in lines:
                 if line.strip() == "go":
                     self.go.set()
+                elif line.strip() == "trust":
+                    self.trust.set()
                 elif line.strip() == "stop":
                     self.stop.set()
+                elif line.startswith("key "):
+                    self.key = bytes.fromhex(line[4:])
         os._exit(_ORPHANED)
 
 
@@ -128,12 +137,13 @@ def work(spec: WorkerSpec) -> None:
             sys.stderr.flush()
         os._exit(70)
 
+    job.admitted = commands.trust.wait
     job.on_beat = beat
     job.on_failure = on_failure
     os.write(spec.status_fd, b"ready\n")
     commands.go.wait()
     try:
-        execute(job, index=spec.index, addresses=spec.addresses)
+        execute(job, index=spec.index, addresses=spec.addresses, key=commands.key)
         _write(run_dir / f"worker-{spec.index}.json", worker_stats(job, spec.index, final=spec.final))
         job.close()
     except HeadwayError as error:
@@ -141,9 +151,7 @@ def work(spec: WorkerSpec) -> None:
 
 
 def _write(path: Path, value: msgspec.Struct) -> None:
-    partial = path.with_suffix(".new")
-    partial.write_bytes(msgspec.json.encode(value))
-    partial.replace(path)
+    write_private(path, msgspec.json.encode(value))
 
 
 def main() -> None:

@@ -136,11 +136,12 @@ class FlowTest:
             if self._now is None:
                 msg = f"advance(by={by!r}): there is no time yet to count from; send an event first, or use to=TIME"
                 raise UsageError(msg)
-            return self._now + duration_ms(by, what="by")
+            to = self._now + duration_ms(by, what="by")
         try:
             return parse_time(to)
         except ValueError as error:
-            msg = f"advance(to={to!r}): {error}"
+            given = f"to={to!r}" if by is None else f"by={by!r}"
+            msg = f"advance({given}): {error}"
             raise UsageError(msg) from None
 
     def drain(self) -> None:

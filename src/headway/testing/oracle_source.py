@@ -6,21 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Optional
 
-import msgspec
-
-from headway.connectors.base import BadRecord, Decoded
+from headway.connectors.base import BadRecord, Chunk
 from headway.connectors.lines import LinesChunk
-from headway.connectors.memory import items
+from headway.connectors.memory import ItemsChunk
 from headway.decoding import codec_for
+from headway.errors import HeadwayError, UserCodeError
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Edge, SourceStage
 from headway.streams import DeadLetter
-from headway.testing.oracle_steps import Item, Ways, field_or_result, follow
+from headway.testing.oracle_steps import Item, Ways, field_or_result, follow, why_useless
 from headway.times import MIN_TIME_MS, parse_time
 
 __all__ = ["SourceOracle"]
-
-_FURTHEST_MS = 2**62
 
 
 @dataclass
@@ -52,6 +49,7 @@ class SourceOracle:
         self._now_ms = now_ms
         self._partitions: dict[str, _Partition] = {}
         self._floor = MIN_TIME_MS
+        self._chunk: Optional[Chunk] = None
         self._rejected: list[BadRecord] = []
         self._ways = Ways(send=send, reject=self._reject_item)
 
@@ -85,7 +83,8 @@ class SourceOracle:
         """Take the next record of a partition: one line of JSON as bytes, a dict, or an event."""
         partition = self._partitions[name]
         ordinal = partition.records
-        decoded = self._decode(record, partition)
+        self._chunk = self._chunk_of(record, partition)
+        decoded = self._chunk.decode(self._codec)
         self._rejected.extend(decoded.bad)
         for event in decoded.events:
             time_ms = self._time(event, partition, ordinal)
@@ -93,18 +92,14 @@ class SourceOracle:
                 self._judge(name, partition, Item(time_ms, None, event, name, ordinal))
         self._send_dead_letters(name, partition)
 
-    def _decode(self, record: Any, partition: _Partition) -> Decoded:
+    def _chunk_of(self, record: Any, partition: _Partition) -> Chunk:
         ordinal, start = partition.records, partition.bytes
         partition.records += 1
         if isinstance(record, bytes):
             line = record.rstrip(b"\n")
             partition.bytes += len(line) + 1
-            return LinesChunk(line, ordinal, start).decode(self._codec)
-        chunk = items([record]).open("items", None, follow=False).read(1)
-        assert chunk is not None
-        decoded = chunk.decode(self._codec)
-        bad = [BadRecord(ordinal, f"item {ordinal}", record.reason, record.raw) for record in decoded.bad]
-        return Decoded(decoded.events, [ordinal] * len(decoded.events), bad)
+            return LinesChunk(line, ordinal, start, first_line=ordinal + 1)
+        return ItemsChunk([record], ordinal)
 
     def _time(self, event: Any, partition: _Partition, ordinal: int) -> Optional[int]:
         """The event's time; None for an event that has none, which is a dead letter."""
@@ -112,15 +107,18 @@ class SourceOracle:
             now_ms = self._now_ms()
             return now_ms if partition.max_time is None else max(now_ms, partition.max_time)
         try:
-            time_ms = parse_time(field_or_result(self._node.time, event))
-            if not -_FURTHEST_MS < time_ms < _FURTHEST_MS:
-                msg = f"time {time_ms} is out of range"
-                raise ValueError(msg)
-        except Exception as error:
-            reason = f"no field {error.args[0]!r}" if isinstance(error, KeyError) and error.args else str(error)
-            self._reject(event, ordinal, f"time: {reason}")
+            return parse_time(field_or_result(self._node.time, event))
+        except HeadwayError:
+            raise
+        except (ValueError, LookupError) as error:
+            self._reject(ordinal, f"time: {why_useless(error, event)}")
             return None
-        return time_ms
+        except Exception as error:
+            msg = (
+                f"time= of the source {self.name!r} ({self._node.where}) failed with {type(error).__name__}: {error}; "
+                f"record {ordinal}: {event!r:.300}"
+            )
+            raise UserCodeError(msg) from error
 
     def _judge(self, name: str, partition: _Partition, item: Item) -> None:
         """On time or late, by what came before in this partition."""
@@ -145,15 +143,14 @@ class SourceOracle:
         follow(self._ports[DEAD_LETTERS], letters, self._ways)
 
     def _reject_item(self, item: Item, reason: str) -> None:
-        self._reject(item.value, item.ordinal, reason)
+        self._reject(item.ordinal, reason)
 
-    def _reject(self, value: Any, ordinal: Any, reason: str) -> None:
-        try:
-            raw = msgspec.json.encode(value)
-        except (TypeError, ValueError):
-            raw = repr(value).encode()
-        number = int(str(ordinal).partition(".")[0])
-        self._rejected.append(BadRecord(number, f"record {ordinal}", reason, raw))
+    def _reject(self, ordinal: Any, reason: str) -> None:
+        number, _, results = str(ordinal).partition(".")
+        assert self._chunk is not None
+        position, raw = self._chunk.record(int(number))
+        place = f"{position}, result {results}" if results else position
+        self._rejected.append(BadRecord(int(number), place, reason, raw))
 
     def _watermark_of(self, partition: _Partition) -> int:
         return MIN_TIME_MS if partition.max_time is None else partition.max_time - self._out_of_order_ms - 1

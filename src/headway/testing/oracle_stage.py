@@ -25,7 +25,7 @@ from headway.operators.base import (
 )
 from headway.plan import Apply, Edge, Entry, KeyedStage, Segment, ToOperator
 from headway.testing.oracle_steps import Item, Ways, follow
-from headway.times import MAX_TIME_MS, MIN_TIME_MS, Duration, known_duration_ms
+from headway.times import LAST_TIMER_MS, MIN_TIME_MS, Duration, known_duration_ms
 from headway.values import can_repeat, floats_of, shape_of
 
 __all__ = ["Row", "StageOracle"]
@@ -327,10 +327,10 @@ class OracleContext:
         if type(at) is not int:
             msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
             raise TypeError(msg)
-        if not MIN_TIME_MS <= at <= MAX_TIME_MS:
-            msg = f"timer {name!r} is set to {at} ms, which does not fit into 64 bits"
-            raise UserCodeError(msg)
         due = at if at > self.time else self.time + self._after_ms
+        if due > LAST_TIMER_MS:
+            msg = f"timer {name!r} is set to {due}, which is after the year 9999"
+            raise UserCodeError(msg)
         self._stage.arm(self.rank, self.key, name, due)
 
     def cancel(self, name: str, /) -> None:

@@ -9,7 +9,7 @@ from headway.errors import HeadwayError, UserCodeError
 from headway.graph import KeyByNode, StatelessNode
 from headway.plan import Apply, Edge, Segment, ToOperator
 
-__all__ = ["Item", "Ways", "field_or_result", "follow", "key_text"]
+__all__ = ["Item", "Ways", "field_or_result", "follow", "key_text", "why_useless"]
 
 
 class Item(NamedTuple):
@@ -78,19 +78,37 @@ def _numbered(item: Item, number: int, value: Any) -> Item:
 def _rekeyed(node: KeyByNode, item: Item, ways: Ways) -> list[Item]:
     try:
         return [item._replace(key=key_text(field_or_result(node.key, item.value)))]
+    except HeadwayError:
+        raise
     except Exception as error:
-        if ways.reject is None:
+        if ways.reject is None or not isinstance(error, (ValueError, LookupError)):
             raise _failure(node, item, error) from error
-        reason = f"no field {error.args[0]!r}" if isinstance(error, KeyError) and error.args else str(error)
-        ways.reject(item, f"{node.name}: {reason or type(error).__name__}")
+        ways.reject(item, f"{node.name}: {why_useless(error, item.value)}")
         return []
 
 
 def field_or_result(spec: Any, value: Any) -> Any:
-    """What a field's name or a function says about a value."""
+    """What a field's name or a function says about a value. Raises `LookupError` where JSON has no such field."""
     if callable(spec):
         return spec(value)
-    return value[spec] if isinstance(value, dict) else getattr(value, spec)
+    if isinstance(value, dict):
+        return value[spec]
+    if not hasattr(value, spec) and (value is None or isinstance(value, (str, int, float, list))):
+        msg = f"no field {spec!r}: expected an object, not {value!r:.100}"
+        raise LookupError(msg)
+    return getattr(value, spec)
+
+
+def why_useless(error: Exception, value: Any) -> str:
+    """What a dead letter says about an event whose time or key cannot be told.
+
+    >>> why_useless(KeyError("at"), {}), why_useless(KeyError("at"), {"at": 1}), why_useless(ValueError(), {})
+    ("no field 'at'", "KeyError: 'at'", 'ValueError')
+    """
+    if not (isinstance(error, KeyError) and error.args):
+        return str(error) or type(error).__name__
+    missing = isinstance(value, dict) and error.args[0] not in value
+    return f"{'no field' if missing else 'KeyError:'} {error.args[0]!r}"
 
 
 def key_text(value: Any) -> str:

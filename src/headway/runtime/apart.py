@@ -1,0 +1,67 @@
+"""Keeps what a flow reads apart from what it writes: else it would destroy its input, or take its output for events."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from headway.connectors.base import Input, OwnFiles
+from headway.errors import UsageError
+from headway.plan import Plan, SinkStage
+from headway.state.manifest import MANIFEST_NAME
+
+__all__ = ["keep_apart"]
+
+_HOW = "give the output another path, or the input a pattern that does not match it"
+
+
+def keep_apart(plan: Plan, state_dir: Path) -> None:
+    """Raise `UsageError` where outputs, inputs and the state directory meet, by real paths and inodes.
+
+    What cannot be seen before the start, such as a link that is made later, is passed over by the inputs, and told:
+    they are replaced in the plan.
+    """
+    outputs = [(sink, path) for sink in plan.sinks if (path := sink.node.output.writes) is not None]
+    _check_outputs(outputs, state_dir)
+    own = OwnFiles({path: f"the output {sink.name!r}" for sink, path in outputs}, str(state_dir))
+    for source in plan.sources:
+        name, found = source.name, source.node.input
+        for sink, path in outputs:
+            if found.may_read(path) or found.may_read(f"{path}.1"):
+                msg = (
+                    f"source {name!r} reads {found.describe()}, and the output {sink.name!r} writes {path}: the flow "
+                    f"would read what it writes; {_HOW}"
+                )
+                raise UsageError(msg)
+        _check_paths(name, found, own, state_dir)
+        source.node = replace(source.node, input=found.apart_from(own))
+
+
+def _check_outputs(outputs: list[tuple[SinkStage, str]], state_dir: Path) -> None:
+    directory = os.path.realpath(state_dir) + os.sep
+    for number, (sink, path) in enumerate(outputs):
+        if f"{os.path.realpath(path)}{os.sep}".startswith(directory):
+            msg = (
+                f"the output {sink.name!r} writes {path}, which is in the state directory {state_dir}: that belongs to "
+                "Headway alone; give the output another path"
+            )
+            raise UsageError(msg)
+        for other, other_path in outputs[:number]:
+            if sink.node.output.clashes(other.node.output):
+                msg = (
+                    f"the outputs {other.name!r} and {sink.name!r} write the same file, {other_path} and {path}: give "
+                    "each a file of its own, or merge the streams"
+                )
+                raise UsageError(msg)
+
+
+def _check_paths(name: str, found: Input, own: OwnFiles, state_dir: Path) -> None:
+    ours = [(path, owner) for path in found.paths() if (owner := own.owner(path)) is not None]
+    inside = str(state_dir / MANIFEST_NAME)
+    if found.may_read(inside):
+        ours.append((inside, f"the state directory {state_dir}"))
+    if ours:
+        path, owner = ours[0]
+        msg = f"source {name!r} reads {found.describe()}, which matches {path}, and {owner} writes that; {_HOW}"
+        raise UsageError(msg)

@@ -1,0 +1,43 @@
+"""Finds the partitions of an input, and keeps what a person should know of what it passes over."""
+
+from __future__ import annotations
+
+from typing import Final, Optional
+
+from headway.connectors.base import Input
+
+__all__ = ["Discovery"]
+
+_NOTICES_MAX: Final = 20
+"""Of one reader; more would only repeat the kind."""
+
+
+class Discovery:
+    """Looks for partitions, at first and then now and again: every `every_ms` where it is given."""
+
+    def __init__(self, found: Input, every_ms: Optional[int]) -> None:
+        self.notices: list[str] = []
+        self._input = found
+        self._every_ms = every_ms
+        self._looked_ms: Optional[int] = None
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether the partitions are known."""
+        return self._looked_ms is not None
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether it is time to look."""
+        if self._looked_ms is None:
+            return True
+        return self._every_ms is not None and now_ms - self._looked_ms >= self._every_ms
+
+    def look(self, now_ms: int) -> list[str]:
+        """The partitions that there are now."""
+        self._looked_ms = now_ms
+        return self._input.partitions(self.tell)
+
+    def tell(self, text: str) -> None:
+        """Keep a notice, once."""
+        if text not in self.notices and len(self.notices) < _NOTICES_MAX:
+            self.notices.append(text)

@@ -1,0 +1,48 @@
+"""One partition of a reader slot: where it stands, and since when it has been silent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from headway.connectors.base import Extent, PartitionReader, Position
+from headway.plan import SourceStage
+from headway.times import MIN_TIME_MS
+
+__all__ = ["Partition", "is_idle"]
+
+
+@dataclass
+class Partition:
+    """One partition of a slot."""
+
+    name: str
+    position: Optional[Position]
+    """Where it is to be read on, as long as it has no reader; None for its start."""
+    max_time: Optional[int]
+    """The latest time so far, which may have been raised by a decision that the partition was idle."""
+    reader: Optional[PartitionReader] = None
+    """Made when something is to be read."""
+    ended: bool = False
+    """Whether nothing more comes."""
+    extent: Optional[Extent] = None
+    """How large it was, once it has been read to its end."""
+    quiet_since_ms: Optional[int] = None
+    """On the slot's clock: since when there was nothing to read; None while there was."""
+    credited_to_ms: Optional[int] = None
+    """Up to when silence has been counted as time that passed, or others have told how much passed."""
+
+    def open(self, source: SourceStage, *, follow: bool) -> PartitionReader:
+        """Its reader, where it stands."""
+        if self.reader is None:
+            self.reader = source.node.input.open(self.name, self.position, follow=follow)
+        return self.reader
+
+    def watermark(self, out_of_order_ms: int) -> int:
+        """No further record has a time at or before it."""
+        return MIN_TIME_MS if self.max_time is None else self.max_time - out_of_order_ms - 1
+
+
+def is_idle(partition: Partition, now_ms: int, idle_after_ms: int) -> bool:
+    """Whether it has brought nothing for that long."""
+    return partition.quiet_since_ms is not None and now_ms - partition.quiet_since_ms >= idle_after_ms

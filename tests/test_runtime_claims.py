@@ -1,0 +1,130 @@
+"""A file that is not the flow's own survives, wherever a start fails or is killed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from errno import EACCES
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import headway as hw
+from headway.connectors import to_jsonl
+from headway.errors import CorruptStateError, OutputError
+from headway.runtime.run import RunOptions, run_flow
+from headway.runtime.sink import OutputClaim
+
+MINE = b"the user's own\n"
+STEPS = ("rename", "replace", "open", "fsync", "ftruncate", "pwrite", "makedirs")
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def killing(monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException) -> Callable[[], int]:
+    """Let the process fail at the call of the system with this number; returns how many there were."""
+    calls = 0
+
+    def wrapped(real: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                raise error
+            return real(*args, **options)
+
+        return call
+
+    for name in STEPS:
+        monkeypatch.setattr(os, name, wrapped(getattr(os, name)))
+    return lambda: calls
+
+
+def start(folder: Path, lines: list[bytes]) -> Any:
+    """What a run does with an output at its start, up to its first lines."""
+    claim = OutputClaim(folder / "state" / "outputs" / "out")
+    writer = to_jsonl(folder / "out.jsonl").open(None, mark=claim.mark)
+    claim.hold(writer.mark)
+    writer.write(lines)
+    return writer
+
+
+def kept(folder: Path) -> int:
+    """How often the user's file is there, under whatever name."""
+    return sum(path.read_bytes() == MINE for path in folder.iterdir() if path.is_file())
+
+
+@pytest.mark.parametrize("error", [Killed(), OSError(EACCES, "Permission denied")], ids=["killed", "failed"])
+@pytest.mark.parametrize("again", [1, 2])
+def test_the_users_file_survives_every_crash_point(tmp_path: Path, error: BaseException, again: int) -> None:
+    at, done = 0, False
+    while not done:
+        at += 1
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        (folder / "out.jsonl").write_bytes(MINE)
+        for _ in range(again):
+            with pytest.MonkeyPatch.context() as patch:
+                calls = killing(patch, at, error)
+                with suppress(Killed, OSError, OutputError):
+                    start(folder, [b"1"]).close()
+            assert kept(folder) == 1
+        done = calls() < at
+        start(folder, [b"1", b"2"]).close()
+        assert (folder / "out.jsonl").read_bytes() == b"1\n2\n"
+        assert kept(folder) == 1
+        assert sorted(path.name for path in folder.iterdir()) == ["out.jsonl", "out.jsonl.1", "state"]
+    assert at > 8, "there are many points at which a start can be killed"
+
+
+def test_a_file_put_in_the_place_of_ours_is_not_cut(tmp_path: Path) -> None:
+    start(tmp_path, [b"1"]).close()
+    (tmp_path / "mine").write_bytes(MINE)
+    (tmp_path / "mine").replace(tmp_path / "out.jsonl")
+    writer = start(tmp_path, [b"1"])
+    assert writer.notice == (
+        f"{tmp_path / 'out.jsonl'} is not the file that this flow wrote: it was moved to {tmp_path / 'out.jsonl.1'}"
+    )
+    assert kept(tmp_path) == 1
+
+
+def test_a_flow_that_has_written_nothing_yet_does_not_cut_either(tmp_path: Path) -> None:
+    """Its position is durable and says 0 bytes, which fits any file."""
+    (tmp_path / "in.jsonl").write_bytes(b'{"at": 1}\n')
+
+    def run() -> Any:
+        flow = hw.Flow("f")
+        flow.source("s", hw.Json, hw.files(tmp_path / "in.jsonl"), time="at").filter(lambda event: event["at"] > 1).to(
+            "out", hw.to_jsonl(tmp_path / "out.jsonl")
+        )
+        return run_flow(flow, RunOptions(tmp_path / "state", key_groups=1, epoch_ms=10, sync=False))
+
+    run()
+    (tmp_path / "mine").write_bytes(MINE)
+    (tmp_path / "mine").replace(tmp_path / "out.jsonl")
+    assert run().stats.workers[0].notices
+    assert kept(tmp_path) == 1
+
+
+def test_a_name_that_is_too_long_to_be_moved_aside(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 255)
+    path.write_bytes(MINE)
+    for _ in range(2):
+        with pytest.raises(OutputError, match=r"is there already and cannot be moved to .*1 \(File name too long\)"):
+            claim = OutputClaim(tmp_path / "claim")
+            to_jsonl(path).open(None, mark=claim.mark)
+        assert path.read_bytes() == MINE
+
+
+def test_a_damaged_mark_is_refused(tmp_path: Path) -> None:
+    start(tmp_path, []).close()
+    path = tmp_path / "state" / "outputs" / "out"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorruptStateError, match=r"the mark of the output, .* is damaged"):
+        OutputClaim(path)
