@@ -54,6 +54,8 @@ class Absence(Operator[E, Any, Absent[E]]):
     3600000
     """
 
+    shares_values = True
+
     def __init__(
         self,
         event_type: Any,

@@ -251,6 +251,11 @@ class Operator(Generic[E_contra, S, Out_co]):
     shared_type: Any = None
     """Class of the state that broadcast inputs maintain, called without arguments at first; None without those."""
 
+    shares_values: bool = False
+    """Whether handlers only put values into a state and take them out, and never change one in place: the same list,
+    dict or struct may then stand in two places of a state. Otherwise that ends the run, because what is one object
+    until the state is stored is two once it is read."""
+
     wall_clock: bool = False
     """Whether handlers may read `ctx.wall`. What they make of it is state like any other, and lasts; but an epoch that
     a crash undoes, and a second run over the same log, read another time: that log then need not give the same

@@ -68,6 +68,8 @@ class Deadline(Operator[E, Any, DeadlineResult[E]]):
     {}
     """
 
+    shares_values = True
+
     def __init__(
         self,
         event_type: Any,

@@ -39,6 +39,8 @@ class Debounce(Operator[E, Any, E]):
     60000
     """
 
+    shares_values = True
+
     def __init__(self, event_type: Any, *, quiet: Duration, max_wait: Optional[Duration] = None) -> None:
         self.quiet_ms = positive_ms(quiet, "debounce")
         self.max_wait_ms = optional_ms(max_wait, "max_wait")

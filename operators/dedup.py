@@ -36,6 +36,8 @@ class Dedup(Operator[E, Seen, E]):
     86400000
     """
 
+    shares_values = True
+
     def __init__(self, event_type: Any, *, by: Optional[By] = None, within: Duration) -> None:
         self.within_ms = positive_ms(within, "within")
         self._prune_ms = self.within_ms + self.within_ms // _PRUNINGS

@@ -65,6 +65,7 @@ class Expiring(Operator[Any, Any, Any]):
         self.inputs = operator.inputs
         self.broadcasts = operator.broadcasts
         self.shared_type = operator.shared_type
+        self.shares_values = operator.shares_values
         self._encode = msgspec.msgpack.Encoder().encode
         self._take_state_type()
         self._compares = time_to_live.since == "write"

@@ -45,6 +45,8 @@ class Lag(Operator[E, Any, Lagged[E]]):
     2
     """
 
+    shares_values = True
+
     def __init__(self, event_type: Any, *, n: int = 1, expire_after: Optional[Duration] = None) -> None:
         self.n = positive_int(n, "n")
         self.expire_ms = optional_ms(expire_after, "expire_after")

@@ -49,6 +49,8 @@ class OnChange(Operator[E, Any, Changed[E]]):
     False
     """
 
+    shares_values = True
+
     def __init__(
         self,
         event_type: Any,

@@ -52,6 +52,8 @@ class Rank(Operator[E, Any, Ranking[E]]):
     3
     """
 
+    shares_values = True
+
     def __init__(
         self,
         event_type: Any,

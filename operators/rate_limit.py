@@ -33,6 +33,8 @@ class RateLimit(Operator[E, Bucket, E]):
     100
     """
 
+    shares_values = True
+
     def __init__(self, event_type: Any, *, limit: int, per: Duration, burst: Optional[int] = None) -> None:
         self.limit = positive_int(limit, "limit")
         self.per_ms = positive_ms(per, "per")

@@ -47,6 +47,8 @@ class SequenceCheck(Operator[E, Numbers, E]):
     ['gaps', 'reordered', 'repeats']
     """
 
+    shares_values = True
+
     def __init__(
         self,
         event_type: Any,

@@ -60,6 +60,8 @@ class Silence(Operator[E, Any, Silent[E]]):
     600000
     """
 
+    shares_values = True
+
     def __init__(
         self, event_type: Any, *, after: Duration, resumed: bool = False, expire_after: Optional[Duration] = None
     ) -> None:

@@ -40,6 +40,8 @@ class Throttle(Operator[E, Any, E]):
     60000
     """
 
+    shares_values = True
+
     def __init__(self, event_type: Any, *, per: Duration, emit: Literal["first", "last", "both"] = "first") -> None:
         if emit not in ("first", "last", "both"):
             msg = f'emit={emit!r} must be "first", "last" or "both"'

@@ -1,5 +1,6 @@
 cimport cython
 
+from headway.shapes cimport Shape
 from headway.state.timers cimport TimerIndex
 
 
@@ -29,6 +30,9 @@ cdef class RowTable:
     cdef public dict young
     cdef public dict pending
     cdef public bint has_stored
+    cdef public object settle
+    cdef Shape _shape
+    cdef bint _sees_repeats
     cdef public dict _old
     cdef public dict _dirty
     cdef object _new_state
@@ -55,5 +59,5 @@ cdef class RowTable:
     @cython.locals(row=Row, times=tuple)
     cpdef due_row(self, tuple entry)
     cpdef _load(self, key)
-    @cython.locals(row=Row, value=bytes, prefix=bytes, fresh=bytes, fresh_end=bytes, has_timers=bint, grown=long, size=long)
+    @cython.locals(row=Row, value=bytes, prefix=bytes, fresh=bytes, fresh_end=bytes, has_timers=bint, shape=Shape, sees_repeats=bint, grown=long, size=long)
     cpdef encode_dirty(self, dict into, dict moved)

@@ -8,10 +8,12 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.errors import CorruptStateError, FlowError, IncompatibleStateError, InternalError, UserCodeError
+from headway.misfits import misfit_of
 from headway.state.database import ROWS, VERSION_BYTE, Database
 from headway.state.keys import rank_bytes
 from headway.state.timers import TimerEntry, TimerIndex
 from headway.times import LAST_TIMER_MS, other_unit
+from headway.values import can_repeat, floats_of, shape_of
 
 __all__ = ["Row", "RowTable", "Timers"]
 
@@ -111,7 +113,15 @@ class RowTable:
     """
 
     def __init__(
-        self, name: str, rank: int, state_type: type[Any], database: Database, prefix: bytes, timers: TimerIndex
+        self,
+        name: str,
+        rank: int,
+        state_type: type[Any],
+        database: Database,
+        prefix: bytes,
+        timers: TimerIndex,
+        *,
+        may_share: bool = False,
     ) -> None:
         self.name = name
         self.rank = rank
@@ -135,6 +145,10 @@ class RowTable:
                 "expected a msgspec struct whose fields all have defaults, or dict"
             )
             raise FlowError(msg) from error
+        self._shape = shape_of(state_type, f"the state of the operator {name!r}")
+        self._sees_repeats = not may_share and can_repeat(state_type)
+        floats = floats_of(state_type)
+        self.settle = None if floats is None else floats.settle
         self._sample_rows = 1
         self._sample_bytes = _FIRST_GUESS_BYTES
         self.set_budget(1)
@@ -178,8 +192,9 @@ class RowTable:
     def set_timer(self, row: Row, name: str, due_ms: int) -> None:
         """Arm timer `name` of `row`, or move it, to `due_ms`. Marks the row. Putting off leaves the index alone.
 
-        Raises `UserCodeError` for a time after the year 9999.
+        Raises `UserCodeError` for a time after the year 9999; `TypeError` or `ValueError` for a name that is no text.
         """
+        name = _timer_name(name)
         if due_ms > LAST_TIMER_MS:
             msg = (
                 f"operator {self.name!r}, key {row.key!r}: timer {name!r} is set to {due_ms}, which is after the year "
@@ -243,9 +258,11 @@ class RowTable:
 
         With `moved`, it is said there too by how many those of each key become more. A row without timers whose state
         is what a new one would be is not stored. From here on the rows count as stored, so the caller must not go on if
-        it fails to store them.
+        it fails to store them. Raises `UserCodeError` for a state that is not what its
+        type says, and would not come back as it is.
         """
-        encode, prefix, fresh = self._encode, self._prefix, self._fresh
+        encode, prefix, fresh, shape = self._encode, self._prefix, self._fresh, self._shape
+        sees_repeats = self._sees_repeats
         fresh_end = _NO_TIMERS + fresh
         grown = size = 0
         for key, row in self._dirty.items():
@@ -255,6 +272,8 @@ class RowTable:
             indexed = row.indexed if has_timers else None
             try:
                 value = encode((row.touched_ms, timers, indexed, row.state))
+                if not shape.fits(row.state, set() if sees_repeats else None):
+                    raise TypeError(misfit_of(shape, row.state, "state"))
                 # The end of a value says whether it may be as new, so that large states are not encoded twice.
                 if not has_timers and value.endswith(fresh_end) and encode(row.state) == fresh:
                     if row.stored:
@@ -265,7 +284,7 @@ class RowTable:
                             moved[key] = moved.get(key, 0) - 1
                     continue
             except Exception as error:
-                raise self._unencodable(row, error) from error
+                raise self._unencodable(row, error) from None
             into[prefix + key.encode()] = VERSION_BYTE + value
             size += len(value)
             if not row.stored:
@@ -353,10 +372,23 @@ class RowTable:
 
     def _unencodable(self, row: Row, error: Exception) -> UserCodeError:
         return UserCodeError(
-            f"operator {self.name!r}, key {row.key!r}: the state cannot be stored ({error}): "
-            f"{_shorten(repr(row.state))}; expected values that MessagePack has: text, numbers of 64 bits, "
-            "bytes, times, lists, dicts and msgspec structs"
+            f"operator {self.name!r}, key {row.key!r}: the state cannot be stored ({error}), as its handlers "
+            f"left it at time {row.touched_ms}: {_shorten(repr(row.state))}; the epoch is not committed. Keep what "
+            "the fields' types say: text, numbers of 64 bits, bytes, times, lists, dicts and msgspec structs"
         )
+
+
+def _timer_name(name: Any) -> str:
+    """The name as it is stored: plain text."""
+    if isinstance(name, str):
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            msg = f"the timer {name!r} cannot be stored: its name has no encoding ({error.reason})"
+            raise ValueError(msg) from None
+        return str.__str__(name)  # Not `str(name)`: an enum's says its own.
+    msg = f"timer {name!r}: the name of a timer is text"
+    raise TypeError(msg)
 
 
 def _shorten(text: str) -> str:

@@ -31,6 +31,8 @@ class OperatorSpec:
     state_type: type[Any]
     shared: bool = False
     """Whether its one row belongs to all keys: it then counts neither as a row nor as a workflow instance."""
+    may_share: bool = False
+    """Whether a state may hold one list, dict or struct in two places, since nobody changes it."""
 
 
 class StageStore:
@@ -60,7 +62,15 @@ class StageStore:
         self.timers = TimerIndex(database, self._prefix, options.timer_window)
         self.waiting = Waiting(inputs, database, self._prefix, options.waiting_bound)
         self.tables = [
-            RowTable(operator.name, rank, operator.state_type, database, self._prefix, self.timers)
+            RowTable(
+                operator.name,
+                rank,
+                operator.state_type,
+                database,
+                self._prefix,
+                self.timers,
+                may_share=operator.may_share,
+            )
             for rank, operator in enumerate(operators)
         ]
         self._counted = [table for table, operator in zip(self.tables, operators) if not operator.shared]

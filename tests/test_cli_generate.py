@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from headway.cli.compare import compare
 from headway.cli.generate import shop
 from headway.cli.main import main
+from headway.decoding import codec_for
 from headway.errors import InputError
 from headway.generate import ShopOptions, generate_shop, shop_events
 from headway.generate.demo import earlier_stream
-from headway.schema import Json, codec_for
+from headway.schema import Json
 
 
 @pytest.fixture(autouse=True)

@@ -77,8 +77,8 @@ def test_annotations_of_a_file_resolve() -> None:
         "\nother = flow.source('other', Click, hw.items([]), time='at')\n"
     )
     event_type = load_flow(FlowSpec(write("typed.py", "from __future__ import annotations\n" + text))).graph
+    from headway.decoding import codec_for
     from headway.graph import Port
-    from headway.schema import codec_for
 
     click = codec_for(event_type.types[Port("other")]).decode(b'{"user": {"name": "ann"}, "at": 3}')
     assert click.user.name == "ann"

@@ -20,8 +20,9 @@ from headway.connectors.base import Input, PartitionReader
 from headway.connectors.compressed import CompressedLog
 from headway.connectors.filereader import FileReader
 from headway.connectors.paths import FilePattern
+from headway.decoding import codec_for
 from headway.errors import InputError, UsageError
-from headway.schema import Json, codec_for
+from headway.schema import Json
 
 CODEC = codec_for(Json)
 

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headway.connectors.lines import LinesChunk
-from headway.schema import Event, Json, codec_for
+from headway.decoding import codec_for
+from headway.schema import Event, Json
 
 
 class Item(Event):

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from headway.connectors import items, to_list
 from headway.connectors.base import Decoded, PartitionReader
+from headway.decoding import codec_for
 from headway.errors import InputError, UsageError
-from headway.schema import Event, Json, codec_for
+from headway.schema import Event, Json
 
 
 class Item(Event):

@@ -11,8 +11,9 @@ import pytest
 
 from headway.connectors import files
 from headway.connectors.base import PartitionReader, Position
+from headway.decoding import codec_for
 from headway.errors import InputError
-from headway.schema import Json, codec_for
+from headway.schema import Json
 
 CODEC = codec_for(Json)
 

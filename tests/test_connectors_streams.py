@@ -13,8 +13,9 @@ import pytest
 
 from headway.connectors import stdin, to_stdout
 from headway.connectors.stdin import StdinInput
+from headway.decoding import codec_for
 from headway.errors import InputError, OutputError
-from headway.schema import Json, codec_for
+from headway.schema import Json
 
 CODEC = codec_for(Json)
 
@@ -96,7 +97,8 @@ def test_a_resumed_run_goes_on_counting(pipe: Pipe) -> None:
 def test_large_input_in_small_pieces() -> None:
     code = (
         "from headway.connectors import stdin\n"
-        "from headway.schema import Json, codec_for\n"
+        "from headway.decoding import codec_for\n"
+        "from headway.schema import Json\n"
         "reader = stdin().open('stdin', None, follow=False)\n"
         "numbers = []\n"
         "while not reader.at_end:\n"

@@ -14,12 +14,12 @@ FUNCTION_LINES_MAX = 70
 
 # What each layer may import of Headway, besides itself; the layers further down are free to be imported.
 LAYERS = {
-    "operators": {"declare", "errors", "operators", "schema", "times", "typeinfo"},
-    "state": {"errors", "scanning", "state", "times"},
-    "connectors": {"connectors", "errors", "scanning", "schema", "times"},
+    "operators": {"declare", "errors", "operators", "schema", "times", "typeinfo", "values"},
+    "state": {"errors", "misfits", "scanning", "state", "times", "values"},
+    "connectors": {"connectors", "decoding", "errors", "scanning", "schema", "times"},
     "graph": {"connectors", "operators"},
     "plan": {"graph", "operators"},
-    "planner": {"connectors", "errors", "graph", "plan"},
+    "planner": {"connectors", "errors", "graph", "plan", "schema", "values"},
 }
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.door_harness import Json, read, run, write
 
 import headway as hw
-from headway.schema import codec_for
+from headway.decoding import codec_for
 from headway.times import EARLIEST_MS, LATEST_MS, format_time
 
 

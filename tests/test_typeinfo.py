@@ -12,7 +12,7 @@ from tests.operator_harness import SLOW, check
 
 import headway as hw
 from headway.errors import UserCodeError
-from headway.runtime.isolation import isolator
+from headway.isolation import isolator
 from headway.typeinfo import is_immutable
 
 

@@ -45,6 +45,8 @@ class RunningAggregate(Operator[Any, Any, Any]):
     SpendState(orders=0, revenue=Total(whole=0, parts=[]))
     """
 
+    shares_values = True
+
     def __init__(
         self,
         name: str,

@@ -35,6 +35,8 @@ class AsofJoin(Operator[Any, Any, Any]):
     {'right': <class 'dict'>}
     """
 
+    shares_values = True
+
     def __init__(
         self,
         left_type: Any,

@@ -47,6 +47,8 @@ class IntervalJoin(Operator[Any, Any, Any]):
     -300000
     """
 
+    shares_values = True
+
     def __init__(
         self,
         left_type: Any,

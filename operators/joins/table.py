@@ -41,6 +41,8 @@ class TableJoin(Operator[Any, Any, Any]):
     'TableChange'
     """
 
+    shares_values = True
+
     def __init__(
         self,
         left_type: Any,

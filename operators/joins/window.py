@@ -40,6 +40,8 @@ class Cogroup(Operator[Any, Any, Any]):
     ['right']
     """
 
+    shares_values = True
+
     def __init__(self, left_type: Any, right_type: Any, windower: Windower) -> None:
         self.event_type = left_type
         self.inputs = {"right": right_type}

@@ -51,6 +51,8 @@ class MatchPattern(Operator[E, Any, Any]):
     ['step1', 'step2']
     """
 
+    shares_values = True
+
     def __init__(
         self,
         event_type: Any,

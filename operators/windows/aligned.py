@@ -18,6 +18,8 @@ __all__ = ["AlignedWindow", "SingleWindow"]
 class _Windows(Operator[Any, Any, Any]):
     """What the operators of aligned windows share."""
 
+    shares_values = True
+
     def __init__(
         self,
         event_type: Any,

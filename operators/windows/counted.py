@@ -46,6 +46,8 @@ class CountWindows(Operator[Any, Any, Any]):
     ('key', 'start', 'end', 'revision', 'final', 'carts')
     """
 
+    shares_values = True
+
     def __init__(
         self,
         event_type: Any,

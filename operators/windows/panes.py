@@ -14,6 +14,7 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.operators.aggregates.base import Bundle, held_struct
+from headway.values import ENCODED
 
 __all__ = ["GrowingPanes", "KeptPanes", "Panes", "SlidingPanes", "pane_type"]
 
@@ -119,11 +120,12 @@ class _Stacks:
 
     def __init__(self, pane: Any, run: int) -> None:
         loose: Any = list[pane]
+        encoded: Any = ENCODED
         self.stored = msgspec.defstruct(
             "Stack",
             [
                 ("loose", loose, msgspec.field(default_factory=list)),
-                ("packed", list[msgspec.Raw], msgspec.field(default_factory=list)),
+                ("packed", list[encoded], msgspec.field(default_factory=list)),
             ],
             module=__name__,
             array_like=True,

@@ -27,6 +27,8 @@ class SessionWindow(Operator[Any, Any, Any]):
     ('start', 'end', 'revision', 'final', 'pages')
     """
 
+    shares_values = True
+
     def __init__(
         self,
         event_type: Any,

@@ -131,3 +131,58 @@ def sort_by_time(list records not None):
             records.sort(key=_TIME)
             return
         before = time
+
+
+cdef inline bint _is_digit(char byte):
+    return 48 <= byte <= 57
+
+
+def has_long_number(bytes data not None):
+    """Whether 19 decimal digits stand in a row somewhere: less are an integer of 64 bits, whatever its sign.
+
+    Looks at every 19th byte, and around those that are digits.
+
+    >>> has_long_number(b"-123456789012345678"), has_long_number(b"[-1234567890123456789]")
+    (False, True)
+    """
+    cdef const char* begin = data
+    cdef Py_ssize_t size = len(data), at = 18, first, end
+    while at < size:
+        if not _is_digit(begin[at]):
+            at += 19
+            continue
+        first = at
+        while first > 0 and _is_digit(begin[first - 1]):
+            first -= 1
+        end = at + 1
+        while end < size and _is_digit(begin[end]):
+            end += 1
+        if end - first >= 19:
+            return True
+        at = end + 19
+    return False
+
+
+def has_long_fraction(bytes data not None):
+    """Whether seven decimal digits follow a point somewhere: a fraction of a second finer than microseconds.
+
+    >>> has_long_fraction(b'"00:00:01.123456Z"'), has_long_fraction(b'"00:00:01.1234567Z"')
+    (False, True)
+    """
+    cdef const char* begin = data
+    cdef const char* end = begin + len(data)
+    cdef const char* at = begin
+    cdef int count
+    while at < end:
+        at = <const char*> memchr(at, b".", end - at)
+        if at == NULL:
+            return False
+        at += 1
+        if end - at < 7:
+            return False
+        count = 0
+        while count < 7 and _is_digit(at[count]):
+            count += 1
+        if count == 7:
+            return True
+    return False

@@ -9,6 +9,7 @@ from headway.errors import FlowError
 from headway.graph import DEAD_LETTERS, LATE, MAIN
 from headway.operators.base import Operator, check_handlers
 from headway.schema import plain_type, returned_type, type_label
+from headway.values import shape_of
 
 __all__ = ["accepts", "check_operator", "item_type", "result_type"]
 
@@ -28,15 +29,17 @@ def check_operator(operator: Operator[Any, Any, Any]) -> None:
         msg = f"{kind} has broadcast inputs: say what they maintain with shared_type = a State class"
         raise FlowError(msg)
     for what, state_type in (("state", operator.state_type), ("shared state", operator.shared_type)):
+        if state_type is None:
+            continue
         try:
-            if state_type is not None:
-                state_type()
+            state_type()
         except TypeError as error:
             msg = (
                 f"{type_label(state_type)}, the {what} of {kind}, cannot start empty: {error}; "
                 "give every field a default"
             )
             raise FlowError(msg) from None
+        shape_of(state_type, f"the {what} of {kind}")
 
 
 def accepts(wanted: Any, given: Any) -> bool:

@@ -19,8 +19,11 @@ from typing import Final, Optional
 __all__ = ["EXTENSIONS", "HOT", "TOGETHER", "how", "notice"]
 
 TOGETHER: Final = (
+    "headway.containers",
     "headway.runtime.context",
     "headway.runtime.stage",
+    "headway.runtime.triggers",
+    "headway.shapes",
     "headway.state.layered",
     "headway.state.queue",
     "headway.state.rows",
@@ -28,7 +31,7 @@ TOGETHER: Final = (
 )
 """Modules that know each other's C types: all of them run compiled, or none does."""
 
-HOT: Final = (*TOGETHER, "headway.runtime.exchange", "headway.runtime.triggers", "headway.state.keys")
+HOT: Final = (*TOGETHER, "headway.runtime.exchange", "headway.state.keys")
 """Modules of Python source that are compiled as they are; but for those `TOGETHER` each runs as it can."""
 
 EXTENSIONS: Final = ("headway._scan",)

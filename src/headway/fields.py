@@ -12,8 +12,9 @@ from typing import Any, Final, Optional, Union, get_args, get_origin
 
 from msgspec import inspect
 
+from headway.decoding import codec_for
 from headway.errors import FlowError
-from headway.schema import Json, codec_for, returned_type, type_label
+from headway.schema import Json, returned_type, type_label
 
 __all__ = ["check_decodable", "check_key", "check_time"]
 

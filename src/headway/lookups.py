@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, Literal, Optional, TypeVar, overload
 import msgspec
 
 from headway.declare import declaring
+from headway.decoding import LineCodec
 from headway.errors import FlowError, InputError
 from headway.operators.joins.results import Pair, Select, selected_type
 from headway.operators.options import Value, positive_ms, reader
@@ -27,6 +28,7 @@ Missing = Literal["keep", "drop"]
 """What becomes of an event that the table has no row for: it is kept with None, or dropped."""
 
 _SEPARATORS: Final = {".csv": ",", ".tsv": "\t"}
+_encode: Final = msgspec.json.Encoder().encode
 _SUFFIXES: Final = (*_SEPARATORS, ".json", ".jsonl", ".ndjson")
 
 
@@ -53,6 +55,7 @@ class Lookup(Generic[V]):
         self._check_at = 0.0
         self._version: Optional[tuple[int, int, int]] = None
         self._rows: dict[str, V] = {}
+        self._codec = LineCodec[Any](row_type, strict=Path(path).suffix.lower() not in _SEPARATORS)
 
     def get(self, key: Any) -> Optional[V]:
         """The row of a key, None where there is none. Integers are the same as their digits, as in `key_by`.
@@ -108,13 +111,11 @@ class Lookup(Generic[V]):
             yield text, self._typed(line, row)
 
     def _typed(self, line: int, row: dict[str, Any]) -> V:
-        if self.type == Json:
-            return row  # type: ignore[return-value]
         is_text = Path(self.path).suffix.lower() in _SEPARATORS
-        if is_text:
+        if is_text and self.type != Json:
             row = {name: cell for name, cell in row.items() if cell != ""}
         try:
-            converted: V = msgspec.convert(row, self.type, strict=not is_text)
+            converted: V = self._codec.settle(row) if self.type == Json else self._codec.decode(_encode(row))
         except msgspec.ValidationError as error:
             self._fail(line, f"this is not a {type_label(self.type)}: {error}")
         return converted

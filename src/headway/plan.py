@@ -123,6 +123,8 @@ class Table(NamedTuple):
     state_type: Any
     shared: bool
     """Whether it is one row that all keys of a group share, maintained by an operator's broadcast inputs."""
+    may_share: bool
+    """See `Operator.shares_values`."""
 
 
 @dataclass
@@ -137,9 +139,12 @@ class KeyedStage:
 
     def tables(self) -> list[Table]:
         """What it keeps: the states of its operators, by rank, then what their broadcasts maintain."""
-        states = [Table(node.name, node.operator.state_type, shared=False) for node in self.operators]
+        states = [
+            Table(node.name, node.operator.state_type, shared=False, may_share=node.operator.shares_values)
+            for node in self.operators
+        ]
         shared = [
-            Table(f"{node.name}:shared", node.operator.shared_type, shared=True)
+            Table(f"{node.name}:shared", node.operator.shared_type, shared=True, may_share=False)
             for node in self.operators
             if node.operator.broadcasts
         ]

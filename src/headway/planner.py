@@ -38,6 +38,8 @@ from headway.plan import (
     ToSink,
     ToStage,
 )
+from headway.schema import type_label
+from headway.values import options_of, shape_of
 
 __all__ = ["compile_plan"]
 
@@ -122,6 +124,10 @@ class _Compiler:
         for sink in self.plan.sinks:
             for path in self.paths[sink.name]:
                 self._append(path, ToSink(self._edge(path, sink.name, sink.inputs)))
+        for edge in self.plan.edges():
+            written = any(edge.target == sink.name for sink in self.plan.sinks)
+            for option in options_of(edge.value_type) if written else (edge.value_type,):
+                _check_type(option, edge.producer, edge.target, written=written)
         return self.plan
 
     def _check_acyclic(self) -> None:
@@ -210,7 +216,9 @@ class _Compiler:
         ]
         for entry, path in sorted(ways, key=lambda way: not way[1].broadcast):
             if not path.exchanges and path.producer.node in ranks:
-                self._append(path, ToOperator(entry, self._type_of(path)))
+                value_type = self._type_of(path)
+                _check_type(value_type, path.producer, stage.operators[entry.rank].name)
+                self._append(path, ToOperator(entry, value_type))
             else:
                 self._connect(path, stage, entry)
 
@@ -271,3 +279,9 @@ class _Compiler:
                 return stage.outputs.setdefault(producer, Segment())
         msg = f"no stage produces {producer}"
         raise FlowError(msg)
+
+
+def _check_type(value_type: Any, producer: Port, target: str, *, written: bool = False) -> None:
+    """Raise `FlowError` for a type whose values would not arrive as what they are."""
+    what = f"values of type {type_label(value_type)} go from {producer} to {target!r}"
+    shape_of(value_type, what, written=written)

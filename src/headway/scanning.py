@@ -6,11 +6,47 @@ from operator import itemgetter
 from typing import Any
 from zlib import crc32
 
-__all__ = ["count_ends", "group_of", "sort_by_time", "sort_columns", "sort_records", "span_of"]
+__all__ = [
+    "count_ends",
+    "group_of",
+    "has_long_fraction",
+    "has_long_number",
+    "sort_by_time",
+    "sort_columns",
+    "sort_records",
+    "span_of",
+]
 
 try:
-    from headway._scan import count_ends, group_of, sort_by_time, sort_columns, sort_records, span_of
+    from headway._scan import (
+        count_ends,
+        group_of,
+        has_long_fraction,
+        has_long_number,
+        sort_by_time,
+        sort_columns,
+        sort_records,
+        span_of,
+    )
 except ImportError:
+    _DIGITS_ALIKE = bytes(ord("0") if byte in b"0123456789" else byte for byte in range(256))
+    """A table for `bytes.translate`: after it, what is looked for is one text, which is found at memory's speed."""
+
+    def has_long_number(data: bytes) -> bool:
+        """Whether 19 decimal digits stand in a row somewhere: less are an integer of 64 bits, whatever its sign.
+
+        >>> has_long_number(b"-123456789012345678"), has_long_number(b"[-1234567890123456789]")
+        (False, True)
+        """
+        return b"0" * 19 in data.translate(_DIGITS_ALIKE)
+
+    def has_long_fraction(data: bytes) -> bool:
+        """Whether seven decimal digits follow a point somewhere: a fraction of a second finer than microseconds.
+
+        >>> has_long_fraction(b'"00:00:01.123456Z"'), has_long_fraction(b'"00:00:01.1234567Z"')
+        (False, True)
+        """
+        return b".0000000" in data.translate(_DIGITS_ALIKE)
 
     def count_ends(data: bytes) -> tuple[int, int]:
         r"""How many line feeds there are, and how many of them stand between `}` and `{`.

@@ -1,4 +1,4 @@
-"""Typed events and states, and the codecs between them and bytes.
+"""Typed events and states, and what their types tell.
 
 An event is decoded from one line of JSON straight into its class, validated on the way. State is stored as
 MessagePack with field names, so that a person can read it and a later version of the class can too.
@@ -12,10 +12,8 @@ from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
-    Generic,
     Optional,
     TypeAlias,
-    TypeVar,
     Union,
     cast,
     get_args,
@@ -25,17 +23,14 @@ from typing import (
 
 import msgspec
 import msgspec.inspect
-import orjson
 
-from headway.timefields import TIME_MARK, plain_type, taking_text_as_times
+from headway.timefields import TIME_MARK, plain_type
 
 __all__ = [
     "Event",
     "Json",
-    "LineCodec",
     "State",
     "Time",
-    "codec_for",
     "columnar",
     "decoded_type",
     "eventwise",
@@ -54,8 +49,6 @@ Json: TypeAlias = dict[str, Any]
 
 Time: TypeAlias = Annotated[int, TIME_MARK]
 """A point in time: epoch milliseconds. RFC 3339 text with a zone is converted to it where an event is read."""
-
-T = TypeVar("T")
 
 
 if TYPE_CHECKING:
@@ -79,6 +72,7 @@ class Event(_Immutable):
     ...     user: str
     ...     at: Time
     ...     page: str = "/"
+    >>> from headway.decoding import codec_for
     >>> codec_for(Click).decode(b'{"user": "ann", "at": 17}')
     Click(user='ann', at=17, page='/')
     """
@@ -96,69 +90,6 @@ class State(msgspec.Struct, gc=False):
     >>> Cart()
     Cart(items={}, total=0.0)
     """
-
-
-class LineCodec(Generic[T]):
-    """Decodes lines of JSON into events of one type, a buffer at a time or one by one.
-
-    `decode_lines` costs about 0.4 µs an event for small structs and 0.7 µs for dicts. Both methods raise
-    `msgspec.DecodeError` (`msgspec.ValidationError` is one) for input that is not such an event.
-
-    In a field that is declared as `Time`, `decode` and `convert` take text too, which costs some µs an event;
-    `decode_lines` does not.
-    """
-
-    def __init__(self, event_type: Any) -> None:
-        self.event_type = event_type
-        if event_type is dict or event_type == Json:
-            self.decode: Callable[[bytes], T] = cast(Any, _decode_object)
-            self.decode_lines: Callable[[bytes], list[T]] = cast(Any, _decode_object_lines)
-        else:
-            decoder = msgspec.json.Decoder(event_type)
-            self.decode = taking_text_as_times(decoder.decode, event_type)
-            self.decode_lines = cast(Any, decoder.decode_lines)
-
-    def convert(self, value: Any) -> T:
-        """The event that Python values mean, such as a dict. Raises `msgspec.ValidationError` where they mean none."""
-        expected = dict if self.event_type == Json else self.event_type
-        try:
-            return cast(T, msgspec.convert(value, expected))
-        except msgspec.ValidationError as error:
-            try:
-                return self.decode(msgspec.json.encode(value))
-            except msgspec.ValidationError:
-                raise
-            except (TypeError, ValueError):
-                raise error from None
-
-
-def _decode_object(line: bytes) -> Json:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise msgspec.DecodeError(str(error)) from None
-    if type(value) is not dict:
-        msg = f"Expected `object`, got `{type(value).__name__}`"
-        raise msgspec.ValidationError(msg)
-    return value
-
-
-def _decode_object_lines(data: bytes) -> list[Json]:
-    loads = orjson.loads
-    try:
-        values = [loads(line) for line in data.splitlines() if line]
-    except orjson.JSONDecodeError as error:
-        raise msgspec.DecodeError(str(error)) from None
-    for value in values:
-        if type(value) is not dict:
-            msg = f"Expected `object`, got `{type(value).__name__}`"
-            raise msgspec.ValidationError(msg)
-    return values
-
-
-def codec_for(event_type: Any) -> LineCodec[Any]:
-    """The codec of an event type: a `Event` class, any type msgspec knows, or `Json` for untyped objects."""
-    return LineCodec(event_type)
 
 
 def field_names(event_type: Any) -> Optional[tuple[str, ...]]:

@@ -68,6 +68,8 @@ arms itself for ever."""
 
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
+_FINER: Final = re.compile(r"(\.\d{6})\d+")
+"""A fraction of a second finer than microseconds, which would be rounded up, even into the next year: it is cut."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC by construction, and cheaper to format
 
@@ -193,6 +195,8 @@ def _format_minute(minutes: int) -> str:
 def parse_time(value: object) -> int:
     """Epoch milliseconds of `value`: an integer is taken as it is, text is read as RFC 3339, a `datetime` needs a zone.
 
+    What is finer than a millisecond is cut off: time is floored, never rounded.
+
     Raises `ValueError` for anything else, and outside of the times that an event may have (`EARLIEST_MS` to
     `LATEST_MS`): the caller knows which event it came from.
 
@@ -220,7 +224,7 @@ def milliseconds_of(value: object) -> int:
         return int(value)
     moment = value
     if isinstance(value, str):
-        moment = msgspec.convert(value, datetime)
+        moment = msgspec.convert(_FINER.sub(r"\1", value), datetime)
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         msg = f"{value!r} is not a time with a zone: expected epoch milliseconds, or text as 2011-09-30T22:38:44.546Z"
         raise ValueError(msg)

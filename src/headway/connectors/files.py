@@ -47,7 +47,8 @@ def files(pattern: Union[str, os.PathLike[str]], *, split: int = 1, rotated: boo
     Raises `UsageError` when the options contradict each other.
 
     >>> import tempfile, pathlib
-    >>> from headway.schema import Json, codec_for
+    >>> from headway.decoding import codec_for
+    >>> from headway.schema import Json
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = (folder / "a.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
     >>> source = files(folder / "*.jsonl")

@@ -8,8 +8,8 @@ from itertools import accumulate
 from typing import Any, Final, Optional
 
 from headway.connectors.base import BadRecord, Chunk, Decoded
+from headway.decoding import LineCodec
 from headway.scanning import count_ends
-from headway.schema import LineCodec
 
 __all__ = ["BLANKS", "UNDECODABLE", "LinesChunk", "OversizeChunk", "bad_reason", "place_of"]
 
@@ -26,7 +26,8 @@ _SMALL_BLOCK: Final = 8
 class LinesChunk(Chunk):
     r"""Consecutive lines of a log, as read: one JSON value each. A blank one holds none but has a number.
 
-    >>> from headway.schema import Json, codec_for
+    >>> from headway.decoding import codec_for
+    >>> from headway.schema import Json
     >>> LinesChunk(b'{"n": 1}\n\n{"n": 2}\n', first_ordinal=7, first_byte=0).decode(codec_for(Json))
     Decoded(events=[{'n': 1}, {'n': 2}], ordinals=[7, 9], bad=[])
     """

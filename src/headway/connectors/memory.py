@@ -23,8 +23,9 @@ from headway.connectors.base import (
     unheard,
 )
 from headway.connectors.lines import BLANKS, UNDECODABLE, bad_reason
+from headway.decoding import LineCodec
 from headway.errors import InputError, UsageError
-from headway.schema import Json, LineCodec, type_label
+from headway.schema import Json, type_label
 
 __all__ = ["ItemsChunk", "ItemsInput", "ListOutput", "items", "to_list"]
 
@@ -42,7 +43,7 @@ def items(events: Union[Iterable[Any], Mapping[str, Iterable[Any]]], *, batch: i
     index: what is appended to them is read too while following. An iterator can be opened only once, as it
     cannot be rewound: opening it again raises `InputError`. Raises `UsageError` for what is not iterable.
 
-    >>> from headway.schema import codec_for
+    >>> from headway.decoding import codec_for
     >>> source = items({"left": [{"n": 1}], "right": [{"n": 2}, b'{"n": 3}']})
     >>> source.partitions()
     ['left', 'right']
@@ -199,7 +200,7 @@ def _event_of(item: Any, codec: LineCodec[Any], expected: Any) -> Any:
     if _is_class(expected):
         if isinstance(item, expected):
             # Nothing has checked the fields of an object that was made in Python.
-            return item if expected is dict else codec.decode(msgspec.json.encode(item))
+            return codec.settle(item) if expected is dict else codec.decode(msgspec.json.encode(item))
         if not isinstance(item, dict):
             msg = f"Expected `{type_label(codec.event_type)}`, a dict or bytes, got `{type(item).__name__}`"
             raise msgspec.ValidationError(msg)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import MAIN, KeyByNode, OperatorNode, StatelessNode
+from headway.isolation import declared, isolator
 from headway.operators.base import (
     BroadcastContext,
     Operator,
@@ -20,7 +21,6 @@ from headway.operators.base import (
 from headway.plan import Apply, Segment, ToOperator, ToSink, ToStage
 from headway.runtime.columns import getter
 from headway.runtime.exchange import as_key
-from headway.runtime.isolation import isolator
 from headway.state.rows import Row, RowTable
 from headway.state.stage import StageStore
 from headway.times import LAST_TIMER_MS, Duration, known_duration_ms
@@ -85,11 +85,12 @@ class OperatorContext:
     def handler(self, name: str, value_type: Any) -> Handle:
         """What takes the events of one input: runs its handler for one event, after the timers before it."""
         if name in self.operator.broadcasts:
-            return self._broadcast_handler(name, isolator(value_type))
+            return self._broadcast_handler(name, isolator(value_type, self.place))
         return self._keyed_handler("on_event" if name == MAIN else f"on_{name}")
 
     def _keyed_handler(self, name: str) -> Handle:
         table = self.table
+        settle = table.settle
         method = getattr(self.operator, name)
 
         def handle(time_ms: int, key: str, event: Any) -> None:
@@ -106,6 +107,8 @@ class OperatorContext:
                 returned = method(row.state, event, self)
                 if returned is not None:
                     self.refuse(name, returned)
+                if settle is not None:
+                    settle(row.state)
             except HeadwayError:
                 raise
             except Exception as error:
@@ -117,6 +120,7 @@ class OperatorContext:
     def _broadcast_handler(self, name: str, isolate: Callable[[Any], Any]) -> Handle:
         table = self._shared
         assert table is not None
+        settle = table.settle
         method = getattr(self.operator, f"on_{name}")
 
         def handle(time_ms: int, key: str, event: Any) -> None:
@@ -124,15 +128,16 @@ class OperatorContext:
             if not row.dirty:
                 table.mark(row)
             row.touched_ms = time_ms
+            self.key, self.time = "", time_ms
             try:
                 returned = method(row.state, isolate(event), BroadcastContext(time_ms))
                 if returned is not None:
-                    self.key, self.time = "", time_ms
                     self.refuse(f"on_{name}", returned)
+                if settle is not None:
+                    settle(row.state)
             except HeadwayError:
                 raise
             except Exception as error:
-                self.key, self.time = "", time_ms
                 failure = self.failure(f"on_{name}", event)
                 raise failure from error
 
@@ -167,6 +172,8 @@ class OperatorContext:
             returned = self.on_timer(row.state, timer, self)
             if returned is not None:
                 self.refuse("on_timer", returned)
+            if self.table.settle is not None:
+                self.table.settle(row.state)
         except HeadwayError:
             raise
         except Exception as error:
@@ -174,6 +181,10 @@ class OperatorContext:
             raise failure from error
         finally:
             self._after_ms = 0
+
+    def place(self) -> str:
+        """What is emitted now, for messages."""
+        return f"what the operator {self.name!r} emits for key {self.key!r} at time {self.time}"
 
     def failure(self, handler: str, subject: Any) -> UserCodeError:
         """The error for an exception in a handler."""
@@ -253,11 +264,18 @@ class OperatorContext:
         return self.row.state
 
 
-def compile_port(task: StageTask, context: OperatorContext, segment: Optional[Segment]) -> Push:
-    """The function that sends a value of an operator's port on its way."""
+def compile_port(task: StageTask, context: OperatorContext, segment: Optional[Segment], value_type: Any) -> Push:
+    """The function that sends a value of an operator's port on its way.
+
+    Functions that follow see it as its type says; where none does, each branch sees to it by itself.
+    """
     if segment is None or not segment.branches:
         return _ignore
-    return _fan_out([_compile_branch(task, context, branch, None) for branch in segment.branches])
+    push = _fan_out([_compile_branch(task, context, branch, None) for branch in segment.branches])
+    settle = declared(value_type, context.place)
+    if settle is None or not any(isinstance(branch, Apply) for branch in segment.branches):
+        return push
+    return lambda value: push(settle(value))
 
 
 def _ignore(value: Any) -> None:
@@ -286,13 +304,13 @@ def _compile_branch(task: StageTask, context: OperatorContext, branch: Any, reke
         return _stateless(node, context, rest)
     if isinstance(branch, ToOperator):
         target = task.contexts[branch.entry.rank]
-        isolate = isolator(branch.value_type)
+        isolate = isolator(branch.value_type, context.place)
         handle = target.handler(branch.entry.input, branch.value_type)
         return lambda value: handle(context.time, context.key, isolate(value))
     keyed = context if rekey is None else rekey
     records = task.outgoing[branch.edge.id]
     if isinstance(branch, ToStage):
-        isolate = isolator(branch.edge.value_type)
+        isolate = isolator(branch.edge.value_type, context.place)
         if branch.edge.broadcast:
             return lambda value: records.append((context.time, "", isolate(value), context.key))
         return lambda value: records.append((context.time, keyed.key, isolate(value), context.key))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headway.errors import UserCodeError
 from headway.runtime.batch import Batch, Record
 from headway.scanning import sort_columns, sort_records
 
@@ -24,11 +25,17 @@ class Router:
 
     def sort_in(self, records: list[Record]) -> None:
         """Take records, each a tuple with its key at the second place."""
-        sort_records(records, self._lists)
+        try:
+            sort_records(records, self._lists)
+        except UnicodeEncodeError as error:
+            raise _unencodable_key(error) from None
 
     def sort_columns_in(self, times: list[int], keys: list[str], values: list[Any]) -> None:
         """Take records as columns of their times, keys and values."""
-        sort_columns(times, keys, values, self._lists)
+        try:
+            sort_columns(times, keys, values, self._lists)
+        except UnicodeEncodeError as error:
+            raise _unencodable_key(error) from None
 
     def take(self) -> dict[int, list[Record]]:
         """The records sorted in since the last time, by group."""
@@ -36,6 +43,13 @@ class Router:
         for group in taken:
             self._lists[group] = []
         return taken
+
+
+def _unencodable_key(error: UnicodeEncodeError) -> UserCodeError:
+    return UserCodeError(
+        f"the key {error.object!r:.100} has no encoding ({error.reason}): a function that gives keys must make text "
+        "without halves of surrogate pairs"
+    )
 
 
 def as_key(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Optional, Union
 import msgspec
 
 from headway.connectors.base import Chunk, Extent, PartitionReader
+from headway.decoding import codec_for
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Plan, SourceStage
 from headway.runtime.board import Board
@@ -24,7 +25,7 @@ from headway.runtime.silence import Silence
 from headway.runtime.stats import FirstLetter
 from headway.runtime.triggers import TriggerEncoder
 from headway.scanning import span_of
-from headway.schema import codec_for, decoded_type
+from headway.schema import decoded_type
 from headway.streams import DeadLetter
 from headway.times import EARLIEST_MS, LATEST_MS, MIN_TIME_MS, parse_time
 

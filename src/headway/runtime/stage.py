@@ -7,12 +7,12 @@ from typing import Any, Optional
 
 from headway.errors import HeadwayError
 from headway.graph import MAIN, Port
+from headway.isolation import isolator
 from headway.plan import Edge, Entry, KeyedStage, Plan
 from headway.runtime.batch import Batch, Record
 from headway.runtime.channels import Channels
 from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
-from headway.runtime.isolation import isolator
 from headway.runtime.losses import losses_of
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.stage import StageStore
@@ -84,7 +84,8 @@ class StageTask:
         ]
         for node, context in zip(stage.operators, self.contexts):
             ports = {side: stage.outputs.get(Port(node.name, side)) for side in (MAIN, *node.operator.sides)}
-            pushes = {side: compile_port(self, context, segment) for side, segment in ports.items()}
+            types = {MAIN: node.operator.output_type, **node.operator.sides}
+            pushes = {side: compile_port(self, context, segment, types[side]) for side, segment in ports.items()}
             context.connect(pushes.pop(MAIN), pushes, self.losses.get(node.name, {}))
         self._by_wall_clock = [context for context in self.contexts if context.operator.wall_clock]
         copies = [copied_entries(plan, edge) for edge in stage.inputs]
@@ -230,6 +231,7 @@ class StageTask:
         table = context.table
         young = table.young
         on_event = context.on_event
+        settle = table.settle
         event: Any = None
         try:
             while records:
@@ -250,6 +252,8 @@ class StageTask:
                 returned = on_event(row.state, event, context)
                 if returned is not None:
                     context.refuse("on_event", returned)
+                if settle is not None:
+                    settle(row.state)
         except HeadwayError:
             raise
         except Exception as error:

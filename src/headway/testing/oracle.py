@@ -16,6 +16,7 @@ import msgspec
 from headway.errors import DrainedStateError, UsageError, UserCodeError
 from headway.flow import Flow
 from headway.graph import INGESTION_TIME
+from headway.isolation import writable
 from headway.plan import Edge, Plan, SinkStage
 from headway.planner import compile_plan
 from headway.streams import DeadLetter
@@ -236,8 +237,21 @@ class SinkOracle:
 
     def take(self, edge: Edge, item: Item) -> None:
         """A value arrives: it is written in its turn."""
+        item = self._written(edge, item)
         trigger_id = self._id(edge, item)
         self._waiting.append(_Line(item.time, trigger_id, self._ways[edge.id], self._line(item, trigger_id)))
+
+    def _written(self, edge: Edge, item: Item) -> Item:
+        """The item with its value as its type says."""
+        try:
+            msgspec.json.encode(item.value)
+            return item._replace(value=writable(edge.value_type)(item.value))
+        except (TypeError, ValueError, UserCodeError) as error:
+            msg = (
+                f"a value for the output {self._sink.name!r} that {item.origin!r} sent at time {item.time} cannot be "
+                f"written as JSON ({error}): {item.value!r:.300}"
+            )
+            raise UserCodeError(msg) from error
 
     def advance(self, watermark: int) -> None:
         """Write everything up to `watermark`, in the order of (time, id)."""
@@ -271,16 +285,9 @@ class SinkOracle:
         return blake2b(f"{self._flow}/{self._sink.name}/{port}/{identity}".encode(), digest_size=16).hexdigest()
 
     def _line(self, item: Item, trigger_id: str) -> bytes:
-        try:
-            if self._sink.node.trigger_type is None:
-                return msgspec.json.encode(item.value)
-            return msgspec.json.encode(self._cloud_event(item, trigger_id))
-        except (TypeError, ValueError) as error:
-            msg = (
-                f"a value for the output {self._sink.name!r}, key {item.key!r}, cannot be written as JSON "
-                f"({error}): {item.value!r:.300}"
-            )
-            raise UserCodeError(msg) from error
+        if self._sink.node.trigger_type is None:
+            return msgspec.json.encode(item.value)
+        return msgspec.json.encode(self._cloud_event(item, trigger_id))
 
     def _cloud_event(self, item: Item, trigger_id: str) -> dict[str, Any]:
         return {

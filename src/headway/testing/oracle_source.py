@@ -9,10 +9,10 @@ from typing import Any, Optional
 from headway.connectors.base import BadRecord, Chunk
 from headway.connectors.lines import LinesChunk
 from headway.connectors.memory import ItemsChunk
+from headway.decoding import codec_for
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Edge, SourceStage
-from headway.schema import codec_for
 from headway.streams import DeadLetter
 from headway.testing.oracle_steps import Item, Ways, field_or_result, follow, why_useless
 from headway.times import MIN_TIME_MS, parse_time

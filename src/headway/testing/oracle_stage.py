@@ -9,10 +9,13 @@ from typing import Any, NamedTuple, Optional
 
 import msgspec
 
-from headway.errors import FlowError, HeadwayError, UserCodeError
+from headway.errors import HeadwayError, UserCodeError
 from headway.graph import MAIN, OperatorNode, Port
+from headway.isolation import UNENCODABLE, declared, isolator
+from headway.misfits import misfit_of
 from headway.operators.base import (
     BroadcastContext,
+    Operator,
     Timer,
     ignored_result,
     no_loss,
@@ -20,10 +23,10 @@ from headway.operators.base import (
     no_wall_clock,
     two_times,
 )
-from headway.plan import Edge, Entry, KeyedStage, Segment, ToOperator
-from headway.schema import Json, type_label
+from headway.plan import Apply, Edge, Entry, KeyedStage, Segment, ToOperator
 from headway.testing.oracle_steps import Item, Ways, follow
 from headway.times import LAST_TIMER_MS, MIN_TIME_MS, Duration, known_duration_ms
+from headway.values import can_repeat, floats_of, shape_of
 
 __all__ = ["Row", "StageOracle"]
 
@@ -75,7 +78,9 @@ class StageOracle:
         self._ways = Ways(send=send, enter=self._enter)
         self._outputs = stage.outputs
         self._inputs = {edge.id: edge for edge in stage.inputs}
-        self._types = {edge.id: _wire_type(edge.value_type, edge.target) for edge in stage.inputs}
+        self._isolate = {edge.id: isolator(edge.value_type) for edge in stage.inputs}
+        self._stores = [_Store(node.name, node.operator.state_type, node.operator) for node in stage.operators]
+        self._shared_stores = [_Store(node.name, node.operator.shared_type, node.operator) for node in stage.operators]
         self._waiting: list[_Waiting] = []
         self._armed: list[_Armed] = []
         self._arrivals = 0
@@ -109,7 +114,7 @@ class StageOracle:
 
     def _arrived(self, edge: Edge, item: Item) -> Item:
         """The item with a value that it shares with nobody."""
-        return item._replace(value=_crossed(item, self._types[edge.id], edge.target))
+        return item._replace(value=_crossed(item, self._isolate[edge.id], edge.target))
 
     def _fire_timers(self, *, before: int) -> None:
         while self._armed and self._armed[0].due < before:
@@ -137,12 +142,12 @@ class StageOracle:
         except Exception as error:
             raise _failed(node, handler, "", item.time, item.value, error) from error
         _check_returned(node, handler, "", item.time, returned)
-        self.shared[entry.rank] = _stored(node, "shared", self.shared[entry.rank], node.operator.shared_type)
+        self.shared[entry.rank] = self._shared_stores[entry.rank].stored("all keys", item.time, self.shared[entry.rank])
 
     def _enter(self, branch: ToOperator, item: Item) -> None:
         """A value comes from another operator of this stage."""
         name = self.operators[branch.entry.rank].name
-        value = _crossed(item, _wire_type(branch.value_type, name), name)
+        value = _crossed(item, isolator(branch.value_type), name)
         self._on_event(branch.entry, item._replace(value=value))
 
     def _handle(self, handler: str, subject: Any, context: OracleContext) -> None:
@@ -155,23 +160,27 @@ class StageOracle:
         except Exception as error:
             raise _failed(node, handler, context.key, context.time, subject, error) from error
         _check_returned(node, handler, context.key, context.time, returned)
-        self._store(context.rank, context.key)
+        self._store(context.rank, context.key, context.time)
 
     def row(self, rank: int, key: str) -> Row:
         """The row of a key; a fresh one where there is none."""
         return self.rows[rank].setdefault(key, Row(self.operators[rank].operator.state_type()))
 
-    def _store(self, rank: int, key: str) -> None:
+    def _store(self, rank: int, key: str, time: int) -> None:
         """Keep a row as storage would: what equals a fresh one is not kept."""
         node, row = self.operators[rank], self.rows[rank][key]
         state_type = node.operator.state_type
-        row.state = _stored(node, f"key {key!r}", row.state, state_type)
+        row.state = self._stores[rank].stored(f"key {key!r}", time, row.state)
         if not row.timers and msgspec.msgpack.encode(row.state) == msgspec.msgpack.encode(state_type()):
             del self.rows[rank][key]
 
     def emit(self, context: OracleContext, port: str, value: Any) -> None:
         """Send a value from an operator's port on its way."""
-        segment = self._outputs.get(Port(self.operators[context.rank].name, port), Segment())
+        node = self.operators[context.rank]
+        segment = self._outputs.get(Port(node.name, port), Segment())
+        settle = declared(node.operator.output_type if port == MAIN else node.operator.sides[port])
+        if settle is not None and any(isinstance(branch, Apply) for branch in segment.branches):
+            value = _crossed(Item(context.time, context.key, value, context.key), settle, "the steps behind it")
         follow(segment, [Item(context.time, context.key, value, context.key)], self._ways)
 
     def is_read(self, rank: int, port: str) -> bool:
@@ -217,16 +226,43 @@ def _check_returned(node: OperatorNode, handler: str, key: str, time: int, retur
         raise UserCodeError(msg)
 
 
-def _stored(node: OperatorNode, whose: str, state: Any, state_type: Any) -> Any:
-    """The state as it comes back from storage."""
-    try:
-        return msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=state_type)
-    except (TypeError, ValueError, OverflowError) as error:
+class _Store:
+    """What becomes of an operator's states when they are stored and read."""
+
+    def __init__(self, name: str, state_type: Any, operator: Operator[Any, Any, Any]) -> None:
+        self._name = name
+        self._type = state_type
+        if state_type is None:
+            return
+        floats = floats_of(state_type)
+        self._floats = floats
+        self._shape = shape_of(state_type, f"the state of the operator {name!r}")
+        self._sees_repeats = not operator.shares_values and can_repeat(state_type)
+
+    def stored(self, whose: str, time: int, state: Any) -> Any:
+        """The state as it comes back. Raises `UserCodeError` for one that would not be what it was."""
+        if self._floats is not None:
+            self._floats.settle(state)
+        try:
+            encoded = msgspec.msgpack.encode(state)
+            if self._shape.fits(state, set() if self._sees_repeats else None):
+                return msgspec.msgpack.decode(encoded, type=self._type)
+            reason = misfit_of(self._shape, state, "state")
+        except UNENCODABLE as error:
+            reason = str(error)
         msg = (
-            f"the state of the operator {node.name!r} for {whose} cannot be stored ({error}): "
-            f"{state!r:.300}; its fields must hold what {type_label(state_type)} says"
+            f"the state of the operator {self._name!r} for {whose} cannot be stored ({reason}), as its handlers "
+            f"left it at time {time}: {state!r:.300}"
         )
-        raise UserCodeError(msg) from error
+        raise UserCodeError(msg)
+
+
+def _check_name(name: Any) -> None:
+    """Raise for what cannot be the name of a timer."""
+    if not isinstance(name, str):
+        msg = f"timer {name!r}: the name of a timer is text"
+        raise TypeError(msg)
+    name.encode()
 
 
 class OracleContext:
@@ -281,6 +317,9 @@ class OracleContext:
 
     def timer(self, name: str, at: Optional[int] = None, /, *, after: Optional[Duration] = None) -> None:
         """See `Context.timer`."""
+        if not isinstance(name, str) or not name.isprintable():
+            _check_name(name)
+        name = str.__str__(name)
         if (at is None) == (after is None):
             raise TypeError(two_times(name))
         if after is not None:
@@ -312,32 +351,10 @@ class OracleContext:
         return self._stage.forget(self.rank, self.key)
 
 
-def _wire_type(value_type: Any, target: str) -> Any:
-    """The type of values on their way to `target`, as msgspec needs it. Raises `FlowError` where it cannot be."""
-    wire_type = Any if value_type in (Json, dict) else value_type
-    try:
-        msgspec.msgpack.Decoder(wire_type)
-    except TypeError as error:
-        msg = (
-            f"values of type {value_type} are to go to {target!r}, but cannot be told apart as bytes ({error}): map "
-            "them into one Event class first, or give the classes tags (class A(hw.Event, tag=True))"
-        )
-        raise FlowError(msg) from None
-    return wire_type
-
-
-def _crossed(item: Item, value_type: Any, target: str) -> Any:
+def _crossed(item: Item, isolate: Callable[[Any], Any], target: str) -> Any:
     """The value as it arrives in another process."""
     try:
-        arrived = msgspec.msgpack.decode(msgspec.msgpack.encode(item.value), type=value_type)
-        if type(arrived) is type(item.value) or arrived == item.value:
-            return arrived
-        reason = f"it would arrive as {type(arrived).__name__} {arrived!r:.200}"
-    except (TypeError, ValueError, OverflowError) as error:
-        reason = str(error)
-    msg = (
-        f"a value of type {type(item.value).__name__}, key {item.key!r}, time {item.time}, cannot go to {target!r}, "
-        f"which expects {type_label(value_type)} ({reason}): {item.value!r:.300}; say its type where it is made, with "
-        "an annotation of the function, into=..., or Operator[Event, State, Output]"
-    )
-    raise UserCodeError(msg)
+        return isolate(item.value)
+    except UserCodeError as error:
+        msg = f"on the way to {target!r}, key {item.key!r}, time {item.time}: {error}"
+        raise UserCodeError(msg) from error.__cause__
