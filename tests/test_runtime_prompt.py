@@ -84,7 +84,8 @@ def test_lines_whose_reader_went_away_are_printed_by_the_next_run(tmp_path: Path
     assert code == 0, told
     lines = printed(tmp_path)
     seen = {line.decode().rstrip("\n") for line in first} | set(lines)
-    feed(tmp_path / "undisturbed" if (tmp_path / "undisturbed").mkdir() is None else tmp_path, 30_000)
+    (tmp_path / "undisturbed").mkdir()
+    feed(tmp_path / "undisturbed", 30_000)
     assert cluster.Started(tmp_path / "undisturbed", "flow.py", "--quiet").outcome()[0] == 0
     assert seen == set(printed(tmp_path / "undisturbed"))
 

@@ -6,7 +6,7 @@ key or a time, or where nothing could ever be decoded, the declaration itself is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import UnionType
 from typing import Any, Final, Optional, Union, get_args, get_origin
 
@@ -14,7 +14,7 @@ from msgspec import inspect
 
 from headway.decoding import codec_for
 from headway.errors import FlowError
-from headway.schema import Json, returned_type, type_label
+from headway.schema import returned_type, type_label
 
 __all__ = ["check_decodable", "check_key", "check_time"]
 
@@ -27,22 +27,11 @@ _WITH_FIELDS: Final = (inspect.StructType, inspect.DataclassType, inspect.TypedD
 
 def check_decodable(event_type: Any, what: str) -> None:
     """Raise `FlowError`, beginning with `what`, for a type of which no value can be decoded from JSON."""
-    label = type_label(event_type)
     try:
         codec_for(event_type)
-        found = None if event_type in (dict, Json) else inspect.type_info(event_type)
     except (TypeError, NameError, ValueError) as error:
-        msg = f"{what}: {label} cannot be decoded from JSON: {error}"
+        msg = f"{what}: {type_label(event_type)} cannot be decoded from JSON: {error}"
         raise FlowError(msg) from None
-    bad = None if found is None else next(_undecodable(found, "", ()), None)
-    if bad is not None:
-        path, name = bad
-        of = f"the field {path!r} of {label} is of type {name}, which" if path else label
-        msg = (
-            f"{what}: {of} cannot be decoded from JSON: declare a class derived from hw.Event, with fields of "
-            "standard types, or hw.Json"
-        )
-        raise FlowError(msg)
 
 
 def check_key(key: Any, event_type: Any) -> None:
@@ -127,21 +116,6 @@ def _can_be_time(info: inspect.Type) -> bool:
 def _plain(info: inspect.Type) -> inspect.Type:
     """A type without what was noted about it."""
     return info.type if isinstance(info, inspect.Metadata) else info
-
-
-def _undecodable(info: Any, path: str, outer: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
-    """The parts of a type that JSON cannot be decoded to: the path to each, and its name."""
-    if any(info is other for other in outer):
-        return
-    if isinstance(info, (inspect.CustomType, inspect.ExtType)):
-        yield path, _name(info)
-    for part in map(info.__getattribute__, info.__struct_fields__):
-        for inner in part if isinstance(part, tuple) else (part,):
-            if isinstance(inner, inspect.Field):
-                name = f"{path}.{inner.name}" if path else inner.name
-                yield from _undecodable(inner.type, name, (*outer, info))
-            elif isinstance(inner, inspect.Type):
-                yield from _undecodable(inner, path, (*outer, info))
 
 
 def _name(info: inspect.Type) -> str:
