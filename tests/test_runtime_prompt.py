@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -57,8 +58,9 @@ def test_the_last_epoch_is_printed_and_can_be_read_although_nothing_more_comes(t
                 return sum(1 for _ in reader.rows("counted")) == 97
 
         cluster.await_true(is_visible, "the rows of the last epoch")
-        (tmp_path / "in-0.jsonl").open("a").write('{"at": 5000, "key": "late"}\n')
-        (tmp_path / "in-1.jsonl").open("a").write('{"at": 5000, "key": "late"}\n')
+        for number in range(2):
+            with (tmp_path / f"in-{number}.jsonl").open("a") as file:
+                file.write('{"at": 5000, "key": "late"}\n')
         cluster.await_true(lambda: len(printed(tmp_path)) == 1_000, "the lines that an event has set free")
     finally:
         cluster.send(started.pid, signal.SIGTERM)
@@ -66,20 +68,25 @@ def test_the_last_epoch_is_printed_and_can_be_read_although_nothing_more_comes(t
     assert len(printed(tmp_path)) == 1_000
 
 
-def run_into(directory: Path, lines: int) -> list[bytes]:
+def run_into(directory: Path, lines: int, unbuffered: str) -> list[bytes]:
     """Run with a reader of standard output that goes away after some lines."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     command = [sys.executable, "-m", "headway", "run", "flow.py", "--quiet"]
-    run = subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    # The system must not take more for written than the reader has asked for.
+    run = subprocess.Popen(
+        command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pipesize=4_096, env=environment
+    )
     assert run.stdout is not None
     found = [run.stdout.readline() for _ in range(lines)]
     run.stdout.close()
-    run.wait(cluster.PATIENCE_S)
+    assert run.wait(cluster.PATIENCE_S) != 0
     return found
 
 
-def test_lines_whose_reader_went_away_are_printed_by_the_next_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_lines_whose_reader_went_away_are_printed_by_the_next_run(tmp_path: Path, unbuffered: str) -> None:
     feed(tmp_path, 30_000)
-    first = run_into(tmp_path, 5)
+    first = run_into(tmp_path, 5, unbuffered)
     code, told = cluster.Started(tmp_path, "flow.py", "--quiet").outcome()
     assert code == 0, told
     lines = printed(tmp_path)

@@ -6,7 +6,6 @@ import collections
 import datetime as dt
 import enum
 import itertools
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,6 +24,7 @@ from headway.graph import SinkNode
 from headway.isolation import isolator
 from headway.planner import compile_plan
 from headway.runtime.batch import Batch, register_codecs
+from headway.runtime.seal import Seal
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.group import GroupStore
 from headway.state.options import StoreOptions
@@ -200,7 +200,12 @@ def crossed(event_type: Any, event: Any) -> Any:
     source.key_by(lambda event: "k").process("op", Pass()).to("out", hw.to_list([]))
     register_codecs(compile_plan(flow.graph))
     batch = Batch(0, "000", 0, 5, "p", [(1, "k", event)])
-    return pickle.loads(pickle.dumps(batch)).records[0][2]
+    here, there = (Seal(b"key", index, ["one", "two"], "log", _failed) for index in range(2))
+    return there.loads(here.dumps(batch)).records[0][2]
+
+
+def _failed(error: BaseException) -> None:
+    raise error
 
 
 def written(event_type: Any, value: Any) -> bytes:

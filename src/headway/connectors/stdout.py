@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 import sys
 from collections.abc import Sequence
@@ -66,7 +67,7 @@ class _StdoutWriter(OutputWriter):
         if not records:
             return
         try:
-            self._stream.write(b"\n".join(records) + b"\n")
+            self._write_all(memoryview(b"\n".join(records) + b"\n"))
             self._stream.flush()
         except BrokenPipeError as error:
             _silence(self._stream)
@@ -79,6 +80,17 @@ class _StdoutWriter(OutputWriter):
             _silence(self._stream)
             msg = f"cannot write to standard output: {error.strerror or error}; check where it is redirected to"
             raise OutputError(msg) from error
+
+    def _write_all(self, data: memoryview) -> None:
+        """Write all of it: unbuffered, as with `python -u`, a stream may take a part and say how much."""
+        while data:
+            try:
+                taken = self._stream.write(data)
+            except BlockingIOError as error:
+                taken = error.characters_written
+            if not taken:  # Its other end made it non-blocking, and is slow.
+                select.select([], [self._stream.fileno()], [])
+            data = data[taken or 0 :]
 
     def position(self) -> Position:
         return {}
