@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from headway.errors import CorruptStateError, DrainedStateError, FlowError, IncompatibleStateError
+from headway.state.files import state_files
 from headway.state.lock import LOCK_NAME
 
 __all__ = ["MANIFEST_NAME", "Manifest", "OperatorEntry", "SourceEntry", "StageEntry", "state_schema"]
@@ -30,6 +31,8 @@ class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     slots: int
     partitions: dict[str, int] = {}
+    reading: str = ""
+    """How the input is cut into partitions: positions are kept for those."""
 
 
 class StageEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,11 +64,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         `CorruptStateError` when the manifest cannot be read.
         """
         path = directory / MANIFEST_NAME
-        try:
+        with state_files(directory, "read"):
+            if not path.exists():
+                _check_empty(directory)
+                return None
             data = path.read_bytes()
-        except FileNotFoundError:
-            _check_empty(directory)
-            return None
         try:
             found_format = msgspec.json.decode(data, type=_Format).format
             if found_format == FORMAT:
@@ -78,6 +81,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     def create(self, directory: Path) -> None:
         """Write it to `directory` (made if needed), durably and atomically, also in the place of a former one."""
+        with state_files(directory, "write"):
+            self._write(directory)
+
+    def _write(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         temporary = directory / f"{MANIFEST_NAME}.tmp"
         with temporary.open("wb") as file:
@@ -187,7 +194,11 @@ def _differences(found: Manifest, expected: Manifest) -> "list[str]":
 
 
 def _slots(manifest: Manifest) -> dict[str, str]:
-    return {name: f"{source.slots} slots" for name, source in manifest.sources.items()}
+    return {name: f"{source.slots} slots{_read(source.reading)}" for name, source in manifest.sources.items()}
+
+
+def _read(reading: str) -> str:
+    return f", read {reading}" if reading else ""
 
 
 def _operators(manifest: Manifest) -> dict[str, dict[str, OperatorEntry]]:

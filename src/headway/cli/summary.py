@@ -76,7 +76,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "workers": len(stats.workers),
         "restarts": ending.result.restarts,
         "state_dir": str(ending.state_dir),
-        "notices": _notices(ending),
+        "notices": ending.result.notices,
     }
 
 
@@ -90,7 +90,7 @@ def summary_text(ending: Ending) -> str:
     name = ending.plan.flow if ending.process is None else f"{ending.plan.flow}, {ending.process}"
     lines = [f"{name}: {_headline(ending)}"]
     lines += [f"  {name:<{width}}  {text}" for name, text in facts]
-    lines += [f"  note: {notice}" for notice in (*_notices(ending), *_hints(ending))]
+    lines += [f"  note: {notice}" for notice in (*ending.result.notices, *_hints(ending))]
     return "\n".join(lines)
 
 
@@ -121,10 +121,6 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
     yield "watermark", time_text(stats.watermark)
     if result.restarts:
         yield "restarts", f"{result.restarts:,}"
-
-
-def _notices(ending: Ending) -> list[str]:
-    return [notice for worker in ending.result.stats.workers for notice in worker.notices]
 
 
 def _hints(ending: Ending) -> Iterator[str]:

@@ -239,7 +239,7 @@ def _map(node: StatelessNode, source: str) -> Callable[[Columns, str], Columns]:
             return columns._replace(values=list(map(function, columns.values)))
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise _failure(node, source, partition, columns, error) from error
 
     return apply
@@ -256,7 +256,7 @@ def _filter(node: StatelessNode, source: str) -> Callable[[Columns, str], Column
                 mask = list(map(not_, mask))
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise _failure(node, source, partition, columns, error) from error
         times, ordinals, values, keys = columns
         kept_keys = None if keys is None else list(compress(keys, mask))
@@ -285,7 +285,7 @@ def _flat_map(node: StatelessNode, source: str) -> Callable[[Columns, str], Colu
                         keys.append(columns.keys[index])
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise _failure(node, source, partition, columns, error) from error
         return Columns(times, ordinals, values, keys if columns.keys is not None else None)
 
@@ -300,14 +300,14 @@ _STATELESS: dict[str, Callable[[StatelessNode, str], Callable[[Columns, str], Co
 }
 
 
-def _failure(node: StatelessNode, source: str, partition: str, columns: Columns, error: Exception) -> UserCodeError:
+def _failure(node: StatelessNode, source: str, partition: str, columns: Columns, error: BaseException) -> UserCodeError:
     """The error for an exception in a step: runs it again one by one, to name the event."""
     for index, value in enumerate(columns.values):
         try:
             result = node.function(value)
             if node.kind == "flat_map":
                 list(result)
-        except Exception:
+        except BaseException:
             return UserCodeError(
                 f"the step {node.name!r} ({node.where}) failed with {type(error).__name__}: {error}; "
                 f"record {columns.ordinals[index]} of {partition!r} of the source {source!r}: {value!r:.300}"

@@ -94,7 +94,7 @@ class OperatorContext:
                 method(row.state, event, self)
             except HeadwayError:
                 raise
-            except Exception as error:
+            except BaseException as error:
                 failure = self.failure(name, event)
                 raise failure from error
 
@@ -114,7 +114,7 @@ class OperatorContext:
                 method(row.state, isolate(event), BroadcastContext(time_ms))
             except HeadwayError:
                 raise
-            except Exception as error:
+            except BaseException as error:
                 self.key, self.time = "", time_ms
                 failure = self.failure(f"on_{name}", event)
                 raise failure from error
@@ -150,7 +150,7 @@ class OperatorContext:
             self.on_timer(row.state, timer, self)
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             failure = self.failure("on_timer", timer)
             raise failure from error
         finally:
@@ -267,7 +267,7 @@ class _Rekey:
         def push(value: Any) -> None:
             try:
                 key = as_key(get(value))
-            except Exception as error:
+            except BaseException as error:
                 raise step_failure(self._name, context, value) from error
             self.key = key
             rest(value)
@@ -288,7 +288,7 @@ def _stateless(node: StatelessNode, context: OperatorContext, rest: Push) -> Pus
             return list(function(value)) if kind == "flat_map" else function(value)
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise step_failure(name, context, value) from error
 
     if kind == "map":

@@ -137,11 +137,15 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
 
     @override
     def on_notify(self) -> tuple[list[Message], bool]:
-        return (self._task.on_clock() if self._task else []), StatefulBatchLogic.RETAIN
+        with self._job.guard:
+            messages = self._task.on_clock() if self._task else []
+        return messages, StatefulBatchLogic.RETAIN
 
     @override
     def on_eof(self) -> tuple[list[Message], bool]:
-        return (self._task.on_end() if self._task else []), StatefulBatchLogic.RETAIN
+        with self._job.guard:
+            messages = self._task.on_end() if self._task else []
+        return messages, StatefulBatchLogic.RETAIN
 
     @override
     def notify_at(self) -> Optional[datetime]:

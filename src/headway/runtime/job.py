@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,15 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Optional, TextIO
+from typing import Any, Optional
 from zlib import crc32
 
 from headway.connectors.base import Output
+from headway.errors import StateError
 from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import edge_type, register_codecs
 from headway.runtime.board import Board, sources_in_step
 from headway.runtime.channels import Channels
 from headway.runtime.limits import open_files_per_group, raise_open_files
+from headway.runtime.notices import add_notice
 from headway.runtime.sink import OutputClaim, SinkTask
 from headway.runtime.slot import Slot, SlotOptions
 from headway.runtime.stage import StageTask
@@ -34,16 +34,13 @@ __all__ = ["Job", "JobOptions"]
 
 _CALM_AFTER_MS = 1_000
 
-
 def wall_ms() -> int:
     """The wall clock, in epoch milliseconds."""
     return time.time_ns() // 1_000_000
 
-
 def monotonic_ms() -> int:
     """A clock that never goes back, in milliseconds."""
     return time.monotonic_ns() // 1_000_000
-
 
 @dataclass(frozen=True)
 class JobOptions:
@@ -63,7 +60,6 @@ class JobOptions:
     board_path: Optional[Path] = None
     workers: int = 1
 
-
 class _Guard:
     """Errors inside of its block end the run, and are told as they are. Made once, as it is entered for each batch."""
 
@@ -78,9 +74,13 @@ class _Guard:
     def __exit__(
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        if error is not None and not isinstance(error, StopIteration):
-            self._failed(error)
-
+        if error is None or isinstance(error, StopIteration):
+            return
+        self._failed(error)
+        if not isinstance(error, Exception):
+            # The engine would print it, and with a `SystemExit` end the process: it gets to know that it must end.
+            msg = "the run has failed"
+            raise RuntimeError(msg) from None
 
 @dataclass
 class Job:
@@ -90,6 +90,8 @@ class Job:
     manifest: Manifest
     options: JobOptions
     stopping: Callable[[], bool] = lambda: False
+    interrupted: Callable[[], bool] = lambda: False
+    """Whether a second Ctrl-C ends this process now, whatever error it has led to."""
     clock_ms: Callable[[], int] = monotonic_ms
     wall_ms: Callable[[], int] = wall_ms
     slots: dict[str, Slot] = field(default_factory=dict)
@@ -111,7 +113,6 @@ class Job:
         self.read_at_ms = self.clock_ms()
         self._groups: dict[int, GroupStore] = {}
         self._lock = Lock()
-        self._stderr: Optional[tuple[int, TextIO]] = None
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
         self.board = Board(slots, self.options.board_path, self.options.lead_records)
@@ -125,24 +126,11 @@ class Job:
         )
 
     def failed(self, error: BaseException) -> None:
-        """Note the first error. The engine can only panic now, on stderr: mute that, the error itself is told."""
+        """Note the first error."""
         if self.failure is None:
             self.failure = error
             if self.on_failure is not None:
                 self.on_failure(error)
-            self._stderr = (os.dup(2), sys.stderr)
-            sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - `unmute` closes it
-            os.dup2(sys.stderr.fileno(), 2)
-
-    def unmute(self) -> None:
-        """Give stderr back, after the engine has ended."""
-        if self._stderr is not None:
-            descriptor, stream = self._stderr
-            sys.stderr.close()
-            sys.stderr = stream
-            os.dup2(descriptor, 2)
-            os.close(descriptor)
-            self._stderr = None
 
     @property
     def is_calm(self) -> bool:
@@ -153,7 +141,8 @@ class Job:
     def beat(self) -> None:
         """Something moved in this process."""
         if self.on_beat is not None:
-            self.on_beat()
+            with self.guard:
+                self.on_beat()
 
     @contextmanager
     def committing(self) -> Iterator[None]:
@@ -217,6 +206,8 @@ class Job:
             sink, output, store, channels, meta, OutputClaim(self.options.state_dir / "outputs" / sink.name)
         )
         self.sinks[sink.name] = task
+        if task.notice:
+            add_notice(self.options.state_dir, task.notice)
         return task
 
     def _store(
@@ -247,7 +238,26 @@ class Job:
             sink.store.settle()
 
     def close(self) -> None:
-        """Close all stores."""
-        for store in self._groups.values():
-            store.close()
-        self._groups.clear()
+        """Close all stores; raises the first `StateError` of them once all are closed."""
+        groups, self._groups = self._groups, {}
+        refused: list[StateError] = []
+        for store in groups.values():
+            try:
+                store.close()
+            except StateError as error:
+                refused.append(error)
+        if refused:
+            raise refused[0]
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        try:
+            self.close()
+        except StateError:
+            if error is None:
+                raise
+            # What ends the run is the first error: what closing meets is the same full disk again.

@@ -13,6 +13,7 @@ from headway.plan import Plan
 from headway.runtime.engine import execute, is_prepared, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, wall_ms
+from headway.runtime.notices import take_notices
 from headway.runtime.run import (
     Observer,
     RunOptions,
@@ -65,15 +66,13 @@ def run_member(
             prepare_recovery(options.state_dir)
         else:
             manifest = _await_manifest(plan, options)
-        job = Job(plan, manifest, options.job_options(workers=len(addresses)), stopping=stop)
+        job_options = options.job_options(workers=len(addresses))
+        job = held.enter_context(Job(plan, manifest, job_options, stopping=stop, interrupted=stop.is_urgent))
         job.on_beat = observer_beat(job, observe, index)
-        try:
-            execute(job, index=index, addresses=addresses)
-            job.settle()
-            stats = total([worker_stats(job, index, wall_ms())])
-        finally:
-            job.close()
-    return RunResult(stats, None, stopped=stop(), drained=False)
+        execute(job, index=index, addresses=addresses)
+        job.settle()
+        stats = total([worker_stats(job, index, wall_ms())])
+    return RunResult(stats, None, stopped=stop(), drained=False, notices=take_notices(options.state_dir))
 
 
 def _await_manifest(plan: Plan, options: RunOptions) -> Manifest:

@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
 import msgspec
 
+from headway.connectors.base import Input
 from headway.connectors.jsonl import to_jsonl
 from headway.errors import InputError, LockedStateError, StateError, UsageError
 from headway.flow import Flow
@@ -22,7 +23,9 @@ from headway.planner import compile_plan
 from headway.runtime.engine import execute, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions, wall_ms
+from headway.runtime.notices import take_notices
 from headway.runtime.stats import RunStats, total
+from headway.state.files import state_files
 from headway.state.lock import LOCK_NAME, DirectoryLock
 from headway.state.manifest import Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
 
@@ -31,6 +34,7 @@ __all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "StopFlag", "run_flo
 DEFAULT_KEY_GROUPS = 12
 MAX_SLOTS = 64
 _STATS_MS = 500
+_INTERRUPTED = 130
 _WORKERS_END_S = 10.0
 """How long a run waits for the workers of one that was killed."""
 
@@ -107,13 +111,20 @@ class RunResult:
     """Whether it was told to stop before the end of input."""
     drained: bool
     restarts: int = 0
+    notices: list[str] = field(default_factory=list)
+    """What the user should know, such as that a file was moved aside: each is told by one run."""
 
 
 class StopFlag:
-    """Tells a run to stop gracefully: the epoch closes, and nothing is done again at the next start."""
+    """Tells a run to stop gracefully: the epoch closes, and nothing is done again at the next start.
 
-    def __init__(self) -> None:
+    `also` is asked as well, and so may be the `is_set` of an event that the caller holds.
+    """
+
+    def __init__(self, also: Callable[[], bool] = lambda: False) -> None:
         self._event = threading.Event()
+        self._also = also
+        self._interrupts = 0
 
     def set(self) -> None:
         """Stop soon."""
@@ -121,18 +132,37 @@ class StopFlag:
 
     def __call__(self) -> bool:
         """Whether to stop."""
-        return self._event.is_set()
+        return self._event.is_set() or self._also()
+
+    @property
+    def by_interrupt(self) -> bool:
+        """Whether Ctrl-C has set it."""
+        return self._interrupts > 0
+
+    def is_urgent(self) -> bool:
+        """Whether a second Ctrl-C has come: the run ends where it stands, as at a crash."""
+        return self._interrupts > 1
 
     @contextmanager
     def on_signals(self) -> Iterator[StopFlag]:
-        """Inside this block SIGTERM and the first Ctrl-C set the flag; a second Ctrl-C ends the process at once."""
+        """Inside this block SIGTERM and the first Ctrl-C set the flag; a second Ctrl-C raises `KeyboardInterrupt`.
+
+        A third one ends the process on the spot: something has swallowed the second. Only the main thread can have
+        such a block that does anything: in another one signals go on as before.
+        """
 
         def stop(number: int, frame: Any) -> None:
-            if self() and number == signal.SIGINT:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-                raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                self._interrupts += 1
+                if self._interrupts > 2:
+                    os._exit(_INTERRUPTED)
+                if self._interrupts == 2:
+                    raise KeyboardInterrupt
             self.set()
 
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield self
@@ -154,7 +184,7 @@ def open_manifest(plan: Plan, options: RunOptions) -> Manifest:
     sources = {}
     for source in plan.sources:
         known = stored.sources.get(source.name) if stored else None
-        sources[source.name] = known or _new_source(source.node.input.partitions())
+        sources[source.name] = _source_entry(source.node.input, known)
     expected = Manifest(
         flow=plan.flow,
         key_groups=groups,
@@ -172,9 +202,13 @@ def _operator_entries(stage: KeyedStage) -> list[OperatorEntry]:
     ]
 
 
-def _new_source(partitions: list[str]) -> SourceEntry:
+def _source_entry(given: Input, known: Optional[SourceEntry]) -> SourceEntry:
+    if known is not None:
+        return SourceEntry(slots=known.slots, partitions=known.partitions, reading=given.reading)
+    partitions = given.partitions()
     slots = max(1, min(len(partitions), MAX_SLOTS))
-    return SourceEntry(slots=slots, partitions={name: index % slots for index, name in enumerate(partitions)})
+    numbered = {name: index % slots for index, name in enumerate(partitions)}
+    return SourceEntry(slots=slots, partitions=numbered, reading=given.reading)
 
 
 def check_inputs(plan: Plan, *, follow: bool) -> None:
@@ -236,7 +270,7 @@ def finish_run(
         if drained:
             Manifest.mark_drained(options.state_dir)
     save_stats(options.state_dir, stats)
-    return RunResult(stats, before, stopped=stop(), drained=drained)
+    return RunResult(stats, before, stopped=stop(), drained=drained, notices=take_notices(options.state_dir))
 
 
 def run_once(
@@ -248,14 +282,13 @@ def run_once(
     observe: Optional[Observer],
 ) -> RunStats:
     """One run of the engine in this process, settled at its end."""
-    job = Job(plan, manifest, options.job_options(drain_to_ms=drain_to_ms), stopping=stop)
+    job_options = options.job_options(drain_to_ms=drain_to_ms)
+    job = Job(plan, manifest, job_options, stopping=stop, interrupted=stop.is_urgent)
     job.on_beat = observer_beat(job, observe, 0)
-    try:
+    with job:
         execute(job, threads=options.threads)
         job.settle()
         stats = total([worker_stats(job, 0, wall_ms(), final=options.drain)])
-    finally:
-        job.close()
     if observe is not None:
         observe(stats)
     return stats
@@ -294,9 +327,6 @@ def locked(state_dir: Path) -> Iterator[DirectoryLock]:
             if _owner_lives(state_dir) or time.monotonic() > until:
                 raise
             time.sleep(0.01)
-        except OSError as error:
-            msg = f"cannot use state directory {state_dir}: {error.strerror}; give the path of one that can be written"
-            raise StateError(msg) from error
     with lock:
         yield lock
 
@@ -307,7 +337,7 @@ def _owner_lives(state_dir: Path) -> bool:
         os.kill(int((state_dir / LOCK_NAME).read_text()), 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, ValueError):
+    except (OSError, ValueError):
         return True
     return True
 
@@ -319,9 +349,11 @@ def stats_path(state_dir: Path) -> Path:
 
 def load_stats(state_dir: Path) -> Optional[RunStats]:
     """The counts of the last run that ended; None where there was none."""
+    path = stats_path(state_dir)
     try:
-        return msgspec.json.decode(stats_path(state_dir).read_bytes(), type=RunStats)
-    except (FileNotFoundError, msgspec.DecodeError):
+        with state_files(path, "read"):
+            return msgspec.json.decode(path.read_bytes(), type=RunStats) if path.exists() else None
+    except msgspec.DecodeError:
         return None
 
 
@@ -329,5 +361,6 @@ def save_stats(state_dir: Path, stats: RunStats) -> None:
     """Keep the counts of this run."""
     path = stats_path(state_dir)
     partial = path.with_suffix(".new")
-    partial.write_bytes(msgspec.json.encode(stats))
-    partial.replace(path)
+    with state_files(path, "write"):
+        partial.write_bytes(msgspec.json.encode(stats))
+        partial.replace(path)

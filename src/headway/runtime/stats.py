@@ -49,8 +49,6 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """Partitions that hold time back because none of their records has told a time yet; some of them."""
     horizon: Optional[int] = None
     """In the last record of a run whose books are to be closed: the latest time that anything is armed or waits for."""
-    notices: list[str] = []
-    """What the user should know, such as an output that was moved aside."""
 
 
 class RunStats(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Optional
@@ -37,7 +37,8 @@ from headway.runtime.run import (
     open_manifest,
 )
 from headway.runtime.stats import RunStats, WorkerStats, total
-from headway.runtime.worker import WorkerFailure, WorkerSpec, error_of
+from headway.runtime.worker import READY, WorkerFailure, WorkerSpec, error_of
+from headway.state.files import state_files
 
 __all__ = ["run_cluster"]
 
@@ -49,6 +50,8 @@ _START_S = 60.0
 """How long a worker may take to start."""
 _GOOD_RUN_S = 60.0
 """After this long without a death the count of restarts starts anew."""
+_CAUSE_S = 1.0
+"""How long to wait for a worker that knows more, when others say only that a peer is gone."""
 _LISTENING = "0A"
 
 
@@ -61,6 +64,20 @@ class _Child:
     command_fd: int
     status_fd: int
     log_path: Path
+    heard: bytes = b""
+    """What it has said so far: that it is ready, then why it failed."""
+
+    def listen(self) -> bytes:
+        """All that the worker has said until now."""
+        with suppress(BlockingIOError):
+            while said := os.read(self.status_fd, 65_536):
+                self.heard += said
+        return self.heard
+
+    def failure(self) -> Optional[HeadwayError]:
+        """The error that the worker ended with; None when it died without a word."""
+        said = self.listen().removeprefix(READY)
+        return error_of(msgspec.json.decode(said, type=WorkerFailure)) if said else None
 
     def say(self, word: str) -> None:
         with suppress(BrokenPipeError):  # It is gone: the exit code tells.
@@ -131,11 +148,12 @@ class Supervisor:
             time.sleep(_POLL_S)
 
     def _attempt(self, drain_to_ms: Optional[int]) -> RunStats:
-        self.run_dir.mkdir(exist_ok=True)
-        for old in (*self.run_dir.glob("failure-*.json"), *self.run_dir.glob("worker-*.json")):
-            old.unlink()
         board = self.run_dir / "board"
-        Board.create(board, self.slots)
+        with state_files(self.run_dir):
+            self.run_dir.mkdir(exist_ok=True)
+            for old in self.run_dir.glob("worker-*.json"):
+                old.unlink()
+            Board.create(board, self.slots)
         options = self.options.job_options(drain_to_ms=drain_to_ms, board_path=board)
         with _free_addresses(self.options.workers) as addresses:
             try:
@@ -166,7 +184,7 @@ class Supervisor:
             status_fd=status_write,
         )
         log_path = self.run_dir / f"worker-{index}.log"
-        with log_path.open("ab") as log_file:
+        with state_files(log_path, "write"), log_path.open("ab") as log_file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "headway.runtime.worker", msgspec.json.encode(spec).decode()],
                 pass_fds=(command_read, status_write, self.lock_fd),
@@ -181,7 +199,7 @@ class Supervisor:
     def _let_go(self, addresses: list[str]) -> None:
         """Let the workers join in order, each once the one before listens: a failed dial costs a second."""
         for child in self._children:
-            self._await(child, partial(_said_ready, child.status_fd), "did not get ready")
+            self._await(child, partial(_said_ready, child), "did not get ready")
         for child, address in zip(self._children, addresses):
             child.say("go")
             if child is not self._children[-1]:
@@ -223,23 +241,24 @@ class Supervisor:
         """Raise when workers have ended badly: the error that one of them left, or `WorkerLost`."""
         if not any(child.process.poll() for child in self._children):
             return
-        time.sleep(_POLL_S)  # When one goes, its peers follow: the first to be seen need not be the cause.
-        lost = [child for child in self._children if child.process.poll()]
-        failures = {child.index: self._failure(child.index) for child in lost}
-        for error in failures.values():
-            if error is not None and not isinstance(error, ClusterError):
-                raise error
+        # When one goes, its peers follow, and say that it is gone: the first to be seen need not be the cause.
+        until = time.monotonic() + _CAUSE_S
+        while True:
+            time.sleep(_POLL_S)
+            lost = [child for child in self._children if child.process.poll()]
+            failures = {child.index: child.failure() for child in lost}
+            for error in failures.values():
+                if error is not None and not isinstance(error, ClusterError):
+                    raise error
+            told = all(isinstance(error, ClusterError) for error in failures.values())
+            if not told or len(lost) == len(self._children) or time.monotonic() > until:
+                break
         for child in lost:
             if failures[child.index] is None:
                 how = _how(child.process.returncode)
                 msg = f"worker {child.index} (process {child.process.pid}) {how}{_last_words(child.log_path)}"
                 raise WorkerLost(msg)
         raise WorkerLost(str(failures[lost[0].index]))
-
-    def _failure(self, index: int) -> Optional[HeadwayError]:
-        """The error that a worker left behind; None when it died without a word."""
-        path = self.run_dir / f"failure-{index}.json"
-        return error_of(msgspec.json.decode(path.read_bytes(), type=WorkerFailure)) if path.exists() else None
 
     def _end_all(self) -> None:
         for child in self._children:
@@ -284,7 +303,7 @@ def run_cluster(
         slots = sum(manifest.sources[source.name].slots for source in plan.sources)
         supervisor = Supervisor(spec, options, slots, stop, observe, lock.fileno())
         result = finish_run(plan, options, before, stop, supervisor.run)
-        return RunResult(result.stats, result.before, result.stopped, result.drained, supervisor.restarts)
+        return replace(result, restarts=supervisor.restarts)
 
 
 @contextmanager
@@ -302,11 +321,8 @@ def _free_addresses(count: int) -> Iterator[list[str]]:
     yield addresses
 
 
-def _said_ready(fd: int) -> bool:
-    try:
-        return os.read(fd, 64).startswith(b"ready")
-    except BlockingIOError:
-        return False
+def _said_ready(child: _Child) -> bool:
+    return child.listen().startswith(READY)
 
 
 def _is_listening(port: int) -> bool:

@@ -125,7 +125,7 @@ class StageOracle:
             getattr(node.operator, handler)(self.shared[entry.rank], item.value, BroadcastContext(item.time))
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise _failed(node, handler, "", item.time, item.value, error) from error
         self.shared[entry.rank] = _stored(node, "shared", self.shared[entry.rank], node.operator.shared_type)
 
@@ -142,7 +142,7 @@ class StageOracle:
             getattr(node.operator, handler)(row.state, subject, context)
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise _failed(node, handler, context.key, context.time, subject, error) from error
         self._store(context.rank, context.key)
 
@@ -188,7 +188,7 @@ def _shared_state(node: OperatorNode) -> Any:
     return node.operator.shared_type() if node.operator.broadcasts else None
 
 
-def _failed(node: OperatorNode, handler: str, key: str, time: int, subject: Any, error: Exception) -> UserCodeError:
+def _failed(node: OperatorNode, handler: str, key: str, time: int, subject: Any, error: BaseException) -> UserCodeError:
     return UserCodeError(
         f"{type(node.operator).__name__}.{handler} of the operator {node.name!r} failed for key "
         f"{key!r} at time {time}, on {subject!r:.300}: {type(error).__name__}: {error}"
