@@ -18,7 +18,9 @@ __all__ = ["next_step", "state_files"]
 
 _ROOM: Final = "then run again: what was made durable is kept"
 _RIGHTS: Final = "give the user of this run the right to read and write all of the state directory, then run again"
-_NO_FOLDER: Final = "something else lies where the state directory has a file or a folder: move it away, or give another"
+_NO_FOLDER: Final = (
+    "something else lies where the state directory has a file or a folder: move it away, or give another"
+)
 _STEPS: Final = {
     ENOSPC: f"free some space, {_ROOM}",
     EDQUOT: f"free some space or raise the quota, {_ROOM}",

@@ -8,6 +8,7 @@ import click
 
 from headway.cli.options import examples, flow_argument, json_option, set_option
 from headway.cli.places import dead_letters_of, default_state_dir
+from headway.cli.process import say
 
 __all__ = ["explain"]
 
@@ -45,8 +46,8 @@ def explain(flow: str, settings: dict[str, str], mermaid: bool, machine: Optiona
     if as_json:
         import json
 
-        click.echo(json.dumps(explain_json(loaded, plan), indent=2))
+        say(json.dumps(explain_json(loaded, plan), indent=2))
     elif machine is not None:
-        click.echo(explain_machine(plan, machine))
+        say(explain_machine(plan, machine))
     else:
-        click.echo(explain_mermaid(loaded, plan) if mermaid else explain_text(loaded, plan))
+        say(explain_mermaid(loaded, plan) if mermaid else explain_text(loaded, plan))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 import click
 
 from headway.cli.options import DURATION, SIZE, examples, flow_argument, json_option, set_option
+from headway.cli.process import say
 
 if TYPE_CHECKING:
     from headway.cli.summary import Ending
@@ -247,6 +248,6 @@ def _tell(ending: Ending, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         import json
 
-        click.echo(json.dumps(summary_json(ending)))
+        say(json.dumps(summary_json(ending)))
     elif not quiet:
         click.echo(summary_text(ending), err=True)

@@ -9,6 +9,7 @@ import click
 
 from headway.cli.commands import Commands
 from headway.cli.options import examples, json_option
+from headway.cli.process import say
 
 if TYPE_CHECKING:
     from headway.state.reader import StateReader, StoredRow
@@ -64,7 +65,7 @@ def ls(
     most = ROWS_SHOWN if limit is None else limit
     with _reader(place) as reader:
         for line in _operators(reader, as_json) if operator is None else _rows(reader, operator, prefix, most, as_json):
-            click.echo(line)
+            say(line)
 
 
 @state.command(
@@ -85,9 +86,9 @@ def get(ctx: click.Context, place: str, operator: str, key: str, as_json: bool) 
     if row is None:
         click.echo(f"{operator} keeps nothing for {key!r}", err=True)
         if as_json:
-            click.echo("null")
+            say("null")
         ctx.exit(1)
-    click.echo(_record(row) if as_json else _block(row))
+    say(_record(row) if as_json else _block(row))
 
 
 def _reader(place: str) -> StateReader:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import BinaryIO, Optional
 
 from headway.connectors.base import Output, OutputWriter, Position
-from headway.errors import OutputError
+from headway.errors import OutputError, ReaderGoneError
 
 __all__ = ["StdoutOutput", "to_stdout"]
 
@@ -17,7 +17,8 @@ def to_stdout() -> Output:
     """Print each record as a line.
 
     Not transactional: a record is printed once its epoch is durable, and may be printed again when the run
-    died right after. Flushed at each write. The writer raises `OutputError` when the reading end is closed.
+    died right after. Flushed at each write. The writer raises `ReaderGoneError`
+    when the reading end is closed, `OutputError` when it cannot be written for another reason.
 
     >>> to_stdout().describe()
     'stdout'
@@ -55,7 +56,7 @@ class _StdoutWriter(OutputWriter):
                 "standard output was closed by its reader (such as `head`): expected it to stay open "
                 "while the flow runs; run again to go on, or write to a file with to_jsonl(...)"
             )
-            raise OutputError(msg) from error
+            raise ReaderGoneError(msg) from error
         except OSError as error:
             _silence(self._stream)
             msg = f"cannot write to standard output: {error.strerror or error}; check where it is redirected to"

@@ -39,7 +39,7 @@ def prepare_recovery(state_dir: Path) -> Path:
     """The directory of the engine's recovery log, made where there is none, else looked through.
 
     It holds one row per key group, so this takes some milliseconds whatever the size of the state. Call it with the
-    lock held. Raises `CorruptStateError` for a log that is damaged or gone, `StateError` for one that cannot be written.
+    lock held. Raises `CorruptStateError` for a log that is damaged or gone, `StateError` for one that cannot be used.
     """
     directory = state_dir / "engine"
     with state_files(directory):

@@ -34,13 +34,16 @@ __all__ = ["Job", "JobOptions"]
 
 _CALM_AFTER_MS = 1_000
 
+
 def wall_ms() -> int:
     """The wall clock, in epoch milliseconds."""
     return time.time_ns() // 1_000_000
 
+
 def monotonic_ms() -> int:
     """A clock that never goes back, in milliseconds."""
     return time.monotonic_ns() // 1_000_000
+
 
 @dataclass(frozen=True)
 class JobOptions:
@@ -59,6 +62,7 @@ class JobOptions:
     lead_records: int = 50_000
     board_path: Optional[Path] = None
     workers: int = 1
+
 
 class _Guard:
     """Errors inside of its block end the run, and are told as they are. Made once, as it is entered for each batch."""
@@ -81,6 +85,7 @@ class _Guard:
             # The engine would print it, and with a `SystemExit` end the process: it gets to know that it must end.
             msg = "the run has failed"
             raise RuntimeError(msg) from None
+
 
 @dataclass
 class Job:

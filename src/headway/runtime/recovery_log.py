@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from contextlib import closing
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from headway.errors import CorruptStateError, StateError
-from headway.state.files import next_step
+from headway.state.files import next_step, state_files
 
 __all__ = ["RESTORE", "check_recovery_log", "recovery_refusal", "sqlite_words"]
 
@@ -24,7 +25,8 @@ def check_recovery_log(directory: Path) -> None:
     Raises `CorruptStateError` for one that is damaged, or of which a file or a table is gone; `StateError` for one
     that the disk or the rights keep from being used.
     """
-    parts = sorted(directory.glob("part-*.sqlite3"))
+    with state_files(directory, "read"):
+        parts = [directory / name for name in sorted(os.listdir(directory)) if name.endswith(".sqlite3")]
     if not parts:
         msg = f"the recovery log in {directory} is not whole: there is no part-0.sqlite3 in it; {RESTORE}"
         raise CorruptStateError(msg)
@@ -32,7 +34,7 @@ def check_recovery_log(directory: Path) -> None:
         try:
             _check(part)
         except sqlite3.Error as error:
-            raise recovery_refusal(directory, str(error)) from error
+            raise recovery_refusal(directory, " ".join(str(error).split())) from error
 
 
 def _check(part: Path) -> None:
@@ -59,8 +61,8 @@ def recovery_refusal(directory: Path, text: str) -> StateError:
 def sqlite_words(said: str) -> str:
     """What SQLite itself said, out of a panic of the engine.
 
-    >>> sqlite_words('an `Err` value: SqliteFailure(Error { code: DiskFull, extended_code: 13 }, Some("database is full"))')
-    'DiskFull: database is full'
+    >>> sqlite_words('SqliteFailure(Error { code: DiskFull, extended_code: 13 }, Some("database or disk is full"))')
+    'DiskFull: database or disk is full'
     """
     found = re.search(r'code: (\w+), extended_code: \d+ \}, (?:Some\("(.*?)"\))?', said)
     return ": ".join(filter(None, found.groups())) if found else " ".join(said.split())[:300]

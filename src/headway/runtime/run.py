@@ -16,8 +16,9 @@ import msgspec
 
 from headway.connectors.base import Input
 from headway.connectors.jsonl import to_jsonl
-from headway.errors import InputError, LockedStateError, StateError, UsageError
+from headway.errors import InputError, LockedStateError, UsageError
 from headway.flow import Flow
+from headway.loading import is_utf8
 from headway.plan import KeyedStage, Plan
 from headway.planner import compile_plan
 from headway.runtime.engine import execute, prepare_recovery
@@ -78,6 +79,9 @@ class RunOptions:
                 raise UsageError(msg)
         if self.key_groups is not None and not 1 <= self.key_groups <= 256:
             msg = f"key_groups is {self.key_groups}, it must be between 1 and 256"
+            raise UsageError(msg)
+        if not is_utf8(str(self.state_dir)):
+            msg = f"the state directory {str(self.state_dir)!r} has a name that is not UTF-8: give another one"
             raise UsageError(msg)
         if self.drain and self.follow:
             msg = "drain closes the books at the end of input, and follow never sees one: choose one of the two"

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 from headway.connectors.base import Output, OutputWriter
+from headway.errors import CorruptStateError
 from headway.graph import DEAD_LETTERS
 from headway.plan import SinkStage
 from headway.runtime.batch import Batch
 from headway.runtime.channels import Channels
+from headway.state.files import state_files
 from headway.state.stage import StageStore
 
 __all__ = ["OutputClaim", "SinkTask"]
@@ -25,17 +27,23 @@ class OutputClaim:
 
     def take(self) -> bool:
         """Claim the output; True the first time that this state directory opens it."""
+        with state_files(self._path):
+            if not self._path.exists():
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._path.touch()
+                return True
+            text = self._path.read_text(errors="replace") or "-1"
         try:
-            self.delivered_version = int(self._path.read_text() or "-1")
-        except FileNotFoundError:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.touch()
-            return True
+            self.delivered_version = int(text)
+        except ValueError:
+            msg = f"{self._path} holds {text[:80]!r}, expected a version: restore the state directory from a backup"
+            raise CorruptStateError(msg) from None
         return False
 
     def note_delivered(self, version: int) -> None:
         """Everything up to `version` has been written: the next start does not write it again."""
-        self._path.write_text(str(version))
+        with state_files(self._path, "write"):
+            self._path.write_text(str(version))
 
 
 class SinkTask:

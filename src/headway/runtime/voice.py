@@ -88,22 +88,25 @@ def _listening(voice: EngineVoice, *, aloud: bool) -> Iterator[None]:
     with suppress(AttributeError, OSError):  # Linux only, and only as far as the user's limits allow.
         fcntl.fcntl(speaking, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     relay = threading.Thread(target=_pass_on, args=(hearing, kept, voice, aloud), name="headway-stderr", daemon=True)
-    with _stderr_at(kept):
-        os.dup2(speaking, 2)
-        os.close(speaking)
-        relay.start()
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            # A program that the flow has started may still write: then the thread goes on.
-            relay.join(_LAST_WORDS_S)
+    try:
+        with _stderr_at(kept):
+            os.dup2(speaking, 2)
+            os.close(speaking)
+            relay.start()
+            try:
+                yield
+            finally:
+                os.dup2(kept, 2)
+    finally:
+        # A program that the flow has started may still write: then the thread goes on.
+        relay.join(_LAST_WORDS_S)
 
 
 @contextmanager
 def _stderr_at(descriptor: int) -> Iterator[None]:
     """Let Python's own standard error, which logging may hold as well, write to another descriptor meanwhile."""
-    raw = getattr(getattr(sys.__stderr__, "buffer", None), "raw", None)
+    buffer = getattr(sys.__stderr__, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
     if sys.__stderr__ is None or not isinstance(raw, FileIO) or raw.fileno() != 2:
         yield
         return
