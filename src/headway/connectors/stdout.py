@@ -48,7 +48,9 @@ class _StdoutWriter(OutputWriter):
         if not records:
             return
         try:
-            self._stream.write(b"\n".join(records) + b"\n")
+            left = memoryview(b"\n".join(records) + b"\n")
+            while left:  # An unbuffered stream takes a part when a signal comes, or when the reader goes meanwhile.
+                left = left[self._stream.write(left) :]
             self._stream.flush()
         except BrokenPipeError as error:
             _silence(self._stream)
