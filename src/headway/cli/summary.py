@@ -23,14 +23,17 @@ class Ending:
     plan: Plan
     state_dir: Path
     result: RunResult
-    events_before: int
-    """Events that earlier runs on the same state directory have read."""
     resumed: bool
     """Whether the state directory was there before."""
     seconds: float
     """How long the run took."""
     process: Optional[str] = None
     """Which process of a cluster this was, when it was one: all numbers are its own then."""
+
+    @property
+    def events_before(self) -> int:
+        """Events that earlier runs on the same state directory have read, as far as they were durable."""
+        return self.result.resumed_events
 
     @property
     def events(self) -> int:
@@ -59,6 +62,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "flow": ending.plan.flow,
         "status": ending.status,
         "resumed": ending.resumed,
+        "resumed_events": ending.events_before,
         "seconds": round(ending.seconds, 3),
         "events": ending.events,
         "events_total": stats.events,
@@ -97,7 +101,7 @@ def summary_text(ending: Ending) -> str:
 def _headline(ending: Ending) -> str:
     if ending.result.stopped:
         return "stopped; the next run goes on from here"
-    begin = "resumed; " if ending.resumed else ""
+    begin = f"resumed after {count_text(ending.events_before, 'event')}; " if ending.resumed else ""
     if ending.result.drained:
         return f"{begin}the books are closed: all timers have fired"
     if ending.resumed and not ending.events:

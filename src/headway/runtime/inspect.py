@@ -43,6 +43,7 @@ def worker_stats(job: Job, index: int, beat_ms: int, *, final: bool = False) -> 
         + sum(len(sink.store.waiting) for sink in job.sinks.values()),
         commit_ms=commit_ms,
         rss_bytes=_rss_bytes(),
+        resumed=job.resumed_events,
         silent=[name for slot in slots for name in slot.silent][:_SILENT_SHOWN],
         horizon=_horizon_ms(job) if final else None,
     )

@@ -108,6 +108,8 @@ class Job:
     on_failure: Optional[Callable[[BaseException], None]] = None
     failure: Optional[BaseException] = None
     """The first error of this process."""
+    resumed_events: int = 0
+    """Records that the slots had read when they were opened."""
     read_at_ms: int = 0
     """When a slot last read something, on the job's clock."""
 
@@ -177,6 +179,7 @@ class Job:
         )
         slot = Slot(self.plan, source, name, assigned, state, options, self.board, self.clock_ms, self.wall_ms)
         self.slots[name] = slot
+        self.resumed_events += slot.events
         return slot
 
     def routes(self, target: str) -> list[str]:

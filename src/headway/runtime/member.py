@@ -72,7 +72,9 @@ def run_member(
         execute(job, index=index, addresses=addresses)
         job.settle()
         stats = total([worker_stats(job, index, wall_ms())])
-    return RunResult(stats, None, stopped=stop(), drained=False, notices=take_notices(options.state_dir))
+    return RunResult(
+        stats, None, stop(), drained=False, resumed_events=stats.resumed, notices=take_notices(options.state_dir)
+    )
 
 
 def _await_manifest(plan: Plan, options: RunOptions) -> Manifest:

@@ -114,6 +114,8 @@ class RunResult:
     stopped: bool
     """Whether it was told to stop before the end of input."""
     drained: bool
+    resumed_events: int = 0
+    """Records that had been read, and were durable, when the run began."""
     restarts: int = 0
     notices: list[str] = field(default_factory=list)
     """What the user should know, such as that a file was moved aside: each is told by one run."""
@@ -263,6 +265,7 @@ def finish_run(
     it did at its close.
     """
     stats = work(None)
+    resumed_events = stats.resumed
     drained = False
     if options.drain and not stop():
         if stats.newest is not None:
@@ -274,7 +277,8 @@ def finish_run(
         if drained:
             Manifest.mark_drained(options.state_dir)
     save_stats(options.state_dir, stats)
-    return RunResult(stats, before, stopped=stop(), drained=drained, notices=take_notices(options.state_dir))
+    notices = take_notices(options.state_dir)
+    return RunResult(stats, before, stop(), drained, resumed_events, notices=notices)
 
 
 def run_once(

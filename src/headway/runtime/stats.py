@@ -45,6 +45,8 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """Time spent writing epochs since the record before, in milliseconds."""
     rss_bytes: int
     """Memory of the process."""
+    resumed: int = 0
+    """Of the records read, those that were read before the worker was started."""
     silent: list[str] = []
     """Partitions that hold time back because none of their records has told a time yet; some of them."""
     horizon: Optional[int] = None
@@ -71,6 +73,11 @@ class RunStats(msgspec.Struct, frozen=True):
     def horizon(self) -> Optional[int]:
         """The latest time that anything is armed or waits for, once all workers have ended."""
         return max((worker.horizon for worker in self.workers if worker.horizon is not None), default=None)
+
+    @property
+    def resumed(self) -> int:
+        """Of the records read, those that were read before the workers were started."""
+        return sum(worker.resumed for worker in self.workers)
 
     @property
     def triggers(self) -> int:

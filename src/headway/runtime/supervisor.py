@@ -104,6 +104,8 @@ class Supervisor:
     lock_fd: int
     """The lock of the state directory: workers hold it too, so that no run starts while one is left of this one."""
     restarts: int = 0
+    resumed_events: Optional[int] = None
+    """Records that had been read when the first workers began, once workers had to be started again."""
     _recent: int = 0
     _children: list[_Child] = field(default_factory=list)
 
@@ -133,6 +135,8 @@ class Supervisor:
             )
             raise ClusterError(msg)
         wait_s = min(30.0, 0.25 * 2**self._recent)
+        if not self.restarts:
+            self.resumed_events = self._read_stats().resumed
         self._recent += 1
         self.restarts += 1
         log.warning(
@@ -303,6 +307,8 @@ def run_cluster(
         slots = sum(manifest.sources[source.name].slots for source in plan.sources)
         supervisor = Supervisor(spec, options, slots, stop, observe, lock.fileno())
         result = finish_run(plan, options, before, stop, supervisor.run)
+        if supervisor.resumed_events is not None:
+            result = replace(result, resumed_events=supervisor.resumed_events)
         return replace(result, restarts=supervisor.restarts)
 
 
