@@ -185,7 +185,11 @@ def _check_same(flow: Flow, spec: FlowSpec) -> None:
     """Raise `UsageError` when the file makes another flow than the one in hand, such as one that was changed since."""
     from headway.loading import load_flow
 
-    made = load_flow(spec)
+    try:
+        made = load_flow(spec)
+    except FlowError as error:
+        msg = f"several workers make the flow {flow.name!r} anew from its file, which fails: {error}"
+        raise UsageError(msg) from error
     if made.name != flow.name or _shape(made) != _shape(flow):
         msg = (
             f"the flow {flow.name!r} in this process is not the one that {spec.ref} makes when it is imported: several "
