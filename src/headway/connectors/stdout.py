@@ -31,7 +31,7 @@ class StdoutOutput(Output):
 
     def open(self, position: Optional[Position], *, fresh: bool) -> OutputWriter:
         """Print to what is standard output now."""
-        return _StdoutWriter(sys.stdout.buffer)
+        return _StdoutWriter()
 
     def describe(self) -> str:
         """Always the same."""
@@ -41,26 +41,25 @@ class StdoutOutput(Output):
 class _StdoutWriter(OutputWriter):
     transactional = False
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
     def write(self, records: Sequence[bytes]) -> None:
         if not records:
             return
+        # What it is now: while a cluster runs, it is another one than after its end.
+        stream = sys.stdout.buffer
         try:
             left = memoryview(b"\n".join(records) + b"\n")
             while left:  # An unbuffered stream takes a part when a signal comes, or when the reader goes meanwhile.
-                left = left[self._stream.write(left) :]
-            self._stream.flush()
+                left = left[stream.write(left) :]
+            stream.flush()
         except BrokenPipeError as error:
-            _silence(self._stream)
+            _silence(stream)
             msg = (
                 "standard output was closed by its reader (such as `head`): expected it to stay open "
                 "while the flow runs; run again to go on, or write to a file with to_jsonl(...)"
             )
             raise ReaderGoneError(msg) from error
         except OSError as error:
-            _silence(self._stream)
+            _silence(stream)
             msg = f"cannot write to standard output: {error.strerror or error}; check where it is redirected to"
             raise OutputError(msg) from error
 

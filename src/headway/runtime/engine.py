@@ -52,9 +52,10 @@ def prepare_recovery(state_dir: Path) -> Path:
                 file.unlink()
         partial.mkdir(exist_ok=True)
         try:
-            init_db_dir(partial, 1)
+            with engine_voice() as voice:
+                init_db_dir(partial, 1)
         except BaseException as error:
-            raise _translate(error, state_dir, EngineVoice(), clustered=False) from error
+            raise _translate(error, state_dir, voice, clustered=False) from error
         partial.rename(directory)
     return directory
 

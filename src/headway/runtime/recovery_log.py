@@ -15,6 +15,7 @@ from headway.state.files import next_step, state_files
 __all__ = ["RESTORE", "check_recovery_log", "recovery_refusal", "sqlite_words"]
 
 RESTORE: Final = "restore the whole state directory from one backup, or start with a new one"
+_APPLICATION_ID: Final = 0x48445759
 _TABLES: Final = {"exs", "fronts", "commits", "parts", "snaps"}
 _CORRUPT: Final = ("not a database", "malformed", "NotADatabase", "DatabaseCorrupt", "file is encrypted")
 
@@ -46,8 +47,8 @@ def _check(part: Path) -> None:
         if not tables >= _TABLES:
             missing = ", ".join(sorted(_TABLES - tables))
             raise sqlite3.DatabaseError(f"malformed: it has no table {missing}")  # noqa: EM102 - as above
-        database.execute("BEGIN IMMEDIATE")
-        database.execute("ROLLBACK")
+        # A write that means nothing to the engine, but needs room and rights as its own do.
+        database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
 
 
 def recovery_refusal(directory: Path, text: str) -> StateError:

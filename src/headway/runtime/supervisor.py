@@ -121,6 +121,8 @@ class Supervisor:
             try:
                 return self._attempt(drain_to_ms)
             except WorkerLost as loss:
+                # A worker whose engine cannot write its log says only that it has stopped: look why.
+                prepare_recovery(self.options.state_dir)
                 if self.stop():
                     msg = f"{loss}, while the run was being stopped; the next run goes on from the last durable epoch"
                     raise ClusterError(msg) from None

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Optional
@@ -145,8 +146,9 @@ def _fail(spec: WorkerSpec, error: BaseException) -> NoReturn:
     if len(failure.message) > _MESSAGE_MAX:
         failure = msgspec.structs.replace(failure, message=failure.message[:_MESSAGE_MAX] + "…")
     os.write(spec.status_fd, msgspec.json.encode(failure))
-    traceback.print_exception(error)
-    sys.stderr.flush()
+    with suppress(OSError):  # The log may be on the disk that is full.
+        traceback.print_exception(error)
+        sys.stderr.flush()
     os._exit(getattr(error, "exit_code", InternalError.exit_code))
 
 
