@@ -6,6 +6,7 @@ Everything of Headway that opens a file there, but for RocksDB and SQLite, does 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EACCES, EDQUOT, EEXIST, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
@@ -14,8 +15,9 @@ from typing import Final
 
 from headway.errors import StateError
 
-__all__ = ["next_step", "state_files"]
+__all__ = ["check_room", "next_step", "state_files"]
 
+_ROOM_LEAST_BYTES: Final = 256 << 10
 _ROOM: Final = "then run again: what was made durable is kept"
 _RIGHTS: Final = "give the user of this run the right to read and write all of the state directory, then run again"
 _NO_FOLDER: Final = (
@@ -48,6 +50,15 @@ def next_step(text: str, otherwise: str) -> str:
     'free some space, then run again: what was made durable is kept'
     """
     return next((step for found, step in _TEXTS.items() if found in text), otherwise)
+
+
+def check_room(directory: Path) -> None:
+    """Raise `StateError` when the disk of a directory is full, or nearly so: then many things fail in strange ways."""
+    with state_files(directory):
+        free = shutil.disk_usage(directory).free
+    if free < _ROOM_LEAST_BYTES:
+        msg = f"the disk of {directory} is full: {free:,} bytes are free; {_STEPS[ENOSPC]}"
+        raise StateError(msg)
 
 
 @contextmanager

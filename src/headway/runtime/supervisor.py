@@ -38,7 +38,7 @@ from headway.runtime.run import (
 )
 from headway.runtime.stats import RunStats, WorkerStats, total
 from headway.runtime.worker import READY, WorkerFailure, WorkerSpec, error_of
-from headway.state.files import state_files
+from headway.state.files import check_room, state_files
 
 __all__ = ["run_cluster"]
 
@@ -121,7 +121,9 @@ class Supervisor:
             try:
                 return self._attempt(drain_to_ms)
             except WorkerLost as loss:
-                # A worker whose engine cannot write its log says only that it has stopped: look why.
+                # A worker whose engine cannot write its log says only that it has stopped, and one that writes to
+                # shared memory on a full disk is killed: look whether it would come again.
+                check_room(self.options.state_dir)
                 prepare_recovery(self.options.state_dir)
                 if self.stop():
                     msg = f"{loss}, while the run was being stopped; the next run goes on from the last durable epoch"

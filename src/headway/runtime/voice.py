@@ -17,7 +17,7 @@ from io import FileIO
 from types import TracebackType
 from typing import Final, Optional
 
-__all__ = ["EngineVoice", "engine_voice"]
+__all__ = ["EngineVoice", "Sieve", "engine_voice"]
 
 _THREAD: Final = b"thread '"
 _PANIC: Final = b"' panicked at "
@@ -120,23 +120,35 @@ def _stderr_at(descriptor: int) -> Iterator[None]:
 
 
 def _pass_on(hearing: int, kept: int, voice: EngineVoice, aloud: bool) -> None:
-    """Pass on what comes, up to a panic: that and all that follows is the engine's own, as the run ends with it."""
-    begun = b""
+    """Pass on what comes until nobody speaks any more."""
+    sieve = Sieve(voice, aloud=aloud)
     while said := os.read(hearing, 65_536):
-        said = begun + said
-        # A panic is written in pieces: its first words wait for those that tell it from other text.
-        line_at = said.rfind(b"\n") + 1
-        begun = said[line_at:] if said.startswith(_THREAD, line_at) and _PANIC not in said else b""
-        passed_on = said[: len(said) - len(begun)]
-        if voice.panic_bytes or _PANIC in said:
-            if not aloud:
-                before = b"" if voice.panic_bytes else said.partition(_PANIC)[0]
-                passed_on = before[: before.rfind(b"\n") + 1]
-            voice.panic_bytes = (voice.panic_bytes + said)[:_PANIC_KEPT]
-            begun = b""
         with suppress(OSError):  # Nobody who writes to standard error minds.
-            os.write(kept, passed_on)
+            os.write(kept, sieve.take(said))
     with suppress(OSError):
-        os.write(kept, begun)
+        os.write(kept, sieve.begun)
     os.close(hearing)
     os.close(kept)
+
+
+class Sieve:
+    """Tells other text from a panic, and all that follows one: that is the engine's own, as the run ends with it."""
+
+    def __init__(self, voice: EngineVoice, *, aloud: bool) -> None:
+        self._voice = voice
+        self._aloud = aloud
+        self.begun = b""
+        """The begin of a line that may become the first one of a panic: it is written in pieces."""
+
+    def take(self, said: bytes) -> bytes:
+        """Take what was said next; returns what is to be passed on by now."""
+        said = self.begun + said
+        self.begun = b""
+        if self._voice.panic_bytes or _PANIC in said:
+            before = b"" if self._voice.panic_bytes else said.partition(_PANIC)[0]
+            self._voice.panic_bytes = (self._voice.panic_bytes + said)[:_PANIC_KEPT]
+            return said if self._aloud else before[: before.rfind(b"\n") + 1]
+        line_at = said.rfind(b"\n") + 1
+        if said.startswith(_THREAD, line_at) or _THREAD.startswith(said[line_at:]):
+            said, self.begun = said[:line_at], said[line_at:]
+        return said
