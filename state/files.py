@@ -21,7 +21,7 @@ _ROOM_LEAST_BYTES: Final = 256 << 10
 _ROOM: Final = "then run again: what was made durable is kept"
 _RIGHTS: Final = "give the user of this run the right to read and write all of the state directory, then run again"
 _NO_FOLDER: Final = (
-    "something else lies where the state directory has a file or a folder: move it away, or give another"
+    "something else lies where the state directory has a file or a folder: move it away, or give another directory"
 )
 _STEPS: Final = {
     ENOSPC: f"free some space, {_ROOM}",
