@@ -27,6 +27,7 @@ from rocksdict import (
 )
 
 from headway.errors import CorruptStateError, LockedStateError, StateError
+from headway.state.files import next_step, state_files
 from headway.state.options import StoreOptions
 from headway.state.private import make_private
 
@@ -65,10 +66,10 @@ _FILE_BYTES: Final = 16 << 20
 that is cut into as many parts, and what does not fit into its part would be read anew for each key."""
 
 _HINTS: Final = {
-    "open": "that it is a Headway state directory and readable",
-    "read": "the disk and the rights",
-    "write to": "the disk's space and the rights",
-    "close": "that the directory is still in its place, and the disk's space",
+    "open": "check that it is a Headway state directory and readable, then start again",
+    "read": "check the disk and the rights, then start again",
+    "write to": "check the disk's space and the rights, then start again",
+    "close": "check the disk's space and the rights, then start again: what was made durable is kept",
 }
 
 
@@ -126,7 +127,8 @@ class Database:
         # A secondary keeps all files open: what the primary deletes meanwhile could not be opened again.
         open_files_max = -1 if secondary_path else options.open_files
         if secondary_path is None:
-            make_private(self.path.parent)
+            with state_files(self.path.parent, "make"):
+                make_private(self.path.parent)
         try:
             self._db = Rdict(
                 str(self.path),
@@ -226,7 +228,7 @@ class Database:
         return self._corrupt(f"column family {family!r}, key {key!r}: {why}")
 
     def refusal(self, error: Exception, action: str) -> StateError:
-        """The error for what RocksDB refuses: to "open" the database, to "read", to "write to" or to "close" it."""
+        """The error for what RocksDB refuses: to "open", "read", "write to" or "close" the database."""
         text = str(error)
         if "lock hold by" in text or "While lock file" in text:
             msg = f"key group {self.group:03d} of {self.directory} is open already ({text}): stop that run first"
@@ -239,7 +241,7 @@ class Database:
                 "(ulimit -n), or spread the key groups over more workers"
             )
             return StateError(msg)
-        msg = f"cannot {action} {self.path}: {text}; check {_HINTS[action]}, then start again"
+        msg = f"cannot {action} {self.path}: {text}; {next_step(text, _HINTS[action])}"
         return StateError(msg)
 
     def _corrupt(self, what: str) -> CorruptStateError:
@@ -249,18 +251,24 @@ class Database:
         )
 
     def close(self) -> None:
-        """Close; again does nothing. Raises `StateError` when the disk refuses what is still to be written."""
+        """Close; again does nothing.
+
+        Raises `StateError` when something could not be written back, once all is closed that can be. What was
+        written before is in the log all the same, and the next open reads it from there.
+        """
         if self._db is None:
             return
         database, self._db = self._db, None
         self._handles.clear()
         del self._families[CONTROL]
-        try:
-            for family in self._families.values():
-                family.close()
-            database.close()
-        except Exception as error:  # rocksdict raises nothing more specific
-            raise self.refusal(error, "close") from error
+        refused: list[Exception] = []
+        for one in (*self._families.values(), database):
+            try:
+                one.close()
+            except Exception as error:  # rocksdict raises nothing more specific
+                refused.append(error)
+        if refused:
+            raise self.refusal(refused[0], "close") from refused[0]
 
 
 @cache

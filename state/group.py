@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 import msgspec
 
-from headway.errors import IncompatibleStateError, InternalError
+from headway.errors import IncompatibleStateError, InternalError, StateError
 from headway.state.database import CONTROL, VERSION_BYTE, Database
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
@@ -52,7 +53,8 @@ class GroupStore:
         try:
             _check_format(database)
         except BaseException:
-            database.close()
+            with suppress(StateError):  # The error under way is what matters, and may be the cause of this one.
+                database.close()
             raise
         return cls(database, chosen)
 

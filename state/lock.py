@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from headway.errors import LockedStateError, StateError
+from headway.state.files import state_files
 from headway.state.private import make_private, open_private
 
 __all__ = ["LOCK_NAME", "DirectoryLock", "Premises"]
@@ -31,14 +32,19 @@ class DirectoryLock:
 
     @classmethod
     def acquire(cls, directory: Path | str) -> DirectoryLock:
-        """Take the lock (creating the directory); raises `LockedStateError` naming the holder's process."""
-        make_private(Path(directory))
-        path = Path(directory) / LOCK_NAME
-        descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
+        """Take the lock (creating the directory); raises `LockedStateError` naming the holder's process.
+
+        Raises `StateError` when the directory cannot be made or written.
+        """
+        with state_files(Path(directory)):
+            make_private(Path(directory))
+            path = Path(directory) / LOCK_NAME
+            descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            with state_files(path, "write"):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)

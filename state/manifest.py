@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from headway.errors import CorruptStateError, DrainedStateError, FlowError, IncompatibleStateError
+from headway.state.files import state_files
 from headway.state.lock import LOCK_NAME
 from headway.state.private import make_private, read_private, secure, write_private
 from headway.state.seal import checksum
@@ -32,6 +33,8 @@ class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     slots: int
     partitions: dict[str, int] = {}
+    reading: str = ""
+    """How the input is cut into partitions: positions are kept for those."""
 
 
 class StageEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,11 +79,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         `CorruptStateError` when the manifest cannot be read.
         """
         path = directory / MANIFEST_NAME
-        try:
-            data = read_private(path)
-        except FileNotFoundError:
-            _check_empty(directory)
-            return None
+        with state_files(directory, "read"):
+            try:
+                data = read_private(path)
+            except FileNotFoundError:
+                _check_empty(directory)
+                return None
         try:
             found_format = msgspec.json.decode(data, type=_Format).format
             if found_format == FORMAT:
@@ -108,6 +112,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     def create(self, directory: Path) -> None:
         """Write it to `directory` (made if needed), durably and atomically, also in the place of a former one."""
+        with state_files(directory, "write"):
+            self._write(directory)
+
+    def _write(self, directory: Path) -> None:
         make_private(directory)
         text = msgspec.json.format(msgspec.json.encode(self._sealed()), indent=2) + b"\n"
         write_private(directory / MANIFEST_NAME, text, sync=True)
@@ -223,7 +231,11 @@ def _differences(found: Manifest, expected: Manifest) -> "list[str]":
 
 
 def _slots(manifest: Manifest) -> dict[str, str]:
-    return {name: f"{source.slots} slots" for name, source in manifest.sources.items()}
+    return {name: f"{source.slots} slots{_read(source.reading)}" for name, source in manifest.sources.items()}
+
+
+def _read(reading: str) -> str:
+    return f", read {reading}" if reading else ""
 
 
 def _operators(manifest: Manifest) -> dict[str, dict[str, OperatorEntry]]:

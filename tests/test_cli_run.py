@@ -105,7 +105,7 @@ def test_the_next_run_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     with Path("clicks.jsonl").open("a") as log:
         log.write(clicks(1_001, 500))
     headline, facts, _ = ended(capsys, "--drain")
-    assert headline == "clicks: resumed; the books are closed: all timers have fired"
+    assert headline == "clicks: resumed after 1,000 events; the books are closed: all timers have fired"
     assert facts["events"].startswith("500 in ") and facts["events"].endswith("; 1,500 in all")
     assert facts["state"].startswith("0 keys, 0 timers, 0 waiting")
     assert main(["run", "clicks.py"]) == 3

@@ -54,7 +54,17 @@ def lines(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
     return out.splitlines()
 
 
-@pytest.mark.parametrize("where", [[".headway/clicks"], ["clicks.py"], ["--state", ".headway/clicks"]], ids=str)
+@pytest.mark.parametrize(
+    "where",
+    [
+        [".headway/clicks"],
+        ["clicks.py"],
+        ["--state", ".headway/clicks"],
+        ["clicks.py", "--state", ".headway/clicks"],
+        ["--state", ".headway/clicks", "clicks.py"],
+    ],
+    ids=str,
+)
 def test_operators_are_listed(capsys: pytest.CaptureFixture[str], where: list[str]) -> None:
     assert lines(capsys, "ls", *where) == ["count"]
     assert [json.loads(line) for line in lines(capsys, "ls", *where, "--json")] == [{"operator": "count"}]
@@ -96,3 +106,26 @@ def test_a_key_without_state_has_its_exit_code(capsys: pytest.CaptureFixture[str
 def test_an_unknown_operator_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["state", "get", "clicks.py", "counts", "nobody"]) == 2
     assert "no operator 'counts': expected one of count" in capsys.readouterr().err
+
+
+def test_a_flow_and_its_state_directory_are_given_as_for_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    at = ["--state", ".headway/clicks"]
+    shown = lines(capsys, "ls", "clicks.py", "count", *at, "--limit", "0")
+    assert shown == lines(capsys, "ls", "count", *at, "--limit", "0") and len(shown) == 30
+    assert lines(capsys, "get", "clicks.py", "count", "user07", *at) == lines(
+        capsys, "get", "clicks.py", "count", "user07"
+    )
+
+
+def test_a_flow_and_the_state_directory_of_another_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    other = tmp_path / "other.py"
+    other.write_text(FLOW.replace('hw.Flow("clicks")', 'hw.Flow("other")'))
+    for command in (["ls", str(other)], ["get", str(other), "count", "user07"]):
+        assert main(["state", *command, "--state", ".headway/clicks"]) == 2
+        assert "belongs to the flow 'clicks'" in capsys.readouterr().err
+    assert main(["state", "ls", ".headway/clicks", "count", "--state", ".headway/clicks"]) == 2
+    assert "both name a state directory" in capsys.readouterr().err
+    assert main(["state", "ls", "counts", "--state", ".headway/clicks"]) == 2
+    assert "there is no file or module counts" in capsys.readouterr().err

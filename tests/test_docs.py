@@ -92,9 +92,9 @@ def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @each_page
 def test_commands_exist(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("events", "DIR"):
+    for name in ("events", "demo", "DIR"):
         Path(name).mkdir()
-    for name in ("triggers.jsonl", "FILE"):
+    for name in ("triggers.jsonl", "found.jsonl", "FILE"):
         Path(name).touch()
     for words in commands(page):
         command, rest = find_command(words)
@@ -150,7 +150,7 @@ def test_exit_codes_are_those_of_the_command() -> None:
     from headway.cli.main import EXIT_CODES
 
     codes = set(re.findall(r"^  (\d+) ", EXIT_CODES, re.MULTILINE))
-    assert len(codes) == 8
+    assert len(codes) == 9
     table = (ROOT / "docs" / "operating.md").read_text()
     assert codes <= set(re.findall(r"^\| (\d+) \|", table, re.MULTILINE))
     [line] = re.findall(r"Exit codes: (.*?)\n\n", (ROOT / "README.md").read_text(), re.DOTALL)

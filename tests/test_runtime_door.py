@@ -193,7 +193,7 @@ def test_results_of_a_flat_map_are_told_apart(tmp_path: Path) -> None:
 
 def ending(directory: Path, flow: hw.Flow, result: RunResult) -> Ending:
     plan = compile_flow(flow, directory / "state")
-    return Ending(plan, directory / "state", result, 0, resumed=False, seconds=1.0)
+    return Ending(plan, directory / "state", result, resumed=False, seconds=1.0)
 
 
 @pytest.mark.parametrize(("bad", "of", "told"), [(0, 100, False), (1, 100, False), (2, 100, True), (1, 1, True)])

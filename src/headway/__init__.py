@@ -114,6 +114,8 @@ from headway.operators.windows.windowers import cumulative as cumulative
 from headway.operators.windows.windowers import session as session
 from headway.operators.windows.windowers import sliding as sliding
 from headway.operators.windows.windowers import tumbling as tumbling
+from headway.running import RunSummary as RunSummary
+from headway.running import run as run
 from headway.schema import Event as Event
 from headway.schema import Json as Json
 from headway.schema import State as State
@@ -175,6 +177,7 @@ __all__ = [
     "Resumed",
     "Rules",
     "RunStateMachine",
+    "RunSummary",
     "RunningAggregate",
     "SequenceCheck",
     "SequenceGap",
@@ -227,6 +230,7 @@ __all__ = [
     "pattern",
     "quantiles",
     "rate",
+    "run",
     "session",
     "skip_past_last",
     "skip_to_first",

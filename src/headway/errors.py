@@ -6,6 +6,7 @@
     ├── UsageError                an option or a parameter is wrong: whoever started the run
     ├── InputError                an input cannot be read: whoever owns the input
     ├── OutputError               an output cannot be written: whoever owns the output
+    │   └── ReaderGoneError           nobody reads standard output any more: nobody need act
     ├── StateError                the state directory cannot be used: whoever operates the flow
     │   ├── IncompatibleStateError    it belongs to another flow, format or version of the flow
     │   ├── CorruptStateError         what is stored cannot be read back
@@ -39,6 +40,7 @@ __all__ = [
     "KeyNeededError",
     "LockedStateError",
     "OutputError",
+    "ReaderGoneError",
     "StateError",
     "UsageError",
     "UserCodeError",
@@ -77,6 +79,12 @@ class OutputError(HeadwayError):
     """An output cannot be written, or is not the one that was written before."""
 
     exit_code = 4
+
+
+class ReaderGoneError(OutputError):
+    """Whoever read standard output has closed it, as `head` does when it has seen enough."""
+
+    exit_code = 141
 
 
 class StateError(HeadwayError):

@@ -15,12 +15,12 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Optional
 
-from headway.errors import FlowError, HeadwayError
+from headway.errors import FlowError, HeadwayError, UsageError
 from headway.flow import Flow, as_flow
-from headway.parameters import check_all_used, set_parameters
+from headway.parameters import check_all_used, is_setting_parameters, set_parameters
 from headway.tracebacks import user_frames
 
-__all__ = ["FlowSpec", "load_flow"]
+__all__ = ["FlowSpec", "is_loading", "is_utf8", "load_flow"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,20 @@ class FlowSpec:
         return (target, name) if colon and target and name.isidentifier() else (self.ref, None)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether text, such as a path from the command line, can be stored and sent: some file names cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_loading() -> bool:
+    """Whether the code that asks is imported by `load_flow` now."""
+    return is_setting_parameters()
+
+
 def load_flow(spec: FlowSpec) -> Flow:
     """Import the flow's code afresh and return the flow; costs one import of its file each time.
 
@@ -58,6 +72,10 @@ def load_flow(spec: FlowSpec) -> Flow:
     >>> load_flow(FlowSpec("headway.flows.stalled_loans", {"after": "3d"}))
     Flow('stalled-loans', 4 steps)
     """
+    for text in (spec.ref, *spec.parameters.values()):
+        if not is_utf8(text):
+            msg = f"{text!r} is not UTF-8, as the paths of flows and the values of parameters must be"
+            raise UsageError(msg)
     module_spec = _find(spec.target)
     with set_parameters(spec.parameters):
         module = _import(module_spec)
@@ -137,7 +155,9 @@ def _import(spec: ModuleSpec) -> ModuleType:
         except SystemExit as error:
             msg = f"{_shown(spec)} ends the program (exit {error.code!r}) while it is imported: a flow only declares"
             raise FlowError(msg) from error
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # Also what extension modules raise when they panic.
             raise FlowError(_import_failed(_shown(spec), error)) from error
     return module
 

@@ -10,7 +10,7 @@ from typing import Any, Optional, TypeVar
 
 from headway.errors import UsageError
 
-__all__ = ["Parameter", "check_all_used", "convert", "given_parameters", "set_parameters"]
+__all__ = ["Parameter", "check_all_used", "convert", "given_parameters", "is_setting_parameters", "set_parameters"]
 
 V = TypeVar("V", str, int, float, bool)
 
@@ -37,6 +37,11 @@ def set_parameters(values: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         _given.reset(token)
+
+
+def is_setting_parameters() -> bool:
+    """Whether a flow is being imported inside a `set_parameters` block."""
+    return _given.get() is not None
 
 
 def given_parameters() -> Mapping[str, str]:

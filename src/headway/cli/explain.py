@@ -9,6 +9,7 @@ import click
 from headway.cli.escapes import printable_lines
 from headway.cli.options import examples, flow_argument, json_option, set_option
 from headway.cli.places import default_state_dir
+from headway.cli.process import say
 from headway.connectors.letters import dead_letters_of
 
 __all__ = ["explain"]
@@ -47,9 +48,9 @@ def explain(flow: str, settings: dict[str, str], mermaid: bool, machine: Optiona
     if as_json:
         import json
 
-        click.echo(json.dumps(explain_json(loaded, plan), indent=2))
+        say(json.dumps(explain_json(loaded, plan), indent=2))
     elif machine is not None:
-        click.echo(printable_lines(explain_machine(plan, machine)))
+        say(printable_lines(explain_machine(plan, machine)))
     else:
         text = explain_mermaid(loaded, plan) if mermaid else explain_text(loaded, plan)
-        click.echo(printable_lines(text))
+        say(printable_lines(text))

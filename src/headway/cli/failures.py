@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from contextlib import suppress
 
 import click
 
 from headway.cli.escapes import printable_lines
-from headway.errors import HeadwayError, InternalError, UserCodeError
+from headway.cli.process import INTERRUPTED, discard_output
+from headway.errors import HeadwayError, InternalError, ReaderGoneError, UserCodeError
 from headway.tracebacks import user_frames
 
 __all__ = ["report"]
 
-INTERRUPTED = 130
-UNEXPECTED = 70
+UNEXPECTED = InternalError.exit_code
 REPORT = "This is an error of Headway itself: please report it, with the text above."
 
 
@@ -23,6 +24,10 @@ def report(error: BaseException, *, as_json: bool) -> int:
     """Tell an error on stderr, with `as_json` also on stdout, and return the exit code that it means."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
+    if isinstance(error, (BrokenPipeError, ReaderGoneError)):
+        # As of a program that the signal for it has ended: silent, since nobody listens.
+        discard_output()
+        return ReaderGoneError.exit_code
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         name, message, code = (
             "Interrupted",
@@ -33,15 +38,15 @@ def report(error: BaseException, *, as_json: bool) -> int:
         name, message, code = "UsageError", _usage(error), error.exit_code
     elif isinstance(error, HeadwayError):
         name, message, code = type(error).__name__, _told(error), error.exit_code
-    elif isinstance(error, Exception):
+    else:
         text = "".join(traceback.format_exception(error)) + REPORT
         name, message, code = type(error).__name__, f"unexpected {type(error).__name__}\n{text}", UNEXPECTED
-    else:
-        raise error
-    print(f"headway: error: {printable_lines(message)}", file=sys.stderr)
-    if as_json:
-        print(json.dumps({"error": {"type": name, "message": message, "exit_code": code}}))
-        sys.stdout.flush()
+    with suppress(OSError):  # Nobody can be told that standard error cannot be written.
+        print(f"headway: error: {printable_lines(message)}", file=sys.stderr, flush=True)
+    with suppress(OSError):
+        if as_json:
+            print(json.dumps({"error": {"type": name, "message": message, "exit_code": code}}), flush=True)
+    discard_output()
     return code
 
 

@@ -12,6 +12,7 @@ import click
 from headway.cli.commands import Commands
 from headway.cli.escapes import printable_lines
 from headway.cli.options import DURATION, MOMENT, examples, json_option
+from headway.cli.process import say
 from headway.generate.nexmark_options import NexmarkOptions
 from headway.generate.options import COMPRESSIONS, ShopOptions
 
@@ -162,7 +163,7 @@ def _tell(directory: Path, summary: dict[str, Any], text: Optional[str], as_json
     if as_json:
         import json
 
-        click.echo(json.dumps({"directory": str(directory), **summary}))
+        say(json.dumps({"directory": str(directory), **summary}))
     elif text is not None:
         click.echo(printable_lines(text), err=True)
 
@@ -228,7 +229,7 @@ def check(ctx: click.Context, expected: Path, triggers: tuple[Path, ...], as_jso
     if as_json:
         import json
 
-        click.echo(json.dumps(outcome.as_dict()))
+        say(json.dumps(outcome.as_dict()))
     else:
-        click.echo(printable_lines(outcome.as_text()))
+        say(printable_lines(outcome.as_text()))
     ctx.exit(0 if outcome.equal else 1)

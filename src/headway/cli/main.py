@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Optional
@@ -14,14 +13,12 @@ from headway.cli.explain import explain
 from headway.cli.failures import report
 from headway.cli.generate import generate
 from headway.cli.options import examples
+from headway.cli.process import Interrupts, open_standard_streams
 from headway.cli.run import run
 from headway.cli.state import state
 from headway.cli.version import version
 
 __all__ = ["headway", "main"]
-
-CLOSED_PIPE = 141
-"""What a shell says of a program that the signal for a closed pipe has ended."""
 
 EXAMPLES = examples(
     "headway run headway.flows.abandoned_carts",
@@ -32,13 +29,14 @@ EXAMPLES = examples(
 EXIT_CODES = """\b
 Exit codes:
   0    done; also after a graceful stop by Ctrl-C or SIGTERM
-  1    the flow's own code raised, or a check found differences
+  1    the flow's own code raised, a check found differences, or there is nothing to show
   2    a flow, an option or a parameter is wrong
   3    the state directory cannot be used
   4    an input cannot be read, or an output cannot be written
   5    workers could not start, or died too often
   70   an error of Headway itself: please report it
-  130  ended by a second Ctrl-C: the next run goes on from the last durable epoch
+  130  ended by a second Ctrl-C, or by one outside of a run: the next run goes on from the last durable epoch
+  141  the reader of standard output has gone, as `head` does: the next run goes on with what was not printed
 """
 
 
@@ -69,21 +67,16 @@ for command in (run, explain, generate, state, version):
 def main(args: Optional[Sequence[str]] = None) -> int:
     """Run the command line and return the exit code; errors are told on stderr, as JSON on stdout with `--json`."""
     given = list(sys.argv[1:] if args is None else args)
+    interrupts = Interrupts()
+    failure: Optional[BaseException] = None
     try:
-        # Not click's own main(): that would end the process at a closed pipe.
-        with headway.make_context("headway", given) as context:
-            headway.invoke(context)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _discard_stdout()
-        return CLOSED_PIPE
+        with interrupts.watched():
+            open_standard_streams()
+            # Not click's own main(): that would end the process at a closed pipe.
+            with headway.make_context("headway", given) as context:
+                headway.invoke(context)
+            sys.stdout.flush()
     except BaseException as error:
-        return report(error, as_json="--json" in given)
-    return 0
-
-
-def _discard_stdout() -> None:
-    """Whoever read the output has closed it: the interpreter must not complain at its exit."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
+        # What an interrupt has led to is no error of its own.
+        failure = KeyboardInterrupt() if interrupts.count else error
+    return 0 if failure is None else report(failure, as_json="--json" in given)

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
+from headway.cli.conduct import Member, conduct, is_stdout
 from headway.cli.options import DURATION, SIZE, examples, flow_argument, json_option, set_option
+from headway.cli.process import say
 
 if TYPE_CHECKING:
     from headway.cli.summary import Ending
-    from headway.flow import Flow
-    from headway.loading import FlowSpec
     from headway.plan import Plan
-    from headway.runtime.run import RunOptions
-    from headway.runtime.stats import RunStats
 
 __all__ = ["run"]
-
-Member = tuple[int, list[str]]
-"""The index of this process in a cluster, and where all its processes listen."""
 
 EPOCH_LEAST_MS = 10
 
@@ -167,15 +160,15 @@ def run(
     member = _member(process, addresses, options["workers"])
     from headway.cli.places import default_state_dir
     from headway.loading import FlowSpec, load_flow
-    from headway.runtime.run import RunOptions, compile_flow
+    from headway.runtime.run import RunOptions, StopFlag, compile_flow
 
     spec = FlowSpec(flow, settings)
     loaded = load_flow(spec)
     run_options = RunOptions(**{**options, "state_dir": options["state_dir"] or default_state_dir(loaded)})
-    plan = compile_flow(loaded, run_options.state_dir)
     if as_json:
-        _check_stdout_is_free(plan)
-    ending = _run(spec, loaded, plan, run_options, member, quiet=quiet or as_json)
+        _check_stdout_is_free(compile_flow(loaded, run_options.state_dir))
+    show = not (quiet or as_json)
+    ending = conduct(loaded, run_options, flag=StopFlag(), spec=spec, member=member, progress=show)
     _tell(ending, as_json=as_json, quiet=quiet)
 
 
@@ -193,52 +186,9 @@ def _member(process: Optional[int], addresses: Optional[list[str]], workers: int
 
 def _check_stdout_is_free(plan: Plan) -> None:
     for sink in plan.sinks:
-        if _is_stdout(sink.node.output):
+        if is_stdout(sink):
             msg = f"--json writes to stdout, and so does the output {sink.name!r} of the flow: leave --json out"
             raise click.UsageError(msg)
-
-
-def _is_stdout(output: object) -> bool:
-    from headway.connectors.stdout import StdoutOutput
-
-    return isinstance(output, StdoutOutput)
-
-
-def _run(
-    spec: FlowSpec, flow: Flow, plan: Plan, options: RunOptions, member: Optional[Member], *, quiet: bool
-) -> Ending:
-    from headway.cli.progress import progress_for, shown
-    from headway.cli.summary import Ending
-    from headway.runtime.member import run_member
-    from headway.runtime.run import StopFlag, run_flow
-    from headway.runtime.supervisor import run_cluster
-    from headway.state.manifest import Manifest
-
-    resumed = Manifest.load(options.state_dir) is not None
-    stdout_is_shown = sys.stdout.isatty() and any(_is_stdout(sink.node.output) for sink in plan.sinks)
-    flag = StopFlag()
-    progress = progress_for(plan.flow, quiet=quiet, stdout_is_shown=stdout_is_shown, stopping=flag)
-    first: Optional[RunStats] = None
-
-    def observe(stats: RunStats) -> None:
-        nonlocal first
-        first = first or stats
-        progress.observe(stats)
-
-    started = time.monotonic()
-    with flag.on_signals() as stop, shown(progress):
-        if member is not None:
-            result = run_member(flow, options, *member, stop=stop, observe=observe)
-        elif options.workers == 1:
-            result = run_flow(flow, options, stop=stop, observe=observe)
-        else:
-            result = run_cluster(spec, options, stop=stop, observe=observe)
-    before = result.before.events if result.before is not None else 0
-    if options.workers == 1 and first is not None:
-        # It is taken before anything is read, and so counts also what a run has read that was killed later.
-        before = max(before, first.events)
-    process = f"process {member[0]} of {len(member[1])}" if member else None
-    return Ending(plan, options.state_dir, result, before, resumed, time.monotonic() - started, process)
 
 
 def _tell(ending: Ending, *, as_json: bool, quiet: bool) -> None:
@@ -250,6 +200,9 @@ def _tell(ending: Ending, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         import json
 
-        click.echo(json.dumps(summary_json(ending)))
+        say(json.dumps(summary_json(ending)))
     elif not quiet:
         click.echo(summary_text(ending), err=True)
+    else:
+        for notice in ending.result.notices:
+            click.echo(f"headway: note: {notice}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 import click
@@ -10,6 +11,7 @@ import click
 from headway.cli.commands import Commands
 from headway.cli.escapes import json_text, printable
 from headway.cli.options import examples, json_option
+from headway.cli.process import say
 
 if TYPE_CHECKING:
     from headway.state.reader import StateReader, StoredRow
@@ -27,16 +29,27 @@ def state() -> None:
     """
 
 
+_state_option = click.option(
+    "--state",
+    "state_dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="The state directory, as for `headway run`. Default: that of the flow.",
+)
+
+
 @state.command(
     name="ls",
     epilog=examples(
-        "headway state ls .headway/abandoned-carts",
+        "headway state ls flows/abandoned_carts.py",
         "headway state ls flows/abandoned_carts.py abandonment --prefix u0001 --limit 5",
+        "headway state ls flows/abandoned_carts.py abandonment --state /var/lib/carts",
+        "headway state ls .headway/abandoned-carts",
     ),
 )
-@click.argument("place", metavar="[DIR|FLOW]", required=False)
+@click.argument("place", metavar="[FLOW|DIR]", required=False)
 @click.argument("operator", metavar="[OPERATOR]", required=False)
-@click.option("--state", "state_dir", metavar="DIR", help="The state directory, instead of the first argument.")
+@_state_option
 @click.option("--prefix", default="", metavar="P", help="Only keys that begin with P.")
 @click.option(
     "--limit", type=click.IntRange(0), metavar="N", help=f"Show at most N keys, 0 for all. Default: {ROWS_SHOWN}."
@@ -45,57 +58,82 @@ def state() -> None:
 def ls(
     place: Optional[str],
     operator: Optional[str],
-    state_dir: Optional[str],
+    state_dir: Optional[Path],
     prefix: str,
     limit: Optional[int],
     as_json: bool,
 ) -> None:
     """List the operators that keep state, or the keys of one of them.
 
-    Give a state directory, or a flow whose default state directory is meant. Keys are in their order.
+    Give a flow, with --state when that is not its default state directory, or a state directory alone. Keys are in
+    their order.
     """
-    if state_dir is not None:
-        if operator is not None:
-            msg = f"--state {state_dir} and {place!r} both name a state directory: give one"
-            raise click.UsageError(msg)
-        place, operator = state_dir, place
-    if place is None:
-        msg = "give a state directory or a flow: headway state ls .headway/NAME, or: headway state ls FLOW"
+    if place is None and state_dir is None:
+        msg = "give a flow or a state directory: headway state ls FLOW, or: headway state ls .headway/NAME"
         raise click.UsageError(msg)
     most = ROWS_SHOWN if limit is None else limit
-    with _reader(place) as reader:
+    with _reader(place, state_dir) as reader:
+        if operator is None and state_dir is not None and place in reader.operators():
+            operator = place
+        else:
+            _check_flow(place, state_dir, reader)
         for line in _operators(reader, as_json) if operator is None else _rows(reader, operator, prefix, most, as_json):
-            click.echo(line)
+            say(line)
 
 
 @state.command(
     name="get",
     epilog=examples(
+        "headway state get flows/abandoned_carts.py abandonment u000123",
+        "headway state get flows/abandoned_carts.py abandonment u000123 --state /var/lib/carts",
         "headway state get .headway/abandoned-carts abandonment u000123",
     ),
 )
-@click.argument("place", metavar="DIR|FLOW")
+@click.argument("place", metavar="FLOW|DIR")
 @click.argument("operator")
 @click.argument("key")
+@_state_option
 @json_option("Write one JSON object.")
 @click.pass_context
-def get(ctx: click.Context, place: str, operator: str, key: str, as_json: bool) -> None:
-    """Show what one operator keeps for one key. The exit code is 1 when it keeps nothing."""
-    with _reader(place) as reader:
+def get(ctx: click.Context, place: str, operator: str, key: str, state_dir: Optional[Path], as_json: bool) -> None:
+    """Show what one operator keeps for one key. The exit code is 1 when it keeps nothing.
+
+    Give a flow, with --state when that is not its default state directory, or a state directory alone.
+    """
+    with _reader(place, state_dir) as reader:
+        _check_flow(place, state_dir, reader)
         row = reader.get(operator, key)
     if row is None:
         click.echo(f"{operator} keeps nothing for {key!r}", err=True)
         if as_json:
-            click.echo("null")
+            say("null")
         ctx.exit(1)
-    click.echo(_record(row) if as_json else _block(row))
+    say(_record(row) if as_json else _block(row))
 
 
-def _reader(place: str) -> StateReader:
+def _reader(place: Optional[str], state_dir: Optional[Path]) -> StateReader:
     from headway.cli.places import state_dir_of
     from headway.state.reader import StateReader
 
+    if state_dir is not None:
+        return StateReader(state_dir)
+    assert place is not None
     return StateReader(state_dir_of(place))
+
+
+def _check_flow(place: Optional[str], state_dir: Optional[Path], reader: StateReader) -> None:
+    """Raise `UsageError` when a flow and a state directory are given that do not belong together."""
+    if place is None or state_dir is None:
+        return
+    from headway.loading import FlowSpec, load_flow
+
+    if Path(place).is_dir():
+        msg = f"{place} and --state {state_dir} both name a state directory: give one"
+        raise click.UsageError(msg)
+    name = load_flow(FlowSpec(place)).name
+    if name != reader.manifest.flow:
+        msg = f"{state_dir} belongs to the flow {reader.manifest.flow!r}, and {place} is the flow {name!r}: check both"
+        raise click.UsageError(msg)
 
 
 def _operators(reader: StateReader, as_json: bool) -> Iterator[str]:

@@ -15,7 +15,7 @@ from headway.plan import Plan, Segment
 from headway.planner import DEAD_LETTER_SINK
 from headway.runtime.run import RunResult
 from headway.runtime.stats import SourceStats
-from headway.times import format_time
+from headway.times import DRAIN_STEPS, format_time
 
 __all__ = ["Ending", "summary_json", "summary_text", "warnings"]
 
@@ -30,14 +30,17 @@ class Ending:
     plan: Plan
     state_dir: Path
     result: RunResult
-    events_before: int
-    """Events that earlier runs on the same state directory have read."""
     resumed: bool
     """Whether the state directory was there before."""
     seconds: float
     """How long the run took."""
     process: Optional[str] = None
     """Which process of a cluster this was, when it was one: all numbers are its own then."""
+
+    @property
+    def events_before(self) -> int:
+        """Events that earlier runs on the same state directory have read, as far as they were durable."""
+        return self.result.resumed_events
 
     @property
     def events(self) -> int:
@@ -66,6 +69,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "flow": ending.plan.flow,
         "status": ending.status,
         "resumed": ending.resumed,
+        "resumed_events": ending.events_before,
         "seconds": round(ending.seconds, 3),
         "events": ending.events,
         "events_total": stats.events,
@@ -109,7 +113,7 @@ def summary_text(ending: Ending) -> str:
 def _headline(ending: Ending) -> str:
     if ending.result.stopped:
         return "stopped; the next run goes on from here"
-    begin = "resumed; " if ending.resumed else ""
+    begin = f"resumed after {count_text(ending.events_before, 'event')}; " if ending.resumed else ""
     if ending.result.drained:
         return f"{begin}the books are closed: all timers have fired"
     if ending.resumed and not ending.events:
@@ -139,7 +143,13 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
 
 
 def _notices(ending: Ending) -> list[str]:
-    told = list(dict.fromkeys(notice for worker in ending.result.stats.workers for notice in worker.notices))
+    """What happened that one should know: of the run, and of how it ran."""
+    told = list(ending.result.notices)
+    if ending.result.cut_off:
+        told.append(
+            f"{count_text(ending.result.cut_off, 'timer')} still armed after time has gone on {DRAIN_STEPS} times to "
+            "the latest one: what is armed then arms itself for ever, and stays"
+        )
     plain = compiled.notice()
     return told if plain is None else [*told, plain]
 

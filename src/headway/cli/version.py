@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from headway.cli.process import say
+
 __all__ = ["version"]
 
 
@@ -16,9 +18,7 @@ def version() -> None:
     from headway import compiled
 
     below = ", ".join(f"{name} {installed(name)}" for name in ("bytewax", "rocksdict", "msgspec"))
-    click.echo(
-        f"headway {installed('headway')} (Python {platform.python_version()}, {below}; hot path: {compiled.how()})"
-    )
+    say(f"headway {installed('headway')} (Python {platform.python_version()}, {below}; hot path: {compiled.how()})")
     plain = compiled.notice()
     if plain is not None:
-        click.echo(f"note: {plain}")
+        say(f"note: {plain}")

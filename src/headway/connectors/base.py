@@ -218,6 +218,14 @@ class Input(ABC):
     def describe(self) -> str:
         """One short line for people, such as `files events/*.jsonl`."""
 
+    @property
+    def reading(self) -> str:
+        """How the log is cut into partitions, in words that follow "read"; empty where there is only one way.
+
+        Kept in the state directory: positions that were written under one way mean nothing under another.
+        """
+        return ""
+
 
 class OutputWriter(ABC):
     """Writes one output. Used by one thread."""

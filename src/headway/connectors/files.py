@@ -134,6 +134,13 @@ class FilesInput(Input):
         options = f" (split {self.split})" if self.split > 1 else " (rotated)" if self.rotated else ""
         return f"files {self.pattern}{options}"
 
+    @property
+    def reading(self) -> str:
+        """Whether `rotated` or `split` was given."""
+        if self.rotated:
+            return "as one rotated log (rotated=True)"
+        return f"in stripes (split={self.split})" if self.split > 1 else "file by file"
+
     def _rotated_name(self) -> str:
         name = os.path.relpath(self.pattern, FilePattern(self.pattern).base or os.curdir)
         return "*" if name == os.curdir else name.replace(os.sep, "/")

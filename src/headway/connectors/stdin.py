@@ -68,6 +68,11 @@ class StdinInput(Input):
         """Always the same."""
         return _NAME
 
+    @property
+    def reading(self) -> str:
+        """Always the same."""
+        return "from standard input"
+
 
 class _StreamLog(ByteLog):
     """What has come in from a stream and has not been read yet."""

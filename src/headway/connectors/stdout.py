@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import BinaryIO, Optional
 
 from headway.connectors.base import Output, OutputWriter, Position
-from headway.errors import OutputError
+from headway.errors import OutputError, ReaderGoneError
 
 __all__ = ["StdoutOutput", "path_of_descriptor", "to_stdout"]
 
@@ -19,7 +19,8 @@ def to_stdout() -> Output:
     """Print each record as a line.
 
     Not transactional: a record is printed once its epoch is durable, and may be printed again when the run
-    died right after. Flushed at each write. The writer raises `OutputError` when the reading end is closed.
+    died right after. Flushed at each write. The writer raises `ReaderGoneError`
+    when the reading end is closed, `OutputError` when it cannot be written for another reason.
 
     >>> to_stdout().describe()
     'stdout'
@@ -42,7 +43,7 @@ class StdoutOutput(Output):
 
     def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Print to what is standard output now."""
-        return _StdoutWriter(sys.stdout.buffer)
+        return _StdoutWriter()
 
     def describe(self) -> str:
         """Always the same."""
@@ -60,40 +61,40 @@ def path_of_descriptor(fd: int) -> Optional[str]:
 class _StdoutWriter(OutputWriter):
     transactional = False
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
     def write(self, records: Sequence[bytes]) -> None:
         if not records:
             return
+        # What it is now: while a cluster runs, it is another one than after its end.
+        stream = sys.stdout.buffer
         try:
-            self._write_all(memoryview(b"\n".join(records) + b"\n"))
-            self._stream.flush()
+            _write_all(stream, memoryview(b"\n".join(records) + b"\n"))
+            stream.flush()
         except BrokenPipeError as error:
-            _silence(self._stream)
+            _silence(stream)
             msg = (
                 "standard output was closed by its reader (such as `head`): expected it to stay open "
                 "while the flow runs; run again to go on, or write to a file with to_jsonl(...)"
             )
-            raise OutputError(msg) from error
+            raise ReaderGoneError(msg) from error
         except OSError as error:
-            _silence(self._stream)
+            _silence(stream)
             msg = f"cannot write to standard output: {error.strerror or error}; check where it is redirected to"
             raise OutputError(msg) from error
 
-    def _write_all(self, data: memoryview) -> None:
-        """Write all of it: unbuffered, as with `python -u`, a stream may take a part and say how much."""
-        while data:
-            try:
-                taken = self._stream.write(data)
-            except BlockingIOError as error:
-                taken = error.characters_written
-            if not taken:  # Its other end made it non-blocking, and is slow.
-                select.select([], [self._stream.fileno()], [])
-            data = data[taken or 0 :]
-
     def position(self) -> Position:
         return {}
+
+
+def _write_all(stream: BinaryIO, data: memoryview) -> None:
+    """Write all of it: unbuffered, as with `python -u`, a stream may take a part and say how much."""
+    while data:
+        try:
+            taken = stream.write(data)
+        except BlockingIOError as error:
+            taken = error.characters_written
+        if not taken:  # Its other end made it non-blocking, and is slow.
+            select.select([], [stream.fileno()], [])
+        data = data[taken or 0 :]
 
 
 def _silence(stream: BinaryIO) -> None:

@@ -283,7 +283,7 @@ def _map(node: StatelessNode, place: Place) -> Callable[[Columns, str], Columns]
             return columns._replace(values=list(map(function, columns.values)))
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise _failure(node, place, columns, error) from error
 
     return apply
@@ -300,7 +300,7 @@ def _filter(node: StatelessNode, place: Place) -> Callable[[Columns, str], Colum
                 mask = list(map(not_, mask))
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise _failure(node, place, columns, error) from error
         times, ordinals, values, keys = columns
         kept_keys = None if keys is None else list(compress(keys, mask))
@@ -329,7 +329,7 @@ def _flat_map(node: StatelessNode, place: Place) -> Callable[[Columns, str], Col
                         keys.append(columns.keys[index])
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise _failure(node, place, columns, error) from error
         return Columns(times, ordinals, values, keys if columns.keys is not None else None)
 
@@ -344,7 +344,7 @@ _STATELESS: dict[str, Callable[[StatelessNode, Place], Callable[[Columns, str], 
 }
 
 
-def _failure(node: StatelessNode, place: Place, columns: Columns, error: Exception) -> UserCodeError:
+def _failure(node: StatelessNode, place: Place, columns: Columns, error: BaseException) -> UserCodeError:
     """The error for an exception in a step: runs it again one by one, to name the event."""
     step = f"the step {node.name!r} ({node.where})"
     for index, value in enumerate(columns.values):
@@ -352,6 +352,6 @@ def _failure(node: StatelessNode, place: Place, columns: Columns, error: Excepti
             result = node.function(value)
             if node.kind == "flat_map":
                 list(result)
-        except Exception:
+        except BaseException:
             return failure(step, error, place(columns.ordinals[index]), value)
     return UserCodeError(f"{step} failed with {type(error).__name__}: {error}")

@@ -111,7 +111,7 @@ class OperatorContext:
                     settle(row.state)
             except HeadwayError:
                 raise
-            except Exception as error:
+            except BaseException as error:
                 failure = self.failure(name, event)
                 raise failure from error
 
@@ -137,7 +137,7 @@ class OperatorContext:
                     settle(row.state)
             except HeadwayError:
                 raise
-            except Exception as error:
+            except BaseException as error:
                 failure = self.failure(f"on_{name}", event)
                 raise failure from error
 
@@ -176,7 +176,7 @@ class OperatorContext:
                 self.table.settle(row.state)
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             failure = self.failure("on_timer", timer)
             raise failure from error
         finally:
@@ -335,7 +335,7 @@ class _Rekey:
         def push(value: Any) -> None:
             try:
                 key = as_key(get(value))
-            except Exception as error:
+            except BaseException as error:
                 raise step_failure(self._name, context, value) from error
             self.key = key
             rest(value)
@@ -356,7 +356,7 @@ def _stateless(node: StatelessNode, context: OperatorContext, rest: Push) -> Pus
             return list(function(value)) if kind == "flat_map" else function(value)
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise step_failure(name, context, value) from error
 
     if kind == "map":

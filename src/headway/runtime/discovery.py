@@ -1,10 +1,10 @@
-"""Finds the partitions of an input, and keeps what a person should know of what it passes over."""
+"""Finds the partitions of an input, and tells what a person should know of what it passes over."""
 
 from __future__ import annotations
 
 from typing import Final, Optional
 
-from headway.connectors.base import Input
+from headway.connectors.base import Input, Tell
 
 __all__ = ["Discovery"]
 
@@ -15,9 +15,10 @@ _NOTICES_MAX: Final = 20
 class Discovery:
     """Looks for partitions, at first and then now and again: every `every_ms` where it is given."""
 
-    def __init__(self, found: Input, every_ms: Optional[int]) -> None:
-        self.notices: list[str] = []
+    def __init__(self, found: Input, every_ms: Optional[int], tell: Tell) -> None:
+        self._notices: list[str] = []
         self._input = found
+        self._tell = tell
         self._every_ms = every_ms
         self._looked_ms: Optional[int] = None
 
@@ -38,6 +39,7 @@ class Discovery:
         return self._input.partitions(self.tell)
 
     def tell(self, text: str) -> None:
-        """Keep a notice, once."""
-        if text not in self.notices and len(self.notices) < _NOTICES_MAX:
-            self.notices.append(text)
+        """Hand a notice on, once."""
+        if text not in self._notices and len(self._notices) < _NOTICES_MAX:
+            self._notices.append(text)
+            self._tell(text)

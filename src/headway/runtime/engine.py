@@ -22,30 +22,42 @@ from bytewax._bytewax import (
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
-from headway.errors import ClusterError, CorruptStateError, InternalError, StateError
+from headway.errors import ClusterError, CorruptStateError, InternalError
 from headway.runtime.dataflow import build_dataflow
 from headway.runtime.job import Job
+from headway.runtime.recovery_log import RESTORE, check_recovery_log, recovery_refusal, sqlite_words
 from headway.runtime.seal import Seal, sealing
+from headway.runtime.voice import EngineVoice, engine_voice
+from headway.state.files import state_files
 from headway.state.private import make_private
 
 _GC_THRESHOLDS = (100_000, 20, 50)
+_NOT_WHOLE = (NoPartitionsError, MissingPartitionsError, InconsistentPartitionsError)
 
 __all__ = ["execute", "is_prepared", "prepare_recovery"]
 
 
 def prepare_recovery(state_dir: Path) -> Path:
-    """The directory of the engine's recovery log, made where there is none. It holds one row per key group."""
+    """The directory of the engine's recovery log, made where there is none, else looked through.
+
+    It holds one row per key group, so this takes some milliseconds whatever the size of the state. Call it with the
+    lock held. Raises `CorruptStateError` for a log that is damaged or gone, `StateError` for one that cannot be used.
+    """
     directory = state_dir / "engine"
-    if not directory.exists():
+    with state_files(directory):
+        if directory.exists():
+            check_recovery_log(directory)
+            return directory
         partial = state_dir / "engine.new"
         if partial.exists():
             for file in partial.iterdir():
                 file.unlink()
         make_private(partial)
         try:
-            init_db_dir(partial, 1)
+            with engine_voice() as voice:
+                init_db_dir(partial, 1)
         except BaseException as error:
-            raise _translate(error, state_dir, clustered=False) from error
+            raise _translate(error, state_dir, voice, clustered=False) from error
         partial.rename(directory)
     return directory
 
@@ -66,27 +78,32 @@ def execute(
     """Run until the input ends or the job is told to stop, and settle: everything is durable on every worker then.
 
     With `addresses`, which all processes of the cluster have in this order, `key` seals what they send to each other.
-    Raises what the flow or a connector raised, as it was; `ClusterError` when the process cannot join the
-    cluster; `CorruptStateError` when the engine's recovery log cannot be used.
+    Raises what the flow or a connector raised, as it was; `KeyboardInterrupt` when a Ctrl-C ended it at once;
+    `ClusterError` when the process cannot join the cluster; `StateError`, `CorruptStateError` among them, when the
+    engine's recovery log cannot be used. The engine's own words stay unsaid, but in a worker, whose log gets them.
     """
-    recovery = RecoveryConfig(prepare_recovery(job.options.state_dir))
+    recovery = RecoveryConfig(job.options.state_dir / "engine")
     flow = build_dataflow(job.plan, job)
     assert (addresses is None) == (key is None)
     seal = Seal(key, index, list(addresses or ()), job.options.state_dir / "engine", job.failed)
     in_process = addresses is None and threads == 1
     # Outputs print to what standard output is now until they have been settled.
     with nullcontext() if in_process else own_stdout():
-        try:
-            with quiet_collector(), sealing(seal, _run.__code__):
-                _run(flow, job, recovery, index, addresses, threads)
-        except BaseException as error:
-            if job.failure is not None:
-                raise job.failure from job.failure.__cause__
-            raise _translate(error, job.options.state_dir, clustered=addresses is not None) from error
-        finally:
-            job.unmute()
+        with engine_voice(aloud=addresses is not None) as voice:
+            try:
+                with quiet_collector(), sealing(seal, _run.__code__):
+                    _run(flow, job, recovery, index, addresses, threads)
+            except BaseException as error:
+                stopped_by: Optional[BaseException] = error
+            else:
+                stopped_by = None
+        # Only now has the last word been heard.
+        if job.interrupted() or voice.interrupted or isinstance(stopped_by, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
         if job.failure is not None:
-            raise job.failure
+            raise job.failure from job.failure.__cause__
+        if stopped_by is not None:
+            raise _translate(stopped_by, job.options.state_dir, voice, clustered=addresses is not None) from stopped_by
         job.settle()
 
 
@@ -151,28 +168,24 @@ def _run(
         )
 
 
-def _translate(error: BaseException, directory: Path, *, clustered: bool) -> BaseException:
+def _translate(error: BaseException, directory: Path, voice: EngineVoice, *, clustered: bool) -> BaseException:
+    """The error for what ended the engine; of a panic the cause is only in what the engine has said of it."""
     panicked = type(error).__name__ == "PanicException"  # It is no `Exception`, and cannot be imported.
     if not (panicked or isinstance(error, Exception)):
         return error
-    if panicked and "Sqlite" in str(error):
-        msg = (
-            f"the recovery log in {directory / 'engine'} cannot be written ({error}): check the disk's space and "
-            "rights, then start again; what was made durable is kept"
-        )
-        return StateError(msg)
-    if isinstance(error, (NoPartitionsError, MissingPartitionsError, InconsistentPartitionsError)):
-        msg = (
-            f"the recovery log in {directory / 'engine'} is not whole ({error}): restore the whole state directory "
-            "from one backup, or start with a new one"
-        )
-        return CorruptStateError(msg)
     text = str(error)
+    said = f"{text} {voice.panic} {voice.errors}"
+    log = directory / "engine"
+    if "Sqlite" in said:
+        return recovery_refusal(log, sqlite_words(said))
+    if isinstance(error, _NOT_WHOLE) or any(isinstance(other, _NOT_WHOLE) for other in voice.errors):
+        msg = f"the recovery log in {log} is not whole ({text}): {RESTORE}"
+        return CorruptStateError(msg)
     if "communication pipeline" in text or "Address already in use" in text:
         msg = f"the process could not join the cluster: {text}"
         return ClusterError(msg)
     if clustered:
         msg = f"the engine stopped, as it does when another process of the cluster is gone: {text}"
         return ClusterError(msg)
-    msg = f"the engine stopped with {type(error).__name__}: {text}"
+    msg = f"the engine stopped with {type(error).__name__}: {text}\n{voice.panic}".rstrip()
     return InternalError(msg)

@@ -46,8 +46,8 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
         commits=sum(store.version for store in job.stores()),
         commit_ms=commit_ms,
         rss_bytes=_rss_bytes(),
-        notices=[sink.notice for sink in job.sinks.values() if sink.notice]
-        + list(dict.fromkeys(notice for slot in slots for notice in slot.notices)),
+        resumed=job.resumed_events,
+        notices=list(job.notices),
         sources=_sources(slots),
         silent=[name for slot in slots for name in slot.silent][:_SILENT_SHOWN],
         horizon=_horizon_ms(job) if final else None,

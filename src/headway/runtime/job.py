@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Optional, TextIO
+from typing import Any, Optional
 from zlib import crc32
 
 from headway.connectors.base import Output
@@ -22,6 +20,7 @@ from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
 from headway.runtime.exchange import HEARTBEAT_MS
 from headway.runtime.limits import open_files_per_group, raise_open_files
+from headway.runtime.notices import add_notice
 from headway.runtime.sink import OutputClaim, SinkTask
 from headway.runtime.slot import Slot, SlotOptions
 from headway.runtime.stage import SLICE, StageTask
@@ -92,8 +91,13 @@ class _Guard:
     def __exit__(
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        if error is not None and not isinstance(error, StopIteration):
-            self._failed(error)
+        if error is None or isinstance(error, StopIteration):
+            return
+        self._failed(error)
+        if not isinstance(error, Exception):
+            # The engine would print it, and with a `SystemExit` end the process: it gets to know that it must end.
+            msg = "the run has failed"
+            raise RuntimeError(msg) from None
 
 
 @dataclass
@@ -104,6 +108,8 @@ class Job:
     manifest: Manifest
     options: JobOptions
     stopping: Callable[[], bool] = lambda: False
+    interrupted: Callable[[], bool] = lambda: False
+    """Whether a second Ctrl-C ends this process now, whatever error it has led to."""
     clock_ms: Callable[[], int] = monotonic_ms
     wall_ms: Callable[[], int] = wall_ms
     slots: dict[str, Slot] = field(default_factory=dict)
@@ -117,6 +123,10 @@ class Job:
     on_failure: Optional[Callable[[BaseException], None]] = None
     failure: Optional[BaseException] = None
     """The first error of this process."""
+    notices: list[str] = field(default_factory=list)
+    """What the user should know, as far as this process has found it."""
+    resumed_events: int = 0
+    """Records that the slots had read when they were opened."""
     read_at_ms: int = 0
     """When a slot last read something, on the job's clock."""
 
@@ -131,7 +141,6 @@ class Job:
         self._progress = (Progress(0, MIN_TIME_MS), self.read_at_ms)
         self._groups: dict[int, GroupStore] = {}
         self._lock = Lock()
-        self._stderr: Optional[tuple[int, TextIO]] = None
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
@@ -145,24 +154,16 @@ class Job:
         )
 
     def failed(self, error: BaseException) -> None:
-        """Note the first error. The engine can only panic now, on stderr: mute that, the error itself is told."""
+        """Note the first error."""
         if self.failure is None:
             self.failure = error
             if self.on_failure is not None:
                 self.on_failure(error)
-            self._stderr = (os.dup(2), sys.stderr)
-            sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - `unmute` closes it
-            os.dup2(sys.stderr.fileno(), 2)
 
-    def unmute(self) -> None:
-        """Give stderr back, after the engine has ended."""
-        if self._stderr is not None:
-            descriptor, stream = self._stderr
-            sys.stderr.close()
-            sys.stderr = stream
-            os.dup2(descriptor, 2)
-            os.close(descriptor)
-            self._stderr = None
+    def tell(self, notice: str) -> None:
+        """Keep what the user should know, such as that a file was moved aside, until the end of a run tells it."""
+        self.notices.append(notice)
+        add_notice(self.options.state_dir, notice)
 
     def has_read(self) -> None:
         """A slot has read something."""
@@ -178,7 +179,8 @@ class Job:
     def beat(self) -> None:
         """Something moves in this process."""
         if self.on_beat is not None:
-            self.on_beat()
+            with self.guard:
+                self.on_beat()
 
     def doze(self) -> None:
         """Sleep a little in a slot that waits, unless there is work: the engine would look around all the time.
@@ -261,9 +263,20 @@ class Job:
             prove_for_ms=_PROVE_EPOCHS * self.options.epoch_ms + 2 * HEARTBEAT_MS * (1 + len(self.plan.stages)),
         )
         slot = Slot(
-            self.plan, source, name, assigned, state, options, self.board, self.clock_ms, self.wall_ms, self.is_behind
+            self.plan,
+            source,
+            name,
+            assigned,
+            state,
+            options,
+            self.board,
+            self.clock_ms,
+            self.wall_ms,
+            self.is_behind,
+            self.tell,
         )
         self.slots[name] = slot
+        self.resumed_events += slot.events
         return slot
 
     def routes(self, target: str) -> list[str]:
@@ -299,6 +312,8 @@ class Job:
         claim = OutputClaim(self.options.state_dir / "outputs" / f"{sink.name}.claim")
         task = SinkTask(sink, output, store, channels, meta, claim, self.options.slice_records)
         self.sinks[sink.name] = task
+        if task.notice:
+            self.tell(task.notice)
         return task
 
     def _store(
@@ -330,19 +345,27 @@ class Job:
         for store in self.stores():
             store.settle()
 
-    @contextmanager
-    def closing(self) -> Iterator[None]:
-        """Close at the end of the block. Where an error ends it, that one is told, and not what closing meets then."""
-        try:
-            yield
-        except BaseException:
-            with suppress(StateError):
-                self.close()
-            raise
-        self.close()
-
     def close(self) -> None:
-        """Close all stores."""
-        for store in self._groups.values():
-            store.close()
-        self._groups.clear()
+        """Close all stores; raises the first `StateError` of them once all are closed."""
+        groups, self._groups = self._groups, {}
+        refused: list[StateError] = []
+        for store in groups.values():
+            try:
+                store.close()
+            except StateError as error:
+                refused.append(error)
+        if refused:
+            raise refused[0]
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        try:
+            self.close()
+        except StateError:
+            if error is None:
+                raise
+            # What ends the run is the first error: what closing meets is the same full disk again.

@@ -16,6 +16,7 @@ from headway.runtime.engine import execute, is_prepared, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job
 from headway.runtime.logsum import open_log
+from headway.runtime.notices import take_notices
 from headway.runtime.rendezvous import agree_on_key, has_secret, make_secret, read_secret
 from headway.runtime.run import (
     Observer,
@@ -78,12 +79,14 @@ def run_member(
             manifest = _await_manifest(plan, options, index)
             secret = read_secret(options.state_dir)
         key = agree_on_key(secret, index, list(addresses), within_s=_PREPARED_S, stopping=stop)
-        job = Job(plan, manifest, options.job_options(workers=len(addresses)), stopping=stop)
+        job_options = options.job_options(workers=len(addresses))
+        job = held.enter_context(Job(plan, manifest, job_options, stopping=stop, interrupted=stop.is_urgent))
         job.on_beat = observer_beat(job, observe, index)
-        with job.closing():
-            _execute(job, index, addresses, key)
-            stats = total([worker_stats(job, index)])
-    return RunResult(stats, None, stopped=stop(), drained=False)
+        _execute(job, index, addresses, key)
+        stats = total([worker_stats(job, index)])
+    return RunResult(
+        stats, None, stop(), drained=False, resumed_events=stats.resumed, notices=take_notices(options.state_dir)
+    )
 
 
 def _execute(job: Job, index: int, addresses: Sequence[str], key: bytes) -> None:

@@ -99,7 +99,7 @@ class LetterRejects:
         raise UserCodeError(msg)
 
 
-def failure(step: str, error: Exception, place: str, value: object) -> UserCodeError:
+def failure(step: str, error: BaseException, place: str, value: object) -> UserCodeError:
     """The error for an exception in code of the flow that was given a record."""
     return UserCodeError(f"{step} failed with {type(error).__name__}: {error}; {place}: {value!r:.300}")
 

@@ -9,15 +9,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
 import msgspec
 
+from headway.connectors.base import Input
 from headway.connectors.letters import dead_letters_of
-from headway.errors import ClockError, InputError, LockedStateError, StateError, UsageError
+from headway.errors import ClockError, InputError, LockedStateError, UsageError
 from headway.flow import Flow
+from headway.loading import is_utf8
 from headway.plan import KeyedStage, Plan
 from headway.planner import compile_plan
 from headway.runtime.apart import keep_apart
@@ -25,8 +27,10 @@ from headway.runtime.engine import execute, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions
 from headway.runtime.logsum import checked_log
+from headway.runtime.notices import take_notices
 from headway.runtime.stage import SLICE
 from headway.runtime.stats import RunStats, total
+from headway.state.files import state_files
 from headway.state.lock import LOCK_NAME, DirectoryLock
 from headway.state.manifest import Drain, Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
 from headway.state.private import write_private
@@ -39,6 +43,7 @@ log = logging.getLogger("headway")
 DEFAULT_KEY_GROUPS = 12
 MAX_SLOTS = 64
 _STATS_MS = 500
+_INTERRUPTED = 130
 _WORKERS_END_S = 10.0
 """How long a run waits for the workers of one that was killed."""
 
@@ -85,6 +90,9 @@ class RunOptions:
         if self.key_groups is not None and not 1 <= self.key_groups <= 256:
             msg = f"key_groups is {self.key_groups}, it must be between 1 and 256"
             raise UsageError(msg)
+        if not is_utf8(str(self.state_dir)):
+            msg = f"the state directory {str(self.state_dir)!r} has a name that is not UTF-8: give another one"
+            raise UsageError(msg)
         if self.drain and self.follow:
             msg = "drain closes the books at the end of input, and follow never sees one: choose one of the two"
             raise UsageError(msg)
@@ -117,16 +125,25 @@ class RunResult:
     stopped: bool
     """Whether it was told to stop before the end of input."""
     drained: bool
+    resumed_events: int = 0
+    """Records that had been read, and were durable, when the run began."""
     restarts: int = 0
     cut_off: int = 0
     """Timers that were still armed when the books were closed, because they arm themselves for ever."""
+    notices: list[str] = field(default_factory=list)
+    """What the user should know, such as that a file was moved aside: each is told by one run."""
 
 
 class StopFlag:
-    """Tells a run to stop gracefully: the epoch closes, and nothing is done again at the next start."""
+    """Tells a run to stop gracefully: the epoch closes, and nothing is done again at the next start.
 
-    def __init__(self) -> None:
+    `also` is asked as well, and so may be the `is_set` of an event that the caller holds.
+    """
+
+    def __init__(self, also: Callable[[], bool] = lambda: False) -> None:
         self._event = threading.Event()
+        self._also = also
+        self._interrupts = 0
 
     def set(self) -> None:
         """Stop soon."""
@@ -134,18 +151,37 @@ class StopFlag:
 
     def __call__(self) -> bool:
         """Whether to stop."""
-        return self._event.is_set()
+        return self._event.is_set() or self._also()
+
+    @property
+    def by_interrupt(self) -> bool:
+        """Whether Ctrl-C has set it."""
+        return self._interrupts > 0
+
+    def is_urgent(self) -> bool:
+        """Whether a second Ctrl-C has come: the run ends where it stands, as at a crash."""
+        return self._interrupts > 1
 
     @contextmanager
     def on_signals(self) -> Iterator[StopFlag]:
-        """Inside this block SIGTERM and the first Ctrl-C set the flag; a second Ctrl-C ends the process at once."""
+        """Inside this block SIGTERM and the first Ctrl-C set the flag; a second Ctrl-C raises `KeyboardInterrupt`.
+
+        A third one ends the process on the spot: something has swallowed the second. Only the main thread can have
+        such a block that does anything: in another one signals go on as before.
+        """
 
         def stop(number: int, frame: Any) -> None:
-            if self() and number == signal.SIGINT:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-                raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                self._interrupts += 1
+                if self._interrupts > 2:
+                    os._exit(_INTERRUPTED)
+                if self._interrupts == 2:
+                    raise KeyboardInterrupt
             self.set()
 
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield self
@@ -172,7 +208,7 @@ def open_manifest(plan: Plan, options: RunOptions) -> Manifest:
     sources = {}
     for source in plan.sources:
         known = stored.sources.get(source.name) if stored else None
-        sources[source.name] = known or _new_source(source.node.input.partitions())
+        sources[source.name] = _source_entry(source.node.input, known)
     expected = Manifest(
         flow=plan.flow,
         key_groups=groups,
@@ -190,9 +226,13 @@ def _operator_entries(stage: KeyedStage) -> list[OperatorEntry]:
     ]
 
 
-def _new_source(partitions: list[str]) -> SourceEntry:
+def _source_entry(given: Input, known: Optional[SourceEntry]) -> SourceEntry:
+    if known is not None:
+        return SourceEntry(slots=known.slots, partitions=known.partitions, reading=given.reading)
+    partitions = given.partitions()
     slots = max(1, min(len(partitions), MAX_SLOTS))
-    return SourceEntry(slots=slots, partitions={name: index % slots for index, name in enumerate(partitions)})
+    numbered = {name: index % slots for index, name in enumerate(partitions)}
+    return SourceEntry(slots=slots, partitions=numbered, reading=given.reading)
 
 
 def check_inputs(plan: Plan, *, follow: bool) -> None:
@@ -245,14 +285,17 @@ def finish_run(
     same logs take the same steps.
     """
     drain = manifest.drain
+    resumed_events: Optional[int] = None
     if drain is None:
         stats = work(None)
+        resumed_events = stats.resumed
         if options.drain and not stop() and stats.newest is not None:
             drain = Drain(step=0, to_ms=stats.newest)
     is_closed = drain is None
     while drain is not None:
         Manifest.note_drain(options.state_dir, drain)
         stats = work(drain.to_ms)
+        resumed_events = stats.resumed if resumed_events is None else resumed_events
         if stop():
             break
         if stats.horizon is None or drain.step == DRAIN_STEPS:
@@ -264,7 +307,15 @@ def finish_run(
         last = drain or Drain(step=0, to_ms=MIN_TIME_MS)
         Manifest.note_drain(options.state_dir, msgspec.structs.replace(last, done=True))
     save_stats(options.state_dir, stats)
-    return RunResult(stats, before, stopped=stop(), drained=drained, cut_off=stats.timers if drained else 0)
+    return RunResult(
+        stats,
+        before,
+        stopped=stop(),
+        drained=drained,
+        cut_off=stats.timers if drained else 0,
+        resumed_events=resumed_events or 0,
+        notices=take_notices(options.state_dir),
+    )
 
 
 def run_once(
@@ -276,11 +327,12 @@ def run_once(
     observe: Optional[Observer],
 ) -> RunStats:
     """One run of the engine in this process, settled at its end; begun anew when the clock has been set back."""
+    job_options = options.job_options(drain_to_ms=drain_to_ms)
     while True:
-        job = Job(plan, manifest, options.job_options(drain_to_ms=drain_to_ms), stopping=stop)
+        job = Job(plan, manifest, job_options, stopping=stop, interrupted=stop.is_urgent)
         job.on_beat = observer_beat(job, observe, 0)
         try:
-            with job.closing():
+            with job:
                 execute(job, threads=options.threads)
                 stats = total([worker_stats(job, 0, final=drain_to_ms is not None)])
             break
@@ -324,9 +376,6 @@ def locked(state_dir: Path) -> Iterator[DirectoryLock]:
             if _owner_lives(state_dir) or time.monotonic() > until:
                 raise
             time.sleep(0.01)
-        except OSError as error:
-            msg = f"cannot use state directory {state_dir}: {error.strerror}; give the path of one that can be written"
-            raise StateError(msg) from error
     with lock:
         yield lock
 
@@ -337,7 +386,7 @@ def _owner_lives(state_dir: Path) -> bool:
         os.kill(int((state_dir / LOCK_NAME).read_text()), 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, ValueError):
+    except (OSError, ValueError):
         return True
     return True
 
@@ -349,12 +398,16 @@ def stats_path(state_dir: Path) -> Path:
 
 def load_stats(state_dir: Path) -> Optional[RunStats]:
     """The counts of the last run that ended; None where there was none."""
+    path = stats_path(state_dir)
     try:
-        return msgspec.json.decode(stats_path(state_dir).read_bytes(), type=RunStats)
-    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        with state_files(path, "read"):
+            return msgspec.json.decode(path.read_bytes(), type=RunStats) if path.exists() else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
 def save_stats(state_dir: Path, stats: RunStats) -> None:
     """Keep the counts of this run."""
-    write_private(stats_path(state_dir), msgspec.json.encode(stats))
+    path = stats_path(state_dir)
+    with state_files(path, "write"):
+        write_private(path, msgspec.json.encode(stats))

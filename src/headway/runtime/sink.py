@@ -12,6 +12,7 @@ from headway.plan import SinkStage
 from headway.runtime.batch import Batch
 from headway.runtime.channels import Channels
 from headway.runtime.stage import SLICE
+from headway.state.files import state_files
 from headway.state.private import make_private, write_private
 from headway.state.seal import seal, unseal
 from headway.state.stage import StageStore
@@ -49,13 +50,14 @@ class OutputClaim:
     def _store(self) -> None:
         """Durably and atomically."""
         directory = self._path.parent
-        make_private(directory)
-        write_private(self._path, seal((self.mark, self.delivered_version)), sync=True)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with state_files(self._path, "write"):
+            make_private(directory)
+            write_private(self._path, seal((self.mark, self.delivered_version)), sync=True)
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 class SinkTask:

@@ -11,7 +11,7 @@ from typing import Any, Optional, Union
 
 import msgspec
 
-from headway.connectors.base import Chunk, Extent, PartitionReader
+from headway.connectors.base import Chunk, Extent, PartitionReader, Tell, unheard
 from headway.decoding import codec_for
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Plan, SourceStage
@@ -76,6 +76,7 @@ class Slot:
         clock_ms: Callable[[], int],
         wall_ms: Callable[[], int],
         is_behind: Callable[[], bool] = lambda: False,
+        tell: Tell = unheard,
     ) -> None:
         self.source = source
         self.name = name
@@ -97,7 +98,7 @@ class Slot:
         time = source.node.time
         self._times_are_int = isinstance(time, str) and decoded_type(source.node.event_type, time) is int
         self._partitions: dict[str, Partition] = {}
-        self._discovery = Discovery(source.node.input, options.discover_ms if options.follow else None)
+        self._discovery = Discovery(source.node.input, options.discover_ms if options.follow else None, tell)
         self._rejects = Rejects(source.name, FirstLetter.restored((state or {}).get("first_letter")))
         self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
         self._silence = Silence(source.node, self._partitions, board, name, follow=options.follow)
@@ -154,11 +155,6 @@ class Slot:
         if not self._partitions:
             return MIN_TIME_MS
         return min(partition.watermark(self._ooo_ms) for partition in self._partitions.values())
-
-    @property
-    def notices(self) -> list[str]:
-        """What a person should know of the input, such as a link that is not read."""
-        return self._discovery.notices
 
     @property
     def silent(self) -> list[str]:

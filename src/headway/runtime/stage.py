@@ -256,7 +256,7 @@ class StageTask:
                     settle(row.state)
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:  # Also what only looks like the end of the process, such as `SystemExit`.
             failure = context.failure("on_event", event)
             raise failure from error
 

@@ -100,6 +100,8 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """Time spent writing epochs since the record before, in milliseconds."""
     rss_bytes: int
     """Memory of the process."""
+    resumed: int = 0
+    """Of the records read, those that were read before the worker was started."""
     commits: int = 0
     """Versions committed, over all stores of the worker: it grows as long as the run makes progress."""
     sources: dict[str, SourceStats] = {}
@@ -109,7 +111,7 @@ class WorkerStats(msgspec.Struct, frozen=True):
     horizon: Optional[int] = None
     """In the last record of a run whose books are being closed: the latest time that anything is armed or waits for."""
     notices: list[str] = []
-    """What the user should know, such as an output that was moved aside."""
+    """What the user should know, such as a link that is not read."""
     losses: Losses = {}
     """What operators have lost to their bounds, by operator and side output."""
 
@@ -147,6 +149,11 @@ class RunStats(msgspec.Struct, frozen=True):
         known_read, known_total = [n for n in read if n is not None], [n for n in total if n is not None]
         known = bool(total) and len(known_read) == len(read) and len(known_total) == len(total) and sum(known_total) > 0
         return (sum(known_read), sum(known_total)) if known else None
+
+    @property
+    def resumed(self) -> int:
+        """Of the records read, those that were read before the workers were started."""
+        return sum(worker.resumed for worker in self.workers)
 
     @property
     def triggers(self) -> int:

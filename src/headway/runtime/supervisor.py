@@ -40,7 +40,8 @@ from headway.runtime.run import (
 )
 from headway.runtime.seal import KEY_BYTES
 from headway.runtime.stats import RunStats, WorkerStats, total
-from headway.runtime.worker import WorkerFailure, WorkerSpec, error_of
+from headway.runtime.worker import READY, WorkerFailure, WorkerSpec, error_of
+from headway.state.files import check_room, state_files
 from headway.state.lock import Premises
 from headway.state.private import make_private, open_private
 
@@ -54,6 +55,8 @@ _START_S = 60.0
 """How long a worker may take to start."""
 _GOOD_RUN_S = 60.0
 """After this long without a death, and with progress, the count of restarts starts anew."""
+_CAUSE_S = 1.0
+"""How long to wait for a worker that knows more, when others say only that a peer is gone."""
 
 
 @dataclass
@@ -65,6 +68,20 @@ class _Child:
     command_fd: int
     status_fd: int
     log_path: Path
+    heard: bytes = b""
+    """What it has said so far: that it is ready, then why it failed."""
+
+    def listen(self) -> bytes:
+        """All that the worker has said until now."""
+        with suppress(BlockingIOError):
+            while said := os.read(self.status_fd, 65_536):
+                self.heard += said
+        return self.heard
+
+    def failure(self) -> Optional[HeadwayError]:
+        """The error that the worker ended with; None when it died without a word."""
+        said = self.listen().removeprefix(READY)
+        return error_of(msgspec.json.decode(said, type=WorkerFailure)) if said else None
 
     def say(self, word: str) -> None:
         with suppress(BrokenPipeError):  # It is gone: the exit code tells.
@@ -92,6 +109,8 @@ class Supervisor:
     """The lock of the state directory: workers hold it too, so that no run starts while one is left of this one."""
     premises: Premises
     restarts: int = 0
+    resumed_events: Optional[int] = None
+    """Records that had been read when the first workers began, once workers had to be started again."""
     _recent: int = 0
     _commits: int = 0
     """How much had been made durable when the workers were last lost."""
@@ -111,6 +130,10 @@ class Supervisor:
             except ClockError as error:
                 log.warning("%s", error)
             except WorkerLost as loss:
+                # A worker whose engine cannot write its log says only that it has stopped, and one that writes to
+                # shared memory on a full disk is killed: look whether it would come again.
+                check_room(self.options.state_dir)
+                prepare_recovery(self.options.state_dir)
                 if self.stop():
                     msg = f"{loss}, while the run was being stopped; the next run goes on from the last durable epoch"
                     raise ClusterError(msg) from None
@@ -128,6 +151,8 @@ class Supervisor:
             )
             raise ClusterError(msg)
         wait_s = min(30.0, 0.25 * 2**self._recent)
+        if not self.restarts:
+            self.resumed_events = self._read_stats().resumed
         self._recent += 1
         self.restarts += 1
         log.warning(
@@ -144,11 +169,12 @@ class Supervisor:
 
     def _attempt(self, drain_to_ms: Optional[int]) -> RunStats:
         self.premises.check()
-        make_private(self.run_dir)
-        for old in (*self.run_dir.glob("failure-*.json"), *self.run_dir.glob("worker-*.json")):
-            old.unlink()
         board = self.run_dir / "board"
-        Board.create(board, self.slots, self.options.workers)
+        with state_files(self.run_dir):
+            make_private(self.run_dir)
+            for old in self.run_dir.glob("worker-*.json"):
+                old.unlink()
+            Board.create(board, self.slots, self.options.workers)
         options = self.options.job_options(drain_to_ms=drain_to_ms, board_path=board)
         with _free_addresses(self.options.workers) as addresses:
             try:
@@ -179,7 +205,10 @@ class Supervisor:
             status_fd=status_write,
         )
         log_path = self.run_dir / f"worker-{index}.log"
-        with os.fdopen(open_private(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log_file:
+        with (
+            state_files(log_path, "write"),
+            os.fdopen(open_private(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log_file,
+        ):
             process = subprocess.Popen(
                 [sys.executable, "-m", "headway.runtime.worker", msgspec.json.encode(spec).decode()],
                 pass_fds=(command_read, status_write, self.lock_fd),
@@ -194,7 +223,7 @@ class Supervisor:
     def _let_go(self, addresses: list[str]) -> None:
         """Let the workers join in order, each once the one before listens: a failed dial costs a second."""
         for child in self._children:
-            self._await(child, partial(_said_ready, child.status_fd), "did not get ready")
+            self._await(child, partial(_said_ready, child), "did not get ready")
         # Not by the command line or the environment: other users of the machine can read those.
         key = os.urandom(KEY_BYTES).hex()
         for child, address in zip(self._children, addresses):
@@ -251,23 +280,24 @@ class Supervisor:
         """Raise when workers have ended badly: the error that one of them left, or `WorkerLost`."""
         if not any(child.process.poll() for child in self._children):
             return
-        time.sleep(_POLL_S)  # When one goes, its peers follow: the first to be seen need not be the cause.
-        lost = [child for child in self._children if child.process.poll()]
-        failures = {child.index: self._failure(child.index) for child in lost}
-        for error in failures.values():
-            if error is not None and not isinstance(error, ClusterError):
-                raise error
+        # When one goes, its peers follow, and say that it is gone: the first to be seen need not be the cause.
+        until = time.monotonic() + _CAUSE_S
+        while True:
+            time.sleep(_POLL_S)
+            lost = [child for child in self._children if child.process.poll()]
+            failures = {child.index: child.failure() for child in lost}
+            for error in failures.values():
+                if error is not None and not isinstance(error, ClusterError):
+                    raise error
+            told = all(isinstance(error, ClusterError) for error in failures.values())
+            if not told or len(lost) == len(self._children) or time.monotonic() > until:
+                break
         for child in lost:
             if failures[child.index] is None:
                 how = _how(child.process.returncode)
                 msg = f"worker {child.index} (process {child.process.pid}) {how}{_last_words(child.log_path)}"
                 raise WorkerLost(msg)
         raise WorkerLost(str(failures[lost[0].index]))
-
-    def _failure(self, index: int) -> Optional[HeadwayError]:
-        """The error that a worker left behind; None when it died without a word."""
-        path = self.run_dir / f"failure-{index}.json"
-        return error_of(msgspec.json.decode(path.read_bytes(), type=WorkerFailure)) if path.exists() else None
 
     def _end_all(self) -> None:
         for child in self._children:
@@ -313,6 +343,8 @@ def run_cluster(
         supervisor = Supervisor(spec, options, slots, stop, observe, lock.fileno(), Premises(options.state_dir))
         with checked_log(options.state_dir):
             result = finish_run(manifest, options, before, stop, supervisor.run)
+        if supervisor.resumed_events is not None:
+            result = replace(result, resumed_events=supervisor.resumed_events)
         return replace(result, restarts=supervisor.restarts)
 
 
@@ -331,11 +363,8 @@ def _free_addresses(count: int) -> Iterator[list[str]]:
     yield addresses
 
 
-def _said_ready(fd: int) -> bool:
-    try:
-        return os.read(fd, 64).startswith(b"ready")
-    except BlockingIOError:
-        return False
+def _said_ready(child: _Child) -> bool:
+    return child.listen().startswith(READY)
 
 
 def _has_listened(port: int) -> bool:

@@ -1,7 +1,8 @@
 """One worker process of a cluster: `python -m headway.runtime.worker`, started by the supervisor.
 
 It talks with the supervisor over two inherited pipes: it says `ready`, waits for `go`, reads nothing before `trust`,
-stops gracefully at `stop`, and ends at once when the supervisor is gone.
+stops gracefully at `stop`, and ends at once when the supervisor is gone. When it fails, the reason goes through the
+pipe as well: the disk may be full.
 """
 
 from __future__ import annotations
@@ -10,25 +11,32 @@ import os
 import signal
 import sys
 import threading
+import traceback
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 import msgspec
 
 from headway import errors
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, InternalError, UserCodeError
 from headway.loading import FlowSpec, load_flow
 from headway.runtime.engine import execute
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions
 from headway.runtime.run import compile_flow
+from headway.state.files import state_files
 from headway.state.manifest import Manifest
 from headway.state.private import write_private
 from headway.tracebacks import user_frames
 
-__all__ = ["WorkerFailure", "WorkerSpec", "error_of", "failure_of"]
+__all__ = ["READY", "WorkerFailure", "WorkerSpec", "error_of", "failure_of"]
 
 _STATS_MS = 500
+READY = b"ready\n"
+_MESSAGE_MAX = 20_000
+"""Characters of a message that crosses: it must fit into the pipe, whoever reads it."""
 _ORPHANED = 75
 """Exit code of a worker whose supervisor is gone."""
 
@@ -43,7 +51,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     addresses: list[str]
     index: int
     run_dir: str
-    """Where the worker leaves its statistics and its failure."""
+    """Where the worker leaves its statistics."""
     final: bool
     """Whether to tell the horizon at the end: the books are being closed."""
     command_fd: int
@@ -59,17 +67,21 @@ class WorkerFailure(msgspec.Struct, frozen=True):
 
 
 def failure_of(error: BaseException) -> WorkerFailure:
-    """An error as plain values; of its cause the frames in the flow's code."""
-    cause = user_frames(error.__cause__) if error.__cause__ else None
+    """An error as plain values; of its cause the frames in the flow's code.
+
+    What is no error of Headway's is one in Headway: it comes with its whole traceback, and would come again.
+    """
+    if not isinstance(error, HeadwayError):
+        text = "".join(traceback.format_exception(error)).rstrip()
+        return WorkerFailure(InternalError.__name__, f"unexpected {type(error).__name__} in a worker process\n{text}")
+    cause = user_frames(error.__cause__) if isinstance(error, UserCodeError) and error.__cause__ else None
     return WorkerFailure(type(error).__name__, str(error), cause)
 
 
-def error_of(failure: WorkerFailure) -> Optional[HeadwayError]:
-    """The error that a worker ended with, made anew; None when it was not one of Headway's."""
-    kind = getattr(errors, failure.kind, None)
-    if not (isinstance(kind, type) and issubclass(kind, HeadwayError)):
-        return None
-    error = kind(failure.message)
+def error_of(failure: WorkerFailure) -> HeadwayError:
+    """The error that a worker ended with, made anew; of a class that the flow has made, the next known base."""
+    kind = getattr(errors, failure.kind, HeadwayError)
+    error: HeadwayError = kind(failure.message)
     if failure.cause:
         error.__cause__ = RuntimeError("in the worker process:\n" + failure.cause)
     return error
@@ -128,30 +140,31 @@ def work(spec: WorkerSpec) -> None:
             next_ms = now_ms + _STATS_MS
             _write(run_dir / f"worker-{spec.index}.json", worker_stats(job, spec.index))
 
-    def on_failure(error: BaseException) -> None:
-        """Peers would hang or panic: leave the reason and end at once, the supervisor sees to the others."""
-        if isinstance(error, HeadwayError):
-            _write(run_dir / f"failure-{spec.index}.json", failure_of(error))
-        else:
-            sys.excepthook(type(error), error, error.__traceback__)
-            sys.stderr.flush()
-        os._exit(70)
-
     job.admitted = commands.trust.wait
     job.on_beat = beat
-    job.on_failure = on_failure
-    os.write(spec.status_fd, b"ready\n")
+    job.on_failure = partial(_fail, spec)  # Peers would hang or panic, so it ends at once.
+    os.write(spec.status_fd, READY)
     commands.go.wait()
-    try:
+    with job:
         execute(job, index=spec.index, addresses=spec.addresses, key=commands.key)
         _write(run_dir / f"worker-{spec.index}.json", worker_stats(job, spec.index, final=spec.final))
-        job.close()
-    except HeadwayError as error:
-        on_failure(error)
+
+
+def _fail(spec: WorkerSpec, error: BaseException) -> NoReturn:
+    """Tell the supervisor, which sees to the others, and end at once. The log gets the traceback."""
+    failure = failure_of(error)
+    if len(failure.message) > _MESSAGE_MAX:
+        failure = msgspec.structs.replace(failure, message=failure.message[:_MESSAGE_MAX] + "…")
+    os.write(spec.status_fd, msgspec.json.encode(failure))
+    with suppress(OSError):  # The log may be on the disk that is full.
+        traceback.print_exception(error)
+        sys.stderr.flush()
+    os._exit(getattr(error, "exit_code", InternalError.exit_code))
 
 
 def _write(path: Path, value: msgspec.Struct) -> None:
-    write_private(path, msgspec.json.encode(value))
+    with state_files(path, "write"):
+        write_private(path, msgspec.json.encode(value))
 
 
 def main() -> None:
@@ -161,10 +174,9 @@ def main() -> None:
     spec = msgspec.json.decode(sys.argv[1], type=WorkerSpec)
     try:
         work(spec)
-    except HeadwayError as error:
-        _write(Path(spec.run_dir) / f"failure-{spec.index}.json", failure_of(error))
-        os._exit(error.exit_code)
-    sys.stdout.flush()
+        sys.stdout.flush()
+    except BaseException as error:
+        _fail(spec, error)
     os._exit(0)
 
 

@@ -139,7 +139,7 @@ class StageOracle:
             returned = getattr(node.operator, handler)(self.shared[entry.rank], item.value, BroadcastContext(item.time))
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise _failed(node, handler, "", item.time, item.value, error) from error
         _check_returned(node, handler, "", item.time, returned)
         self.shared[entry.rank] = self._shared_stores[entry.rank].stored("all keys", item.time, self.shared[entry.rank])
@@ -157,7 +157,7 @@ class StageOracle:
             returned = getattr(node.operator, handler)(row.state, subject, context)
         except HeadwayError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise _failed(node, handler, context.key, context.time, subject, error) from error
         _check_returned(node, handler, context.key, context.time, returned)
         self._store(context.rank, context.key, context.time)
@@ -212,7 +212,7 @@ def _shared_state(node: OperatorNode) -> Any:
     return node.operator.shared_type() if node.operator.broadcasts else None
 
 
-def _failed(node: OperatorNode, handler: str, key: str, time: int, subject: Any, error: Exception) -> UserCodeError:
+def _failed(node: OperatorNode, handler: str, key: str, time: int, subject: Any, error: BaseException) -> UserCodeError:
     return UserCodeError(
         f"{type(node.operator).__name__}.{handler} of the operator {node.name!r} failed for key "
         f"{key!r} at time {time}, on {subject!r:.300}: {type(error).__name__}: {error}"

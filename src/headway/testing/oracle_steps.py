@@ -66,7 +66,7 @@ def _apply(node: Union[StatelessNode, KeyByNode], item: Item, ways: Ways) -> lis
         return [item] if bool(result) is (node.kind == "filter") else []
     except HeadwayError:
         raise
-    except Exception as error:
+    except BaseException as error:
         raise _failure(node, item, error) from error
 
 
@@ -125,7 +125,7 @@ def key_text(value: Any) -> str:
     raise ValueError(msg)
 
 
-def _failure(node: Union[StatelessNode, KeyByNode], item: Item, error: Exception) -> UserCodeError:
+def _failure(node: Union[StatelessNode, KeyByNode], item: Item, error: BaseException) -> UserCodeError:
     whose = f"key {item.origin!r}" if item.ordinal is None else f"record {item.ordinal} of {item.origin!r}"
     return UserCodeError(
         f"the step {node.name!r} ({node.where}) failed with {type(error).__name__}: {error}; "

@@ -1,0 +1,62 @@
+"""One run from its start to its ending: signals, progress, and the right way to run it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Optional
+
+if TYPE_CHECKING:
+    from headway.cli.summary import Ending
+    from headway.flow import Flow
+    from headway.loading import FlowSpec
+    from headway.runtime.run import RunOptions, StopFlag
+
+__all__ = ["Member", "conduct", "is_stdout"]
+
+Member = tuple[int, list[str]]
+"""The index of this process in a cluster, and where all its processes listen."""
+
+
+def conduct(
+    flow: Flow,
+    options: RunOptions,
+    *,
+    flag: StopFlag,
+    spec: Optional[FlowSpec] = None,
+    member: Optional[Member] = None,
+    progress: bool,
+) -> Ending:
+    """Run a flow until it ends or is stopped, by `flag` or a signal, and tell how it ended.
+
+    `spec` is what several workers make the flow from. Raises what `run_flow`, `run_cluster` and `run_member` raise.
+    """
+    from headway.cli.progress import progress_for, shown
+    from headway.cli.summary import Ending
+    from headway.runtime.member import run_member
+    from headway.runtime.run import compile_flow, run_flow
+    from headway.runtime.supervisor import run_cluster
+    from headway.state.manifest import Manifest
+
+    plan = compile_flow(flow, options.state_dir)
+    resumed = Manifest.load(options.state_dir) is not None
+    stdout_is_shown = sys.stdout is not None and sys.stdout.isatty() and any(is_stdout(sink) for sink in plan.sinks)
+    shows = progress_for(plan.flow, quiet=not progress, stdout_is_shown=stdout_is_shown, stopping=flag)
+    started = time.monotonic()
+    with flag.on_signals() as stop, shown(shows):
+        if member is not None:
+            result = run_member(flow, options, *member, stop=stop, observe=shows.observe)
+        elif options.workers == 1:
+            result = run_flow(flow, options, stop=stop, observe=shows.observe)
+        else:
+            assert spec is not None
+            result = run_cluster(spec, options, stop=stop, observe=shows.observe)
+    process = f"process {member[0]} of {len(member[1])}" if member else None
+    return Ending(plan, options.state_dir, result, resumed, time.monotonic() - started, process)
+
+
+def is_stdout(sink: Any) -> bool:
+    """Whether an output of a plan is standard output."""
+    from headway.connectors.stdout import StdoutOutput
+
+    return isinstance(sink.node.output, StdoutOutput)
