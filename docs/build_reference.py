@@ -28,6 +28,7 @@ GROUPS: Final = {
     "Joins and lookup tables": ("operators.joins.", "lookups"),
     "Types, times, errors": ("schema", "times", "errors", "graph", "streams"),
     "Inputs and outputs": ("connectors.",),
+    "Running": ("running",),
 }
 """Titles, and the modules whose names stand there; the longest beginning of a module's name decides."""
 

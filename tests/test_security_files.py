@@ -14,8 +14,8 @@ from tests.cluster_harness import Started
 from headway.connectors.letters import dead_letters_of, letter_file
 from headway.errors import OutputError, StateError
 from headway.runtime.board import Board
+from headway.runtime.last_run import save_stats
 from headway.runtime.rendezvous import make_secret, read_secret
-from headway.runtime.run import save_stats
 from headway.runtime.sink import OutputClaim
 from headway.runtime.stats import total
 from headway.state.group import GroupStore

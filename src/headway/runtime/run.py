@@ -26,14 +26,13 @@ from headway.runtime.apart import keep_apart
 from headway.runtime.engine import execute, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions
+from headway.runtime.last_run import load_stats, save_stats
 from headway.runtime.logsum import checked_log
 from headway.runtime.notices import take_notices
 from headway.runtime.stage import SLICE
 from headway.runtime.stats import RunStats, total
-from headway.state.files import state_files
 from headway.state.lock import LOCK_NAME, DirectoryLock
 from headway.state.manifest import Drain, Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
-from headway.state.private import write_private
 from headway.times import DRAIN_STEPS, MIN_TIME_MS
 
 __all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "StopFlag", "run_flow"]
@@ -389,25 +388,3 @@ def _owner_lives(state_dir: Path) -> bool:
     except (OSError, ValueError):
         return True
     return True
-
-
-def stats_path(state_dir: Path) -> Path:
-    """Where the counts of the last run are kept, for people."""
-    return state_dir / "last-run.json"
-
-
-def load_stats(state_dir: Path) -> Optional[RunStats]:
-    """The counts of the last run that ended; None where there was none."""
-    path = stats_path(state_dir)
-    try:
-        with state_files(path, "read"):
-            return msgspec.json.decode(path.read_bytes(), type=RunStats) if path.exists() else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
-def save_stats(state_dir: Path, stats: RunStats) -> None:
-    """Keep the counts of this run."""
-    path = stats_path(state_dir)
-    with state_files(path, "write"):
-        write_private(path, msgspec.json.encode(stats))

@@ -24,6 +24,7 @@ from headway.loading import FlowSpec, load_flow
 from headway.runtime.board import Board
 from headway.runtime.engine import prepare_recovery
 from headway.runtime.job import monotonic_ms
+from headway.runtime.last_run import load_stats
 from headway.runtime.logsum import checked_log
 from headway.runtime.peers import connections, has_listened, have_met
 from headway.runtime.run import (
@@ -34,7 +35,6 @@ from headway.runtime.run import (
     check_inputs,
     compile_flow,
     finish_run,
-    load_stats,
     locked,
     open_manifest,
 )
