@@ -6,7 +6,6 @@ import collections
 import datetime as dt
 import enum
 import itertools
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -24,7 +23,7 @@ from headway.errors import FlowError
 from headway.graph import SinkNode
 from headway.isolation import isolator
 from headway.planner import compile_plan
-from headway.runtime.batch import Batch, register_codecs
+from headway.runtime.batch import Batch, batch_of, register_codecs
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.group import GroupStore
 from headway.state.options import StoreOptions
@@ -200,7 +199,14 @@ def crossed(event_type: Any, event: Any) -> Any:
     source.key_by(lambda event: "k").process("op", Pass()).to("out", hw.to_list([]))
     register_codecs(compile_plan(flow.graph))
     batch = Batch(0, "000", 0, 5, "p", [(1, "k", event)])
-    return pickle.loads(pickle.dumps(batch)).records[0][2]
+    return batch_of(*batch.parts()).records[0][2]
+
+
+def test_a_batch_says_which_of_its_records_has_no_encoding() -> None:
+    crossed(hw.Json, {})
+    batch = Batch(0, "000", 0, 5, "p", [(1, "k", {}), (2, "bad", {"n": 2**64})])
+    with pytest.raises(UserCodeError, match=r"what 's' sends to 'op' for key 'bad' at time 2 is .*64"):
+        batch.parts()
 
 
 def written(event_type: Any, value: Any) -> bytes:
