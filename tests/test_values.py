@@ -208,6 +208,13 @@ def _failed(error: BaseException) -> None:
     raise error
 
 
+def test_a_batch_says_which_of_its_records_has_no_encoding() -> None:
+    crossed(hw.Json, {})
+    batch = Batch(0, "000", 0, 5, "p", [(1, "k", {}), (2, "bad", {"n": 2**64})])
+    with pytest.raises(UserCodeError, match=r"what 's' sends to 'op' for key 'bad' at time 2 is .*64"):
+        batch.parts()
+
+
 def written(event_type: Any, value: Any) -> bytes:
     """The value as a line of an output."""
     flow = hw.Flow("f")

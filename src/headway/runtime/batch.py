@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from headway.errors import FlowError
+from headway.errors import FlowError, UserCodeError
+from headway.isolation import UNENCODABLE
 from headway.plan import Edge, Plan
 from headway.schema import Json, type_label
 
@@ -39,9 +40,17 @@ class Batch(NamedTuple):
     records: list[Record]
 
     def parts(self) -> tuple[int, str, int, int, str, bytes]:
-        """What crosses to another process: the records as bytes, and the rest as it is."""
-        encode = codec_of(self.edge).encode
-        return self.edge, self.channel, self.group, self.watermark, self.part, encode(self.records)
+        """What crosses to another process: the records as bytes, and the rest as it is.
+
+        Raises `UserCodeError`, which names the record, for a value without an encoding. Values are checked where they
+        are made, so there should be none.
+        """
+        codec = codec_of(self.edge)
+        try:
+            data = codec.encode(self.records)
+        except UNENCODABLE as error:
+            raise codec.failure(self.records, error) from None
+        return self.edge, self.channel, self.group, self.watermark, self.part, data
 
 
 def batch_of(edge: int, channel: str, group: int, watermark: int, part: str, data: bytes) -> Batch:
@@ -54,6 +63,20 @@ class EdgeCodec(NamedTuple):
 
     encode: Callable[[list[Record]], bytes]
     decode: Callable[[bytes], list[Record]]
+    way: str
+    """From where to where they go, for messages."""
+
+    def failure(self, records: list[Record], error: Exception) -> UserCodeError:
+        """The error for records one of which has no encoding."""
+        for record in records:
+            try:
+                self.encode([record])
+            except UNENCODABLE as reason:
+                what = (
+                    f"for key {record[1]!r} at time {record[0]} is {record[2]!r:.300}, which has no encoding: {reason}"
+                )
+                return UserCodeError(f"{self.way} {what}")
+        return UserCodeError(f"{self.way} has no encoding: {error}")
 
 
 _codecs: dict[int, EdgeCodec] = {}
@@ -76,7 +99,11 @@ def register_codecs(plan: Plan) -> None:
         shape: Any = tuple[int, str, value_type]  # type: ignore[valid-type]
         if not edge.from_source or id(edge) in sinks:
             shape = tuple[int, str, value_type, str]  # type: ignore[valid-type]
-        _codecs[edge.id] = EdgeCodec(msgspec.msgpack.Encoder().encode, _decoder(list[shape], edge))
+        _codecs[edge.id] = EdgeCodec(
+            msgspec.msgpack.Encoder().encode,
+            _decoder(list[shape], edge),
+            f"what {str(edge.producer)!r} sends to {edge.target!r}",
+        )
 
 
 def edge_type(edge: Edge) -> Any:
