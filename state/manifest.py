@@ -147,8 +147,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """
         found = cls.load(directory)
         # Not before it is known to be a state directory: others must keep their modes.
-        make_private(directory)
-        secure(directory)
+        with state_files(directory):
+            make_private(directory)
+            secure(directory)
         if found is None:
             expected.create(directory)
             return expected

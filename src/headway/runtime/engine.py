@@ -25,6 +25,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from headway.errors import ClusterError, CorruptStateError, InternalError
 from headway.runtime.dataflow import build_dataflow
 from headway.runtime.job import Job
+from headway.runtime.logsum import open_log
 from headway.runtime.recovery_log import RESTORE, check_recovery_log, recovery_refusal, sqlite_words
 from headway.runtime.seal import Seal, sealing
 from headway.runtime.voice import EngineVoice, engine_voice
@@ -45,6 +46,7 @@ def prepare_recovery(state_dir: Path) -> Path:
     """
     directory = state_dir / "engine"
     with state_files(directory):
+        open_log(state_dir)
         if directory.exists():
             check_recovery_log(directory)
             return directory

@@ -13,32 +13,27 @@ from pathlib import Path
 from typing import Final, Optional
 
 from headway.errors import CorruptStateError
+from headway.state.private import write_private
 from headway.state.seal import seal, unseal
 
-__all__ = ["checked_log", "open_log"]
+__all__ = ["open_log", "summed_log"]
 
 _NAME: Final = "engine.sum"
 
 
 @contextmanager
-def checked_log(state_dir: Path) -> Iterator[None]:
-    """Open the log for a run, and sum it up at its end if that is a good one: nothing else may be running then."""
-    open_log(state_dir)
+def summed_log(state_dir: Path) -> Iterator[None]:
+    """Sum the log up at the end of the block, if that is a good one: nothing else may be running then."""
     yield
     sums = _sums(state_dir / "engine", sync=True)
     if sums is not None:
-        partial = state_dir / f"{_NAME}.new"
-        with partial.open("wb") as file:
-            file.write(seal(sums))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(state_dir / _NAME)
+        write_private(state_dir / _NAME, seal(sums), sync=True)
 
 
 def open_log(state_dir: Path) -> None:
     """Check the log, if the run before has summed it up, and take the sum away, as it is about to change.
 
-    Raises `CorruptStateError` when it is not as it was left.
+    To be called before anything else opens the log. Raises `CorruptStateError` when it is not as it was left.
     """
     path = state_dir / _NAME
     try:
@@ -46,7 +41,7 @@ def open_log(state_dir: Path) -> None:
     except FileNotFoundError:
         return
     expected = unseal(sealed, str(path))
-    found = _sums(state_dir / "engine", sync=False)
+    found = _sums(state_dir / "engine", sync=False) if (state_dir / "engine").is_dir() else {}
     if found != expected:
         differing = sorted(
             name for name in {*expected, *(found or {})} if expected.get(name) != (found or {}).get(name)

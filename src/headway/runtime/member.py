@@ -15,7 +15,6 @@ from headway.plan import Plan
 from headway.runtime.engine import execute, is_prepared, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job
-from headway.runtime.logsum import open_log
 from headway.runtime.notices import take_notices
 from headway.runtime.rendezvous import agree_on_key, has_secret, make_secret, read_secret
 from headway.runtime.run import (
@@ -74,7 +73,6 @@ def run_member(
             manifest = open_manifest(plan, options)
             secret = make_secret(options.state_dir)
             prepare_recovery(options.state_dir)
-            open_log(options.state_dir)
         else:
             manifest = _await_manifest(plan, options, index)
             secret = read_secret(options.state_dir)

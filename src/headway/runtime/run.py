@@ -27,7 +27,7 @@ from headway.runtime.engine import execute, prepare_recovery
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job, JobOptions
 from headway.runtime.last_run import load_stats, save_stats
-from headway.runtime.logsum import checked_log
+from headway.runtime.logsum import summed_log
 from headway.runtime.notices import take_notices
 from headway.runtime.stage import SLICE
 from headway.runtime.stats import RunStats, total
@@ -265,7 +265,7 @@ def run_flow(
         def work(drain_to_ms: Optional[int]) -> RunStats:
             return run_once(plan, manifest, options, drain_to_ms, stop, observe)
 
-        with checked_log(options.state_dir):
+        with summed_log(options.state_dir):
             return finish_run(manifest, options, before, stop, work)
 
 

@@ -25,7 +25,7 @@ from headway.runtime.board import Board
 from headway.runtime.engine import prepare_recovery
 from headway.runtime.job import monotonic_ms
 from headway.runtime.last_run import load_stats
-from headway.runtime.logsum import checked_log
+from headway.runtime.logsum import summed_log
 from headway.runtime.peers import connections, has_listened, have_met
 from headway.runtime.run import (
     Observer,
@@ -341,7 +341,7 @@ def run_cluster(
         before = load_stats(options.state_dir)
         slots = sum(manifest.sources[source.name].slots for source in plan.sources)
         supervisor = Supervisor(spec, options, slots, stop, observe, lock.fileno(), Premises(options.state_dir))
-        with checked_log(options.state_dir):
+        with summed_log(options.state_dir):
             result = finish_run(manifest, options, before, stop, supervisor.run)
         if supervisor.resumed_events is not None:
             result = replace(result, resumed_events=supervisor.resumed_events)
