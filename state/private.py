@@ -85,7 +85,11 @@ def open_private(path: Path | str, flags: int) -> int:
 
 def read_private(path: Path) -> bytes:
     """What a file of the state directory holds; raises as `open_private` does."""
-    with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
+    descriptor = open_private(path, os.O_RDONLY)
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with os.fdopen(descriptor, "rb") as file:
         return file.read()
 
 

@@ -185,7 +185,6 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(small_disk: Callable[[int], 
 @pytest.mark.parametrize(
     ("part", "mode"),
     [
-        ("", 0o555),
         ("groups", 0),
         ("groups/003", 0),
         ("groups/003", 0o555),
@@ -240,6 +239,7 @@ def test_a_damaged_recovery_log_is_found_before_anything_runs(spoil: Callable[[b
     assert main(["run", "flow.py", "--quiet", "--state", "state", "--key-groups", "4"]) == 0
     [log] = Path("state/engine").glob("*.sqlite3")
     log.write_bytes(spoil(log.read_bytes()))
+    Path("state/engine.sum").unlink()  # As after a crash: with it nothing else would be looked at.
     check_told(
         command("--state", "state", "--workers", workers),
         3,
