@@ -229,9 +229,14 @@ def test_who_comes_before_the_real_worker_gets_nothing_and_the_run_goes_on(here:
     assert not Path("x").exists()
 
 
+def has_decided(started: Started) -> bool:
+    """Whether a run has ended, or has written something."""
+    output = started.directory / "counted.jsonl"
+    return started.process.poll() is not None or (output.exists() and output.stat().st_size > 0)
+
+
 def test_an_intruder_is_named(here: Path) -> None:
     options = ("--workers", 2, "--max-restarts", 0, "--quiet", "--follow")
-    output = Path("counted.jsonl")
     for attempt in range(10):
         started = Started(here, "clicks.py", "--state", f"state-{attempt}", *OPTIONS, *options)
         with intrude(started) as intruder:
@@ -241,7 +246,7 @@ def test_an_intruder_is_named(here: Path) -> None:
             await_true(
                 lambda: started.process.poll() is not None or (output.exists() and output.stat().st_size > 0),
                 "an end or output",
-            )  # noqa: B023
+            )
         if started.process.poll() is None:  # The real peer was first, and who comes later is not let in.
             os.kill(started.pid, signal.SIGTERM)
             assert started.outcome()[0] == 0
