@@ -66,7 +66,7 @@ docs: $(READY)  ## the reference page from the docstrings
 bench: $(BUILT) $(READY)  ## the figures of the benchmark table
 	$(BIN)/python -m benchmarks
 
-soak: $(BUILT) $(READY)  ## the tests that take long: 200 cycles of kill and restart
+soak: $(BUILT) $(READY)  ## the tests that take long: 200 cycles of kill and restart, 20 minutes of following a log
 	$(BIN)/python -m pytest -q -m soak
 
 clean:  ## remove what was made, but not .venv

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Optional
+from typing import Any, Optional, Union
 from zlib import crc32
 
 from headway.connectors.base import Output
-from headway.errors import ClockError, StateError
+from headway.errors import ClockError, OutputError, StateError
 from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import edge_type, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
@@ -208,7 +208,7 @@ class Job:
 
     def is_behind(self) -> bool:
         """Whether a task of any worker of this machine has more to do than what it has done."""
-        own = any(task.is_behind for task in self.tasks.values()) or any(sink.is_behind for sink in self.sinks.values())
+        own = any(task.is_behind for task in self._all_tasks())
         return own or (self.options.board_path is not None and self.board.progress().behind > 0)
 
     def is_caught_up(self) -> bool:
@@ -227,11 +227,12 @@ class Job:
         return now_ms - self._progress[1] > _STUCK_MS
 
     def _own_progress(self) -> Progress:
-        watermarks = [task.watermark for task in self.tasks.values()]
-        watermarks += [sink.watermark for sink in self.sinks.values()]
-        behind = sum(task.is_behind for task in self.tasks.values())
-        behind += sum(sink.is_behind for sink in self.sinks.values())
-        return Progress(behind, min(watermarks, default=MAX_TIME_MS))
+        tasks = self._all_tasks()
+        return Progress(sum(task.is_behind for task in tasks), min((t.watermark for t in tasks), default=MAX_TIME_MS))
+
+    def _all_tasks(self) -> list[Union[StageTask, SinkTask]]:
+        """The tasks and outputs there are now; workers that are threads add to them meanwhile."""
+        return [*list(self.tasks.values()), *list(self.sinks.values())]
 
     @contextmanager
     def committing(self) -> Iterator[None]:
@@ -336,7 +337,7 @@ class Job:
 
     def stores(self) -> list[StageStore]:
         """The stores of all tasks and outputs."""
-        return [task.store for task in self.tasks.values()] + [sink.store for sink in self.sinks.values()]
+        return [task.store for task in self._all_tasks()]
 
     def settle(self) -> None:
         """After the whole run has ended well: everything is durable, on every worker."""
@@ -346,7 +347,12 @@ class Job:
             store.settle()
 
     def close(self) -> None:
-        """Close all stores; raises the first `StateError` of them once all are closed."""
+        """Close all inputs, outputs and stores; raises the first `StateError` of these once all are closed."""
+        for slot in list(self.slots.values()):
+            slot.close()
+        for sink in list(self.sinks.values()):
+            with suppress(OutputError):  # What was written is durable, or will be taken back.
+                sink.release()
         groups, self._groups = self._groups, {}
         refused: list[StateError] = []
         for store in groups.values():

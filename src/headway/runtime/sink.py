@@ -105,6 +105,7 @@ class SinkTask:
         self._durable: list[bytes] = list(known.get("outbox", ()))
         """Of epochs before, durable once anything of this epoch arrives; after a restart at once."""
         self._written = False
+        self._is_released = False
         if claim.delivered_version >= store.version:
             self._durable.clear()
         self.deliver()
@@ -202,4 +203,10 @@ class SinkTask:
         self.deliver()
         if not self._writer.transactional:
             self._claim.note_delivered(self.store.version)
-        self._writer.close()
+        self.release()
+
+    def release(self) -> None:
+        """Let the output go, however the run has ended; again does nothing."""
+        if not self._is_released:
+            self._is_released = True
+            self._writer.close()
