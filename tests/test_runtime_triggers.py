@@ -24,7 +24,7 @@ TIMES = st.one_of(
 def encoder() -> TriggerEncoder:
     flow = hw.Flow("told")
     waits = flow.source("events", dict, hw.items([]), time="at").key_by("key").silence("silence", after="1m")
-    waits.map(lambda silent: {"n": silent.n}, into=hw.Json).trigger("it.happened", hw.to_list([]))
+    waits.map(lambda silent: {"last": silent.last}, into=hw.Json).trigger("it.happened", hw.to_list([]))
     plan = compile_flow(flow, Path())
     (edge,) = (edge for edge in plan.edges() if edge.producer.node == "silence")
     (sink,) = (sink for sink in plan.sinks if sink.name == edge.target)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import headway as hw
 from headway.decoding import codec_for
-from headway.errors import FlowError
+from headway.errors import FlowError, UserCodeError
 from headway.graph import SinkNode
 from headway.isolation import isolator
 from headway.planner import compile_plan
