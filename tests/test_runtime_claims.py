@@ -13,7 +13,7 @@ import pytest
 
 import headway as hw
 from headway.connectors import to_jsonl
-from headway.errors import CorruptStateError, OutputError
+from headway.errors import CorruptStateError, OutputError, StateError
 from headway.runtime.run import RunOptions, run_flow
 from headway.runtime.sink import OutputClaim
 
@@ -70,7 +70,7 @@ def test_the_users_file_survives_every_crash_point(tmp_path: Path, error: BaseEx
         for _ in range(again):
             with pytest.MonkeyPatch.context() as patch:
                 calls = killing(patch, at, error)
-                with suppress(Killed, OSError, OutputError):
+                with suppress(Killed, OSError, OutputError, StateError):
                     start(folder, [b"1"]).close()
             assert kept(folder) == 1
         done = calls() < at

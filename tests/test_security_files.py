@@ -84,9 +84,12 @@ def test_a_state_directory_that_was_open_is_shut_by_the_next_run(tmp_path: Path)
 
 def test_a_directory_that_is_no_state_directory_keeps_its_mode(tmp_path: Path) -> None:
     feed(tmp_path)
-    tmp_path.chmod(0o755)
-    code, told = Started(tmp_path, "clicks.py", "--state", ".", "--quiet").outcome()
-    assert (code, mode(tmp_path)) == (3, 0o755)
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("mine")
+    folder.chmod(0o755)
+    code, told = Started(tmp_path, "clicks.py", "--state", "thesis", "--quiet").outcome()
+    assert (code, mode(folder)) == (3, 0o755)
     assert "is not a state directory" in told
 
 

@@ -24,7 +24,7 @@ TEXT = ANY_TEXT | NEAR_TEXT
 TIMES = st.integers(MIN_TIME_MS, MAX_TIME_MS) | st.sampled_from([MIN_TIME_MS, -1, 0, 1, MAX_TIME_MS])
 RANKS = st.sampled_from([0, 1, 255, 256, 65_535])
 ENTRIES: st.SearchStrategy[TimerEntry] = st.tuples(TIMES, TEXT, RANKS, TEXT)
-POSITIONS: st.SearchStrategy[WaitingPosition] = st.tuples(TIMES, RANKS, TEXT, st.integers(0, 2**64 - 1))
+POSITIONS: st.SearchStrategy[WaitingPosition] = st.tuples(TIMES, RANKS, TEXT, st.integers(-(2**63), 2**63 - 1))
 
 
 @given(st.lists(TEXT))

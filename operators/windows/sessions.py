@@ -24,7 +24,7 @@ class SessionWindow(Operator[Any, Any, Any]):
     >>> from headway.operators.windows.windowers import session
     >>> operator = SessionWindow(dict, session("30m"), {"pages": count()})
     >>> operator.output_type.__struct_fields__
-    ('start', 'end', 'revision', 'final', 'pages')
+    ('key', 'start', 'end', 'revision', 'final', 'pages')
     """
 
     shares_values = True

@@ -72,10 +72,8 @@ class EdgeCodec(NamedTuple):
             try:
                 self.encode([record])
             except UNENCODABLE as reason:
-                what = (
-                    f"for key {record[1]!r} at time {record[0]} is {record[2]!r:.300}, which has no encoding: {reason}"
-                )
-                return UserCodeError(f"{self.way} {what}")
+                what = f"{self.way} for key {record[1]!r} at time {record[0]} is {record[2]!r:.300}"
+                return UserCodeError(f"{what}, which has no encoding: {reason}")
         return UserCodeError(f"{self.way} has no encoding: {error}")
 
 
