@@ -21,6 +21,8 @@ __all__ = ["InputCodec", "Waiting"]
 _BLOB: Final = b"\x00"
 _SPILLED: Final = b"\x01"
 _TIME_ORIGIN: Final = itemgetter(0, 3)
+_FIRST: Final = -(2**63)
+"""Before all numbers of records on disk: those that were moved there have negative ones."""
 
 
 class InputCodec:
@@ -235,7 +237,7 @@ class Waiting:
         self._held = earlier
         self._first_ms = min((runs.first_ms() for runs in self._channels.values()), default=NO_SPILL_MS)
         if earlier >= max(1, self._bound // 4):
-            self.spill_floor = (cut_ms, 0, "", 0)
+            self.spill_floor = (cut_ms, 0, "", _FIRST)
         else:
             self._split_instant(cut_ms, moved)
         for (rank, part), records in moved.items():
@@ -259,7 +261,7 @@ class Waiting:
             kept.setdefault((rank, part), []).append(record)
         for (rank, part), records in kept.items():
             self._hold(rank, part, records)
-        self.spill_floor = (at_ms + 1, 0, "", 0)
+        self.spill_floor = (at_ms + 1, 0, "", _FIRST)
         # From the last to the first: what is moved later comes before what was moved already.
         for rank, lane, part, record in reversed(instant[count:]):
             self._move(rank, [(part, record)])

@@ -130,7 +130,7 @@ def test_any_number_may_wait_for_one_instant(inputs: list[bool], bound: int, ste
                     records: list[Any] = []
                     for delay_ms, name in times:
                         arrivals += 1
-                        lane = part + name if inputs[rank] else part
+                        lane = (part + name).strip("pa") if inputs[rank] else part
                         record: Any = (watermark_ms + 1 + delay_ms, "k", arrivals, *([lane] if inputs[rank] else []))
                         model.append((record[0], rank, lane, arrivals, record))
                         records.append(record)
