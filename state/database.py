@@ -27,7 +27,7 @@ from rocksdict import (
 )
 
 from headway.errors import CorruptStateError, LockedStateError, StateError
-from headway.state.files import next_step, state_files
+from headway.state.files import RESTORE, next_step, state_files
 from headway.state.options import StoreOptions
 from headway.state.private import make_private
 
@@ -245,10 +245,7 @@ class Database:
         return StateError(msg)
 
     def _corrupt(self, what: str) -> CorruptStateError:
-        return CorruptStateError(
-            f"corrupt state in {self.directory}, key group {self.group:03d}, {what}; "
-            "restore the directory from a savepoint or a backup"
-        )
+        return CorruptStateError(f"corrupt state in {self.directory}, key group {self.group:03d}, {what}; {RESTORE}")
 
     def close(self) -> None:
         """Close; again does nothing.

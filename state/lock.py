@@ -41,18 +41,18 @@ class DirectoryLock:
             path = Path(directory) / LOCK_NAME
             descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with state_files(path, "write"):
+            with state_files(path, "lock"):
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+                    msg = (
+                        f"state directory {directory} is in use by process {holder}: "
+                        "wait until it ends, or stop it, or give this run another state directory"
+                    )
+                    raise LockedStateError(msg) from None
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-            os.close(descriptor)
-            msg = (
-                f"state directory {directory} is in use by process {holder}: "
-                "wait until it ends, or stop it, or give this run another state directory"
-            )
-            raise LockedStateError(msg) from None
         except BaseException:
             os.close(descriptor)
             raise

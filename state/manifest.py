@@ -1,6 +1,5 @@
 """`flow.json`: what a state directory belongs to, so that it is not used for anything else."""
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -119,11 +118,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         make_private(directory)
         text = msgspec.json.format(msgspec.json.encode(self._sealed()), indent=2) + b"\n"
         write_private(directory / MANIFEST_NAME, text, sync=True)
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def check(self, expected: "Manifest", where: object = "the state directory") -> "Manifest":
         """What to store from now on when the flow that `expected` describes goes on with this.
@@ -153,6 +147,24 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         if found is None:
             expected.create(directory)
             return expected
+        checked = found._usable(expected, directory, draining=draining)
+        if checked != found:
+            checked.create(directory)
+        return checked
+
+    @classmethod
+    def join(cls, directory: Path, expected: "Manifest") -> "Manifest":
+        """As `open`, for a process that has no lock and so changes nothing; raises the same."""
+        found = cls.load(directory)
+        if found is None:
+            msg = (
+                f"{directory} has no {MANIFEST_NAME}: the first process of the cluster makes it, with the same --state"
+            )
+            raise IncompatibleStateError(msg)
+        return found._usable(expected, directory, draining=False)
+
+    def _usable(self, expected: "Manifest", directory: Path, *, draining: bool) -> "Manifest":
+        found = self
         checked = found.check(expected, directory)
         if found.drain is not None and found.drain.done:
             msg = f"{directory} was drained: it takes no more input; start with an empty state directory"
@@ -163,8 +175,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
                 "it takes no more input; run it with --drain to finish, or start with an empty state directory"
             )
             raise DrainedStateError(msg)
-        if checked != found:
-            checked.create(directory)
         return checked
 
     @classmethod

@@ -20,12 +20,13 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from headway.errors import StateError
 
-__all__ = ["make_private", "open_private", "read_private", "secure", "write_private"]
+__all__ = ["make_private", "open_private", "read_private", "secure", "sync_directory", "write_private"]
 
 _DIRECTORY_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
@@ -62,12 +63,15 @@ def secure(directory: Path) -> None:
     _shut(directory)
     was_open = bool(stat.S_IMODE(found.st_mode) & 0o077)
     for entry in _tree(directory):
-        status = entry.stat(follow_symlinks=False)
-        _check_owner(Path(entry.path), status)
-        if stat.S_ISLNK(status.st_mode):
-            raise _linked(Path(entry.path))
-        if was_open:
-            os.chmod(entry.path, _DIRECTORY_MODE if stat.S_ISDIR(status.st_mode) else _FILE_MODE)
+        with suppress(FileNotFoundError):  # Another process of a cluster has removed it meanwhile.
+            status = entry.stat(follow_symlinks=False)
+            _check_owner(Path(entry.path), status)
+            if stat.S_ISLNK(status.st_mode):
+                raise _linked(Path(entry.path))
+            if was_open and stat.S_ISDIR(status.st_mode):
+                _shut(Path(entry.path))
+            elif was_open:
+                os.chmod(entry.path, _FILE_MODE)
 
 
 def open_private(path: Path | str, flags: int) -> int:
@@ -96,7 +100,7 @@ def read_private(path: Path) -> bytes:
 def write_private(path: Path, data: bytes, *, sync: bool = False) -> None:
     """Put `data` in the place of a file of the state directory: readers see the old content or the new one.
 
-    With `sync` the content has reached the disk on return, its name not yet.
+    With `sync` it has reached the disk on return.
     """
     partial = path.with_name(path.name + ".tmp")
     # A file that a killed process has left, or a link that somebody has planted: neither is written to.
@@ -107,6 +111,17 @@ def write_private(path: Path, data: bytes, *, sync: bool = False) -> None:
             file.flush()
             os.fsync(file.fileno())
     partial.replace(path)
+    if sync:
+        sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _shut(directory: Path) -> None:
@@ -122,11 +137,14 @@ def _shut(directory: Path) -> None:
 
 def _tree(directory: Path) -> Iterator[os.DirEntry[str]]:
     """Everything below a directory; what another process removes meanwhile is left out."""
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            yield entry
-            if entry.is_dir(follow_symlinks=False):
-                yield from _tree(Path(entry.path))
+    try:
+        found = sorted(os.scandir(directory), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    for entry in found:
+        yield entry
+        if entry.is_dir(follow_symlinks=False):
+            yield from _tree(Path(entry.path))
 
 
 def _check_owner(path: Path, found: os.stat_result) -> None:

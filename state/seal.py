@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
 from headway.errors import CorruptStateError
+from headway.state.files import RESTORE
 
 __all__ = ["checksum", "seal", "unseal"]
 
@@ -31,7 +33,7 @@ def seal(value: Any) -> bytes:
     return zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "big") + data
 
 
-def unseal(sealed: object, what: str) -> Any:
+def unseal(sealed: bytes, what: str) -> Any:
     """The value that was sealed (tuples come back as lists); `what` says for people what it is.
 
     Raises `CorruptStateError` when it is not what was written.
@@ -39,12 +41,9 @@ def unseal(sealed: object, what: str) -> Any:
     >>> unseal(seal({"version": 7}), "a token")
     {'version': 7}
     """
-    if isinstance(sealed, bytes):
-        data = sealed[_CHECKSUM_BYTES:]
-        if zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "big") == sealed[:_CHECKSUM_BYTES]:
+    data = sealed[_CHECKSUM_BYTES:]
+    if zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "big") == sealed[:_CHECKSUM_BYTES]:
+        with suppress(msgspec.DecodeError):
             return _decoder.decode(data)
-    msg = (
-        f"{what} is damaged: its checksum is not that of what is stored; restore the whole state directory from a "
-        "backup, or start with an empty one"
-    )
+    msg = f"{what} is damaged: its checksum is not that of what is stored; {RESTORE}"
     raise CorruptStateError(msg)

@@ -170,8 +170,7 @@ def test_tokens_in_the_log_of_a_killed_run_are_sealed(killed: Path, expected: di
         tokens = log.execute("select rowid, ser_change from snaps where ser_change is not null").fetchall()
     assert tokens
     for rowid, token in tokens:
-        start = token.rindex(b"C", 0, 20) if b"C" in token[:20] else 12
-        for place in range(start + 2, len(token) - 3, max(1, len(token) // 4)):
+        for place in range(0, len(token), max(1, len(token) // 6)):
             with copied(killed, tmp_path) as directory:
                 flipped = bytearray(token)
                 flipped[place] ^= 4
@@ -182,6 +181,8 @@ def test_tokens_in_the_log_of_a_killed_run_are_sealed(killed: Path, expected: di
                 feed(directory, HALF, EVENTS)
                 try:
                     run(directory)
+                except InternalError:
+                    raise
                 except HeadwayError:
                     continue
                 assert outputs(directory) == expected

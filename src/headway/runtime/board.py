@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Optional
 
 from headway.plan import Plan
+from headway.state.files import state_files
 from headway.state.private import write_private
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
@@ -66,7 +67,7 @@ class Board:
         if path is None:
             self._memory = mmap.mmap(-1, size)
         else:
-            with path.open("r+b") as file:
+            with state_files(path), path.open("r+b") as file:
                 self._memory = mmap.mmap(file.fileno(), size)
 
     @staticmethod

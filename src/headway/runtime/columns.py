@@ -92,6 +92,8 @@ def getter(spec: KeySpec) -> Callable[[Any], Any]:
     return get
 
 
+OF_THE_FLOW = (Exception, SystemExit, GeneratorExit)
+"""What code of the flow raises; a Ctrl-C in the middle of it is none of its doing."""
 _WITHOUT_FIELDS = (str, int, float, list, type(None))
 """What JSON has besides objects."""
 
@@ -113,7 +115,7 @@ def read_one_by_one(
             raise
         except UNUSABLE as error:
             rejects.reject(columns.ordinals[index], f"{about}: {reason_of(error, value)}")
-        except Exception as error:
+        except BaseException as error:
             raise failure(step, error, rejects.place(columns.ordinals[index]), value) from error
         else:
             kept.append(index)
@@ -197,7 +199,7 @@ class ColumnProgram:
                 keys = get(columns.values)
                 if are_text or set(map(type, keys)) == {str}:
                     return columns._replace(keys=keys)
-            except Exception:
+            except OF_THE_FLOW:  # Which event it was, and whose fault, is found out below.
                 keys = []
             usable, keys = read_one_by_one(
                 columns,

@@ -88,7 +88,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
     def _wait(self) -> None:
         """Nothing could be read: look again a little later."""
         pause_ms: float = _WAIT_POLL_MS
-        if self._job.follow and not self._job.is_behind():
+        if self._job.options.follow and not self._job.is_behind():
             pause_ms = self._idle_poll_ms
             self._idle_poll_ms = min(self._idle_poll_ms * 1.2, _IDLE_POLLS_MS[1])
         self._poll_at_ms = self._job.clock_ms() + pause_ms

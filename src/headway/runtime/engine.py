@@ -26,10 +26,10 @@ from headway.errors import ClusterError, CorruptStateError, InternalError
 from headway.runtime.dataflow import build_dataflow
 from headway.runtime.job import Job
 from headway.runtime.logsum import open_log
-from headway.runtime.recovery_log import RESTORE, check_recovery_log, recovery_refusal, sqlite_words
+from headway.runtime.recovery_log import check_recovery_log, recovery_refusal, sqlite_words
 from headway.runtime.seal import Seal, sealing
 from headway.runtime.voice import EngineVoice, engine_voice
-from headway.state.files import state_files
+from headway.state.files import RESTORE, state_files
 from headway.state.private import make_private
 
 _GC_THRESHOLDS = (100_000, 20, 50)
@@ -38,8 +38,8 @@ _NOT_WHOLE = (NoPartitionsError, MissingPartitionsError, InconsistentPartitionsE
 __all__ = ["execute", "is_prepared", "prepare_recovery"]
 
 
-def prepare_recovery(state_dir: Path) -> Path:
-    """The directory of the engine's recovery log, made where there is none, else looked through.
+def prepare_recovery(state_dir: Path) -> None:
+    """Make the engine's recovery log where there is none, else look it through.
 
     It holds one row per key group, so this takes some milliseconds whatever the size of the state. Call it with the
     lock held. Raises `CorruptStateError` for a log that is damaged or gone, `StateError` for one that cannot be used.
@@ -49,19 +49,21 @@ def prepare_recovery(state_dir: Path) -> Path:
         open_log(state_dir)
         if directory.exists():
             check_recovery_log(directory)
-            return directory
+            return
         partial = state_dir / "engine.new"
         if partial.exists():
             for file in partial.iterdir():
                 file.unlink()
         make_private(partial)
-        try:
-            with engine_voice() as voice:
+        with engine_voice() as voice:
+            failure: Optional[BaseException] = None
+            try:
                 init_db_dir(partial, 1)
-        except BaseException as error:
-            raise _translate(error, state_dir, voice, clustered=False) from error
+            except BaseException as error:
+                failure = error
+        if failure is not None:  # Only now has the last word been heard.
+            raise _translate(failure, state_dir, voice, clustered=False) from failure
         partial.rename(directory)
-    return directory
 
 
 def is_prepared(state_dir: Path) -> bool:

@@ -133,7 +133,6 @@ class Job:
     def __post_init__(self) -> None:
         register_codecs(self.plan)
         self.guard = _Guard(self.failed)
-        self.follow = self.options.follow
         self.premises = Premises(self.options.state_dir)
         self.read_at_ms = self.clock_ms()
         self._ahead_ms = self.wall_ms() - self.clock_ms()
@@ -191,7 +190,7 @@ class Job:
         if self._has_worked:
             self._has_worked = False
             return
-        alone = self.follow and self.options.workers == 1
+        alone = self.options.follow and self.options.workers == 1
         calm = alone and self.clock_ms() - self.read_at_ms > _CALM_AFTER_MS
         time.sleep((_CALM_DOZE_S if calm else _DOZE_S) / len(self.slots))
 

@@ -26,6 +26,7 @@ from headway.runtime.run import (
     compile_flow,
     locked,
     observer_beat,
+    one_engine,
     open_manifest,
 )
 from headway.runtime.stats import total
@@ -68,13 +69,14 @@ def run_member(
     plan = compile_flow(flow, options.state_dir)
     check_inputs(plan, follow=options.follow)
     with ExitStack() as held:
+        held.enter_context(one_engine())
         if index == 0:
             held.enter_context(locked(options.state_dir))
             manifest = open_manifest(plan, options)
             secret = make_secret(options.state_dir)
             prepare_recovery(options.state_dir)
         else:
-            manifest = _await_manifest(plan, options, index)
+            manifest = _await_manifest(plan, options, index, stop)
             secret = read_secret(options.state_dir)
         key = agree_on_key(secret, index, list(addresses), within_s=_PREPARED_S, stopping=stop)
         job_options = options.job_options(workers=len(addresses))
@@ -112,16 +114,19 @@ def _execute(job: Job, index: int, addresses: Sequence[str], key: bytes) -> None
         raise raised[0]
 
 
-def _await_manifest(plan: Plan, options: RunOptions, index: int) -> Manifest:
+def _await_manifest(plan: Plan, options: RunOptions, index: int, stop: StopFlag) -> Manifest:
     """The manifest that the first process makes."""
     until = time.monotonic() + _PREPARED_S
     told = False
     while time.monotonic() < until:
         if is_prepared(options.state_dir) and has_secret(options.state_dir):
-            return open_manifest(plan, options)
+            return open_manifest(plan, options, joins=True)
         if not told:
             log.warning("process %d waits for process 0 to prepare %s", index, options.state_dir)
             told = True
+        if stop():
+            msg = f"stopped before process 0 had prepared {options.state_dir}: nothing was read"
+            raise ClusterError(msg)
         time.sleep(0.05)
     msg = (
         f"process 0 has not prepared {options.state_dir} within {_PREPARED_S:.0f} s: start it too, "

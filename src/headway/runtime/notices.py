@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from headway.state.files import state_files
-from headway.state.private import open_private
+from headway.state.private import open_private, read_private
 
 __all__ = ["add_notice", "take_notices"]
 
@@ -22,7 +23,7 @@ def add_notice(state_dir: Path, text: str) -> None:
     with state_files(path, "write"):
         descriptor = open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
-            os.write(descriptor, msgspec.json.encode(text) + b"\n")
+            os.write(descriptor, b"\n" + msgspec.json.encode(text) + b"\n")
         finally:
             os.close(descriptor)
 
@@ -32,9 +33,12 @@ def take_notices(state_dir: Path) -> list[str]:
     path = state_dir / _NAME
     with state_files(path):
         try:
-            data = path.read_bytes()
+            data = read_private(path)
         except FileNotFoundError:
             return []
         path.unlink()
-    whole = data[: data.rfind(b"\n") + 1]
-    return list(dict.fromkeys(msgspec.json.decode(line, type=str) for line in whole.splitlines()))
+    notices: dict[str, None] = {}
+    for line in data.splitlines():
+        with suppress(msgspec.DecodeError):  # Torn, as on a full disk: it costs itself alone.
+            notices[msgspec.json.decode(line, type=str)] = None
+    return list(notices)

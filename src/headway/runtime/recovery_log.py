@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from headway.errors import CorruptStateError, StateError
-from headway.state.files import next_step, state_files
+from headway.state.files import RESTORE, next_step, state_files
 
-__all__ = ["RESTORE", "check_recovery_log", "recovery_refusal", "sqlite_words"]
+__all__ = ["check_recovery_log", "recovery_refusal", "sqlite_words"]
 
-RESTORE: Final = "restore the whole state directory from one backup, or start with a new one"
 _APPLICATION_ID: Final = 0x48445759
 _TABLES: Final = {"exs", "fronts", "commits", "parts", "snaps"}
 _CORRUPT: Final = ("not a database", "malformed", "NotADatabase", "DatabaseCorrupt", "file is encrypted")

@@ -143,8 +143,12 @@ def _host(secret: bytes, addresses: list[str], wait: _Wait) -> bytes:
             raise ClusterError(msg)
         # The engine needs the port: nobody may dial it before this listener is gone.
         listener.close()
-        for connection in come.values():
-            connection.sendall(_GO)
+        try:
+            for connection in come.values():
+                connection.sendall(_GO)
+        except OSError as error:
+            msg = f"a process has gone before all had come ({error.strerror}): start all again"
+            raise ClusterError(msg) from error
     return nonce
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Final, Optional
 
 import msgspec
 
@@ -199,8 +199,11 @@ def compile_flow(flow: Flow, state_dir: Path) -> Plan:
     return plan
 
 
-def open_manifest(plan: Plan, options: RunOptions) -> Manifest:
-    """What the state directory belongs to, checked against the flow; made at the first start."""
+def open_manifest(plan: Plan, options: RunOptions, *, joins: bool = False) -> Manifest:
+    """What the state directory belongs to, checked against the flow; made at the first start.
+
+    A process that `joins` a cluster changes nothing: the first one has the lock.
+    """
     directory = options.state_dir
     stored = Manifest.load(directory)
     groups = options.key_groups or (stored.key_groups if stored else DEFAULT_KEY_GROUPS)
@@ -215,6 +218,8 @@ def open_manifest(plan: Plan, options: RunOptions) -> Manifest:
         stages=[StageEntry(name=stage.name, operators=_operator_entries(stage)) for stage in plan.stages],
         outputs=[sink.name for sink in plan.sinks],
     )
+    if joins:
+        return Manifest.join(directory, expected)
     return Manifest.open(directory, expected, draining=options.drain)
 
 
@@ -257,16 +262,18 @@ def run_flow(
     stop = stop or StopFlag()
     plan = compile_flow(flow, options.state_dir)
     check_inputs(plan, follow=options.follow)
-    with locked(options.state_dir):
+    with one_engine(), locked(options.state_dir):
         manifest = open_manifest(plan, options)
         prepare_recovery(options.state_dir)
         before = load_stats(options.state_dir)
 
+        resumed: list[int] = []
+
         def work(drain_to_ms: Optional[int]) -> RunStats:
-            return run_once(plan, manifest, options, drain_to_ms, stop, observe)
+            return run_once(plan, manifest, options, drain_to_ms, stop, observe, resumed)
 
         with summed_log(options.state_dir):
-            return finish_run(manifest, options, before, stop, work)
+            return finish_run(manifest, options, before, stop, work, lambda: resumed[0])
 
 
 def finish_run(
@@ -275,26 +282,24 @@ def finish_run(
     before: Optional[RunStats],
     stop: StopFlag,
     work: Callable[[Optional[int]], RunStats],
+    resumed_events: Callable[[], Optional[int]],
 ) -> RunResult:
     """Run to the end of input; to close the books, run on with time moved by hand.
 
     Time goes first to the latest event, so that everything that came has been seen, and then again and again to the
     latest timer that is armed by then, since timers arm others: until none is armed, `DRAIN_STEPS` times at most. Each
     step is noted before it is taken. So a drain that is interrupted goes on with the same step, and all drains of the
-    same logs take the same steps.
+    same logs take the same steps. `resumed_events` tells how many records had been read when the first part began.
     """
     drain = manifest.drain
-    resumed_events: Optional[int] = None
     if drain is None:
         stats = work(None)
-        resumed_events = stats.resumed
         if options.drain and not stop() and stats.newest is not None:
             drain = Drain(step=0, to_ms=stats.newest)
     is_closed = drain is None
     while drain is not None:
         Manifest.note_drain(options.state_dir, drain)
         stats = work(drain.to_ms)
-        resumed_events = stats.resumed if resumed_events is None else resumed_events
         if stop():
             break
         if stats.horizon is None or drain.step == DRAIN_STEPS:
@@ -312,7 +317,7 @@ def finish_run(
         stopped=stop(),
         drained=drained,
         cut_off=stats.timers if drained else 0,
-        resumed_events=resumed_events or 0,
+        resumed_events=resumed_events() or 0,
         notices=take_notices(options.state_dir),
     )
 
@@ -324,8 +329,12 @@ def run_once(
     drain_to_ms: Optional[int],
     stop: StopFlag,
     observe: Optional[Observer],
+    resumed: list[int],
 ) -> RunStats:
-    """One run of the engine in this process, settled at its end; begun anew when the clock has been set back."""
+    """One run of the engine in this process, settled at its end; begun anew when the clock has been set back.
+
+    Appends to `resumed` how many records had been read at each beginning.
+    """
     job_options = options.job_options(drain_to_ms=drain_to_ms)
     while True:
         job = Job(plan, manifest, job_options, stopping=stop, interrupted=stop.is_urgent)
@@ -337,6 +346,8 @@ def run_once(
             break
         except ClockError as error:
             log.warning("%s", error)
+        finally:
+            resumed.append(job.resumed_events)
     if observe is not None:
         observe(stats)
     return stats
@@ -356,6 +367,24 @@ def observer_beat(job: Job, observe: Optional[Observer], index: int) -> Optional
             observe(total([worker_stats(job, index)]))
 
     return beat
+
+
+_engine: Final = threading.Lock()
+
+
+@contextmanager
+def one_engine() -> Iterator[None]:
+    """Inside this block no other run has its engine in this process: codecs, and what the engine calls, are shared.
+
+    Raises `UsageError` when there is one.
+    """
+    if not _engine.acquire(blocking=False):
+        msg = "another flow is running in this process: wait until it ends, or run each in a process of its own"
+        raise UsageError(msg)
+    try:
+        yield
+    finally:
+        _engine.release()
 
 
 @contextmanager

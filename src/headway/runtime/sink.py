@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Optional
 
@@ -53,11 +52,6 @@ class OutputClaim:
         with state_files(self._path, "write"):
             make_private(directory)
             write_private(self._path, seal((self.mark, self.delivered_version)), sync=True)
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
 
 class SinkTask:
@@ -99,7 +93,7 @@ class SinkTask:
         self._writer: OutputWriter = output.open(self._position, mark=claim.mark)
         # Only now: before a foreign file is out of the way, it must not be taken for ours.
         claim.hold(self._writer.mark)
-        self.notice: Optional[str] = getattr(self._writer, "notice", None)
+        self.notice: Optional[str] = self._writer.notice
         self._made: list[bytes] = []
         """Of this epoch, for an output that cannot take anything back."""
         self._durable: list[bytes] = list(known.get("outbox", ()))

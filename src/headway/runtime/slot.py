@@ -16,7 +16,7 @@ from headway.decoding import codec_for
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Plan, SourceStage
 from headway.runtime.board import Board
-from headway.runtime.columns import ColumnProgram, Columns, column_getter, read_one_by_one, select
+from headway.runtime.columns import OF_THE_FLOW, ColumnProgram, Columns, column_getter, read_one_by_one, select
 from headway.runtime.discovery import Discovery
 from headway.runtime.exchange import Exchange, Message
 from headway.runtime.partition import Partition
@@ -320,7 +320,7 @@ class Slot:
                 span = span_of(times)
                 if span[0] >= EARLIEST_MS and span[1] <= LATEST_MS:
                     return columns._replace(times=times), span
-        except Exception:  # Which event it was, and whose fault, is found out below.
+        except OF_THE_FLOW:  # Which event it was, and whose fault, is found out below.
             pass
         usable, times = read_one_by_one(
             columns,

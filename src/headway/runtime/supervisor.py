@@ -43,7 +43,7 @@ from headway.runtime.stats import RunStats, WorkerStats, total
 from headway.runtime.worker import READY, WorkerFailure, WorkerSpec, error_of
 from headway.state.files import check_room, state_files
 from headway.state.lock import Premises
-from headway.state.private import make_private, open_private
+from headway.state.private import make_private, open_private, read_private
 
 __all__ = ["run_cluster"]
 
@@ -110,7 +110,7 @@ class Supervisor:
     premises: Premises
     restarts: int = 0
     resumed_events: Optional[int] = None
-    """Records that had been read when the first workers began, once workers had to be started again."""
+    """Records that had been read when the first workers began; None until these have told."""
     _recent: int = 0
     _commits: int = 0
     """How much had been made durable when the workers were last lost."""
@@ -151,8 +151,6 @@ class Supervisor:
             )
             raise ClusterError(msg)
         wait_s = min(30.0, 0.25 * 2**self._recent)
-        if not self.restarts:
-            self.resumed_events = self._read_stats().resumed
         self._recent += 1
         self.restarts += 1
         log.warning(
@@ -184,7 +182,9 @@ class Supervisor:
                 self._watch()
             finally:
                 self._end_all()
-        stats = self._read_stats()
+                stats = self._read_stats()
+                if self.resumed_events is None and len(stats.workers) == self.options.workers:
+                    self.resumed_events = stats.resumed
         if len(stats.workers) != self.options.workers:
             msg = "a worker ended without saying how"
             raise WorkerLost(msg)
@@ -205,18 +205,23 @@ class Supervisor:
             status_fd=status_write,
         )
         log_path = self.run_dir / f"worker-{index}.log"
-        with (
-            state_files(log_path, "write"),
-            os.fdopen(open_private(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log_file,
-        ):
+        with state_files(log_path, "write"):
+            log_fd = open_private(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
             process = subprocess.Popen(
                 [sys.executable, "-m", "headway.runtime.worker", msgspec.json.encode(spec).decode()],
                 pass_fds=(command_read, status_write, self.lock_fd),
-                stderr=log_file,
+                stderr=log_fd,
                 start_new_session=True,
             )
-        os.close(command_read)
-        os.close(status_write)
+        except OSError as error:
+            os.close(command_write)
+            os.close(status_read)
+            msg = f"worker {index} cannot be started: {error.strerror}; free memory or processes, then run again"
+            raise ClusterError(msg) from error
+        finally:
+            for descriptor in (command_read, status_write, log_fd):
+                os.close(descriptor)
         os.set_blocking(status_read, False)
         return _Child(index, process, command_write, status_read, log_path)
 
@@ -278,6 +283,8 @@ class Supervisor:
 
     def _check_alive(self) -> None:
         """Raise when workers have ended badly: the error that one of them left, or `WorkerLost`."""
+        for child in self._children:
+            child.listen()  # A worker that has much to say must not wait until somebody takes it.
         if not any(child.process.poll() for child in self._children):
             return
         # When one goes, its peers follow, and say that it is gone: the first to be seen need not be the cause.
@@ -312,8 +319,8 @@ class Supervisor:
         found = []
         for index in range(self.options.workers):
             path = self.run_dir / f"worker-{index}.json"
-            if path.exists():
-                found.append(msgspec.json.decode(path.read_bytes(), type=WorkerStats))
+            with state_files(path, "read"), suppress(FileNotFoundError):
+                found.append(msgspec.json.decode(read_private(path), type=WorkerStats))
         stats = total(found)
         if self.observe is not None and len(found) == self.options.workers and not self._children:
             self.observe(stats)
@@ -342,9 +349,7 @@ def run_cluster(
         slots = sum(manifest.sources[source.name].slots for source in plan.sources)
         supervisor = Supervisor(spec, options, slots, stop, observe, lock.fileno(), Premises(options.state_dir))
         with summed_log(options.state_dir):
-            result = finish_run(manifest, options, before, stop, supervisor.run)
-        if supervisor.resumed_events is not None:
-            result = replace(result, resumed_events=supervisor.resumed_events)
+            result = finish_run(manifest, options, before, stop, supervisor.run, lambda: supervisor.resumed_events)
         return replace(result, restarts=supervisor.restarts)
 
 
@@ -385,6 +390,6 @@ def _how(code: int) -> str:
 def _last_words(path: Path) -> str:
     try:
         lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    except FileNotFoundError:
+    except OSError:
         return ""
     return f": {lines[-1].strip()[:300]}" if lines else ""
