@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +43,12 @@ def undefined(event: Any) -> Any:
     return nowhere  # type: ignore[name-defined]  # noqa: F821
 
 
+def of_the_end(event: Any) -> Any:
+    if "ann" in repr(event):
+        sys.exit("no more than this")
+    return 1
+
+
 def of_missing_file(event: Any) -> Any:
     msg = "the table is not there"
     raise InputError(msg)
@@ -49,7 +56,7 @@ def of_missing_file(event: Any) -> Any:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("event_type", [Visit, hw.Json])
-@pytest.mark.parametrize("function", [misspelt, of_nothing, undefined])
+@pytest.mark.parametrize("function", [misspelt, of_nothing, undefined, of_the_end])
 @pytest.mark.parametrize("role", ["time", "key"])
 def test_a_mistake_in_a_function_of_the_flow_stops_the_run(
     tmp_path: Path, role: str, function: Callable[[Any], Any], event_type: Any, threads: int

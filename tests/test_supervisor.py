@@ -55,7 +55,17 @@ def fail(event):
     raise ValueError(f"no such user: {event.user}")
 
 
-HAPPENING = {"hang": hang, "fail": fail, "die": lambda event: os._exit(9), "nothing": lambda event: None}
+def fail_at_length(event):
+    raise ValueError("no such user: " + "🛒" * 50_000)
+
+
+HAPPENING = {
+    "hang": hang,
+    "fail": fail,
+    "fail-at-length": fail_at_length,
+    "die": lambda event: os._exit(9),
+    "nothing": lambda event: None,
+}
 flow = hw.Flow("clicks")
 what = flow.param("what", "nothing")
 at = flow.param("at", 700)
@@ -169,6 +179,14 @@ def test_an_error_of_the_flow_ends_the_run_at_once(here: Path, workers: int) -> 
     assert "Traceback (most" not in told
     run(here, "clicks.py", "--state", "state", "--workers", workers)
     assert counted(here) == expected(SEEN)
+
+
+def test_an_error_of_any_length_is_told(here: Path) -> None:
+    """More than a pipe holds: the worker must not wait for a supervisor that waits for the worker."""
+    code, told = start(here, "--set", "what=fail-at-length", "--workers", 2, "--quiet").outcome()
+    assert code == 1
+    assert "restarting" not in told
+    assert "ValueError: no such user: 🛒" in told
 
 
 def test_workers_end_with_their_supervisor(here: Path) -> None:
