@@ -25,6 +25,7 @@ __all__ = [
     "Timer",
     "check_handlers",
     "ignored_result",
+    "name_of",
     "no_loss",
     "no_shared_state",
     "no_wall_clock",
@@ -61,14 +62,14 @@ class Context(Protocol[Out_contra]):
     def shared(self) -> Any:
         """What broadcast inputs have told so far: an object of the operator's `shared_type`, to be read only.
 
-        Raises `NotGiven` for an operator without broadcast inputs.
+        Raises `TypeError`, which is an `AttributeError` as well, for an operator without broadcast inputs.
         """
 
     @property
     def wall(self) -> int:
         """The wall clock in epoch milliseconds, the same for all that runs in one batch; it may go back.
 
-        Raises `NotGiven` for an operator that does not declare `wall_clock`.
+        Raises `TypeError`, which is an `AttributeError` as well, for an operator that does not declare `wall_clock`.
         """
 
     def emit(self, value: Out_contra, /) -> None:
@@ -151,10 +152,15 @@ class BroadcastContext:
         raise AttributeError(name)
 
 
+def name_of(operator: Operator[Any, Any, Any]) -> str:
+    """The class of an operator, for messages; of one that wraps another, the class whose handlers they are about."""
+    return type(operator if operator.wrapped is None else operator.wrapped).__name__
+
+
 def no_shared_state(operator: Operator[Any, Any, Any]) -> NotGiven:
     """The error for `ctx.shared` of an operator without broadcast inputs."""
     return NotGiven(
-        f"ctx.shared: {type(operator).__name__} has no broadcast inputs; "
+        f"ctx.shared: {name_of(operator)} has no broadcast inputs; "
         "declare them with broadcasts = {...} and shared_type = ..."
     )
 
@@ -163,7 +169,7 @@ def no_loss(operator: Operator[Any, Any, Any], side: str) -> NotGiven:
     """The error for `ctx.lose` of a side output that does not take losses."""
     known = ", ".join(operator.losses) or "none"
     return NotGiven(
-        f"ctx.lose({side!r}): {type(operator).__name__} does not say that this side output takes losses; "
+        f"ctx.lose({side!r}): {name_of(operator)} does not say that this side output takes losses; "
         f"declare it with losses = {{...}}, it has: {known}"
     )
 
@@ -171,7 +177,7 @@ def no_loss(operator: Operator[Any, Any, Any], side: str) -> NotGiven:
 def no_wall_clock(operator: Operator[Any, Any, Any]) -> NotGiven:
     """The error for `ctx.wall` of an operator that does not declare it."""
     return NotGiven(
-        f"ctx.wall: {type(operator).__name__} does not say that it reads the wall clock, which makes what a flow emits "
+        f"ctx.wall: {name_of(operator)} does not say that it reads the wall clock, which makes what a flow emits "
         "depend on when it runs: use ctx.time, the time of the event, or declare wall_clock = True"
     )
 
@@ -255,6 +261,9 @@ class Operator(Generic[E_contra, S, Out_co]):
     """Whether handlers only put values into a state and take them out, and never change one in place: the same list,
     dict or struct may then stand in two places of a state. Otherwise that ends the run, because what is one object
     until the state is stored is two once it is read."""
+
+    wrapped: Optional[Operator[Any, Any, Any]] = None
+    """The operator whose handlers this one runs, which is the one that messages name; None for one of its own."""
 
     wall_clock: bool = False
     """Whether handlers may read `ctx.wall`. What they make of it is state like any other, and lasts; but an epoch that

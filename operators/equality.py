@@ -20,4 +20,10 @@ def differ(one: Any, other: Any) -> bool:
     >>> differ([nan], [float("nan")]), differ({"n": 1}, {"n": 1.0}), differ("a", "b")
     (False, False, True)
     """
-    return bool(one != other) and _encode(one) != _encode(other)
+    if one == other:
+        return False
+    try:
+        return _encode(one) != _encode(other)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        # Such as keys that are no text, which have no order of their own here, and integers beyond 64 bits.
+        return repr(one) != repr(other)

@@ -6,10 +6,10 @@ from typing import Any, Generic, Optional, TypeVar
 import msgspec
 
 from headway.errors import FlowError
-from headway.operators.base import Context, Operator, Timer, check_handlers, no_wall_clock, two_times
+from headway.operators.base import Context, Operator, Timer, check_handlers, no_wall_clock
 from headway.operators.lifetimes import TIMER, TimeToLive, clock_of
 from headway.schema import Event
-from headway.times import Duration, known_duration_ms
+from headway.times import Duration
 
 __all__ = ["Expired", "Expiring"]
 
@@ -44,6 +44,8 @@ class Expiring(Operator[Any, Any, Any]):
     >>> sorted(Expiring(OnChange(dict, by="status"), ttl("30d")).sides)
     ['expired']
     """
+
+    wrapped: Operator[Any, Any, Any]
 
     def __init__(self, operator: Operator[Any, Any, Any], time_to_live: TimeToLive) -> None:
         if not isinstance(operator, Operator) or isinstance(operator, Expiring):
@@ -182,13 +184,8 @@ class _Watched:
         if name == TIMER:
             msg = f"the timer {TIMER!r} belongs to the time to live: give yours another name"
             raise ValueError(msg)
-        if after is not None:
-            if at is not None:
-                raise TypeError(two_times(name))
-            at = self.time + known_duration_ms(after)
-        if at is None:
-            raise TypeError(two_times(name))
-        self._ctx.timer(name, at)
+        set_timer: Callable[..., None] = self._ctx.timer
+        set_timer(name, at, after=after)
 
     def cancel(self, name: str, /) -> None:
         """See `Context.cancel`."""

@@ -160,7 +160,7 @@ class StateMachine(Generic[D]):
                 f"on({states!r}, {event!r}) does nothing: say to=STATE, or do=FUNCTION to change the data; where the "
                 f"event may come and is to do nothing, write ignore({states!r}, {event!r})"
             )
-        return self._with_moves(states, (event,), to, when, do)
+        return self._with_moves("on", states, (event,), to, when, do)
 
     def ignore(
         self, states: Union[str, Sequence[str]], *events: str, when: Optional[Callable[[Any, D], bool]] = None
@@ -181,7 +181,7 @@ class StateMachine(Generic[D]):
         """
         if not events:
             self._fail(f"ignore({states!r}) needs the names of the events that are to do nothing there")
-        return self._with_moves(states, events, None, when, None)
+        return self._with_moves("ignore", states, events, None, when, None)
 
     def timeout(self, state: str, *, after: Duration, to: str, do: Optional[Callable[[Any, D], None]] = None) -> Self:
         """An instance that has been in `state` for a duration goes `to` another one.
@@ -281,16 +281,25 @@ class StateMachine(Generic[D]):
             found = found | more
 
     def _with_moves(
-        self, states: Union[str, Sequence[str]], events: Sequence[str], to: Optional[str], when: Any, do: Any
+        self,
+        what: str,
+        states: Union[str, Sequence[str]],
+        events: Sequence[str],
+        to: Optional[str],
+        when: Any,
+        do: Any,
     ) -> Self:
+        """With a rule for each pair of a state and an event; `what` is the method that the author called."""
+        sources = (states,) if isinstance(states, str) else tuple(states)
+        if not sources:
+            self._fail(f"{what}({states!r}, {', '.join(map(repr, events))}) names no state in which it applies")
         machine = self
-        for state in (states,) if isinstance(states, str) else tuple(states):
+        for state in sources:
             for event in events:
-                machine = machine._with(moves=(*machine.moves, machine._move(state, event, to, when, do)))
+                machine = machine._with(moves=(*machine.moves, machine._move(what, state, event, to, when, do)))
         return machine
 
-    def _move(self, state: str, event: str, to: Optional[str], when: Any, do: Any) -> Move:
-        what = "ignore" if to is None and do is None else "on"
+    def _move(self, what: str, state: str, event: str, to: Optional[str], when: Any, do: Any) -> Move:
         if isinstance(self.events, dict) and event not in self.events:
             self._fail(
                 f"{what}({state!r}, {event!r}): no such event, its events are {', '.join(map(str, self.events))}"

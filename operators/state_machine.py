@@ -83,8 +83,6 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
     InstanceState(state='', since=0)
     """
 
-    shares_values = True
-
     def __init__(
         self,
         event_type: Any,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headway.cli.compare import compare
 from headway.cli.generate import shop
 from headway.cli.main import main
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.errors import InputError
 from headway.generate import ShopOptions, generate_shop, shop_events
 from headway.generate.demo import earlier_stream
@@ -156,7 +156,7 @@ def test_the_demo_is_made_when_it_is_first_read() -> None:
     for name in names:
         reader = source.open(name, None, follow=False)
         while (chunk := reader.read(1 << 20)) is not None:
-            lines += len(chunk.decode(codec_for(Json)).events)
+            lines += len(chunk.decode(LineCodec(Json)).events)
         reader.close()
     assert lines == 300
 

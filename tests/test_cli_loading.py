@@ -77,10 +77,10 @@ def test_annotations_of_a_file_resolve() -> None:
         "\nother = flow.source('other', Click, hw.items([]), time='at')\n"
     )
     event_type = load_flow(FlowSpec(write("typed.py", "from __future__ import annotations\n" + text))).graph
-    from headway.decoding import codec_for
+    from headway.decoding import LineCodec
     from headway.graph import Port
 
-    click = codec_for(event_type.types[Port("other")]).decode(b'{"user": {"name": "ann"}, "at": 3}')
+    click = LineCodec(event_type.types[Port("other")]).decode(b'{"user": {"name": "ann"}, "at": 3}')
     assert click.user.name == "ann"
 
 

@@ -20,11 +20,11 @@ from headway.connectors.base import Input, PartitionReader
 from headway.connectors.compressed import CompressedLog
 from headway.connectors.filereader import FileReader
 from headway.connectors.paths import FilePattern
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.errors import InputError, UsageError
 from headway.schema import Json
 
-CODEC = codec_for(Json)
+CODEC = LineCodec(Json)
 
 
 def numbers(first: int, count: int) -> bytes:

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from headway.connectors import files
 from headway.connectors.base import PartitionReader, Position
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.errors import InputError
 from headway.schema import Json
 
-CODEC = codec_for(Json)
+CODEC = LineCodec(Json)
 
 
 def numbers(first: int, count: int) -> bytes:

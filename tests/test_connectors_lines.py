@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headway.connectors.lines import LinesChunk
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.schema import Event, Json
 
 
@@ -30,7 +30,7 @@ FRAGMENTS = [
 
 def one_by_one(data: bytes, first: int, event_type: Any) -> tuple[list[Any], list[int], list[tuple[int, bytes]]]:
     """The straightforward way: events, their ordinals, and the bad lines."""
-    codec = codec_for(event_type)
+    codec = LineCodec(event_type)
     events: list[Any] = []
     ordinals: list[int] = []
     bad: list[tuple[int, bytes]] = []
@@ -52,7 +52,7 @@ def one_by_one(data: bytes, first: int, event_type: Any) -> tuple[list[Any], lis
 @example(data=b'{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{"n":\n{}\n{}', first=3)
 @example(data=b"{}\r{}\n\n", first=0)
 def test_decodes_as_line_by_line(event_type: Any, data: bytes, first: int) -> None:
-    decoded = LinesChunk(data, first, 0).decode(codec_for(event_type))
+    decoded = LinesChunk(data, first, 0).decode(LineCodec(event_type))
     bad = [(record.ordinal, record.raw) for record in decoded.bad]
     assert (decoded.events, list(decoded.ordinals), bad) == one_by_one(data, first, event_type)
 
@@ -60,7 +60,7 @@ def test_decodes_as_line_by_line(event_type: Any, data: bytes, first: int) -> No
 def test_text_that_is_not_utf_8_is_bad_even_in_a_field_that_nobody_reads() -> None:
     lines = [b'{"n": %d, "other": "\xc3\xa9"}' % number for number in range(20)]
     lines[7] = b'{"n": 7, "other": "\xc3"}'
-    decoded = LinesChunk(b"\n".join(lines), 0, 0).decode(codec_for(Item))
+    decoded = LinesChunk(b"\n".join(lines), 0, 0).decode(LineCodec(Item))
     assert [record.ordinal for record in decoded.bad] == [7]
     assert len(decoded.events) == 19
 
@@ -68,7 +68,7 @@ def test_text_that_is_not_utf_8_is_bad_even_in_a_field_that_nobody_reads() -> No
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
 def test_good_chunks_are_one_call_of_the_codec(line_end: bytes) -> None:
     calls: list[bytes] = []
-    codec = codec_for(Item)
+    codec = LineCodec(Item)
     decode_lines = codec.decode_lines
 
     def recorded(data: bytes) -> list[Any]:
@@ -85,7 +85,7 @@ def test_good_chunks_are_one_call_of_the_codec(line_end: bytes) -> None:
 
 def test_one_bad_line_costs_few_decoded_bytes() -> None:
     decoded_bytes = 0
-    codec = codec_for(Item)
+    codec = LineCodec(Item)
     decode_lines, decode = codec.decode_lines, codec.decode
 
     def counting_lines(data: bytes) -> Any:
@@ -120,7 +120,7 @@ def test_one_bad_line_costs_few_decoded_bytes() -> None:
 )
 def test_bad_records_tell_where_and_why(line: bytes, reason: str) -> None:
     data = b'{"n": 1}\r\n' + line + b'\r\n{"n": 3}\r\n'
-    decoded = LinesChunk(data, 10, 1000, "a.jsonl ").decode(codec_for(Item))
+    decoded = LinesChunk(data, 10, 1000, "a.jsonl ").decode(LineCodec(Item))
     (record,) = decoded.bad
     assert (record.ordinal, record.position, record.reason) == (11, "a.jsonl byte 1010", reason)
     assert record.raw == line
@@ -131,7 +131,7 @@ def test_bad_records_tell_where_and_why(line: bytes, reason: str) -> None:
 def test_halving_is_not_quadratic_when_every_line_is_bad() -> None:
     data = b"nonsense\n" * 20_000
     start = time.process_time()
-    decoded = LinesChunk(data, 0, 0).decode(codec_for(Item))
+    decoded = LinesChunk(data, 0, 0).decode(LineCodec(Item))
     assert len(decoded.bad) == 20_000
     assert time.process_time() - start < 5
 
@@ -139,5 +139,5 @@ def test_halving_is_not_quadratic_when_every_line_is_bad() -> None:
 def test_events_of_the_model_are_those_of_json() -> None:
     lines = [{"n": number, "text": "x" * number} for number in range(50)]
     data = b"\n".join(json.dumps(line).encode() for line in lines)
-    assert LinesChunk(data, 0, 0).decode(codec_for(Json)).events == lines
-    assert msgspec.to_builtins(LinesChunk(data, 0, 0).decode(codec_for(Item)).events) == lines
+    assert LinesChunk(data, 0, 0).decode(LineCodec(Json)).events == lines
+    assert msgspec.to_builtins(LinesChunk(data, 0, 0).decode(LineCodec(Item)).events) == lines

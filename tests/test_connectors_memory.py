@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headway.connectors import items, to_list
 from headway.connectors.base import Decoded, PartitionReader
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.errors import InputError, UsageError
 from headway.schema import Event, Json
 
@@ -27,7 +27,7 @@ class Other(Event):
 def read_all(reader: PartitionReader, event_type: Any) -> list[Decoded]:
     found = []
     while (chunk := reader.read(1)) is not None:
-        found.append(chunk.decode(codec_for(event_type)))
+        found.append(chunk.decode(LineCodec(event_type)))
     return found
 
 
@@ -92,7 +92,7 @@ def test_resumes_after_any_batch(count: int, batch: int, reads: int, iterator: b
     for _ in range(reads):
         chunk = reader.read(1)
         if chunk is not None:
-            found += chunk.decode(codec_for(Item)).events
+            found += chunk.decode(LineCodec(Item)).events
     position = reader.position()
     assert position == {"item": len(found)}
     resumed = source.open("items", position, follow=False)

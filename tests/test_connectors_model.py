@@ -22,7 +22,7 @@ from headway.connectors.base import Chunk, PartitionReader, Position
 from headway.connectors.filereader import FileReader
 from headway.connectors.rotated import RotatedReader
 from headway.connectors.stripes import StripeReader
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.schema import Event
 
 MAX_LINE_BYTES = 300
@@ -34,7 +34,7 @@ class Item(Event):
     text: str = ""
 
 
-CODEC = codec_for(Item)
+CODEC = LineCodec(Item)
 
 Seen = tuple[int, str, Any]
 """Ordinal, `event` or `bad`, and the event or its raw bytes."""

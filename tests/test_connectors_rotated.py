@@ -11,11 +11,11 @@ import pytest
 
 from headway.connectors import files
 from headway.connectors.base import PartitionReader, Position
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.errors import InputError
 from headway.schema import Json
 
-CODEC = codec_for(Json)
+CODEC = LineCodec(Json)
 
 
 def write(folder: Path, name: str, *numbers: int) -> None:

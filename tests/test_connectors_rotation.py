@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from headway.connectors import files
 from headway.connectors.base import PartitionReader, Position
 from headway.connectors.rotation import oldest_first
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.errors import InputError
 from headway.schema import Json
 
-CODEC = codec_for(Json)
+CODEC = LineCodec(Json)
 
 
 @pytest.mark.parametrize(

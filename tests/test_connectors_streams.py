@@ -13,11 +13,11 @@ import pytest
 
 from headway.connectors import stdin, to_stdout
 from headway.connectors.stdin import StdinInput
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.errors import InputError, OutputError
 from headway.schema import Json
 
-CODEC = codec_for(Json)
+CODEC = LineCodec(Json)
 
 
 class Pipe:
@@ -97,14 +97,14 @@ def test_a_resumed_run_goes_on_counting(pipe: Pipe) -> None:
 def test_large_input_in_small_pieces() -> None:
     code = (
         "from headway.connectors import stdin\n"
-        "from headway.decoding import codec_for\n"
+        "from headway.decoding import LineCodec\n"
         "from headway.schema import Json\n"
         "reader = stdin().open('stdin', None, follow=False)\n"
         "numbers = []\n"
         "while not reader.at_end:\n"
         "    chunk = reader.read(10_000)\n"
         "    if chunk is not None:\n"
-        "        numbers += [event['n'] for event in chunk.decode(codec_for(Json)).events]\n"
+        "        numbers += [event['n'] for event in chunk.decode(LineCodec(Json)).events]\n"
         "assert numbers == list(range(20_000))\n"
         "print(reader.position())\n"
     )

@@ -241,5 +241,5 @@ def test_types_that_cannot_be_told_apart_are_refused_between_fused_operators_too
     one: hw.KeyedStream[Any] = keyed.map(lambda event: Typed(key="k", at=1), into=Typed)
     two: hw.KeyedStream[Any] = keyed.map(lambda event: Other(at=1), into=Other)
     one.merge(two).filter(lambda event: True).process("next", see("y"))
-    with pytest.raises(hw.FlowError, match=r"to 'next', but cannot be told apart.*tag=True"):
+    with pytest.raises(hw.FlowError, match=r"to 'next': they cannot be told apart.*tag=True"):
         run(flow, event(1), event(2))

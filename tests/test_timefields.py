@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.door_harness import Json, read, run, write
 
 import headway as hw
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.times import EARLIEST_MS, LATEST_MS, format_time
 
 
@@ -70,7 +70,7 @@ def with_text(value: Any, draw: Callable[[], bool]) -> Any:
 
 @given(nested, st.data())
 def test_text_stands_for_its_time_in_each_field_of_times(event: Json, data: st.DataObject) -> None:
-    codec = codec_for(Nested)
+    codec = LineCodec(Nested)
     expected = msgspec.json.decode(json.dumps(event), type=Nested)
     written = with_text(event, lambda: data.draw(st.booleans()))
     assert codec.decode(json.dumps(written).encode()) == expected
@@ -91,7 +91,7 @@ def test_text_stands_for_its_time_in_each_field_of_times(event: Json, data: st.D
 )
 def test_text_that_is_no_time_is_refused_with_its_place(line: bytes, reason: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=reason):
-        codec_for(Nested).decode(line)
+        LineCodec(Nested).decode(line)
 
 
 def test_a_log_may_mix_text_and_numbers(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import headway as hw
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.errors import FlowError, UserCodeError
 from headway.graph import SinkNode
 from headway.isolation import isolator
@@ -231,7 +231,7 @@ def test_a_value_is_the_same_wherever_it_has_been(database: Opened, data: st.Dat
     kind, values = data.draw(typed())
     made = event_class(kind)
     line = msgspec.json.encode(made(data.draw(values)))
-    codec = codec_for(made)
+    codec = LineCodec(made)
     event = codec.decode(line)
     assert shape_of(made, "x").fits(event, None)
     assert_same(event, codec.decode_lines(line)[0])

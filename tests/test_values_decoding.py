@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import headway as hw
 from headway.connectors.lines import LinesChunk
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.scanning import has_long_fraction, has_long_number
 from headway.times import parse_time
 
@@ -36,7 +36,7 @@ class Paid(hw.Event):
 
 
 def decoded(event_type: Any, *lines: bytes) -> Any:
-    return LinesChunk(b"\n".join(lines) + b"\n", 0, 0).decode(codec_for(event_type))
+    return LinesChunk(b"\n".join(lines) + b"\n", 0, 0).decode(LineCodec(event_type))
 
 
 @settings(deadline=None)
@@ -133,6 +133,6 @@ def test_objects_that_python_made_are_settled() -> None:
     reader = hw.items(items).open("items", None, follow=False)
     chunk = reader.read(1)
     assert chunk is not None
-    found = chunk.decode(codec_for(hw.Json))
+    found = chunk.decode(LineCodec(hw.Json))
     assert found.events[0]["at"].hour == 23
     assert all("set" in bad.reason for bad in found.bad)

@@ -31,6 +31,7 @@ class ApproxDistinct(Aggregate[bytes, int]):
     2
     """
 
+    shares_values = True
     accumulator_type = bytes
     result_type = int
 

@@ -35,6 +35,14 @@ class Aggregate(Generic[A, R]):
     """Type of the result; never depends on the events, so that it is known when the flow is declared."""
     where: Optional[Condition] = None
     """Only events that meet this are added."""
+    shares_values: bool = False
+    """Whether `add` and `merge` only put values into an accumulator and take them out, and never change one that came
+    with an event: see `Operator.shares_values`. Not inherited by a class that has methods of its own."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "shares_values" not in cls.__dict__ and cls.__dict__.keys() & {"add", "merge"}:
+            cls.shares_values = False
 
     def bind(self, event_type: Any) -> Self:
         """The same for events of one type: fields are checked and their accessors made.
@@ -120,6 +128,8 @@ class Bundle:
         self.add, self.merge, self.absorb, self.combine = written_functions(
             held, event_type, self.accumulator_type, copied
         )
+        self.shares_values = all(a.shares_values or copies[name] is None for name, a in held.items())
+        """What an operator that keeps these says of itself: see `Operator.shares_values`."""
         self._values = self.maker(lambda *values: values)
 
     def results(self, held: Any, at_ms: int) -> dict[str, Any]:

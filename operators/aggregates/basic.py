@@ -17,6 +17,7 @@ __all__ = ["Count", "Extreme", "First", "Last", "count", "first", "last", "max",
 class Count(Aggregate[int, int]):
     """How many events."""
 
+    shares_values = True
     accumulator_type = int
     result_type = int
 
@@ -55,6 +56,8 @@ def count(where: Optional[Condition] = None, **fields: Any) -> Count:
 
 class Extreme(Aggregate[Any, Any]):
     """The least or the greatest value; None when there are none. Of equal values the first that came stays."""
+
+    shares_values = True
 
     def __init__(self, value: Value, where: Optional[Condition], *, greatest: bool) -> None:
         self.value = value
@@ -134,6 +137,7 @@ class _AtEdge(Aggregate[Optional[tuple[int, Any]], Any]):
 class First(_AtEdge):
     """The value of the earliest event that has one; of events of one time the first that came."""
 
+    shares_values = True
     _name = "first"
 
     def written(self) -> Written:
@@ -162,6 +166,7 @@ class First(_AtEdge):
 class Last(_AtEdge):
     """The value of the latest event that has one; of events of one time the last that came."""
 
+    shares_values = True
     _name = "last"
 
     def written(self) -> Written:

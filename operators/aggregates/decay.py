@@ -40,6 +40,7 @@ class Decayed(Aggregate[DecayedTotal, float]):
     (50.0, 12.5)
     """
 
+    shares_values = True
     accumulator_type = DecayedTotal
     result_type = float
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from types import UnionType
-from typing import Any, Optional, TypeVar, Union, get_args, get_origin
+from typing import Any, Optional, TypeVar, get_args, get_origin
 
 import msgspec
 
 from headway.errors import FlowError
 from headway.schema import type_label
+from headway.timefields import plain_type
+from headway.values import options_of
 
 __all__ = ["declared_result", "in_order_of"]
 
@@ -66,12 +67,13 @@ def _holds(wanted: Any, given: Any) -> bool:
     Neither `bool` as `int` nor `int` as `float`, nor a class as the one that it is derived from: they would come back
     as something else, or not at all.
     """
+    wanted, given = plain_type(wanted), plain_type(given)
     if wanted is Any or given is Any or wanted == given:
         return True
-    if get_origin(given) in (Union, UnionType):
-        return all(_holds(wanted, option) for option in get_args(given))
-    if get_origin(wanted) in (Union, UnionType):
-        return any(_holds(option, given) for option in get_args(wanted))
+    if len(options_of(given)) > 1:
+        return all(_holds(wanted, option) for option in options_of(given))
+    if len(options_of(wanted)) > 1:
+        return any(_holds(option, given) for option in options_of(wanted))
     if wanted is get_origin(given):
         return True
     wanted_parts, given_parts = get_args(wanted), get_args(given)
@@ -80,4 +82,4 @@ def _holds(wanted: Any, given: Any) -> bool:
 
 
 def _label(kind: Optional[Any]) -> str:
-    return str(kind) if get_origin(kind) not in (None, Union, UnionType) else type_label(kind)
+    return type_label(kind) if get_origin(kind) is None or len(options_of(kind)) > 1 else str(kind)

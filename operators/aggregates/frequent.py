@@ -53,6 +53,7 @@ class HeavyHitters(Aggregate[Frequent, Any]):
     [HeavyHitter(value='/', count=2, error=0)]
     """
 
+    shares_values = True
     accumulator_type = Frequent
 
     def __init__(self, value: Value, k: int, capacity: Optional[int] = None, where: Optional[Condition] = None) -> None:

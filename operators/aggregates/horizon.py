@@ -48,6 +48,8 @@ class SumOver(Aggregate[Any, Any]):
     [12, 12, 7, 0]
     """
 
+    shares_values = True
+
     def __init__(
         self,
         value: Value,

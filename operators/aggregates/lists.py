@@ -20,6 +20,8 @@ B = TypeVar("B")
 class Collect(Aggregate[list[Any], list[Any]]):
     """The values, in the order of the events; with `limit` the first so many."""
 
+    shares_values = True
+
     def __init__(
         self, value: Optional[Value] = None, limit: Optional[int] = None, where: Optional[Condition] = None
     ) -> None:
@@ -77,6 +79,8 @@ class TopK(Aggregate[list[Any], list[Any]]):
     >>> dearest.result(accumulator, 0)
     [Ranked(value='book', by=9), Ranked(value='lamp', by=9)]
     """
+
+    shares_values = True
 
     def __init__(self, value: Optional[Value], k: int, by: Optional[Value], where: Optional[Condition]) -> None:
         self.value = value
@@ -140,6 +144,7 @@ class TopK(Aggregate[list[Any], list[Any]]):
 class Distinct(Aggregate[dict[Any, None], int]):
     """How many different values there are: exactly, up to `limit`."""
 
+    shares_values = True
     result_type = int
 
     def __init__(self, value: Value, limit: Optional[int] = None, where: Optional[Condition] = None) -> None:
@@ -182,6 +187,7 @@ class Distinct(Aggregate[dict[Any, None], int]):
 class Histogram(Aggregate[list[int], list[int]]):
     """How many values are in each bin: up to the first bound, up to the second, ..., above the last."""
 
+    shares_values = True
     accumulator_type = list[int]
     result_type = list[int]
 

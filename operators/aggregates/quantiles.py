@@ -54,6 +54,7 @@ class Quantiles(Aggregate[QuantileSketch, Optional[list[float]]]):
     [498, 983]
     """
 
+    shares_values = True
     accumulator_type = QuantileSketch
     result_type = Optional[list[float]]
 

@@ -8,6 +8,7 @@ import msgspec
 
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate, Bundle
+from headway.operators.aggregates.copies import copy_of
 from headway.operators.aggregates.declared import declared_result
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.equality import differ
@@ -45,8 +46,6 @@ class RunningAggregate(Operator[Any, Any, Any]):
     SpendState(orders=0, revenue=Total(whole=0, parts=[]))
     """
 
-    shares_values = True
-
     def __init__(
         self,
         name: str,
@@ -69,6 +68,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
         self._expire_ms = None if expire_after is None else positive_ms(expire_after, "expire_after")
         bundle = Bundle(aggregates, event_type)
         self._add = bundle.add
+        self.shares_values = bundle.shares_values
         self.event_type = event_type
         if "key" in bundle.aggregates:
             msg = "the name 'key' is taken: the result has the key of the events there"
@@ -79,6 +79,8 @@ class RunningAggregate(Operator[Any, Any, Any]):
             else declared_result(into, AggregateResult, bundle.fields)
         )
         self.state_type = self._state_type(name, bundle)
+        # A result may be the accumulator itself, which goes on changing: what is compared with is a copy.
+        self._copy = None if bundle.shares_values or self._emit != "change" else copy_of(self.output_type)
         self.results: Callable[[Any, int, str], Any] = bundle.maker(self.output_type, "key")
         """`results(state, at_ms, key)`: the results of a key as of event time `at_ms`, as they are emitted."""
 
@@ -107,7 +109,7 @@ class RunningAggregate(Operator[Any, Any, Any]):
     def _emit_changes(self, state: Any, ctx: Context[Any]) -> None:
         results = self.results(state, ctx.time, ctx.key)
         if differ(results, state.emitted):
-            state.emitted = results
+            state.emitted = results if self._copy is None else self._copy(results)
             ctx.emit(results)
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:

@@ -27,6 +27,8 @@ class Sum(Aggregate[Any, Any]):
     1.0
     """
 
+    shares_values = True
+
     def __init__(self, value: Value, where: Optional[Condition] = None) -> None:
         self.value = value
         self.where = where
@@ -78,6 +80,8 @@ def _mean_of(kind: Arithmetic) -> Any:
 
 class Mean(Aggregate[Any, Any]):
     """The arithmetic mean of the values: their exact sum divided by their number. None when there are none."""
+
+    shares_values = True
 
     def __init__(self, value: Value, where: Optional[Condition] = None) -> None:
         self.value = value

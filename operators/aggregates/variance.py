@@ -33,6 +33,7 @@ class Variance(Aggregate[Moments, Optional[float]]):
     2.667
     """
 
+    shares_values = True
     accumulator_type = Moments
     result_type = Optional[float]
 

@@ -18,8 +18,6 @@ __all__ = ["AlignedWindow", "SingleWindow"]
 class _Windows(Operator[Any, Any, Any]):
     """What the operators of aligned windows share."""
 
-    shares_values = True
-
     def __init__(
         self,
         event_type: Any,
@@ -31,6 +29,7 @@ class _Windows(Operator[Any, Any, Any]):
     ) -> None:
         bundle = bundle_of(aggregates, event_type)
         self.event_type = event_type
+        self.shares_values = bundle.shares_values
         self.windower = windower
         self._early = early_of(early)
         self._pane_of = windower.pane

@@ -37,6 +37,8 @@ WindowFunction = Callable[[WindowContents[Any]], Any]
 class _Events(Aggregate[list[Any], list[Any]]):
     """The events themselves."""
 
+    shares_values = True
+
     def _bind(self, event_type: Any) -> None:
         self.accumulator_type = self.result_type = list[event_type]
 

@@ -46,8 +46,6 @@ class CountWindows(Operator[Any, Any, Any]):
     ('key', 'start', 'end', 'revision', 'final', 'carts')
     """
 
-    shares_values = True
-
     def __init__(
         self,
         event_type: Any,
@@ -66,6 +64,7 @@ class CountWindows(Operator[Any, Any, Any]):
         self._tumbling = windower.size == windower.every
         self._timeout_ms = windower.timeout_ms
         self._bundle = bundle_of({"first_time_": _FirstTime(), **aggregates}, event_type)
+        self.shares_values = self._bundle.shares_values
         self._panes = self._make_panes()
         self.state_type = state_type("CountWindowState", [("seen", int, 0), ("last", int, 0), *self._panes.fields])
 

@@ -27,8 +27,6 @@ class SessionWindow(Operator[Any, Any, Any]):
     ('key', 'start', 'end', 'revision', 'final', 'pages')
     """
 
-    shares_values = True
-
     def __init__(
         self,
         event_type: Any,
@@ -41,6 +39,7 @@ class SessionWindow(Operator[Any, Any, Any]):
         self.event_type = event_type
         self._bundle = bundle_of(aggregates, event_type)
         self._add = self._bundle.add
+        self.shares_values = self._bundle.shares_values
         self._early = early_of(early)
         self._gap_ms = windower.gap_ms
         self._max_length_ms = windower.max_length_ms

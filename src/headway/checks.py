@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Iterable
 from typing import Any, TypeVar, Union
 
 from headway.errors import FlowError
 from headway.graph import DEAD_LETTERS, LATE, MAIN
 from headway.operators.base import Operator, check_handlers
-from headway.schema import plain_type, returned_type, type_label
-from headway.values import shape_of
+from headway.schema import returned_type, type_label, without_none
+from headway.timefields import plain_type
+from headway.values import options_of, shape_of
 
 __all__ = ["accepts", "check_operator", "item_type", "result_type"]
 
@@ -45,7 +47,7 @@ def check_operator(operator: Operator[Any, Any, Any]) -> None:
 def accepts(wanted: Any, given: Any) -> bool:
     """Whether a step that takes values of one type can be given those of another; `Any` fits everything.
 
-    >>> accepts(Union[int, str], int), accepts(int, str)
+    >>> accepts(int | str | None, str | int), accepts(int, int | str)
     (True, False)
     """
     wanted, given = plain_type(wanted), plain_type(given)
@@ -53,8 +55,10 @@ def accepts(wanted: Any, given: Any) -> bool:
         return True
     if {type_label(wanted), type_label(given)} == {"Json"}:
         return True
-    if typing.get_origin(wanted) is Union:
-        return any(accepts(option, given) for option in typing.get_args(wanted))
+    if len(options_of(given)) > 1:
+        return all(accepts(wanted, option) for option in options_of(given))
+    if len(options_of(wanted)) > 1:
+        return any(accepts(option, given) for option in options_of(wanted))
     return isinstance(wanted, type) and isinstance(given, type) and issubclass(given, wanted)
 
 
@@ -64,8 +68,26 @@ def result_type(function: Any, into: Any) -> Any:
 
 
 def item_type(function: Any, into: Any) -> Any:
-    """The type of each of the results of a function that gives several."""
-    if into is not None:
-        return into
-    arguments = typing.get_args(returned_type(function))
-    return arguments[0] if arguments else Any
+    """The type of each of the results of a function that gives several; `Any` where its annotation does not tell.
+
+    >>> def sizes(event: object) -> Optional[tuple[int, str]]: ...
+    >>> item_type(sizes, None)
+    typing.Union[int, str]
+    """
+    return _items(without_none(returned_type(function))) if into is None else into
+
+
+def _items(several: Any) -> Any:
+    """The type of what is in a value of a type, as a loop over it finds it."""
+    options = options_of(several)
+    if len(options) > 1:
+        return _any_of(map(_items, options))
+    origin, arguments = typing.get_origin(several), typing.get_args(several)
+    if not (isinstance(origin, type) and issubclass(origin, Iterable)) or not arguments:
+        return Any
+    return _any_of(part for part in arguments if part is not ...) if issubclass(origin, tuple) else arguments[0]
+
+
+def _any_of(kinds: Iterable[Any]) -> Any:
+    found = tuple(kinds)
+    return Any if Any in found else Union[found]

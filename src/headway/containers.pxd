@@ -39,17 +39,18 @@ cdef class FieldsShape(Shape):
     cdef public tuple names
     cdef public tuple shapes
 
-    @cython.locals(fitting=bint)
     cpdef bint fits(self, value, set seen) except -1
     @cython.locals(index=Py_ssize_t, shape=Shape)
     cpdef bint fits_fields(self, value, set seen) except -1
 
 
 cdef class TypedDictShape(Shape):
+    cdef int depth
     cdef public dict shapes
     cdef public object required
 
-    @cython.locals(shape=Shape)
     cpdef bint fits(self, value, set seen) except -1
+    @cython.locals(shape=Shape)
+    cpdef bint fits_declared(self, dict value, set seen) except -1
 
 

@@ -144,9 +144,10 @@ class FieldsShape(Shape):
         elif seen is not None and is_repeated(value, seen):
             return False
         self.depth += 1
-        fitting = self.fits_fields(value, seen)
-        self.depth -= 1
-        return fitting
+        try:
+            return self.fits_fields(value, seen)
+        finally:
+            self.depth -= 1
 
     def fits_fields(self, value: Any, seen: Optional[set[int]]) -> bool:
         """As `fits`, of the fields."""
@@ -154,7 +155,7 @@ class FieldsShape(Shape):
             return False
         for index, name in enumerate(self.names):
             shape = self.shapes[index]
-            if not shape.fits(getattr(value, name), seen):
+            if not shape.fits(getattr(value, name, _MISSING), seen):
                 return False
         return True
 
@@ -183,19 +184,28 @@ _MISSING = _Missing()
 class TypedDictShape(Shape):
     """Dicts whose keys are declared, each with a shape."""
 
-    __slots__ = ("required", "shapes")
+    __slots__ = ("depth", "required", "shapes")
 
     def __init__(self, expects: str) -> None:
         self.expects = expects
+        self.depth = 0
         self.shapes: dict[str, Shape] = {}
         self.required: frozenset[str] = frozenset()
 
     def fits(self, value: Any, seen: Optional[set[int]]) -> bool:
         """See `Shape.fits`."""
-        if type(value) is not dict or not self.required <= value.keys():
+        if type(value) is not dict or self.depth > 1_500 or not self.required <= value.keys():
             return False
         if seen is not None and is_repeated(value, seen):
             return False
+        self.depth += 1
+        try:
+            return self.fits_declared(value, seen)
+        finally:
+            self.depth -= 1
+
+    def fits_declared(self, value: dict[Any, Any], seen: Optional[set[int]]) -> bool:
+        """As `fits`, of what the keys hold."""
         for name, part in value.items():
             shape = self.shapes.get(name) if type(name) is str else None
             if shape is None or not shape.fits(part, seen):

@@ -7,14 +7,14 @@ key or a time, or where nothing could ever be decoded, the declaration itself is
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import UnionType
-from typing import Any, Final, Optional, Union, get_args, get_origin
+from typing import Any, Final, Optional
 
 from msgspec import inspect
 
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.errors import FlowError
 from headway.schema import returned_type, type_label
+from headway.values import options_of
 
 __all__ = ["check_decodable", "check_key", "check_time"]
 
@@ -28,7 +28,7 @@ _WITH_FIELDS: Final = (inspect.StructType, inspect.DataclassType, inspect.TypedD
 def check_decodable(event_type: Any, what: str) -> None:
     """Raise `FlowError`, beginning with `what`, for a type of which no value can be decoded from JSON."""
     try:
-        codec_for(event_type)
+        LineCodec(event_type)
     except (TypeError, NameError, ValueError) as error:
         msg = f"{what}: {type_label(event_type)} cannot be decoded from JSON: {error}"
         raise FlowError(msg) from None
@@ -58,7 +58,7 @@ def _check(spec: Any, event_type: Any, what: str, fits: Callable[[inspect.Type],
             msg = f"{what} returns {_name(result)}, and {wanted}"
             raise FlowError(msg)
         return
-    for option in _options(event_type):
+    for option in options_of(event_type):
         info = _described(option)
         if info is None or isinstance(info, (*_OPEN, inspect.NoneType)):
             continue
@@ -72,11 +72,6 @@ def _check(spec: Any, event_type: Any, what: str, fits: Callable[[inspect.Type],
         if not fits(found):
             msg = f"{what}: the field {spec!r} of {label} is of type {_name(found)}, and {wanted}"
             raise FlowError(msg)
-
-
-def _options(event_type: Any) -> tuple[Any, ...]:
-    """The types of which a stream has values: those of a union."""
-    return get_args(event_type) if get_origin(event_type) in (Union, UnionType) else (event_type,)
 
 
 def _described(value_type: Any) -> Optional[inspect.Type]:

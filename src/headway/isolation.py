@@ -13,16 +13,17 @@ from typing import Any, Final, Optional, get_origin
 import msgspec
 
 from headway.errors import UserCodeError
-from headway.misfits import misfit_of, set_in
+from headway.misfits import misfit_of, set_in, shown
 from headway.schema import Json, type_label
 from headway.shapes import Shape
 from headway.typeinfo import is_immutable
 from headway.values import options_of, shape_of
 
-__all__ = ["declared", "isolator", "settler", "wire_type", "writable", "written_types"]
+__all__ = ["UNENCODABLE", "Make", "declared", "isolator", "settler", "writable", "written_types"]
 
-UNENCODABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
-"""What encoders raise for a value that they do not know, and decoders for one that is not of its type."""
+UNENCODABLE: Final = (TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What encoders raise for a value that they do not know or that lacks a field, and decoders for one that is not of its
+type."""
 
 Make = Callable[[Any], Any]
 Place = Callable[[], str]
@@ -37,7 +38,7 @@ def isolator(value_type: Any, place: Place = lambda: "what is emitted") -> Make:
     a type whose values do not survive the trip.
     """
     trip = _trip(value_type, place)
-    if is_immutable(wire_type(value_type)):
+    if is_immutable(_wire_type(value_type)):
         fits = _shape(value_type, encoded=False).fits
         return lambda value: value if fits(value, None) else trip(value)
     return trip
@@ -52,7 +53,7 @@ def settler(value_type: Any, place: Place = lambda: "what is emitted") -> Make:
 
 def declared(value_type: Any, place: Place = lambda: "what is emitted") -> Optional[Make]:
     """As `settler`, for what goes on through functions of the flow; None where no type is declared to settle it by."""
-    return None if wire_type(value_type) is Any else settler(value_type, place)
+    return None if _wire_type(value_type) is Any else settler(value_type, place)
 
 
 def writable(value_type: Any, place: Place = lambda: "what is emitted") -> Make:
@@ -64,15 +65,15 @@ def writable(value_type: Any, place: Place = lambda: "what is emitted") -> Make:
 
 def written_types(value_type: Any) -> tuple[Any, ...]:
     """What is written where values of this type are: structs in a union need no tags to be written."""
-    wanted = wire_type(value_type)
+    wanted = _wire_type(value_type)
     try:
         msgspec.msgpack.Decoder(wanted)
     except TypeError:
-        return tuple(wire_type(option) for option in options_of(value_type))
+        return tuple(_wire_type(option) for option in options_of(value_type))
     return (wanted,)
 
 
-def wire_type(value_type: Any) -> Any:
+def _wire_type(value_type: Any) -> Any:
     """The type as its values are stored and sent: where dicts are declared, other values may be emitted as well."""
     return Any if value_type in (Json, dict) else value_type
 
@@ -82,12 +83,12 @@ def _class_of(value_type: Any) -> Any:
 
 
 def _shape(value_type: Any, *, encoded: bool) -> Shape:
-    return shape_of(wire_type(value_type), f"values of type {type_label(value_type)}", encoded=encoded)
+    return shape_of(_wire_type(value_type), f"values of type {type_label(value_type)}", encoded=encoded)
 
 
 def _trip(value_type: Any, place: Place, *, written: bool = False) -> Make:
     """One trip through MessagePack."""
-    wanted = wire_type(value_type)
+    wanted = _wire_type(value_type)
     shape = _shape(value_type, encoded=True)
     encode = msgspec.msgpack.Encoder().encode
     decode = msgspec.msgpack.Decoder(wanted).decode
@@ -119,4 +120,6 @@ def _trip(value_type: Any, place: Place, *, written: bool = False) -> Make:
 
 def _unfit(value: Any, value_type: Any, place: Place, reason: str) -> UserCodeError:
     wanted = "value that can be stored" if value_type in (Any, Json, dict) else type_label(value_type)
-    return UserCodeError(f"{place()} is {value!r:.300} ({type(value).__name__}), which is not a {wanted}: {reason}")
+    return UserCodeError(
+        f"{place()} is {shown(value):.300} ({type(value).__name__}), which is not a {wanted}: {reason}"
+    )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from datetime import date, datetime, time
 from typing import Any, Optional
 
 import msgspec
 
-from headway.containers import FieldsShape
-from headway.shapes import Shape
+from headway.shapes import Shape, fits_64_bits
 
-__all__ = ["innermost", "misfit_of", "set_in"]
+__all__ = ["innermost", "misfit_of", "set_in", "shown", "wants_float"]
 
 
 def misfit_of(shape: Shape, value: Any, whole: str) -> str:
@@ -27,7 +27,9 @@ def misfit_of(shape: Shape, value: Any, whole: str) -> str:
     if shape.fits(value, None):
         return _repeated(shape, value, whole)
     place, part, expected = innermost(shape, value, whole)
-    return f"{place} is {part!r:.200} ({type(part).__name__}), expected {expected.expects}{_advice(part, expected)}"
+    return (
+        f"{place} is {shown(part):.200} ({type(part).__name__}), expected {expected.expects}{_advice(part, expected)}"
+    )
 
 
 def innermost(shape: Shape, value: Any, place: str) -> tuple[str, Any, Shape]:
@@ -45,13 +47,18 @@ def _advice(value: Any, shape: Shape) -> str:
         return ": a tuple comes back as a list, write a list"
     if isinstance(value, datetime) and value.tzinfo is not None:
         return ": write .astimezone(timezone.utc)"
-    if type(value) is int and "float" in shape.expects:
+    if type(value) is int and wants_float(shape):
         return ": write float(...)"
-    if type(value) is int and "int" in shape.expects:
+    if type(value) is int and not fits_64_bits(value):
         return ": keep what may be greater as text"
     if isinstance(value, (datetime, date, time)):
         return ": declare the field's type, or keep text"
     return ""
+
+
+def wants_float(shape: Shape) -> bool:
+    """Whether a float would fit, as far as the words for the shape tell."""
+    return "float" in re.findall(r"\w+", shape.expects)
 
 
 def _repeated(shape: Shape, value: Any, whole: str) -> str:
@@ -61,19 +68,35 @@ def _repeated(shape: Shape, value: Any, whole: str) -> str:
         if first != place:
             return (
                 f"{first} and {place} are one and the same {type(part).__name__}, which they will not be once they "
-                f"have been stored and read: {part!r:.200}; keep a copy in one of them"
+                f"have been stored and read: {shown(part):.200}; keep a copy in one of them"
             )
-    return f"{whole} cannot be stored as it is: {value!r:.200}"
+    return f"{whole} cannot be stored as it is: {shown(value):.200}"
 
 
 def _containers(shape: Shape, value: Any, place: str) -> Iterator[tuple[str, Any]]:
     """All containers that can be changed, each as often as it is met."""
-    if isinstance(value, (list, dict)) or (isinstance(shape, FieldsShape) and not shape.frozen):
+    if _is_frozen(value):
+        return  # What is in it counts as a value that nobody changes.
+    if isinstance(value, (list, dict, msgspec.Struct)) or dataclasses.is_dataclass(value):
         yield place, value
-    if isinstance(shape, FieldsShape) and shape.frozen:
-        return
     for label, part_shape, part in shape.parts(value) or ():
         yield from _containers(part_shape, part, place + label)
+
+
+def shown(value: Any) -> str:
+    """The value as Python shows it, also where it cannot, such as an object with a field that was deleted."""
+    try:
+        return repr(value)
+    except AttributeError as error:
+        return f"<{type(value).__name__}: {error}>"
+
+
+def _is_frozen(value: Any) -> bool:
+    if isinstance(value, msgspec.Struct):
+        return value.__struct_config__.frozen
+    if dataclasses.is_dataclass(value):
+        return bool(getattr(value, "__dataclass_params__").frozen)  # noqa: B009 - type checkers do not know it.
+    return isinstance(value, tuple) and hasattr(value, "_fields")
 
 
 def set_in(value: Any) -> Optional[Any]:

@@ -35,7 +35,6 @@ __all__ = [
     "decoded_type",
     "eventwise",
     "field_names",
-    "plain_type",
     "returned_type",
     "type_label",
     "without_none",
@@ -72,8 +71,8 @@ class Event(_Immutable):
     ...     user: str
     ...     at: Time
     ...     page: str = "/"
-    >>> from headway.decoding import codec_for
-    >>> codec_for(Click).decode(b'{"user": "ann", "at": 17}')
+    >>> from headway.decoding import LineCodec
+    >>> LineCodec(Click).decode(b'{"user": "ann", "at": 17}')
     Click(user='ann', at=17, page='/')
     """
 

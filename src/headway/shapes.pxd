@@ -36,7 +36,6 @@ cdef class ClockShape(Shape):
 cdef class AnyShape(Shape):
     cdef int depth
 
-    @cython.locals(fitting=bint)
     cpdef bint fits(self, value, set seen) except -1
     cpdef bint fits_dict(self, dict value, set seen) except -1
     cpdef bint fits_list(self, list value, set seen) except -1

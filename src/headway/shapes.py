@@ -28,6 +28,7 @@ __all__ = [
     "TextShape",
     "UnionShape",
     "all_fit",
+    "fits_64_bits",
     "is_repeated",
 ]
 
@@ -160,9 +161,10 @@ class AnyShape(Shape):
         if self.depth > 1_500:  # A number of C, for there the stack has an end. Encoders give up earlier.
             return False
         self.depth += 1
-        fitting = self.fits_dict(value, seen) if kind is dict else self.fits_list(value, seen)
-        self.depth -= 1
-        return fitting
+        try:
+            return self.fits_dict(value, seen) if kind is dict else self.fits_list(value, seen)
+        finally:
+            self.depth -= 1
 
     def fits_dict(self, value: dict[Any, Any], seen: Optional[set[int]]) -> bool:
         """As `fits`, of what is in a dict."""

@@ -36,7 +36,6 @@ __all__ = [
     "format_time",
     "known_duration_ms",
     "milliseconds_of",
-    "not_an_event_time",
     "other_unit",
     "parse_time",
 ]
@@ -205,7 +204,7 @@ def parse_time(value: object) -> int:
     """
     time_ms = milliseconds_of(value)
     if not EARLIEST_MS <= time_ms <= LATEST_MS:
-        raise ValueError(not_an_event_time(time_ms, value))
+        raise ValueError(_not_an_event_time(time_ms, value))
     return time_ms
 
 
@@ -231,12 +230,12 @@ def milliseconds_of(value: object) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
-def not_an_event_time(time_ms: int, value: Optional[object] = None) -> str:
+def _not_an_event_time(time_ms: int, value: Optional[object] = None) -> str:
     """Why a time cannot be that of an event: it is out of range, perhaps because it is in another unit.
 
     `value` is what stands in the event, where it is not the number itself.
 
-    >>> not_an_event_time(1_767_225_600_000_000)  # doctest: +ELLIPSIS
+    >>> _not_an_event_time(1_767_225_600_000_000)  # doctest: +ELLIPSIS
     '1767225600000000 is not in the years 1000 to 8999; in microseconds it would be 2026-01-01T00:00:00.000Z: ...'
     """
     shown = repr(time_ms if value is None else value)
@@ -253,7 +252,8 @@ def other_unit(time: float, *units: str) -> str:
     """
     for unit in units or ("microseconds", "nanoseconds"):
         factor, divisor = _OTHER_UNITS[unit]
-        if _THESE_DECADES[0] <= time * factor / divisor < _THESE_DECADES[1]:
+        # Not divided: that would fail for a number that no float holds.
+        if _THESE_DECADES[0] * divisor <= time * factor < _THESE_DECADES[1] * divisor:
             return f"; in {unit} it would be {format_time(int(time * factor // divisor))}: give milliseconds"
     return ""
 

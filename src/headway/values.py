@@ -21,7 +21,8 @@ refused there:
 * Python lets an `int` pass where a `float` is declared. In what is emitted it becomes a float, and so in the fields of
   a state; as a default it is refused.
 * `Any` holds what MessagePack gives back without being told a type: JSON's values, `bytes`, instants. In what is
-  emitted a tuple becomes a list, and others what JSON makes of them; in a state, which is not copied, they are refused.
+  emitted a tuple that is part of a value becomes a list, and others what JSON makes of them; a value that is a tuple
+  itself is refused but at an output. In a state, which is not copied, all of these are refused.
 * NaN and the infinities are kept, and written as `null`, since JSON has none. Zeros keep their sign.
 
 `shape_of` looks at a type once, when the flow is declared, and gives a `Shape`, which is asked of each value.
@@ -45,7 +46,7 @@ from msgspec import inspect
 
 from headway.containers import DictShape, FieldsShape, FixedTupleShape, SequenceShape, TypedDictShape
 from headway.errors import FlowError
-from headway.misfits import misfit_of
+from headway.misfits import misfit_of, wants_float
 from headway.shapes import (
     AnyShape,
     ClockShape,
@@ -127,7 +128,7 @@ def _undescribed(value_type: Any, what: str, error: Exception) -> str:
     if "union" not in str(error):
         return f"{what}: {_label(value_type)} is no type whose values can be stored: {error}"
     return (
-        f"{what}, but cannot be told apart as bytes ({error}): map them into one Event class first, or give the "
+        f"{what}: they cannot be told apart as bytes ({error}): map them into one Event class first, or give the "
         "classes tags (class A(hw.Event, tag=True))"
     )
 
@@ -145,7 +146,7 @@ def kinds_in(value_type: Any) -> set[type[inspect.Type]]:
         found = waiting.pop()
         if not any(found is other for other in met):
             met.append(found)
-            kinds.add(type(found))
+            kinds.add(inspect.AnyType if found == _OBJECT else type(found))
             waiting += _inner(found)
     return kinds
 
@@ -180,7 +181,7 @@ def can_repeat(state_type: Any) -> bool:
 
 def _containers(info: Any, outer: tuple[Any, ...]) -> int:
     """How many containers that can be changed a value holds: itself one, if it is; 3 for more than 2."""
-    if isinstance(info, inspect.AnyType) or any(info is other for other in outer):
+    if isinstance(info, inspect.AnyType) or info == _OBJECT or any(info is other for other in outer):
         return 3
     if isinstance(info, inspect.UnionType):
         return max(_containers(option, outer) for option in info.types)
@@ -204,6 +205,8 @@ def floats_of(state_type: Any) -> Optional[Floats]:
 
 
 def _is_float(info: inspect.Type) -> bool:
+    if isinstance(info, inspect.Metadata):
+        return _is_float(info.type)
     kinds = {type(option) for option in (info.types if isinstance(info, inspect.UnionType) else (info,))}
     return inspect.FloatType in kinds and kinds <= {inspect.FloatType, inspect.NoneType, inspect.StrType}
 
@@ -283,7 +286,7 @@ class _Builder:
         if name in _REFUSED:
             self._refuse(path, info, _REFUSED[name])
         instead = _CUSTOM.get(getattr(info.cls, "__name__", ""), "a struct (hw.State, hw.Event), or Any")
-        self._refuse(path, info, f"known to Python only, and cannot be read back: use {instead}")
+        self._refuse(path, info, f"a class that is read back as something else: use {instead}")
 
     def _check_key(self, info: inspect.Type, path: str) -> None:
         if isinstance(info, inspect.Metadata):
@@ -335,13 +338,13 @@ class _Builder:
         for path, shape, make in self._defaults:
             default = make()
             if not shape.fits(default, None):
-                instead = f", {float(default)!r}" if type(default) is int and "float" in shape.expects else ""
+                instead = f", {float(default)!r}" if type(default) is int and wants_float(shape) else ""
                 msg = f"{self._what}: {misfit_of(shape, default, f'the default of {path}')}{instead}"
                 raise FlowError(msg)
 
     def _refuse(self, path: str, info: inspect.Type, reason: str) -> NoReturn:
         cls = getattr(info, "cls", None)
-        label = "" if cls is None else f" ({_label(cls)})"
+        label = "" if cls is None or _label(cls) == path else f" ({_label(cls)})"
         msg = f"{self._what}: {path}{label} cannot be kept, sent and written as the same value: it is {reason}"
         raise FlowError(msg)
 

@@ -47,14 +47,14 @@ def files(pattern: Union[str, os.PathLike[str]], *, split: int = 1, rotated: boo
     Raises `UsageError` when the options contradict each other.
 
     >>> import tempfile, pathlib
-    >>> from headway.decoding import codec_for
+    >>> from headway.decoding import LineCodec
     >>> from headway.schema import Json
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = (folder / "a.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
     >>> source = files(folder / "*.jsonl")
     >>> source.partitions()
     ['a.jsonl']
-    >>> source.open("a.jsonl", None, follow=False).read(1024).decode(codec_for(Json)).events
+    >>> source.open("a.jsonl", None, follow=False).read(1024).decode(LineCodec(Json)).events
     [{'n': 1}, {'n': 2}]
     """
     text = os.fspath(pattern)

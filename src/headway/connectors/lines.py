@@ -26,9 +26,9 @@ _SMALL_BLOCK: Final = 8
 class LinesChunk(Chunk):
     r"""Consecutive lines of a log, as read: one JSON value each. A blank one holds none but has a number.
 
-    >>> from headway.decoding import codec_for
+    >>> from headway.decoding import LineCodec
     >>> from headway.schema import Json
-    >>> LinesChunk(b'{"n": 1}\n\n{"n": 2}\n', first_ordinal=7, first_byte=0).decode(codec_for(Json))
+    >>> LinesChunk(b'{"n": 1}\n\n{"n": 2}\n', first_ordinal=7, first_byte=0).decode(LineCodec(Json))
     Decoded(events=[{'n': 1}, {'n': 2}], ordinals=[7, 9], bad=[])
     """
 

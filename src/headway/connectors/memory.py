@@ -43,11 +43,11 @@ def items(events: Union[Iterable[Any], Mapping[str, Iterable[Any]]], *, batch: i
     index: what is appended to them is read too while following. An iterator can be opened only once, as it
     cannot be rewound: opening it again raises `InputError`. Raises `UsageError` for what is not iterable.
 
-    >>> from headway.decoding import codec_for
+    >>> from headway.decoding import LineCodec
     >>> source = items({"left": [{"n": 1}], "right": [{"n": 2}, b'{"n": 3}']})
     >>> source.partitions()
     ['left', 'right']
-    >>> source.open("right", None, follow=False).read(1024).decode(codec_for(Json)).events
+    >>> source.open("right", None, follow=False).read(1024).decode(LineCodec(Json)).events
     [{'n': 2}, {'n': 3}]
     """
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:

@@ -13,6 +13,7 @@ from headway.operators.base import (
     Operator,
     Timer,
     ignored_result,
+    name_of,
     no_loss,
     no_shared_state,
     no_wall_clock,
@@ -189,13 +190,13 @@ class OperatorContext:
     def failure(self, handler: str, subject: Any) -> UserCodeError:
         """The error for an exception in a handler."""
         return UserCodeError(
-            f"{type(self.operator).__name__}.{handler} of the operator {self.name!r} failed for key {self.key!r} "
+            f"{name_of(self.operator)}.{handler} of the operator {self.name!r} failed for key {self.key!r} "
             f"at time {self.time}, on {subject!r:.300}"
         )
 
     def refuse(self, handler: str, returned: Any) -> None:
         """Raise the error for a handler that returned something."""
-        what = ignored_result(f"{type(self.operator).__name__}.{handler}", returned)
+        what = ignored_result(f"{name_of(self.operator)}.{handler}", returned)
         msg = f"operator {self.name!r}, key {self.key!r}, time {self.time}: {what}"
         raise UserCodeError(msg)
 
@@ -204,7 +205,7 @@ class OperatorContext:
         push = self._sides.get(side)
         if push is None:
             known = ", ".join(self.operator.sides) or "none"
-            msg = f"{type(self.operator).__name__} has no side output {side!r}; its sides are: {known}"
+            msg = f"{name_of(self.operator)} has no side output {side!r}; its sides are: {known}"
             raise KeyError(msg)
         push(value)
 

@@ -12,7 +12,7 @@ from typing import Any, Optional, Union
 import msgspec
 
 from headway.connectors.base import Chunk, Extent, PartitionReader, Tell, unheard
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Plan, SourceStage
 from headway.runtime.board import Board
@@ -93,7 +93,7 @@ class Slot:
         self._news: Optional[tuple[int, int]] = None
         """What was last new to the receivers, as a watermark and a number of records."""
         self._ooo_ms = source.node.out_of_order_ms
-        self._codec = codec_for(source.node.event_type)
+        self._codec = LineCodec(source.node.event_type)
         self._times = self._time_reader()
         time = source.node.time
         self._times_are_int = isinstance(time, str) and decoded_type(source.node.event_type, time) is int

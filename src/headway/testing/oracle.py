@@ -222,6 +222,7 @@ class SinkOracle:
         edges = plan.edges_of([segment for segments in producers for segment in segments])
         self._ways = {edge.id: way for way, edge in enumerate(edges)}
         self._sink = sink
+        self._writable = {edge.id: writable(edge.value_type) for edge in sink.inputs}
         self._waiting: list[_Line] = []
         self._counts: dict[tuple[int, str, int], int] = {}
 
@@ -245,7 +246,7 @@ class SinkOracle:
         """The item with its value as its type says."""
         try:
             msgspec.json.encode(item.value)
-            return item._replace(value=writable(edge.value_type)(item.value))
+            return item._replace(value=self._writable[edge.id](item.value))
         except (TypeError, ValueError, UserCodeError) as error:
             msg = (
                 f"a value for the output {self._sink.name!r} that {item.origin!r} sent at time {item.time} cannot be "

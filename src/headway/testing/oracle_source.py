@@ -9,7 +9,7 @@ from typing import Any, Optional
 from headway.connectors.base import BadRecord, Chunk
 from headway.connectors.lines import LinesChunk
 from headway.connectors.memory import ItemsChunk
-from headway.decoding import codec_for
+from headway.decoding import LineCodec
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Edge, SourceStage
@@ -45,7 +45,7 @@ class SourceOracle:
         self._node = stage.node
         self._ports = stage.ports
         self._out_of_order_ms = stage.node.out_of_order_ms
-        self._codec = codec_for(stage.node.event_type)
+        self._codec = LineCodec(stage.node.event_type)
         self._now_ms = now_ms
         self._partitions: dict[str, _Partition] = {}
         self._floor = MIN_TIME_MS

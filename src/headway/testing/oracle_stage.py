@@ -11,13 +11,14 @@ import msgspec
 
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import MAIN, OperatorNode, Port
-from headway.isolation import UNENCODABLE, declared, isolator
-from headway.misfits import misfit_of
+from headway.isolation import UNENCODABLE, Make, declared, isolator
+from headway.misfits import misfit_of, shown
 from headway.operators.base import (
     BroadcastContext,
     Operator,
     Timer,
     ignored_result,
+    name_of,
     no_loss,
     no_shared_state,
     no_wall_clock,
@@ -81,6 +82,12 @@ class StageOracle:
         self._isolate = {edge.id: isolator(edge.value_type) for edge in stage.inputs}
         self._stores = [_Store(node.name, node.operator.state_type, node.operator) for node in stage.operators]
         self._shared_stores = [_Store(node.name, node.operator.shared_type, node.operator) for node in stage.operators]
+        self._settle = {
+            Port(node.name, port): declared(value_type)
+            for node in stage.operators
+            for port, value_type in {MAIN: node.operator.output_type, **node.operator.sides}.items()
+        }
+        self._isolate_within: dict[Any, Make] = {}
         self._waiting: list[_Waiting] = []
         self._armed: list[_Armed] = []
         self._arrivals = 0
@@ -147,7 +154,10 @@ class StageOracle:
     def _enter(self, branch: ToOperator, item: Item) -> None:
         """A value comes from another operator of this stage."""
         name = self.operators[branch.entry.rank].name
-        value = _crossed(item, isolator(branch.value_type), name)
+        isolate = self._isolate_within.get(branch.value_type)
+        if isolate is None:
+            isolate = self._isolate_within[branch.value_type] = isolator(branch.value_type)
+        value = _crossed(item, isolate, name)
         self._on_event(branch.entry, item._replace(value=value))
 
     def _handle(self, handler: str, subject: Any, context: OracleContext) -> None:
@@ -178,7 +188,7 @@ class StageOracle:
         """Send a value from an operator's port on its way."""
         node = self.operators[context.rank]
         segment = self._outputs.get(Port(node.name, port), Segment())
-        settle = declared(node.operator.output_type if port == MAIN else node.operator.sides[port])
+        settle = self._settle[Port(node.name, port)]
         if settle is not None and any(isinstance(branch, Apply) for branch in segment.branches):
             value = _crossed(Item(context.time, context.key, value, context.key), settle, "the steps behind it")
         follow(segment, [Item(context.time, context.key, value, context.key)], self._ways)
@@ -214,14 +224,14 @@ def _shared_state(node: OperatorNode) -> Any:
 
 def _failed(node: OperatorNode, handler: str, key: str, time: int, subject: Any, error: BaseException) -> UserCodeError:
     return UserCodeError(
-        f"{type(node.operator).__name__}.{handler} of the operator {node.name!r} failed for key "
+        f"{name_of(node.operator)}.{handler} of the operator {node.name!r} failed for key "
         f"{key!r} at time {time}, on {subject!r:.300}: {type(error).__name__}: {error}"
     )
 
 
 def _check_returned(node: OperatorNode, handler: str, key: str, time: int, returned: Any) -> None:
     if returned is not None:
-        what = ignored_result(f"{type(node.operator).__name__}.{handler}", returned)
+        what = ignored_result(f"{name_of(node.operator)}.{handler}", returned)
         msg = f"operator {node.name!r}, key {key!r}, time {time}: {what}"
         raise UserCodeError(msg)
 
@@ -252,7 +262,7 @@ class _Store:
             reason = str(error)
         msg = (
             f"the state of the operator {self._name!r} for {whose} cannot be stored ({reason}), as its handlers "
-            f"left it at time {time}: {state!r:.300}"
+            f"left it at time {time}: {shown(state):.300}"
         )
         raise UserCodeError(msg)
 
@@ -300,7 +310,7 @@ class OracleContext:
         operator = self._stage.operators[self.rank].operator
         if side not in operator.sides:
             known = ", ".join(operator.sides) or "none"
-            msg = f"{type(operator).__name__} has no side output {side!r}; its sides are: {known}"
+            msg = f"{name_of(operator)} has no side output {side!r}; its sides are: {known}"
             raise KeyError(msg)
         self._stage.emit(self, side, value)
 
