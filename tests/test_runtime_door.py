@@ -211,12 +211,15 @@ def test_the_end_says_which_sources_are_mostly_of_no_use(tmp_path: Path, bad: in
         assert f"b.log, line {of - bad + 1}, byte " in found[0]
         assert "key_by-1: no field 'user'" in found[0]
         assert "dead-letters" in found[0]
+        assert "; the first: " in found[0]
         assert summary_json(ending(tmp_path, flow, result))["notices"] == found
     # A run that goes on still knows the first one; what it has read itself may be too bad although the whole is not.
     write(tmp_path / "a.log", {"at": of})
     again = run_flow(flow, RunOptions(tmp_path / "state", key_groups=1, sync=False))
     [warning] = warnings(ending(tmp_path, flow, again))
     assert "a.log, line 1, byte 0" in warning
+    of_this_run = "1 of the 1 record that this run has read"
+    assert (of_this_run in warning) == ("; the first of all: " in warning) == (not told)
     sources = summary_json(ending(tmp_path, flow, again))["sources"]
     assert sources["log"]["first_dead_letter"]["partition"] == "a.log"
     assert sources["log"]["dead_letters"] == bad + 1

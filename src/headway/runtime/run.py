@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Final, Optional
 
 import msgspec
 
@@ -19,7 +19,6 @@ from headway.connectors.base import Input
 from headway.connectors.letters import dead_letters_of
 from headway.errors import ClockError, InputError, LockedStateError, UsageError
 from headway.flow import Flow
-from headway.loading import is_utf8
 from headway.plan import KeyedStage, Plan
 from headway.planner import compile_plan
 from headway.runtime.apart import keep_apart
@@ -34,6 +33,7 @@ from headway.runtime.stats import RunStats, total
 from headway.state.lock import LOCK_NAME, DirectoryLock
 from headway.state.manifest import Drain, Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
 from headway.times import DRAIN_STEPS, MIN_TIME_MS
+from headway.utf8 import is_utf8
 
 __all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "StopFlag", "run_flow"]
 
@@ -45,6 +45,12 @@ _STATS_MS = 500
 _INTERRUPTED = 130
 _WORKERS_END_S = 10.0
 """How long a run waits for the workers of one that was killed."""
+
+_BOUNDS: Final = (
+    *(("workers", 1, 64), ("threads", 1, 64), ("epoch_ms", 1, 3_600_000), ("key_groups", 1, 256)),
+    *(("cache_bytes", 0, 1 << 50), ("hang_after_ms", 1, 1 << 50), ("max_restarts", 0, 1 << 30)),
+)
+"""The least and the most of options that are whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +87,13 @@ class RunOptions:
     """Workers as threads of one process; for tests of flows that exist only in memory."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (("workers", 1, 64), ("epoch_ms", 1, 3_600_000), ("threads", 1, 64)):
+        for name, least, most in _BOUNDS:
             value = getattr(self, name)
-            if not least <= value <= most:
-                msg = f"{name} is {value}, it must be between {least} and {most}"
+            if value is None and name == "key_groups":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                msg = f"{name} is {value!r}, it must be a whole number between {least} and {most}"
                 raise UsageError(msg)
-        if self.key_groups is not None and not 1 <= self.key_groups <= 256:
-            msg = f"key_groups is {self.key_groups}, it must be between 1 and 256"
-            raise UsageError(msg)
         if not is_utf8(str(self.state_dir)):
             msg = f"the state directory {str(self.state_dir)!r} has a name that is not UTF-8: give another one"
             raise UsageError(msg)
@@ -189,12 +194,14 @@ class StopFlag:
                 signal.signal(number, handler)
 
 
-def compile_flow(flow: Flow, state_dir: Path) -> Plan:
-    """The plan of a flow; dead letters that it does not handle go to files in the state directory.
+def plan_of(flow: Flow, state_dir: Path) -> Plan:
+    """The plan of a flow; dead letters that it does not handle go to files in the state directory."""
+    return compile_plan(flow.graph, dead_letters=dead_letters_of(state_dir))
 
-    Raises `UsageError` where it would read what it writes.
-    """
-    plan = compile_plan(flow.graph, dead_letters=dead_letters_of(state_dir))
+
+def compile_flow(flow: Flow, state_dir: Path) -> Plan:
+    """The plan of a flow that is to run. Looks at all its files: raises `UsageError` where it would read its output."""
+    plan = plan_of(flow, state_dir)
     keep_apart(plan, state_dir)
     return plan
 
