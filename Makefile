@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
-SOURCES := setup.py src/headway/compiled.py $(wildcard src/headway/runtime/*.p* state/*.p* src/headway/*.pyx)
+SOURCES := setup.py src/headway/compiled.py $(wildcard src/headway/runtime/*.p* state/*.p* src/headway/*.p*)
 
 # What is compiled is tested as plain Python too.
 TWINS := tests/test_contract.py tests/test_state_machine.py tests/test_state_stage.py tests/test_state_timers.py \
@@ -34,11 +34,11 @@ $(READY): $(INSTALLED)
 		--no-build-isolation --editable '.[dev]'
 	@touch $@
 
-# The hot modules; without a C compiler they run as the Python that they are.
+# The hot modules; without a C compiler they run as the Python that they are, and the next call tries again.
 $(BUILT): $(INSTALLED) $(SOURCES)
 	@echo "Compiling what has changed of the hot modules: all of them take half a minute"
 	@$(BIN)/python setup.py --quiet build_ext --inplace
-	@touch $@
+	@if ls src/headway/*.so >/dev/null 2>&1; then touch $@; else rm -f $@; fi
 
 run: $(BUILT)  ## the abandoned-carts flow on a generated stream, checked against the expected triggers
 	@echo "Generating 100,000 shop events in events/, and running flows/abandoned_carts.py on them"
@@ -72,4 +72,5 @@ soak: $(BUILT) $(READY)  ## the tests that take long: 200 cycles of kill and res
 clean:  ## remove what was made, but not .venv
 	rm -rf build dist .headway events triggers.jsonl .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src state operators flows -name '*.so' -delete
+	rm -f $(BUILT)
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from headway.connectors.jsonl import to_jsonl
 from headway.connectors.memory import items
 from headway.errors import HeadwayError
-from headway.runtime.run import RunOptions, RunResult, StopFlag, run_flow
+from headway.runtime.run import RunOptions, RunResult, run_flow
+from headway.runtime.stopping import StopFlag
 from headway.testing.flows import FlowCase, build_flow
 
 Logs = dict[str, dict[str, list[bytes]]]

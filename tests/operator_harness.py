@@ -15,7 +15,8 @@ import headway as hw
 from headway.connectors.base import Input, Output
 from headway.connectors.jsonl import to_jsonl
 from headway.connectors.memory import items
-from headway.runtime.run import RunOptions, RunResult, StopFlag, run_flow
+from headway.runtime.run import RunOptions, RunResult, run_flow
+from headway.runtime.stopping import StopFlag
 from headway.testing.oracle import Oracle, OracleResult
 
 Logs = dict[str, dict[str, list[Any]]]

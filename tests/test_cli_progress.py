@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
 from rich.console import Console
 
 from headway.cli.live import LivePanel
 from headway.cli.meter import Meter
+from headway.cli.news import News
 from headway.cli.progress import Lines, Quiet, progress_for, shown
 from headway.cli.texts import lag_text
 from headway.runtime.stats import RunStats, SourceStats, WorkerStats, total
@@ -131,6 +135,33 @@ def test_a_notice_is_told_once_and_before_the_end() -> None:
         now_s = step / 2
         lines.observe(total([msgspec.structs.replace(worker(), notices=["a link is not read"])]))
     assert written.count("headway: note: a link is not read\n") == 1
+
+
+def test_the_panel_tells_a_notice_once_and_before_the_end() -> None:
+    file = io.StringIO()
+    panel = LivePanel("shop", Console(file=file, force_terminal=True, highlight=False, width=80))
+    with shown(panel):
+        for _ in range(3):
+            panel.observe(total([msgspec.structs.replace(worker(), notices=["a link \x9b is not read"])]))
+    assert file.getvalue().count("note: a link \\x9b is not read") == 1
+
+
+@given(st.lists(st.lists(st.lists(st.sampled_from("abc"), max_size=3), max_size=3), max_size=5))
+def test_each_notice_is_given_once_in_the_order_of_its_first_sight(observed: list[list[list[str]]]) -> None:
+    news = News()
+    given_now = [
+        text
+        for workers in observed
+        for text in news.of(total([msgspec.structs.replace(worker(), notices=notices) for notices in workers]))
+    ]
+    assert given_now == list(dict.fromkeys(text for workers in observed for notices in workers for text in notices))
+
+
+@pytest.mark.parametrize("kind", [Quiet, partial(Lines, "shop")])
+def test_what_is_told_shows_and_is_not_obeyed(kind: Callable[[Callable[[str], object]], Quiet]) -> None:
+    written: list[str] = []
+    kind(written.append).tell("a\x1b[2J\u202e")
+    assert written == ["headway: a\\x1b[2J\\u202e\n"]
 
 
 def panel_text(panel: LivePanel) -> str:

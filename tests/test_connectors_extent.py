@@ -42,8 +42,15 @@ def test_stripes_and_rotated_files_add_up(tmp_path: Path) -> None:
     assert {extent.total for extent in found} == {2 * len(LINES)}
     assert found[-1] == Extent(2 * len(LINES), 2 * len(LINES))
     split = hw.files(tmp_path / "a-1.jsonl", split=2)
-    last = [extents_of(split.open(name, None, follow=False))[-1] for name in split.partitions() if name.endswith("#0")]
-    assert sum(extent.total for extent in last) == len(LINES) // 2
+    last: list[Extent] = []
+    for name in split.partitions():
+        reader = split.open(name, None, follow=False)
+        extents_of(reader)
+        assert reader.extent is not None
+        last.append(reader.extent)
+    # One stripe has all of it, and its reader is through; so is the other one, which has nothing to read.
+    assert [extent.read for extent in last] == [extent.total for extent in last]
+    assert sum(extent.total for extent in last) == len(LINES)
 
 
 def test_nothing_is_told_while_following_and_of_streams(tmp_path: Path) -> None:

@@ -168,3 +168,21 @@ def test_many_files_are_not_listed_for_each(tmp_path: Path, monkeypatch: pytest.
     listings = 0
     assert len(drain(RotatedReader(find, None, follow=True))) == 20
     assert listings <= 6
+
+
+def test_what_has_become_of_the_former_file_is_nobodys_concern(tmp_path: Path) -> None:
+    """It was read to its end: which of two copies it is need not be known to go on in the next one."""
+    for name, number in (("log.jsonl.2", 1), ("log.jsonl.1", 2), ("log.jsonl", 3)):
+        write(tmp_path, name, number)
+    log = files(tmp_path / "log.jsonl*", rotated=True)
+    [partition] = log.partitions()
+    reader = log.open(partition, None, follow=False)
+    assert drain(reader) == [(0, 1), (1, 2), (2, 3)]
+    place = reader.position()
+    reader.close()
+    (tmp_path / "log.jsonl.1").rename(tmp_path / "kept")
+    for name in ("log.jsonl.1", "log.jsonl.2"):
+        (tmp_path / name).unlink(missing_ok=True)
+        (tmp_path / name).write_bytes((tmp_path / "kept").read_bytes())
+    (tmp_path / "log.jsonl").open("ab").write(b'{"n": 4}\n')
+    assert drain(log.open(partition, place, follow=False)) == [(3, 4)]

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from contextlib import redirect_stdout
+from typing import Any, Optional
 
 import pytest
 
@@ -166,3 +167,55 @@ def test_stdout_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(OutputError, match=r"cannot write to standard output: No space left on device; check where"):
             writer.write([b"1"])
         stream.detach()
+
+
+class Slow(io.RawIOBase):
+    """The end of a pipe that was made non-blocking, and that takes nothing at every other call."""
+
+    def __init__(self, fd: int) -> None:
+        self.taken = b""
+        self._fd = fd
+        self._is_full = False
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def write(self, data: Any) -> Optional[int]:
+        self._is_full = not self._is_full
+        if self._is_full:
+            return None
+        self.taken += bytes(data[:7])
+        return min(len(data), 7)
+
+
+def test_stdout_that_is_slow_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is full while the lines are written, or when they are to leave."""
+    with open(os.devnull, "wb") as ready:
+        for size in (1, 50, 20_000):
+            slow = Slow(ready.fileno())
+            stream = io.TextIOWrapper(io.BufferedWriter(slow), encoding="utf-8")
+            monkeypatch.setattr(sys, "stdout", stream)
+            to_stdout().open(None, mark=None).write([b"x" * size])
+            assert slow.taken == b"x" * size + b"\n"
+
+
+def test_stdout_that_takes_text_only() -> None:
+    with redirect_stdout(io.StringIO()) as told:
+        to_stdout().open(None, mark=None).write(['{"n": "é"}'.encode(), b"2"])
+    assert told.getvalue() == '{"n": "é"}\n2\n'
+
+
+def closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize(("stream", "told"), [(None, "has no standard output"), (closed(), "closed file")])
+def test_stdout_that_is_not_there(monkeypatch: pytest.MonkeyPatch, stream: Any, told: str) -> None:
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(OutputError, match=told):
+        to_stdout().open(None, mark=None).write([b"1"])

@@ -143,6 +143,8 @@ def test_a_run_says_at_its_end_what_was_given_up(capsys: pytest.CaptureFixture[s
     assert [notice for notice in told["notices"] if notice.startswith("found: 8 partial matches")]
     kept = json.loads(Path(".headway/bounded/last-run.json").read_text())
     assert kept["losses"] == {"found": {"overflow": 8}}
+    assert main(["run", "bounded.py", "--workers", workers, "--quiet"]) == 0
+    assert capsys.readouterr().err.startswith("headway: note: found: 8 partial matches were given up")
 
 
 @pytest.mark.usefixtures("here")

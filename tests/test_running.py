@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import headway as hw
+from headway.cli import progress
 from headway.errors import FlowError, UsageError
 from headway.flow import Flow
 
@@ -80,9 +81,11 @@ def test_a_run_and_the_next(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def test_with_progress_it_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+def test_with_progress_it_is_shown(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
     hw.run(clicks([]), progress=True)
     assert Path(".headway/clicks").is_dir()
+    assert "clicks: 200 events (" in capfd.readouterr().err
 
 
 def test_in_a_running_loop_and_in_a_thread() -> None:
@@ -146,7 +149,14 @@ def test_workers_need_a_file() -> None:
     ("options", "told"),
     [
         ({"workers": 0}, "workers is 0"),
-        ({"workers": "two"}, "workers='two'"),
+        ({"workers": "two"}, "workers is 'two'"),
+        ({"workers": True}, "workers is True"),
+        ({"key_groups": "4"}, "key_groups is '4'"),
+        ({"key_groups": 257}, "key_groups is 257"),
+        ({"cache_bytes": "1"}, "cache_bytes is '1'"),
+        ({"cache_bytes": -5}, "cache_bytes is -5"),
+        ({"stop": True}, "stop is True"),
+        ({"epoch": "9ms"}, "epoch is '9ms', it must be 10ms or longer"),
         ({"drain": True, "follow": True}, "choose one of the two"),
         ({"epoch": "soon"}, "epoch"),
         ({"state": "st\udcff"}, "not UTF-8"),
@@ -168,3 +178,40 @@ def test_a_call_at_the_top_of_a_flows_file_is_refused() -> None:
     Path("top.py").write_text(SCRIPT.partition("if __name__")[0] + "hw.run(flow)\n")
     assert main(["run", "top.py", "--quiet"]) == 2
     assert not Path(".headway").exists()
+
+
+IN_PACKAGE = """
+from .kit import Count
+import headway as hw
+
+flow = hw.Flow("clicks")
+clicks = flow.source("clicks", hw.Json, hw.files("in-*.jsonl"), time="at")
+clicks.key_by("user").process("count", Count()).to("counted", hw.to_jsonl("out.jsonl"))
+"""
+KIT = SCRIPT.partition("flow = ")[0].replace("interrupts and ", "False and ")
+TWICE = """
+import shop.clicks as module
+import headway as hw
+
+if __name__ == "__main__":
+    for state in ("a", "b"):
+        ended = hw.run(module.flow, state=state, workers=2, epoch="20ms")
+        print(ended.status, ended.outputs["counted"])
+"""
+
+
+@pytest.mark.parametrize("how", [["jobs/twice.py"], ["-m", "shop.own"]])
+def test_workers_of_a_flow_in_a_package(how: list[str]) -> None:
+    """It imports from its package relatively, and is found by its module, also where it is in the script's folder."""
+    folder = Path("jobs" if "jobs" in how[0] else ".")
+    (folder / "shop").mkdir(parents=True)
+    (folder / "shop" / "__init__.py").write_text("")
+    (folder / "shop" / "kit.py").write_text(KIT)
+    (folder / "shop" / "clicks.py").write_text(IN_PACKAGE)
+    (folder / "shop" / "own.py").write_text(
+        IN_PACKAGE + TWICE.replace("import shop.clicks as module\n", "").replace("module.", "")
+    )
+    (folder / "twice.py").write_text(TWICE)
+    done = subprocess.run([sys.executable, *how], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split("\n") == ["end of input 198", "end of input 198", ""]

@@ -12,7 +12,8 @@ import pytest
 import headway as hw
 from headway.errors import FlowError, UsageError
 from headway.loading import FlowSpec
-from headway.runtime.run import RunOptions, RunResult, StopFlag, run_flow
+from headway.runtime.run import RunOptions, RunResult, run_flow
+from headway.runtime.stopping import StopFlag
 from headway.runtime.supervisor import run_cluster
 
 LINES = b"".join(b'{"user": "u%d", "at": %d}\n' % (number % 3, number) for number in range(20))

@@ -128,3 +128,12 @@ def test_a_damaged_mark_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(CorruptStateError, match=r"the mark of the output, .* is damaged"):
         OutputClaim(path)
+
+
+def test_a_claim_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(StateError, match=r"cannot read .*out: Is a directory; something else lies"):
+        OutputClaim(tmp_path / "out")
+    (tmp_path / "folder").write_text("")
+    with pytest.raises(StateError, match=r"cannot read .*folder/out: Not a directory"):
+        OutputClaim(tmp_path / "folder" / "out")

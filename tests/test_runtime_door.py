@@ -19,8 +19,9 @@ from tests.letters import letters_of
 import headway as hw
 from headway.cli.summary import Ending, summary_json, warnings
 from headway.errors import InputError, UserCodeError
-from headway.runtime.run import RunOptions, RunResult, StopFlag, compile_flow, run_flow
+from headway.runtime.run import RunOptions, RunResult, compile_flow, run_flow
 from headway.runtime.stats import FirstLetter, SourceStats
+from headway.runtime.stopping import StopFlag
 from headway.testing import FlowTest
 from headway.times import EARLIEST_MS, LATEST_MS
 
@@ -218,12 +219,15 @@ def test_the_end_says_which_sources_are_mostly_of_no_use(tmp_path: Path, bad: in
         assert f"b.log, line {of - bad + 1}, byte " in found[0]
         assert "key_by-1: no field 'user'" in found[0]
         assert "dead-letters" in found[0]
+        assert "; the first: " in found[0]
         assert summary_json(ending(tmp_path, flow, result))["notices"] == found
     # A run that goes on still knows the first one; what it has read itself may be too bad although the whole is not.
     write(tmp_path / "a.log", {"at": of})
     again = run_flow(flow, RunOptions(tmp_path / "state", key_groups=1, sync=False))
     [warning] = warnings(ending(tmp_path, flow, again))
     assert "a.log, line 1, byte 0" in warning
+    of_this_run = "1 of the 1 record that this run has read"
+    assert (of_this_run in warning) == ("; the first of all: " in warning) == (not told)
     sources = summary_json(ending(tmp_path, flow, again))["sources"]
     assert sources["log"]["first_dead_letter"]["partition"] == "a.log"
     assert sources["log"]["dead_letters"] == bad + 1

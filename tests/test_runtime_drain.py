@@ -10,7 +10,8 @@ from tests import cluster_harness as cluster
 
 import headway as hw
 from headway.errors import DrainedStateError
-from headway.runtime.run import RunOptions, RunResult, StopFlag, run_flow
+from headway.runtime.run import RunOptions, RunResult, run_flow
+from headway.runtime.stopping import StopFlag
 from headway.state.manifest import Drain, Manifest
 from headway.testing import FlowTest
 

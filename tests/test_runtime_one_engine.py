@@ -12,7 +12,8 @@ import pytest
 
 import headway as hw
 from headway.errors import UsageError
-from headway.runtime.run import RunOptions, StopFlag, run_flow
+from headway.runtime.run import RunOptions, run_flow
+from headway.runtime.stopping import StopFlag
 
 
 def flow_of(found: list[Any]) -> hw.Flow:

@@ -10,7 +10,8 @@ import pytest
 
 from headway.errors import StateError
 from headway.loading import FlowSpec, load_flow
-from headway.runtime.run import RunOptions, StopFlag, run_flow
+from headway.runtime.run import RunOptions, run_flow
+from headway.runtime.stopping import StopFlag
 from headway.runtime.supervisor import run_cluster
 
 FLOW = """

@@ -10,7 +10,8 @@ import pytest
 from tests.cluster_harness import PATIENCE_S
 
 import headway as hw
-from headway.runtime.run import RunOptions, StopFlag, run_flow
+from headway.runtime.run import RunOptions, run_flow
+from headway.runtime.stopping import StopFlag
 
 
 class Silence(hw.Operator[hw.Json, hw.State, hw.Json]):

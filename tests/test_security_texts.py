@@ -81,9 +81,14 @@ def test_state_that_is_got(nasty_state: Path, key: str, capsys: pytest.CaptureFi
     shown(capsys, "state", "get", nasty_state, "note", key + "missing")
 
 
-def test_names_of_files_and_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("options", [(), ("--quiet",), ("--json",)])
+def test_names_of_files_and_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
     name = tmp_path / "in\x1b[2J\u202e.jsonl"
-    name.write_text('{"k": "a"}\n')
+    name.write_text('{"k": "a"}\n{"k": "b", "at": 1}\n')
+    (tmp_path / "in\x1b[3J.jsonl").symlink_to("nowhere\x9b")
+    (tmp_path / "o\x9b.jsonl").write_text("mine")
     (tmp_path / "f.py").write_text(
         "import headway as hw\n"
         'flow = hw.Flow("f")\n'
@@ -91,7 +96,9 @@ def test_names_of_files_and_errors(tmp_path: Path, capsys: pytest.CaptureFixture
         f'source.key_by("k").aggregate("n", n=hw.count()).to("o", hw.to_jsonl({str(tmp_path)!r} + "/o\\x9b.jsonl"))\n'
     )
     for command in ("run", "explain"):
-        shown(capsys, command, tmp_path / "f.py", *(["--state", tmp_path / "state"] if command == "run" else []))
+        more = ["--state", tmp_path / "state", *options] if command == "run" else []
+        told = "\n".join(shown(capsys, command, tmp_path / "f.py", *more))
+        assert command == "explain" or all(part in told for part in ("is a dead letter", "was moved to", "is a link"))
     shown(capsys, "generate", "check", tmp_path, name)
     shown(capsys, "run", tmp_path / "no\x1b[2J.py")
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import headway as hw
 from headway.errors import HeadwayError, InternalError
-from headway.runtime.run import RunOptions, StopFlag, run_flow
+from headway.runtime.run import RunOptions, run_flow
+from headway.runtime.stopping import StopFlag
 
 EVENTS = 120
 HALF = EVENTS // 2

@@ -78,7 +78,7 @@ def notice() -> Optional[str]:
     if _is_pure():
         return "plain Python runs, as HEADWAY_PURE asks"
     remedy = (
-        "`make setup` compiles it"
+        "`make setup` compiles it, where there is a C compiler that finds the headers of Python"
         if _is_checkout()
         else "install a C compiler and the headers of Python, then Headway again: pip install --force-reinstall"
     )

@@ -44,6 +44,7 @@ __all__ = [
     "StateError",
     "UsageError",
     "UserCodeError",
+    "public_class",
 ]
 
 
@@ -51,6 +52,16 @@ class HeadwayError(Exception):
     """The root of all errors raised by Headway on purpose."""
 
     exit_code: ClassVar[int] = 1
+
+
+def public_class(error: HeadwayError) -> type[HeadwayError]:
+    """The class of this module that an error is of: where its own is of another module, the nearest base.
+
+    >>> class HalfFullError(OutputError): ...
+    >>> public_class(HalfFullError("half full")).__name__
+    'OutputError'
+    """
+    return next(base for base in type(error).__mro__ if base.__module__ == __name__ and issubclass(base, HeadwayError))
 
 
 class FlowError(HeadwayError):

@@ -19,8 +19,9 @@ from headway.errors import FlowError, HeadwayError, UsageError
 from headway.flow import Flow, as_flow
 from headway.parameters import check_all_used, is_setting_parameters, set_parameters
 from headway.tracebacks import user_frames
+from headway.utf8 import is_utf8
 
-__all__ = ["FlowSpec", "is_loading", "is_utf8", "load_flow"]
+__all__ = ["FlowSpec", "is_loading", "load_flow"]
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,6 @@ class FlowSpec:
     def _parts(self) -> tuple[str, Optional[str]]:
         target, colon, name = self.ref.rpartition(":")
         return (target, name) if colon and target and name.isidentifier() else (self.ref, None)
-
-
-def is_utf8(text: str) -> bool:
-    """Whether text, such as a path from the command line, can be stored and sent: some file names cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def is_loading() -> bool:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional, Union
+from typing import TYPE_CHECKING, Final, Optional, Union
 
 from headway.errors import FlowError, UsageError
 from headway.flow import Flow, as_flow
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from headway.loading import FlowSpec
     from headway.runtime.run import RunOptions
 
-__all__ = ["RunSummary", "run"]
+__all__ = ["EPOCH_LEAST_MS", "RunSummary", "run"]
+
+EPOCH_LEAST_MS: Final = 10
+"""The shortest epoch that can be asked for: a shorter one is spent on being made durable."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class RunSummary:
     events_total: int
     """Records that all runs on the state directory have read."""
     triggers: int
-    """Records written to all outputs but the dead letters, by all runs on the state directory, as all counts below."""
+    """Records written to all outputs but the dead letters: by all runs on the state directory, as all counts below, but
+    for `seconds` and `restarts`, which are those of this run."""
     outputs: dict[str, int]
     """Records written, by the name of the output."""
     late: int
@@ -112,15 +116,19 @@ def run(
     from headway.cli.places import default_state_dir
     from headway.runtime.run import RunOptions
 
-    if not isinstance(workers, int) or isinstance(workers, bool):
-        msg = f"workers={workers!r}: expected a whole number of processes"
+    if stop is not None and not callable(stop):
+        msg = f"stop is {stop!r}, it must be a function that says whether to stop, such as threading.Event().is_set"
+        raise UsageError(msg)
+    epoch_ms = duration_ms(epoch, what="epoch")
+    if epoch_ms < EPOCH_LEAST_MS:
+        msg = f"epoch is {epoch!r}, it must be {EPOCH_LEAST_MS}ms or longer"
         raise UsageError(msg)
     options = RunOptions(
         Path(os.fspath(state)) if state is not None else default_state_dir(flow),
         workers=workers,
         follow=follow,
         drain=drain,
-        epoch_ms=duration_ms(epoch, what="epoch"),
+        epoch_ms=epoch_ms,
         key_groups=key_groups,
         cache_bytes=cache_bytes,
     )
@@ -133,7 +141,7 @@ def _run(
 ) -> RunSummary:
     from headway.cli.conduct import conduct
     from headway.cli.summary import summary_text
-    from headway.runtime.run import StopFlag
+    from headway.runtime.stopping import StopFlag
 
     flag = StopFlag(stop) if stop is not None else StopFlag()
     ending = conduct(flow, options, spec=spec, flag=flag, progress=progress)
@@ -163,7 +171,7 @@ def _run(
 
 
 def _spec_of(flow: Flow) -> FlowSpec:
-    """How worker processes make the same flow: by its file, the name that it has there, and its parameters."""
+    """How worker processes make the same flow: by its file or module, its name in there, and its parameters."""
     from headway.loading import FlowSpec
 
     for module in list(sys.modules.values()):
@@ -171,7 +179,9 @@ def _spec_of(flow: Flow) -> FlowSpec:
         path = getattr(module, "__file__", None)
         if names and isinstance(path, str) and path.endswith(".py") and Path(path).is_file():
             given = {name: str(one.value) for name, one in flow.parameters.items() if one.value != one.default}
-            spec = FlowSpec(f"{path}:{names[0]}", given)
+            # One in a package may import from it relatively, which it cannot when it is known by its path alone.
+            known = module.__spec__ if module.__package__ else None
+            spec = FlowSpec(f"{known.name if known is not None else path}:{names[0]}", given)
             _check_same(flow, spec)
             return spec
     msg = (
@@ -185,11 +195,15 @@ def _check_same(flow: Flow, spec: FlowSpec) -> None:
     """Raise `UsageError` when the file makes another flow than the one in hand, such as one that was changed since."""
     from headway.loading import load_flow
 
+    before = sys.modules.get(spec.target)
     try:
         made = load_flow(spec)
     except FlowError as error:
         msg = f"several workers make the flow {flow.name!r} anew from its file, which fails: {error}"
         raise UsageError(msg) from error
+    finally:
+        if before is not None:  # The one in hand stays what others import.
+            sys.modules[spec.target] = before
     if made.name != flow.name or _shape(made) != _shape(flow):
         msg = (
             f"the flow {flow.name!r} in this process is not the one that {spec.ref} makes when it is imported: several "

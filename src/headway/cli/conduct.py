@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from headway.cli.summary import Ending
     from headway.flow import Flow
     from headway.loading import FlowSpec
-    from headway.runtime.run import RunOptions, StopFlag
+    from headway.runtime.run import RunOptions
+    from headway.runtime.stopping import StopFlag
 
 __all__ = ["Member", "conduct", "is_stdout"]
 
@@ -34,11 +35,11 @@ def conduct(
     from headway.cli.progress import progress_for, shown
     from headway.cli.summary import Ending
     from headway.runtime.member import run_member
-    from headway.runtime.run import compile_flow, run_flow
+    from headway.runtime.run import plan_of, run_flow
     from headway.runtime.supervisor import run_cluster
     from headway.state.manifest import Manifest
 
-    plan = compile_flow(flow, options.state_dir)
+    plan = plan_of(flow, options.state_dir)
     resumed = Manifest.load(options.state_dir) is not None
     stdout_is_shown = sys.stdout is not None and sys.stdout.isatty() and any(is_stdout(sink) for sink in plan.sinks)
     shows = progress_for(plan.flow, quiet=not progress, stdout_is_shown=stdout_is_shown, stopping=flag)

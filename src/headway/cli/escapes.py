@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-__all__ = ["json_text", "printable", "printable_lines"]
+__all__ = ["json_text", "printable", "printable_line", "printable_lines"]
 
 _STRUCTURE: Final = "\n\t"
 
@@ -35,6 +35,15 @@ def printable_lines(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in _STRUCTURE else repr(char)[1:-1] for char in text)
+
+
+def printable_line(text: str) -> str:
+    r"""As `printable_lines`, in one line whatever it holds.
+
+    >>> printable_line("a name with\na line end")
+    'a name with\\na line end'
+    """
+    return printable_lines(text.replace("\n", "\\n"))
 
 
 def json_text(value: Any) -> str:

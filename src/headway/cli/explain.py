@@ -8,9 +8,7 @@ import click
 
 from headway.cli.escapes import printable_lines
 from headway.cli.options import examples, flow_argument, json_option, set_option
-from headway.cli.places import default_state_dir
 from headway.cli.process import say
-from headway.connectors.letters import dead_letters_of
 
 __all__ = ["explain"]
 
@@ -39,6 +37,8 @@ def explain(flow: str, settings: dict[str, str], mermaid: bool, machine: Optiona
     if mermaid + as_json + (machine is not None) > 1:
         msg = "--mermaid, --machine and --json each write something else: choose one"
         raise click.UsageError(msg)
+    from headway.cli.places import default_state_dir
+    from headway.connectors.letters import dead_letters_of
     from headway.explain import explain_json, explain_machine, explain_mermaid, explain_text
     from headway.loading import FlowSpec, load_flow
     from headway.planner import compile_plan

@@ -11,7 +11,7 @@ import click
 
 from headway.cli.escapes import printable_lines
 from headway.cli.process import INTERRUPTED, discard_output
-from headway.errors import HeadwayError, InternalError, ReaderGoneError, UserCodeError
+from headway.errors import HeadwayError, InternalError, ReaderGoneError, UserCodeError, public_class
 from headway.tracebacks import user_frames
 
 __all__ = ["report"]
@@ -37,7 +37,7 @@ def report(error: BaseException, *, as_json: bool) -> int:
     elif isinstance(error, click.ClickException):
         name, message, code = "UsageError", _usage(error), error.exit_code
     elif isinstance(error, HeadwayError):
-        name, message, code = type(error).__name__, _told(error), error.exit_code
+        name, message, code = public_class(error).__name__, _told(error), error.exit_code
     else:
         text = "".join(traceback.format_exception(error)) + REPORT
         name, message, code = type(error).__name__, f"unexpected {type(error).__name__}\n{text}", UNEXPECTED

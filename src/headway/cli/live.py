@@ -13,7 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from headway.cli.escapes import printable_line, printable_lines
 from headway.cli.meter import Meter
+from headway.cli.news import News
 from headway.cli.texts import bytes_text, count_text, lag_text, left_text, seconds_text, time_text
 from headway.runtime.stats import RunStats
 
@@ -37,6 +39,7 @@ class LivePanel:
         self._clock_s = clock_s
         self._started_s = clock_s()
         self._meter = Meter()
+        self._news = News()
         self._stats: Optional[RunStats] = None
         # The flow's own output on stdout goes where it went without the panel.
         self._live = Live(
@@ -49,13 +52,15 @@ class LivePanel:
         )
 
     def observe(self, stats: RunStats) -> None:
-        """Take what the next refresh shows."""
+        """Take what the next refresh shows; what workers want to be told is printed above the panel at once."""
         self._meter.observe(stats)
         self._stats = stats
+        for notice in self._news.of(stats):
+            self.tell(f"note: {printable_line(notice)}")
 
     def tell(self, text: str) -> None:
         """Print it above the panel."""
-        self._live.console.print(text, markup=False)
+        self._live.console.print(printable_lines(text), markup=False)
 
     def start(self) -> None:
         """Show the panel; a thread refreshes it."""

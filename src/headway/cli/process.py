@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 import click
 
-from headway.errors import OutputError
+from headway.stdio import discard, mute, unwritable
 
 __all__ = ["INTERRUPTED", "Interrupts", "discard_output", "open_standard_streams", "say"]
 
@@ -44,20 +44,16 @@ def say(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        msg = f"cannot write to standard output: {error.strerror or error}; check where it is redirected to"
-        raise OutputError(msg) from error
+        raise unwritable(error) from error
 
 
 def discard_output() -> None:
     """Whoever read the output has gone, or it cannot be written: the interpreter must not complain at its exit."""
-    null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
             continue
-        with suppress(OSError, ValueError):  # A test has put something else there, without a descriptor.
-            os.dup2(null, stream.fileno())
-    os.close(null)
+        discard(stream)
 
 
 class Interrupts:
@@ -87,9 +83,7 @@ class Interrupts:
         # An extension module may panic at an exception in the midst of its work, and tell about it at length.
         with suppress(OSError):
             self._stderr = os.dup(2)
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 2)
-            os.close(null)
+            mute(2)
         raise KeyboardInterrupt
 
     def _unmute(self) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Optional, Protocol
 
-from headway.cli.escapes import printable_lines
+from headway.cli.escapes import printable_line, printable_lines
 from headway.cli.meter import Meter
+from headway.cli.news import News
 from headway.cli.texts import bytes_text, count_text, lag_text, left_text, time_text
 from headway.runtime.stats import RunStats
 
-__all__ = ["Lines", "Progress", "Quiet", "progress_for"]
+__all__ = ["Lines", "Progress", "Quiet", "progress_for", "shown"]
 
 LINE_EVERY_S = 5.0
 
@@ -46,7 +47,7 @@ class Quiet:
 
     def tell(self, text: str) -> None:
         """Write it as a line."""
-        self._write(f"headway: {text}\n")
+        self._write(f"headway: {printable_lines(text)}\n")
 
     def start(self) -> None:
         """Nothing to prepare."""
@@ -58,8 +59,7 @@ class Quiet:
 class Lines(Quiet):
     """Writes a line every few seconds while something changes: for log files and pipes.
 
-    When nothing has changed it says so, once. What the run should have said by its end, such as that a link is not
-    read, is written with the next line: a flow that follows its input may have no end.
+    When nothing has changed it says so, once. What workers want to be told is written with the next line.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Lines(Quiet):
         self._next_s: Optional[float] = None
         self._told: Optional[RunStats] = None
         self._is_idle = False
-        self._notices: set[str] = set()
+        self._news = News()
 
     def observe(self, stats: RunStats) -> None:
         """Write a line when the last one, or the start, is long enough ago."""
@@ -82,14 +82,9 @@ class Lines(Quiet):
             self._next_s = now_s + LINE_EVERY_S
         if now_s >= self._next_s:
             self._next_s = now_s + LINE_EVERY_S
-            self._tell_notices(stats)
+            for notice in self._news.of(stats):
+                self.tell(f"note: {printable_line(notice)}")
             self._write_changes(stats)
-
-    def _tell_notices(self, stats: RunStats) -> None:
-        for notice in [notice for worker in stats.workers for notice in worker.notices]:
-            if notice not in self._notices:
-                self._notices.add(notice)
-                self.tell(f"note: {notice}")
 
     def _write_changes(self, stats: RunStats) -> None:
         """Time that moves by the clock alone, and memory, are no news."""
@@ -150,7 +145,7 @@ class _Telling(logging.Handler):
         self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._progress.tell(printable_lines(record.getMessage()))
+        self._progress.tell(record.getMessage())
 
 
 @contextmanager

@@ -10,14 +10,13 @@ import click
 from headway.cli.conduct import Member, conduct, is_stdout
 from headway.cli.options import DURATION, SIZE, examples, flow_argument, json_option, set_option
 from headway.cli.process import say
+from headway.running import EPOCH_LEAST_MS
 
 if TYPE_CHECKING:
     from headway.cli.summary import Ending
     from headway.plan import Plan
 
 __all__ = ["run"]
-
-EPOCH_LEAST_MS = 10
 
 
 def _at_least(least_ms: int) -> Any:
@@ -160,13 +159,14 @@ def run(
     member = _member(process, addresses, options["workers"])
     from headway.cli.places import default_state_dir
     from headway.loading import FlowSpec, load_flow
-    from headway.runtime.run import RunOptions, StopFlag, compile_flow
+    from headway.runtime.run import RunOptions, plan_of
+    from headway.runtime.stopping import StopFlag
 
     spec = FlowSpec(flow, settings)
     loaded = load_flow(spec)
     run_options = RunOptions(**{**options, "state_dir": options["state_dir"] or default_state_dir(loaded)})
     if as_json:
-        _check_stdout_is_free(compile_flow(loaded, run_options.state_dir))
+        _check_stdout_is_free(plan_of(loaded, run_options.state_dir))
     show = not (quiet or as_json)
     ending = conduct(loaded, run_options, flag=StopFlag(), spec=spec, member=member, progress=show)
     _tell(ending, as_json=as_json, quiet=quiet)
@@ -192,17 +192,18 @@ def _check_stdout_is_free(plan: Plan) -> None:
 
 
 def _tell(ending: Ending, *, as_json: bool, quiet: bool) -> None:
-    from headway.cli.summary import summary_json, summary_text, warnings
+    from headway.cli.escapes import printable_line
+    from headway.cli.summary import notices, summary_json, summary_text, warnings
 
     if as_json or quiet:
-        for warning in warnings(ending):
-            click.echo(f"headway: {warning}", err=True)
+        for text in warnings(ending):
+            click.echo(f"headway: {printable_line(text)}", err=True)
     if as_json:
         import json
 
         say(json.dumps(summary_json(ending)))
-    elif not quiet:
-        click.echo(summary_text(ending), err=True)
+    elif quiet:
+        for text in notices(ending):
+            click.echo(f"headway: note: {printable_line(text)}", err=True)
     else:
-        for notice in ending.result.notices:
-            click.echo(f"headway: note: {notice}", err=True)
+        click.echo(summary_text(ending), err=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from headway import compiled
-from headway.cli.escapes import printable_lines
+from headway.cli.escapes import printable_line
 from headway.cli.texts import count_text, seconds_text, time_text
 from headway.graph import DEAD_LETTERS, Port
 from headway.plan import Plan, Segment
@@ -17,7 +17,7 @@ from headway.runtime.run import RunResult
 from headway.runtime.stats import SourceStats
 from headway.times import DRAIN_STEPS, format_time
 
-__all__ = ["Ending", "summary_json", "summary_text", "warnings"]
+__all__ = ["Ending", "notices", "summary_json", "summary_text", "warnings"]
 
 FEW_PERCENT = 1
 """Of a source's records, how many percent may be dead letters without a word at the end."""
@@ -91,7 +91,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "restarts": ending.result.restarts,
         "state_dir": str(ending.state_dir),
         "hot_path": compiled.how(),
-        "notices": [*_notices(ending), *_losses(ending), *warnings(ending)],
+        "notices": [*notices(ending), *_how_it_ran(), *warnings(ending)],
     }
 
 
@@ -105,9 +105,9 @@ def summary_text(ending: Ending) -> str:
     name = ending.plan.flow if ending.process is None else f"{ending.plan.flow}, {ending.process}"
     lines = [f"{name}: {_headline(ending)}"]
     lines += [f"  {name:<{width}}  {text}" for name, text in facts]
-    notices = (*_notices(ending), *_losses(ending), *warnings(ending), *_hints(ending))
-    lines += [f"  note: {notice}" for notice in notices]
-    return "\n".join(printable_lines(line.replace("\n", "\\n")) for line in lines)
+    notes = (*notices(ending), *_how_it_ran(), *warnings(ending), *_hints(ending))
+    lines += [f"  note: {note}" for note in notes]
+    return "\n".join(map(printable_line, lines))
 
 
 def _headline(ending: Ending) -> str:
@@ -142,16 +142,21 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
         yield "restarts", f"{result.restarts:,}"
 
 
-def _notices(ending: Ending) -> list[str]:
-    """What happened that one should know: of the run, and of how it ran."""
+def notices(ending: Ending) -> list[str]:
+    """What happened that one should know, such as that a file was moved aside, or what a bound has cut off."""
     told = list(ending.result.notices)
     if ending.result.cut_off:
         told.append(
             f"{count_text(ending.result.cut_off, 'timer')} still armed after time has gone on {DRAIN_STEPS} times to "
             "the latest one: what is armed then arms itself for ever, and stays"
         )
+    return [*told, *_losses(ending)]
+
+
+def _how_it_ran() -> list[str]:
+    """What one may want to change before the next run."""
     plain = compiled.notice()
-    return told if plain is None else [*told, plain]
+    return [] if plain is None else [plain]
 
 
 def _losses(ending: Ending) -> Iterator[str]:
@@ -182,7 +187,8 @@ def warnings(ending: Ending) -> Iterator[str]:
                 first = source.first
                 yield (
                     f"{dead:,} of the {count_text(events, 'record')} {which}of the source {name!r} "
-                    f"{'is a dead letter' if dead == 1 else 'are dead letters'} ({_percent(dead, events)}); the first: "
+                    f"{'is a dead letter' if dead == 1 else 'are dead letters'} ({_percent(dead, events)}); "
+                    f"{'the first of all' if which else 'the first'}: "
                     f"{first.partition}, {first.position}: {first.reason}; {_where_letters_are(ending.plan, name)}"
                 )
                 break

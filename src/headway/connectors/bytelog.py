@@ -18,6 +18,7 @@ from headway.errors import InputError
 
 __all__ = [
     "FINGERPRINT_BYTES",
+    "TOO_MANY_FILES",
     "ByteLog",
     "FileLog",
     "OtherLogError",
@@ -35,11 +36,12 @@ __all__ = [
 FINGERPRINT_BYTES: Final = 1024
 """How much of a log's beginning tells it from others, and how much of what was read last."""
 
-_NEXT_STEPS: Final = {
-    ENOENT: "check the path",
+TOO_MANY_FILES: Final = {
     EMFILE: "raise the limit of open files (`ulimit -n`)",
     ENFILE: "raise the limit of open files of the machine",
 }
+"""What to do about errors of the operating system that inputs and outputs have alike."""
+_NEXT_STEPS: Final = {**TOO_MANY_FILES, ENOENT: "check the path"}
 
 
 class OtherLogError(InputError):
@@ -105,14 +107,6 @@ class ByteLog(ABC):
         """
 
     @abstractmethod
-    def status(self) -> os.stat_result:
-        """The status of the open file, whatever its name is by now."""
-
-    @abstractmethod
-    def duplicate(self) -> int:
-        """Another descriptor of the open file; it belongs to the caller."""
-
-    @abstractmethod
     def close(self) -> None:
         """Release what is open."""
 
@@ -125,12 +119,12 @@ class FileLog(ByteLog):
         self._fd = fd
 
     def status(self) -> os.stat_result:
-        """Ask the system."""
+        """The status of the open file, whatever its name is by now."""
         with reading(self._path):
             return os.fstat(self._fd)
 
     def duplicate(self) -> int:
-        """Ask the system."""
+        """Another descriptor of the open file; it belongs to the caller."""
         with reading(self._path):
             return os.dup(self._fd)
 

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import Final
 
-from headway.connectors.bytelog import ByteLog, PlainLog, reading
+from headway.connectors.bytelog import FileLog, PlainLog, reading
 from headway.connectors.compressed import GZIP_MAGIC, CompressedLog, Gunzip, Unzstd
 from headway.errors import InputError
 
@@ -19,7 +19,7 @@ _ZSTD_SKIPPABLE: Final = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in ran
 _FOREIGN: Final = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip"}
 
 
-def open_log(path: str) -> ByteLog:
+def open_log(path: str) -> FileLog:
     """Open a file. A suffix .gz or .zst demands that format; otherwise the first bytes decide.
 
     An empty file is an empty log, whatever its name. Raises `InputError` when the file cannot be read, is not
@@ -31,7 +31,7 @@ def open_log(path: str) -> ByteLog:
     return log_in(path, fd)
 
 
-def log_in(path: str, fd: int) -> ByteLog:
+def log_in(path: str, fd: int) -> FileLog:
     """The log in an open file, whose descriptor it takes over; raises as `open_log` does."""
     try:
         with reading(path):
@@ -46,7 +46,7 @@ def log_in(path: str, fd: int) -> ByteLog:
         raise
 
 
-def _log_of(path: str, fd: int, head: bytes) -> ByteLog:
+def _log_of(path: str, fd: int, head: bytes) -> FileLog:
     suffix = os.path.splitext(path)[1].lower()
     gzip = _may_begin(head, GZIP_MAGIC, certain=suffix != ".gz")
     zstd = any(_may_begin(head, magic, certain=suffix != ".zst") for magic in (_ZSTD_MAGIC, *_ZSTD_SKIPPABLE))

@@ -8,7 +8,7 @@ from typing import Final, Optional
 from headway.connectors.base import Chunk, Extent, Position
 from headway.connectors.bytelog import (
     FINGERPRINT_BYTES,
-    ByteLog,
+    FileLog,
     Tail,
     changed,
     check_fingerprint,
@@ -35,6 +35,8 @@ class FileReader(LineReader):
     Raises `OtherLogError` when the file is not (or no longer) the one that was read up to `position`, as far as its
     size, its first KiB and the last KiB before the position tell.
     """
+
+    _log: FileLog
 
     def __init__(
         self,
@@ -165,7 +167,7 @@ class FileReader(LineReader):
         if self._log.rewinds and self._log.window(self._tail.end - len(data), len(data)) != data:
             raise changed(self._path, self._tail.end)
 
-    def _check(self, log: ByteLog, place: Position) -> Tail:
+    def _check(self, log: FileLog, place: Position) -> Tail:
         """Make sure that a log can be read on at a place, or close it; returns what was read last."""
         offset, taken = place["offset"], place.get("taken", 0)
         try:

@@ -9,11 +9,12 @@ from typing import Optional, Union
 from headway.connectors.base import Input, OwnFiles, PartitionReader, Position, Tell, unheard
 from headway.connectors.filereader import FileReader
 from headway.connectors.listing import names_before_compression
-from headway.connectors.paths import FilePattern, is_text
+from headway.connectors.paths import FilePattern
 from headway.connectors.rotated import RotatedReader
 from headway.connectors.rotation import oldest_first
 from headway.connectors.stripes import StripeReader
 from headway.errors import UsageError
+from headway.utf8 import is_utf8
 
 __all__ = ["FilesInput", "files"]
 
@@ -61,7 +62,7 @@ def files(pattern: Union[str, os.PathLike[str]], *, split: int = 1, rotated: boo
     if not isinstance(text, str) or not text:
         msg = f"files({pattern!r}): expected a path or a glob pattern as text, such as 'events/*.jsonl'"
         raise UsageError(msg)
-    if not is_text(text):
+    if not is_utf8(text):
         msg = f"files({text!r}): expected a path that is UTF-8 text; rename the directory or the file"
         raise UsageError(msg)
     if isinstance(split, bool) or not isinstance(split, int) or split < 1:

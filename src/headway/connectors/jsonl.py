@@ -11,13 +11,14 @@ from errno import EACCES, EDQUOT, EFBIG, EISDIR, ELOOP, ENOSPC, EPERM, EROFS
 from typing import Final, Optional, Union
 
 from headway.connectors.base import Output, OutputWriter, Position
-from headway.connectors.bytelog import FINGERPRINT_BYTES, Tail, fingerprint
-from headway.connectors.paths import is_text
+from headway.connectors.bytelog import FINGERPRINT_BYTES, TOO_MANY_FILES, Tail, fingerprint
 from headway.errors import OutputError, UsageError
+from headway.utf8 import is_utf8
 
-__all__ = ["JsonlOutput", "to_jsonl"]
+__all__ = ["JsonlOutput", "to_jsonl", "writing"]
 
 _NEXT_STEPS: Final = {
+    **TOO_MANY_FILES,
     ENOSPC: "free some space and run again: what was made durable is kept",
     EDQUOT: "free some space or raise the quota and run again: what was made durable is kept",
     EFBIG: "raise the limit of file sizes (`ulimit -f`) and run again: what was made durable is kept",
@@ -51,7 +52,7 @@ def to_jsonl(path: Union[str, os.PathLike[str]]) -> Output:
     if not isinstance(text, str) or not text:
         msg = f"to_jsonl({path!r}): expected the path of a file as text, such as 'triggers.jsonl'"
         raise UsageError(msg)
-    if not is_text(text):
+    if not is_utf8(text):
         msg = f"to_jsonl({text!r}): expected a path that is UTF-8 text; choose another name"
         raise UsageError(msg)
     return JsonlOutput(text)
@@ -68,7 +69,7 @@ class JsonlOutput(Output):
     def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Cut the file back to the position, or begin a new one."""
         offset = 0 if position is None else position["offset"]
-        with _writing(self.path):
+        with writing(self.path):
             mode = 0o700 if self.private else 0o777
             os.makedirs(os.path.dirname(self.path) or os.curdir, mode=mode, exist_ok=True)
             notice = None if offset else _move_aside(self.path, mark)
@@ -80,11 +81,10 @@ class JsonlOutput(Output):
         try:
             if not existed or notice is not None:
                 _sync_directory(self.path)
-            tail = _cut_back(self.path, fd, position)
+            return _JsonlWriter(self.path, fd, _cut_back(self.path, fd, position), notice)
         except BaseException:
             os.close(fd)
             raise
-        return _JsonlWriter(self.path, fd, tail, notice)
 
     @property
     def writes(self) -> Optional[str]:
@@ -101,23 +101,25 @@ class _JsonlWriter(OutputWriter):
 
     def __init__(self, path: str, fd: int, tail: Tail, notice: Optional[str]) -> None:
         self.notice = notice
-        self.mark = _mark_of(os.fstat(fd))
         self._path = path
         self._fd = fd
         self._tail = tail
         self._offset = self._synced_offset = tail.end
-        self._fingerprint = fingerprint(os.pread(fd, min(tail.end, FINGERPRINT_BYTES), 0))
+        with writing(path):
+            self.mark = _mark_of(os.fstat(fd))
+            self._fingerprint = fingerprint(os.pread(fd, min(tail.end, FINGERPRINT_BYTES), 0))
 
     def write(self, records: Sequence[bytes]) -> None:
         """Append lines; on an error takes back what was written of them."""
         if not records:
             return
         data = b"\n".join(records) + b"\n"
-        size = os.fstat(self._fd).st_size
+        with writing(self._path):
+            size = os.fstat(self._fd).st_size
         if size < self._offset:
             raise _too_short(self._path, expected=self._offset, found=size)
         try:
-            with _writing(self._path):
+            with writing(self._path):
                 self._write_all(data)
         except OutputError:
             # If even this fails, the next open cuts the file back.
@@ -129,7 +131,7 @@ class _JsonlWriter(OutputWriter):
 
     def position(self) -> Position:
         """Sync the file if something was written since the last time."""
-        with _writing(self._path):
+        with writing(self._path):
             if self._offset > self._synced_offset:
                 os.fsync(self._fd)
                 self._check_name()
@@ -140,7 +142,7 @@ class _JsonlWriter(OutputWriter):
 
     def close(self) -> None:
         """Close the file; nothing is buffered."""
-        with _writing(self._path):
+        with writing(self._path):
             os.close(self._fd)
 
     def _check_name(self) -> None:
@@ -185,7 +187,7 @@ def _move_aside(path: str, mark: Optional[str]) -> Optional[str]:
 
 def _cut_back(path: str, fd: int, position: Optional[Position]) -> Tail:
     """Cut the file to the position, once it is known to be the one of the position; returns its last bytes."""
-    with _writing(path):
+    with writing(path):
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             msg = (
@@ -207,7 +209,7 @@ def _cut_back(path: str, fd: int, position: Optional[Position]) -> Tail:
             "a new state directory"
         )
         raise OutputError(msg)
-    with _writing(path):
+    with writing(path):
         os.ftruncate(fd, offset)
     return tail
 
@@ -222,7 +224,7 @@ def _too_short(path: str, *, expected: int, found: int) -> OutputError:
 
 def _sync_directory(path: str) -> None:
     """Make the file's name durable."""
-    with _writing(path):
+    with writing(path):
         directory = os.open(os.path.dirname(path) or os.curdir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
@@ -231,7 +233,7 @@ def _sync_directory(path: str) -> None:
 
 
 @contextmanager
-def _writing(path: str) -> Iterator[None]:
+def writing(path: str) -> Iterator[None]:
     """Turn the operating system's errors into `OutputError`."""
     try:
         yield

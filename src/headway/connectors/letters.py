@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,16 @@ from zlib import crc32
 from typing_extensions import override
 
 from headway.connectors.base import Output, OutputWriter, Position
-from headway.connectors.jsonl import JsonlOutput
+from headway.connectors.jsonl import JsonlOutput, writing
 
-__all__ = ["LetterFiles", "dead_letters_of", "letter_file"]
+__all__ = ["OPEN_MAX", "LetterFiles", "dead_letters_of", "letter_file"]
+
+OPEN_MAX: Final = 100
+"""Files that are open at a time, however many partitions have dead letters in an epoch."""
 
 _NAME_CHARACTERS_MAX: Final = 100
+_NAME_END: Final = re.compile(r"-[0-9a-f]{8}\.jsonl")
+"""What no name lacks that `letter_file` makes."""
 
 
 class LetterFiles(Output):
@@ -49,12 +55,15 @@ class _LetterWriter(OutputWriter):
         self._directory = directory
         self._positions: dict[str, Position] = dict(positions)
         self._open: dict[str, OutputWriter] = {}
-        for path in sorted(directory.glob("*/*.jsonl")):
+        with writing(str(directory)):
+            found = _letter_files(directory)
+        for path in found:
             if str(path.relative_to(directory)) not in self._positions:
-                path.unlink()
+                with writing(str(path)):
+                    path.unlink()
         for name in sorted(self._positions):
             self._writer(name)
-        self._close_all()
+            self._close_all()
 
     @override
     def write(self, records: Sequence[bytes]) -> None:
@@ -68,9 +77,7 @@ class _LetterWriter(OutputWriter):
     @override
     def position(self) -> Position:
         # Few partitions have dead letters in an epoch: only those that are written are open, and until its end.
-        for name, writer in self._open.items():
-            self._positions[name] = writer.position()
-        self._close_all()
+        self._put_away()
         return dict(self._positions)
 
     @override
@@ -79,9 +86,17 @@ class _LetterWriter(OutputWriter):
 
     def _writer(self, name: str) -> OutputWriter:
         if name not in self._open:
+            if len(self._open) >= OPEN_MAX:
+                self._put_away()
             output = JsonlOutput(str(self._directory / name), private=True)
             self._open[name] = output.open(self._positions.get(name), mark=None)
         return self._open[name]
+
+    def _put_away(self) -> None:
+        """Close all files, and keep where each ends: it is opened again there."""
+        for name, writer in self._open.items():
+            self._positions[name] = writer.position()
+        self._close_all()
 
     def _close_all(self) -> None:
         for writer in self._open.values():
@@ -92,6 +107,15 @@ class _LetterWriter(OutputWriter):
 def dead_letters_of(state_dir: Path) -> Output:
     """Where undecodable records go that the flow itself has no place for."""
     return LetterFiles(state_dir / "dead-letters")
+
+
+def _letter_files(directory: Path) -> list[Path]:
+    """The files that a run has made, by their names: others, and what links lead to, are not ours to touch."""
+    if not directory.is_dir():
+        return []
+    folders = [Path(entry) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+    files = [entry for folder in folders for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
+    return sorted(Path(entry) for entry in files if _NAME_END.fullmatch(entry.name[-len("-00000000.jsonl") :]))
 
 
 def letter_file(source: str, partition: str) -> str:

@@ -12,8 +12,9 @@ from headway.connectors.base import OwnFiles, Tell, unheard
 from headway.connectors.bytelog import reading
 from headway.connectors.detect import COMPRESSED_SUFFIXES
 from headway.errors import InputError
+from headway.utf8 import is_utf8
 
-__all__ = ["FilePattern", "is_text"]
+__all__ = ["FilePattern"]
 
 _LINE_SUFFIXES: Final = (".jsonl", ".ndjson", ".json")
 _DIRECTORY_SUFFIXES: Final = tuple(
@@ -89,11 +90,16 @@ class FilePattern:
         names.
         """
         for _ in range(_LOOKS_MAX):
+            told: list[str] = []
             try:
-                return self._look(tell)
+                found = self._look(told.append)
             except _SeveralNamesError as error:
                 # While files are renamed one after the other, one may be seen twice. The next look tells.
                 twice = error
+            else:
+                for text in told:
+                    tell(text)
+                return found
         raise twice
 
     def _look(self, tell: Tell) -> dict[str, str]:
@@ -118,7 +124,7 @@ class FilePattern:
 
     def _identity(self, path: str, tell: Tell) -> Optional[_Identity]:
         """What tells a file from others whatever its name is; None for what is passed over."""
-        if not is_text(path):
+        if not is_utf8(path):
             msg = f"the name of the file {os.fsencode(path)!r} is not UTF-8: rename it, or choose a pattern without it"
             raise InputError(msg)
         with reading(path):
@@ -181,15 +187,6 @@ class FilePattern:
 
 class _SeveralNamesError(InputError):
     """One file has several names."""
-
-
-def is_text(path: str) -> bool:
-    """Whether a path is UTF-8; one that is not holds lone surrogates, which cannot be written anywhere."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _match(parts: list[str], patterns: list[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
@@ -112,9 +113,11 @@ class RotatedReader(PartitionReader):
         self._count_older(position)
         former = position.get("former")
         if former is not None:
-            found = stood_in(self._files, former)
-            if found is not None:
-                self._former = found, self._open(found, former), former["before"]
+            # It was read, and what has become of it since is nobody's concern.
+            with suppress(InputError):
+                found = stood_in(self._files, former)
+                if found is not None:
+                    self._former = found, self._open(found, former), former["before"]
 
     def _read_on(self, reader: FileReader, max_bytes: int) -> Optional[Chunk]:
         """The next lines of the current file; where it was copied and cut to begin anew, those of the copy."""
@@ -183,7 +186,8 @@ class RotatedReader(PartitionReader):
                 name = self._found_again(files, place)
             self._files, self._name = files, name
             self._count_older(place)
-        self._files = files
+        else:
+            self._files = files
 
     def _found_again(self, files: Files, place: Position) -> str:
         """The name of the current file, which is no longer among the files as such."""

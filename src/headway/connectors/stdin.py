@@ -93,14 +93,6 @@ class _StreamLog(ByteLog):
         with memoryview(self._buffer) as view:
             return bytes(view[:size])
 
-    def status(self) -> os.stat_result:
-        """That of the stream."""
-        return os.fstat(self._fd)
-
-    def duplicate(self) -> int:
-        """Another descriptor of the stream."""
-        return os.dup(self._fd)
-
     def head(self, size: int) -> bytes:
         """Not known: nothing identifies a stream."""
         return b""

@@ -7,10 +7,11 @@ import select
 import stat
 import sys
 from collections.abc import Sequence
-from typing import BinaryIO, Optional
+from typing import BinaryIO, Optional, TextIO
 
 from headway.connectors.base import Output, OutputWriter, Position
 from headway.errors import OutputError, ReaderGoneError
+from headway.stdio import discard, unwritable
 
 __all__ = ["StdoutOutput", "path_of_descriptor", "to_stdout"]
 
@@ -19,8 +20,9 @@ def to_stdout() -> Output:
     """Print each record as a line.
 
     Not transactional: a record is printed once its epoch is durable, and may be printed again when the run
-    died right after. Flushed at each write. The writer raises `ReaderGoneError`
-    when the reading end is closed, `OutputError` when it cannot be written for another reason.
+    died right after. Flushed at each write; goes to whatever `sys.stdout` is by then, also where that takes text only,
+    as in a notebook. The writer raises `ReaderGoneError` when the reading end is closed, `OutputError` when it cannot
+    be written for another reason.
 
     >>> to_stdout().describe()
     'stdout'
@@ -65,24 +67,40 @@ class _StdoutWriter(OutputWriter):
         if not records:
             return
         # What it is now: while a cluster runs, it is another one than after its end.
-        stream = sys.stdout.buffer
+        stream = sys.stdout
+        if stream is None:
+            msg = "this program has no standard output: expected a terminal or a file; write with to_jsonl(...)"
+            raise OutputError(msg)
         try:
-            _write_all(stream, memoryview(b"\n".join(records) + b"\n"))
-            stream.flush()
+            _print(stream, b"\n".join(records) + b"\n")
         except BrokenPipeError as error:
-            _silence(stream)
+            discard(stream)
             msg = (
                 "standard output was closed by its reader (such as `head`): expected it to stay open "
                 "while the flow runs; run again to go on, or write to a file with to_jsonl(...)"
             )
             raise ReaderGoneError(msg) from error
-        except OSError as error:
-            _silence(stream)
-            msg = f"cannot write to standard output: {error.strerror or error}; check where it is redirected to"
-            raise OutputError(msg) from error
+        except (OSError, ValueError) as error:  # The latter where it has been closed.
+            discard(stream)
+            raise unwritable(error) from error
 
     def position(self) -> Position:
         return {}
+
+
+def _print(stream: TextIO, data: bytes) -> None:
+    """Write lines and see to it that they leave; as text where it takes no bytes, as in a notebook."""
+    binary: Optional[BinaryIO] = getattr(stream, "buffer", None)
+    if binary is None:
+        stream.write(data.decode())
+        stream.flush()
+        return
+    _write_all(binary, memoryview(data))
+    while True:
+        try:
+            return binary.flush()
+        except BlockingIOError:
+            _await_room(binary)
 
 
 def _write_all(stream: BinaryIO, data: memoryview) -> None:
@@ -92,15 +110,11 @@ def _write_all(stream: BinaryIO, data: memoryview) -> None:
             taken = stream.write(data)
         except BlockingIOError as error:
             taken = error.characters_written
-        if not taken:  # Its other end made it non-blocking, and is slow.
-            select.select([], [stream.fileno()], [])
+        if not taken:
+            _await_room(stream)
         data = data[taken or 0 :]
 
 
-def _silence(stream: BinaryIO) -> None:
-    """Let what is still buffered go nowhere, or the interpreter would complain again at its exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.dup2(nowhere, stream.fileno())
-    finally:
-        os.close(nowhere)
+def _await_room(stream: BinaryIO) -> None:
+    """Wait for a stream that its other end made non-blocking, and that is slow."""
+    select.select([], [stream.fileno()], [])

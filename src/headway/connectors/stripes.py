@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Optional
 
 from headway.connectors.base import Extent, Position
-from headway.connectors.bytelog import ByteLog, PlainLog, Tail
+from headway.connectors.bytelog import FileLog, PlainLog, Tail
 from headway.connectors.filereader import FileReader
 from headway.connectors.linereader import MAX_LINE_BYTES
 from headway.errors import InputError
@@ -51,13 +51,17 @@ class StripeReader(FileReader):
     def extent(self) -> Optional[Extent]:
         """The reader's share of how far the file has been read."""
         extent = super().extent
-        return None if extent is None else Extent(extent.read // self._split, extent.total // self._split)
+        if extent is None:
+            return None
+        # At its end a reader stands before the stripes of others, or behind them.
+        read = extent.total if self.at_end else extent.read
+        return Extent(read // self._split, extent.total // self._split)
 
     def position(self) -> Position:
         """The position in the file, and over how many readers it is split."""
         return {**super().position(), "split": self._split}
 
-    def _check(self, log: ByteLog, place: Position) -> Tail:
+    def _check(self, log: FileLog, place: Position) -> Tail:
         tail = super()._check(log, place)
         if isinstance(log, PlainLog):
             return tail

@@ -21,7 +21,6 @@ from headway.runtime.run import (
     Observer,
     RunOptions,
     RunResult,
-    StopFlag,
     check_inputs,
     compile_flow,
     locked,
@@ -30,6 +29,7 @@ from headway.runtime.run import (
     open_manifest,
 )
 from headway.runtime.stats import total
+from headway.runtime.stopping import StopFlag
 from headway.state.manifest import Manifest
 
 __all__ = ["run_member"]

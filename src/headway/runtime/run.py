@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,6 @@ from headway.connectors.base import Input
 from headway.connectors.letters import dead_letters_of
 from headway.errors import ClockError, InputError, LockedStateError, UsageError
 from headway.flow import Flow
-from headway.loading import is_utf8
 from headway.plan import KeyedStage, Plan
 from headway.planner import compile_plan
 from headway.runtime.apart import keep_apart
@@ -31,20 +29,27 @@ from headway.runtime.logsum import summed_log
 from headway.runtime.notices import take_notices
 from headway.runtime.stage import SLICE
 from headway.runtime.stats import RunStats, total
+from headway.runtime.stopping import StopFlag
 from headway.state.lock import LOCK_NAME, DirectoryLock
 from headway.state.manifest import Drain, Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
 from headway.times import DRAIN_STEPS, MIN_TIME_MS
+from headway.utf8 import is_utf8
 
-__all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "StopFlag", "run_flow"]
+__all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "run_flow"]
 
 log = logging.getLogger("headway")
 
 DEFAULT_KEY_GROUPS = 12
 MAX_SLOTS = 64
 _STATS_MS = 500
-_INTERRUPTED = 130
 _WORKERS_END_S = 10.0
 """How long a run waits for the workers of one that was killed."""
+
+_BOUNDS: Final = (
+    *(("workers", 1, 64), ("threads", 1, 64), ("epoch_ms", 1, 3_600_000), ("key_groups", 1, 256)),
+    *(("cache_bytes", 0, 1 << 50), ("hang_after_ms", 1, 1 << 50), ("max_restarts", 0, 1 << 30)),
+)
+"""The least and the most of options that are whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +86,13 @@ class RunOptions:
     """Workers as threads of one process; for tests of flows that exist only in memory."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (("workers", 1, 64), ("epoch_ms", 1, 3_600_000), ("threads", 1, 64)):
+        for name, least, most in _BOUNDS:
             value = getattr(self, name)
-            if not least <= value <= most:
-                msg = f"{name} is {value}, it must be between {least} and {most}"
+            if value is None and name == "key_groups":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                msg = f"{name} is {value!r}, it must be a whole number between {least} and {most}"
                 raise UsageError(msg)
-        if self.key_groups is not None and not 1 <= self.key_groups <= 256:
-            msg = f"key_groups is {self.key_groups}, it must be between 1 and 256"
-            raise UsageError(msg)
         if not is_utf8(str(self.state_dir)):
             msg = f"the state directory {str(self.state_dir)!r} has a name that is not UTF-8: give another one"
             raise UsageError(msg)
@@ -133,68 +137,14 @@ class RunResult:
     """What the user should know, such as that a file was moved aside: each is told by one run."""
 
 
-class StopFlag:
-    """Tells a run to stop gracefully: the epoch closes, and nothing is done again at the next start.
-
-    `also` is asked as well, and so may be the `is_set` of an event that the caller holds.
-    """
-
-    def __init__(self, also: Callable[[], bool] = lambda: False) -> None:
-        self._event = threading.Event()
-        self._also = also
-        self._interrupts = 0
-
-    def set(self) -> None:
-        """Stop soon."""
-        self._event.set()
-
-    def __call__(self) -> bool:
-        """Whether to stop."""
-        return self._event.is_set() or self._also()
-
-    @property
-    def by_interrupt(self) -> bool:
-        """Whether Ctrl-C has set it."""
-        return self._interrupts > 0
-
-    def is_urgent(self) -> bool:
-        """Whether a second Ctrl-C has come: the run ends where it stands, as at a crash."""
-        return self._interrupts > 1
-
-    @contextmanager
-    def on_signals(self) -> Iterator[StopFlag]:
-        """Inside this block SIGTERM and the first Ctrl-C set the flag; a second Ctrl-C raises `KeyboardInterrupt`.
-
-        A third one ends the process on the spot: something has swallowed the second. Only the main thread can have
-        such a block that does anything: in another one signals go on as before.
-        """
-
-        def stop(number: int, frame: Any) -> None:
-            if number == signal.SIGINT:
-                self._interrupts += 1
-                if self._interrupts > 2:
-                    os._exit(_INTERRUPTED)
-                if self._interrupts == 2:
-                    raise KeyboardInterrupt
-            self.set()
-
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+def plan_of(flow: Flow, state_dir: Path) -> Plan:
+    """The plan of a flow; dead letters that it does not handle go to files in the state directory."""
+    return compile_plan(flow.graph, dead_letters=dead_letters_of(state_dir))
 
 
 def compile_flow(flow: Flow, state_dir: Path) -> Plan:
-    """The plan of a flow; dead letters that it does not handle go to files in the state directory.
-
-    Raises `UsageError` where it would read what it writes.
-    """
-    plan = compile_plan(flow.graph, dead_letters=dead_letters_of(state_dir))
+    """The plan of a flow that is to run. Looks at all its files: raises `UsageError` where it would read its output."""
+    plan = plan_of(flow, state_dir)
     keep_apart(plan, state_dir)
     return plan
 

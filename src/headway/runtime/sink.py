@@ -32,8 +32,12 @@ class OutputClaim:
         """That of the writer before; None when this state directory opens the output for the first time."""
         self.delivered_version = -1
         """At the end of the run before, everything up to this version had been written."""
-        if path.exists():
-            self.mark, self.delivered_version = unseal(path.read_bytes(), f"the mark of the output, {path},")
+        with state_files(path, "read"):
+            try:
+                sealed = path.read_bytes()
+            except FileNotFoundError:
+                return
+        self.mark, self.delivered_version = unseal(sealed, f"the mark of the output, {path},")
 
     def hold(self, mark: str) -> None:
         """The output has been opened, and nothing been written: what bears this mark is ours from now on."""

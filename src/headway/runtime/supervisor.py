@@ -31,7 +31,6 @@ from headway.runtime.run import (
     Observer,
     RunOptions,
     RunResult,
-    StopFlag,
     check_inputs,
     compile_flow,
     finish_run,
@@ -40,10 +39,12 @@ from headway.runtime.run import (
 )
 from headway.runtime.seal import KEY_BYTES
 from headway.runtime.stats import RunStats, WorkerStats, total
+from headway.runtime.stopping import StopFlag
 from headway.runtime.worker import READY, WorkerFailure, WorkerSpec, error_of
 from headway.state.files import check_room, state_files
 from headway.state.lock import Premises
 from headway.state.private import make_private, open_private, read_private
+from headway.utf8 import is_utf8
 
 __all__ = ["run_cluster"]
 
@@ -195,6 +196,7 @@ class Supervisor:
         status_read, status_write = os.pipe()
         spec = WorkerSpec(
             flow_ref=self.spec.ref,
+            search_path=[place for place in sys.path if is_utf8(place)],
             parameters=dict(self.spec.parameters),
             options={name: str(value) if isinstance(value, Path) else value for name, value in options.items()},
             addresses=addresses,

@@ -20,7 +20,7 @@ from typing import Any, NoReturn, Optional
 import msgspec
 
 from headway import errors
-from headway.errors import HeadwayError, InternalError, UserCodeError
+from headway.errors import HeadwayError, InternalError, UserCodeError, public_class
 from headway.loading import FlowSpec, load_flow
 from headway.runtime.engine import execute
 from headway.runtime.inspect import worker_stats
@@ -45,6 +45,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     """What a worker process must know."""
 
     flow_ref: str
+    search_path: list[str]
+    """Where the run imports from: a flow in a package is found by the name of its module."""
     parameters: dict[str, str]
     options: dict[str, Any]
     """`JobOptions`, with paths as text."""
@@ -75,13 +77,12 @@ def failure_of(error: BaseException) -> WorkerFailure:
         text = "".join(traceback.format_exception(error)).rstrip()
         return WorkerFailure(InternalError.__name__, f"unexpected {type(error).__name__} in a worker process\n{text}")
     cause = user_frames(error.__cause__) if isinstance(error, UserCodeError) and error.__cause__ else None
-    return WorkerFailure(type(error).__name__, str(error), cause)
+    return WorkerFailure(public_class(error).__name__, str(error), cause)
 
 
 def error_of(failure: WorkerFailure) -> HeadwayError:
-    """The error that a worker ended with, made anew; of a class that the flow has made, the next known base."""
-    kind = getattr(errors, failure.kind, HeadwayError)
-    error: HeadwayError = kind(failure.message)
+    """The error that a worker ended with, made anew: of the nearest public class."""
+    error: HeadwayError = getattr(errors, failure.kind)(failure.message)
     if failure.cause:
         error.__cause__ = RuntimeError("in the worker process:\n" + failure.cause)
     return error
@@ -117,6 +118,7 @@ class _Commands:
 def work(spec: WorkerSpec) -> None:
     """Run one worker to its end."""
     commands = _Commands(spec.command_fd)
+    sys.path.extend(place for place in spec.search_path if place not in sys.path)
     flow = load_flow(FlowSpec(spec.flow_ref, spec.parameters))
     options = JobOptions(
         **{
