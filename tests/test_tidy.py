@@ -14,9 +14,9 @@ FUNCTION_LINES_MAX = 70
 
 # What each layer may import of Headway, besides itself; the layers further down are free to be imported.
 LAYERS = {
-    "operators": {"declare", "errors", "operators", "schema", "times", "typeinfo", "values"},
+    "operators": {"declare", "errors", "operators", "schema", "timefields", "times", "typeinfo", "values"},
     "state": {"errors", "misfits", "scanning", "state", "times", "values"},
-    "connectors": {"connectors", "decoding", "errors", "scanning", "schema", "times"},
+    "connectors": {"connectors", "decoding", "errors", "scanning", "schema", "stdio", "times", "utf8"},
     "graph": {"connectors", "operators"},
     "plan": {"graph", "operators"},
     "planner": {"connectors", "errors", "graph", "plan", "schema", "values"},
