@@ -184,5 +184,5 @@ def test_what_has_become_of_the_former_file_is_nobodys_concern(tmp_path: Path) -
     for name in ("log.jsonl.1", "log.jsonl.2"):
         (tmp_path / name).unlink(missing_ok=True)
         (tmp_path / name).write_bytes((tmp_path / "kept").read_bytes())
-    (tmp_path / "log.jsonl").open("ab").write(b'{"n": 4}\n')
+    write(tmp_path, "log.jsonl", 3, 4)
     assert drain(log.open(partition, place, follow=False)) == [(3, 4)]

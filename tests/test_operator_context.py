@@ -190,9 +190,9 @@ class AMethodOfTheState(hw.Operator[hw.Json, Stored]):
         (ReturnsFromBroadcast(), "ReturnsFromBroadcast.on_news"),
         (Many(), "Many.on_event"),
         (AMethodOfTheState(), "AMethodOfTheState.on_event"),
-        (hw.Expiring(ReturnsFromEvent(), hw.ttl("1d")), "Expiring.on_event"),
-        (hw.Expiring(ReturnsFromTimer(), hw.ttl("1d")), "Expiring.on_timer"),
-        (hw.Expiring(ReturnsFromInput(), hw.ttl("1d")), "Expiring.on_more"),
+        (hw.Expiring(ReturnsFromEvent(), hw.ttl("1d")), "ReturnsFromEvent.on_event"),
+        (hw.Expiring(ReturnsFromTimer(), hw.ttl("1d")), "ReturnsFromTimer.on_timer"),
+        (hw.Expiring(ReturnsFromInput(), hw.ttl("1d")), "ReturnsFromInput.on_more"),
     ],
 )
 def test_what_a_handler_returns_is_not_lost_in_silence(

@@ -227,7 +227,7 @@ def test_the_end_says_which_sources_are_mostly_of_no_use(tmp_path: Path, bad: in
     [warning] = warnings(ending(tmp_path, flow, again))
     assert "a.log, line 1, byte 0" in warning
     of_this_run = "1 of the 1 record that this run has read"
-    assert (of_this_run in warning) == ("; the first of all: " in warning) == (not told)
+    assert (of_this_run in warning) == ("; the first of all: " in warning) == (not bad)
     sources = summary_json(ending(tmp_path, flow, again))["sources"]
     assert sources["log"]["first_dead_letter"]["partition"] == "a.log"
     assert sources["log"]["dead_letters"] == bad + 1

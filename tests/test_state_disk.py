@@ -19,7 +19,7 @@ from headway.state.waiting import InputCodec
 
 OPTIONS = StoreOptions(sync=False, cache_bytes=1, timer_window=10)
 ROWS_STORED = 2_000
-CORRUPT = r"corrupt state in .*, key group 000, Corruption: block checksum mismatch.*; restore the directory from a"
+CORRUPT = r"corrupt state in .*, key group 000, Corruption: block checksum mismatch.*; restore the whole "
 
 
 def stage_of(group: GroupStore) -> StageStore:

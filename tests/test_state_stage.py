@@ -129,7 +129,7 @@ def test_a_token_for_an_empty_directory_is_refused(tmp_path: Path) -> None:
         stage.resume(7)
 
 
-TRUNCATED = r"not a {} \(Input data was truncated\); restore the directory"
+TRUNCATED = r"not a {} \(Input data was truncated\); restore the whole state directory"
 UNKNOWN = r"found version byte 02, expected 01"
 
 

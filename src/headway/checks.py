@@ -70,7 +70,7 @@ def result_type(function: Any, into: Any) -> Any:
 def item_type(function: Any, into: Any) -> Any:
     """The type of each of the results of a function that gives several; `Any` where its annotation does not tell.
 
-    >>> def sizes(event: object) -> Optional[tuple[int, str]]: ...
+    >>> def sizes(event: object) -> tuple[int, str] | None: ...
     >>> item_type(sizes, None)
     typing.Union[int, str]
     """

@@ -61,7 +61,8 @@ def public_class(error: HeadwayError) -> type[HeadwayError]:
     >>> public_class(HalfFullError("half full")).__name__
     'OutputError'
     """
-    return next(base for base in type(error).__mro__ if base.__module__ == __name__ and issubclass(base, HeadwayError))
+    found: type[HeadwayError] = next(base for base in type(error).__mro__ if globals().get(base.__name__) is base)
+    return found
 
 
 class FlowError(HeadwayError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Optional, Union
@@ -144,7 +145,8 @@ def _run(
     from headway.runtime.stopping import StopFlag
 
     flag = StopFlag(stop) if stop is not None else StopFlag()
-    ending = conduct(flow, options, spec=spec, flag=flag, progress=progress)
+    with _as_imported(spec):
+        ending = conduct(flow, options, spec=spec, flag=flag, progress=progress)
     if flag.by_interrupt:
         raise KeyboardInterrupt
     stats = ending.result.stats
@@ -191,19 +193,27 @@ def _spec_of(flow: Flow) -> FlowSpec:
     raise UsageError(msg)
 
 
+@contextmanager
+def _as_imported(spec: Optional[FlowSpec]) -> Iterator[None]:
+    """Whatever this block makes anew, afterwards the module of the flow is again the one that the caller imported."""
+    before = None if spec is None else sys.modules.get(spec.target)
+    try:
+        yield
+    finally:
+        if spec is not None and before is not None:
+            sys.modules[spec.target] = before
+
+
 def _check_same(flow: Flow, spec: FlowSpec) -> None:
     """Raise `UsageError` when the file makes another flow than the one in hand, such as one that was changed since."""
     from headway.loading import load_flow
 
-    before = sys.modules.get(spec.target)
-    try:
-        made = load_flow(spec)
-    except FlowError as error:
-        msg = f"several workers make the flow {flow.name!r} anew from its file, which fails: {error}"
-        raise UsageError(msg) from error
-    finally:
-        if before is not None:  # The one in hand stays what others import.
-            sys.modules[spec.target] = before
+    with _as_imported(spec):
+        try:
+            made = load_flow(spec)
+        except FlowError as error:
+            msg = f"several workers make the flow {flow.name!r} anew from its file, which fails: {error}"
+            raise UsageError(msg) from error
     if made.name != flow.name or _shape(made) != _shape(flow):
         msg = (
             f"the flow {flow.name!r} in this process is not the one that {spec.ref} makes when it is imported: several "
