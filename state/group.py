@@ -11,15 +11,17 @@ from typing import Final
 import msgspec
 
 from headway.errors import IncompatibleStateError, InternalError, StateError
-from headway.state.database import CONTROL, VERSION_BYTE, Database
+from headway.state.database import CONTROL, PENDING, VERSION_BYTE, WAITING, Database
+from headway.state.keys import task_prefix
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.waiting import InputCodec
 
 __all__ = ["GroupStore"]
 
-_FORMAT_KEY: Final = b"format"
-_FORMAT: Final = 2
+_FORMAT_KEY: Final = b"\xff\xff\xff\xffformat"
+_FORMAT: Final = 3
+_OF_A_GENERATION: Final = (CONTROL, PENDING, WAITING)
 
 
 class GroupStore:
@@ -36,14 +38,19 @@ class GroupStore:
     (1, 1)
     """
 
-    def __init__(self, database: Database, options: StoreOptions) -> None:
+    def __init__(self, database: Database, options: StoreOptions, generation: int) -> None:
         self._database = database
         self._options = options
-        self._stages: set[str] = set()
+        self._generation = generation
+        self._tasks: dict[int, str] = {}
 
     @classmethod
-    def open(cls, directory: Path | str, group: int, options: StoreOptions | None = None) -> GroupStore:
+    def open(
+        cls, directory: Path | str, group: int, options: StoreOptions | None = None, *, generation: int = 1
+    ) -> GroupStore:
         """Open (or create) `<directory>/groups/<NNN>/`, in milliseconds however much it holds.
+
+        What other generations than the given one left is removed.
 
         Raises `LockedStateError` when it is open already, here or in another process, `IncompatibleStateError` when
         what lies there was written for another group or in another format, and `StateError` when RocksDB refuses.
@@ -52,19 +59,34 @@ class GroupStore:
         database = Database(Path(directory), group, chosen)
         try:
             _check_format(database)
+            _remove_other_generations(database, generation)
         except BaseException:
             with suppress(StateError):  # The error under way is what matters, and may be the cause of this one.
                 database.close()
             raise
-        return cls(database, chosen)
+        return cls(database, chosen, generation)
 
-    def stage(self, name: str, operators: Sequence[OperatorSpec], inputs: Sequence[InputCodec]) -> StageStore:
-        """The store of stage `name`, to be asked for once; the positions in the two lists are the ranks."""
-        if not name or "\0" in name or name in self._stages:
-            msg = f"stage name {name!r}: expected one without NUL that is not taken ({sorted(self._stages)})"
+    def stage(
+        self,
+        name: str,
+        operators: Sequence[OperatorSpec],
+        inputs: Sequence[InputCodec],
+        *,
+        task: int = 0,
+        carried: int = 0,
+    ) -> StageStore:
+        """The store of a task by its number, to be asked for once; `name` is for messages.
+
+        The positions in the two lists are the ranks. The first `carried` inputs are not of today's plan.
+        """
+        if task in self._tasks:
+            msg = (
+                f"task {task} of key group {self._database.group} is open as {self._tasks[task]!r}; please report this"
+            )
             raise InternalError(msg)
-        self._stages.add(name)
-        return StageStore(name, operators, inputs, self._database, self._options)
+        self._tasks[task] = name
+        prefix = task_prefix(self._generation, task)
+        return StageStore(name, prefix, operators, inputs, self._database, self._options, carried)
 
     def close(self) -> None:
         """Close the database; what is not committed is gone. Closing again does nothing."""
@@ -98,3 +120,20 @@ def _check_format(database: Database) -> None:
             "use the version of Headway that wrote it, and leave the directories of the key groups where they were"
         )
         raise IncompatibleStateError(msg)
+
+
+def _remove_other_generations(database: Database, generation: int) -> None:
+    """Remove what belongs to plans of before, or to a change of plan that was interrupted."""
+    this, following = task_prefix(generation, 0), task_prefix(generation + 1, 0)
+    batch = database.batch()
+    found = False
+    for family in _OF_A_GENERATION:
+        for start, end in ((task_prefix(0, 0), this), (following, _LAST)):
+            for key, _ in database.scan(family, start, end):
+                batch.delete(family, key)
+                found = True
+    if found:
+        database.write(batch, sync=False)
+
+
+_LAST: Final = b"\xff" * 4

@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Final
 
 __all__ = [
+    "ID_BYTES",
     "TimerEntry",
     "WaitingPosition",
     "decode_timer",
@@ -17,20 +18,26 @@ __all__ = [
     "encode_timer",
     "encode_waiting",
     "escape",
-    "rank_bytes",
+    "id_bytes",
+    "successor",
+    "task_prefix",
     "unescape",
 ]
 
 TimerEntry = tuple[int, str, int, str]
-"""`(at_ms, key, rank, name)`: when to look at which timer; rank is the operator's position in its stage."""
+"""`(at_ms, key, rank, name)`: when to look at which timer; rank is the operator's position in its stage, of today."""
 
 WaitingPosition = tuple[int, int, str, int]
 """`(time_ms, rank, lane, sequence)` of a waiting record; rank is the position of its input."""
 
+ID_BYTES: Final = 2
+"""The length of the number of an operator, at the beginning of the keys of its rows and timers."""
+
 _BIAS: Final = 2**63
 _TIME: Final = Struct(">Q")
 _TIME_RANK: Final = Struct(">QH")
-_RANK: Final = Struct(">H")
+_ID: Final = Struct(">H")
+_TASK: Final = Struct(">IH")
 
 
 def escape(text: str) -> bytes:
@@ -56,31 +63,45 @@ def unescape(data: bytes, start: int) -> tuple[str, int]:
     return data[start:end].replace(b"\0\xff", b"\0").decode(), end + 2
 
 
-def rank_bytes(rank: int) -> bytes:
-    """A rank in two bytes."""
-    return _RANK.pack(rank)
+def id_bytes(number: int) -> bytes:
+    """What the keys of an operator's rows and timers begin with: its number in two bytes."""
+    return _ID.pack(number)
+
+
+def task_prefix(generation: int, task: int) -> bytes:
+    """What the keys of a task begin with that hold for one generation only: control, pending and waiting records."""
+    return _TASK.pack(generation, task)
+
+
+def successor(prefix: bytes) -> bytes:
+    r"""The first key behind all that begin with `prefix`, which has a byte below 0xFF.
+
+    >>> successor(b"a\x01"), successor(b"a\xff")
+    (b'a\x02', b'b')
+    """
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1])
 
 
 def encode_timer(entry: TimerEntry) -> bytes:
-    """The sortable bytes of a timer's entry.
+    """The sortable bytes of a timer's entry among those of its operator.
 
-    >>> encode_timer((-5, "k", 1, "idle")) < encode_timer((5, "", 0, "")) < encode_timer((5, "", 0, "a"))
+    >>> encode_timer((-5, "k", 1, "idle")) < encode_timer((5, "", 1, "")) < encode_timer((5, "", 1, "a"))
     True
     """
-    at_ms, key, rank, name = entry
-    return b"".join((_TIME.pack(at_ms + _BIAS), escape(key), _RANK.pack(rank), name.encode()))
+    at_ms, key, _, name = entry
+    return b"".join((_TIME.pack(at_ms + _BIAS), escape(key), name.encode()))
 
 
-def decode_timer(data: bytes, start: int) -> TimerEntry:
+def decode_timer(data: bytes, start: int, rank: int) -> TimerEntry:
     """The entry whose bytes begin at `start`; raises `ValueError` or `struct.error` for anything else.
 
-    >>> decode_timer(b"prefix" + encode_timer((-5, "k", 1, "idle")), 6)
+    >>> decode_timer(b"id" + encode_timer((-5, "k", 1, "idle")), 2, 1)
     (-5, 'k', 1, 'idle')
     """
     (biased,) = _TIME.unpack_from(data, start)
     key, end = unescape(data, start + 8)
-    (rank,) = _RANK.unpack_from(data, end)
-    return biased - _BIAS, key, rank, data[end + 2 :].decode()
+    return biased - _BIAS, key, rank, data[end:].decode()
 
 
 def encode_waiting(position: WaitingPosition) -> bytes:

@@ -9,10 +9,10 @@ cdef class LayeredMap:
     cdef public list _pending_far
     cdef object _database
     cdef object _family
-    cdef bytes _prefix
-    cdef bytes _end
+    cdef list _prefixes
     cdef object _encode
     cdef object _decode
+    cdef object _first_in
 
     cpdef put(self, tuple position, bytes value, bint far)
     cpdef remove(self, tuple position)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
 from itertools import islice
 from typing import Any
 
 from headway.errors import InternalError
 from headway.state.database import Database
+from headway.state.keys import successor
 
 __all__ = ["LayeredMap"]
 
@@ -21,6 +23,9 @@ _ABSENT = b""
 class LayeredMap:
     """Positions (tuples) to stored values, of which the owner keeps those before a moving floor in memory itself.
 
+    Stored keys lie in one or several ranges, each with a prefix. `encode` and `decode` are of whole stored keys, and
+    `first_in(floor, range)` is a position from which on a range holds all that is at or behind a floor.
+
     The owner reports each change with `put` and `remove`, says with `far` whether a new position is at or behind its
     floor, and reads what is behind the floor with `first`. A position is put only when absent and removed only when
     present; one that is removed and put again within an epoch has the same value.
@@ -30,9 +35,10 @@ class LayeredMap:
         self,
         database: Database,
         family: str,
-        prefix: bytes,
+        prefixes: Sequence[bytes],
         encode: Callable[[K], bytes],
-        decode: Callable[[bytes, int], K],
+        decode: Callable[[bytes], K],
+        first_in: Callable[[K, int], K],
     ) -> None:
         self.changes: dict[K, bytes | None] = {}
         self._pending: dict[K, bytes | None] = {}
@@ -42,10 +48,10 @@ class LayeredMap:
         self._pending_far: list[K] = []
         self._database = database
         self._family = family
-        self._prefix = prefix
-        self._end = prefix[:-1] + bytes([prefix[-1] + 1])
+        self._prefixes = list(prefixes)
         self._encode = encode
         self._decode = decode
+        self._first_in = first_in
 
     def put(self, position: K, value: bytes, far: bool) -> None:
         """Store `value` (with its version byte) at `position`."""
@@ -90,8 +96,8 @@ class LayeredMap:
 
     def delta(self) -> dict[bytes, bytes | None]:
         """What this epoch changed, by stored key."""
-        prefix, encode = self._prefix, self._encode
-        return {prefix + encode(position): value for position, value in self.changes.items()}
+        encode = self._encode
+        return {encode(position): value for position, value in self.changes.items()}
 
     def commit(self) -> None:
         """The pending delta has gone into the main column family, this epoch's changes have become pending."""
@@ -105,21 +111,27 @@ class LayeredMap:
 
     def last(self) -> K | None:
         """The last position in the main column family, whatever the other layers say."""
-        key = self._database.last_key(self._family, self._prefix, self._end)
-        return None if key is None else self._position(key)
+        keys = [self._database.last_key(self._family, prefix, successor(prefix)) for prefix in self._prefixes]
+        return max((self._position(key) for key in keys if key is not None), default=None)
 
     def _stored(self, floor: K) -> Iterator[tuple[K, bytes]]:
+        if len(self._prefixes) == 1:
+            return self._stored_in(0, floor)
+        return merge(*(self._stored_in(index, floor) for index in range(len(self._prefixes))))
+
+    def _stored_in(self, index: int, floor: K) -> Iterator[tuple[K, bytes]]:
+        """What one range holds from a floor on."""
         changes, pending, unwrap = self.changes, self._pending, self._database.unwrap
-        start = self._prefix + self._encode(floor)
-        for key, value in self._database.scan(self._family, start, self._end):
+        start, end = self._encode(self._first_in(floor, index)), successor(self._prefixes[index])
+        for key, value in self._database.scan(self._family, start, end):
             unwrap(self._family, key, value)
             position = self._position(key)
-            if position not in changes and position not in pending:
+            if position >= floor and position not in changes and position not in pending:
                 yield position, value
 
     def _position(self, key: bytes) -> K:
         try:
-            return self._decode(key, len(self._prefix))
+            return self._decode(key)
         except (ValueError, struct.error) as error:
             raise self._database.corrupt(self._family, key, f"not a position ({error})") from error
 

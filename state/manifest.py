@@ -14,17 +14,21 @@ from headway.state.seal import checksum
 __all__ = ["MANIFEST_NAME", "Drain", "Manifest", "OperatorEntry", "SourceEntry", "StageEntry", "state_schema"]
 
 MANIFEST_NAME: Final = "flow.json"
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 _START_EMPTY: Final = "run the version of the flow that wrote it, or start with an empty state directory"
 
 
 class OperatorEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator: its rank in its stage and the JSON schema of its state (from `state_schema`)."""
+    """What an operator keeps: the number of its rows and timers, and what its state looks like."""
 
-    name: str
-    rank: int
+    id: int
     state: dict[str, Any]
+    """The JSON schema of its state (from `state_schema`)."""
+    version: int = 1
+    """The version of that schema: each stored row says under which one it was written."""
+    shared: bool = False
+    """Whether it is one row for all keys of a group, kept by an operator's broadcast inputs."""
 
 
 class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,11 +40,52 @@ class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
     """How the input is cut into partitions: positions are kept for those."""
 
 
+class OutputEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An output: the number of its task, and the ways that lead to it."""
+
+    id: int
+    inputs: list["EdgeEntry"] = []
+
+
+class EdgeEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An exchange that leads to a stage or an output."""
+
+    producer: tuple[str, str]
+    """The source or operator whose values come by it, and the port."""
+    entries: list[tuple[str, str]] = []
+    """The operators that take its values, each with the name of its input."""
+    from_source: bool
+    broadcast: bool = False
+
+
 class StageEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A stage and its operators in the order of their ranks."""
+    """A keyed stage of today's plan: its place in the list is the number of its task."""
 
     name: str
-    operators: list[OperatorEntry]
+    operators: list[str]
+    """What it keeps, by rank: names of `OperatorEntry`s."""
+    inputs: list[EdgeEntry] = []
+    carried: list[EdgeEntry] = []
+    """Inputs of plans before at which records waited when the plan changed."""
+
+
+class StepEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What the flow says of one of its steps, so that a change of it can be named."""
+
+    kind: str
+    """Such as `source`, `filter`, `key_by`, the class of an operator, `output`."""
+    inputs: list[str] = []
+    """The ports that it reads."""
+    parameters: dict[str, str] = {}
+    """What it was given, by name, as a person would write it: `{"after": "30m"}`."""
+
+
+class Retired(msgspec.Struct, frozen=True, kw_only=True):
+    """What the flow no longer has, kept until it is dropped by name: with that name it comes back as it was."""
+
+    sources: dict[str, SourceEntry] = {}
+    operators: dict[str, OperatorEntry] = {}
+    outputs: dict[str, OutputEntry] = {}
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,21 +99,42 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a state directory belongs to.
+    """What a state directory belongs to, and what the numbers in its keys mean.
 
     A run calls `Manifest.open` before it opens anything else in the directory, with the lock held.
     """
 
     flow: str
     key_groups: int
+    generation: int = 1
+    """The number of today's layout: control records, waiting records and the engine's log belong to one generation."""
     sources: dict[str, SourceEntry]
+    operators: dict[str, OperatorEntry]
+    outputs: dict[str, OutputEntry]
     stages: list[StageEntry]
-    outputs: list[str]
+    steps: dict[str, StepEntry] = {}
+    """Each step of the flow, by name."""
+    retired: Retired = Retired()
+    next_id: int = 1
+    """The number that the next operator or output gets; none is given twice."""
+    dropped: list[int] = []
+    """Numbers of operators whose rows and timers are still to be deleted."""
     drain: "Drain | None" = None
     """Set before time is moved for the first time, and never taken back: such a directory takes no more input."""
     format: int = FORMAT
     checksum: str = ""
     """In the file: of all the rest, so that a damaged one is refused instead of believed."""
+
+    @property
+    def layout(self) -> Any:
+        """What makes a new generation when it changes: who keeps what where, and who sends to whom."""
+        return (
+            self.key_groups,
+            {name: (source.slots, source.reading) for name, source in self.sources.items()},
+            {name: (entry.id, entry.shared) for name, entry in self.operators.items()},
+            self.outputs,
+            [(stage.name, stage.operators, stage.inputs) for stage in self.stages],
+        )
 
     @classmethod
     def load(cls, directory: Path) -> "Manifest | None":
@@ -119,63 +185,30 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         text = msgspec.json.format(msgspec.json.encode(self._sealed()), indent=2) + b"\n"
         write_private(directory / MANIFEST_NAME, text, sync=True)
 
-    def check(self, expected: "Manifest", where: object = "the state directory") -> "Manifest":
-        """What to store from now on when the flow that `expected` describes goes on with this.
-
-        Raises `IncompatibleStateError` with all differences when it cannot: `where` names the directory. A state that
-        has only got new fields with defaults can go on.
-        """
-        differences = list(_differences(self, expected))
-        if differences:
-            listed = "".join(f"\n  {difference}" for difference in differences)
-            msg = f"{where} does not fit the flow {expected.flow!r}:{listed}\n{_START_EMPTY}"
-            raise IncompatibleStateError(msg)
-        return msgspec.structs.replace(expected, drain=self.drain)
-
     @classmethod
-    def open(cls, directory: Path, expected: "Manifest", *, draining: bool = False) -> "Manifest":
-        """Load, check and (where it is new or extended) write the manifest of `directory`, and shut it to others.
-
-        Raises `DrainedStateError` when the books of the directory are closed, or when their closing was interrupted and
-        `draining` does not say that it is to go on. Raises what `load` and `check` raise.
-        """
+    def open(cls, directory: Path) -> "Manifest | None":
+        """As `load`, and shut the directory to others, making it where there is none; with the lock held."""
         found = cls.load(directory)
         # Not before it is known to be a state directory: others must keep their modes.
         with state_files(directory):
             make_private(directory)
             secure(directory)
-        if found is None:
-            expected.create(directory)
-            return expected
-        checked = found._usable(expected, directory, draining=draining)
-        if checked != found:
-            checked.create(directory)
-        return checked
+        return found
 
-    @classmethod
-    def join(cls, directory: Path, expected: "Manifest") -> "Manifest":
-        """As `open`, for a process that has no lock and so changes nothing; raises the same."""
-        found = cls.load(directory)
-        if found is None:
-            msg = (
-                f"{directory} has no {MANIFEST_NAME}: the first process of the cluster makes it, with the same --state"
-            )
-            raise IncompatibleStateError(msg)
-        return found._usable(expected, directory, draining=False)
+    def check_undrained(self, directory: Path, *, draining: bool) -> None:
+        """Raise `DrainedStateError` when the books of the directory are closed, or are being closed.
 
-    def _usable(self, expected: "Manifest", directory: Path, *, draining: bool) -> "Manifest":
-        found = self
-        checked = found.check(expected, directory)
-        if found.drain is not None and found.drain.done:
+        With `draining` a closing that was interrupted may go on.
+        """
+        if self.drain is not None and self.drain.done:
             msg = f"{directory} was drained: it takes no more input; start with an empty state directory"
             raise DrainedStateError(msg)
-        if found.drain is not None and not draining:
+        if self.drain is not None and not draining:
             msg = (
                 f"{directory} is being drained: a run that closes its books was interrupted when time had moved, so "
                 "it takes no more input; run it with --drain to finish, or start with an empty state directory"
             )
             raise DrainedStateError(msg)
-        return checked
 
     @classmethod
     def note_drain(cls, directory: Path, drain: Drain) -> None:
@@ -214,90 +247,3 @@ def _check_empty(directory: Path) -> None:
         listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
         msg = f"{directory} is not a state directory: it has no {MANIFEST_NAME} but holds {listed}; give an empty one"
         raise IncompatibleStateError(msg)
-
-
-def _differences(found: Manifest, expected: Manifest) -> "list[str]":
-    """Everything that keeps `expected` from going on with `found`, in words."""
-    if found.flow != expected.flow:
-        return [f"it belongs to the flow {found.flow!r}"]
-    differences = []
-    if found.key_groups != expected.key_groups:
-        differences.append(f"key groups: it has {found.key_groups}, the flow wants {expected.key_groups}")
-    differences += _named("source", _slots(found), _slots(expected))
-    differences += _named("output", dict.fromkeys(found.outputs, ""), dict.fromkeys(expected.outputs, ""))
-    stages, expected_stages = _operators(found), _operators(expected)
-    differences += _named("stage", dict.fromkeys(stages, ""), dict.fromkeys(expected_stages, ""))
-    for stage in [name for name in stages if name in expected_stages]:
-        operators, expected_operators = stages[stage], expected_stages[stage]
-        differences += _named(
-            f"stage {stage!r}: operator",
-            {name: f"rank {entry.rank}" for name, entry in operators.items()},
-            {name: f"rank {entry.rank}" for name, entry in expected_operators.items()},
-        )
-        for name in [name for name in operators if name in expected_operators]:
-            differences += _schema_differences(
-                f"operator {name!r}", operators[name].state, expected_operators[name].state
-            )
-    return differences
-
-
-def _slots(manifest: Manifest) -> dict[str, str]:
-    return {name: f"{source.slots} slots{_read(source.reading)}" for name, source in manifest.sources.items()}
-
-
-def _read(reading: str) -> str:
-    return f", read {reading}" if reading else ""
-
-
-def _operators(manifest: Manifest) -> dict[str, dict[str, OperatorEntry]]:
-    return {stage.name: {entry.name: entry for entry in stage.operators} for stage in manifest.stages}
-
-
-def _named(what: str, found: dict[str, str], expected: dict[str, str]) -> list[str]:
-    differences = [f"{what} {name!r}: the flow has it no more" for name in found if name not in expected]
-    differences += [f"{what} {name!r}: it is new" for name in expected if name not in found]
-    differences += [
-        f"{what} {name!r}: it has {found[name]}, the flow wants {expected[name]}"
-        for name in found
-        if name in expected and found[name] != expected[name]
-    ]
-    return differences
-
-
-_PROSE: Final = {"title", "description", "examples", "default"}
-
-
-def _schema_differences(where: str, found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """What keeps state stored under the schema `found` from being read under `expected`."""
-    definitions, expected_definitions = found.get("$defs", {}), expected.get("$defs", {})
-    differences = []
-    if _shape(found) != _shape(expected):
-        differences.append(f"{where}: its state was {_shape(found)}, now it is {_shape(expected)}")
-    for name in [name for name in definitions if name not in expected_definitions]:
-        differences.append(f"{where}: type {name} is gone")
-    for name in [name for name in definitions if name in expected_definitions]:
-        differences += _type_differences(f"{where}: {name}", definitions[name], expected_definitions[name])
-    return differences
-
-
-def _type_differences(where: str, found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    fields, expected_fields = found.get("properties"), expected.get("properties")
-    if fields is None or expected_fields is None:
-        return [] if _shape(found) == _shape(expected) else [f"{where} was {_shape(found)}, now {_shape(expected)}"]
-    differences = [f"{where}.{name} was removed" for name in fields if name not in expected_fields]
-    required = expected.get("required", [])
-    differences += [f"{where}.{name} is new and has no default" for name in required if name not in fields]
-    for name in [name for name in fields if name in expected_fields]:
-        was, now = _shape(fields[name]), _shape(expected_fields[name])
-        if was != now:
-            differences.append(f"{where}.{name} was {was}, now {now}")
-    return differences
-
-
-def _shape(schema: Any) -> Any:
-    """A schema without what does not matter for reading: names for people, defaults, and the list of definitions."""
-    if isinstance(schema, dict):
-        return {name: _shape(part) for name, part in schema.items() if name not in _PROSE and name != "$defs"}
-    if isinstance(schema, list):
-        return [_shape(part) for part in schema]
-    return schema

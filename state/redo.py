@@ -29,7 +29,7 @@ END_ENTRY: Final[TimerEntry] = (MAX_TIME_MS + 1, "", 0, "")
 NO_SPILL_MS: Final = MAX_TIME_MS + 1
 """Later than all waiting records."""
 
-NO_SPILL: Final[WaitingPosition] = (NO_SPILL_MS, 0, "", 0)
+NO_SPILL: Final[WaitingPosition] = (NO_SPILL_MS, 1 << 15, "", 0)
 """The spill floor when no waiting record is on disk."""
 
 _COUNT_BYTES: Final = 4

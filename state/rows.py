@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Optional
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from headway.errors import CorruptStateError, FlowError, IncompatibleStateError, InternalError, UserCodeError
 from headway.misfits import misfit_of
 from headway.state.database import ROWS, VERSION_BYTE, Database
-from headway.state.keys import rank_bytes
+from headway.state.keys import successor
 from headway.state.timers import TimerEntry, TimerIndex
 from headway.times import LAST_TIMER_MS, other_unit
 from headway.values import can_repeat, floats_of, shape_of
@@ -133,7 +133,7 @@ class RowTable:
         self._new_state = state_type
         self._database = database
         self._stored = database.family(ROWS).get
-        self._prefix = prefix + rank_bytes(rank)
+        self._prefix = prefix
         self._timers = timers
         self._encode = msgspec.msgpack.Encoder().encode
         try:
@@ -324,6 +324,13 @@ class RowTable:
         except msgspec.DecodeError as error:
             raise self._undecodable(stored_key, payload, error) from error
         return decoded
+
+    def stored_timers(self) -> Iterator[dict[str, int]]:
+        """When the timers of each stored row are due, of those that have any; reads all rows."""
+        for stored_key, value in self._database.scan(ROWS, self._prefix, successor(self._prefix)):
+            _, timers, _, _ = self.decode(stored_key, value)
+            if timers:
+                yield timers
 
     def _load(self, key: str) -> Row:
         value: bytes | None = None

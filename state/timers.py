@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from headway.errors import InternalError
 from headway.state.database import TIMERS, VERSION_BYTE, Database
-from headway.state.keys import TimerEntry, decode_timer, encode_timer
+from headway.state.keys import ID_BYTES, TimerEntry, decode_timer, encode_timer, id_bytes
 from headway.state.layered import LayeredMap
 from headway.state.queue import EntryQueue, is_before
 from headway.state.redo import END_ENTRY
@@ -15,6 +16,22 @@ __all__ = ["TimerEntry", "TimerIndex"]
 
 _FIRST_LOAD: Final = 64
 _LOADS_PER_WINDOW: Final = 8
+
+
+def _layers(database: Database, prefixes: list[bytes]) -> LayeredMap:
+    """The entries of several operators, each of which has a range of its own in RocksDB."""
+    ranks = {prefix: rank for rank, prefix in enumerate(prefixes)}
+
+    def encode(entry: TimerEntry) -> bytes:
+        return prefixes[entry[2]] + encode_timer(entry)
+
+    def decode(key: bytes) -> TimerEntry:
+        return decode_timer(key, ID_BYTES, ranks[key[:ID_BYTES]])
+
+    def first_in(floor: TimerEntry, rank: int) -> TimerEntry:
+        return floor[0], floor[1], rank, ""
+
+    return LayeredMap(database, TIMERS, prefixes, encode, decode, first_in)
 
 
 class TimerIndex:
@@ -26,8 +43,9 @@ class TimerIndex:
     the same instant.
     """
 
-    def __init__(self, database: Database, prefix: bytes, window: int) -> None:
-        self._map = LayeredMap(database, TIMERS, prefix, encode_timer, decode_timer)
+    def __init__(self, database: Database, ids: Sequence[int], window: int) -> None:
+        """`ids` are the numbers of the stage's operators, by rank."""
+        self._map = _layers(database, [id_bytes(number) for number in ids])
         self._window = window
         self._load_next = _FIRST_LOAD
         self._end: TimerEntry = END_ENTRY

@@ -16,11 +16,13 @@ from headway.state.layered import LayeredMap
 from headway.state.redo import NO_SPILL, NO_SPILL_MS
 from headway.state.runs import RECORD_TIME, Runs
 
-__all__ = ["InputCodec", "Waiting"]
+__all__ = ["FIRST_INPUT", "InputCodec", "Waiting"]
 
 _BLOB: Final = b"\x00"
 _SPILLED: Final = b"\x01"
 _TIME_ORIGIN: Final = itemgetter(0, 3)
+FIRST_INPUT: Final = 1 << 15
+"""The stored number of the first input of today's plan; those that were carried over are counted down from it."""
 _FIRST: Final = -(2**63)
 """Before all numbers of records on disk: those that were moved there have negative ones."""
 
@@ -56,7 +58,10 @@ class Waiting:
     What is released is gone only once it has been handled: who stops on the way gives the rest back.
     """
 
-    def __init__(self, inputs: Sequence[InputCodec], database: Database, prefix: bytes, bound: int) -> None:
+    def __init__(
+        self, inputs: Sequence[InputCodec], database: Database, prefix: bytes, bound: int, carried: int = 0
+    ) -> None:
+        """The first `carried` inputs hold what waited when the flow's plan changed; nothing is added to them."""
         self._blob_changed = False
         self.spill_floor: WaitingPosition = NO_SPILL
         self.spilled = 0
@@ -64,10 +69,14 @@ class Waiting:
         """The number of the next record that arrives behind the floor."""
         self.spill_front = 0
         """The number of the first record that was moved behind the floor: it counts down, as it arrived before."""
+        self.carried = carried
         self._inputs = list(inputs)
         self._database = database
         self._blob_key = prefix + _BLOB
-        self._map = LayeredMap(database, WAITING, prefix + _SPILLED, encode_waiting, decode_waiting)
+        self._spilled_prefix = prefix + _SPILLED
+        self._map = LayeredMap(
+            database, WAITING, [self._spilled_prefix], self._encode_position, self._decode_position, _from_floor
+        )
         self._bound = bound
         self._channels: dict[tuple[int, str], Runs] = {}
         self._held = 0
@@ -130,20 +139,50 @@ class Waiting:
         return min(self._first_ms, self.spill_floor[0])
 
     def restore(self, spill_floor: WaitingPosition, spilled: int, spill_sequence: int, spill_front: int) -> None:
-        """Start over from the main column family; raises when what waits there cannot be read."""
+        """Start over from the main column family; raises when what waits there cannot be read.
+
+        Inputs that were carried over are dropped once nothing waits at them: a stage with one input is quicker.
+        """
         self._map.commit()
         self._map.settle()
-        self.spill_floor, self.spilled = spill_floor, spilled
+        self.spilled = spilled
         self.spill_sequence, self.spill_front = spill_sequence, spill_front
         self._channels = {}
         self._ready = []
         self._held = 0
         self._first_ms = NO_SPILL_MS
         blob = self._database.get(WAITING, self._blob_key)
-        if blob is not None:
-            for rank, part, encoded in self._decode_blob(blob):
-                self._hold(rank, part, self._decode(rank, self._blob_key, encoded))
+        channels = [] if blob is None else self._decode_blob(blob)
+        if self.carried and not spilled and all(stored >= FIRST_INPUT for stored, _, _ in channels):
+            del self._inputs[: self.carried]
+            self.carried = 0
+        time_ms, stored, lane, sequence = spill_floor
+        self.spill_floor = time_ms, self._rank(stored), lane, sequence
+        for stored, part, encoded in channels:
+            rank = self._rank(stored)
+            self._hold(rank, part, self._decode(rank, self._blob_key, encoded))
         self._blob_changed = False
+
+    @property
+    def stored_floor(self) -> WaitingPosition:
+        """The floor as `restore` takes it."""
+        time_ms, rank, lane, sequence = self.spill_floor
+        return time_ms, self._stored_rank(rank), lane, sequence
+
+    def _stored_rank(self, rank: int) -> int:
+        """The number under which an input is stored, which does not depend on how many there are before it."""
+        return rank - self.carried + FIRST_INPUT
+
+    def _rank(self, stored: int) -> int:
+        return stored - FIRST_INPUT + self.carried
+
+    def _encode_position(self, position: WaitingPosition) -> bytes:
+        time_ms, rank, lane, sequence = position
+        return self._spilled_prefix + encode_waiting((time_ms, self._stored_rank(rank), lane, sequence))
+
+    def _decode_position(self, key: bytes) -> WaitingPosition:
+        time_ms, stored, lane, sequence = decode_waiting(key, len(self._spilled_prefix))
+        return time_ms, self._rank(stored), lane, sequence
 
     @property
     def changed(self) -> bool:
@@ -292,7 +331,7 @@ class Waiting:
         for position, value in found:
             _, rank, lane, _ = position
             part = "" if self._inputs[rank].from_stage else lane
-            self._hold(rank, part, self._decode(rank, encode_waiting(position), value[1:]))
+            self._hold(rank, part, self._decode(rank, self._encode_position(position), value[1:]))
             self._map.remove(position)
         self.spilled -= len(found)
 
@@ -306,9 +345,9 @@ class Waiting:
         ready: dict[int, list[Any]] = {}
         for rank, record in self._ready_pairs():
             ready.setdefault(rank, []).append(record)
-        channels = [(rank, "", self._encode(rank, records)) for rank, records in ready.items()]
+        channels = [(self._stored_rank(rank), "", self._encode(rank, records)) for rank, records in ready.items()]
         channels += [
-            (rank, part, self._encode(rank, runs.records()))
+            (self._stored_rank(rank), part, self._encode(rank, runs.records()))
             for (rank, part), runs in sorted(self._channels.items(), key=itemgetter(0))
         ]
         return VERSION_BYTE + _blob_encoder.encode(channels)
@@ -331,7 +370,7 @@ class Waiting:
             raise UserCodeError(msg) from error
 
     def _decode(self, rank: int, key: bytes, encoded: bytes) -> list[Any]:
-        if rank >= len(self._inputs):
+        if not 0 <= rank < len(self._inputs):
             raise self._database.corrupt(WAITING, key, f"a record of input {rank}, there are {len(self._inputs)}")
         try:
             records: list[Any] = self._inputs[rank].decode(encoded)
@@ -363,6 +402,10 @@ def _in_order(parts: list[list[Any]], from_stage: bool) -> list[Any]:
     elif len(parts) > 1:
         records.sort(key=RECORD_TIME)
     return records
+
+
+def _from_floor(floor: WaitingPosition, _: int) -> WaitingPosition:
+    return floor
 
 
 def _pair_time(pair: tuple[int, Any]) -> int:
