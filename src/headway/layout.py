@@ -42,7 +42,8 @@ def lay_out(plan: Plan, key_groups: int, found: Optional[Manifest]) -> Manifest:
         flow=plan.flow,
         key_groups=key_groups,
         sources={
-            source.name: _source_entry(source.node.input, numbers.sources.get(source.name)) for source in plan.sources
+            source.name: _source_entry(source.node.input, numbers.sources.get(source.name), numbers)
+            for source in plan.sources
         },
         operators={
             table.name: OperatorEntry(
@@ -101,6 +102,10 @@ class _Numbers:
         if entry is not None:
             number: int = entry.id
             return number
+        return self.new()
+
+    def new(self) -> int:
+        """One that nothing has had."""
         self.next_id += 1
         return self.next_id - 1
 
@@ -109,13 +114,13 @@ def _without(all_: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     return {name: entry for name, entry in all_.items() if name not in now}
 
 
-def _source_entry(given: Input, known: Optional[SourceEntry]) -> SourceEntry:
+def _source_entry(given: Input, known: Optional[SourceEntry], numbers: _Numbers) -> SourceEntry:
     if known is not None:
-        return SourceEntry(slots=known.slots, partitions=known.partitions, reading=given.reading)
+        return msgspec.structs.replace(known, reading=given.reading)
     partitions = given.partitions()
     slots = max(1, min(len(partitions), MAX_SLOTS))
     numbered = {name: index % slots for index, name in enumerate(partitions)}
-    return SourceEntry(slots=slots, partitions=numbered, reading=given.reading)
+    return SourceEntry(id=numbers.new(), slots=slots, partitions=numbered, reading=given.reading)
 
 
 def _stage_entry(stage: KeyedStage) -> StageEntry:
