@@ -10,17 +10,17 @@ import msgspec
 
 from headway.errors import IncompatibleStateError
 from headway.layout import lay_out
-from headway.plan import Plan
-from headway.runtime.batch import carried_codec
+from headway.plan import KeyedStage, Plan
+from headway.runtime.batch import carried_codec, edge_type
 from headway.runtime.recovery_log import engine_log
 from headway.runtime.settle import committed
 from headway.state.changes import Change, check_changes
 from headway.state.evolve import Evolution
 from headway.state.files import state_files
-from headway.state.manifest import Manifest
+from headway.state.manifest import Manifest, StageEntry
 from headway.state.positions import Positions
 from headway.state.rescale import Rescaling, finish_move, rescaled
-from headway.state.waiting import InputCodec
+from headway.state.waiting import FIRST_INPUT, InputCodec
 
 __all__ = ["DEFAULT_KEY_GROUPS", "join_manifest", "open_manifest", "rescale"]
 
@@ -71,9 +71,7 @@ def rescale(state_dir: Path, *, key_groups: int | None, slots: int | None, sync:
     if new.key_groups == found.key_groups:
         evolution = Evolution(state_dir, found, new, known.versions, sync=sync)
         new = evolution.settle()
-        evolution.write(
-            {stage.name: [InputCodec(from_stage=not e.from_source) for e in stage.carried] for stage in new.stages}
-        )
+        evolution.write({stage.name: _any_codecs(stage) for stage in new.stages})
     else:
         Rescaling(state_dir, found, new, known.versions, sync=sync).write()
         new = msgspec.structs.replace(new, moves=True)
@@ -114,13 +112,25 @@ def _evolve(plan: Plan, state_dir: Path, found: Manifest, expected: Manifest, *,
     known = committed(state_dir, found)
     evolution = Evolution(state_dir, found, expected, known.versions, sync=sync)
     settled = evolution.settle()
-    stages = zip(plan.stages, settled.stages)
-    evolution.write({entry.name: [carried_codec(stage, edge) for edge in entry.carried] for stage, entry in stages})
+    evolution.write({stage.name: _codecs(stage, entry) for stage, entry in zip(plan.stages, settled.stages)})
     positions = known.positions(found, Positions.load(state_dir, found.generation))
     by_id = {entry.id: name for name, entry in {**expected.retired.sources, **expected.sources}.items()}
     renamed = {by_id.get(position.id, name): position for name, position in positions.sources.items()}
     Positions(sources=renamed).store(state_dir, expected.generation)
     return settled
+
+
+def _codecs(stage: KeyedStage, entry: StageEntry) -> dict[int, InputCodec]:
+    """Those of a stage's inputs, by their stored numbers."""
+    carried = [carried_codec(stage, edge) for edge in entry.carried]
+    inputs = [InputCodec(edge_type(edge), from_stage=not edge.from_source) for edge in stage.inputs]
+    return dict(enumerate([*carried, *inputs], FIRST_INPUT - len(carried)))
+
+
+def _any_codecs(entry: StageEntry) -> dict[int, InputCodec]:
+    """As `_codecs`, where no flow says what the values are: the same one goes on with them."""
+    edges = [*entry.carried, *entry.inputs]
+    return dict(enumerate([InputCodec(from_stage=not e.from_source) for e in edges], FIRST_INPUT - len(entry.carried)))
 
 
 def _remove_other_generations(state_dir: Path, generation: int) -> None:
