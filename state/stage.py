@@ -9,9 +9,10 @@ from typing import Any, Final
 import msgspec
 
 from headway.errors import IncompatibleStateError, InternalError
-from headway.state.database import CONTROL, PENDING, ROWS, TIMERS, WAITING, Batch, Database
+from headway.state.database import CONTROL, OUTBOX, PENDING, ROWS, TIMERS, VERSION_BYTE, WAITING, Batch, Database
 from headway.state.instances import keys_gained
 from headway.state.options import StoreOptions
+from headway.state.outbox import Outbox
 from headway.state.redo import NO_STATE, Control, Delta, decode_meta, encode_meta
 from headway.state.rows import RowTable
 from headway.state.timers import TimerIndex
@@ -21,6 +22,7 @@ __all__ = ["OperatorSpec", "StageStore", "stage_prefix"]
 
 _VERSION_BYTES: Final = 8
 _CHUNK_BYTES: Final = 4
+_MARK: Final = b"mark"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class OperatorSpec:
 
 
 class StageStore:
-    """Rows, timers and waiting records of one stage in one key group; made by `GroupStore.stage`.
+    """Rows, timers, waiting records and outbox of one stage in one key group; made by `GroupStore.stage`.
 
     First comes `resume`. `commit` closes an epoch: one atomic, synced write moves the delta of the epoch before into
     the main column families and stores this epoch's as pending. The engine, at its next start, names the version
@@ -61,6 +63,7 @@ class StageStore:
         self._prefix = stage_prefix(name)
         self.timers = TimerIndex(database, self._prefix, options.timer_window)
         self.waiting = Waiting(inputs, database, self._prefix, options.waiting_bound)
+        self.outbox = Outbox(database, self._prefix)
         self.tables = [
             RowTable(
                 operator.name,
@@ -124,6 +127,7 @@ class StageStore:
         self._database.write(batch, sync=False)
         self._pending, self._pending_keys = None, []
         self._committed = main
+        self.outbox.restore()
         for table in self.tables:
             table.clear()
             table.has_stored = main.version > 0
@@ -143,8 +147,8 @@ class StageStore:
         encoded_meta = _encoded(meta)
         rows: dict[bytes, bytes | None] = {}
         grown, keys = self._encode_rows(rows)
-        unchanged = encoded_meta == self._committed.meta and not self.timers.changed and not self.waiting.changed
-        if rows or not unchanged:
+        changed = self.timers.changed or self.waiting.changed or self.outbox.changed
+        if rows or changed or encoded_meta != self._committed.meta:
             control = Control(
                 version=self._committed.version + 1,
                 meta=encoded_meta,
@@ -157,7 +161,8 @@ class StageStore:
                 spill_sequence=self.waiting.spill_sequence,
                 spill_front=self.waiting.spill_front,
             )
-            self._write(Delta(control, rows, self.timers.delta(), self.waiting.delta()))
+            outbox = self.outbox.delta(control.version)
+            self._write(Delta(control, rows, self.timers.delta(), self.waiting.delta(), outbox))
         for table in self.tables:
             table.maybe_rotate()
         self._usable = True
@@ -166,22 +171,43 @@ class StageStore:
     def settle(self, *, sync: bool | None = None) -> None:
         """Move the pending delta into the main column families; only once its version is committed everywhere.
 
-        At the clean end of a run; also earlier, so that readers see the last epoch of a group that is silent now. Then
-        it need not be synced: if it is lost, the delta is still pending.
+        Readers see it from then on. While the run goes on this need not be synced: if it is lost, the delta is still
+        pending. With `sync` (by default as the options say) also all that was settled before is on the disk.
         """
         self._check_usable()
+        sync = self._sync if sync is None else sync
         if self._pending is None:
+            if sync:
+                self._database.sync()
             return
         self._usable = False
         batch = self._database.batch()
         self._promote_pending(batch)
-        self._database.write(batch, sync=self._sync if sync is None else sync)
+        self._database.write(batch, sync=sync)
         self._pending, self._pending_keys = None, []
         for table in self.tables:
             table.pending = {}
         self.timers.settle()
         self.waiting.settle()
+        self.outbox.settle()
         self._usable = True
+
+    @property
+    def mark(self) -> str | None:
+        """What was held last; None where nothing was. Reads it: for the start of a run."""
+        payload = self._database.get(CONTROL, self._prefix + _MARK)
+        try:
+            return None if payload is None else payload.decode()
+        except UnicodeDecodeError as error:
+            raise self._database.corrupt(CONTROL, self._prefix + _MARK, f"not a mark ({error})") from error
+
+    def hold(self, mark: str) -> None:
+        """Store what tells our output from others in its place, at once and synced: no epoch is waited for."""
+        if mark == (self.mark or ""):
+            return
+        batch = self._database.batch()
+        batch.put(CONTROL, self._prefix + _MARK, VERSION_BYTE + mark.encode())
+        self._database.write(batch, sync=self._sync)
 
     def maybe_rotate(self) -> None:
         """Age the row caches that have outgrown their budget; call once per batch."""
@@ -209,7 +235,8 @@ class StageStore:
 
     @property
     def _changed(self) -> bool:
-        return self.timers.changed or self.waiting.changed or any(table.changed for table in self.tables)
+        changed = self.timers.changed or self.waiting.changed or self.outbox.changed
+        return changed or any(table.changed for table in self.tables)
 
     def _encode_rows(self, into: dict[bytes, bytes | None]) -> tuple[int, int]:
         """Put the changed rows into `into`; returns by how many rows and keys there are more."""
@@ -236,19 +263,22 @@ class StageStore:
             table.pending = delta.rows
         self.timers.commit()
         self.waiting.commit()
+        self.outbox.commit(delta.outbox)
 
     def _promote_pending(self, batch: Batch) -> None:
         if self._pending is not None:
-            self._promote(batch, self._pending)
+            self._promote(batch, self._pending, keeps_outbox=self.outbox.undelivered)
             for key in self._pending_keys:
                 batch.delete(PENDING, key)
 
-    def _promote(self, batch: Batch, delta: Delta) -> None:
+    def _promote(self, batch: Batch, delta: Delta, *, keeps_outbox: bool = True) -> None:
         for table in self.tables:
             table.has_stored = True
         batch.apply(ROWS, delta.rows)
         batch.apply(TIMERS, delta.timers)
         batch.apply(WAITING, delta.waiting)
+        if keeps_outbox:
+            batch.apply(OUTBOX, delta.outbox)
         batch.put(CONTROL, self._prefix, delta.control.encode())
 
     def _chunk_key(self, version: int, index: int) -> bytes:

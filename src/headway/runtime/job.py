@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Optional, Union
+from typing import Any, Optional, TypeVar, Union
 from zlib import crc32
 
 from headway.connectors.base import Output
@@ -18,10 +18,10 @@ from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import edge_type, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
-from headway.runtime.exchange import HEARTBEAT_MS
 from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.notices import add_notice
-from headway.runtime.sink import OutputClaim, SinkTask
+from headway.runtime.participant import Commitment, Participant
+from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot, SlotOptions
 from headway.runtime.stage import SLICE, StageTask
 from headway.state.group import GroupStore
@@ -35,13 +35,14 @@ from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 __all__ = ["Job", "JobOptions"]
 
+P = TypeVar("P", bound=Participant)
+
 _CALM_AFTER_MS = 1_000
 _CALM_DOZE_S = 0.02
 _DOZE_S = 0.001
 _SET_BACK_MS = 1_000
 """By how much the clock may be set back without notice: epochs last so much longer."""
 _STUCK_MS = 10_000
-_PROVE_EPOCHS = 3
 
 
 def wall_ms() -> int:
@@ -140,6 +141,10 @@ class Job:
         self._progress = (Progress(0, MIN_TIME_MS), self.read_at_ms)
         self._groups: dict[int, GroupStore] = {}
         self._lock = Lock()
+        self._commitments: list[Commitment[Participant]] = []
+        self._in_doubt: set[Commitment[Participant]] = set()
+        """The stages and outputs that do not know yet whether what they have prepared is durable."""
+        self._told_in_doubt = 0
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
@@ -174,6 +179,14 @@ class Job:
         self.beat()
         if self.options.board_path is not None:
             self.board.report(self.options.worker, self._own_progress())
+            self._tell_in_doubt()
+
+    def _tell_in_doubt(self) -> None:
+        """Let the slots of other processes know how many wait here to hear that an epoch is durable."""
+        count = len(self._in_doubt)
+        if count != self._told_in_doubt:
+            self.board.report_in_doubt(self.options.worker, count)
+            self._told_in_doubt = count
 
     def beat(self) -> None:
         """Something moves in this process."""
@@ -210,6 +223,16 @@ class Job:
         own = any(task.is_behind for task in self._all_tasks())
         return own or (self.options.board_path is not None and self.board.progress().behind > 0)
 
+    def is_awaited(self) -> bool:
+        """Whether anybody needs a proof that the epoch before is durable: to go on, or to hear that it is.
+
+        Asked by slots at the start of an epoch: who has prepared something in the one before is known by then. Where
+        processes share no board, none can tell, and all may.
+        """
+        if self._in_doubt or self.is_behind():
+            return True
+        return self.board.in_doubt() > 0 if self.options.board_path is not None else self.options.workers > 1
+
     def is_caught_up(self) -> bool:
         """Whether everything that the slots have sent has been handled, as far as this machine's board tells.
 
@@ -240,14 +263,16 @@ class Job:
         with self.guard:
             self.premises.check()
             yield
+            if self.options.board_path is not None:
+                self._tell_in_doubt()
         self.commit_ms += (time.perf_counter() - started) * 1000
 
     def slot_names(self, source: str) -> list[str]:
         """The reader slots of a source."""
         return [f"{source}/{number:02d}" for number in range(self.manifest.sources[source].slots)]
 
-    def slot(self, source: SourceStage, name: str, state: Optional[Mapping[str, Any]]) -> Slot:
-        """Make a reader slot, new or from where it stood."""
+    def slot(self, source: SourceStage, name: str, version: Optional[int], kept: Mapping[str, Any]) -> Commitment[Slot]:
+        """Make a reader slot, new or from where it stood at a version."""
         entry = self.manifest.sources[source.name]
         number = int(name.rpartition("/")[2])
 
@@ -260,24 +285,35 @@ class Job:
             grows=not all(source.node.input.ends for source in self.plan.sources),
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=self.options.drain_to_ms,
-            prove_for_ms=_PROVE_EPOCHS * self.options.epoch_ms + 2 * HEARTBEAT_MS * (1 + len(self.plan.stages)),
         )
         slot = Slot(
             self.plan,
             source,
             name,
             assigned,
-            state,
+            kept,
             options,
             self.board,
             self.clock_ms,
             self.wall_ms,
             self.is_behind,
+            self.is_awaited,
             self.tell,
         )
         self.slots[name] = slot
+        # Nobody needs to prove anything to a slot: it is called.
+        commitment = self._committed_by(slot, set(), version)
         self.resumed_events += slot.events
-        return slot
+        return commitment
+
+    def _committed_by(
+        self, participant: P, in_doubt: set[Commitment[Participant]], version: Optional[int]
+    ) -> Commitment[P]:
+        """A participant of this run's epochs, resumed."""
+        commitment = Commitment(participant, in_doubt)
+        commitment.resume(version)
+        self._commitments.append(commitment)
+        return commitment
 
     def routes(self, target: str) -> list[str]:
         """The routing names of a stage's groups, or of the one group of an output."""
@@ -290,45 +326,38 @@ class Job:
         names = [sink.name for sink in self.plan.sinks]
         return (self.manifest.key_groups - 1 - names.index(name)) % self.manifest.key_groups
 
-    def stage_task(self, stage: KeyedStage, group: int, version: Optional[int]) -> StageTask:
+    def stage_task(self, stage: KeyedStage, group: int, version: Optional[int]) -> Commitment[StageTask]:
         """Open a keyed stage in one key group at the version that the engine knows, or new."""
         operators = [OperatorSpec(*table) for table in stage.tables()]
         codecs = [InputCodec(edge_type(edge), from_stage=not edge.from_source) for edge in stage.inputs]
-        store, meta = self._store(stage.name, group, operators, codecs, version)
-        channels = Channels(stage.inputs, self._channel_counts(), (meta or {}).get("claims"))
+        store = self._store(stage.name, group, operators, codecs)
+        channels = Channels(stage.inputs, self._channel_counts())
         groups = self.manifest.key_groups
         task = StageTask(
             self.plan, stage, group, groups, store, channels, self.clock_ms, self.wall_ms, self.options.slice_records
         )
+        commitment = self._committed_by(task, self._in_doubt, version)
         self.tasks[stage.name, group] = task
-        return task
+        return commitment
 
-    def sink_task(self, sink: SinkStage, version: Optional[int]) -> SinkTask:
+    def sink_task(self, sink: SinkStage, version: Optional[int]) -> Commitment[SinkTask]:
         """Open an output where it stood, or at its start."""
         codec = InputCodec(bytes, from_stage=True)
-        store, meta = self._store(f"sink:{sink.name}", self._sink_group(sink.name), [], [codec], version)
-        channels = Channels(sink.inputs, self._channel_counts(), (meta or {}).get("claims"))
+        store = self._store(f"sink:{sink.name}", self._sink_group(sink.name), [], [codec])
+        channels = Channels(sink.inputs, self._channel_counts())
         output: Output = sink.node.output
-        claim = OutputClaim(self.options.state_dir / "outputs" / f"{sink.name}.claim")
-        task = SinkTask(sink, output, store, channels, meta, claim, self.options.slice_records)
+        task = SinkTask(sink, output, store, channels, self.options.slice_records)
+        commitment = self._committed_by(task, self._in_doubt, version)
         self.sinks[sink.name] = task
         if task.notice:
             self.tell(task.notice)
-        return task
+        return commitment
 
-    def _store(
-        self,
-        name: str,
-        group: int,
-        operators: list[OperatorSpec],
-        codecs: list[InputCodec],
-        version: Optional[int],
-    ) -> tuple[StageStore, Any]:
+    def _store(self, name: str, group: int, operators: list[OperatorSpec], codecs: list[InputCodec]) -> StageStore:
         with self._lock:
             if group not in self._groups:
                 self._groups[group] = GroupStore.open(self.options.state_dir, group, self._store_options)
-            store = self._groups[group].stage(name, operators, codecs)
-        return store, store.resume(version)
+            return self._groups[group].stage(name, operators, codecs)
 
     def _channel_counts(self) -> dict[int, int]:
         sources = {source.name: self.manifest.sources[source.name].slots for source in self.plan.sources}
@@ -340,10 +369,12 @@ class Job:
 
     def settle(self) -> None:
         """After the whole run has ended well: everything is durable, on every worker."""
-        for sink in self.sinks.values():
-            sink.close()
+        for commitment in self._commitments:
+            commitment.proven()
         for store in self.stores():
             store.settle()
+        for sink in self.sinks.values():
+            sink.release()
 
     def close(self) -> None:
         """Close all inputs, outputs and stores; raises the first `StateError` of these once all are closed."""
