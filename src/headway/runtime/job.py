@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, Optional, Union
 from zlib import crc32
 
 from headway.connectors.base import Output
@@ -20,7 +20,7 @@ from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
 from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.notices import add_notice
-from headway.runtime.participant import Commitment, Participant
+from headway.runtime.participant import Commitment, Commitments
 from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot, SlotOptions
 from headway.runtime.stage import SLICE, StageTask
@@ -34,8 +34,6 @@ from headway.state.waiting import InputCodec
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 __all__ = ["Job", "JobOptions"]
-
-P = TypeVar("P", bound=Participant)
 
 _CALM_AFTER_MS = 1_000
 _CALM_DOZE_S = 0.02
@@ -138,16 +136,15 @@ class Job:
         self.read_at_ms = self.clock_ms()
         self._ahead_ms = self.wall_ms() - self.clock_ms()
         self._has_worked = False
+        self._worked_at_ms = self.read_at_ms
         self._progress = (Progress(0, MIN_TIME_MS), self.read_at_ms)
         self._groups: dict[int, GroupStore] = {}
         self._lock = Lock()
-        self._commitments: list[Commitment[Participant]] = []
-        self._in_doubt: set[Commitment[Participant]] = set()
-        """The stages and outputs that do not know yet whether what they have prepared is durable."""
-        self._told_in_doubt = 0
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
+        shared = None if self.options.board_path is None else self.board
+        self.commitments = Commitments(shared, self.options.worker, self.options.workers)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
@@ -176,17 +173,11 @@ class Job:
     def worked(self) -> None:
         """A task has done something."""
         self._has_worked = True
+        self._worked_at_ms = self.clock_ms()
         self.beat()
         if self.options.board_path is not None:
             self.board.report(self.options.worker, self._own_progress())
-            self._tell_in_doubt()
-
-    def _tell_in_doubt(self) -> None:
-        """Let the slots of other processes know how many wait here to hear that an epoch is durable."""
-        count = len(self._in_doubt)
-        if count != self._told_in_doubt:
-            self.board.report_in_doubt(self.options.worker, count)
-            self._told_in_doubt = count
+            self.commitments.tell()
 
     def beat(self) -> None:
         """Something moves in this process."""
@@ -197,14 +188,15 @@ class Job:
     def doze(self) -> None:
         """Sleep a little in a slot that waits, unless there is work: the engine would look around all the time.
 
-        A calm process, which is the only one, follows its input, and has read nothing for a while, sleeps longer: to
-        look around a thousand times a second takes a fiftieth of a core. Peers of a cluster may send at any time.
+        A calm process, which follows its input, has had nothing to do for a while, and in which nobody waits for an
+        epoch, sleeps longer: to look around a thousand times a second takes a fiftieth of a core, and several times as
+        much where workers ask each other. What a peer sends it then waits as long, once.
         """
         if self._has_worked:
             self._has_worked = False
             return
-        alone = self.options.follow and self.options.workers == 1
-        calm = alone and self.clock_ms() - self.read_at_ms > _CALM_AFTER_MS
+        quiet_ms = self.clock_ms() - max(self.read_at_ms, self._worked_at_ms)
+        calm = self.options.follow and quiet_ms > _CALM_AFTER_MS and not self.commitments.in_doubt
         time.sleep((_CALM_DOZE_S if calm else _DOZE_S) / len(self.slots))
 
     def check_clock(self) -> None:
@@ -224,14 +216,8 @@ class Job:
         return own or (self.options.board_path is not None and self.board.progress().behind > 0)
 
     def is_awaited(self) -> bool:
-        """Whether anybody needs a proof that the epoch before is durable: to go on, or to hear that it is.
-
-        Asked by slots at the start of an epoch: who has prepared something in the one before is known by then. Where
-        processes share no board, none can tell, and all may.
-        """
-        if self._in_doubt or self.is_behind():
-            return True
-        return self.board.in_doubt() > 0 if self.options.board_path is not None else self.options.workers > 1
+        """Whether anybody needs a proof that the epoch before is durable: to go on, or to hear that it is."""
+        return self.commitments.is_awaited or self.is_behind()
 
     def is_caught_up(self) -> bool:
         """Whether everything that the slots have sent has been handled, as far as this machine's board tells.
@@ -263,8 +249,7 @@ class Job:
         with self.guard:
             self.premises.check()
             yield
-            if self.options.board_path is not None:
-                self._tell_in_doubt()
+            self.commitments.tell()
         self.commit_ms += (time.perf_counter() - started) * 1000
 
     def slot_names(self, source: str) -> list[str]:
@@ -301,18 +286,8 @@ class Job:
             self.tell,
         )
         self.slots[name] = slot
-        # Nobody needs to prove anything to a slot: it is called.
-        commitment = self._committed_by(slot, set(), version)
+        commitment = self.commitments.add(slot, version, is_called=True)
         self.resumed_events += slot.events
-        return commitment
-
-    def _committed_by(
-        self, participant: P, in_doubt: set[Commitment[Participant]], version: Optional[int]
-    ) -> Commitment[P]:
-        """A participant of this run's epochs, resumed."""
-        commitment = Commitment(participant, in_doubt)
-        commitment.resume(version)
-        self._commitments.append(commitment)
         return commitment
 
     def routes(self, target: str) -> list[str]:
@@ -336,7 +311,7 @@ class Job:
         task = StageTask(
             self.plan, stage, group, groups, store, channels, self.clock_ms, self.wall_ms, self.options.slice_records
         )
-        commitment = self._committed_by(task, self._in_doubt, version)
+        commitment = self.commitments.add(task, version)
         self.tasks[stage.name, group] = task
         return commitment
 
@@ -347,7 +322,7 @@ class Job:
         channels = Channels(sink.inputs, self._channel_counts())
         output: Output = sink.node.output
         task = SinkTask(sink, output, store, channels, self.options.slice_records)
-        commitment = self._committed_by(task, self._in_doubt, version)
+        commitment = self.commitments.add(task, version)
         self.sinks[sink.name] = task
         if task.notice:
             self.tell(task.notice)
@@ -369,8 +344,7 @@ class Job:
 
     def settle(self) -> None:
         """After the whole run has ended well: everything is durable, on every worker."""
-        for commitment in self._commitments:
-            commitment.proven()
+        self.commitments.end()
         for store in self.stores():
             store.settle()
         for sink in self.sinks.values():

@@ -61,9 +61,10 @@ from __future__ import annotations
 from typing import Generic, Optional, Protocol, TypeVar
 
 from headway.errors import InternalError
+from headway.runtime.board import Board
 from headway.runtime.stats import ParticipantStats
 
-__all__ = ["Commitment", "Participant"]
+__all__ = ["Commitment", "Commitments", "Participant"]
 
 
 class Participant(Protocol):
@@ -141,3 +142,55 @@ class Commitment(Generic[P_co]):
             self._heard = self._prepared
             self._in_doubt.discard(self)
             self.participant.committed(self._prepared)
+
+
+P = TypeVar("P", bound=Participant)
+
+
+class Commitments:
+    """All participants of one process, and which of them wait to hear that what they have prepared is durable.
+
+    `shared` is the board that the workers of one machine share, None where there is none; `worker` is the number of
+    this process of `workers`.
+    """
+
+    def __init__(self, shared: Optional[Board], worker: int, workers: int) -> None:
+        self.in_doubt: set[Commitment[Participant]] = set()
+        self._all: list[Commitment[Participant]] = []
+        self._shared = shared
+        self._worker = worker
+        self._workers = workers
+        self._told = 0
+
+    def add(self, participant: P, version: Optional[int], *, is_called: bool = False) -> Commitment[P]:
+        """Let a participant take part, resumed at the version that the engine knows.
+
+        One that `is_called` by the engine needs nobody who sends it a proof, and so is never waited for.
+        """
+        commitment = Commitment(participant, set() if is_called else self.in_doubt)
+        commitment.resume(version)
+        self._all.append(commitment)
+        return commitment
+
+    def tell(self) -> None:
+        """Let the slots of other processes know how many wait here; call it before the epoch ends here."""
+        count = len(self.in_doubt)
+        if self._shared is not None and count != self._told:
+            self._shared.report_in_doubt(self._worker, count)
+            self._told = count
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody needs a proof that the epoch before is durable.
+
+        Asked by slots at the start of an epoch: who has prepared something in the one before is known by then. Where
+        processes share no board, none can tell, and all may.
+        """
+        if self.in_doubt:
+            return True
+        return self._workers > 1 if self._shared is None else self._shared.in_doubt() > 0
+
+    def end(self) -> None:
+        """The run has ended well on every worker, and so everything is durable."""
+        for commitment in self._all:
+            commitment.proven()
