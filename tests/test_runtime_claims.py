@@ -30,7 +30,7 @@ class Killed(BaseException):
 
 
 def killing(monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException) -> Callable[[], int]:
-    """Let the process fail at the call of the system, or write of state, with this number; returns how many there were."""
+    """Let the process fail at the call or write of state with this number; returns how many there were."""
     calls = 0
 
     def wrapped(real: Any) -> Any:
