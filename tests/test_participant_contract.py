@@ -252,3 +252,12 @@ def test_a_slot_is_never_waited_for(tmp_path: Path) -> None:
     commitments.end()
     assert subject.shown() == [1]
     subject.close()
+
+
+def test_what_a_start_has_delivered_does_not_come_again(tmp_path: Path) -> None:
+    subject, _ = committed(ListSubject, tmp_path)
+    for _ in range(3):
+        subject.close()
+        Commitment(subject.open(1), set()).resume(1)
+        assert subject.shown() == [1]
+    subject.close()

@@ -136,7 +136,6 @@ class Job:
         self.read_at_ms = self.clock_ms()
         self._ahead_ms = self.wall_ms() - self.clock_ms()
         self._has_worked = False
-        self._worked_at_ms = self.read_at_ms
         self._progress = (Progress(0, MIN_TIME_MS), self.read_at_ms)
         self._groups: dict[int, GroupStore] = {}
         self._lock = Lock()
@@ -173,7 +172,6 @@ class Job:
     def worked(self) -> None:
         """A task has done something."""
         self._has_worked = True
-        self._worked_at_ms = self.clock_ms()
         self.beat()
         if self.options.board_path is not None:
             self.board.report(self.options.worker, self._own_progress())
@@ -188,15 +186,14 @@ class Job:
     def doze(self) -> None:
         """Sleep a little in a slot that waits, unless there is work: the engine would look around all the time.
 
-        A calm process, which follows its input, has had nothing to do for a while, and in which nobody waits for an
-        epoch, sleeps longer: to look around a thousand times a second takes a fiftieth of a core, and several times as
-        much where workers ask each other. What a peer sends it then waits as long, once.
+        A calm process, which is the only one, follows its input, and has read nothing for a while, sleeps longer: to
+        look around a thousand times a second takes a fiftieth of a core. Peers of a cluster may send at any time.
         """
         if self._has_worked:
             self._has_worked = False
             return
-        quiet_ms = self.clock_ms() - max(self.read_at_ms, self._worked_at_ms)
-        calm = self.options.follow and quiet_ms > _CALM_AFTER_MS and not self.commitments.in_doubt
+        alone = self.options.follow and self.options.workers == 1
+        calm = alone and self.clock_ms() - self.read_at_ms > _CALM_AFTER_MS
         time.sleep((_CALM_DOZE_S if calm else _DOZE_S) / len(self.slots))
 
     def check_clock(self) -> None:
