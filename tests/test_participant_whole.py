@@ -29,7 +29,10 @@ PARTITIONS = ("p0", "p1")
 
 
 class Cluster:
-    """Some workers of one flow, and the engine's log: the tokens of the last epoch that is durable on all of them."""
+    """Some workers of one flow, and the engine's log: the tokens of the last epoch that is durable on all of them.
+
+    The first worker reads, the last one does the rest: of who waits there, readers know by the board alone.
+    """
 
     def __init__(self, directory: Path, workers: int) -> None:
         self.directory = directory
@@ -63,25 +66,20 @@ class Cluster:
         self.stages: dict[int, Commitment[Any]] = {}
         self.awoken: set[tuple[str, Any]] = set()
         self.slots = {
-            name: self.job_of(number).slot(self.plan.sources[0], name, *self.log.get(("slot", name), (None, {})))
-            for number, name in enumerate(self.jobs[0].slot_names("s"))
+            name: self.jobs[0].slot(self.plan.sources[0], name, *self.log.get(("slot", name), (None, {})))
+            for name in self.jobs[0].slot_names("s")
         }
         self.sinks = {
-            # An output lies in a group too, and each group is one worker's.
-            sink.name: self.job_of(GROUPS - 1 - number).sink_task(sink, self.log.get(("sink", sink.name)))
-            for number, sink in enumerate(self.plan.sinks)
+            sink.name: self.jobs[-1].sink_task(sink, self.log.get(("sink", sink.name))) for sink in self.plan.sinks
         }
         for kind, group in self.log:
             if kind == "stage":
                 self.stage(group)
 
-    def job_of(self, number: int) -> Job:
-        return self.jobs[number % self.workers]
-
     def stage(self, group: int) -> Commitment[Any]:
         if group not in self.stages:
             version: Optional[int] = self.log.get(("stage", group))
-            self.stages[group] = self.job_of(group).stage_task(self.plan.stages[0], group, version)
+            self.stages[group] = self.jobs[-1].stage_task(self.plan.stages[0], group, version)
         return self.stages[group]
 
     def poll(self) -> None:
