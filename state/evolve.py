@@ -41,10 +41,12 @@ from typing import Any, Final
 import msgspec
 
 from headway.state.carried import check_records, inputs_with_records, records_at, write_records
-from headway.state.database import CONTROL, WAITING, Database
+from headway.state.database import CONTROL, OUTBOX, VERSION_BYTE, WAITING, Database
 from headway.state.keys import successor, task_prefix
 from headway.state.manifest import EdgeEntry, Manifest, StageEntry
+from headway.state.outbox import Outbox
 from headway.state.redo import END_ENTRY, NO_STATE, Control, decode_meta, encode_meta
+from headway.state.stage import MARK
 from headway.state.tasks import Task, count_stored, opened_groups, output_tasks, stage_tasks
 from headway.state.waiting import FIRST_INPUT, InputCodec
 from headway.times import MIN_TIME_MS
@@ -262,7 +264,12 @@ class Evolution:
             if count % _BATCH_RECORDS == 0:
                 database.write(batch, sync=False)
                 batch = database.batch()
+        for number, (_, value) in enumerate(database.scan(OUTBOX, old, successor(old))):
+            batch.put(OUTBOX, new + Outbox.key(0, number), value)
         batch.put(CONTROL, new, msgspec.structs.replace(control, version=0, meta=encode_meta(meta)).encode())
+        mark = database.get(CONTROL, old + MARK)
+        if mark is not None:
+            batch.put(CONTROL, new + MARK, VERSION_BYTE + mark)
         database.write(batch, sync=False)
 
 
@@ -307,7 +314,7 @@ def _clear(database: Database, generation: int) -> None:
     """Remove what a change that was interrupted has left of its generation."""
     start, end = task_prefix(generation, 0), task_prefix(generation + 1, 0)
     batch = database.batch()
-    for family in (CONTROL, WAITING):
+    for family in (CONTROL, OUTBOX, WAITING):
         for key, _ in database.scan(family, start, end):
             batch.delete(family, key)
     database.write(batch, sync=False)
