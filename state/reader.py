@@ -16,11 +16,10 @@ import msgspec
 from headway.errors import StateError, UsageError
 from headway.state.database import ROWS, Database, group_path
 from headway.state.groups import group_of
-from headway.state.keys import rank_bytes
+from headway.state.keys import id_bytes, successor
 from headway.state.manifest import MANIFEST_NAME, Manifest
 from headway.state.options import StoreOptions
 from headway.state.rows import Timers
-from headway.state.stage import stage_prefix
 
 __all__ = ["StateReader", "StoredRow"]
 
@@ -53,11 +52,7 @@ class StateReader:
             msg = f"{directory} holds no {MANIFEST_NAME}: expected the state directory of a flow, check the path"
             raise StateError(msg)
         self.manifest = manifest
-        self._prefixes = {
-            operator.name: stage_prefix(stage.name) + rank_bytes(operator.rank)
-            for stage in manifest.stages
-            for operator in stage.operators
-        }
+        self._prefixes = {name: id_bytes(manifest.operators[name].id) for name in manifest.operators}
         self._databases: dict[int, Database] = {}
         self._scratch = tempfile.TemporaryDirectory(prefix="headway-reader-")
 
@@ -114,7 +109,7 @@ class StateReader:
         if database is None:
             return
         key_start = len(self._prefixes[operator])
-        end = _after(start)
+        end = successor(start)
         for stored_key, value in database.scan(ROWS, start, end):
             payload = database.unwrap(ROWS, stored_key, value)
             yield _decode(database, operator, stored_key, stored_key[key_start:].decode(), payload)
@@ -139,12 +134,6 @@ class StateReader:
     def _open_once(self, group: int, attempt: int) -> Database:
         scratch = Path(self._scratch.name) / f"{group:03d}-{attempt}"
         return Database(self._directory, group, StoreOptions(), secondary_path=scratch)
-
-
-def _after(prefix: bytes) -> bytes:
-    """The first key behind all that begin with `prefix`, which holds a byte below 0xFF: it begins with a name."""
-    stripped = prefix.rstrip(b"\xff")
-    return stripped[:-1] + bytes([stripped[-1] + 1])
 
 
 def _row_key(row: StoredRow) -> str:

@@ -50,7 +50,8 @@ def lay_out(plan: Plan, key_groups: int, found: Optional[Manifest]) -> Manifest:
         flow=plan.flow,
         key_groups=key_groups,
         sources={
-            source.name: _source_entry(source.node.input, numbers.known_source(source.name)) for source in plan.sources
+            source.name: _source_entry(source.node.input, numbers.known_source(source.name), numbers)
+            for source in plan.sources
         },
         operators={
             table.name: OperatorEntry(
@@ -124,6 +125,10 @@ class _Numbers:
         if entry is not None:
             number: int = entry.id
             return number
+        return self.new()
+
+    def new(self) -> int:
+        """One that nothing has had."""
         self.next_id += 1
         return self.next_id - 1
 
@@ -142,13 +147,13 @@ def _without(known: Mapping[str, Any], used: Iterable[str]) -> dict[str, Any]:
     return {name: entry for name, entry in known.items() if name not in names}
 
 
-def _source_entry(given: Input, known: Optional[SourceEntry]) -> SourceEntry:
+def _source_entry(given: Input, known: Optional[SourceEntry], numbers: _Numbers) -> SourceEntry:
     if known is not None:
-        return SourceEntry(slots=known.slots, partitions=known.partitions, reading=given.reading)
+        return msgspec.structs.replace(known, reading=given.reading)
     partitions = given.partitions()
     slots = max(1, min(len(partitions), MAX_SLOTS))
     numbered = {name: index % slots for index, name in enumerate(partitions)}
-    return SourceEntry(slots=slots, partitions=numbered, reading=given.reading)
+    return SourceEntry(id=numbers.new(), slots=slots, partitions=numbered, reading=given.reading)
 
 
 def _stage_entry(stage: KeyedStage) -> StageEntry:

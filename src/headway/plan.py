@@ -138,6 +138,15 @@ class KeyedStage:
     inputs: list[Edge] = field(default_factory=list)
     outputs: dict[Port, Segment] = field(default_factory=dict)
 
+    def input_type(self, operator: str, name: str) -> Any:
+        """The type of what comes to an operator by one of its inputs, as the first exchange that leads there has it.
+
+        `Any` where none does: the plan that knew more was another one.
+        """
+        rank = [node.name for node in self.operators].index(operator)
+        types = (edge.value_type for edge in self.inputs if Entry(rank, name) in edge.entries)
+        return next(types, Any)
+
     def tables(self) -> list[Table]:
         """What it keeps: the states of its operators, by rank, then what their broadcasts maintain."""
         states = [
