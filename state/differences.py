@@ -171,10 +171,9 @@ def _of_type(
 ) -> Iterator[Difference]:
     (label, was), (now_label, now) = found, expected
     if not was or not now:
-        if label != now_label and not _is_wider(label, now_label) and not {"Json", "Any"} & {label, now_label}:
-            yield _retyped(f"{subject} was {_shown(label)}, now {_shown(now_label)}", f"keep {_shown(label)}")
-        elif label != now_label:
-            yield Difference(f"{subject} was {_shown(label)}, now {_shown(now_label)}")
+        if label != now_label:
+            wider = _is_wider(label, now_label) or "Any" in (label, now_label)
+            yield Difference(f"{subject} was {_shown(label)}, now {_shown(now_label)}" + ("" if wider else _IF_WAITING))
         return
     if label != now_label:
         yield Difference(f"{subject} was called {label}, now {now_label}")
@@ -184,25 +183,21 @@ def _of_type(
     added = [name for name in now if name not in was and " = " in now[name]]
     if added:
         yield Difference(f"{subject} has {', '.join(added)} as well; events that wait have the default")
-    for name in [name for name in now if name not in was and " = " not in now[name]]:
-        yield _retyped(f"{subject} has {name} as well, which has no default", f"give {name} a default")
+    needed = [name for name in now if name not in was and " = " not in now[name]]
+    if needed:
+        yield Difference(f"{subject} has {', '.join(needed)} as well, without a default{_IF_WAITING}")
     for name in [name for name in now if name in was]:
         (before, _, default), (after, _, now_default) = was[name].partition(" = "), now[name].partition(" = ")
-        text = f"{subject} has {name} as {_shown(after)}, before as {_shown(before)}"
-        if before != after and _is_wider(before, after):
-            yield Difference(text)
-        elif before != after:
-            yield _retyped(
-                text, f"keep it as {_shown(before)}, or give a field of another name the new type and a default"
-            )
+        if before != after:
+            text = f"{subject} has {name} as {_shown(after)}, before as {_shown(before)}"
+            yield Difference(text if _is_wider(before, after) else text + _IF_WAITING)
         elif default != now_default:
             yield Difference(
                 f"{subject} has another default for {name}: {default or 'none'} -> {now_default or 'none'}"
             )
 
 
-def _retyped(text: str, next_step: str) -> Difference:
-    return Difference(f"{text}: events that wait could not be read", f"to go on: {next_step}")
+_IF_WAITING: Final = "; a run is refused, and changes nothing, where events wait that do not fit"
 
 
 def _subject(base: str) -> str:

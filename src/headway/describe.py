@@ -34,7 +34,7 @@ from headway.operators.windows.windowers import Windower
 from headway.schema import Json, type_label
 from headway.times import duration_ms, format_duration
 
-__all__ = ["entries", "operator_entries", "text_of", "type_entries", "type_text"]
+__all__ = ["entries", "operator_entries", "text_of", "type_entries", "type_mark", "type_text"]
 
 TEXT_MAX: Final = 300
 """Longer texts are cut, with a checksum of the whole."""
@@ -65,7 +65,7 @@ def entries(name: str, value: Any, *, is_duration: bool = False) -> Iterator[tup
     [('aggregates.all', 'count'), ('aggregates.adds', "count where(kind='add')")]
     """
     if isinstance(value, Operator):
-        yield name, type(value).__qualname__
+        yield name, type(value).__qualname__.lstrip("_")
         for inner, text in operator_entries(value):
             yield f"{name}.{inner}", text
     elif isinstance(value, StateMachine):
@@ -134,6 +134,22 @@ def type_text(value_type: Any) -> str:
     if value_type is Ellipsis or isinstance(value_type, (list, str, TypeVar)):
         return "..." if value_type is Ellipsis else str(value_type)
     return type_label(value_type)
+
+
+def type_mark(value_type: Any) -> str:
+    """A type, and a checksum of its fields and of those of the types in it, where it has any.
+
+    >>> type_mark(dict), type_mark(int)
+    ('Json', 'int')
+    """
+    label = type_text(value_type)
+    try:
+        schema = msgspec.json.schema(value_type)
+    except (TypeError, ValueError, RuntimeError):  # Nothing that JSON could say: its name has to do.
+        return label
+    if not schema.get("$defs"):
+        return label
+    return f"{label} {blake2b(msgspec.json.encode(schema, order='sorted'), digest_size=4).hexdigest()}"
 
 
 def _means_duration(annotation: Any) -> bool:
@@ -213,7 +229,7 @@ class _Writer:
         if isinstance(value, (set, frozenset)):
             return "{" + ", ".join(sorted(map(self.write, value))) + "}"
         if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return self._named(type(value).__name__.lower(), zip(value._fields, value))
+            return self._named(_words(type(value).__name__), zip(value._fields, value))
         if isinstance(value, (list, tuple)):
             return "[" + ", ".join(map(self.write, value)) + "]"
         if isinstance(value, Mapping):
@@ -245,13 +261,13 @@ class _Writer:
         """An aggregate, or an operator within something else."""
         kind = type(value)
         name = getattr(value, "_name", "") or kind.__name__
-        parts = [name.lower() if is_engine(kind.__module__) else kind.__qualname__]
+        parts = [_words(name) if is_engine(kind.__module__) else kind.__qualname__]
         if not is_engine(kind.__module__):
             self._marks.append(mark_of_class(kind, _plain_text))
         annotations = getattr(kind.__init__, "__annotations__", {})
         last = []
         for label, given in value.arguments().items():
-            if given is None or label == "greatest":
+            if given is None or label in ("greatest", "what"):  # They are in the name already.
                 continue
             text = self.write(_as_duration(given) if _means_duration(annotations.get(label)) else given)
             if label == "where":
@@ -269,11 +285,11 @@ class _Writer:
         shown = [field for field in dataclasses.fields(value) if field.repr]
         pairs = [(field.name, getattr(value, field.name)) for field in shown]
         if isinstance(value, Windower):
-            (_, first), *others = pairs
-            head = f"{kind.__name__.lower()} {first if isinstance(first, str) else self._part(pairs[0])}"
+            first, *others = pairs
+            head = f"{_words(kind.__name__)} {self._part(first)}"
             return ", ".join([head, *(f"{_label(pair)} {self._part(pair)}" for pair in others if pair[1])])
         given = [pair for field, pair in zip(shown, pairs) if not _is_default(field, pair[1])]
-        return self._named(kind.__name__.lower() if is_engine(kind.__module__) else kind.__qualname__, given)
+        return self._named(_words(kind.__name__) if is_engine(kind.__module__) else kind.__qualname__, given)
 
     def _named(self, name: str, pairs: Any) -> str:
         texts = [f"{_label(pair)} {self._part(pair)}" for pair in pairs]
@@ -281,6 +297,8 @@ class _Writer:
 
     def _part(self, pair: tuple[str, Any]) -> str:
         name, value = pair
+        if type(value) is str:
+            return value
         return (
             format_duration(value) if name.endswith("_ms") and type(value) is int and value >= 0 else self.write(value)
         )
@@ -296,9 +314,19 @@ class _Writer:
             words.append("(" + " | ".join(map(self.write, value.group)) + ")")
         words += map(self.write, value.conditions)
         if value.quantifier != Quantifier():
-            words.append(self.write(value.quantifier))
+            words.append(self._quantifier(value.quantifier))
         if value.gap_ms is not None:
             words.append(f"in {format_duration(value.gap_ms)}")
+        return " ".join(filter(None, words))
+
+    def _quantifier(self, given: Quantifier) -> str:
+        least, most = given.at_least, given.at_most
+        words = [
+            f"{least} times" if least == most else f"{least} to {most} times" if most else f"{least} or more times"
+        ]
+        words += ["optional"] * given.optional + ["greedy"] * given.greedy
+        words.append("" if given.contiguity is Contiguity.RELAXED else f"each {_CONTIGUITY[given.contiguity]}")
+        words.append("" if given.until is None else f"until {self.write(given.until)}")
         return " ".join(filter(None, words))
 
     def _rule(self, rule: Union[Move, Timeout]) -> str:
@@ -333,6 +361,11 @@ class _Writer:
             self._marks.append(mark_of_class(kind, _plain_text))
         attributes = {name: part for name, part in getattr(value, "__dict__", {}).items() if not name.startswith("_")}
         return self._named(kind.__qualname__, sorted(attributes.items()))
+
+
+def _words(name: str) -> str:
+    """The name of a class as one of a function: `CountWindow` as `count_window`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.lstrip("_")).lower()
 
 
 def _label(pair: tuple[str, Any]) -> str:

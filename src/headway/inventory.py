@@ -125,7 +125,7 @@ class _Inventory:
 
 def _kind(node: Node) -> str:
     if isinstance(node, OperatorNode):
-        return f"operator {type(node.operator).__qualname__}"
+        return f"operator {type(node.operator).__qualname__.lstrip('_')}"
     if isinstance(node, StatelessNode):
         return node.kind
     if isinstance(node, SinkNode):

@@ -14,6 +14,7 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.connectors.base import Input
+from headway.describe import type_mark
 from headway.inventory import steps_of
 from headway.plan import Edge, Entry, KeyedStage, Plan
 from headway.state.manifest import (
@@ -171,6 +172,7 @@ def _edge(edge: Edge, operators: Sequence[str]) -> EdgeEntry:
         entries=[_entry(entry, operators) for entry in edge.entries],
         from_source=edge.from_source,
         broadcast=edge.broadcast,
+        values=type_mark(edge.value_type),
     )
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
+from headway.errors import UsageError
 from headway.layout import lay_out
 from headway.plan import Plan
 from headway.runtime.batch import carried_codec
 from headway.runtime.recovery_log import engine_log
 from headway.runtime.settle import committed
-from headway.state.changes import Change, check_changes
+from headway.state.changes import Change, check_changes, compare
+from headway.state.dropping import erase, without
 from headway.state.evolve import Evolution
 from headway.state.files import state_files
-from headway.state.manifest import Manifest
+from headway.state.manifest import EdgeEntry, Manifest, StageEntry
 from headway.state.positions import Positions
+from headway.state.waiting import InputCodec
 
-__all__ = ["DEFAULT_KEY_GROUPS", "join_manifest", "open_manifest"]
+__all__ = ["DEFAULT_KEY_GROUPS", "changes_of", "drop_state", "join_manifest", "open_manifest"]
 
 DEFAULT_KEY_GROUPS = 12
 
@@ -43,7 +48,10 @@ def open_manifest(
     for change in changes:
         tell(change)
     if expected.generation != found.generation:
-        expected = _evolve(plan, state_dir, found, expected, sync=sync)
+        by_name = {stage.name: stage for stage in plan.stages}
+        expected = _evolve(
+            state_dir, found, expected, lambda stage, edge: carried_codec(by_name[stage.name], edge), sync=sync
+        )
     if expected != found:
         expected.create(state_dir)
     _remove_other_generations(state_dir, expected.generation)
@@ -64,13 +72,55 @@ def join_manifest(plan: Plan, state_dir: Path) -> Manifest | None:
     return found if expected.generation == found.generation else None
 
 
-def _evolve(plan: Plan, state_dir: Path, found: Manifest, expected: Manifest, *, sync: bool) -> Manifest:
-    """Write the generation of `expected` beside that of `found`; returns what is to be stored then."""
+def changes_of(plan: Plan, state_dir: Path) -> list[Change] | None:
+    """What has changed since the last run, those changes that are refused among them; None where nothing is stored.
+
+    Changes nothing and needs no lock.
+    """
+    found = Manifest.load(state_dir)
+    return None if found is None else compare(found, lay_out(plan, found.key_groups, found))
+
+
+def drop_state(state_dir: Path, names: Sequence[str]) -> None:
+    """Forget what operators, or what is not in the flow any more, have kept; an operator then starts empty.
+
+    What waits for such an operator is forgotten as well. Reads the keys of what is forgotten, so it takes some seconds
+    for a million rows. With the lock held. Raises `UsageError` for a name that nothing is kept under. A kill at any
+    moment leaves either all, or nothing that the flow could find.
+    """
+    found = Manifest.open(state_dir)
+    if found is None:
+        msg = f"{state_dir} holds no state: there is nothing to drop, check the path"
+        raise UsageError(msg)
+    left = found
+    for name in names:
+        left = without(left, name)
+    if left.generation != found.generation:
+        left = msgspec.structs.replace(left, generation=found.generation + 1)
+        left = _evolve(
+            state_dir, found, left, lambda stage, edge: InputCodec(from_stage=not edge.from_source), sync=True
+        )
+    left.create(state_dir)
+    _remove_other_generations(state_dir, left.generation)
+    erase(state_dir, left).create(state_dir)
+
+
+def _evolve(
+    state_dir: Path,
+    found: Manifest,
+    expected: Manifest,
+    codec: Callable[[StageEntry, EdgeEntry], InputCodec],
+    *,
+    sync: bool,
+) -> Manifest:
+    """Write the generation of `expected` beside that of `found`; returns what is to be stored then.
+
+    `codec` tells how to read what is carried to a stage.
+    """
     known = committed(state_dir, found)
     evolution = Evolution(state_dir, found, expected, known.versions, sync=sync)
     settled = evolution.settle()
-    stages = zip(plan.stages, settled.stages)
-    evolution.write({entry.name: [carried_codec(stage, edge) for edge in entry.carried] for stage, entry in stages})
+    evolution.write({entry.name: [codec(entry, edge) for edge in entry.carried] for entry in settled.stages})
     positions = known.positions(found, Positions.load(state_dir, found.generation))
     by_id = {entry.id: name for name, entry in {**expected.retired.sources, **expected.sources}.items()}
     renamed = {by_id.get(position.id, name): position for name, position in positions.sources.items()}
