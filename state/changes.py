@@ -138,12 +138,12 @@ class _Comparison:
             yield Change(what=what, text=_BACK[kind])
         if old != name:
             yield Change(what=what, text=f"it was called {owner(old)!r}: {_RENAMED[kind]}")
-        yield from self._of_entries(kind, what, name, old)
         was, now = self._steps.get(old), self._expected.steps.get(name)
-        if was is None or now is None:  # Also of shared rows, which belong to a step of another name.
-            return
-        yield from _changes(what, step_differences(old, was, now))
-        if old in before:
+        # Shared rows belong to a step of another name.
+        differences = [] if was is None or now is None else list(step_differences(old, was, now))
+        yield from _changes(what, differences)
+        yield from self._of_entries(kind, what, name, old, is_refused=any(part.next_step for part in differences))
+        if was is not None and now is not None and old in before:
             yield from self._of_reads(what, name, old, names)
 
     def _conflict(self, kind: str, what: str, name: str) -> Iterator[Change]:
@@ -160,14 +160,14 @@ class _Comparison:
                     next_step += f", or drop the one: headway state drop FLOW {useless}"
                 yield _refused(what, text, next_step)
 
-    def _of_entries(self, kind: str, what: str, name: str, old: str) -> Iterator[Change]:
+    def _of_entries(self, kind: str, what: str, name: str, old: str, *, is_refused: bool) -> Iterator[Change]:
         was, now = self._known(kind)[old], getattr(self._expected, f"{kind}s")[name]
         if kind == "source" and was.reading != now.reading:
             text = (
                 f"it was read {was.reading or 'whole'}, now {now.reading or 'whole'}: its positions mean something else"
             )
             yield _refused(what, text, "to go on: give the source another name, and it is read from its start")
-        if kind == "operator" and was.state:
+        if kind == "operator" and was.state and not is_refused:  # Else this is what that refusal is about.
             for text in _schema_changes(was, now):
                 yield _refused(what, text, drop(owner(old)))
 
