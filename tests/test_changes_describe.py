@@ -165,7 +165,10 @@ class Circle:
         (hw.session("30m"), "session 30m"),
         (hw.count_window(10, every=5), "count_window 10, every 5"),
         (hw.monthly("Europe/Berlin"), "calendar month, zone Europe/Berlin"),
-        (hw.once("a", kind="x").followed_by("b").times(2, 3).within("1h"), "followed by a where(kind='x'), followed by b 2 to 3 times, within 1h"),
+        (
+            hw.pattern("a", kind="x").followed_by("b").times(2, 3).within("1h"),
+            "followed by a where(kind='x'), followed by b 2 to 3 times, within 1h",
+        ),
         (hw.where(kind={"b", "a"}, n=1), "where(kind='a' or 'b', n=1)"),
         (hw.sum("price"), "sum price"),
         (hw.lookup("a.csv", key="sku"), "lookup('a.csv', key='sku')"),

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.changes_harness import entry_of, manifest, numbers
 
 import headway as hw
 from headway.connectors.memory import items, to_list
@@ -21,7 +22,6 @@ from headway.state.dropping import kept_under, without
 from headway.state.manifest import Manifest
 from headway.testing.flow_specs import build_flow
 from headway.testing.flows import FlowCase, flow_cases
-from tests.changes_harness import entry_of, manifest, numbers
 
 cases = flow_cases(max_events=1)
 

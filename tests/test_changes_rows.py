@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.changes_harness import changes, entry_of, manifest, told
 
 import headway as hw
-from tests.changes_harness import changes, entry_of, manifest, told
 from headway.errors import IncompatibleStateError
 from headway.state.changes import check_changes, compare
 from headway.state.manifest import Manifest
@@ -139,7 +139,8 @@ TOLD = [
         [
             "operator 'quiet': the flow has it no more; its rows and timers stay, and no timer fires until they are "
             "dropped: headway state drop FLOW quiet",
-            "output 'hush': the flow has it no more; its position stays until it is dropped: headway state drop FLOW hush",
+            "output 'hush': the flow has it no more; its position stays until it is dropped: headway state drop FLOW "
+            "hush",
         ],
     ),
     (
@@ -194,7 +195,8 @@ TOLD = [
         flow(),
         [
             "operator 'cart': its side 'odd' is not read any more",
-            "output 'odd': the flow has it no more; its position stays until it is dropped: headway state drop FLOW odd",
+            "output 'odd': the flow has it no more; its position stays until it is dropped: headway state drop FLOW "
+            "odd",
         ],
     ),
     (
@@ -362,8 +364,8 @@ TOLD = [
     ),
     (
         "the conditions of a pattern, in functions",
-        step(lambda s: s.match("cart", hw.once("a", lambda e: e.price > 1).within("1h"))),
-        step(lambda s: s.match("cart", hw.once("a", lambda e: e.price > 2).within("1h"))),
+        step(lambda s: s.match("cart", hw.pattern("a", lambda e: e.price > 1).within("1h"))),
+        step(lambda s: s.match("cart", hw.pattern("a", lambda e: e.price > 2).within("1h"))),
         ["operator 'cart': the code of pattern has changed; it holds from here on"],
     ),
 ]
@@ -429,16 +431,16 @@ REFUSED = [
         "a pattern",
         step(lambda s: s.match("cart", hw.once(kind="add").then_absent(kind="pay", within="1h"))),
         step(lambda s: s.match("cart", hw.once(kind="add").then_absent(kind="pay", within="2h"))),
-        "! operator 'cart': its pattern was followed by where(kind='add'), followed by not where(kind='pay') in 1h, now "
-        "followed by where(kind='add'), followed by not where(kind='pay') in 2h: what has matched in part belongs to "
+        "! operator 'cart': its pattern was followed by where(kind='add'), followed by not where(kind='pay') in 1h, "
+        "now followed by where(kind='add'), followed by not where(kind='pay') in 2h: what has matched in part belongs to "
         f"the old one; {GOES_ON}",
     ),
     (
         "what an aggregate adds up",
         step(lambda s: s.aggregate("cart", n=hw.max("price"))),
         step(lambda s: s.aggregate("cart", n=hw.min("price"))),
-        "! operator 'cart': its aggregate n was max price, now min price: what it has so far would mix with what comes; "
-        + GOES_ON,
+        "! operator 'cart': its aggregate n was max price, now min price: what it has so far would mix with what "
+        f"comes; {GOES_ON}",
     ),
     (
         "a state of a machine removed",
@@ -467,7 +469,7 @@ def test_what_is_refused(before: hw.Flow, after: hw.Flow, expected: str) -> None
     found = manifest(before)
     all_told = told(compare(found, manifest(after, found)))
     assert [line for line in all_told if expected in line and line.startswith("! ")], all_told
-    with pytest.raises(IncompatibleStateError, match="headway state drop FLOW|to go on: "):
+    with pytest.raises(IncompatibleStateError, match=r"headway state drop FLOW|to go on: "):
         check_changes(found, manifest(after, found), "state/carts")
 
 
@@ -547,7 +549,7 @@ def test_a_name_of_before_that_is_retired_counts_as_well() -> None:
 
 def test_which_one_to_drop_where_two_names_are_known() -> None:
     basket = flow(lambda m: watch(m, "basket"))
-    [first] = [change for change in changes(flow(), basket, flow(lambda m: watch(m, "basket", was="cart")))]
+    [first] = changes(flow(), basket, flow(lambda m: watch(m, "basket", was="cart")))
     assert first.next_step == "to go on: leave was='cart' out, or drop the one: headway state drop FLOW cart"
     found = changes(basket, flow(), flow(lambda m: watch(m, "basket", was="cart")))
     assert found[0].next_step == "to go on: leave was='cart' out, or drop the one: headway state drop FLOW basket"
