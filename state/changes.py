@@ -170,6 +170,10 @@ class _Comparison:
         if kind == "operator" and was.state and not is_refused:  # Else this is what that refusal is about.
             for text in _schema_changes(was, now):
                 yield _refused(what, text, drop(owner(old)))
+            grown = _new_fields(was.state, now.state)
+            if grown:
+                text = f"its state has {', '.join(grown)} as well; rows that are stored have the default"
+                yield Change(what=what, text=text)
 
     def _of_reads(self, what: str, name: str, old: str, names: Mapping[str, str]) -> Iterator[Change]:
         before = reads(self._found.steps, old, names)
@@ -202,6 +206,18 @@ def _changes(what: str, differences: Iterable[Difference]) -> Iterator[Change]:
 def _schema_changes(found: OperatorEntry, expected: OperatorEntry) -> list[str]:
     """What keeps the rows of an operator from being read, in one sentence each."""
     return _schema_differences(found.state, expected.state)
+
+
+def _new_fields(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """The fields with a default that a state, or what is in it, did not have before."""
+    before, after = found.get("$defs", {}), expected.get("$defs", {})
+    return [
+        f"{name}.{field}"
+        for name in after
+        if name in before
+        for field in after[name].get("properties", {})
+        if field not in before[name].get("properties", {}) and field not in after[name].get("required", [])
+    ]
 
 
 _PROSE: Final = {"title", "description", "examples", "default"}

@@ -432,8 +432,8 @@ REFUSED = [
         step(lambda s: s.match("cart", hw.once(kind="add").then_absent(kind="pay", within="1h"))),
         step(lambda s: s.match("cart", hw.once(kind="add").then_absent(kind="pay", within="2h"))),
         "! operator 'cart': its pattern was followed by where(kind='add'), followed by not where(kind='pay') in 1h, "
-        "now followed by where(kind='add'), followed by not where(kind='pay') in 2h: what has matched in part belongs to "
-        f"the old one; {GOES_ON}",
+        "now followed by where(kind='add'), followed by not where(kind='pay') in 2h: what has matched in part belongs "
+        f"to the old one; {GOES_ON}",
     ),
     (
         "what an aggregate adds up",
@@ -480,6 +480,17 @@ def test_a_state_class_that_rows_do_not_fit_is_refused() -> None:
     found = told(changes(flow(), flow(lambda m: watch(m, operator=Grown()))))
     assert found
     assert any(line.startswith("! operator 'cart'") and GOES_ON in line for line in found)
+
+
+def test_a_field_of_a_state_that_is_new_is_told() -> None:
+    class Grown(Watch):
+        state_type = type(
+            "Cart", (hw.State,), {"__annotations__": {"items": int, "coupon": str}, "items": 0, "coupon": ""}
+        )
+
+    assert ("operator 'cart': its state has Cart.coupon as well; rows that are stored have the default") in told(
+        changes(flow(), flow(lambda m: watch(m, operator=Grown())))
+    )
 
 
 def test_the_directory_of_another_flow_is_refused() -> None:
