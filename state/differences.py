@@ -93,10 +93,13 @@ def _of_operator(name: str, found: StepEntry, expected: StepEntry) -> Iterator[D
     if is_renamed:
         yield Difference(f"its class was called {was_class}, now {now_class}; its code is the same")
     elif was_class != now_class and not any(part.startswith("its windows") for part, _ in refused):
-        yield Difference(
-            f"it was of the class {was_class}, now {now_class}: the one cannot go on with what the other kept",
-            drop(name),
+        way = (
+            "to go on with it: rename the class in one run and change its code in the next; "
+            if "own code" in now
+            else ""
         )
+        text = f"it was of the class {was_class}, now {now_class}: the one cannot go on with what the other kept"
+        yield Difference(text, way + drop(name))
         return
     for text, parameter in refused:
         yield Difference(text, drop(name))
@@ -104,6 +107,9 @@ def _of_operator(name: str, found: StepEntry, expected: StepEntry) -> Iterator[D
     yield from _of_types(was, now)
     if not is_same_text(was.pop("own code", ""), now.pop("own code", "")):
         yield Difference("its code has changed; it goes on with what it kept")
+    key, now_key = was.get("keyed by", ""), now.get("keyed by", "")
+    if bare(key) == bare(now_key) and not is_same_text(key, now_key):
+        yield Difference("the code that gives its key has changed; rows of keys that it no longer gives stay")
     yield from _told(_without(was, "keyed by"), _without(now, "keyed by"), _OPERATOR_TELLS)
 
 
@@ -129,32 +135,29 @@ def _refused(was: Mapping[str, str], now: Mapping[str, str]) -> Iterator[tuple[s
             f"its key was {_shown(was['keyed by'])}, now {_shown(now['keyed by'])}: what it kept is of other keys",
             "keyed by",
         )
-    if "own code" in now:
-        return  # What the parameters of an operator of the flow's own mean for its state is known to its author only.
-    if _differ(was, now, "windower"):
-        text = f"its windows were {_shown(was['windower'])}, now {_shown(now['windower'])}"
-        yield f"{text}: those that are open would mix with the new ones", "windower"
-    if _differ(was, now, "pattern"):
-        text = f"its pattern was {_shown(was['pattern'])}, now {_shown(now['pattern'])}"
-        yield f"{text}: what has matched in part belongs to the old one", "pattern"
-    for name in was:
-        if name.startswith("aggregates.") and name in now and _folds(was[name]) != _folds(now[name]):
-            text = f"its aggregate {name.partition('.')[2]} was {_shown(was[name])}, now {_shown(now[name])}"
-            yield f"{text}: what it has so far would mix with what comes", name
-    for name in was:
-        if name.endswith(".states") and name in now:
-            gone = [state for state in was[name].split(", ") if state not in now[name].split(", ")]
+    for name in [name for name in was if name in now]:
+        kind, _, label = name.rpartition(" of ")
+        before, after = was[name], now[name]
+        if kind == "states":
+            gone = [state for state in before.split(", ") if state not in after.split(", ")]
             if gone:
                 yield f"its machine no longer has {', '.join(gone)}: instances may be in such a state", name
+        elif kind in _MIXES and _essence(kind, before) != _essence(kind, after):
+            what = f"aggregate {label.rpartition('.')[2]} was" if kind == "aggregate" else _MIXES[kind][0]
+            yield f"its {what} {_shown(before)}, now {_shown(after)}: {_MIXES[kind][1]}", name
 
 
-def _differ(was: Mapping[str, str], now: Mapping[str, str], name: str) -> bool:
-    return name in was and name in now and bare(was[name]) != bare(now[name])
+_MIXES: Final = {
+    "windows": ("windows were", "those that are open would mix with the new ones"),
+    "pattern": ("pattern was", "what has matched in part belongs to the old one"),
+    "aggregate": ("aggregate was", "what it has so far would mix with what comes"),
+}
+"""Kinds of parameters that say what old rows mean: how they are called, and what another one would do."""
 
 
-def _folds(text: str) -> str:
-    """What an aggregate does with the events that it takes; which ones it takes may change."""
-    return bare(text).partition(" where")[0]
+def _essence(kind: str, text: str) -> str:
+    """What must stay: of an aggregate what it does with the events that it takes, and not which ones it takes."""
+    return bare(text).partition(" where")[0] if kind == "aggregate" else bare(text)
 
 
 def _of_types(found: Mapping[str, str], expected: Mapping[str, str]) -> Iterator[Difference]:
@@ -231,9 +234,9 @@ def _told(was: Mapping[str, str], now: Mapping[str, str], tells: Mapping[str, st
         if is_same_text(before, after):
             continue
         if before and after and bare(before) == bare(after):
-            codes.append(name)
+            codes.append(name.rpartition(" of ")[2])
         else:
-            told = f"{name} {_shown(before) or _NOT_GIVEN} -> {_shown(after) or _NOT_GIVEN}"
+            told = f"{name.rpartition(' of ')[2]} {_shown(before) or _NOT_GIVEN} -> {_shown(after) or _NOT_GIVEN}"
             listed.setdefault(tells.get(name, tells.get("", "")), []).append(told)
     for tell, parts in listed.items():
         text = f"parameters differ from the last run: {', '.join(parts)}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headway.cli.main import main
+from headway.runtime.opening import drop_state
 from headway.state.lock import DirectoryLock
 from headway.state.manifest import Manifest
 from headway.state.reader import StateReader
@@ -176,6 +178,53 @@ def test_an_operator_that_is_gone_comes_back_unless_it_is_dropped(capsys: pytest
     with StateReader(STATE) as reader:
         assert list(reader.rows("quiet")) == []
     assert counted() == {"u0": 13, "u1": 13, "u2": 13}
+
+
+CRASHES = {
+    "before the new generation is written": ("headway.runtime.opening", "Evolution", 1),
+    "before the switch": ("headway.runtime.opening", "Positions.store", 1),
+    "at the switch": ("headway.state.manifest", "Manifest.create", 1),
+    "behind the switch": ("headway.runtime.opening", "_remove_other_generations", 1),
+    "before the rows are deleted": ("headway.runtime.opening", "erase", 1),
+    "when the rows are deleted": ("headway.state.manifest", "Manifest.create", 2),
+}
+
+
+class Crash(BaseException):
+    """Nothing catches it."""
+
+
+@pytest.mark.parametrize("point", CRASHES)
+def test_a_drop_that_is_interrupted_leaves_the_old_or_the_new_form(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    call(capsys, "run", "flow.py", "--quiet")
+    module, path, nth = CRASHES[point]
+    *owners, name = path.split(".")
+    target = sys.modules[module]
+    for owner in owners:
+        target = getattr(target, owner)
+    original, calls = getattr(target, name), []
+
+    def crashing(*args: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == nth:
+            raise Crash
+        return original(*args, **options)
+
+    with monkeypatch.context() as patch, DirectoryLock.acquire(STATE), pytest.raises(Crash):
+        patch.setattr(target, name, crashing)
+        drop_state(STATE, ["count"])
+    more(30, 40)
+    call(capsys, "run", "flow.py", "--quiet")
+    manifest = Manifest.load(STATE)
+    assert manifest is not None
+    assert manifest.dropped == []
+    is_new = point not in ("before the new generation is written", "before the switch", "at the switch")
+    # Ten more have come of which one waits; before, there was one that waited as well.
+    assert sum(counted().values()) == (9 if is_new else 39)
+    with StateReader(STATE) as reader:
+        assert sum(row.state["clicks"] for row in reader.rows("count")) == (9 if is_new else 39)
 
 
 def test_drop_asks_and_does_nothing_without_an_answer(

@@ -285,6 +285,12 @@ TOLD = [
         ["operator 'cart': its class was called Watch, now Renamed; its code is the same"],
     ),
     (
+        "the code of a function that gives the key",
+        flow(lambda m: watch(m, key=lambda event: event.user)),
+        flow(lambda m: watch(m, key=lambda event: event.user.lower())),
+        ["operator 'cart': the code that gives its key has changed; rows of keys that it no longer gives stay"],
+    ),
+    (
         "a function among the parameters",
         flow(lambda m: watch(m, operator=Watch(ask=lambda event: True))),
         flow(lambda m: watch(m, operator=Watch(ask=lambda event: False))),
@@ -397,7 +403,7 @@ REFUSED = [
         flow(),
         flow(lambda m: watch(m, operator=Rewritten())),
         "! operator 'cart': it was of the class Watch, now Rewritten: the one cannot go on with what the other kept; "
-        + GOES_ON,
+        f"to go on with it: rename the class in one run and change its code in the next; {GOES_ON}",
     ),
     (
         "another step",

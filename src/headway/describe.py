@@ -25,6 +25,7 @@ import msgspec
 from headway.codemarks import PYTHON, is_engine, mark_of_class, mark_of_function, unwrapped
 from headway.errors import UsageError
 from headway.lookups import Lookup
+from headway.operators.aggregates.base import Aggregate
 from headway.operators.base import Operator
 from headway.operators.conditions import Where, choices
 from headway.operators.given import Given
@@ -61,20 +62,25 @@ def entries(name: str, value: Any, *, is_duration: bool = False) -> Iterator[tup
     """A value by name, and what is in it by longer names: so that a difference in it can be told by name.
 
     >>> from headway.operators.aggregates.basic import count
+    What is stored means something else under another value of some kinds: such names say the kind, as in
+    `windows of windower`.
+
     >>> list(entries("aggregates", {"all": count(), "adds": count(kind="add")}))
-    [('aggregates.all', 'count'), ('aggregates.adds', "count where(kind='add')")]
+    [('aggregate of aggregates.all', 'count'), ('aggregate of aggregates.adds', "count where(kind='add')")]
     """
     if isinstance(value, Operator):
         yield name, type(value).__qualname__.lstrip("_")
         for inner, text in operator_entries(value):
             yield f"{name}.{inner}", text
     elif isinstance(value, StateMachine):
+        yield f"states of {name}", ", ".join(value.states)
         yield from ((f"{name}.{part}", text_of(what)) for part, what in _machine_parts(value).items())
     elif isinstance(value, Mapping) and 0 < len(value) <= _ENTRIES_MAX and all(isinstance(key, str) for key in value):
         for key, part in value.items():
-            yield f"{name}.{key}", text_of(part)
+            yield f"aggregate of {name}.{key}" if isinstance(part, Aggregate) else f"{name}.{key}", text_of(part)
     elif value is not None:
-        yield name, text_of(value, is_duration=is_duration)
+        kind = "windows of " if isinstance(value, Windower) else "pattern of " if isinstance(value, Pattern) else ""
+        yield kind + name, text_of(value, is_duration=is_duration)
 
 
 def operator_entries(operator: Operator[Any, Any, Any]) -> Iterator[tuple[str, str]]:
@@ -380,7 +386,6 @@ def _atom(value: Any) -> str:
 def _machine_parts(machine: StateMachine[Any]) -> dict[str, Any]:
     rules: Sequence[Union[Move, Timeout]] = (*machine.moves, *machine.timeouts)
     return {
-        "states": ", ".join(machine.states),
         "initial": machine.initial,
         "final": ", ".join(machine.final),
         "events": machine.events if isinstance(machine.events, str) else dict(machine.events),

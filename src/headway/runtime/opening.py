@@ -55,6 +55,9 @@ def open_manifest(
     if expected != found:
         expected.create(state_dir)
     _remove_other_generations(state_dir, expected.generation)
+    if expected.dropped:  # Whoever dropped it was interrupted.
+        expected = erase(state_dir, expected)
+        expected.create(state_dir)
     return expected
 
 
