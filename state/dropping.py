@@ -23,7 +23,7 @@ _BATCH_KEYS: Final = 5_000
 
 
 def kept_under(manifest: Manifest, name: str) -> list[str]:
-    """The operators, with what their broadcasts keep, and outputs that `name` means, also of former flows.
+    """The operators, with what their broadcasts keep, that `name` means, and what the flow no longer has of that name.
 
     >>> kept_under(Manifest(flow="f", key_groups=1, sources={}, operators={}, outputs={}, stages=[]), "cart")
     []
@@ -31,7 +31,6 @@ def kept_under(manifest: Manifest, name: str) -> list[str]:
     names = (name, name + SHARED)
     groups: Iterable[Mapping[str, Any]] = (
         manifest.operators,
-        manifest.outputs,
         manifest.retired.operators,
         manifest.retired.outputs,
         manifest.retired.sources,
@@ -42,9 +41,10 @@ def kept_under(manifest: Manifest, name: str) -> list[str]:
 def without(manifest: Manifest, name: str) -> Manifest:
     """The manifest once what is kept under a name is dropped. Pure: nothing stored is touched.
 
-    An operator or output that the flow has gets a new number, and so starts empty, in a new generation. What the flow
-    no longer has is forgotten altogether. The numbers of before go into `dropped`, for `erase`. Raises `UsageError`
-    for a name that nothing is kept under, and for a source that the flow reads.
+    An operator that the flow has gets a new number, and so starts empty, in a new generation. What the flow no longer
+    has is forgotten altogether. The numbers of before go into `dropped`, for `erase`. Raises `UsageError` for a name
+    that nothing is kept under, for a source that the flow reads, and for an output that it writes: its file would be
+    begun anew while what is in it is ours.
     """
     names = (name, name + SHARED)
     retired = manifest.retired
@@ -54,29 +54,26 @@ def without(manifest: Manifest, name: str) -> Manifest:
         for one, entry in entries.items()
         if one in names
     ]
-    used = [one for entries in (manifest.operators, manifest.outputs) for one in entries if one in names]
-    if name in manifest.sources and not gone and not used:
-        msg = (
-            f"the flow reads {name!r}: to read it from its start, give the source another name, run the flow, and drop "
-            f"{name!r} then"
-        )
-        raise UsageError(msg)
+    used = [one for one in manifest.operators if one in names]
     if not gone and not used:
+        if name in manifest.sources or name in manifest.outputs:
+            what = "reads" if name in manifest.sources else "writes"
+            msg = (
+                f"the flow {what} {name!r}: to begin anew, take it out of the flow or give it another name, run the "
+                f"flow, and drop {name!r} then"
+            )
+            raise UsageError(msg)
         listed = ", ".join(_all_names(manifest)) or "nothing at all"
         msg = f"nothing is kept under {name!r}: expected one of {listed}"
         raise UsageError(msg)
     next_id = manifest.next_id
-    entries: dict[str, dict[str, Any]] = {}
+    operators = dict(manifest.operators)
     dropped = [*manifest.dropped, *gone]
-    for kind in ("operators", "outputs"):
-        entries[kind] = dict(getattr(manifest, kind))
-        for one in [one for one in entries[kind] if one in names]:
-            entry = entries[kind][one]
-            dropped.append(entry.id)
-            # Nothing is stored of it any more, so that nothing is there to be compared with what the flow is to be.
-            fresh = {"state": {}, "version": 1} if kind == "operators" else {}
-            entries[kind][one] = msgspec.structs.replace(entry, id=next_id, **fresh)
-            next_id += 1
+    for one in used:
+        dropped.append(operators[one].id)
+        # Nothing is stored of it any more, so that nothing is there to be compared with what the flow is to be.
+        operators[one] = msgspec.structs.replace(operators[one], id=next_id, state={}, version=1)
+        next_id += 1
     left = msgspec.structs.replace(
         retired,
         sources=_others(retired.sources, names),
@@ -87,8 +84,7 @@ def without(manifest: Manifest, name: str) -> Manifest:
     return msgspec.structs.replace(
         manifest,
         generation=manifest.generation + bool(used),
-        operators=entries["operators"],
-        outputs=entries["outputs"],
+        operators=operators,
         steps=_others(manifest.steps, names) if used else manifest.steps,
         retired=left,
         next_id=next_id,
@@ -102,7 +98,12 @@ def _others(entries: Mapping[str, E], names: Iterable[str]) -> dict[str, E]:
 
 def _all_names(manifest: Manifest) -> list[str]:
     retired = manifest.retired
-    groups = (manifest.operators, manifest.outputs, retired.operators, retired.outputs, retired.sources)
+    groups: tuple[Mapping[str, Any], ...] = (
+        manifest.operators,
+        retired.operators,
+        retired.outputs,
+        retired.sources,
+    )
     return [name for group in groups for name in group if not name.endswith(SHARED)]
 
 

@@ -46,6 +46,7 @@ def reads(step: dict[str, Any]) -> set[str]:
     return further | (set(step["from"]) if isinstance(step["from"], list) else {step["from"]})
 
 
+@settings(max_examples=40)
 @given(cases, st.data())
 def test_a_flow_compared_with_itself_has_not_changed(case: FlowCase, data: st.DataObject) -> None:
     found = manifest(case.flow())
@@ -55,13 +56,14 @@ def test_a_flow_compared_with_itself_has_not_changed(case: FlowCase, data: st.Da
     assert renamed(found, again) == {}
 
 
+@settings(max_examples=40)
 @given(cases)
 def test_a_plan_that_is_the_same_is_of_the_same_generation(case: FlowCase) -> None:
     found = manifest(case.flow())
     assert manifest(case.flow(), found) == found
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(cases, cases)
 def test_any_two_flows_can_be_compared(before: FlowCase, after: FlowCase) -> None:
     found = manifest(before.flow())
@@ -71,7 +73,7 @@ def test_any_two_flows_can_be_compared(before: FlowCase, after: FlowCase) -> Non
         assert not change.refused or change.next_step.startswith("to go on")
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.lists(cases, min_size=1, max_size=4))
 def test_no_number_stands_for_two_things(flows: list[FlowCase]) -> None:
     found: Manifest | None = None
@@ -87,7 +89,7 @@ def test_no_number_stands_for_two_things(flows: list[FlowCase]) -> None:
         found = now
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.lists(cases, min_size=1, max_size=3), st.data())
 def test_what_is_dropped_is_known_no_more(flows: list[FlowCase], data: st.DataObject) -> None:
     found: Manifest | None = None
@@ -95,7 +97,7 @@ def test_what_is_dropped_is_known_no_more(flows: list[FlowCase], data: st.DataOb
         found = manifest(case.flow(), found)
     assert found is not None
     retired = {**found.retired.operators, **found.retired.outputs, **found.retired.sources}
-    name = data.draw(st.sampled_from(sorted({*found.operators, *found.outputs, *retired})))
+    name = data.draw(st.sampled_from(sorted({*found.operators, *retired})))
     left = without(found, name)
     before = set(numbers(found))
     assert set(left.dropped) == {entry_of_kept(found, one).id for one in kept_under(found, name)}
@@ -105,7 +107,7 @@ def test_what_is_dropped_is_known_no_more(flows: list[FlowCase], data: st.DataOb
     assert list(left.operators) == list(found.operators)
     assert list(left.outputs) == list(found.outputs)
     assert name not in {**left.retired.operators, **left.retired.outputs, **left.retired.sources}
-    assert left.generation - found.generation == (name in found.operators or name in found.outputs)
+    assert left.generation - found.generation == (name in found.operators)
     # The flow goes on with what is left, whatever was refused of this operator before.
     again = manifest(flows[-1].flow(), left)
     assert not [change for change in compare(left, again) if change.refused]
@@ -116,7 +118,7 @@ def entry_of_kept(found: Manifest, name: str) -> Any:
     return retired[name] if name in retired else entry_of(found, name)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(cases)
 def test_manifests_are_stored_whole(case: FlowCase) -> None:
     found = manifest(case.flow())
@@ -127,10 +129,11 @@ def test_what_nothing_is_kept_under_cannot_be_dropped() -> None:
     flow = hw.Flow("f")
     flow.source("s", hw.Json, hw.items([]), time="at").key_by("k").lag("lag").to("out", hw.to_list([]))
     found = manifest(flow)
-    with pytest.raises(UsageError, match="nothing is kept under 'x': expected one of lag, out"):
+    with pytest.raises(UsageError, match="nothing is kept under 'x': expected one of lag"):
         without(found, "x")
-    with pytest.raises(UsageError, match="give the source another name"):
-        without(found, "s")
+    for name, what in (("s", "reads"), ("out", "writes")):
+        with pytest.raises(UsageError, match=f"the flow {what} '{name}': to begin anew, .* give it another name"):
+            without(found, name)
 
 
 # -- Descriptions ---------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from tests.changes_harness import changes, entry_of, manifest, told
 
 import headway as hw
 from headway.errors import IncompatibleStateError
+from headway.operators.windows.aligned import SingleWindow
 from headway.state.changes import check_changes, compare
 from headway.state.manifest import Manifest
 
@@ -53,6 +54,10 @@ class Rewritten(hw.Operator[Shop, Cart, hw.Json]):
 
 class Renamed(Watch):
     """The same under another name: what it adds to its base is nothing."""
+
+
+class Hours(SingleWindow):
+    """Windows with something of the flow's own."""
 
 
 class Limits(hw.State):
@@ -425,6 +430,12 @@ REFUSED = [
         step(lambda s: s.window("cart", hw.sliding("1h", every="5m"), n=hw.count())),
         "! operator 'cart': its windows were tumbling 1h, now sliding 1h, every 5m: those that are open would mix with "
         f"the new ones; {GOES_ON}",
+    ),
+    (
+        "the size of a window in a class of the flow's own",
+        step(lambda s: s.process("cart", Hours(Shop, hw.tumbling("1h"), {"n": hw.count()}))),
+        step(lambda s: s.process("cart", Hours(Shop, hw.tumbling("2h"), {"n": hw.count()}))),
+        "! operator 'cart': its windows were tumbling 1h, now tumbling 2h",
     ),
     (
         "windows of a join",

@@ -95,9 +95,9 @@ def _record(change: Change) -> dict[str, object]:
 def drop(flow: str, names: tuple[str, ...], state_dir: Optional[Path], yes: bool) -> None:
     """Forget what an operator keeps, so that it starts empty; or what the flow no longer has.
 
-    FLOW is a flow or a state directory. OPERATOR is the name of an operator, of an output, or of a source that the flow
-    no longer has. Says what would be lost, and asks. The flow must not be running. There is no way back but a copy of
-    the state directory.
+    FLOW is a flow or a state directory. OPERATOR is the name of an operator, or of an operator, output or source that
+    the flow no longer has. Says what would be lost, and asks. The flow must not be running. There is no way back but a
+    copy of the state directory.
     """
     from headway.cli.escapes import printable
     from headway.cli.places import state_dir_of

@@ -98,6 +98,9 @@ def drop_state(state_dir: Path, names: Sequence[str]) -> None:
     left = found
     for name in names:
         left = without(left, name)
+        if name in found.retired.outputs:  # What it has written is nobody's then: a new output must not take it back.
+            with state_files(state_dir, "write"):
+                (state_dir / "outputs" / f"{name}.claim").unlink(missing_ok=True)
     if left.generation != found.generation:
         left = msgspec.structs.replace(left, generation=found.generation + 1)
         left = _evolve(
