@@ -78,17 +78,20 @@ def join_manifest(plan: Plan, state_dir: Path) -> Manifest | None:
 def changes_of(plan: Plan, state_dir: Path) -> list[Change] | None:
     """What has changed since the last run, those changes that are refused among them; None where nothing is stored.
 
-    Changes nothing and needs no lock.
+    Changes nothing and needs no lock. Raises `DrainedStateError` when the books of the directory are closed.
     """
     found = Manifest.load(state_dir)
-    return None if found is None else compare(found, lay_out(plan, found.key_groups, found))
+    if found is None:
+        return None
+    found.check_undrained(state_dir, draining=False)
+    return compare(found, lay_out(plan, found.key_groups, found))
 
 
 def drop_state(state_dir: Path, names: Sequence[str]) -> None:
     """Forget what operators, or what is not in the flow any more, have kept; an operator then starts empty.
 
-    What waits for such an operator is forgotten as well. Reads the keys of what is forgotten, so it takes some seconds
-    for a million rows. With the lock held. Raises `UsageError` for a name that nothing is kept under. A kill at any
+    What waits for such an operator is forgotten as well. Reads the keys of what is forgotten, so it takes ten seconds or
+    so for a million rows. With the lock held. Raises `UsageError` for a name that nothing is kept under. A kill at any
     moment leaves either all, or nothing that the flow could find.
     """
     found = Manifest.open(state_dir)
