@@ -61,10 +61,10 @@ def text_of(value: Any, *, is_duration: bool = False) -> str:
 def entries(name: str, value: Any, *, is_duration: bool = False) -> Iterator[tuple[str, str]]:
     """A value by name, and what is in it by longer names: so that a difference in it can be told by name.
 
-    >>> from headway.operators.aggregates.basic import count
     What is stored means something else under another value of some kinds: such names say the kind, as in
     `windows of windower`.
 
+    >>> from headway.operators.aggregates.basic import count
     >>> list(entries("aggregates", {"all": count(), "adds": count(kind="add")}))
     [('aggregate of aggregates.all', 'count'), ('aggregate of aggregates.adds', "count where(kind='add')")]
     """

@@ -90,9 +90,9 @@ def changes_of(plan: Plan, state_dir: Path) -> list[Change] | None:
 def drop_state(state_dir: Path, names: Sequence[str]) -> None:
     """Forget what operators, or what is not in the flow any more, have kept; an operator then starts empty.
 
-    What waits for such an operator is forgotten as well. Reads the keys of what is forgotten, so it takes ten seconds or
-    so for a million rows. With the lock held. Raises `UsageError` for a name that nothing is kept under. A kill at any
-    moment leaves either all, or nothing that the flow could find.
+    What waits for such an operator is forgotten as well. Reads the keys of what is forgotten: some ten seconds for a
+    million rows. With the lock held. Raises `UsageError` for a name that nothing is kept under. A kill at any moment
+    leaves either all, or nothing that the flow could find.
     """
     found = Manifest.open(state_dir)
     if found is None:
