@@ -102,9 +102,8 @@ class _Comparison:
         found, expected = self._found, self._expected
         if found.key_groups != expected.key_groups:
             text = f"there are {found.key_groups}, and the run wants {expected.key_groups}"
-            yield _refused(
-                "the key groups", text, f"to go on: --key-groups {found.key_groups}, or leave the option out"
-            )
+            next_step = "to go on: leave --key-groups out, or change the number with headway state rescale"
+            yield _refused("the key groups", text, next_step)
         names = renamed(found, expected)
         for kind in _KINDS:
             for name, old in self.former(kind).items():

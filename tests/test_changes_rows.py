@@ -522,7 +522,7 @@ def test_another_number_of_key_groups_is_refused() -> None:
     found = manifest(flow(), key_groups=2)
     [change] = compare(found, manifest(flow(), found, key_groups=4))
     assert change.refused
-    assert "--key-groups 2" in change.next_step
+    assert "headway state rescale" in change.next_step
 
 
 # -- Names ----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from headway.cli.commands import Commands
 from headway.cli.escapes import json_text, printable
 from headway.cli.options import examples, json_option
 from headway.cli.process import say
+from headway.cli.rescale import rescale
 
 if TYPE_CHECKING:
     from headway.state.reader import StateReader, StoredRow
@@ -103,8 +104,8 @@ def get(ctx: click.Context, place: str, operator: str, key: str, state_dir: Opti
     say(_record(row) if as_json else _block(row))
 
 
-state.add_command(check)
-state.add_command(drop)
+for command in (check, drop, rescale):
+    state.add_command(command)
 
 
 def _reader(place: Optional[str], state_dir: Optional[Path]) -> StateReader:
