@@ -14,6 +14,7 @@ import msgspec
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from headway.errors import FlowError
+from headway.operators.given import Given
 from headway.schema import Json, State
 from headway.times import Duration
 
@@ -209,7 +210,7 @@ def check_handlers(operator: Operator[Any, Any, Any]) -> None:
         raise FlowError(msg)
 
 
-class Operator(Generic[E_contra, S, Out_co]):
+class Operator(Given, Generic[E_contra, S, Out_co]):
     """Base class of keyed operators: `Operator[EventType, StateType]`, or with the type it emits as a third.
 
     One object serves all keys; what belongs to a key lives in its state. Options belong in `__init__`,
