@@ -11,11 +11,13 @@ from headway.errors import FlowError, UserCodeError
 from headway.isolation import UNENCODABLE
 from headway.plan import Edge, Plan
 from headway.schema import Json, type_label
+from headway.state.waiting import Ordinal
 
 __all__ = ["Batch", "Record", "batch_of", "codec_of", "register_codecs"]
 
 Record = tuple[Any, ...]
-"""`(time_ms, key, value)` from a source, `(time_ms, key, value, origin)` from a keyed stage or for an output.
+"""`(time_ms, key, value)` from a source, `(time_ms, key, value, origin)` from a keyed stage or for an output;
+`(time_ms, key, value, ordinal, partition)` from a source whose failed events are set aside.
 
 `origin` orders records of equal time: the key that produced it, or for an output the record's id.
 """
@@ -95,6 +97,8 @@ def register_codecs(plan: Plan) -> None:
     for edge in plan.edges():
         value_type = bytes if id(edge) in sinks else edge_type(edge)
         shape: Any = tuple[int, str, value_type]  # type: ignore[valid-type]
+        if edge.has_places and id(edge) not in sinks:
+            shape = tuple[int, str, value_type, Ordinal, str]  # type: ignore[valid-type]
         if not edge.from_source or id(edge) in sinks:
             shape = tuple[int, str, value_type, str]  # type: ignore[valid-type]
         _codecs[edge.id] = EdgeCodec(

@@ -22,6 +22,7 @@ __all__ = ["Board", "Progress", "sources_in_step"]
 
 _ENTRY: Final = struct.Struct("<qqq")
 _WORKER: Final = struct.Struct("<qq")
+_FAILURES: Final = struct.Struct("<q")
 _UNSTARTED, _ACTIVE, _IDLE, _DONE = range(4)
 LEAD_RECORDS: Final = 50_000
 """How many records a slot may read ahead of the slowest one before it pauses."""
@@ -88,6 +89,18 @@ class Board:
         told = [Progress(behind - 1, watermark) for behind, watermark in found if behind]
         return Progress(sum(one.behind for one in told), min((one.watermark for one in told), default=MAX_TIME_MS))
 
+    def report_failures(self, worker: int, count: int) -> None:
+        """Say how often code of the flow has failed in a worker."""
+        _FAILURES.pack_into(self._memory, self._failures_at(worker), count)
+
+    def failures_elsewhere(self, worker: int) -> int:
+        """How often it has in all other workers."""
+        others = [other for other in range(self._workers) if other != worker]
+        return sum(_FAILURES.unpack_from(self._memory, self._failures_at(other))[0] for other in others)
+
+    def _failures_at(self, worker: int) -> int:
+        return max(1, len(self._index)) * _ENTRY.size + self._workers * _WORKER.size + worker * _FAILURES.size
+
     def least_published(self) -> int:
         """The least watermark that any slot has published."""
         return min((self._entry(name).watermark for name in self._index), default=MAX_TIME_MS)
@@ -142,7 +155,7 @@ class Board:
 
 
 def _size(slots: int, workers: int) -> int:
-    return max(1, slots) * _ENTRY.size + workers * _WORKER.size
+    return max(1, slots) * _ENTRY.size + workers * (_WORKER.size + _FAILURES.size)
 
 
 def sources_in_step(plan: Plan) -> dict[str, int]:

@@ -19,6 +19,7 @@ from headway.runtime.batch import edge_type, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
 from headway.runtime.exchange import HEARTBEAT_MS
+from headway.runtime.failures import FailureTotal
 from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.notices import add_notice
 from headway.runtime.sink import OutputClaim, SinkTask
@@ -143,6 +144,10 @@ class Job:
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
+        worker = self.options.worker
+        self.failures = FailureTotal(
+            lambda count: self.board.report_failures(worker, count), lambda: self.board.failures_elsewhere(worker)
+        )
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
@@ -274,6 +279,7 @@ class Job:
             self.wall_ms,
             self.is_behind,
             self.tell,
+            self.failures,
         )
         self.slots[name] = slot
         self.resumed_events += slot.events
@@ -293,12 +299,24 @@ class Job:
     def stage_task(self, stage: KeyedStage, group: int, version: Optional[int]) -> StageTask:
         """Open a keyed stage in one key group at the version that the engine knows, or new."""
         operators = [OperatorSpec(*table) for table in stage.tables()]
-        codecs = [InputCodec(edge_type(edge), from_stage=not edge.from_source) for edge in stage.inputs]
+        codecs = [
+            InputCodec(edge_type(edge), from_stage=not edge.from_source, have_places=edge.has_places)
+            for edge in stage.inputs
+        ]
         store, meta = self._store(stage.name, group, operators, codecs, version)
         channels = Channels(stage.inputs, self._channel_counts(), (meta or {}).get("claims"))
         groups = self.manifest.key_groups
         task = StageTask(
-            self.plan, stage, group, groups, store, channels, self.clock_ms, self.wall_ms, self.options.slice_records
+            self.plan,
+            stage,
+            group,
+            groups,
+            store,
+            channels,
+            self.clock_ms,
+            self.wall_ms,
+            self.options.slice_records,
+            self.failures,
         )
         self.tasks[stage.name, group] = task
         return task

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import le
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import msgspec
 
@@ -16,13 +16,15 @@ from headway.decoding import LineCodec
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Plan, SourceStage
 from headway.runtime.board import Board
-from headway.runtime.columns import OF_THE_FLOW, ColumnProgram, Columns, column_getter, read_one_by_one, select
+from headway.runtime.columns import OF_THE_FLOW, ColumnProgram, Columns, Door, column_getter, read_one_by_one, select
 from headway.runtime.discovery import Discovery
 from headway.runtime.exchange import Exchange, Message
+from headway.runtime.failures import Failures, FailureTotal
 from headway.runtime.partition import Partition
-from headway.runtime.rejects import LetterRejects, Rejected, Rejects
+from headway.runtime.rejects import LetterRejects, Rejected, Rejects, StrictRejects
 from headway.runtime.silence import Silence
 from headway.runtime.stats import FirstLetter
+from headway.runtime.trial import Trial
 from headway.runtime.triggers import TriggerEncoder
 from headway.scanning import span_of
 from headway.schema import decoded_type
@@ -77,6 +79,7 @@ class Slot:
         wall_ms: Callable[[], int],
         is_behind: Callable[[], bool] = lambda: False,
         tell: Tell = unheard,
+        failures: Optional[FailureTotal] = None,
     ) -> None:
         self.source = source
         self.name = name
@@ -99,11 +102,15 @@ class Slot:
         self._times_are_int = isinstance(time, str) and decoded_type(source.node.event_type, time) is int
         self._partitions: dict[str, Partition] = {}
         self._discovery = Discovery(source.node.input, options.discover_ms if options.follow else None, tell)
-        self._rejects = Rejects(source.name, FirstLetter.restored((state or {}).get("first_letter")))
+        known = state or {}
+        counted = Failures(failures or FailureTotal(), known.get("failures"))
+        tolerance = source.node.on_error
+        self._rejects = Rejects(source.name, FirstLetter.restored(known.get("first_letter")), tolerance, counted)
+        self._trial = None if tolerance is None else Trial(self._rejects, self._codec, source.node.event_type)
         self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
         self._silence = Silence(source.node, self._partitions, board, name, follow=options.follow)
         self._connect(plan)
-        self._restore(state or {})
+        self._restore(known)
 
     def _connect(self, plan: Plan) -> None:
         """Compile the steps of the three ports."""
@@ -118,7 +125,8 @@ class Slot:
                 encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target])
         node = self.source.node
         types = {MAIN: node.event_type, LATE: node.event_type, DEAD_LETTERS: DeadLetter}
-        rejects: dict[str, Union[Rejects, LetterRejects]] = dict.fromkeys((MAIN, LATE), self._rejects)
+        door = self._rejects if self._trial is None else StrictRejects(self._rejects)
+        rejects: dict[str, Door] = dict.fromkeys((MAIN, LATE), door)
         rejects[DEAD_LETTERS] = LetterRejects(self._rejects)
         self._programs = {
             port: ColumnProgram(node, segment, self._exchanges, encoders, types[port], rejects[port])
@@ -140,7 +148,9 @@ class Slot:
             position = partition.reader.position() if partition.reader is not None else partition.position
             partitions[partition.name] = (position, partition.max_time)
         first = None if self.first_letter is None else msgspec.structs.astuple(self.first_letter)
-        return {"partitions": partitions, "counts": (self.events, self.late, self.dead), "first_letter": first}
+        state = {"partitions": partitions, "counts": (self.events, self.late, self.dead), "first_letter": first}
+        failed = self._rejects.failures.stored()
+        return {**state, "failures": failed} if failed else state
 
     @property
     def first_letter(self) -> Optional[FirstLetter]:
@@ -285,17 +295,25 @@ class Slot:
     def _process(self, partition: Partition, chunk: Chunk) -> None:
         decoded = chunk.decode(self._codec)
         self._rejects.begin(partition.name, chunk, decoded.bad)
+        if self._trial is not None:
+            self._trial.begin(chunk)
         self.events += len(decoded.events) + len(decoded.bad)
         before = partition.max_time
         columns, span = self._timed(partition, Columns([], decoded.ordinals, decoded.events))
         on_time, late = self._split_late(partition, columns, span)
-        self._programs[MAIN].run(on_time, partition.name)
+        self._run(MAIN, on_time, partition.name)
         if late is not None:
             self.late += len(late.values)
-            self._programs[LATE].run(late, partition.name)
+            self._run(LATE, late, partition.name)
         rejected = self._rejects.take()
         if rejected:
             self._run_rejected(partition, before, columns, rejected)
+
+    def _run(self, port: str, columns: Columns, partition: str) -> None:
+        if self._trial is None:
+            self._programs[port].run(columns, partition)
+        else:
+            self._trial.run(self._programs[port], columns, partition)
 
     def _flush(self, partition: Partition, out: list[Message]) -> None:
         watermark = self.watermark

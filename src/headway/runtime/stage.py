@@ -9,10 +9,12 @@ from headway.errors import HeadwayError
 from headway.graph import MAIN, Port
 from headway.isolation import isolator
 from headway.plan import Edge, Entry, KeyedStage, Plan
+from headway.runtime.attempt import Attempt
 from headway.runtime.batch import Batch, Record
 from headway.runtime.channels import Channels
 from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
+from headway.runtime.failures import FailureTotal
 from headway.runtime.losses import losses_of
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.stage import StageStore
@@ -54,6 +56,7 @@ class StageTask:
         clock_ms: Callable[[], int],
         wall_ms: Callable[[], int],
         slice_records: int = SLICE,
+        failures: Optional[FailureTotal] = None,
     ) -> None:
         self.store = store
         self.timers = store.timers
@@ -78,6 +81,9 @@ class StageTask:
         self._connect_edges(plan, stage, groups)
         self._resume(known.get("progress"))
         shared = {table.name: store.tables[index] for index, table in enumerate(stage.tables()) if table.shared}
+        self.attempt: Optional[Attempt] = None
+        if stage.is_guarded:
+            self.attempt = Attempt(self, stage, failures or FailureTotal(), known.get("failures"))
         self.contexts = [
             OperatorContext(node, rank, store, shared.get(f"{node.name}:shared"))
             for rank, node in enumerate(stage.operators)
@@ -92,7 +98,9 @@ class StageTask:
         self._entries = [self._handlers(edge, count) for edge, count in zip(stage.inputs, copies)]
         is_plain = [edge.entries for edge in stage.inputs] == [[Entry(0)]] and not any(copies)
         self._single_entry = self.contexts[0] if is_plain else None
-        self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source
+        self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source and self.attempt is None
+        if self.attempt is not None:
+            self.attempt.connect(self._entries)
 
     def _resume(self, progress: Optional[Mapping[str, Any]]) -> None:
         """Go on in the middle of a step of the watermark, if the last epoch has ended there."""
@@ -103,7 +111,9 @@ class StageTask:
 
     def _handlers(self, edge: Edge, copied: int) -> list[Handle]:
         """What takes the records of an input; the first `copied` of them get copies."""
-        handlers = [self.contexts[entry.rank].handler(entry.input, edge.value_type) for entry in edge.entries]
+        handlers = [
+            self.contexts[entry.rank].handler(entry.input, edge.value_type, self.attempt) for entry in edge.entries
+        ]
         return [_copying(handle, edge) for handle in handlers[:copied]] + handlers[copied:]
 
     def _connect_edges(self, plan: Plan, stage: KeyedStage, groups: int) -> None:
@@ -174,6 +184,8 @@ class StageTask:
         if self.is_behind:
             ordinals = {str(edge): encoder.ordinals for edge, encoder in self.encoders.items() if encoder.ordinals}
             meta["progress"] = {"watermark": self._watermark, "ordinals": ordinals}
+        if self.attempt is not None and self.attempt.failures.count:
+            meta["failures"] = self.attempt.failures.stored()
         version = self.store.commit(meta)
         self._is_proven = self._is_told = False
         for exchange in self._exchanges.values():
@@ -203,7 +215,9 @@ class StageTask:
         records = [record[:3] for record in released] if self._strip_origin else released
         count = len(records)
         records.reverse()
-        if self._single_entry is not None:
+        if self.attempt is not None:
+            self._run_guarded(records, self.attempt)
+        elif self._single_entry is not None:
             self._run_single(records, self._single_entry)
         else:
             self._run_many(records)
@@ -274,6 +288,23 @@ class StageTask:
             for handle in entries[rank]:
                 handle(record[0], record[1], record[2])
 
+    def _run_guarded(self, records: list[Any], attempt: Attempt) -> None:
+        """As `_run_many`, where a record that fails is set aside."""
+        near = self.timers.near
+        tagged = len(self._entries) > 1
+        while records:
+            item = records.pop()
+            rank, record = item if tagged else (0, item)
+            if near.first_ms < record[0] and not self._fire_timers(record[0] - 1):
+                records.append(item)
+                return
+            attempt.run(rank, record)
+
+    @property
+    def failed(self) -> int:
+        """How many events and timers the flow's code has failed on, over all runs, that were set aside."""
+        return 0 if self.attempt is None else self.attempt.failures.count
+
     def _fire_timers(self, limit_ms: int) -> bool:
         """Fire what is due by `limit_ms`; returns False when the slice ended before it was known to be all."""
         timers = self.timers
@@ -282,7 +313,10 @@ class StageTask:
             context = self.contexts[entry[2]]
             row = context.table.due_row(entry)
             if row is not None:
-                context.handle_timer(row, entry[0], entry[3])
+                if self.attempt is None:
+                    context.handle_timer(row, entry[0], entry[3])
+                else:
+                    self.attempt.fire(context, row, entry[0], entry[3])
             self._left -= _TIMER_COST
             if self._left <= 0:
                 return False
