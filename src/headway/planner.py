@@ -80,14 +80,6 @@ def compile_plan(graph: Graph, *, dead_letters: Optional[Output] = None) -> Plan
 
 
 def _with_dead_letters(graph: Graph, output: Optional[Output]) -> Graph:
-    if output is None:
-        return graph
-    read = {port for node in graph.nodes.values() for port in node.inputs}
-    unread = [
-        Port(node.name, DEAD_LETTERS)
-        for node in graph.nodes.values()
-        if isinstance(node, SourceNode) and Port(node.name, DEAD_LETTERS) not in read
-    ]
     tolerant = any(isinstance(node, SourceNode) and node.on_error is not None for node in graph.nodes.values())
     taken = graph.nodes.get(DEAD_LETTER_SINK)
     if taken is not None and tolerant:
@@ -96,6 +88,14 @@ def _with_dead_letters(graph: Graph, output: Optional[Output]) -> Graph:
             'which on_error="dead-letter" sets aside: give the step another name'
         )
         raise FlowError(msg)
+    if output is None:
+        return graph
+    read = {port for node in graph.nodes.values() for port in node.inputs}
+    unread = [
+        Port(node.name, DEAD_LETTERS)
+        for node in graph.nodes.values()
+        if isinstance(node, SourceNode) and Port(node.name, DEAD_LETTERS) not in read
+    ]
     if taken is not None or not (unread or tolerant):
         return graph
     merge = MergeNode("dead-letters.merge", "", tuple(unread))

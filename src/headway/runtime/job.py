@@ -22,6 +22,7 @@ from headway.runtime.exchange import HEARTBEAT_MS
 from headway.runtime.failures import FailureTotal
 from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.notices import add_notice
+from headway.runtime.redrive import redrive_path
 from headway.runtime.sink import OutputClaim, SinkTask
 from headway.runtime.slot import Slot, SlotOptions
 from headway.runtime.stage import SLICE, StageTask
@@ -265,6 +266,7 @@ class Job:
             grows=not all(source.node.input.ends for source in self.plan.sources),
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=self.options.drain_to_ms,
+            redrive=None if number else redrive_path(self.options.state_dir, source.name),
             prove_for_ms=_PROVE_EPOCHS * self.options.epoch_ms + 2 * HEARTBEAT_MS * (1 + len(self.plan.stages)),
         )
         slot = Slot(

@@ -7,20 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import le
+from pathlib import Path
 from typing import Any, Optional
 
 import msgspec
 
 from headway.connectors.base import Chunk, Extent, PartitionReader, Tell, unheard
+from headway.connectors.lines import LinesChunk
 from headway.decoding import LineCodec
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
-from headway.plan import Plan, SourceStage
+from headway.plan import Edge, Plan, SourceStage
 from headway.runtime.board import Board
 from headway.runtime.columns import OF_THE_FLOW, ColumnProgram, Columns, Door, column_getter, read_one_by_one, select
 from headway.runtime.discovery import Discovery
 from headway.runtime.exchange import Exchange, Message
 from headway.runtime.failures import Failures, FailureTotal
 from headway.runtime.partition import Partition
+from headway.runtime.redrive import Redriver
 from headway.runtime.rejects import LetterRejects, Rejected, Rejects, StrictRejects
 from headway.runtime.silence import Silence
 from headway.runtime.stats import FirstLetter
@@ -54,6 +57,8 @@ class SlotOptions:
     """Read nothing more, and claim this time: the books are being closed."""
     prove_for_ms: int = 3_000
     """How long after its last news a slot goes on proving to its receivers, once an epoch, that epochs are durable."""
+    redrive: Optional[Path] = None
+    """Where the redriven dead letters are that this slot reads; None for all but the first one of a source."""
 
 
 class Slot:
@@ -109,6 +114,9 @@ class Slot:
         self._trial = None if tolerance is None else Trial(self._rejects, self._codec, source.node.event_type)
         self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
         self._silence = Silence(source.node, self._partitions, board, name, follow=options.follow)
+        self._redriver: Optional[Redriver] = None
+        if options.redrive is not None:
+            self._redriver = Redriver(self, plan, options.redrive, known.get("redrive"))
         self._connect(plan)
         self._restore(known)
 
@@ -149,8 +157,11 @@ class Slot:
             partitions[partition.name] = (position, partition.max_time)
         first = None if self.first_letter is None else msgspec.structs.astuple(self.first_letter)
         state = {"partitions": partitions, "counts": (self.events, self.late, self.dead), "first_letter": first}
-        failed = self._rejects.failures.stored()
-        return {**state, "failures": failed} if failed else state
+        if failed := self._rejects.failures.stored():
+            state["failures"] = failed
+        if self._redriver is not None:
+            state["redrive"] = self._redriver.position()
+        return state
 
     @property
     def first_letter(self) -> Optional[FirstLetter]:
@@ -192,6 +203,8 @@ class Slot:
             return True
         if self._options.follow and (self._options.grows or not self._partitions):
             return False
+        if self._redriver is not None and not self._redriver.at_end:
+            return False
         return self._discovery.has_looked and (self._closed or not self._partitions)
 
     @property
@@ -205,6 +218,8 @@ class Slot:
         if self._options.drain_to_ms is None:
             self._discover()
             if not self._board.must_wait(self.name) and not self._is_behind():
+                if self._redriver is not None:
+                    self._redriver.read(out, self._clock_ms(), self._options.discover_ms)
                 self._read(out)
             self._silence.pass_time(self._clock_ms(), self._wall_ms())
         self.heartbeat(out, force=False)
@@ -286,13 +301,14 @@ class Slot:
             block = reader.read(min(_BLOCK_BYTES, chunk_bytes))
             if block is None:
                 break
-            self._process(partition, block)
+            self.process(partition, block)
             blocks += 1
         if blocks:
-            self._flush(partition, out)
+            self.flush(partition, out)
         return blocks > 0
 
-    def _process(self, partition: Partition, chunk: Chunk) -> None:
+    def process(self, partition: Partition, chunk: Chunk, *, floor_ms: Optional[int] = None) -> None:
+        """Decode a chunk and run the steps. With `floor_ms` nothing is late: what is before it happens then."""
         decoded = chunk.decode(self._codec)
         self._rejects.begin(partition.name, chunk, decoded.bad)
         if self._trial is not None:
@@ -300,7 +316,10 @@ class Slot:
         self.events += len(decoded.events) + len(decoded.bad)
         before = partition.max_time
         columns, span = self._timed(partition, Columns([], decoded.ordinals, decoded.events))
-        on_time, late = self._split_late(partition, columns, span)
+        if floor_ms is None:
+            on_time, late = self._split_late(partition, columns, span)
+        else:
+            on_time, late = columns._replace(times=[max(floor_ms, time_ms) for time_ms in columns.times]), None
         self._run(MAIN, on_time, partition.name)
         if late is not None:
             self.late += len(late.values)
@@ -315,7 +334,18 @@ class Slot:
         else:
             self._trial.run(self._programs[port], columns, partition)
 
-    def _flush(self, partition: Partition, out: list[Message]) -> None:
+    def refuse(self, partition: Partition, chunk: LinesChunk, reason: str) -> None:
+        """Make a dead letter of the one record of a chunk."""
+        self._rejects.begin(partition.name, chunk, [])
+        self._rejects.reject(chunk.first_ordinal, reason)
+        self._run_rejected(partition, partition.max_time, Columns([], [], []), self._rejects.take())
+
+    def exchange(self, edge: Edge) -> Exchange:
+        """The way to a stage."""
+        return self._exchanges[edge.id]
+
+    def flush(self, partition: Partition, out: list[Message]) -> None:
+        """Send what records of a partition have become."""
         watermark = self.watermark
         for program in self._programs.values():
             program.flush(partition.name, watermark, out)

@@ -188,12 +188,9 @@ class Oracle:
         else:
             self.sinks[edge.target].take(edge, item)
 
-    def _check(self, edge: Edge, item: Item) -> None:
-        """Raise what `_send` would."""
-        if edge.target in self.stages:
-            self.stages[edge.target].check(edge, item)
-        else:
-            self.sinks[edge.target].check(edge, item)
+    def _check(self, edge: Edge, item: Item) -> Item:
+        """The item as it would arrive. Raises what `_send` would."""
+        return (self.stages if edge.target in self.stages else self.sinks)[edge.target].check(edge, item)
 
     def _count(self, tolerance: Tolerance, letter: DeadLetter) -> None:
         """One more failure was set aside."""
@@ -265,11 +262,12 @@ class SinkOracle:
         trigger_id = self._id(edge, item)
         self._waiting.append(_Line(item.time, trigger_id, self._ways[edge.id], self._line(item, trigger_id)))
 
-    def check(self, edge: Edge, item: Item) -> None:
-        """Raise what `take` would."""
+    def check(self, edge: Edge, item: Item) -> Item:
+        """The item as it would be written. Raises what `take` would."""
         written = self._written(edge, item)
         if self._sink.node.id_by is not None:
             self._topic(edge, written, self._sink.node.id_by)
+        return written
 
     def _written(self, edge: Edge, item: Item) -> Item:
         """The item with its value as its type says."""

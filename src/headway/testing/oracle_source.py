@@ -147,8 +147,7 @@ class SourceOracle:
         sent: list[tuple[Edge, Item]] = []
 
         def send(edge: Edge, value: Item) -> None:
-            self._ends.check(edge, value)
-            sent.append((edge, value))
+            sent.append((edge, self._ends.check(edge, value)))
 
         try:
             follow(self._ports[port], [item], Ways(send=send, reject=Useless.raised))

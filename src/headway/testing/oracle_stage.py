@@ -106,9 +106,9 @@ class StageOracle:
         """The latest time that a timer is armed for or a record waits for."""
         return max([timer.due for timer in self._armed] + [record.time for record in self._waiting], default=None)
 
-    def check(self, edge: Edge, item: Item) -> None:
-        """Raise what `take` would."""
-        self._arrived(edge, item)
+    def check(self, edge: Edge, item: Item) -> Item:
+        """The item as it would arrive. Raises what `take` would."""
+        return self._arrived(edge, item)
 
     def take(self, edge: Edge, item: Item) -> None:
         """A record arrives."""
@@ -206,8 +206,7 @@ class StageOracle:
 
     def _hold(self, edge: Edge, item: Item) -> None:
         """Something leaves, once it is known that all else succeeds."""
-        self._ends.check(edge, item)
-        self._sent.append((edge, item))
+        self._sent.append((edge, self._ends.check(edge, item)))
 
     def _on_event(self, entry: Entry, item: Item) -> None:
         operator = self.operators[entry.rank].operator
