@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -53,17 +54,13 @@ def check(case: FlowCase, where: harness.Conditions, *, drain: bool) -> None:
         for source, partitions in case.logs.items():
             for partition in partitions:
                 of_partition = [
-                    bare(harness_line(one)) for one in expected.dead_letters[source] if one.partition == partition
+                    bare(msgspec.json.encode(one))
+                    for one in expected.dead_letters[source]
+                    if one.partition == partition
                 ]
                 assert lines_of(letters / letter_file(source, partition)) == of_partition
         failed = [bare(line) for line in expected.outputs["dead-letters"]]
         assert lines_of(letters / FAILED_FILE) == [letter for letter in failed if "into" in letter]
-
-
-def harness_line(letter: Any) -> bytes:
-    import msgspec
-
-    return msgspec.json.encode(letter)
 
 
 @settings(SLOW, max_examples=40)

@@ -16,7 +16,8 @@ from headway.runtime.batch import Batch, register_codecs
 from headway.runtime.board import Board
 from headway.runtime.channels import Channels
 from headway.runtime.sink import OutputClaim, SinkTask
-from headway.runtime.slot import Slot, SlotOptions
+from headway.runtime.slot import Slot
+from headway.runtime.slot_options import SlotOptions
 from headway.runtime.stage import StageTask
 from headway.state.group import GroupStore
 from headway.state.options import StoreOptions

@@ -24,7 +24,8 @@ from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.notices import add_notice
 from headway.runtime.redrive import redrive_path
 from headway.runtime.sink import OutputClaim, SinkTask
-from headway.runtime.slot import Slot, SlotOptions
+from headway.runtime.slot import Slot
+from headway.runtime.slot_options import SlotOptions
 from headway.runtime.stage import SLICE, StageTask
 from headway.state.group import GroupStore
 from headway.state.groups import routing_name

@@ -1,12 +1,13 @@
 """Dead letters that are put back in: the log that they are read from, beside the logs of their source.
 
-`headway dead-letters redrive` appends to `<state directory>/redrive/<source>.jsonl`. A letter is redriven when, and only
-when, its line stands there with its end: so to put it in, and to know that it has been, is one step, and a call that is
-killed leaves each letter either as it was or redriven. The first reader slot of the source reads the file, and keeps
-its position with the state, as of every log: each line is input exactly once.
+`headway dead-letters redrive` appends to `<state directory>/redrive/<source>.jsonl`. A letter is redriven when, and
+only when, its line stands there with its end: so to put it in, and to know that it has been, is one step, and a call
+that is killed leaves each letter either as it was or redriven. The first reader slot of the source reads the file, and
+keeps its position with the state, as of every log: each line is input exactly once.
 
-What is redriven has been in the log before, so it is late by nature, and as `late` it would be lost again. It is on time
-by decree: its time is its own, or where that has passed the first millisecond that has not. It never holds time back.
+What is redriven has been in the log before, so it is late by nature, and as `late` it would be lost again. It is on
+time by decree: its time is its own, or where that has passed the first millisecond that has not. It never holds time
+back.
 
 A letter of a source is read as a line of the source, and goes through all steps, none of which has kept anything of it.
 A letter of an operator goes straight to the stage that has undone it, with the key it had there: other stages have
@@ -63,8 +64,10 @@ def redrive_path(state_dir: Path, source: str) -> Path:
 def letter_id(letter: DeadLetter) -> str:
     """What tells a letter from all others, also when its text has been mended.
 
-    >>> letter_id(DeadLetter("shop", "a.jsonl", "line 3, byte 90", "no field 'at'", "{}"))
-    '9b9a1e0d6f0a63cd7b3e8c2e2c1b0c55'
+    >>> bare = DeadLetter("shop", "a.jsonl", "line 3, byte 90", "no field 'at'", "{}")
+    >>> mended = DeadLetter("shop", "a.jsonl", "line 3, byte 90", "no field 'at'", '{"at": 1}')
+    >>> letter_id(bare) == letter_id(mended)
+    True
     """
     identity = "\0".join((letter.source, letter.partition, letter.position, letter.into or ""))
     return blake2b(identity.encode(errors="surrogateescape"), digest_size=16).hexdigest()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from operator import le
-from pathlib import Path
 from typing import Any, Optional
 
 import msgspec
@@ -26,6 +24,7 @@ from headway.runtime.partition import Partition
 from headway.runtime.redrive import Redriver
 from headway.runtime.rejects import LetterRejects, Rejected, Rejects, StrictRejects
 from headway.runtime.silence import Silence
+from headway.runtime.slot_options import SlotOptions
 from headway.runtime.stats import FirstLetter
 from headway.runtime.trial import Trial
 from headway.runtime.triggers import TriggerEncoder
@@ -34,31 +33,13 @@ from headway.schema import decoded_type
 from headway.streams import DeadLetter
 from headway.times import EARLIEST_MS, LATEST_MS, MIN_TIME_MS, parse_time
 
-__all__ = ["Slot", "SlotOptions"]
+__all__ = ["Slot"]
 
 _Span = tuple[int, int, bool]
 """The earliest and the latest of some times, and whether they come in order."""
 _NO_SPAN: _Span = (0, 0, True)
 _BLOCK_BYTES = 64 << 10
 """How much is decoded and run through the stateless steps at a time: its events fit into the processor's cache."""
-
-
-@dataclass(frozen=True)
-class SlotOptions:
-    """How slots read; the same for all slots of a run."""
-
-    groups: int
-    follow: bool
-    grows: bool = True
-    """Whether an input of the flow may bring more as long as it is followed: then its streams that end wait for it."""
-    chunk_bytes: int = 1 << 20
-    discover_ms: int = 1_000
-    drain_to_ms: Optional[int] = None
-    """Read nothing more, and claim this time: the books are being closed."""
-    prove_for_ms: int = 3_000
-    """How long after its last news a slot goes on proving to its receivers, once an epoch, that epochs are durable."""
-    redrive: Optional[Path] = None
-    """Where the redriven dead letters are that this slot reads; None for all but the first one of a source."""
 
 
 class Slot:

@@ -1,9 +1,9 @@
 """Small flows described by plain data: any process can build the same flow again from its JSON.
 
-A spec is `{"sources": [...], "steps": [...]}`, with `"tolerant": true` where failed events are to be set aside. A step reads the streams that earlier ones produced, by name, and
-its own name is that of the stream it produces; `branch` also produces `NAME.else`, `process` `NAME.side`,
-`absence` `NAME.raw`, and a source `NAME.late`. `process` may read two more: `other` with a key, and `news` as a
-broadcast.
+A spec is `{"sources": [...], "steps": [...]}`, with `"tolerant": true` where failed events are to be set aside. A step
+reads the streams that earlier ones produced, by name, and its own name is that of the stream it produces; `branch`
+also produces `NAME.else`, `process` `NAME.side`, `absence` `NAME.raw`, and a source `NAME.late`. `process` may read two
+more: `other` with a key, and `news` as a broadcast.
 """
 
 from __future__ import annotations

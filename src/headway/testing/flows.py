@@ -89,8 +89,9 @@ def flow_cases(
 
     Its operators set, move and cancel timers, forget, emit at events and at timers, to side outputs, and what their
     state holds; there are branches, merges, absences, operators with several inputs and with broadcasts, late
-    streams and untyped events. With `fails` some steps and handlers raise, which the flow tolerates. The logs are out of order within each source's bound and sometimes beyond, times are
-    often equal, keys are easily mistaken for one another, and some lines cannot be decoded.
+    streams and untyped events. With `fails` some steps and handlers raise, which the flow tolerates. The logs are out
+    of order within each source's bound and sometimes beyond, times are often equal, keys are easily mistaken for one
+    another, and some lines cannot be decoded.
 
     >>> from hypothesis import Phase, find, settings
     >>> first = settings(phases=[Phase.generate], database=None)
