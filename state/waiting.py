@@ -45,7 +45,7 @@ class InputCodec:
         self.from_stage = from_stage
         record: Any = tuple[int, str, value_type, str] if from_stage else tuple[int, str, value_type]
         if have_places:
-            record = tuple[int, str, value_type, Ordinal, str]  # type: ignore[valid-type]
+            record = tuple[int, str, value_type, Ordinal, str]
         self.encode = msgspec.msgpack.Encoder().encode
         self.decode = msgspec.msgpack.Decoder(list[record]).decode
 

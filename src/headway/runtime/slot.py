@@ -137,7 +137,11 @@ class Slot:
             position = partition.reader.position() if partition.reader is not None else partition.position
             partitions[partition.name] = (position, partition.max_time)
         first = None if self.first_letter is None else msgspec.structs.astuple(self.first_letter)
-        state = {"partitions": partitions, "counts": (self.events, self.late, self.dead), "first_letter": first}
+        state: dict[str, Any] = {
+            "partitions": partitions,
+            "counts": (self.events, self.late, self.dead),
+            "first_letter": first,
+        }
         if failed := self._rejects.failures.stored():
             state["failures"] = failed
         if self._redriver is not None:

@@ -169,7 +169,7 @@ class SourceOracle:
         position, raw = self._chunk.record(ordinal)
         step = (error.step if isinstance(error, HeadwayError) else None) or self.name
         self._add(ordinal, position, why(error), raw, step=step, time=time_ms)
-        self._ends.count(tolerance, self._rejected[-1][1])
+        self._ends.failed(tolerance, self._rejected[-1][1])
 
     def _send_dead_letters(self, name: str, partition: _Partition) -> None:
         rejected, self._rejected = self._rejected, []

@@ -167,8 +167,9 @@ class StageOracle:
             self._handle("on_timer", Timer(name, due), OracleContext(self, rank, key, due, after_ms=1))
 
         def letter(error: HeadwayError) -> DeadLetter:
-            of_timer = {"step": error.step, "into": operator, "key": key, "time": due, "timer": name}
-            return DeadLetter("", "", "", why(error), "", **of_timer)
+            return DeadLetter(
+                *("", "", "", why(error), ""), step=error.step, into=operator, key=key, time=due, timer=name
+            )
 
         self._attempt(self._stage.tolerance, key, due, run, letter)
 
@@ -199,7 +200,7 @@ class StageOracle:
             self.dead_letters.append(failed)
             segment = self._outputs.get(self._stage.letters_port, Segment())
             follow(segment, [Item(time, key, failed, key)], self._ways)
-            self._ends.count(tolerance, failed)
+            self._ends.failed(tolerance, failed)
         sent, self._sent = self._sent, []
         for edge, item in sent:
             self._ends.send(edge, item)

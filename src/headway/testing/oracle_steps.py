@@ -34,7 +34,7 @@ class Ends(NamedTuple):
     """Takes what leaves over an exchange."""
     check: Callable[[Edge, Item], Item]
     """The item as it would arrive: nobody changes that any more. Raises what `send` would, and does nothing else."""
-    count: Callable[[Tolerance, DeadLetter], None]
+    failed: Callable[[Tolerance, DeadLetter], None]
     """Counts a failure that was set aside; raises when they are too many."""
 
 
