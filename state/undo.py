@@ -15,7 +15,7 @@ __all__ = ["RowGuard"]
 
 
 class RowGuard:
-    """What a row of one table was before handlers changed it. `keep`, then `undo` or `drop`, again and again.
+    """What a row of one table was before handlers changed it. `keep`, then `undo` or `row = None`, again and again.
 
     A state is kept as its bytes, as storage has it: about 0.5 µs for a small one, and what is restored is what a
     restart would have read. `check` says at once what the commit would say at the end of the epoch, when nobody could
@@ -43,10 +43,6 @@ class RowGuard:
         self._touched_ms = row.touched_ms
         self._first = (row.timer, row.due_ms, row.at_ms)
         self._others = None if row.others is None else dict(row.others)
-
-    def drop(self) -> None:
-        """Forget what was remembered: the changes stay."""
-        self.row = None
 
     def check(self, row: Row) -> None:
         """Raise `UserCodeError` for a state that could not be stored as its type says."""
