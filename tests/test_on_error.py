@@ -63,7 +63,7 @@ def check(case: FlowCase, where: harness.Conditions, *, drain: bool) -> None:
         assert lines_of(letters / FAILED_FILE) == [letter for letter in failed if "into" in letter]
 
 
-@settings(SLOW, max_examples=40)
+@settings(SLOW, max_examples=25)
 @given(case=flow_cases(fails=True), where=harness.conditions(), drain=st.booleans())
 def test_same_log_in_same_triggers_and_letters_out(case: FlowCase, where: harness.Conditions, drain: bool) -> None:
     check(case, where, drain=drain)
@@ -82,7 +82,7 @@ def test_the_oracle_sets_something_aside() -> None:
     """The property is worth what its flows do: many of the drawn ones must fail somewhere, and go on."""
     failed = []
 
-    @settings(SLOW, max_examples=40, database=None, derandomize=True)
+    @settings(SLOW, max_examples=30, database=None, derandomize=True)
     @given(case=flow_cases(fails=True))
     def count(case: FlowCase) -> None:
         result = judged(case, drain=True)
