@@ -37,12 +37,12 @@ def inputs_with_records(database: Database, prefix: bytes) -> set[int]:
     return found
 
 
-def records_at(database: Database, prefix: bytes, stored: int) -> list[CarriedRecord]:
+def records_at(database: Database, prefix: bytes, stored: int, *, from_stage: bool) -> list[CarriedRecord]:
     """What waits at one input, in the order in which it came by each lane."""
     found = []
     for number, part, encoded in _blob(database, prefix):
         if number == stored:
-            found += [_record(item, part) for item in _raw_records.decode(encoded)]
+            found += [_record(item, part, from_stage=from_stage) for item in _raw_records.decode(encoded)]
     start = prefix + SPILLED
     for key, value in database.scan(WAITING, start, successor(start)):
         time_ms, number, lane, _ = _position(database, key, start)
@@ -51,10 +51,10 @@ def records_at(database: Database, prefix: bytes, stored: int) -> list[CarriedRe
     return found
 
 
-def _record(item: list[Any], part: str) -> CarriedRecord:
+def _record(item: list[Any], part: str, *, from_stage: bool) -> CarriedRecord:
     """A record of the blob: one that came from a stage says its origin, which is its lane."""
     time_ms = msgspec.msgpack.decode(item[0], type=int)
-    lane = msgspec.msgpack.decode(item[3], type=str) if len(item) > 3 else part
+    lane = msgspec.msgpack.decode(item[3], type=str) if from_stage else part
     return CarriedRecord(time_ms, lane, _encoder.encode([item]))
 
 

@@ -40,14 +40,14 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.state.carried import check_records, inputs_with_records, records_at, write_records
+from headway.state.carried import CarriedRecord, check_records, inputs_with_records, records_at, write_records
 from headway.state.database import CONTROL, OUTBOX, VERSION_BYTE, WAITING, Database
 from headway.state.keys import successor, task_prefix
 from headway.state.manifest import EdgeEntry, Manifest, StageEntry
 from headway.state.outbox import Outbox
 from headway.state.redo import END_ENTRY, NO_STATE, Control, decode_meta, encode_meta
 from headway.state.stage import MARK
-from headway.state.tasks import Task, count_stored, opened_groups, output_tasks, stage_tasks
+from headway.state.tasks import Task, added_failures, count_stored, opened_groups, output_tasks, stage_tasks
 from headway.state.waiting import FIRST_INPUT, InputCodec
 from headway.times import MIN_TIME_MS
 
@@ -160,8 +160,9 @@ class Evolution:
             known = [entry for entry in other.entries if self._new.operators[entry[0]].id in before]
             if self._old_ids.get(edge.producer[0]) != self._new_ids.get(other.producer[0]):
                 continue
-            same = (edge.producer[1], edge.from_source, edge.broadcast)
-            if same == (other.producer[1], other.from_source, other.broadcast) and sorted(known) == sorted(entries):
+            same = (edge.producer[1], edge.from_source, edge.broadcast, edge.has_places)
+            now = (other.producer[1], other.from_source, other.broadcast, other.has_places)
+            if same == now and sorted(known) == sorted(entries):
                 return rank
         return None
 
@@ -181,11 +182,7 @@ class Evolution:
             return
         prefix = task_prefix(self._new.generation, number)
         records = {
-            stored: [
-                record
-                for old in places
-                for record in records_at(database, task_prefix(self._old.generation, old[0]), old[1])
-            ]
+            stored: [record for old in places for record in self._waiting(database, *old)]
             for stored, places in self._places_of(number).items()
         }
         check_records(records, stage, codecs[stage.name], database)
@@ -214,6 +211,11 @@ class Evolution:
         batch = database.batch()
         batch.put(CONTROL, prefix, control.encode())
         database.write(batch, sync=False)
+
+    def _waiting(self, database: Database, task: int, stored: int) -> list[CarriedRecord]:
+        """What waits at an old input."""
+        from_stage = not self._tasks[task].edge(stored).from_source
+        return records_at(database, task_prefix(self._old.generation, task), stored, from_stage=from_stage)
 
     def _ids_of(self, task: Task) -> set[int]:
         return {self._old.operators[name].id for name in task.operators}
@@ -250,6 +252,9 @@ class Evolution:
                 if key in self._new_edges:
                     ordinals[str(self._new_edges.index(key))] = counted
         made: dict[str, Any] = {"claims": {}, "losses": losses}
+        failures = added_failures(meta.get("failures") for _, meta in metas)
+        if failures:
+            made["failures"] = failures
         if handled and stage.name not in self._stale:
             made["progress"] = {"watermark": min(handled), "ordinals": ordinals}
         return made

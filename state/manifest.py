@@ -69,6 +69,8 @@ class EdgeEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The operators that take its values, each with the name of its input."""
     from_source: bool
     broadcast: bool = False
+    has_places: bool = False
+    """Whether its records say where in the log they stood."""
     values: str = ""
     """The type of its values, with a checksum of all that it is made of: under another one what waits is looked at."""
 

@@ -25,6 +25,10 @@ class SourcePosition(msgspec.Struct, frozen=True, kw_only=True):
     counts: tuple[int, int, int] = (0, 0, 0)
     """Records that were read, that were late, and that became dead letters."""
     first_letter: Any = None
+    failures: dict[str, Any] = {}
+    """How often code of the flow has failed on its events, and how at first."""
+    redrive: dict[str, int] | None = None
+    """How far its redriven dead letters have been read."""
 
 
 class Positions(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,12 +14,14 @@ from typing import Any, Final
 import msgspec
 
 from headway.errors import StateError, UsageError
-from headway.state.database import ROWS, Database, group_path
+from headway.state.database import CONTROL, ROWS, Database, group_path
 from headway.state.groups import group_of
-from headway.state.keys import id_bytes, successor
+from headway.state.keys import id_bytes, successor, task_prefix
 from headway.state.manifest import MANIFEST_NAME, Manifest
 from headway.state.options import StoreOptions
+from headway.state.redo import Control, decode_meta
 from headway.state.rows import Timers
+from headway.state.tasks import output_task
 
 __all__ = ["StateReader", "StoredRow"]
 
@@ -84,6 +86,26 @@ class StateReader:
         database = self._database(group)
         payload = None if database is None else database.get(ROWS, stored_key)
         return None if payload is None or database is None else _decode(database, operator, stored_key, key, payload)
+
+    def output_position(self, name: str) -> Any:
+        """Where an output stood at the last epoch that is durable everywhere, as it says it itself; None before one.
+
+        Raises `UsageError` for an output that the flow does not have.
+        """
+        outputs = self.manifest.outputs
+        if name not in outputs:
+            msg = f"flow {self.manifest.flow!r} has no output {name!r}: expected one of {', '.join(outputs)}"
+            raise UsageError(msg)
+        number = outputs[name].id
+        database = self._database(self.manifest.output_group(number))
+        key = task_prefix(self.manifest.generation, output_task(number))
+        payload = None if database is None else database.get(CONTROL, key)
+        if payload is None or database is None:
+            return None
+        try:
+            return (decode_meta(Control.decode(payload).meta) or {}).get("position")
+        except msgspec.DecodeError as error:
+            raise database.corrupt(CONTROL, key, f"not a control record ({error})") from error
 
     def refresh(self) -> None:
         """See what has been committed since."""

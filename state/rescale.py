@@ -37,7 +37,15 @@ from headway.state.positions import Positions
 from headway.state.private import make_private
 from headway.state.redo import END_ENTRY, NO_STATE, Control, decode_meta, encode_meta
 from headway.state.stage import MARK
-from headway.state.tasks import FIRST_OUTPUT, Task, count_stored, opened_groups, output_tasks, stage_tasks
+from headway.state.tasks import (
+    FIRST_OUTPUT,
+    Task,
+    added_failures,
+    count_stored,
+    opened_groups,
+    output_tasks,
+    stage_tasks,
+)
 
 __all__ = ["Rescaling", "finish_move", "rescaled"]
 
@@ -159,10 +167,11 @@ class Rescaling:
     def _move_waiting(self, database: Database, group: int, task: Task, groups: list[_Group]) -> None:
         prefix = task_prefix(self._old.generation, task.number)
         for stored in sorted(inputs_with_records(database, prefix)):
-            broadcast = task.edge(stored).broadcast
+            edge = task.edge(stored)
+            broadcast = edge.broadcast
             if broadcast and group != self._least.get(task.number):
                 continue
-            for record in records_at(database, prefix, stored):
+            for record in records_at(database, prefix, stored, from_stage=not edge.from_source):
                 receivers = groups if broadcast else [groups[group_of(key_of(record), len(groups))]]
                 for one in receivers:
                     one.waiting.setdefault(task.number, {}).setdefault(stored, []).append(record)
@@ -221,7 +230,11 @@ class Rescaling:
             for edge, counted in (meta.get("progress") or {}).get("ordinals", {}).items():
                 ordinals.setdefault(edge, []).extend(counted)
         progress = {"watermark": self._handled[task.number], "ordinals": ordinals}
-        return {"claims": {}, "losses": losses, "progress": progress}
+        made = {"claims": {}, "losses": losses, "progress": progress}
+        failures = added_failures(meta.get("failures") for meta in metas)
+        if group == 0 and failures:
+            made["failures"] = failures
+        return made
 
 
 class _Group:

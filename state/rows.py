@@ -284,7 +284,7 @@ class RowTable:
                             moved[key] = moved.get(key, 0) - 1
                     continue
             except Exception as error:
-                raise self._unencodable(row, error) from None
+                raise self.unencodable(row, error) from None
             into[prefix + key.encode()] = VERSION_BYTE + value
             size += len(value)
             if not row.stored:
@@ -377,7 +377,8 @@ class RowTable:
             "defaults and keep the types of old ones, or start with an empty state directory"
         )
 
-    def _unencodable(self, row: Row, error: Exception) -> UserCodeError:
+    def unencodable(self, row: Row, error: Exception) -> UserCodeError:
+        """The error for a state that cannot be stored."""
         return UserCodeError(
             f"operator {self.name!r}, key {row.key!r}: the state cannot be stored ({error}), as its handlers "
             f"left it at time {row.touched_ms}: {_shorten(repr(row.state))}; the epoch is not committed. Keep what "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import groupby
@@ -18,7 +18,16 @@ from headway.state.redolog import RedoLog
 from headway.state.waiting import FIRST_INPUT
 from headway.times import MIN_TIME_MS
 
-__all__ = ["FIRST_OUTPUT", "Task", "count_stored", "opened_groups", "output_task", "output_tasks", "stage_tasks"]
+__all__ = [
+    "FIRST_OUTPUT",
+    "Task",
+    "added_failures",
+    "count_stored",
+    "opened_groups",
+    "output_task",
+    "output_tasks",
+    "stage_tasks",
+]
 
 FIRST_OUTPUT: Final = 1 << 15
 """The number of an output's task is that of the output and this one; those of stages are below."""
@@ -74,6 +83,13 @@ def output_tasks(manifest: Manifest) -> list[Task]:
     """The outputs, those among them that the flow no longer has."""
     outputs = {**manifest.retired.outputs, **manifest.outputs}
     return [Task(output_task(entry.id), name) for name, entry in outputs.items()]
+
+
+def added_failures(noted: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Failures of several slots or stages as those of one: see `headway.runtime.failures`."""
+    found = [one for one in noted if one]
+    first = [text for one in found for text in one["first"]]
+    return {"count": sum(one["count"] for one in found), "first": first} if found else {}
 
 
 def opened_groups(directory: Path, key_groups: int) -> Generator[tuple[int, Database], None, None]:

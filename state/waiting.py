@@ -16,7 +16,7 @@ from headway.state.layered import LayeredMap
 from headway.state.redo import NO_SPILL, NO_SPILL_MS
 from headway.state.runs import RECORD_TIME, Runs
 
-__all__ = ["BLOB", "FIRST_INPUT", "SPILLED", "InputCodec", "Waiting", "decode_blob"]
+__all__ = ["BLOB", "FIRST_INPUT", "SPILLED", "InputCodec", "Ordinal", "Waiting", "decode_blob"]
 
 BLOB: Final = b"\x00"
 SPILLED: Final = b"\x01"
@@ -27,21 +27,27 @@ _FIRST: Final = -(2**63)
 """Before all numbers of records on disk: those that were moved there have negative ones."""
 
 
+Ordinal = int | str
+"""Number of a record in its partition, with what a `flat_map` adds to it."""
+
+
 class InputCodec:
     """How the records of one input of a stage are stored while they wait.
 
-    Records are `(time_ms, key, value)`, or `(time_ms, key, value, origin)` when `from_stage`; `value_type` is what
-    msgspec decodes a value to: a struct, or `Any` for JSON-like values.
+    Records are `(time_ms, key, value)`, or `(time_ms, key, value, origin)` when `from_stage`, or `(time_ms, key, value,
+    ordinal, partition)` when they `have_places`; `value_type` is what msgspec decodes a value to: a struct, or `Any`
+    for JSON-like values.
 
     >>> codec = InputCodec(dict[str, int])
     >>> codec.decode(codec.encode([(5, "key", {"a": 1})]))
     [(5, 'key', {'a': 1})]
     """
 
-    def __init__(self, value_type: Any = Any, *, from_stage: bool = False) -> None:
-        self.value_type = value_type
+    def __init__(self, value_type: Any = Any, *, from_stage: bool = False, have_places: bool = False) -> None:
         self.from_stage = from_stage
         record: Any = tuple[int, str, value_type, str] if from_stage else tuple[int, str, value_type]
+        if have_places:
+            record = tuple[int, str, value_type, Ordinal, str]
         self.encode = msgspec.msgpack.Encoder().encode
         self.decode = msgspec.msgpack.Decoder(list[record]).decode
 

@@ -24,7 +24,8 @@ from headway.runtime.board import Board
 from headway.runtime.channels import Channels
 from headway.runtime.participant import Participant
 from headway.runtime.sink import SinkTask
-from headway.runtime.slot import Slot, SlotOptions
+from headway.runtime.slot import Slot
+from headway.runtime.slot_options import SlotOptions
 from headway.runtime.stage import StageTask
 from headway.state.database import ROWS, Database
 from headway.state.group import GroupStore

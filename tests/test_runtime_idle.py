@@ -14,7 +14,8 @@ import headway as hw
 from headway.plan import Plan
 from headway.planner import compile_plan
 from headway.runtime.board import Board
-from headway.runtime.slot import Slot, SlotOptions
+from headway.runtime.slot import Slot
+from headway.runtime.slot_options import SlotOptions
 from headway.times import MIN_TIME_MS
 
 OUT_OF_ORDER_MS = 10

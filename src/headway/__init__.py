@@ -18,6 +18,7 @@ from headway.connectors.stdout import to_stdout as to_stdout
 from headway.errors import FlowError as FlowError
 from headway.errors import HeadwayError as HeadwayError
 from headway.flow import Flow as Flow
+from headway.flow import dead_letter as dead_letter
 from headway.graph import INGESTION_TIME as INGESTION_TIME
 from headway.lookups import Lookup as Lookup
 from headway.lookups import lookup as lookup
@@ -208,6 +209,7 @@ __all__ = [
     "count_window",
     "cumulative",
     "daily",
+    "dead_letter",
     "decayed",
     "distinct",
     "duration_ms",

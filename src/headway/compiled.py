@@ -28,10 +28,11 @@ TOGETHER: Final = (
     "headway.state.queue",
     "headway.state.rows",
     "headway.state.timers",
+    "headway.state.undo",
 )
 """Modules that know each other's C types: all of them run compiled, or none does."""
 
-HOT: Final = (*TOGETHER, "headway.runtime.exchange", "headway.state.keys")
+HOT: Final = (*TOGETHER, "headway.runtime.attempt", "headway.runtime.exchange", "headway.state.keys")
 """Modules of Python source that are compiled as they are; but for those `TOGETHER` each runs as it can."""
 
 EXTENSIONS: Final = ("headway._scan",)

@@ -24,7 +24,7 @@ command `headway` exits with.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final, Optional
 
 __all__ = [
     "ClockError",
@@ -44,14 +44,22 @@ __all__ = [
     "StateError",
     "UsageError",
     "UserCodeError",
+    "is_of_the_flow",
     "public_class",
+    "why",
 ]
+
+
+_REASON_MAX: Final = 2_000
+"""Characters of a reason: a message may show a value, and values may be large."""
 
 
 class HeadwayError(Exception):
     """The root of all errors raised by Headway on purpose."""
 
     exit_code: ClassVar[int] = 1
+    step: Optional[str] = None
+    """Name of the operator or the step whose code has raised it, where it is known."""
 
 
 def public_class(error: HeadwayError) -> type[HeadwayError]:
@@ -147,3 +155,35 @@ class InternalError(HeadwayError):
     """An invariant of Headway does not hold. Please report it with the text of the message."""
 
     exit_code = 70
+
+
+def is_of_the_flow(error: BaseException) -> bool:
+    """Whether code of the flow is to blame for an error, and not the machine, whoever runs it, or Headway.
+
+    >>> is_of_the_flow(ZeroDivisionError()), is_of_the_flow(MemoryError()), is_of_the_flow(KeyboardInterrupt())
+    (True, False, False)
+    >>> is_of_the_flow(UserCodeError("failed")), is_of_the_flow(StateError("the disk is full"))
+    (True, False)
+    """
+    if isinstance(error, UserCodeError):
+        return error.__cause__ is None or is_of_the_flow(error.__cause__)
+    if isinstance(error, HeadwayError):
+        # What a handler's own call has raised, such as that of a timer after "30 mins".
+        return isinstance(error, (FlowError, UsageError))
+    return isinstance(error, (Exception, SystemExit, GeneratorExit)) and not isinstance(error, MemoryError)
+
+
+def why(error: BaseException) -> str:
+    """What an error of the flow's code says, in one line without the place, which others tell.
+
+    >>> why(KeyError("sku"))
+    "KeyError: 'sku'"
+    """
+    cause = error.__cause__ if isinstance(error, UserCodeError) else None
+    if cause is None and isinstance(error, HeadwayError):
+        text = str(error)
+    else:
+        found = cause or error
+        text = f"{type(found).__name__}: {found}" if str(found) else type(found).__name__
+    # Whatever others have put into it must be text that can be written.
+    return text[:_REASON_MAX].encode(errors="backslashreplace").decode()

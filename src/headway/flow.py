@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Optional, TypeVar
+from typing import Any, Final, Optional, TypeVar, Union
 
 from headway.connectors.base import Input
 from headway.declare import Was, declaring, fail, former_names, place
 from headway.errors import FlowError
 from headway.fields import check_decodable, check_time
-from headway.graph import Graph, IngestionTime, Node, Port, SourceNode, TimeSpec
+from headway.graph import Graph, IngestionTime, Node, Port, SourceNode, TimeSpec, Tolerance
 from headway.parameters import Parameter, V, convert, given_parameters
 from headway.schema import type_label
 from headway.streams import SourceStream
 from headway.times import Duration, duration_ms
 
-__all__ = ["Flow"]
+__all__ = ["Flow", "dead_letter"]
 
 T = TypeVar("T")
+OnError = Union[str, Tolerance]
+"""`"stop"`, `"dead-letter"`, or what `dead_letter` returns."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_AT_MOST: Final = 1_000
 
 
 class Flow:
@@ -33,13 +36,18 @@ class Flow:
     >>> clicks.filter(lambda click: click["page"] == "/buy").trigger("bought", hw.to_list([]))
     >>> sorted(flow.graph.nodes)
     ['bought', 'clicks', 'filter-1']
+
+    `on_error` says what happens when code of the flow fails on an event: `"stop"`, the run ends, and the next one goes
+    on at that event; `"dead-letter"`, the event is set aside with the reason, as if it had never come, and the run goes
+    on. `dead_letter(at_most=...)` is the second one with another bound than 1,000 failures.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, on_error: OnError = "stop") -> None:
         self.graph = Graph(name)
         self.parameters: dict[str, Parameter] = {}
         self._counts: dict[str, int] = {}
         self._check_name(name, "flow")
+        self._on_error = _tolerance(on_error, f"the flow {name!r}")
 
     @property
     def name(self) -> str:
@@ -68,6 +76,7 @@ class Flow:
         out_of_order: Duration = 0,
         idle_after: Optional[Duration] = None,
         was: Was = (),
+        on_error: Optional[OnError] = None,
     ) -> SourceStream[T]:
         """A log of events of `event_type` (an `Event` class, or `Json` for untyped objects).
 
@@ -81,6 +90,8 @@ class Flow:
         `idle_after`: while following, a partition that is silent for this long (wall clock) no longer holds
         the others back, and what then comes behind them is late; None (the default) always waits.
         `was` is the name that the source had in an earlier version of the flow, or several: it is read on from there.
+        `on_error`: what happens when code of the flow fails on an event of this source, as for `Flow`; None (the
+        default) is what the flow says.
         """
         if time is None:
             fail(
@@ -107,6 +118,7 @@ class Flow:
                 out_of_order_ms=duration_ms(out_of_order, what="out_of_order"),
                 idle_after_ms=None if idle_after is None else duration_ms(idle_after, what="idle_after"),
                 was=former_names(name, was),
+                on_error=self._on_error if on_error is None else _tolerance(on_error, f"source {name!r}"),
             )
         return SourceStream(self, self._add(node, event_type, keyed=False))
 
@@ -159,6 +171,30 @@ class Flow:
 
     def __repr__(self) -> str:
         return f"Flow({self.name!r}, {len(self.graph.nodes)} steps)"
+
+
+def dead_letter(*, at_most: int = _AT_MOST) -> Tolerance:
+    """For `on_error`: what the flow's code fails on becomes a dead letter, `at_most` that often.
+
+    Counted are all such failures of the flow over all runs on its state directory. One more stops the run, as without
+    the policy: a mistake that concerns every event should be seen, and not set the whole log aside.
+
+    >>> dead_letter(at_most=50)
+    Tolerance(at_most=50)
+    """
+    if isinstance(at_most, bool) or not isinstance(at_most, int) or at_most < 1:
+        fail(f"dead_letter(at_most={at_most!r}): expected a whole number of failures, 1 or more")
+    return Tolerance(at_most)
+
+
+def _tolerance(given: OnError, what: str) -> Optional[Tolerance]:
+    if isinstance(given, Tolerance):
+        return given
+    if given == "stop":
+        return None
+    if given == "dead-letter":
+        return Tolerance(_AT_MOST)
+    fail(f'{what}: on_error={given!r}: expected "stop", "dead-letter" or hw.dead_letter(at_most=...)')
 
 
 def as_flow(value: Any, source: str) -> Flow:

@@ -28,6 +28,7 @@ __all__ = [
     "SourceNode",
     "StatelessNode",
     "TimeSpec",
+    "Tolerance",
 ]
 
 MAIN = "main"
@@ -35,7 +36,8 @@ MAIN = "main"
 LATE = "late"
 """The port of a source where events behind their partition's watermark leave."""
 DEAD_LETTERS = "dead-letters"
-"""The port of a source where records leave that could not be decoded."""
+"""The port of a source where records leave that could not be used, and of a keyed stage's first operator where those
+do that its code has failed on."""
 
 
 class IngestionTime(Enum):
@@ -53,6 +55,14 @@ TimeSpec = Union[str, Callable[[Any], Any], IngestionTime]
 """Where an event's time comes from: a field, a function, or the moment it is read."""
 KeySpec = Union[str, Callable[[Any], Any]]
 """Where an event's key comes from: a field or a function."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What the flow's code fails on becomes a dead letter, and the flow goes on."""
+
+    at_most: int
+    """How many such failures a flow may have had, over all runs on its state directory: one more stops it."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,8 @@ class SourceNode(Node):
     time: TimeSpec
     out_of_order_ms: int
     idle_after_ms: Optional[int]
+    on_error: Optional[Tolerance] = None
+    """What happens to an event that the flow's code fails on; None stops the run."""
 
 
 @dataclass(frozen=True)

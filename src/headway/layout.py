@@ -172,6 +172,7 @@ def _edge(edge: Edge, operators: Sequence[str]) -> EdgeEntry:
         entries=[_entry(entry, operators) for entry in edge.entries],
         from_source=edge.from_source,
         broadcast=edge.broadcast,
+        has_places=edge.has_places,
         values=type_mark(edge.value_type),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple, Optional, Union
 
 from headway.graph import (
     DEAD_LETTERS,
@@ -16,6 +16,7 @@ from headway.graph import (
     SinkNode,
     SourceNode,
     StatelessNode,
+    Tolerance,
 )
 
 __all__ = [
@@ -104,6 +105,19 @@ class Edge:
     """Which of the target's operators take its values, in order."""
     broadcast: bool = False
     """Whether each value goes to all key groups, rather than to that of its key."""
+    tolerance: Optional[Tolerance] = None
+    """What happens when the target's code fails on one of its values: None stops the run. Of edges to stages."""
+
+    @property
+    def has_places(self) -> bool:
+        """Whether records say, behind their value, where they stand in the log: their number, and the partition."""
+        return self.from_source and self.tolerance is not None
+
+    @property
+    def into(self) -> str:
+        """What dead letters call the place where its values come in: see `DeadLetter.into`, without the operator."""
+        entry = self.entries[0]
+        return ("" if entry.input == MAIN else f".{entry.input}") + (f"#{self.number}" if self.number else "")
 
 
 @dataclass
@@ -137,15 +151,27 @@ class KeyedStage:
     """By rank: an operator comes after those that feed it."""
     inputs: list[Edge] = field(default_factory=list)
     outputs: dict[Port, Segment] = field(default_factory=dict)
+    tolerance: Optional[Tolerance] = None
+    """What happens when a timer's handler fails: as for events where all that leads to the stage agrees."""
 
-    def input_type(self, operator: str, name: str) -> Any:
-        """The type of what comes to an operator by one of its inputs, as the first exchange that leads there has it.
+    @property
+    def is_guarded(self) -> bool:
+        """Whether what a failed event has done must be undone."""
+        return any(edge.tolerance is not None for edge in self.inputs)
 
-        `Any` where none does: the plan that knew more was another one.
-        """
+    @property
+    def letters_port(self) -> Port:
+        """Where what its code has failed on leaves."""
+        return Port(self.operators[0].name, DEAD_LETTERS)
+
+    def into(self, edge: Edge) -> str:
+        """See `DeadLetter.into`."""
+        return self.operators[edge.entries[0].rank].name + edge.into
+
+    def edge_to(self, operator: str, name: str) -> Optional[Edge]:
+        """The first exchange that leads to an operator by one of its inputs; None where none does."""
         rank = [node.name for node in self.operators].index(operator)
-        types = (edge.value_type for edge in self.inputs if Entry(rank, name) in edge.entries)
-        return next(types, Any)
+        return next((edge for edge in self.inputs if Entry(rank, name) in edge.entries), None)
 
     def tables(self) -> list[Table]:
         """What it keeps: the states of its operators, by rank, then what their broadcasts maintain."""

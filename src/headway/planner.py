@@ -44,7 +44,7 @@ from headway.values import options_of, shape_of
 __all__ = ["compile_plan"]
 
 DEAD_LETTER_SINK = "dead-letters"
-"""Name of the output that receives the dead letters of all sources that the flow itself does not handle."""
+"""Name of the output that receives the dead letters of all stages, and those of sources that the flow does not read."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,14 @@ def compile_plan(graph: Graph, *, dead_letters: Optional[Output] = None) -> Plan
 
 
 def _with_dead_letters(graph: Graph, output: Optional[Output]) -> Graph:
+    tolerant = any(isinstance(node, SourceNode) and node.on_error is not None for node in graph.nodes.values())
+    taken = graph.nodes.get(DEAD_LETTER_SINK)
+    if taken is not None and tolerant:
+        msg = (
+            f"{taken.where}: the name {DEAD_LETTER_SINK!r} is that of the output for what code of the flow fails on, "
+            'which on_error="dead-letter" sets aside: give the step another name'
+        )
+        raise FlowError(msg)
     if output is None:
         return graph
     read = {port for node in graph.nodes.values() for port in node.inputs}
@@ -88,7 +96,7 @@ def _with_dead_letters(graph: Graph, output: Optional[Output]) -> Graph:
         for node in graph.nodes.values()
         if isinstance(node, SourceNode) and Port(node.name, DEAD_LETTERS) not in read
     ]
-    if not unread or DEAD_LETTER_SINK in graph.nodes:
+    if taken is not None or not (unread or tolerant):
         return graph
     merge = MergeNode("dead-letters.merge", "", tuple(unread))
     sink = SinkNode(DEAD_LETTER_SINK, "", Port(merge.name), output, None)
@@ -121,6 +129,7 @@ class _Compiler:
         self.plan.sinks = [SinkStage(node.name, node) for node in sinks]
         for stage in self.plan.stages:
             self._connect_operators(stage)
+            self._find_tolerance(stage)
         for sink in self.plan.sinks:
             for path in self.paths[sink.name]:
                 self._append(path, ToSink(self._edge(path, sink.name, sink.inputs)))
@@ -221,6 +230,21 @@ class _Compiler:
                 self._append(path, ToOperator(entry, value_type))
             else:
                 self._connect(path, stage, entry)
+
+    def _find_tolerance(self, stage: KeyedStage) -> None:
+        """Say what failures on events and timers of a stage come to, by the sources that they come from."""
+        for edge in stage.inputs:
+            producer = self.graph.nodes[edge.producer.node]
+            if isinstance(producer, SourceNode):
+                edge.tolerance = producer.on_error
+            else:
+                sender = next(s for s in self.plan.stages if any(node is producer for node in s.operators))
+                edge.tolerance = sender.tolerance
+        found = [edge.tolerance for edge in stage.inputs if edge.tolerance is not None]
+        if found and len(found) == len(stage.inputs):
+            stage.tolerance = min(found, key=lambda tolerance: tolerance.at_most)
+        if stage.is_guarded and DEAD_LETTER_SINK in self.paths:
+            self.paths[DEAD_LETTER_SINK].append(_Path(stage.letters_port, (), stage.letters_port))
 
     def _connect(self, path: _Path, stage: KeyedStage, entry: Entry) -> None:
         """Lead a path over an exchange; paths that share their steps share the exchange."""

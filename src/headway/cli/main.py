@@ -9,6 +9,7 @@ from typing import Optional
 import click
 
 from headway.cli.commands import Commands
+from headway.cli.dead_letters import dead_letters
 from headway.cli.explain import explain
 from headway.cli.failures import report
 from headway.cli.generate import generate
@@ -60,7 +61,7 @@ def headway(ctx: click.Context, show_version: bool) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (run, explain, generate, state, version):
+for command in (run, explain, generate, state, dead_letters, version):
     headway.add_command(command)
 
 

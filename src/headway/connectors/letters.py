@@ -14,10 +14,13 @@ from typing_extensions import override
 from headway.connectors.base import Output, OutputWriter, Position
 from headway.connectors.jsonl import JsonlOutput, writing
 
-__all__ = ["OPEN_MAX", "LetterFiles", "dead_letters_of", "letter_file"]
+__all__ = ["FAILED_FILE", "OPEN_MAX", "LetterFiles", "dead_letters_of", "letter_file"]
 
 OPEN_MAX: Final = 100
 """Files that are open at a time, however many partitions have dead letters in an epoch."""
+
+FAILED_FILE: Final = "failed.jsonl"
+"""Letters of keyed stages; a file for those of a source is in a folder of its own."""
 
 _NAME_CHARACTERS_MAX: Final = 100
 _NAME_END: Final = re.compile(r"-[0-9a-f]{8}\.jsonl")
@@ -29,7 +32,8 @@ class LetterFiles(Output):
 
     Dead letters do not wait for time, since it may be that no record ever tells one. Those of one partition have one
     order, which is that of the log; those of several have none. So each partition has its own file, and every run over
-    the same logs writes the same files.
+    the same logs writes the same files. What handlers of keyed stages have failed on does wait, and is in one file, in
+    the order of time.
     """
 
     by_partition = True
@@ -67,8 +71,8 @@ class _LetterWriter(OutputWriter):
 
     @override
     def write(self, records: Sequence[bytes]) -> None:
-        """Not called: dead letters come by partition."""
-        raise NotImplementedError
+        """Write letters of keyed stages."""
+        self._writer(FAILED_FILE).write(records)
 
     @override
     def write_of(self, source: str, partition: str, records: Sequence[bytes]) -> None:
@@ -115,7 +119,9 @@ def _letter_files(directory: Path) -> list[Path]:
         return []
     folders = [Path(entry) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
     files = [entry for folder in folders for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
-    return sorted(Path(entry) for entry in files if _NAME_END.fullmatch(entry.name[-len("-00000000.jsonl") :]))
+    found = sorted(Path(entry) for entry in files if _NAME_END.fullmatch(entry.name[-len("-00000000.jsonl") :]))
+    failed = directory / FAILED_FILE
+    return [*found, failed] if failed.is_file() and not failed.is_symlink() else found
 
 
 def letter_file(source: str, partition: str) -> str:

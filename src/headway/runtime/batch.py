@@ -12,7 +12,7 @@ from headway.isolation import UNENCODABLE
 from headway.plan import Edge, KeyedStage, Plan
 from headway.schema import Json, type_label
 from headway.state.manifest import EdgeEntry
-from headway.state.waiting import InputCodec
+from headway.state.waiting import InputCodec, Ordinal
 
 __all__ = [
     "Batch",
@@ -20,11 +20,13 @@ __all__ = [
     "batch_of",
     "carried_codec",
     "codec_of",
+    "edge_codec",
     "register_codecs",
 ]
 
 Record = tuple[Any, ...]
-"""`(time_ms, key, value)` from a source, `(time_ms, key, value, origin)` from a keyed stage or for an output.
+"""`(time_ms, key, value)` from a source, `(time_ms, key, value, origin)` from a keyed stage or for an output;
+`(time_ms, key, value, ordinal, partition)` from a source whose failed events are set aside.
 
 `origin` orders records of equal time: the key that produced it, or for an output the record's id.
 """
@@ -104,6 +106,8 @@ def register_codecs(plan: Plan) -> None:
     for edge in plan.edges():
         value_type = bytes if id(edge) in sinks else edge_type(edge)
         shape: Any = tuple[int, str, value_type]  # type: ignore[valid-type]
+        if edge.has_places and id(edge) not in sinks:
+            shape = tuple[int, str, value_type, Ordinal, str]  # type: ignore[valid-type]
         if not edge.from_source or id(edge) in sinks:
             shape = tuple[int, str, value_type, str]  # type: ignore[valid-type]
         _codecs[edge.id] = EdgeCodec(
@@ -115,17 +119,19 @@ def register_codecs(plan: Plan) -> None:
 
 def edge_type(edge: Edge) -> Any:
     """The type of an edge's values as the codec needs it."""
-    return _stored_type(edge.value_type)
+    return Any if edge.value_type in (Json, dict) else edge.value_type
+
+
+def edge_codec(edge: Edge) -> InputCodec:
+    """How the records of an edge are stored while they wait."""
+    return InputCodec(edge_type(edge), from_stage=not edge.from_source, have_places=edge.has_places)
 
 
 def carried_codec(stage: KeyedStage, edge: EdgeEntry) -> InputCodec:
     """How records are stored that waited for operators of a stage when the plan changed."""
-    operator, name = edge.entries[0]
-    return InputCodec(_stored_type(stage.input_type(operator, name)), from_stage=not edge.from_source)
-
-
-def _stored_type(value_type: Any) -> Any:
-    return Any if value_type in (Json, dict) else value_type
+    now = stage.edge_to(*edge.entries[0])
+    value_type = Any if now is None else edge_type(now)
+    return InputCodec(value_type, from_stage=not edge.from_source, have_places=edge.has_places)
 
 
 def _decoder(shape: Any, edge: Edge) -> Callable[[bytes], list[Record]]:

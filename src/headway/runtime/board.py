@@ -23,7 +23,8 @@ __all__ = ["Board", "Progress", "sources_in_step"]
 
 _ENTRY: Final = struct.Struct("<qqq")
 _WORKER: Final = struct.Struct("<qq")
-_IN_DOUBT: Final = struct.Struct("<q")
+_COUNT: Final = struct.Struct("<q")
+_SHARE: Final = _WORKER.size + 2 * _COUNT.size
 _UNSTARTED, _ACTIVE, _IDLE, _DONE = range(4)
 LEAD_RECORDS: Final = 50_000
 """How many records a slot may read ahead of the slowest one before it pauses."""
@@ -84,21 +85,34 @@ class Board:
 
     def report_in_doubt(self, worker: int, count: int) -> None:
         """Say how many participants of a worker wait to hear that what they have prepared is durable."""
-        _IN_DOUBT.pack_into(self._memory, self._at(worker) + _WORKER.size, count)
+        _COUNT.pack_into(self._memory, self._at(worker) + _WORKER.size, count)
 
     def in_doubt(self) -> int:
         """How many participants of all workers wait to hear that what they have prepared is durable."""
         places = [self._at(worker) + _WORKER.size for worker in range(self._workers)]
-        return sum(_IN_DOUBT.unpack_from(self._memory, place)[0] for place in places)
+        return sum(_COUNT.unpack_from(self._memory, place)[0] for place in places)
 
     def _at(self, worker: int) -> int:
-        return len(self._index) * _ENTRY.size + worker * (_WORKER.size + _IN_DOUBT.size)
+        """Where the part of a worker begins: its progress, how many participants are in doubt, how many failures."""
+        return len(self._index) * _ENTRY.size + worker * _SHARE
 
     def progress(self) -> Progress:
         """How far all workers together are."""
         found = [_WORKER.unpack_from(self._memory, self._at(worker)) for worker in range(self._workers)]
         told = [Progress(behind - 1, watermark) for behind, watermark in found if behind]
         return Progress(sum(one.behind for one in told), min((one.watermark for one in told), default=MAX_TIME_MS))
+
+    def report_failures(self, worker: int, count: int) -> None:
+        """Say how often code of the flow has failed in a worker."""
+        _COUNT.pack_into(self._memory, self._failures_at(worker), count)
+
+    def failures_elsewhere(self, worker: int) -> int:
+        """How often it has in all other workers."""
+        others = [other for other in range(self._workers) if other != worker]
+        return sum(_COUNT.unpack_from(self._memory, self._failures_at(other))[0] for other in others)
+
+    def _failures_at(self, worker: int) -> int:
+        return self._at(worker) + _WORKER.size + _COUNT.size
 
     def least_published(self) -> int:
         """The least watermark that any slot has published."""
@@ -154,7 +168,7 @@ class Board:
 
 
 def _size(slots: int, workers: int) -> int:
-    return max(1, slots) * _ENTRY.size + workers * (_WORKER.size + _IN_DOUBT.size)
+    return max(1, slots) * _ENTRY.size + workers * _SHARE
 
 
 def sources_in_step(plan: Plan) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import compress
+from itertools import compress, repeat
 from operator import itemgetter, not_
 from typing import Any, NamedTuple, Optional, Union
 
@@ -14,11 +14,15 @@ from headway.operators.conditions import mask_of
 from headway.plan import Apply, Branch, Segment, ToSink, ToStage
 from headway.runtime.batch import Record
 from headway.runtime.exchange import Exchange, Message, Router, as_key, to_everyone
-from headway.runtime.rejects import UNUSABLE, LetterRejects, Rejects, failure, reason_of
+from headway.runtime.rejects import UNUSABLE, LetterRejects, Rejects, StrictRejects, failure, reason_of
 from headway.runtime.triggers import TriggerEncoder
 from headway.schema import Json, columnar, decoded_type
 
 __all__ = ["ColumnProgram", "Columns", "column_getter", "read_one_by_one", "select"]
+
+
+Door = Union[Rejects, LetterRejects, StrictRejects]
+"""What takes the events that turn out to be of no use."""
 
 
 class Columns(NamedTuple):
@@ -99,7 +103,7 @@ _WITHOUT_FIELDS = (str, int, float, list, type(None))
 
 
 def read_one_by_one(
-    columns: Columns, read: Callable[[Any], Any], rejects: Union[Rejects, LetterRejects], *, about: str, step: str
+    columns: Columns, read: Callable[[Any], Any], rejects: Door, *, about: str, step: str
 ) -> tuple[Columns, list[Any]]:
     """The slow way, taken where some event of a column has no time or key: what `read` tells of each event.
 
@@ -111,12 +115,13 @@ def read_one_by_one(
     for index, value in enumerate(columns.values):
         try:
             found.append(read(value))
-        except HeadwayError:
-            raise
+        except HeadwayError as error:
+            rejects.fail(columns.ordinals[index], error)
         except UNUSABLE as error:
             rejects.reject(columns.ordinals[index], f"{about}: {reason_of(error, value)}")
         except BaseException as error:
-            raise failure(step, error, rejects.place(columns.ordinals[index]), value) from error
+            place = rejects.place(columns.ordinals[index])
+            rejects.fail(columns.ordinals[index], failure(step, about, error, place, value))
         else:
             kept.append(index)
     usable = Columns(
@@ -133,7 +138,7 @@ class ColumnProgram:
     Columns should be short, some hundred events, so that the steps find them in the processor's cache;
     what they become is gathered until `flush`.
 
-    `rejects` takes the events that turn out to have no key.
+    `rejects` takes the events that turn out to have no key. What is gathered can be taken back to a `mark`.
     """
 
     def __init__(
@@ -143,13 +148,14 @@ class ColumnProgram:
         exchanges: dict[int, Exchange],
         encoders: dict[int, TriggerEncoder],
         value_type: Any,
-        rejects: Union[Rejects, LetterRejects],
+        rejects: Door,
     ) -> None:
         self._source = source
         self._exchanges = exchanges
         self._encoders = encoders
         self._rejects = rejects
         self._gathered: list[tuple[Exchange, Callable[[], dict[int, list[Record]]]]] = []
+        self._lists: list[Union[Router, list[Record]]] = []
         self._steps = [self._compile(branch, value_type, made=False) for branch in segment.branches]
 
     def run(self, columns: Columns, partition: str) -> None:
@@ -157,6 +163,18 @@ class ColumnProgram:
         if columns.values:
             for step in self._steps:
                 step(columns, partition)
+
+    def mark(self) -> list[Any]:
+        """How much has been gathered, for `take_back`."""
+        return [part.mark() if isinstance(part, Router) else len(part) for part in self._lists]
+
+    def take_back(self, mark: list[Any]) -> None:
+        """Drop what has been gathered after a `mark`."""
+        for part, at in zip(self._lists, mark):
+            if isinstance(part, Router):
+                part.take_back(at)
+            else:
+                del part[at:]
 
     def flush(self, partition: str, watermark: int, out: list[Message]) -> None:
         """Send what has been gathered from one partition."""
@@ -167,7 +185,9 @@ class ColumnProgram:
         """What a branch does; `made` says that the values are made by the flow's code, and nobody has checked them."""
         if isinstance(branch, ToStage):
             exchange = self._exchanges[branch.edge.id]
-            send = self._to_everyone(exchange) if branch.edge.broadcast else self._to_stage(exchange)
+            with_places = branch.edge.has_places
+            way = self._to_everyone if branch.edge.broadcast else self._to_stage
+            send = way(exchange, with_places=with_places)
             return _settling(self._rejects.place, branch.edge.value_type, send) if made else send
         if isinstance(branch, ToSink):
             return self._to_sink(self._exchanges[branch.edge.id], self._encoders[branch.edge.id])
@@ -212,17 +232,22 @@ class ColumnProgram:
 
         return apply
 
-    def _to_stage(self, exchange: Exchange) -> Callable[[Columns, str], None]:
+    def _to_stage(self, exchange: Exchange, *, with_places: bool) -> Callable[[Columns, str], None]:
         router = Router(len(exchange.groups))
         self._gathered.append((exchange, router.take))
+        self._lists.append(router)
+
+        def send_with_places(columns: Columns, partition: str) -> None:
+            assert columns.keys is not None
+            router.sort_in(list(zip(columns.times, columns.keys, columns.values, columns.ordinals, repeat(partition))))
 
         def send(columns: Columns, partition: str) -> None:
             assert columns.keys is not None
             router.sort_columns_in(columns.times, columns.keys, columns.values)
 
-        return send
+        return send_with_places if with_places else send
 
-    def _to_everyone(self, exchange: Exchange) -> Callable[[Columns, str], None]:
+    def _to_everyone(self, exchange: Exchange, *, with_places: bool) -> Callable[[Columns, str], None]:
         gathered: list[Record] = []
 
         def take() -> dict[int, list[Record]]:
@@ -231,9 +256,13 @@ class ColumnProgram:
             return by_group
 
         def send(columns: Columns, partition: str) -> None:
-            gathered.extend((time_ms, "", value) for time_ms, value in zip(columns.times, columns.values))
+            if with_places:
+                gathered.extend(zip(columns.times, repeat(""), columns.values, columns.ordinals, repeat(partition)))
+            else:
+                gathered.extend(zip(columns.times, repeat(""), columns.values))
 
         self._gathered.append((exchange, take))
+        self._lists.append(gathered)
         return send
 
     def _to_sink(self, exchange: Exchange, encoder: TriggerEncoder) -> Callable[[Columns, str], None]:
@@ -251,6 +280,7 @@ class ColumnProgram:
                 gathered.append(encode(time_ms, subject, ordinal, partition, value))
 
         self._gathered.append((exchange, take))
+        self._lists.append(gathered)
         return send
 
 
@@ -355,5 +385,7 @@ def _failure(node: StatelessNode, place: Place, columns: Columns, error: BaseExc
             if node.kind == "flat_map":
                 list(result)
         except BaseException:
-            return failure(step, error, place(columns.ordinals[index]), value)
-    return UserCodeError(f"{step} failed with {type(error).__name__}: {error}")
+            return failure(step, node.name, error, place(columns.ordinals[index]), value)
+    wrong = UserCodeError(f"{step} failed with {type(error).__name__}: {error}")
+    wrong.step = node.name
+    return wrong

@@ -27,6 +27,7 @@ from headway.state.stage import StageStore
 from headway.times import LAST_TIMER_MS, Duration, known_duration_ms
 
 if TYPE_CHECKING:
+    from headway.runtime.attempt import Attempt
     from headway.runtime.stage import StageTask
 
 __all__ = ["Handle", "OperatorContext"]
@@ -83,11 +84,17 @@ class OperatorContext:
         self._sides = sides
         self._losses = losses
 
-    def handler(self, name: str, value_type: Any) -> Handle:
-        """What takes the events of one input: runs its handler for one event, after the timers before it."""
+    def handler(self, name: str, value_type: Any, attempt: Optional[Attempt]) -> Handle:
+        """What takes the events of one input: runs its handler for one event, after the timers before it.
+
+        With an `attempt`, what it does can be undone.
+        """
         if name in self.operator.broadcasts:
-            return self._broadcast_handler(name, isolator(value_type, self.place))
-        return self._keyed_handler("on_event" if name == MAIN else f"on_{name}")
+            handle = self._broadcast_handler(name, isolator(value_type, self.place))
+            assert self._shared is not None
+            return handle if attempt is None else attempt.guarded(self.name, self._shared, handle, shared=True)
+        handle = self._keyed_handler("on_event" if name == MAIN else f"on_{name}")
+        return handle if attempt is None else attempt.guarded(self.name, self.table, handle, shared=False)
 
     def _keyed_handler(self, name: str) -> Handle:
         table = self.table
@@ -189,10 +196,12 @@ class OperatorContext:
 
     def failure(self, handler: str, subject: Any) -> UserCodeError:
         """The error for an exception in a handler."""
-        return UserCodeError(
+        error = UserCodeError(
             f"{name_of(self.operator)}.{handler} of the operator {self.name!r} failed for key {self.key!r} "
             f"at time {self.time}, on {subject!r:.300}"
         )
+        error.step = self.name
+        return error
 
     def refuse(self, handler: str, returned: Any) -> None:
         """Raise the error for a handler that returned something."""
@@ -306,7 +315,7 @@ def _compile_branch(task: StageTask, context: OperatorContext, branch: Any, reke
     if isinstance(branch, ToOperator):
         target = task.contexts[branch.entry.rank]
         isolate = isolator(branch.value_type, context.place)
-        handle = target.handler(branch.entry.input, branch.value_type)
+        handle = target.handler(branch.entry.input, branch.value_type, task.attempt)
         return lambda value: handle(context.time, context.key, isolate(value))
     keyed = context if rekey is None else rekey
     records = task.outgoing[branch.edge.id]
@@ -346,7 +355,9 @@ class _Rekey:
 
 def step_failure(name: str, context: OperatorContext, value: Any) -> UserCodeError:
     """The error for an exception in a stateless step that follows an operator."""
-    return UserCodeError(f"the step {name!r} failed for key {context.key!r} at time {context.time}, on {value!r:.300}")
+    error = UserCodeError(f"the step {name!r} failed for key {context.key!r} at time {context.time}, on {value!r:.300}")
+    error.step = name
+    return error
 
 
 def _stateless(node: StatelessNode, context: OperatorContext, rest: Push) -> Push:

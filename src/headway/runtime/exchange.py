@@ -37,6 +37,15 @@ class Router:
         except UnicodeEncodeError as error:
             raise _unencodable_key(error) from None
 
+    def mark(self) -> list[int]:
+        """How many records there are of each group, for `take_back`."""
+        return list(map(len, self._lists))
+
+    def take_back(self, mark: list[int]) -> None:
+        """Drop what was sorted in after a `mark`."""
+        for records, count in zip(self._lists, mark):
+            del records[count:]
+
     def take(self) -> dict[int, list[Record]]:
         """The records sorted in since the last time, by group."""
         taken = {group: records for group, records in enumerate(self._lists) if records}

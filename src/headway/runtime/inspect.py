@@ -35,7 +35,7 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
         beat_ms=job.clock_ms(),
         events=sum(slot.events for slot in slots),
         late=sum(slot.late for slot in slots),
-        dead_letters=sum(slot.dead_letters for slot in slots),
+        dead_letters=sum(slot.dead_letters for slot in slots) + sum(stage.failed for stage in stages),
         outputs={sink.output: sink.count for sink in sinks},
         watermark=min(known) if known and len(known) == len(watermarks) else None,
         newest=max(newest, default=None),

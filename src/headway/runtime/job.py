@@ -15,14 +15,17 @@ from zlib import crc32
 from headway.connectors.base import Output
 from headway.errors import ClockError, OutputError, StateError
 from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
-from headway.runtime.batch import carried_codec, edge_type, register_codecs
+from headway.runtime.batch import carried_codec, edge_codec, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
+from headway.runtime.failures import FailureTotal
 from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.notices import add_notice
 from headway.runtime.participant import Commitment, Commitments
+from headway.runtime.redrive import redrive_path
 from headway.runtime.sink import SinkTask
-from headway.runtime.slot import Slot, SlotOptions
+from headway.runtime.slot import Slot
+from headway.runtime.slot_options import SlotOptions
 from headway.runtime.stage import SLICE, StageTask
 from headway.state.group import GroupStore
 from headway.state.groups import routing_name
@@ -152,6 +155,10 @@ class Job:
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
         shared = None if self.options.board_path is None else self.board
         self.commitments = Commitments(shared, self.options.worker, self.options.workers)
+        worker = self.options.worker
+        self.failures = FailureTotal(
+            lambda count: self.board.report_failures(worker, count), lambda: self.board.failures_elsewhere(worker)
+        )
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
@@ -277,6 +284,7 @@ class Job:
             grows=not all(source.node.input.ends for source in self.plan.sources),
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=self.options.drain_to_ms,
+            redrive=None if number else redrive_path(self.options.state_dir, source.name),
         )
         slot = Slot(
             self.plan,
@@ -291,6 +299,7 @@ class Job:
             self.is_behind,
             self.is_awaited,
             self.tell,
+            self.failures,
         )
         self.slots[name] = slot
         commitment = self.commitments.add(slot, version, is_called=True)
@@ -298,14 +307,16 @@ class Job:
         return commitment
 
     def _kept_before(self, source: str, number: int, assigned: Callable[[str], bool]) -> Mapping[str, Any]:
-        """A slot's part of where the source stood when this generation began; counts go to the first slot."""
+        """A slot's part of where the source stood when this generation began; all else goes to the first slot."""
         known = self._began_with.get(source)
         if known is None:
             return {}
         partitions = {name: position for name, position in known.partitions.items() if assigned(name)}
-        counts = known.counts if number == 0 else (0, 0, 0)
-        letter = known.first_letter if number == 0 else None
-        return {"partitions": partitions, "counts": counts, "first_letter": letter}
+        if number:
+            return {"partitions": partitions}
+        counts, letter = known.counts, known.first_letter
+        kept = {"partitions": partitions, "counts": counts, "first_letter": letter, "failures": known.failures}
+        return kept if known.redrive is None else {**kept, "redrive": known.redrive}
 
     def routes(self, target: str) -> list[str]:
         """The routing names of a stage's groups, or of the one group of an output."""
@@ -321,7 +332,7 @@ class Job:
         operators = [OperatorSpec(*table, id=known[table.name].id) for table in stage.tables()]
         carried = self.manifest.stages[number].carried
         codecs = [carried_codec(stage, edge) for edge in carried]
-        codecs += [InputCodec(edge_type(edge), from_stage=not edge.from_source) for edge in stage.inputs]
+        codecs += [edge_codec(edge) for edge in stage.inputs]
         store = self._store(stage.name, number, group, operators, codecs, carried=len(carried))
         channels = Channels(stage.inputs, self._channel_counts())
         groups = self.manifest.key_groups
@@ -335,6 +346,7 @@ class Job:
             self.clock_ms,
             self.wall_ms,
             self.options.slice_records,
+            self.failures,
             carried,
         )
         commitment = self.commitments.add(task, version)

@@ -11,7 +11,7 @@ import msgspec
 from headway.errors import IncompatibleStateError, UsageError
 from headway.layout import lay_out
 from headway.plan import KeyedStage, Plan
-from headway.runtime.batch import carried_codec, edge_type
+from headway.runtime.batch import carried_codec, edge_codec
 from headway.runtime.recovery_log import engine_log
 from headway.runtime.settle import committed
 from headway.state.changes import Change, check_changes, compare
@@ -172,14 +172,17 @@ def _evolve(
 def _codecs(stage: KeyedStage, entry: StageEntry) -> dict[int, InputCodec]:
     """Those of a stage's inputs, by their stored numbers."""
     carried = [carried_codec(stage, edge) for edge in entry.carried]
-    inputs = [InputCodec(edge_type(edge), from_stage=not edge.from_source) for edge in stage.inputs]
+    inputs = [edge_codec(edge) for edge in stage.inputs]
     return dict(enumerate([*carried, *inputs], FIRST_INPUT - len(carried)))
 
 
 def _any_codecs(entry: StageEntry) -> dict[int, InputCodec]:
     """As `_codecs`, where no flow says what the values are: the same one goes on with them."""
-    edges = [*entry.carried, *entry.inputs]
-    return dict(enumerate([InputCodec(from_stage=not e.from_source) for e in edges], FIRST_INPUT - len(entry.carried)))
+    codecs = [
+        InputCodec(from_stage=not edge.from_source, have_places=edge.has_places)
+        for edge in [*entry.carried, *entry.inputs]
+    ]
+    return dict(enumerate(codecs, FIRST_INPUT - len(entry.carried)))
 
 
 def _remove_other_generations(state_dir: Path, generation: int) -> None:

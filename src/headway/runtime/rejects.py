@@ -8,6 +8,9 @@ says where the time or the key is can raise for both causes, and they are told a
   record is of no use.
 * Everything else, such as the `AttributeError` of a misspelt field or a `TypeError`: the code is wrong.
 
+Where the source says `on_error="dead-letter"`, what code of the flow fails on is a dead letter, too, and is counted: it
+says which step has failed.
+
 Of a field that is named (`time="at"`, `key_by("user")`) nothing but its absence from an untyped event can go wrong.
 """
 
@@ -16,11 +19,13 @@ from __future__ import annotations
 from typing import Final, NamedTuple, Optional
 
 from headway.connectors.base import BadRecord, Chunk
-from headway.errors import UserCodeError
+from headway.errors import HeadwayError, UserCodeError, is_of_the_flow, why
+from headway.graph import Tolerance
+from headway.runtime.failures import Failures
 from headway.runtime.stats import FirstLetter
 from headway.streams import DeadLetter
 
-__all__ = ["UNUSABLE", "LetterRejects", "Rejected", "Rejects", "failure", "reason_of"]
+__all__ = ["UNUSABLE", "LetterRejects", "Rejected", "Rejects", "StrictRejects", "Unusable", "failure", "reason_of"]
 
 UNUSABLE: Final = (ValueError, LookupError)
 """What a function of an event raises to say that the event has no usable time or key."""
@@ -38,9 +43,12 @@ class Rejected(NamedTuple):
 class Rejects:
     """What a slot cannot use, gathered block by block, and the first of all for the end of the run."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, tolerance: Optional[Tolerance], failures: Failures) -> None:
         self.first: Optional[FirstLetter] = None
         """The first dead letter of the source's first partition that has one; part of the slot's state."""
+        self.failures = failures
+        """How often code of the flow has failed on one; part of the slot's state as well."""
+        self._tolerance = tolerance
         self._source = source
         self._partition = ""
         self._chunk: Optional[Chunk] = None
@@ -58,6 +66,16 @@ class Rejects:
         number, result = _parts(ordinal)
         position, raw = self._record(number)
         self._add(number, position + result, reason, raw)
+
+    def fail(self, ordinal: object, error: BaseException, time_ms: Optional[int] = None) -> None:
+        """Code of the flow has failed on a record of the chunk: raises the error where that ends the run."""
+        if self._tolerance is None or not is_of_the_flow(error):
+            raise error
+        number, _ = _parts(ordinal)
+        position, raw = self._record(number)
+        step = error.step if isinstance(error, HeadwayError) else None
+        self._add(number, position, why(error), raw, step=step or self._source, time_ms=time_ms)
+        self.failures.add(self._tolerance, self._gathered[-1].letter)
 
     def place(self, ordinal: object) -> str:
         """Where a record stands, with its source, for messages."""
@@ -82,9 +100,19 @@ class Rejects:
         assert self._chunk is not None
         return self._chunk.record(number)
 
-    def _add(self, number: int, position: str, reason: str, raw: bytes) -> None:
+    def _add(
+        self,
+        number: int,
+        position: str,
+        reason: str,
+        raw: bytes,
+        *,
+        step: Optional[str] = None,
+        time_ms: Optional[int] = None,
+    ) -> None:
         text = raw.decode("utf-8", errors="backslashreplace")
-        self._gathered.append(Rejected(number, DeadLetter(self._source, self._partition, position, reason, text)))
+        letter = DeadLetter(self._source, self._partition, position, reason, text, step=step, time=time_ms)
+        self._gathered.append(Rejected(number, letter))
 
 
 class LetterRejects:
@@ -98,10 +126,41 @@ class LetterRejects:
         msg = f"a dead letter cannot go on: {reason}; it is that of {self.place(ordinal)}"
         raise UserCodeError(msg)
 
+    def fail(self, ordinal: object, error: BaseException) -> None:
+        """End the run."""
+        raise error
 
-def failure(step: str, error: BaseException, place: str, value: object) -> UserCodeError:
-    """The error for an exception in code of the flow that was given a record."""
-    return UserCodeError(f"{step} failed with {type(error).__name__}: {error}; {place}: {value!r:.300}")
+
+class Unusable(Exception):
+    """A record that turns out to be of no use in the middle of a block, of which nothing must come then."""
+
+    def __init__(self, ordinal: object, reason: str) -> None:
+        super().__init__(reason)
+        self.ordinal = ordinal
+        self.reason = reason
+
+
+class StrictRejects:
+    """The door of a source whose failed events are set aside as a whole: the first rejected one stops the block."""
+
+    def __init__(self, rejects: Rejects) -> None:
+        self.place = rejects.place
+
+    def reject(self, ordinal: object, reason: str) -> None:
+        """Raise `Unusable`."""
+        raise Unusable(ordinal, reason)
+
+    def fail(self, ordinal: object, error: BaseException) -> None:
+        """Raise the error."""
+        raise error
+
+
+def failure(step: str, name: str, error: BaseException, place: str, value: object) -> UserCodeError:
+    """The error for an exception in code of the flow that was given a record; `name` is that of the step."""
+    wrong = UserCodeError(f"{step} failed with {type(error).__name__}: {error}; {place}: {value!r:.300}")
+    wrong.step = name
+    wrong.__cause__ = error
+    return wrong
 
 
 def reason_of(error: Exception, value: object) -> str:

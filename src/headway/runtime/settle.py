@@ -26,7 +26,7 @@ from headway.runtime.engine import is_prepared, prepare_recovery, run_alone
 from headway.runtime.job import slot_names
 from headway.state.manifest import Manifest
 from headway.state.positions import Positions, SourcePosition
-from headway.state.tasks import output_task
+from headway.state.tasks import added_failures, output_task
 
 __all__ = ["Committed", "committed"]
 
@@ -60,6 +60,8 @@ class Committed:
                 partitions=partitions,
                 counts=(counts[0], counts[1], counts[2]),
                 first_letter=min(letters, default=None),
+                failures=added_failures(state.get("failures") for state in by_slot.values()),
+                redrive=next((state["redrive"] for state in by_slot.values() if "redrive" in state), None),
             )
         return Positions(sources=found)
 

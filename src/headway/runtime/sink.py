@@ -30,8 +30,10 @@ class SinkTask:
 
     As a keyed stage, it goes on in slices and is a participant of epochs: see `headway.runtime.participant`.
 
-    What becomes a dead letter and is not read by the flow does not wait for time, since no time may ever be known: the
-    letters of each partition are written as they come, to a file of their own, so that it has one order only.
+    What becomes a dead letter at a source and is not read by the flow does not wait for time, since no time may ever be
+    known: the letters of each partition are written as they come, to a file of their own, so that it has one order
+    only. Those of keyed stages have a time, and come from many key groups: they wait for it, as all else that is
+    written.
     """
 
     def __init__(
@@ -43,7 +45,11 @@ class SinkTask:
         self.count = 0
         self.notice: Optional[str] = None
         """What `resume` has found out that a person should be told."""
-        letters = {edge.id: edge.producer.node for edge in sink.inputs if edge.producer.name == DEAD_LETTERS}
+        letters = {
+            edge.id: edge.producer.node
+            for edge in sink.inputs
+            if edge.producer.name == DEAD_LETTERS and edge.from_source
+        }
         self._sources = letters if output.by_partition else {}
         """The sources of what is written as it comes, by edge."""
         self._slice = _LINES_PER_RECORD * slice_records

@@ -4,52 +4,42 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from operator import le
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import msgspec
 
 from headway.connectors.base import Chunk, Extent, PartitionReader, Position, Tell, unheard
+from headway.connectors.lines import LinesChunk
 from headway.decoding import LineCodec
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
-from headway.plan import Plan, SourceStage
+from headway.plan import Edge, Plan, SourceStage
 from headway.runtime.board import Board
-from headway.runtime.columns import OF_THE_FLOW, ColumnProgram, Columns, column_getter, read_one_by_one, select
+from headway.runtime.columns import OF_THE_FLOW, ColumnProgram, Columns, Door, column_getter, read_one_by_one, select
 from headway.runtime.discovery import Discovery
 from headway.runtime.exchange import Exchange, Message
+from headway.runtime.failures import Failures, FailureTotal
 from headway.runtime.partition import Partition
-from headway.runtime.rejects import LetterRejects, Rejected, Rejects
+from headway.runtime.redrive import Redriver
+from headway.runtime.rejects import LetterRejects, Rejected, Rejects, StrictRejects
 from headway.runtime.silence import Silence
+from headway.runtime.slot_options import SlotOptions
 from headway.runtime.stats import FirstLetter, SlotStats, known_time
+from headway.runtime.trial import Trial
 from headway.runtime.triggers import TriggerEncoder
 from headway.scanning import span_of
 from headway.schema import decoded_type
 from headway.streams import DeadLetter
 from headway.times import EARLIEST_MS, LATEST_MS, MIN_TIME_MS, parse_time
 
-__all__ = ["Slot", "SlotOptions"]
+__all__ = ["Slot"]
 
 _Span = tuple[int, int, bool]
 """The earliest and the latest of some times, and whether they come in order."""
 _NO_SPAN: _Span = (0, 0, True)
 _BLOCK_BYTES = 64 << 10
 """How much is decoded and run through the stateless steps at a time: its events fit into the processor's cache."""
-
-
-@dataclass(frozen=True)
-class SlotOptions:
-    """How slots read; the same for all slots of a run."""
-
-    groups: int
-    follow: bool
-    grows: bool = True
-    """Whether an input of the flow may bring more as long as it is followed: then its streams that end wait for it."""
-    chunk_bytes: int = 1 << 20
-    discover_ms: int = 1_000
-    drain_to_ms: Optional[int] = None
-    """Read nothing more, and claim this time: the books are being closed."""
 
 
 class Slot:
@@ -78,6 +68,7 @@ class Slot:
         is_behind: Callable[[], bool] = lambda: False,
         is_awaited: Callable[[], bool] = lambda: False,
         tell: Tell = unheard,
+        failures: Optional[FailureTotal] = None,
     ) -> None:
         self.source = source
         self.name = name
@@ -103,9 +94,15 @@ class Slot:
         self._times_are_int = isinstance(time, str) and decoded_type(source.node.event_type, time) is int
         self._partitions: dict[str, Partition] = {}
         self._discovery = Discovery(source.node.input, options.discover_ms if options.follow else None, tell)
-        self._rejects = Rejects(source.name)
+        tolerance = source.node.on_error
+        counted = Failures(failures or FailureTotal(), kept.get("failures"))
+        self._rejects = Rejects(source.name, tolerance, counted)
+        self._trial = None if tolerance is None else Trial(self._rejects, self._codec, source.node.event_type)
         self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
         self._silence = Silence(source.node, self._partitions, board, name, follow=options.follow)
+        self._redriver: Optional[Redriver] = None
+        if options.redrive is not None:
+            self._redriver = Redriver(self, plan, options.redrive, kept.get("redrive"))
         self._connect(plan)
 
     def _connect(self, plan: Plan) -> None:
@@ -121,7 +118,8 @@ class Slot:
                 encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target])
         node = self.source.node
         types = {MAIN: node.event_type, LATE: node.event_type, DEAD_LETTERS: DeadLetter}
-        rejects: dict[str, Union[Rejects, LetterRejects]] = dict.fromkeys((MAIN, LATE), self._rejects)
+        door = self._rejects if self._trial is None else StrictRejects(self._rejects)
+        rejects: dict[str, Door] = dict.fromkeys((MAIN, LATE), door)
         rejects[DEAD_LETTERS] = LetterRejects(self._rejects)
         self._programs = {
             port: ColumnProgram(node, segment, self._exchanges, encoders, types[port], rejects[port])
@@ -143,7 +141,15 @@ class Slot:
         self._proves = True
         partitions = {name: [partition.stand, partition.max_time] for name, partition in self._partitions.items()}
         first = None if self.first_letter is None else list(msgspec.structs.astuple(self.first_letter))
-        kept = {"partitions": partitions, "counts": [self.events, self.late, self.dead], "first_letter": first}
+        kept: dict[str, Any] = {
+            "partitions": partitions,
+            "counts": [self.events, self.late, self.dead],
+            "first_letter": first,
+        }
+        if failed := self._rejects.failures.stored():
+            kept["failures"] = failed
+        if self._redriver is not None:
+            kept["redrive"] = self._redriver.position()
         if kept != self.kept:
             self.kept = kept
             self.version += 1
@@ -214,6 +220,8 @@ class Slot:
             return True
         if self._options.follow and (self._options.grows or not self._partitions):
             return False
+        if self._redriver is not None and not self._redriver.at_end:
+            return False
         return self._discovery.has_looked and (self._closed or not self._partitions)
 
     @property
@@ -227,6 +235,8 @@ class Slot:
         if self._options.drain_to_ms is None:
             self._discover()
             if not self._board.must_wait(self.name) and not self._is_behind():
+                if self._redriver is not None:
+                    self._redriver.read(out, self._clock_ms(), self._options.discover_ms)
                 self._read(out)
             self._silence.pass_time(self._clock_ms(), self._wall_ms())
         self.heartbeat(out, force=False)
@@ -301,28 +311,51 @@ class Slot:
             block = reader.read(min(_BLOCK_BYTES, chunk_bytes))
             if block is None:
                 break
-            self._process(partition, block)
+            self.process(partition, block)
             blocks += 1
         if blocks:
-            self._flush(partition, out)
+            self.flush(partition, out)
         return blocks > 0
 
-    def _process(self, partition: Partition, chunk: Chunk) -> None:
+    def process(self, partition: Partition, chunk: Chunk, *, floor_ms: Optional[int] = None) -> None:
+        """Decode a chunk and run the steps. With `floor_ms` nothing is late: what is before it happens then."""
         decoded = chunk.decode(self._codec)
         self._rejects.begin(partition.name, chunk, decoded.bad)
+        if self._trial is not None:
+            self._trial.begin(chunk)
         self.events += len(decoded.events) + len(decoded.bad)
         before = partition.max_time
         columns, span = self._timed(partition, Columns([], decoded.ordinals, decoded.events))
-        on_time, late = self._split_late(partition, columns, span)
-        self._programs[MAIN].run(on_time, partition.name)
+        if floor_ms is None:
+            on_time, late = self._split_late(partition, columns, span)
+        else:
+            on_time, late = columns._replace(times=[max(floor_ms, time_ms) for time_ms in columns.times]), None
+        self._run(MAIN, on_time, partition.name)
         if late is not None:
             self.late += len(late.values)
-            self._programs[LATE].run(late, partition.name)
+            self._run(LATE, late, partition.name)
         rejected = self._rejects.take()
         if rejected:
             self._run_rejected(partition, before, columns, rejected)
 
-    def _flush(self, partition: Partition, out: list[Message]) -> None:
+    def _run(self, port: str, columns: Columns, partition: str) -> None:
+        if self._trial is None:
+            self._programs[port].run(columns, partition)
+        else:
+            self._trial.run(self._programs[port], columns, partition)
+
+    def refuse(self, partition: Partition, chunk: LinesChunk, reason: str) -> None:
+        """Make a dead letter of the one record of a chunk."""
+        self._rejects.begin(partition.name, chunk, [])
+        self._rejects.reject(chunk.first_ordinal, reason)
+        self._run_rejected(partition, partition.max_time, Columns([], [], []), self._rejects.take())
+
+    def exchange(self, edge: Edge) -> Exchange:
+        """The way to a stage."""
+        return self._exchanges[edge.id]
+
+    def flush(self, partition: Partition, out: list[Message]) -> None:
+        """Send what records of a partition have become."""
         watermark = self.watermark
         for program in self._programs.values():
             program.flush(partition.name, watermark, out)

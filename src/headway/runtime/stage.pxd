@@ -11,6 +11,7 @@ cdef class StageTask:
     cdef public TimerIndex timers
     cdef public list contexts
     cdef long long _left
+    cdef public object attempt
 
     @cython.locals(row=Row, table=RowTable, young=dict, near=EntryQueue, at_ms="long long")
     cpdef _run_single(self, list records, OperatorContext context)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Optional
 
 from headway.errors import HeadwayError
 from headway.graph import MAIN, Port
 from headway.isolation import isolator
 from headway.plan import Edge, Entry, KeyedStage, Plan
+from headway.runtime.attempt import Attempt
 from headway.runtime.batch import Batch, Record
 from headway.runtime.channels import Channels
 from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
+from headway.runtime.failures import FailureTotal
 from headway.runtime.losses import losses_of, restore_losses
 from headway.runtime.stats import StageStats, known_time
 from headway.runtime.triggers import TriggerEncoder
@@ -56,6 +59,7 @@ class StageTask:
         clock_ms: Callable[[], int],
         wall_ms: Callable[[], int],
         slice_records: int = SLICE,
+        failures: Optional[FailureTotal] = None,
         carried: Sequence[EdgeEntry] = (),
     ) -> None:
         self.store = store
@@ -78,6 +82,9 @@ class StageTask:
         self._target = self._watermark = MIN_TIME_MS
         self._connect_edges(plan, stage, groups)
         shared = {table.name: store.tables[index] for index, table in enumerate(stage.tables()) if table.shared}
+        self.attempt: Optional[Attempt] = None
+        if stage.is_guarded:
+            self.attempt = Attempt(self, stage, failures or FailureTotal(), None)
         self.contexts = [
             OperatorContext(node, rank, store, shared.get(f"{node.name}:shared"))
             for rank, node in enumerate(stage.operators)
@@ -92,8 +99,9 @@ class StageTask:
         self._entries = [self._handlers(edge, count) for edge, count in zip(stage.inputs, copies)]
         is_plain = [edge.entries for edge in stage.inputs] == [[Entry(0)]] and not any(copies)
         self._single_entry = self.contexts[0] if is_plain else None
-        self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source
-        self._carried = [self._handlers_of(stage, edge) for edge in carried]
+        self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source and self.attempt is None
+        self._stage = stage
+        self._carried = carried
         self._first_input = 0
         """The rank of the first input of today's plan: those before it hold what waited when the plan changed."""
 
@@ -102,9 +110,13 @@ class StageTask:
         known = self.store.resume(version) or {}
         self._first_input = self.store.waiting.carried
         if self._first_input:
-            self._entries = [*self._carried, *self._entries]
+            self._entries = [*map(self._carried_handlers, self._carried), *self._entries]
             self._single_entry = None
             self._strip_origin = False
+        if self.attempt is not None:
+            edges = [self._carried_edge(edge) for edge in self._carried[: self._first_input]]
+            self.attempt.connect([*edges, *self._stage.inputs], self._entries)
+            self.attempt.failures.restore(known.get("failures"))
         self.channels.restore(known.get("claims"))
         restore_losses(self.losses, known.get("losses", {}))
         self._target = self._watermark = self.channels.watermark()
@@ -120,6 +132,8 @@ class StageTask:
         if self.is_behind:
             ordinals = {str(edge): encoder.ordinals for edge, encoder in self.encoders.items() if encoder.ordinals}
             meta["progress"] = {"watermark": self._watermark, "ordinals": ordinals}
+        if self.attempt is not None and self.attempt.failures.count:
+            meta["failures"] = self.attempt.failures.stored()
         version = self.store.commit(meta)
         self._is_told = False
         for exchange in self._exchanges.values():
@@ -140,19 +154,31 @@ class StageTask:
             timers=self.store.timer_count,
             waiting=len(self.store.waiting),
             losses={operator: dict(sides) for operator, sides in self.losses.items()},
+            failed=0 if self.attempt is None else self.attempt.failures.count,
         )
 
     def _handlers(self, edge: Edge, copied: int) -> list[Handle]:
         """What takes the records of an input; the first `copied` of them get copies."""
-        handlers = [self.contexts[entry.rank].handler(entry.input, edge.value_type) for entry in edge.entries]
+        handlers = [
+            self.contexts[entry.rank].handler(entry.input, edge.value_type, self.attempt) for entry in edge.entries
+        ]
         return [_copying(handle, edge.value_type) for handle in handlers[:copied]] + handlers[copied:]
 
-    def _handlers_of(self, stage: KeyedStage, edge: EdgeEntry) -> list[Handle]:
+    def _carried_edge(self, edge: EdgeEntry) -> Edge:
+        """The exchange of today that leads to the same operators, as one for records in the form of before."""
+        now = self._stage.edge_to(*edge.entries[0])
+        if now is None:
+            return Edge(-1, Port(*edge.producer), edge.from_source, self._stage.name, -1, Any, broadcast=edge.broadcast)
+        # A record that does not say where it stood cannot become a letter.
+        tolerance = now.tolerance if edge.has_places or not edge.from_source else None
+        return replace(now, from_source=edge.from_source, broadcast=edge.broadcast, tolerance=tolerance)
+
+    def _carried_handlers(self, edge: EdgeEntry) -> list[Handle]:
         """What takes the records that waited when the plan changed."""
         contexts = {context.name: context for context in self.contexts}
-        types = [stage.input_type(operator, name) for operator, name in edge.entries]
-        handlers = [contexts[operator].handler(name, kind) for (operator, name), kind in zip(edge.entries, types)]
-        return [_copying(handle, kind) for handle, kind in zip(handlers[:-1], types)] + handlers[-1:]
+        value_type = self._carried_edge(edge).value_type
+        handlers = [contexts[operator].handler(name, value_type, self.attempt) for operator, name in edge.entries]
+        return [_copying(handle, value_type) for handle in handlers[:-1]] + handlers[-1:]
 
     def _connect_edges(self, plan: Plan, stage: KeyedStage, groups: int) -> None:
         sinks = {sink.name: sink.node for sink in plan.sinks}
@@ -232,7 +258,9 @@ class StageTask:
         records = [record[:3] for record in released] if self._strip_origin else released
         count = len(records)
         records.reverse()
-        if self._single_entry is not None:
+        if self.attempt is not None:
+            self._run_guarded(records, self.attempt)
+        elif self._single_entry is not None:
             self._run_single(records, self._single_entry)
         else:
             self._run_many(records)
@@ -303,6 +331,18 @@ class StageTask:
             for handle in entries[rank]:
                 handle(record[0], record[1], record[2])
 
+    def _run_guarded(self, records: list[Any], attempt: Attempt) -> None:
+        """As `_run_many`, where a record that fails is set aside."""
+        near = self.timers.near
+        tagged = len(self._entries) > 1
+        while records:
+            item = records.pop()
+            rank, record = item if tagged else (0, item)
+            if near.first_ms < record[0] and not self._fire_timers(record[0] - 1):
+                records.append(item)
+                return
+            attempt.run(rank, record)
+
     def _fire_timers(self, limit_ms: int) -> bool:
         """Fire what is due by `limit_ms`; returns False when the slice ended before it was known to be all."""
         timers = self.timers
@@ -311,7 +351,10 @@ class StageTask:
             context = self.contexts[entry[2]]
             row = context.table.due_row(entry)
             if row is not None:
-                context.handle_timer(row, entry[0], entry[3])
+                if self.attempt is None:
+                    context.handle_timer(row, entry[0], entry[3])
+                else:
+                    self.attempt.fire(context, row, entry[0], entry[3])
             self._left -= _TIMER_COST
             if self._left <= 0:
                 return False

@@ -130,6 +130,8 @@ class StageStats(ParticipantStats, frozen=True, kw_only=True):
     """Records that wait for the watermark."""
     losses: Losses
     """What operators have lost to their bounds, by operator and side output."""
+    failed: int = 0
+    """How many events and timers the flow's code has failed on, over all runs, that were set aside."""
 
 
 class SinkStats(ParticipantStats, frozen=True, kw_only=True):

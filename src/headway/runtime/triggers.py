@@ -64,8 +64,13 @@ class TriggerEncoder:
     def encode_keyed(self, time_ms: int, subject: str, origin: str, value: Any) -> Record:
         """The record of a value that the key `origin` has emitted; ordinals count for each key and time."""
         ordinal = self._ordinals.get((origin, time_ms), 0)
+        record = self.encode(time_ms, subject, ordinal, origin, value)
         self._ordinals[origin, time_ms] = ordinal + 1
-        return self.encode(time_ms, subject, ordinal, origin, value)
+        return record
+
+    def take_back(self, time_ms: int, origin: str, count: int) -> None:
+        """Forget the last values that a key has emitted at a time, as if they had never been."""
+        self._ordinals[origin, time_ms] -= count
 
     def forget_ordinals(self, time_ms: int, origin: str) -> None:
         """Forget the counts of what emits no more: everything before this time, and at it the keys before `origin`."""

@@ -1,9 +1,9 @@
 """Small flows described by plain data: any process can build the same flow again from its JSON.
 
-A spec is `{"sources": [...], "steps": [...]}`. A step reads the streams that earlier ones produced, by name, and
-its own name is that of the stream it produces; `branch` also produces `NAME.else`, `process` `NAME.side`,
-`absence` `NAME.raw`, and a source `NAME.late`. `process` may read two more: `other` with a key, and `news` as a
-broadcast.
+A spec is `{"sources": [...], "steps": [...]}`, with `"tolerant": true` where failed events are to be set aside. A step
+reads the streams that earlier ones produced, by name, and its own name is that of the stream it produces; `branch`
+also produces `NAME.else`, `process` `NAME.side`, `absence` `NAME.raw`, and a source `NAME.late`. `process` may read two
+more: `other` with a key, and `news` as a broadcast.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from headway.connectors.base import Input, Output
 from headway.errors import UsageError
-from headway.flow import Flow
+from headway.flow import Flow, dead_letter
 from headway.operators.absence import Absent
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Condition, where
@@ -52,7 +52,8 @@ class Scripted(Operator[Any, Memory, Any]):
 
     A rule is `{"on": "event" | "timer", "modulo": m, "rest": r, "do": [[action, argument ...], ...]}`: its
     actions are done when the event's number, or the number of timers fired so far, leaves that rest. Actions:
-    `add`, `count`, `remember`, `emit`, `emit_state`, `side`, `timer NAME DELAY`, `cancel NAME`, `due NAME`, `forget`.
+    `add`, `count`, `remember`, `emit`, `emit_state`, `side`, `timer NAME DELAY`, `cancel NAME`, `due NAME`, `forget`,
+    `fail`.
     """
 
     sides = {"side": Signal}
@@ -63,6 +64,7 @@ class Scripted(Operator[Any, Memory, Any]):
         self.broadcasts = {"news": Any} if with_news else {}
         self.shared_type = Memory if with_news else None
         self._shape = shape
+        self._news_fails = any(["fail"] in rule["do"] for rule in rules)
         self._rules = {on: [rule for rule in rules if rule["on"] == on] for on in ("event", "timer")}
 
     def on_event(self, state: Memory, event: Any, ctx: Context[Any]) -> None:
@@ -78,6 +80,9 @@ class Scripted(Operator[Any, Memory, Any]):
         shared.total += _get(event, "n") + ctx.time
         shared.counts[_get(event, "key")] = shared.total
         shared.last = _shaped(event, "event")
+        if self._news_fails and shared.total % 3 == 0:
+            msg = f"the total is {shared.total}"
+            raise ValueError(msg)
 
     def on_timer(self, state: Memory, timer: Timer, ctx: Context[Any]) -> None:
         """Run the rules for timers; the name of the timer is told by what is emitted."""
@@ -130,6 +135,10 @@ class Scripted(Operator[Any, Memory, Any]):
     def _forget(self, state: Memory, number: int, event: Any, ctx: Context[Any]) -> None:
         ctx.forget()
 
+    def _fail(self, state: Memory, number: int, event: Any, ctx: Context[Any]) -> None:
+        msg = f"number {number} of {ctx.key!r}"
+        raise ValueError(msg)
+
     def _report(self, state: Memory, number: int, ctx: Context[Any]) -> Signal:
         n = state.total + 7 * number + 31 * sum(state.recent) + len(state.counts)
         if self.broadcasts:
@@ -162,7 +171,18 @@ def _mapper(step: Spec) -> Callable[[Any], Any]:
         return lambda value: _changed(value, shape, n=_get(value, "n") + step["amount"])
     if kind == "swap":
         return lambda value: _changed(value, shape, key=_get(value, "also"), also=_get(value, "key"))
+    if kind == "fail":
+        return lambda value: _unless_failing(value, shape, step["amount"])
     return lambda value: _shaped(value, shape)
+
+
+def _unless_failing(value: Any, shape: str, amount: int) -> Any:
+    """The same event with another number, unless the number it has is one to fail on."""
+    n = _get(value, "n")
+    if n % (amount + 1) == 0:
+        msg = f"n is {n}"
+        raise RuntimeError(msg)
+    return _changed(value, shape, n=n + amount)
 
 
 def _copier(step: Spec) -> Callable[[Any], list[Any]]:
@@ -212,7 +232,7 @@ def build_flow(spec: Spec, inputs: Mapping[str, Input], output: Callable[[str], 
     >>> build_flow(spec, {"s": items([])}, lambda name: to_list([]))
     Flow('random', 2 steps)
     """
-    flow = Flow("random")
+    flow = Flow("random", on_error=dead_letter(at_most=1_000_000) if spec.get("tolerant") else "stop")
     streams: dict[str, Any] = {}
     for source in spec["sources"]:
         stream = flow.source(

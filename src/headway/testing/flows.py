@@ -60,6 +60,8 @@ class _Stream(NamedTuple):
 @dataclass
 class _Draft:
     draw: st.DrawFn
+    fails: bool = False
+    """Whether steps and handlers fail now and then."""
     streams: list[_Stream] = field(default_factory=list)
     steps: list[Spec] = field(default_factory=list)
     unread: dict[str, None] = field(default_factory=dict)
@@ -80,13 +82,16 @@ class _Draft:
 
 
 @st.composite
-def flow_cases(draw: st.DrawFn, *, max_sources: int = 2, max_steps: int = 8, max_events: int = 30) -> FlowCase:
+def flow_cases(
+    draw: st.DrawFn, *, max_sources: int = 2, max_steps: int = 8, max_events: int = 30, fails: bool = False
+) -> FlowCase:
     """A flow of one or two sources and one to three changes of key, with logs of up to `max_events` events each.
 
     Its operators set, move and cancel timers, forget, emit at events and at timers, to side outputs, and what their
     state holds; there are branches, merges, absences, operators with several inputs and with broadcasts, late
-    streams and untyped events. The logs are out of order within each source's bound and sometimes beyond, times are
-    often equal, keys are easily mistaken for one another, and some lines cannot be decoded.
+    streams and untyped events. With `fails` some steps and handlers raise, which the flow tolerates. The logs are out
+    of order within each source's bound and sometimes beyond, times are often equal, keys are easily mistaken for one
+    another, and some lines cannot be decoded.
 
     >>> from hypothesis import Phase, find, settings
     >>> first = settings(phases=[Phase.generate], database=None)
@@ -94,7 +99,7 @@ def flow_cases(draw: st.DrawFn, *, max_sources: int = 2, max_steps: int = 8, max
     >>> case.spec["steps"][-1]["op"] in ("to", "trigger")
     True
     """
-    draft = _Draft(draw)
+    draft = _Draft(draw, fails)
     sources = [_draw_source(draft, f"s{number}") for number in range(draw(st.integers(1, max_sources)))]
     first = draft.streams[0]
     for step in draw(st.lists(st.sampled_from([_map, _filter, _flat_map]), max_size=2)):
@@ -107,7 +112,8 @@ def flow_cases(draw: st.DrawFn, *, max_sources: int = 2, max_steps: int = 8, max
     for name in [*draft.unread]:
         _sink(draft, next(stream for stream in draft.streams if stream.name == name))
     logs = {source["name"]: draw(_logs(source, max_events)) for source in sources}
-    return FlowCase({"sources": sources, "steps": draft.steps}, logs)
+    spec: Spec = {"sources": sources, "steps": draft.steps}
+    return FlowCase({**spec, "tolerant": True} if fails else spec, logs)
 
 
 def _draw_source(draft: _Draft, name: str) -> Spec:
@@ -146,7 +152,7 @@ def _branch(draft: _Draft, stream: _Stream) -> None:
 
 def _map(draft: _Draft, stream: _Stream) -> None:
     shape = draft.draw(st.sampled_from(["event", "json"]))
-    kind = draft.draw(st.sampled_from(["add", "swap", "convert"]))
+    kind = draft.draw(st.sampled_from(["add", "swap", "convert", *(["fail"] if draft.fails else [])]))
     name = draft.step("map", [stream], kind=kind, amount=draft.draw(st.integers(1, 9)), shape=shape)
     draft.add(stream._replace(name=name, shape=shape))
 
@@ -182,7 +188,10 @@ def _process_anew(draft: _Draft, stream: _Stream) -> None:
 def _process(draft: _Draft, stream: _Stream) -> None:
     shape = draft.draw(st.sampled_from(["event", "json"]))
     further = _further_inputs(draft)
-    name = draft.step("process", [stream], rules=draft.draw(_rules), shape=shape, **further)
+    rules = draft.draw(_rules)
+    if draft.fails:
+        rules = [*rules, *draft.draw(st.lists(_failing_rule, max_size=2))]
+    name = draft.step("process", [stream], rules=rules, shape=shape, **further)
     for read in further.values():
         draft.unread.pop(read, None)
     draft.add(stream._replace(name=name, shape=shape, from_source=False))
@@ -251,6 +260,13 @@ _rules = st.builds(
     lambda rules, modulo: [*rules, {"on": "event", "modulo": modulo, "rest": 0, "do": [["add"], ["emit"]]}],
     st.lists(_rule, max_size=4),
     st.sampled_from([1, 2]),
+)
+_failing_rule = st.builds(
+    lambda on, modulo, rest, before: {"on": on, "modulo": modulo, "rest": rest % modulo, "do": [*before, ["fail"]]},
+    st.sampled_from(["event", "timer"]),
+    st.integers(2, 4),
+    st.integers(0, 3),
+    st.lists(st.one_of(_always, _timers), max_size=3),
 )
 
 

@@ -198,8 +198,13 @@ class FlowTest:
 
     @property
     def dead_letters(self) -> list[DeadLetter]:
-        """What could not be decoded, or had no usable time or key; of all sources, one after the other."""
-        return [letter for source in self._oracle.sources.values() for letter in source.dead_letters]
+        """What could not be decoded, or had no usable time or key; of all sources, one after the other.
+
+        Where `on_error` says so, also what the flow's code has failed on: in a source's steps with those of the source,
+        in operators behind all others, stage by stage.
+        """
+        result = self._oracle.result()
+        return [letter for letters in result.dead_letters.values() for letter in letters] + result.failed
 
     @property
     def waiting(self) -> int:

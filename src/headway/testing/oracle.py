@@ -15,14 +15,14 @@ import msgspec
 
 from headway.errors import DrainedStateError, UsageError, UserCodeError
 from headway.flow import Flow
-from headway.graph import INGESTION_TIME
+from headway.graph import INGESTION_TIME, Tolerance
 from headway.isolation import writable
 from headway.plan import Edge, Plan, SinkStage
 from headway.planner import compile_plan
 from headway.streams import DeadLetter
 from headway.testing.oracle_source import SourceOracle
 from headway.testing.oracle_stage import Row, StageOracle
-from headway.testing.oracle_steps import Item, field_or_result
+from headway.testing.oracle_steps import Ends, Item, field_or_result
 from headway.times import DRAIN_STEPS, MIN_TIME_MS, format_time
 
 __all__ = ["Logs", "Oracle", "OracleResult", "run_oracle"]
@@ -42,7 +42,10 @@ class OracleResult:
     late: dict[str, list[Any]]
     """The late events of each source, in the order of their arrival."""
     dead_letters: dict[str, list[DeadLetter]]
-    """The records of each source that could not be decoded, or had no usable time or key."""
+    """The records of each source that could not be decoded, had no usable time or key, or failed on their way to the
+    first keyed stage."""
+    failed: list[DeadLetter]
+    """What operators have failed on, stage by stage, where `on_error` sets it aside."""
     losses: dict[str, dict[str, int]]
     """What operators have lost to their bounds, by operator and side output; what nothing was lost of is not listed."""
 
@@ -67,8 +70,10 @@ class Oracle:
         self.plan = flow if isinstance(flow, Plan) else compile_plan(flow.graph)
         self._check_clock(now_ms)
         clock = now_ms or _no_clock
-        self.sources = {stage.name: SourceOracle(stage, self._send, clock) for stage in self.plan.sources}
-        self.stages = {stage.name: StageOracle(stage, self._send, clock) for stage in self.plan.stages}
+        self._failures = 0
+        ends = Ends(self._send, self._check, self._count)
+        self.sources = {stage.name: SourceOracle(stage, ends, clock) for stage in self.plan.sources}
+        self.stages = {stage.name: StageOracle(stage, ends, clock) for stage in self.plan.stages}
         self.sinks = {sink.name: SinkOracle(self.plan, sink) for sink in self.plan.sinks}
         self.drained = False
 
@@ -135,6 +140,7 @@ class Oracle:
             rows=rows,
             late={name: list(source.late) for name, source in self.sources.items()},
             dead_letters={name: list(source.dead_letters) for name, source in self.sources.items()},
+            failed=[letter for stage in self.stages.values() for letter in stage.dead_letters],
             losses=self._losses(),
         )
 
@@ -181,6 +187,20 @@ class Oracle:
             self.stages[edge.target].take(edge, item)
         else:
             self.sinks[edge.target].take(edge, item)
+
+    def _check(self, edge: Edge, item: Item) -> Item:
+        """The item as it would arrive. Raises what `_send` would."""
+        return (self.stages if edge.target in self.stages else self.sinks)[edge.target].check(edge, item)
+
+    def _count(self, tolerance: Tolerance, letter: DeadLetter) -> None:
+        """One more failure was set aside."""
+        self._failures += 1
+        if self._failures > tolerance.at_most:
+            msg = (
+                f"code of the flow has failed {self._failures} times, and on_error sets {tolerance.at_most} failures "
+                f"aside at most; the last one, in {letter.step!r}: {letter.reason}"
+            )
+            raise UserCodeError(msg)
 
 
 def run_oracle(flow: Union[Flow, Plan], logs: Logs, *, drain: bool = False) -> OracleResult:
@@ -241,6 +261,13 @@ class SinkOracle:
         item = self._written(edge, item)
         trigger_id = self._id(edge, item)
         self._waiting.append(_Line(item.time, trigger_id, self._ways[edge.id], self._line(item, trigger_id)))
+
+    def check(self, edge: Edge, item: Item) -> Item:
+        """The item as it would be written. Raises what `take` would."""
+        written = self._written(edge, item)
+        if self._sink.node.id_by is not None:
+            self._topic(edge, written, self._sink.node.id_by)
+        return written
 
     def _written(self, edge: Edge, item: Item) -> Item:
         """The item with its value as its type says."""

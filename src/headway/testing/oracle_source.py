@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from headway.connectors.base import BadRecord, Chunk
+from headway.connectors.base import Chunk
 from headway.connectors.lines import LinesChunk
 from headway.connectors.memory import ItemsChunk
 from headway.decoding import LineCodec
-from headway.errors import HeadwayError, UserCodeError
+from headway.errors import HeadwayError, UserCodeError, is_of_the_flow, why
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Edge, SourceStage
 from headway.streams import DeadLetter
-from headway.testing.oracle_steps import Item, Ways, field_or_result, follow, why_useless
+from headway.testing.oracle_steps import Ends, Item, Useless, Ways, field_or_result, follow, why_useless
 from headway.times import MIN_TIME_MS, parse_time
 
 __all__ = ["SourceOracle"]
@@ -31,10 +31,10 @@ class _Partition:
 class SourceOracle:
     """Reads the records of one source.
 
-    `send` takes what leaves for other stages, `now_ms` stamps events with ingestion time.
+    `ends` takes what leaves for other stages, `now_ms` stamps events with ingestion time.
     """
 
-    def __init__(self, stage: SourceStage, send: Callable[[Edge, Item], None], now_ms: Callable[[], int]) -> None:
+    def __init__(self, stage: SourceStage, ends: Ends, now_ms: Callable[[], int]) -> None:
         self.name = stage.name
         self.late: list[Any] = []
         self.dead_letters: list[DeadLetter] = []
@@ -50,8 +50,10 @@ class SourceOracle:
         self._partitions: dict[str, _Partition] = {}
         self._floor = MIN_TIME_MS
         self._chunk: Optional[Chunk] = None
-        self._rejected: list[BadRecord] = []
-        self._ways = Ways(send=send, reject=self._reject_item)
+        self._reading = ""
+        self._rejected: list[tuple[int, DeadLetter]] = []
+        self._ends = ends
+        self._ways = Ways(send=ends.send, reject=self._reject_item)
 
     @property
     def watermark(self) -> int:
@@ -85,7 +87,9 @@ class SourceOracle:
         ordinal = partition.records
         self._chunk = self._chunk_of(record, partition)
         decoded = self._chunk.decode(self._codec)
-        self._rejected.extend(decoded.bad)
+        self._reading = name
+        for bad in decoded.bad:
+            self._add(bad.ordinal, bad.position, bad.reason, bad.raw)
         for event in decoded.events:
             time_ms = self._time(event, partition, ordinal)
             if time_ms is not None:
@@ -108,17 +112,21 @@ class SourceOracle:
             return now_ms if partition.max_time is None else max(now_ms, partition.max_time)
         try:
             return parse_time(field_or_result(self._node.time, event))
-        except HeadwayError:
-            raise
+        except HeadwayError as error:
+            self._fail(ordinal, error)
+            return None
         except (ValueError, LookupError) as error:
             self._reject(ordinal, f"time: {why_useless(error, event)}")
             return None
         except Exception as error:
-            msg = (
+            failure = UserCodeError(
                 f"time= of the source {self.name!r} ({self._node.where}) failed with {type(error).__name__}: {error}; "
                 f"record {ordinal}: {event!r:.300}"
             )
-            raise UserCodeError(msg) from error
+            failure.step = "time"
+            failure.__cause__ = error
+            self._fail(ordinal, failure)
+            return None
 
     def _judge(self, name: str, partition: _Partition, item: Item) -> None:
         """On time or late, by what came before in this partition."""
@@ -126,19 +134,47 @@ class SourceOracle:
         partition.max_time = max(before, item.time)
         self.latest_event = item.time if self.latest_event is None else max(self.latest_event, item.time)
         if item.time >= before - self._out_of_order_ms:
-            follow(self._ports[MAIN], [item], self._ways)
+            self._follow(MAIN, item)
         else:
             self.late.append(item.value)
-            follow(self._ports[LATE], [item._replace(time=before - self._out_of_order_ms)], self._ways)
+            self._follow(LATE, item._replace(time=before - self._out_of_order_ms))
+
+    def _follow(self, port: str, item: Item) -> None:
+        """Take an event through the steps; where a failed one is set aside, all of it or nothing."""
+        if self._node.on_error is None:
+            follow(self._ports[port], [item], self._ways)
+            return
+        sent: list[tuple[Edge, Item]] = []
+
+        def send(edge: Edge, value: Item) -> None:
+            sent.append((edge, self._ends.check(edge, value)))
+
+        try:
+            follow(self._ports[port], [item], Ways(send=send, reject=Useless.raised))
+        except Useless as useless:
+            self._reject_item(useless.item, useless.reason)
+            return
+        except BaseException as error:
+            self._fail(item.ordinal, error, item.time)
+            return
+        for edge, value in sent:
+            self._ends.send(edge, value)
+
+    def _fail(self, ordinal: int, error: BaseException, time_ms: Optional[int] = None) -> None:
+        """Code of the flow has failed on the record."""
+        tolerance = self._node.on_error
+        if tolerance is None or not is_of_the_flow(error):
+            raise error
+        assert self._chunk is not None
+        position, raw = self._chunk.record(ordinal)
+        step = (error.step if isinstance(error, HeadwayError) else None) or self.name
+        self._add(ordinal, position, why(error), raw, step=step, time=time_ms)
+        self._ends.failed(tolerance, self._rejected[-1][1])
 
     def _send_dead_letters(self, name: str, partition: _Partition) -> None:
         rejected, self._rejected = self._rejected, []
         time_ms = 0 if partition.max_time is None else partition.max_time - self._out_of_order_ms
-        letters = []
-        for bad in rejected:
-            raw = bad.raw.decode("utf-8", errors="backslashreplace")
-            letter = DeadLetter(self.name, name, bad.position, bad.reason, raw)
-            letters.append(Item(time_ms, None, letter, name, bad.ordinal))
+        letters = [Item(time_ms, None, letter, name, ordinal) for ordinal, letter in rejected]
         self.dead_letters.extend(item.value for item in letters)
         follow(self._ports[DEAD_LETTERS], letters, self._ways)
 
@@ -150,7 +186,11 @@ class SourceOracle:
         assert self._chunk is not None
         position, raw = self._chunk.record(int(number))
         place = f"{position}, result {results}" if results else position
-        self._rejected.append(BadRecord(int(number), place, reason, raw))
+        self._add(int(number), place, reason, raw)
+
+    def _add(self, ordinal: int, position: str, reason: str, raw: bytes, **more: Any) -> None:
+        text = raw.decode("utf-8", errors="backslashreplace")
+        self._rejected.append((ordinal, DeadLetter(self.name, self._reading, position, reason, text, **more)))
 
     def _watermark_of(self, partition: _Partition) -> int:
         return MIN_TIME_MS if partition.max_time is None else partition.max_time - self._out_of_order_ms - 1

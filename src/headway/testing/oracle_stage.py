@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
 
 import msgspec
 
-from headway.errors import HeadwayError, UserCodeError
-from headway.graph import MAIN, OperatorNode, Port
+from headway.errors import HeadwayError, UserCodeError, is_of_the_flow, why
+from headway.graph import MAIN, OperatorNode, Port, Tolerance
 from headway.isolation import UNENCODABLE, Make, declared, isolator
 from headway.misfits import misfit_of, shown
 from headway.operators.base import (
@@ -19,14 +21,12 @@ from headway.operators.base import (
     Timer,
     ignored_result,
     name_of,
-    no_loss,
-    no_shared_state,
-    no_wall_clock,
-    two_times,
 )
 from headway.plan import Apply, Edge, Entry, KeyedStage, Segment, ToOperator
-from headway.testing.oracle_steps import Item, Ways, follow
-from headway.times import LAST_TIMER_MS, MIN_TIME_MS, Duration, known_duration_ms
+from headway.streams import DeadLetter
+from headway.testing.oracle_context import OracleContext
+from headway.testing.oracle_steps import Ends, Item, Ways, follow, raw_text
+from headway.times import MIN_TIME_MS
 from headway.values import can_repeat, floats_of, shape_of
 
 __all__ = ["Row", "StageOracle"]
@@ -63,12 +63,12 @@ class _Armed(NamedTuple):
 class StageOracle:
     """Runs the operators of one keyed stage.
 
-    `send` takes what leaves for other stages and outputs; `now_ms` is the wall clock, for operators that read it.
+    `ends` takes what leaves for other stages and outputs; `now_ms` is the wall clock, for operators that read it.
     Values on their way to an operator, and each state after each handler, go through MessagePack as in the real
     runtime: nobody shares them with anybody, and what does not come back as it was raises `UserCodeError`.
     """
 
-    def __init__(self, stage: KeyedStage, send: Callable[[Edge, Item], None], now_ms: Callable[[], int]) -> None:
+    def __init__(self, stage: KeyedStage, ends: Ends, now_ms: Callable[[], int]) -> None:
         self.name = stage.name
         self.operators = stage.operators
         self.rows: list[dict[str, Row]] = [{} for _ in stage.operators]
@@ -76,7 +76,11 @@ class StageOracle:
         self.now_ms = now_ms
         self.shared = [_shared_state(node) for node in stage.operators]
         self.losses = [dict.fromkeys(node.operator.losses, 0) for node in stage.operators]
-        self._ways = Ways(send=send, enter=self._enter)
+        self.dead_letters: list[DeadLetter] = []
+        self._stage = stage
+        self._ends = ends
+        self._sent: list[tuple[Edge, Item]] = []
+        self._ways = Ways(send=self._hold if stage.is_guarded else ends.send, enter=self._enter)
         self._outputs = stage.outputs
         self._inputs = {edge.id: edge for edge in stage.inputs}
         self._isolate = {edge.id: isolator(edge.value_type) for edge in stage.inputs}
@@ -102,6 +106,10 @@ class StageOracle:
         """The latest time that a timer is armed for or a record waits for."""
         return max([timer.due for timer in self._armed] + [record.time for record in self._waiting], default=None)
 
+    def check(self, edge: Edge, item: Item) -> Item:
+        """The item as it would arrive. Raises what `take` would."""
+        return self._arrived(edge, item)
+
     def take(self, edge: Edge, item: Item) -> None:
         """A record arrives."""
         item = self._arrived(edge, item)
@@ -114,8 +122,7 @@ class StageOracle:
             record = self._waiting.pop(0)
             self._fire_timers(before=record.time)
             edge = next(edge for edge in self._inputs.values() if edge.rank == record.rank)
-            for entry in edge.entries:
-                self._on_event(entry, self._arrived(edge, record.item))
+            self._attempt_event(edge, record.item)
         self._fire_timers(before=watermark + 1)
         self.watermark = max(self.watermark, watermark)
 
@@ -127,8 +134,80 @@ class StageOracle:
         while self._armed and self._armed[0].due < before:
             due, key, rank, name = self._armed[0]
             self.disarm(rank, key, name)
-            context = OracleContext(self, rank, key, due, after_ms=1)
-            self._handle("on_timer", Timer(name, due), context)
+            self._attempt_timer(rank, key, due, name)
+
+    def _attempt_event(self, edge: Edge, item: Item) -> None:
+        """Let the operators have an event; where a failed one is set aside, all that it does or nothing."""
+        raw = raw_text(self._arrived(edge, item).value)
+
+        def run() -> None:
+            for entry in edge.entries:
+                self._on_event(entry, self._arrived(edge, item))
+
+        def letter(error: HeadwayError) -> DeadLetter:
+            return DeadLetter(
+                source=edge.producer.node if edge.from_source else "",
+                partition=item.origin if edge.from_source else "",
+                position=f"record {item.ordinal}" if edge.from_source else "",
+                reason=why(error),
+                raw=raw,
+                step=error.step,
+                into=self._stage.into(edge),
+                key=None if edge.broadcast else item.key,
+                time=item.time,
+                sender=None if edge.from_source else str(edge.producer),
+            )
+
+        self._attempt(edge.tolerance, "" if edge.broadcast else item.key or "", item.time, run, letter)
+
+    def _attempt_timer(self, rank: int, key: str, due: int, name: str) -> None:
+        operator = self.operators[rank].name
+
+        def run() -> None:
+            self._handle("on_timer", Timer(name, due), OracleContext(self, rank, key, due, after_ms=1))
+
+        def letter(error: HeadwayError) -> DeadLetter:
+            return DeadLetter(
+                *("", "", "", why(error), ""), step=error.step, into=operator, key=key, time=due, timer=name
+            )
+
+        self._attempt(self._stage.tolerance, key, due, run, letter)
+
+    def _attempt(
+        self,
+        tolerance: Optional[Tolerance],
+        key: str,
+        time: int,
+        run: Callable[[], None],
+        letter: Callable[[HeadwayError], DeadLetter],
+    ) -> None:
+        if not self._stage.is_guarded:
+            run()
+            return
+        before = copy.deepcopy(([rows.get(key) for rows in self.rows], self._armed, self.shared, self.losses))
+        try:
+            run()
+        except HeadwayError as error:
+            if tolerance is None or not is_of_the_flow(error):
+                raise
+            rows, self._armed, self.shared, self.losses = before
+            for of_operator, row in zip(self.rows, rows):
+                of_operator.pop(key, None)
+                if row is not None:
+                    of_operator[key] = row
+            self._sent = []
+            failed = letter(error)
+            self.dead_letters.append(failed)
+            segment = self._outputs.get(self._stage.letters_port, Segment())
+            follow(segment, [Item(time, key, failed, key)], self._ways)
+            self._ends.failed(tolerance, failed)
+        sent, self._sent = self._sent, []
+        for edge, item in sent:
+            self._ends.send(edge, item)
+
+    def _hold(self, edge: Edge, item: Item) -> None:
+        """Something leaves, once it is known that all else succeeds."""
+        self._sent.append((edge, self._ends.check(edge, item)))
 
     def _on_event(self, entry: Entry, item: Item) -> None:
         operator = self.operators[entry.rank].operator
@@ -141,15 +220,16 @@ class StageOracle:
 
     def _on_broadcast(self, entry: Entry, item: Item) -> None:
         node = self.operators[entry.rank]
-        handler = f"on_{entry.input}"
-        try:
-            returned = getattr(node.operator, handler)(self.shared[entry.rank], item.value, BroadcastContext(item.time))
-        except HeadwayError:
-            raise
-        except BaseException as error:
-            raise _failed(node, handler, "", item.time, item.value, error) from error
-        _check_returned(node, handler, "", item.time, returned)
-        self.shared[entry.rank] = self._shared_stores[entry.rank].stored("all keys", item.time, self.shared[entry.rank])
+        handler, shared = f"on_{entry.input}", self.shared[entry.rank]
+        with _naming(node.name):
+            try:
+                returned = getattr(node.operator, handler)(shared, item.value, BroadcastContext(item.time))
+            except HeadwayError:
+                raise
+            except BaseException as error:
+                raise _failed(node, handler, "", item.time, item.value, error) from error
+            _check_returned(node, handler, "", item.time, returned)
+            self.shared[entry.rank] = self._shared_stores[entry.rank].stored("all keys", item.time, shared)
 
     def _enter(self, branch: ToOperator, item: Item) -> None:
         """A value comes from another operator of this stage."""
@@ -163,14 +243,15 @@ class StageOracle:
     def _handle(self, handler: str, subject: Any, context: OracleContext) -> None:
         node = self.operators[context.rank]
         row = self.row(context.rank, context.key)
-        try:
-            returned = getattr(node.operator, handler)(row.state, subject, context)
-        except HeadwayError:
-            raise
-        except BaseException as error:
-            raise _failed(node, handler, context.key, context.time, subject, error) from error
-        _check_returned(node, handler, context.key, context.time, returned)
-        self._store(context.rank, context.key, context.time)
+        with _naming(node.name):
+            try:
+                returned = getattr(node.operator, handler)(row.state, subject, context)
+            except HeadwayError:
+                raise
+            except BaseException as error:
+                raise _failed(node, handler, context.key, context.time, subject, error) from error
+            _check_returned(node, handler, context.key, context.time, returned)
+            self._store(context.rank, context.key, context.time)
 
     def row(self, rank: int, key: str) -> Row:
         """The row of a key; a fresh one where there is none."""
@@ -223,10 +304,23 @@ def _shared_state(node: OperatorNode) -> Any:
 
 
 def _failed(node: OperatorNode, handler: str, key: str, time: int, subject: Any, error: BaseException) -> UserCodeError:
-    return UserCodeError(
+    failure = UserCodeError(
         f"{name_of(node.operator)}.{handler} of the operator {node.name!r} failed for key "
         f"{key!r} at time {time}, on {subject!r:.300}: {type(error).__name__}: {error}"
     )
+    failure.step = node.name
+    return failure
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Errors inside say that they are of the operator of this name, unless they know better."""
+    try:
+        yield
+    except HeadwayError as error:
+        if error.step is None:
+            error.step = name
+        raise
 
 
 def _check_returned(node: OperatorNode, handler: str, key: str, time: int, returned: Any) -> None:
@@ -265,100 +359,6 @@ class _Store:
             f"left it at time {time}: {shown(state):.300}"
         )
         raise UserCodeError(msg)
-
-
-def _check_name(name: Any) -> None:
-    """Raise for what cannot be the name of a timer."""
-    if not isinstance(name, str):
-        msg = f"timer {name!r}: the name of a timer is text"
-        raise TypeError(msg)
-    name.encode()
-
-
-class OracleContext:
-    """What a handler may do during one call: `headway.operators.base.Context`."""
-
-    def __init__(self, stage: StageOracle, rank: int, key: str, time: int, *, after_ms: int) -> None:
-        self.key = key
-        self.time = time
-        self.rank = rank
-        self._stage = stage
-        self._after_ms = after_ms
-
-    @property
-    def shared(self) -> Any:
-        """See `Context.shared`."""
-        operator = self._stage.operators[self.rank].operator
-        if not operator.broadcasts:
-            raise no_shared_state(operator)
-        return self._stage.shared[self.rank]
-
-    @property
-    def wall(self) -> int:
-        """See `Context.wall`."""
-        operator = self._stage.operators[self.rank].operator
-        if not operator.wall_clock:
-            raise no_wall_clock(operator)
-        return self._stage.now_ms()
-
-    def emit(self, value: Any, /) -> None:
-        """See `Context.emit`."""
-        self._stage.emit(self, MAIN, value)
-
-    def emit_to(self, side: str, value: Any, /) -> None:
-        """See `Context.emit_to`."""
-        operator = self._stage.operators[self.rank].operator
-        if side not in operator.sides:
-            known = ", ".join(operator.sides) or "none"
-            msg = f"{name_of(operator)} has no side output {side!r}; its sides are: {known}"
-            raise KeyError(msg)
-        self._stage.emit(self, side, value)
-
-    def is_read(self, side: str, /) -> bool:
-        """See `Context.is_read`."""
-        return self._stage.is_read(self.rank, side)
-
-    def lose(self, side: str, count: int, /) -> None:
-        """See `Context.lose`."""
-        losses = self._stage.losses[self.rank]
-        if side not in losses:
-            raise no_loss(self._stage.operators[self.rank].operator, side)
-        losses[side] += count
-
-    def timer(self, name: str, at: Optional[int] = None, /, *, after: Optional[Duration] = None) -> None:
-        """See `Context.timer`."""
-        if not isinstance(name, str) or not name.isprintable():
-            _check_name(name)
-        name = str.__str__(name)
-        if (at is None) == (after is None):
-            raise TypeError(two_times(name))
-        if after is not None:
-            at = self.time + known_duration_ms(after)
-        if type(at) is not int:
-            msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
-            raise TypeError(msg)
-        due = at if at > self.time else self.time + self._after_ms
-        if due > LAST_TIMER_MS:
-            msg = f"timer {name!r} is set to {due}, which is after the year 9999"
-            raise UserCodeError(msg)
-        self._stage.arm(self.rank, self.key, name, due)
-
-    def cancel(self, name: str, /) -> None:
-        """See `Context.cancel`."""
-        self._stage.disarm(self.rank, self.key, name)
-
-    def due(self, name: str, /) -> Optional[int]:
-        """See `Context.due`."""
-        return self._stage.row(self.rank, self.key).timers.get(name)
-
-    @property
-    def timers(self) -> dict[str, int]:
-        """See `Context.timers`."""
-        return dict(self._stage.row(self.rank, self.key).timers)
-
-    def forget(self) -> Any:
-        """See `Context.forget`."""
-        return self._stage.forget(self.rank, self.key)
 
 
 def _crossed(item: Item, isolate: Callable[[Any], Any], target: str) -> Any:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional, Union
 
-from headway.errors import HeadwayError, UserCodeError
-from headway.graph import KeyByNode, StatelessNode
-from headway.plan import Apply, Edge, Segment, ToOperator
+import msgspec
 
-__all__ = ["Item", "Ways", "field_or_result", "follow", "key_text", "why_useless"]
+from headway.errors import HeadwayError, UserCodeError
+from headway.graph import KeyByNode, StatelessNode, Tolerance
+from headway.plan import Apply, Edge, Segment, ToOperator
+from headway.streams import DeadLetter
+
+__all__ = ["Ends", "Item", "Useless", "Ways", "field_or_result", "follow", "key_text", "raw_text", "why_useless"]
 
 
 class Item(NamedTuple):
@@ -22,6 +25,31 @@ class Item(NamedTuple):
     """What it comes from: the partition of its source, or the key of the workflow instance that emitted it."""
     ordinal: Any = None
     """Its number in the partition, with what flat_map adds; None for what an operator emitted."""
+
+
+class Ends(NamedTuple):
+    """What sources and stages know of the rest."""
+
+    send: Callable[[Edge, Item], None]
+    """Takes what leaves over an exchange."""
+    check: Callable[[Edge, Item], Item]
+    """The item as it would arrive: nobody changes that any more. Raises what `send` would, and does nothing else."""
+    failed: Callable[[Tolerance, DeadLetter], None]
+    """Counts a failure that was set aside; raises when they are too many."""
+
+
+class Useless(Exception):
+    """A record without a usable key, on a way where nothing must come of it then."""
+
+    def __init__(self, item: Item, reason: str) -> None:
+        super().__init__(reason)
+        self.item = item
+        self.reason = reason
+
+    @staticmethod
+    def raised(item: Item, reason: str) -> None:
+        """Raise it: a way to reject."""
+        raise Useless(item, reason)
 
 
 class Ways(NamedTuple):
@@ -125,9 +153,19 @@ def key_text(value: Any) -> str:
     raise ValueError(msg)
 
 
+def raw_text(value: Any) -> str:
+    """An event as the text of a dead letter."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, RecursionError, OverflowError):
+        return repr(value).encode(errors="backslashreplace").decode()
+
+
 def _failure(node: Union[StatelessNode, KeyByNode], item: Item, error: BaseException) -> UserCodeError:
     whose = f"key {item.origin!r}" if item.ordinal is None else f"record {item.ordinal} of {item.origin!r}"
-    return UserCodeError(
+    failure = UserCodeError(
         f"the step {node.name!r} ({node.where}) failed with {type(error).__name__}: {error}; "
         f"{whose} at time {item.time}: {item.value!r:.300}"
     )
+    failure.step = node.name
+    return failure

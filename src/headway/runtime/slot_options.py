@@ -1,0 +1,25 @@
+"""How reader slots read: what is the same for all slots of a run, and what one of them is told besides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+__all__ = ["SlotOptions"]
+
+
+@dataclass(frozen=True)
+class SlotOptions:
+    """How slots read; the same for all slots of a run."""
+
+    groups: int
+    follow: bool
+    grows: bool = True
+    """Whether an input of the flow may bring more as long as it is followed: then its streams that end wait for it."""
+    chunk_bytes: int = 1 << 20
+    discover_ms: int = 1_000
+    drain_to_ms: Optional[int] = None
+    """Read nothing more, and claim this time: the books are being closed."""
+    redrive: Optional[Path] = None
+    """Where the redriven dead letters are that this slot reads; None for all but the first one of a source."""

@@ -1,0 +1,153 @@
+"""`headway dead-letters`: what is listed and shown, and that a mended letter becomes input once."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import cluster_harness as cluster
+
+from headway.cli.main import main
+from headway.runtime import letterbox as letterbox_module
+from headway.runtime.letterbox import Letterbox
+from headway.runtime.redrive import redrive_path
+
+FLOW = """
+import headway as hw
+
+class Counter(hw.Operator[hw.Json, hw.State, hw.Json]):
+    def on_event(self, state, event, ctx):
+        if event.get("bad") and BROKEN:
+            raise ValueError("bad \\x1b[2J event")
+        ctx.emit({"n": event["n"], "time": ctx.time})
+        ctx.timer("t", after="5ms")
+
+    def on_timer(self, state, timer, ctx):
+        if ctx.key == "unlucky":
+            raise RuntimeError("unlucky")
+
+flow = hw.Flow("box", on_error="dead-letter")
+log = flow.source("log", hw.Json, hw.files("log.jsonl"), time="at")
+log.to("all", hw.to_jsonl("all.jsonl"))
+log.key_by("key").process("count", Counter()).to("out", hw.to_jsonl("out.jsonl"))
+"""
+LINES = [
+    {"at": 10, "key": "a", "n": 1},
+    {"at": 11, "key": "a", "n": 2, "bad": True},
+    {"at": 12, "n": 3},
+    {"at": 13, "key": "unlucky", "n": 4},
+    {"at": 14, "key": "b", "n": 5, "bad": True},
+    {"at": 100, "key": "b", "n": 6},
+]
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_flow(tmp_path, broken=True)
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES) + "{\n")
+    run(tmp_path)
+    return tmp_path
+
+
+def write_flow(directory: Path, *, broken: bool) -> None:
+    (directory / "flow.py").write_text(FLOW.replace("BROKEN", str(broken)))
+
+
+def run(directory: Path, *options: str) -> dict[str, Any]:
+    return cluster.run(directory, "flow.py", "--key-groups", "2", *options)
+
+
+def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["dead-letters", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_ls_and_show(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = [json.loads(line) for line in called(capsys, "ls", "flow.py", "--json").splitlines()]
+    assert [(one["source"], one["partition"], one["step"], one["count"]) for one in listed] == [
+        ("log", "log.jsonl", None, 1),
+        ("log", "log.jsonl", None, 1),
+        ("log", "log.jsonl", "count", 2),
+        ("", "", "count", 1),
+    ]
+    assert listed[2]["first"] == "record 1"
+    assert listed[2]["last"] == "record 4"
+    table = called(capsys, "ls", ".headway/box")
+    assert "5 dead letters, 0 redriven" in table
+    assert "\x1b" not in table
+    shown = called(capsys, "show", "flow.py", "--step", "count", "--reason", "bad", "--limit", "1")
+    assert "\x1b" not in shown
+    assert "key a" in shown
+    assert "and more" in shown
+    assert called(capsys, "show", "flow.py", "--source", "other") == ""
+    letter = json.loads(called(capsys, "show", "flow.py", "--reason", "unlucky", "--json"))
+    assert letter["timer"] == "t"
+
+
+def test_redriven_letters_are_input_once(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_flow(box, broken=False)
+    before = lines_of(box / "all.jsonl")
+    first = json.loads(called(capsys, "redrive", "flow.py", "--step", "count", "--json"))
+    assert (first["redriven"], first["before"]) == (2, 0)
+    assert list(first["refused"].values()) == [1]
+    assert "2 had been before" in called(capsys, "redrive", "flow.py", "--step", "count")
+    run(box, "--drain")
+    # The stage that has undone them gets them, at the first moment that had not passed; nobody else does.
+    assert sorted(line["n"] for line in lines_of(box / "out.jsonl")) == [1, 2, 4, 5, 6]
+    assert [line["time"] for line in lines_of(box / "out.jsonl") if line["n"] in (2, 5)] == [100, 100]
+    assert lines_of(box / "all.jsonl") == [*before, LINES[-1]]
+
+
+def test_mended_records_go_through_all_steps(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    letters = [json.loads(line) for line in called(capsys, "show", "flow.py", "--reason", "key", "--json").splitlines()]
+    letters[0]["raw"] = json.dumps({"at": 12, "key": "c", "n": 30})
+    (box / "mended.jsonl").write_text(json.dumps(letters[0]) + "\n")
+    for expected in ("1 redriven, 0 had", "0 redriven, 1 had"):
+        assert expected in called(capsys, "redrive", "flow.py", "--from", "mended.jsonl")
+    run(box)
+    run(box, "--drain")
+    assert {"n": 30, "time": 100} in lines_of(box / "out.jsonl")
+    assert [line["n"] for line in lines_of(box / "all.jsonl")].count(30) == 1
+
+
+def test_what_is_no_letter_is_refused(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign = {"source": "log", "partition": "other", "position": "line 1, byte 0", "reason": "", "raw": "{}"}
+    (box / "mended.jsonl").write_text(json.dumps(foreign) + "\n")
+    assert main(["dead-letters", "redrive", "flow.py", "--from", "mended.jsonl"]) == 2
+    assert "mended.jsonl, line 1" in capsys.readouterr().err
+    assert not redrive_path(box / ".headway" / "box", "log").exists()
+
+
+def test_a_call_that_is_killed_loses_and_doubles_nothing(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state_dir = box / ".headway" / "box"
+    path = redrive_path(state_dir, "log")
+    whole = _redrive(state_dir, monkeypatch)
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert sorted(_redrive(state_dir, monkeypatch).splitlines()) == sorted(whole.splitlines())
+
+
+def _redrive(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    monkeypatch.setattr(letterbox_module, "_BATCH", 1)
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    with Letterbox(state_dir) as found:
+        found.redrive(lambda letter: letter.step == "count")
+    return redrive_path(state_dir, "log").read_bytes()
+
+
+def test_a_letter_that_fails_again_is_one_again(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    called(capsys, "redrive", "flow.py", "--reason", "bad")
+    run(box, "--drain")
+    again = [json.loads(line) for line in called(capsys, "show", "flow.py", "--reason", "bad", "--json").splitlines()]
+    assert sorted((one["partition"], one["position"]) for one in again[2:]) == [
+        ("(redriven)", "record 0"),
+        ("(redriven)", "record 1"),
+    ]
