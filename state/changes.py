@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 import msgspec
 
 from headway.errors import IncompatibleStateError
 from headway.state.manifest import Manifest
+from headway.state.schemas import schema_changes
 
 __all__ = ["Change", "check_changes", "compare"]
 
@@ -62,46 +61,8 @@ def compare(found: Manifest, expected: Manifest) -> list[Change]:
     for name, entry in expected.operators.items():
         was = found.operators.get(name) or found.retired.operators.get(name)
         if was is not None:
-            for text in _schema_differences(was.state, entry.state):
-                next_step = "run the version of the flow that wrote it, or start with an empty state directory"
-                changes.append(Change(what=f"operator {name!r}", text=text, refused=True, next_step=next_step))
+            changes += [
+                Change(what=f"operator {name!r}", text=change.text, refused=change.refused, next_step=change.next_step)
+                for change in schema_changes(was, entry, migrates=entry.migrates)
+            ]
     return changes
-
-
-_PROSE: Final = {"title", "description", "examples", "default"}
-
-
-def _schema_differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """What keeps state stored under the schema `found` from being read under `expected`."""
-    definitions, expected_definitions = found.get("$defs", {}), expected.get("$defs", {})
-    differences = []
-    if _shape(found) != _shape(expected):
-        differences.append(f"its state was {_shape(found)}, now it is {_shape(expected)}")
-    for name in [name for name in definitions if name not in expected_definitions]:
-        differences.append(f"type {name} is gone")
-    for name in [name for name in definitions if name in expected_definitions]:
-        differences += _type_differences(name, definitions[name], expected_definitions[name])
-    return differences
-
-
-def _type_differences(where: str, found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    fields, expected_fields = found.get("properties"), expected.get("properties")
-    if fields is None or expected_fields is None:
-        return [] if _shape(found) == _shape(expected) else [f"{where} was {_shape(found)}, now {_shape(expected)}"]
-    differences = [f"{where}.{name} was removed" for name in fields if name not in expected_fields]
-    required = expected.get("required", [])
-    differences += [f"{where}.{name} is new and has no default" for name in required if name not in fields]
-    for name in [name for name in fields if name in expected_fields]:
-        was, now = _shape(fields[name]), _shape(expected_fields[name])
-        if was != now:
-            differences.append(f"{where}.{name} was {was}, now {now}")
-    return differences
-
-
-def _shape(schema: Any) -> Any:
-    """A schema without what does not matter for reading: names for people, defaults, and the list of definitions."""
-    if isinstance(schema, dict):
-        return {name: _shape(part) for name, part in schema.items() if name not in _PROSE and name != "$defs"}
-    if isinstance(schema, list):
-        return [_shape(part) for part in schema]
-    return schema

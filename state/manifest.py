@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.errors import CorruptStateError, DrainedStateError, FlowError, IncompatibleStateError
+from headway.errors import CorruptStateError, DrainedStateError, IncompatibleStateError
 from headway.state.files import state_files
 from headway.state.lock import LOCK_NAME
 from headway.state.private import make_private, read_private, secure, write_private
 from headway.state.seal import checksum
 
-__all__ = ["MANIFEST_NAME", "Drain", "Manifest", "OperatorEntry", "SourceEntry", "StageEntry", "state_schema"]
+__all__ = ["MANIFEST_NAME", "Drain", "Manifest", "OperatorEntry", "SourceEntry", "StageEntry"]
 
 MANIFEST_NAME: Final = "flow.json"
 FORMAT: Final = 3
@@ -24,9 +24,13 @@ class OperatorEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     state: dict[str, Any]
-    """The JSON schema of its state (from `state_schema`)."""
+    """The schema of its state (from `headway.state.typeschema`)."""
     version: int = 1
     """The version of that schema: each stored row says under which one it was written."""
+    former: list[dict[str, Any]] = []
+    """Schemas of before that have the same version: there may still be states that were written under them."""
+    migrates: bool = False
+    """Whether the flow has something that makes states of this version out of older ones."""
     shared: bool = False
     """Whether it is one row for all keys of a group, kept by an operator's broadcast inputs."""
 
@@ -222,21 +226,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Format(msgspec.Struct):
     format: int
-
-
-def state_schema(state_type: type[Any]) -> dict[str, Any]:
-    """The JSON schema of a state type; raises `FlowError` for one that has none.
-
-    >>> class Cart(msgspec.Struct):
-    ...     total: float = 0.0
-    >>> state_schema(Cart)["$defs"]["Cart"]["properties"]
-    {'total': {'type': 'number', 'default': 0.0}}
-    """
-    try:
-        return msgspec.json.schema(state_type)
-    except TypeError as error:
-        msg = f"{state_type!r} cannot be a state ({error}): expected a msgspec struct of JSON-like fields, or dict"
-        raise FlowError(msg) from error
 
 
 def _check_empty(directory: Path) -> None:

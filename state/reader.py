@@ -19,7 +19,7 @@ from headway.state.groups import group_of
 from headway.state.keys import rank_bytes
 from headway.state.manifest import MANIFEST_NAME, Manifest
 from headway.state.options import StoreOptions
-from headway.state.rows import Timers
+from headway.state.rowvalues import read_value
 from headway.state.stage import stage_prefix
 
 __all__ = ["StateReader", "StoredRow"]
@@ -29,13 +29,15 @@ _RETRIES: Final = 4
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A committed row: `state` in plain builtins, `timers` as name to due time in milliseconds."""
+    """A committed row: `state` in plain builtins, as it was stored, `timers` as name to due time in milliseconds."""
 
     key: str
     state: Any
     timers: dict[str, int]
     touched_ms: int
     group: int
+    version: int
+    """That of the state's schema under which it was stored: an older one is migrated only when the flow reads it."""
 
 
 class StateReader:
@@ -116,8 +118,7 @@ class StateReader:
         key_start = len(self._prefixes[operator])
         end = _after(start)
         for stored_key, value in database.scan(ROWS, start, end):
-            payload = database.unwrap(ROWS, stored_key, value)
-            yield _decode(database, operator, stored_key, stored_key[key_start:].decode(), payload)
+            yield _decode(database, operator, stored_key, stored_key[key_start:].decode(), value)
 
     def _database(self, group: int) -> Database | None:
         """The database of `group`; None when the run has not made it yet."""
@@ -151,12 +152,6 @@ def _row_key(row: StoredRow) -> str:
     return row.key
 
 
-def _decode(database: Database, operator: str, stored_key: bytes, key: str, payload: bytes) -> StoredRow:
-    try:
-        touched_ms, timers, _, state = _decoder.decode(payload)
-    except msgspec.DecodeError as error:
-        raise database.corrupt(ROWS, stored_key, f"not a row of operator {operator!r} ({error})") from error
-    return StoredRow(key, state, timers or {}, touched_ms, database.group)
-
-
-_decoder: Final = msgspec.msgpack.Decoder(tuple[int, Timers, Timers, Any])
+def _decode(database: Database, operator: str, stored_key: bytes, key: str, value: bytes) -> StoredRow:
+    stored = read_value(database, stored_key, value, operator)
+    return StoredRow(key, stored.state, stored.timers or {}, stored.touched_ms, database.group, stored.version)
