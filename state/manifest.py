@@ -11,7 +11,18 @@ from headway.state.lock import LOCK_NAME
 from headway.state.private import make_private, read_private, secure, write_private
 from headway.state.seal import checksum
 
-__all__ = ["MANIFEST_NAME", "Drain", "Manifest", "OperatorEntry", "SourceEntry", "StageEntry"]
+__all__ = [
+    "MANIFEST_NAME",
+    "Drain",
+    "EdgeEntry",
+    "Manifest",
+    "OperatorEntry",
+    "OutputEntry",
+    "Retired",
+    "SourceEntry",
+    "StageEntry",
+    "StepEntry",
+]
 
 MANIFEST_NAME: Final = "flow.json"
 FORMAT: Final = 3
@@ -38,6 +49,7 @@ class OperatorEntry(msgspec.Struct, frozen=True, kw_only=True):
 class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A source: the number of its reader slots, and the slot of each partition that was there at the first start."""
 
+    id: int
     slots: int
     partitions: dict[str, int] = {}
     reading: str = ""
@@ -120,7 +132,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Each step of the flow, by name."""
     retired: Retired = Retired()
     next_id: int = 1
-    """The number that the next operator or output gets; none is given twice."""
+    """The number that the next source, operator or output gets; none is given twice."""
     dropped: list[int] = []
     """Numbers of operators whose rows and timers are still to be deleted."""
     drain: "Drain | None" = None
@@ -134,11 +146,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """What makes a new generation when it changes: who keeps what where, and who sends to whom."""
         return (
             self.key_groups,
-            {name: (source.slots, source.reading) for name, source in self.sources.items()},
+            {name: (source.id, source.slots, source.reading) for name, source in self.sources.items()},
             {name: (entry.id, entry.shared) for name, entry in self.operators.items()},
             self.outputs,
             [(stage.name, stage.operators, stage.inputs) for stage in self.stages],
         )
+
+    def output_group(self, number: int) -> int:
+        """The key group in which the task of an output lives, by the output's number."""
+        return (self.key_groups - 1 - number) % self.key_groups
 
     @classmethod
     def load(cls, directory: Path) -> "Manifest | None":

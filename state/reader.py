@@ -16,11 +16,10 @@ import msgspec
 from headway.errors import StateError, UsageError
 from headway.state.database import ROWS, Database, group_path
 from headway.state.groups import group_of
-from headway.state.keys import rank_bytes
+from headway.state.keys import id_bytes, successor
 from headway.state.manifest import MANIFEST_NAME, Manifest
 from headway.state.options import StoreOptions
-from headway.state.rowvalues import read_value
-from headway.state.stage import stage_prefix
+from headway.state.rowvalues import read_payload
 
 __all__ = ["StateReader", "StoredRow"]
 
@@ -55,11 +54,7 @@ class StateReader:
             msg = f"{directory} holds no {MANIFEST_NAME}: expected the state directory of a flow, check the path"
             raise StateError(msg)
         self.manifest = manifest
-        self._prefixes = {
-            operator.name: stage_prefix(stage.name) + rank_bytes(operator.rank)
-            for stage in manifest.stages
-            for operator in stage.operators
-        }
+        self._prefixes = {name: id_bytes(manifest.operators[name].id) for name in manifest.operators}
         self._databases: dict[int, Database] = {}
         self._scratch = tempfile.TemporaryDirectory(prefix="headway-reader-")
 
@@ -116,9 +111,10 @@ class StateReader:
         if database is None:
             return
         key_start = len(self._prefixes[operator])
-        end = _after(start)
+        end = successor(start)
         for stored_key, value in database.scan(ROWS, start, end):
-            yield _decode(database, operator, stored_key, stored_key[key_start:].decode(), value)
+            payload = database.unwrap(ROWS, stored_key, value)
+            yield _decode(database, operator, stored_key, stored_key[key_start:].decode(), payload)
 
     def _database(self, group: int) -> Database | None:
         """The database of `group`; None when the run has not made it yet."""
@@ -142,16 +138,10 @@ class StateReader:
         return Database(self._directory, group, StoreOptions(), secondary_path=scratch)
 
 
-def _after(prefix: bytes) -> bytes:
-    """The first key behind all that begin with `prefix`, which holds a byte below 0xFF: it begins with a name."""
-    stripped = prefix.rstrip(b"\xff")
-    return stripped[:-1] + bytes([stripped[-1] + 1])
-
-
 def _row_key(row: StoredRow) -> str:
     return row.key
 
 
-def _decode(database: Database, operator: str, stored_key: bytes, key: str, value: bytes) -> StoredRow:
-    stored = read_value(database, stored_key, value, operator)
+def _decode(database: Database, operator: str, stored_key: bytes, key: str, payload: bytes) -> StoredRow:
+    stored = read_payload(database, stored_key, payload, operator)
     return StoredRow(key, stored.state, stored.timers or {}, stored.touched_ms, database.group, stored.version)

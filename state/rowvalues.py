@@ -15,7 +15,7 @@ import msgspec
 from headway.errors import HeadwayError, IncompatibleStateError, UserCodeError
 from headway.state.database import ROWS, VERSION_BYTE, Database
 
-__all__ = ["HEAD_BYTES", "Migrate", "RowValues", "StoredValue", "Timers", "head_of", "read_value", "timers_of"]
+__all__ = ["HEAD_BYTES", "Migrate", "RowValues", "StoredValue", "Timers", "head_of", "read_payload", "timers_of"]
 
 Timers = Optional[dict[str, int]]
 """Times by the names of timers, or None for none. A dict of texts and numbers is nothing that the collector walks."""
@@ -46,12 +46,11 @@ def head_of(version: int) -> bytes:
     return VERSION_BYTE + version.to_bytes(HEAD_BYTES - 1, "big")
 
 
-def read_value(database: Database, stored_key: bytes, value: bytes, name: str) -> StoredValue:
-    """All that a value of the operator `name` says, whatever version it is of; the state in plain builtins.
+def read_payload(database: Database, stored_key: bytes, payload: bytes, name: str) -> StoredValue:
+    """All that a row of the operator `name` says, whatever its version, in a value without the byte of the format.
 
-    Raises `CorruptStateError` for what is no value of a row.
+    The state is in plain builtins. Raises `CorruptStateError` for what is no value of a row.
     """
-    payload = database.unwrap(ROWS, stored_key, value)
     try:
         return StoredValue(_version(payload), *_decoder.decode(payload[HEAD_BYTES - 1 :]))
     except msgspec.DecodeError as error:
@@ -100,12 +99,16 @@ class RowValues:
             try:
                 return self._decode(value[HEAD_BYTES:])
             except msgspec.DecodeError as error:
-                read_value(self._database, stored_key, value, self._name)
+                self._stored(stored_key, value)
                 raise self._misfit(stored_key, error) from error
-        stored = read_value(self._database, stored_key, value, self._name)
+        stored = self._stored(stored_key, value)
         if stored.version > self._version or self._migrate is None:
             raise self._unknown(stored_key, stored.version)
         return stored.touched_ms, stored.timers, stored.indexed, self._migrated(stored_key, stored)
+
+    def _stored(self, stored_key: bytes, value: bytes) -> StoredValue:
+        payload = self._database.unwrap(ROWS, stored_key, value)
+        return read_payload(self._database, stored_key, payload, self._name)
 
     def _migrated(self, stored_key: bytes, stored: StoredValue) -> Any:
         """The state that `migrate` makes, as it would be read had it been stored: what it shares with others is apart."""

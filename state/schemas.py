@@ -140,6 +140,9 @@ class _Comparison:
     def _fields(self, found: Schema, expected: Schema, name: str, *, is_root: bool) -> list[SchemaChange]:
         was, now = found["properties"], expected["properties"]
         omits = found.get("omitsDefaults", False)
+        if was and now and not was.keys() & now.keys():
+            before = found.get("title", "it")
+            return [_refused(f"{name} has no field of what it was, {before} ({', '.join(was)}): nothing would be kept")]
         changes = []
         for field, schema in now.items():
             path = f"{name}.{field}"
@@ -160,6 +163,8 @@ class _Comparison:
         for field in was:
             if field not in now and expected.get("additionalProperties") is False:
                 changes.append(_refused(f"{name}.{field} is gone, and {name} forbids unknown fields"))
+            elif field not in now and "$comment" in was[field]:
+                changes.append(_refused(f"{name}.{field} was kept for {was[field]['$comment']}, and is gone"))
             elif field not in now:
                 text = f"{name}.{field} is gone: it is dropped from a state that is next written"
                 changes.append(SchemaChange(text=text))

@@ -17,14 +17,11 @@ import msgspec
 from msgspec import inspect
 
 from headway.errors import FlowError
+from headway.values import KEPT_FOR
 
-__all__ = ["KEPT_FOR", "state_schema"]
+__all__ = ["state_schema"]
 
 Schema = dict[str, Any]
-
-KEPT_FOR: Final = "kept for"
-"""What `msgspec.Meta(extra={KEPT_FOR: ...})` says of a field is part of its schema: values that were kept for something
-else cannot be gone on with, although they look the same."""
 
 _ANY: Final = (inspect.AnyType, inspect.CustomType)
 _PLAIN: Final[dict[type[inspect.Type], Schema]] = {

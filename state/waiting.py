@@ -16,10 +16,10 @@ from headway.state.layered import LayeredMap
 from headway.state.redo import NO_SPILL, NO_SPILL_MS
 from headway.state.runs import RECORD_TIME, Runs
 
-__all__ = ["FIRST_INPUT", "InputCodec", "Waiting"]
+__all__ = ["BLOB", "FIRST_INPUT", "SPILLED", "InputCodec", "Waiting", "decode_blob"]
 
-_BLOB: Final = b"\x00"
-_SPILLED: Final = b"\x01"
+BLOB: Final = b"\x00"
+SPILLED: Final = b"\x01"
 _TIME_ORIGIN: Final = itemgetter(0, 3)
 FIRST_INPUT: Final = 1 << 15
 """The stored number of the first input of today's plan; those that were carried over are counted down from it."""
@@ -39,6 +39,7 @@ class InputCodec:
     """
 
     def __init__(self, value_type: Any = Any, *, from_stage: bool = False) -> None:
+        self.value_type = value_type
         self.from_stage = from_stage
         record: Any = tuple[int, str, value_type, str] if from_stage else tuple[int, str, value_type]
         self.encode = msgspec.msgpack.Encoder().encode
@@ -72,8 +73,8 @@ class Waiting:
         self.carried = carried
         self._inputs = list(inputs)
         self._database = database
-        self._blob_key = prefix + _BLOB
-        self._spilled_prefix = prefix + _SPILLED
+        self._blob_key = prefix + BLOB
+        self._spilled_prefix = prefix + SPILLED
         self._map = LayeredMap(
             database, WAITING, [self._spilled_prefix], self._encode_position, self._decode_position, _from_floor
         )
@@ -152,7 +153,7 @@ class Waiting:
         self._held = 0
         self._first_ms = NO_SPILL_MS
         blob = self._database.get(WAITING, self._blob_key)
-        channels = [] if blob is None else self._decode_blob(blob)
+        channels = [] if blob is None else decode_blob(self._database, self._blob_key, blob)
         if self.carried and not spilled and all(stored >= FIRST_INPUT for stored, _, _ in channels):
             del self._inputs[: self.carried]
             self.carried = 0
@@ -352,12 +353,6 @@ class Waiting:
         ]
         return VERSION_BYTE + _blob_encoder.encode(channels)
 
-    def _decode_blob(self, blob: bytes) -> list[tuple[int, str, bytes]]:
-        try:
-            return _blob_decoder.decode(blob)
-        except msgspec.DecodeError as error:
-            raise self._database.corrupt(WAITING, self._blob_key, f"not waiting records ({error})") from error
-
     def _encode(self, rank: int, records: list[Any]) -> bytes:
         try:
             return self._inputs[rank].encode(records)
@@ -390,6 +385,14 @@ class Waiting:
             f"{self._database.group:03d}, do not fit the event's type: {error}; run the version of the flow that "
             "took them until its watermark has passed them, or start with an empty state directory"
         )
+
+
+def decode_blob(database: Database, key: bytes, blob: bytes) -> list[tuple[int, str, bytes]]:
+    """The channels of the records in memory: the stored number of the input, the part, and the records."""
+    try:
+        return _blob_decoder.decode(blob)
+    except msgspec.DecodeError as error:
+        raise database.corrupt(WAITING, key, f"not waiting records ({error})") from error
 
 
 def _in_order(parts: list[list[Any]], from_stage: bool) -> list[Any]:

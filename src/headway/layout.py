@@ -14,7 +14,7 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.connectors.base import Input
-from headway.plan import Edge, Entry, KeyedStage, Plan
+from headway.plan import Edge, Entry, KeyedStage, Plan, Table
 from headway.state.manifest import (
     EdgeEntry,
     Manifest,
@@ -23,8 +23,8 @@ from headway.state.manifest import (
     Retired,
     SourceEntry,
     StageEntry,
-    state_schema,
 )
+from headway.state.typeschema import state_schema
 
 __all__ = ["MAX_SLOTS", "lay_out"]
 
@@ -42,12 +42,11 @@ def lay_out(plan: Plan, key_groups: int, found: Optional[Manifest]) -> Manifest:
         flow=plan.flow,
         key_groups=key_groups,
         sources={
-            source.name: _source_entry(source.node.input, numbers.sources.get(source.name)) for source in plan.sources
+            source.name: _source_entry(source.node.input, numbers.sources.get(source.name), numbers)
+            for source in plan.sources
         },
         operators={
-            table.name: OperatorEntry(
-                id=numbers.of_operator(table.name), state=state_schema(table.state_type), shared=table.shared
-            )
+            table.name: _operator_entry(table, numbers.of_operator(table.name), numbers.operators.get(table.name))
             for stage in plan.stages
             for table in stage.tables()
         },
@@ -101,6 +100,10 @@ class _Numbers:
         if entry is not None:
             number: int = entry.id
             return number
+        return self.new()
+
+    def new(self) -> int:
+        """One that nothing has had."""
         self.next_id += 1
         return self.next_id - 1
 
@@ -109,13 +112,29 @@ def _without(all_: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     return {name: entry for name, entry in all_.items() if name not in now}
 
 
-def _source_entry(given: Input, known: Optional[SourceEntry]) -> SourceEntry:
+def _source_entry(given: Input, known: Optional[SourceEntry], numbers: _Numbers) -> SourceEntry:
     if known is not None:
-        return SourceEntry(slots=known.slots, partitions=known.partitions, reading=given.reading)
+        return msgspec.structs.replace(known, reading=given.reading)
     partitions = given.partitions()
     slots = max(1, min(len(partitions), MAX_SLOTS))
     numbered = {name: index % slots for index, name in enumerate(partitions)}
-    return SourceEntry(slots=slots, partitions=numbered, reading=given.reading)
+    return SourceEntry(id=numbers.new(), slots=slots, partitions=numbered, reading=given.reading)
+
+
+def _operator_entry(table: Table, number: int, known: Optional[OperatorEntry]) -> OperatorEntry:
+    schema = state_schema(table.state_type)
+    former: list[dict[str, Any]] = []
+    if known is not None and known.version == table.version:
+        former = [before for before in known.former if before not in (schema, known.state)]
+        former += [known.state] if known.state != schema else []
+    return OperatorEntry(
+        id=number,
+        state=schema,
+        version=table.version,
+        former=former,
+        migrates=table.migrate is not None,
+        shared=table.shared,
+    )
 
 
 def _stage_entry(stage: KeyedStage) -> StageEntry:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple, Optional, Union
 
 from headway.graph import (
     DEAD_LETTERS,
@@ -16,6 +17,7 @@ from headway.graph import (
     SourceNode,
     StatelessNode,
 )
+from headway.operators.versions import of_operator, of_type
 
 __all__ = [
     "Apply",
@@ -125,6 +127,10 @@ class Table(NamedTuple):
     """Whether it is one row that all keys of a group share, maintained by an operator's broadcast inputs."""
     may_share: bool
     """See `Operator.shares_values`."""
+    version: int
+    """The version under which states are stored."""
+    migrate: Optional[Callable[[Any, int], Any]]
+    """What makes states of this version out of older ones."""
 
 
 @dataclass
@@ -137,14 +143,29 @@ class KeyedStage:
     inputs: list[Edge] = field(default_factory=list)
     outputs: dict[Port, Segment] = field(default_factory=dict)
 
+    def input_type(self, operator: str, name: str) -> Any:
+        """The type of what comes to an operator by one of its inputs, as the first exchange that leads there has it.
+
+        `Any` where none does: the plan that knew more was another one.
+        """
+        rank = [node.name for node in self.operators].index(operator)
+        types = (edge.value_type for edge in self.inputs if Entry(rank, name) in edge.entries)
+        return next(types, Any)
+
     def tables(self) -> list[Table]:
         """What it keeps: the states of its operators, by rank, then what their broadcasts maintain."""
         states = [
-            Table(node.name, node.operator.state_type, shared=False, may_share=node.operator.shares_values)
+            Table(
+                node.name,
+                node.operator.state_type,
+                False,
+                node.operator.shares_values,
+                *of_operator(node.operator),
+            )
             for node in self.operators
         ]
         shared = [
-            Table(f"{node.name}:shared", node.operator.shared_type, shared=True, may_share=False)
+            Table(f"{node.name}:shared", node.operator.shared_type, True, False, *of_type(node.operator.shared_type))
             for node in self.operators
             if node.operator.broadcasts
         ]

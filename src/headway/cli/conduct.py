@@ -37,21 +37,26 @@ def conduct(
     from headway.runtime.member import run_member
     from headway.runtime.run import plan_of, run_flow
     from headway.runtime.supervisor import run_cluster
+    from headway.state.changes import Change
     from headway.state.manifest import Manifest
 
     plan = plan_of(flow, options.state_dir)
     resumed = Manifest.load(options.state_dir) is not None
     stdout_is_shown = sys.stdout is not None and sys.stdout.isatty() and any(is_stdout(sink) for sink in plan.sinks)
     shows = progress_for(plan.flow, quiet=not progress, stdout_is_shown=stdout_is_shown, stopping=flag)
+
+    def tell(change: Change) -> None:
+        shows.tell(f"{plan.flow} has changed: {change}")
+
     started = time.monotonic()
     with flag.on_signals() as stop, shown(shows):
         if member is not None:
-            result = run_member(flow, options, *member, stop=stop, observe=shows.observe)
+            result = run_member(flow, options, *member, stop=stop, observe=shows.observe, tell=tell)
         elif options.workers == 1:
-            result = run_flow(flow, options, stop=stop, observe=shows.observe)
+            result = run_flow(flow, options, stop=stop, observe=shows.observe, tell=tell)
         else:
             assert spec is not None
-            result = run_cluster(spec, options, stop=stop, observe=shows.observe)
+            result = run_cluster(spec, options, stop=stop, observe=shows.observe, tell=tell)
     process = f"process {member[0]} of {len(member[1])}" if member else None
     return Ending(plan, options.state_dir, result, resumed, time.monotonic() - started, process)
 

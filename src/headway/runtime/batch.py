@@ -9,10 +9,19 @@ import msgspec
 
 from headway.errors import FlowError, UserCodeError
 from headway.isolation import UNENCODABLE
-from headway.plan import Edge, Plan
+from headway.plan import Edge, KeyedStage, Plan
 from headway.schema import Json, type_label
+from headway.state.manifest import EdgeEntry
+from headway.state.waiting import InputCodec
 
-__all__ = ["Batch", "Record", "batch_of", "codec_of", "register_codecs"]
+__all__ = [
+    "Batch",
+    "Record",
+    "batch_of",
+    "carried_codec",
+    "codec_of",
+    "register_codecs",
+]
 
 Record = tuple[Any, ...]
 """`(time_ms, key, value)` from a source, `(time_ms, key, value, origin)` from a keyed stage or for an output.
@@ -106,7 +115,17 @@ def register_codecs(plan: Plan) -> None:
 
 def edge_type(edge: Edge) -> Any:
     """The type of an edge's values as the codec needs it."""
-    return Any if edge.value_type in (Json, dict) else edge.value_type
+    return _stored_type(edge.value_type)
+
+
+def carried_codec(stage: KeyedStage, edge: EdgeEntry) -> InputCodec:
+    """How records are stored that waited for operators of a stage when the plan changed."""
+    operator, name = edge.entries[0]
+    return InputCodec(_stored_type(stage.input_type(operator, name)), from_stage=not edge.from_source)
+
+
+def _stored_type(value_type: Any) -> Any:
+    return Any if value_type in (Json, dict) else value_type
 
 
 def _decoder(shape: Any, edge: Edge) -> Callable[[bytes], list[Record]]:

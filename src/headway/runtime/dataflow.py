@@ -22,7 +22,7 @@ from headway.runtime.job import Job
 from headway.runtime.slot import Slot
 from headway.runtime.stage import StageTask
 
-__all__ = ["build_dataflow"]
+__all__ = ["build_dataflow", "slot_state", "step_name"]
 
 Token = list[Any]
 """What the engine's log keeps of a step, sealed with a checksum: see `headway.runtime.seal`."""
@@ -121,7 +121,7 @@ class _Source(FixedPartitionedSource[Message, Any]):
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _SlotPartition:
         with self._job.guard:
-            state = None if resume_state is None else _slot_state(resume_state, for_part)
+            state = None if resume_state is None else slot_state(resume_state, for_part)
             return _SlotPartition(self._job.slot(self._source, for_part, state), self._job)
 
 
@@ -243,22 +243,22 @@ def build_dataflow(plan: Plan, job: Job) -> Dataflow:
             leads_to.setdefault(target, []).append(name)
 
     for source in plan.sources:
-        stream = op.input(_step("source", source.name), flow, _Source(source, job))
+        stream = op.input(step_name("source", source.name), flow, _Source(source, job))
         note(source.name, stream, list(source.ports.values()))
     ends: list[Any] = []
     for stage in plan.stages:
         keyed = _arrivals(stage.name, leads_to, produced, job)
-        out = op.stateful_batch(_step("stage", stage.name), keyed, _keyed_builder(job, stage))
-        note(stage.name, op.map(_step("values", stage.name), out, _value), list(stage.outputs.values()))
+        out = op.stateful_batch(step_name("stage", stage.name), keyed, _keyed_builder(job, stage))
+        note(stage.name, op.map(step_name("values", stage.name), out, _value), list(stage.outputs.values()))
     for sink in plan.sinks:
         keyed = _arrivals(sink.name, leads_to, produced, job)
-        ends.append(op.stateful_batch(_step("sink", sink.name), keyed, _sink_builder(job, sink)))
+        ends.append(op.stateful_batch(step_name("sink", sink.name), keyed, _sink_builder(job, sink)))
     unread = [produced[name] for name in produced if not any(name in names for names in leads_to.values())]
     op.output("end", op.merge("ends", *ends, *unread), _End())
     return flow
 
 
-def _slot_state(token: Any, name: str) -> dict[str, Any]:
+def slot_state(token: Any, name: str) -> dict[str, Any]:
     """Where a reader slot stood; its name is in the token, so that it cannot stand where another one did."""
     named, state = token
     if named != name:
@@ -271,7 +271,7 @@ def _slot_state(token: Any, name: str) -> dict[str, Any]:
     return kept
 
 
-def _step(role: str, name: str) -> str:
+def step_name(role: str, name: str) -> str:
     """The engine's name for a step; it reserves the period."""
     return f"{role}-{name.replace('.', ':')}"
 
@@ -285,13 +285,13 @@ def _arrivals(
 ) -> KeyedStream[Batch]:
     """What is addressed to one stage, keyed by the routing name of the group."""
     streams = [produced[name] for name in leads_to.get(target, [])]
-    merged = streams[0] if len(streams) == 1 else op.merge(_step("merge", target), *streams)
+    merged = streams[0] if len(streams) == 1 else op.merge(step_name("merge", target), *streams)
     routes = job.routes(target)
 
     def route(messages: list[Message]) -> list[tuple[str, Batch]]:
         return [(routes[group], batch) for to, group, batch in messages if to == target]
 
-    return op.flat_map_batch(_step("route", target), merged, route)
+    return op.flat_map_batch(step_name("route", target), merged, route)
 
 
 def _keyed_builder(job: Job, stage: KeyedStage) -> Callable[[Optional[Token]], _KeyedLogic]:

@@ -26,31 +26,32 @@ from headway.errors import ClusterError, CorruptStateError, InternalError
 from headway.runtime.dataflow import build_dataflow
 from headway.runtime.job import Job
 from headway.runtime.logsum import open_log
-from headway.runtime.recovery_log import check_recovery_log, recovery_refusal, sqlite_words
+from headway.runtime.recovery_log import check_recovery_log, engine_log, recovery_refusal, sqlite_words
 from headway.runtime.seal import Seal, sealing
 from headway.runtime.voice import EngineVoice, engine_voice
 from headway.state.files import RESTORE, state_files
 from headway.state.private import make_private
 
 _GC_THRESHOLDS = (100_000, 20, 50)
+_ALONE_EPOCH_MS = 60_000
 _NOT_WHOLE = (NoPartitionsError, MissingPartitionsError, InconsistentPartitionsError)
 
-__all__ = ["execute", "is_prepared", "prepare_recovery"]
+__all__ = ["execute", "is_prepared", "prepare_recovery", "run_alone"]
 
 
-def prepare_recovery(state_dir: Path) -> None:
+def prepare_recovery(state_dir: Path, generation: int) -> None:
     """Make the engine's recovery log where there is none, else look it through.
 
     It holds one row per key group, so this takes some milliseconds whatever the size of the state. Call it with the
     lock held. Raises `CorruptStateError` for a log that is damaged or gone, `StateError` for one that cannot be used.
     """
-    directory = state_dir / "engine"
+    directory = engine_log(state_dir, generation)
     with state_files(directory):
-        open_log(state_dir)
+        open_log(state_dir, generation)
         if directory.exists():
             check_recovery_log(directory)
             return
-        partial = state_dir / "engine.new"
+        partial = directory.with_suffix(".new")
         if partial.exists():
             for file in partial.iterdir():
                 file.unlink()
@@ -62,13 +63,31 @@ def prepare_recovery(state_dir: Path) -> None:
             except BaseException as error:
                 failure = error
         if failure is not None:  # Only now has the last word been heard.
-            raise _translate(failure, state_dir, voice, clustered=False) from failure
+            raise _translate(failure, directory, voice, clustered=False) from failure
         partial.rename(directory)
 
 
-def is_prepared(state_dir: Path) -> bool:
-    """Whether the recovery log has been made; the last thing to be made at the first start."""
-    return (state_dir / "engine").exists()
+def is_prepared(state_dir: Path, generation: int) -> bool:
+    """Whether the recovery log has been made; the last thing to be made when a generation begins."""
+    return engine_log(state_dir, generation).exists()
+
+
+def run_alone(flow: Dataflow, state_dir: Path, generation: int) -> None:
+    """Run a dataflow that reads nothing on the log of a generation, which must be prepared."""
+    directory = engine_log(state_dir, generation)
+    failed: list[BaseException] = []
+    seal = Seal(None, 0, [], directory, failed.append)
+    with engine_voice() as voice:
+        stopped_by: Optional[BaseException] = None
+        try:
+            with sealing(seal, _run.__code__):
+                _run(flow, _ALONE_EPOCH_MS, RecoveryConfig(directory), 0, None, 1)
+        except BaseException as error:
+            stopped_by = error
+    if failed:
+        raise failed[0]
+    if stopped_by is not None:
+        raise _translate(stopped_by, directory, voice, clustered=False) from stopped_by
 
 
 def execute(
@@ -86,17 +105,18 @@ def execute(
     `ClusterError` when the process cannot join the cluster; `StateError`, `CorruptStateError` among them, when the
     engine's recovery log cannot be used. The engine's own words stay unsaid, but in a worker, whose log gets them.
     """
-    recovery = RecoveryConfig(job.options.state_dir / "engine")
+    log = engine_log(job.options.state_dir, job.manifest.generation)
+    recovery = RecoveryConfig(log)
     flow = build_dataflow(job.plan, job)
     assert (addresses is None) == (key is None)
-    seal = Seal(key, index, list(addresses or ()), job.options.state_dir / "engine", job.failed)
+    seal = Seal(key, index, list(addresses or ()), log, job.failed)
     in_process = addresses is None and threads == 1
     # Outputs print to what standard output is now until they have been settled.
     with nullcontext() if in_process else own_stdout():
         with engine_voice(aloud=addresses is not None) as voice:
             try:
                 with quiet_collector(), sealing(seal, _run.__code__):
-                    _run(flow, job, recovery, index, addresses, threads)
+                    _run(flow, job.options.epoch_ms, recovery, index, addresses, threads)
             except BaseException as error:
                 stopped_by: Optional[BaseException] = error
             else:
@@ -107,7 +127,7 @@ def execute(
         if job.failure is not None:
             raise job.failure from job.failure.__cause__
         if stopped_by is not None:
-            raise _translate(stopped_by, job.options.state_dir, voice, clustered=addresses is not None) from stopped_by
+            raise _translate(stopped_by, log, voice, clustered=addresses is not None) from stopped_by
         job.settle()
 
 
@@ -152,13 +172,13 @@ def own_stdout() -> Iterator[None]:
 
 def _run(
     flow: Dataflow,
-    job: Job,
+    epoch_ms: int,
     recovery: RecoveryConfig,
     index: int,
     addresses: Optional[Sequence[str]],
     threads: int,
 ) -> None:
-    epoch = timedelta(milliseconds=job.options.epoch_ms)
+    epoch = timedelta(milliseconds=epoch_ms)
     if addresses is None and threads == 1:
         run_main(flow, epoch_interval=epoch, recovery_config=recovery)
     else:
@@ -172,14 +192,13 @@ def _run(
         )
 
 
-def _translate(error: BaseException, directory: Path, voice: EngineVoice, *, clustered: bool) -> BaseException:
+def _translate(error: BaseException, log: Path, voice: EngineVoice, *, clustered: bool) -> BaseException:
     """The error for what ended the engine; of a panic the cause is only in what the engine has said of it."""
     panicked = type(error).__name__ == "PanicException"  # It is no `Exception`, and cannot be imported.
     if not (panicked or isinstance(error, Exception)):
         return error
     text = str(error)
     said = f"{text} {voice.panic} {voice.errors}"
-    log = directory / "engine"
     if "Sqlite" in said:
         return recovery_refusal(log, sqlite_words(said))
     if isinstance(error, _NOT_WHOLE) or any(isinstance(other, _NOT_WHOLE) for other in voice.errors):

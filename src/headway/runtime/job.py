@@ -15,7 +15,7 @@ from zlib import crc32
 from headway.connectors.base import Output
 from headway.errors import ClockError, OutputError, StateError
 from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
-from headway.runtime.batch import edge_type, register_codecs
+from headway.runtime.batch import carried_codec, edge_type, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
 from headway.runtime.exchange import HEARTBEAT_MS
@@ -24,16 +24,18 @@ from headway.runtime.notices import add_notice
 from headway.runtime.sink import OutputClaim, SinkTask
 from headway.runtime.slot import Slot, SlotOptions
 from headway.runtime.stage import SLICE, StageTask
+from headway.state.evolve import output_task
 from headway.state.group import GroupStore
 from headway.state.groups import routing_name
 from headway.state.lock import Premises
 from headway.state.manifest import Manifest
 from headway.state.options import StoreOptions
+from headway.state.positions import Positions
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.waiting import InputCodec
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
-__all__ = ["Job", "JobOptions"]
+__all__ = ["Job", "JobOptions", "slot_names"]
 
 _CALM_AFTER_MS = 1_000
 _CALM_DOZE_S = 0.02
@@ -42,6 +44,11 @@ _SET_BACK_MS = 1_000
 """By how much the clock may be set back without notice: epochs last so much longer."""
 _STUCK_MS = 10_000
 _PROVE_EPOCHS = 3
+
+
+def slot_names(source: str, slots: int) -> list[str]:
+    """The reader slots of a source."""
+    return [f"{source}/{number:02d}" for number in range(slots)]
 
 
 def wall_ms() -> int:
@@ -142,6 +149,7 @@ class Job:
         self._lock = Lock()
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
+        self._began_with = Positions.load(self.options.state_dir, self.manifest.generation).sources
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
@@ -244,16 +252,18 @@ class Job:
 
     def slot_names(self, source: str) -> list[str]:
         """The reader slots of a source."""
-        return [f"{source}/{number:02d}" for number in range(self.manifest.sources[source].slots)]
+        return slot_names(source, self.manifest.sources[source].slots)
 
     def slot(self, source: SourceStage, name: str, state: Optional[Mapping[str, Any]]) -> Slot:
-        """Make a reader slot, new or from where it stood."""
+        """Make a reader slot, from where it stood: as the engine knows, or when this generation began; or new."""
         entry = self.manifest.sources[source.name]
         number = int(name.rpartition("/")[2])
 
         def assigned(partition: str) -> bool:
             return entry.partitions.get(partition, crc32(partition.encode()) % entry.slots) == number
 
+        if state is None:
+            state = self._slot_state_of_before(source.name, number, assigned)
         options = SlotOptions(
             groups=self.manifest.key_groups,
             follow=self.options.follow,
@@ -279,26 +289,47 @@ class Job:
         self.resumed_events += slot.events
         return slot
 
+    def _slot_state_of_before(
+        self, source: str, number: int, assigned: Callable[[str], bool]
+    ) -> Optional[Mapping[str, Any]]:
+        """A slot's part of where the source stood when this generation began; counts go to the first slot."""
+        known = self._began_with.get(source)
+        if known is None:
+            return None
+        partitions = {name: position for name, position in known.partitions.items() if assigned(name)}
+        counts = known.counts if number == 0 else (0, 0, 0)
+        letter = known.first_letter if number == 0 else None
+        return {"partitions": partitions, "counts": counts, "first_letter": letter}
+
     def routes(self, target: str) -> list[str]:
         """The routing names of a stage's groups, or of the one group of an output."""
-        names = [sink.name for sink in self.plan.sinks]
-        if target in names:
-            return [routing_name(self._sink_group(target))]
+        output = self.manifest.outputs.get(target)
+        if output is not None:
+            return [routing_name(self.manifest.output_group(output.id))]
         return [routing_name(group) for group in range(self.manifest.key_groups)]
-
-    def _sink_group(self, name: str) -> int:
-        names = [sink.name for sink in self.plan.sinks]
-        return (self.manifest.key_groups - 1 - names.index(name)) % self.manifest.key_groups
 
     def stage_task(self, stage: KeyedStage, group: int, version: Optional[int]) -> StageTask:
         """Open a keyed stage in one key group at the version that the engine knows, or new."""
-        operators = [OperatorSpec(*table) for table in stage.tables()]
-        codecs = [InputCodec(edge_type(edge), from_stage=not edge.from_source) for edge in stage.inputs]
-        store, meta = self._store(stage.name, group, operators, codecs, version)
+        number = [other.name for other in self.plan.stages].index(stage.name)
+        known = self.manifest.operators
+        operators = [OperatorSpec(*table, id=known[table.name].id) for table in stage.tables()]
+        carried = self.manifest.stages[number].carried
+        codecs = [carried_codec(stage, edge) for edge in carried]
+        codecs += [InputCodec(edge_type(edge), from_stage=not edge.from_source) for edge in stage.inputs]
+        store, meta = self._store(stage.name, number, group, operators, codecs, version, carried=len(carried))
         channels = Channels(stage.inputs, self._channel_counts(), (meta or {}).get("claims"))
         groups = self.manifest.key_groups
         task = StageTask(
-            self.plan, stage, group, groups, store, channels, self.clock_ms, self.wall_ms, self.options.slice_records
+            self.plan,
+            stage,
+            group,
+            groups,
+            store,
+            channels,
+            self.clock_ms,
+            self.wall_ms,
+            self.options.slice_records,
+            carried,
         )
         self.tasks[stage.name, group] = task
         return task
@@ -306,7 +337,9 @@ class Job:
     def sink_task(self, sink: SinkStage, version: Optional[int]) -> SinkTask:
         """Open an output where it stood, or at its start."""
         codec = InputCodec(bytes, from_stage=True)
-        store, meta = self._store(f"sink:{sink.name}", self._sink_group(sink.name), [], [codec], version)
+        number = self.manifest.outputs[sink.name].id
+        group = self.manifest.output_group(number)
+        store, meta = self._store(f"output {sink.name}", output_task(number), group, [], [codec], version)
         channels = Channels(sink.inputs, self._channel_counts(), (meta or {}).get("claims"))
         output: Output = sink.node.output
         claim = OutputClaim(self.options.state_dir / "outputs" / f"{sink.name}.claim")
@@ -319,15 +352,19 @@ class Job:
     def _store(
         self,
         name: str,
+        task: int,
         group: int,
         operators: list[OperatorSpec],
         codecs: list[InputCodec],
         version: Optional[int],
+        carried: int = 0,
     ) -> tuple[StageStore, Any]:
         with self._lock:
             if group not in self._groups:
-                self._groups[group] = GroupStore.open(self.options.state_dir, group, self._store_options)
-            store = self._groups[group].stage(name, operators, codecs)
+                self._groups[group] = GroupStore.open(
+                    self.options.state_dir, group, self._store_options, generation=self.manifest.generation
+                )
+            store = self._groups[group].stage(name, operators, codecs, task=task, carried=carried)
         return store, store.resume(version)
 
     def _channel_counts(self) -> dict[int, int]:

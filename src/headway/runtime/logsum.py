@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Final
 
 from headway.errors import CorruptStateError
+from headway.runtime.recovery_log import engine_log
 from headway.state.files import RESTORE, state_files
 from headway.state.private import open_private, read_private, sync_directory, write_private
 from headway.state.seal import seal, unseal
 
 __all__ = ["open_log", "summed_log"]
 
-_NAME: Final = "engine.sum"
 _UNFINISHED: Final = ("-wal", "-shm", "-journal")
 
 
 @contextmanager
-def summed_log(state_dir: Path) -> Iterator[None]:
+def summed_log(state_dir: Path, generation: int) -> Iterator[None]:
     """Sum the log up at the end of the block, if that is a good one: nothing else may be running then."""
     yield
-    directory = state_dir / "engine"
+    directory = engine_log(state_dir, generation)
     with state_files(directory):
         paths = sorted(directory.iterdir())
         if any(path.name.endswith(_UNFINISHED) for path in paths):
@@ -38,15 +38,16 @@ def summed_log(state_dir: Path) -> Iterator[None]:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-        write_private(state_dir / _NAME, seal(_sums(directory)), sync=True)
+        write_private(_sum_of(directory), seal(_sums(directory)), sync=True)
 
 
-def open_log(state_dir: Path) -> None:
+def open_log(state_dir: Path, generation: int) -> None:
     """Check the log, if the run before has summed it up, and take the sum away, as it is about to change.
 
     To be called before anything else opens the log. Raises `CorruptStateError` when it is not as it was left.
     """
-    path, directory = state_dir / _NAME, state_dir / "engine"
+    directory = engine_log(state_dir, generation)
+    path = _sum_of(directory)
     with state_files(path):
         try:
             sealed = read_private(path)
@@ -63,6 +64,10 @@ def open_log(state_dir: Path) -> None:
             raise CorruptStateError(msg)
         path.unlink()
         sync_directory(state_dir)
+
+
+def _sum_of(directory: Path) -> Path:
+    return directory.with_suffix(".sum")
 
 
 def _sums(directory: Path) -> dict[str, str]:

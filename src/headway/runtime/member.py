@@ -12,21 +12,24 @@ from typing import Optional
 from headway.errors import ClusterError, UsageError
 from headway.flow import Flow
 from headway.plan import Plan
-from headway.runtime.engine import execute, is_prepared, prepare_recovery
+from headway.runtime.engine import execute, is_prepared
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job
 from headway.runtime.notices import take_notices
+from headway.runtime.opening import join_manifest
 from headway.runtime.rendezvous import agree_on_key, has_secret, make_secret, read_secret
 from headway.runtime.run import (
     Observer,
     RunOptions,
     RunResult,
+    TellChange,
     check_inputs,
     compile_flow,
     locked,
     observer_beat,
     one_engine,
-    open_manifest,
+    open_state,
+    unheard_change,
 )
 from headway.runtime.stats import total
 from headway.runtime.stopping import StopFlag
@@ -49,6 +52,7 @@ def run_member(
     *,
     stop: Optional[StopFlag] = None,
     observe: Optional[Observer] = None,
+    tell: TellChange = unheard_change,
 ) -> RunResult:
     """Run process `index` of a cluster whose processes listen at `addresses` (host:port, the same list for all).
 
@@ -72,9 +76,8 @@ def run_member(
         held.enter_context(one_engine())
         if index == 0:
             held.enter_context(locked(options.state_dir))
-            manifest = open_manifest(plan, options)
+            manifest = open_state(plan, options, tell)
             secret = make_secret(options.state_dir)
-            prepare_recovery(options.state_dir)
         else:
             manifest = _await_manifest(plan, options, index, stop)
             secret = read_secret(options.state_dir)
@@ -119,8 +122,13 @@ def _await_manifest(plan: Plan, options: RunOptions, index: int, stop: StopFlag)
     until = time.monotonic() + _PREPARED_S
     told = False
     while time.monotonic() < until:
-        if is_prepared(options.state_dir) and has_secret(options.state_dir):
-            return open_manifest(plan, options, joins=True)
+        manifest = join_manifest(plan, options.state_dir)
+        if (
+            manifest is not None
+            and is_prepared(options.state_dir, manifest.generation)
+            and has_secret(options.state_dir)
+        ):
+            return manifest
         if not told:
             log.warning("process %d waits for process 0 to prepare %s", index, options.state_dir)
             told = True

@@ -14,11 +14,10 @@ from typing import Any, Final, Optional
 
 import msgspec
 
-from headway.connectors.base import Input
 from headway.connectors.letters import dead_letters_of
 from headway.errors import ClockError, InputError, LockedStateError, UsageError
 from headway.flow import Flow
-from headway.plan import KeyedStage, Plan
+from headway.plan import Plan
 from headway.planner import compile_plan
 from headway.runtime.apart import keep_apart
 from headway.runtime.engine import execute, prepare_recovery
@@ -27,20 +26,20 @@ from headway.runtime.job import Job, JobOptions
 from headway.runtime.last_run import load_stats, save_stats
 from headway.runtime.logsum import summed_log
 from headway.runtime.notices import take_notices
+from headway.runtime.opening import open_manifest
 from headway.runtime.stage import SLICE
 from headway.runtime.stats import RunStats, total
 from headway.runtime.stopping import StopFlag
+from headway.state.changes import Change
 from headway.state.lock import LOCK_NAME, DirectoryLock
-from headway.state.manifest import Drain, Manifest, OperatorEntry, SourceEntry, StageEntry, state_schema
+from headway.state.manifest import Drain, Manifest
 from headway.times import DRAIN_STEPS, MIN_TIME_MS
 from headway.utf8 import is_utf8
 
-__all__ = ["DEFAULT_KEY_GROUPS", "RunOptions", "RunResult", "run_flow"]
+__all__ = ["RunOptions", "RunResult", "run_flow"]
 
 log = logging.getLogger("headway")
 
-DEFAULT_KEY_GROUPS = 12
-MAX_SLOTS = 64
 _STATS_MS = 500
 _WORKERS_END_S = 10.0
 """How long a run waits for the workers of one that was killed."""
@@ -149,46 +148,6 @@ def compile_flow(flow: Flow, state_dir: Path) -> Plan:
     return plan
 
 
-def open_manifest(plan: Plan, options: RunOptions, *, joins: bool = False) -> Manifest:
-    """What the state directory belongs to, checked against the flow; made at the first start.
-
-    A process that `joins` a cluster changes nothing: the first one has the lock.
-    """
-    directory = options.state_dir
-    stored = Manifest.load(directory)
-    groups = options.key_groups or (stored.key_groups if stored else DEFAULT_KEY_GROUPS)
-    sources = {}
-    for source in plan.sources:
-        known = stored.sources.get(source.name) if stored else None
-        sources[source.name] = _source_entry(source.node.input, known)
-    expected = Manifest(
-        flow=plan.flow,
-        key_groups=groups,
-        sources=sources,
-        stages=[StageEntry(name=stage.name, operators=_operator_entries(stage)) for stage in plan.stages],
-        outputs=[sink.name for sink in plan.sinks],
-    )
-    if joins:
-        return Manifest.join(directory, expected)
-    return Manifest.open(directory, expected, draining=options.drain)
-
-
-def _operator_entries(stage: KeyedStage) -> list[OperatorEntry]:
-    return [
-        OperatorEntry(name=table.name, rank=rank, state=state_schema(table.state_type))
-        for rank, table in enumerate(stage.tables())
-    ]
-
-
-def _source_entry(given: Input, known: Optional[SourceEntry]) -> SourceEntry:
-    if known is not None:
-        return SourceEntry(slots=known.slots, partitions=known.partitions, reading=given.reading)
-    partitions = given.partitions()
-    slots = max(1, min(len(partitions), MAX_SLOTS))
-    numbered = {name: index % slots for index, name in enumerate(partitions)}
-    return SourceEntry(slots=slots, partitions=numbered, reading=given.reading)
-
-
 def check_inputs(plan: Plan, *, follow: bool) -> None:
     """Raise `InputError` for a bounded source that has no partition at all."""
     for source in plan.sources:
@@ -199,22 +158,46 @@ def check_inputs(plan: Plan, *, follow: bool) -> None:
 
 
 Observer = Callable[[RunStats], None]
+TellChange = Callable[[Change], None]
+
+
+def unheard_change(change: Change) -> None:
+    """Drops what it is told."""
+
+
+def open_state(plan: Plan, options: RunOptions, tell: TellChange) -> Manifest:
+    """Make the state directory ready for a plan, and the engine's log with it; with the lock held."""
+    manifest = open_manifest(
+        plan,
+        options.state_dir,
+        key_groups=options.key_groups,
+        draining=options.drain,
+        sync=options.sync,
+        tell=tell,
+    )
+    prepare_recovery(options.state_dir, manifest.generation)
+    return manifest
 
 
 def run_flow(
-    flow: Flow, options: RunOptions, *, stop: Optional[StopFlag] = None, observe: Optional[Observer] = None
+    flow: Flow,
+    options: RunOptions,
+    *,
+    stop: Optional[StopFlag] = None,
+    observe: Optional[Observer] = None,
+    tell: TellChange = unheard_change,
 ) -> RunResult:
     """Run a flow in this process until its input ends or `stop` is set; see `RunOptions`.
 
-    `observe` is called about twice a second with the state of things. Raises the `HeadwayError` that ended
-    the run; everything up to the last durable epoch stays done, and the next run goes on from there.
+    `tell` hears, before the first event, each change of the flow since the last run. `observe` is called about twice a
+    second with the state of things. Raises the `HeadwayError` that ended the run; everything up to the last durable
+    epoch stays done, and the next run goes on from there.
     """
     stop = stop or StopFlag()
     plan = compile_flow(flow, options.state_dir)
     check_inputs(plan, follow=options.follow)
     with one_engine(), locked(options.state_dir):
-        manifest = open_manifest(plan, options)
-        prepare_recovery(options.state_dir)
+        manifest = open_state(plan, options, tell)
         before = load_stats(options.state_dir)
 
         resumed: list[int] = []
@@ -222,7 +205,7 @@ def run_flow(
         def work(drain_to_ms: Optional[int]) -> RunStats:
             return run_once(plan, manifest, options, drain_to_ms, stop, observe, resumed)
 
-        with summed_log(options.state_dir):
+        with summed_log(options.state_dir, manifest.generation):
             return finish_run(manifest, options, before, stop, work, lambda: resumed[0])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
 from headway.errors import HeadwayError
@@ -15,6 +15,7 @@ from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
 from headway.runtime.losses import losses_of
 from headway.runtime.triggers import TriggerEncoder
+from headway.state.manifest import EdgeEntry
 from headway.state.stage import StageStore
 from headway.times import MIN_TIME_MS
 from headway.typeinfo import is_immutable
@@ -54,6 +55,7 @@ class StageTask:
         clock_ms: Callable[[], int],
         wall_ms: Callable[[], int],
         slice_records: int = SLICE,
+        carried: Sequence[EdgeEntry] = (),
     ) -> None:
         self.store = store
         self.timers = store.timers
@@ -89,10 +91,12 @@ class StageTask:
             context.connect(pushes.pop(MAIN), pushes, self.losses.get(node.name, {}))
         self._by_wall_clock = [context for context in self.contexts if context.operator.wall_clock]
         copies = [copied_entries(plan, edge) for edge in stage.inputs]
-        self._entries = [self._handlers(edge, count) for edge, count in zip(stage.inputs, copies)]
+        self._first_input = store.waiting.carried
+        self._entries = [self._handlers_of(stage, edge) for edge in carried[: self._first_input]]
+        self._entries += [self._handlers(edge, count) for edge, count in zip(stage.inputs, copies)]
         is_plain = [edge.entries for edge in stage.inputs] == [[Entry(0)]] and not any(copies)
-        self._single_entry = self.contexts[0] if is_plain else None
-        self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source
+        self._single_entry = self.contexts[0] if is_plain and not self._first_input else None
+        self._strip_origin = len(self._entries) == 1 and not stage.inputs[0].from_source
 
     def _resume(self, progress: Optional[Mapping[str, Any]]) -> None:
         """Go on in the middle of a step of the watermark, if the last epoch has ended there."""
@@ -104,7 +108,14 @@ class StageTask:
     def _handlers(self, edge: Edge, copied: int) -> list[Handle]:
         """What takes the records of an input; the first `copied` of them get copies."""
         handlers = [self.contexts[entry.rank].handler(entry.input, edge.value_type) for entry in edge.entries]
-        return [_copying(handle, edge) for handle in handlers[:copied]] + handlers[copied:]
+        return [_copying(handle, edge.value_type) for handle in handlers[:copied]] + handlers[copied:]
+
+    def _handlers_of(self, stage: KeyedStage, edge: EdgeEntry) -> list[Handle]:
+        """What takes the records that waited when the plan changed."""
+        contexts = {context.name: context for context in self.contexts}
+        types = [stage.input_type(operator, name) for operator, name in edge.entries]
+        handlers = [contexts[operator].handler(name, kind) for (operator, name), kind in zip(edge.entries, types)]
+        return [_copying(handle, kind) for handle, kind in zip(handlers[:-1], types)] + handlers[-1:]
 
     def _connect_edges(self, plan: Plan, stage: KeyedStage, groups: int) -> None:
         sinks = {sink.name: sink.node for sink in plan.sinks}
@@ -134,7 +145,7 @@ class StageTask:
         is_news = False
         for batch in batches:
             if batch.records:
-                waiting.add(channels.rank_of(batch.edge), batch.part, batch.records)
+                waiting.add(channels.rank_of(batch.edge) + self._first_input, batch.part, batch.records)
                 is_news = True
             if channels.claim(batch.edge, batch.channel, batch.watermark):
                 is_news = True
@@ -339,6 +350,6 @@ def copied_entries(plan: Plan, edge: Edge) -> int:
     return len(edge.entries) if edge.from_source and len(readers) > 1 else len(edge.entries) - 1
 
 
-def _copying(handle: Handle, edge: Edge) -> Handle:
-    isolate = isolator(edge.value_type)
+def _copying(handle: Handle, value_type: Any) -> Handle:
+    isolate = isolator(value_type)
     return lambda time_ms, key, event: handle(time_ms, key, isolate(event))

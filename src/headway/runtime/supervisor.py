@@ -31,11 +31,13 @@ from headway.runtime.run import (
     Observer,
     RunOptions,
     RunResult,
+    TellChange,
     check_inputs,
     compile_flow,
     finish_run,
     locked,
-    open_manifest,
+    open_state,
+    unheard_change,
 )
 from headway.runtime.seal import KEY_BYTES
 from headway.runtime.stats import RunStats, WorkerStats, total
@@ -104,6 +106,8 @@ class Supervisor:
     spec: FlowSpec
     options: RunOptions
     slots: int
+    generation: int
+    """That of the state directory: which of the engine's logs is ours."""
     stop: StopFlag
     observe: Optional[Observer]
     lock_fd: int
@@ -134,7 +138,7 @@ class Supervisor:
                 # A worker whose engine cannot write its log says only that it has stopped, and one that writes to
                 # shared memory on a full disk is killed: look whether it would come again.
                 check_room(self.options.state_dir)
-                prepare_recovery(self.options.state_dir)
+                prepare_recovery(self.options.state_dir, self.generation)
                 if self.stop():
                     msg = f"{loss}, while the run was being stopped; the next run goes on from the last durable epoch"
                     raise ClusterError(msg) from None
@@ -335,6 +339,7 @@ def run_cluster(
     *,
     stop: Optional[StopFlag] = None,
     observe: Optional[Observer] = None,
+    tell: TellChange = unheard_change,
 ) -> RunResult:
     """Run a flow in `options.workers` processes; see `run_flow`, which it equals in all that matters.
 
@@ -345,12 +350,13 @@ def run_cluster(
     plan = compile_flow(flow, options.state_dir)
     check_inputs(plan, follow=options.follow)
     with locked(options.state_dir) as lock:
-        manifest = open_manifest(plan, options)
-        prepare_recovery(options.state_dir)
+        manifest = open_state(plan, options, tell)
         before = load_stats(options.state_dir)
         slots = sum(manifest.sources[source.name].slots for source in plan.sources)
-        supervisor = Supervisor(spec, options, slots, stop, observe, lock.fileno(), Premises(options.state_dir))
-        with summed_log(options.state_dir):
+        supervisor = Supervisor(
+            spec, options, slots, manifest.generation, stop, observe, lock.fileno(), Premises(options.state_dir)
+        )
+        with summed_log(options.state_dir, manifest.generation):
             result = finish_run(manifest, options, before, stop, supervisor.run, lambda: supervisor.resumed_events)
         return replace(result, restarts=supervisor.restarts)
 

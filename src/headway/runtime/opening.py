@@ -1,0 +1,90 @@
+"""Opening a state directory for a flow: the same plan goes on, another one is led over."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from headway.layout import lay_out
+from headway.plan import Plan
+from headway.runtime.batch import carried_codec
+from headway.runtime.recovery_log import engine_log
+from headway.runtime.settle import committed
+from headway.state.changes import Change, check_changes
+from headway.state.evolve import Evolution
+from headway.state.files import state_files
+from headway.state.manifest import Manifest
+from headway.state.positions import Positions
+
+__all__ = ["DEFAULT_KEY_GROUPS", "join_manifest", "open_manifest"]
+
+DEFAULT_KEY_GROUPS = 12
+
+Tell = Callable[[Change], None]
+
+
+def open_manifest(
+    plan: Plan, state_dir: Path, *, key_groups: int | None, draining: bool, sync: bool = True, tell: Tell
+) -> Manifest:
+    """What a state directory belongs to: made at the first start, and led to the plan where that is another one.
+
+    `tell` hears each change of the flow. With the lock held. Raises `IncompatibleStateError` with all changes that
+    the state cannot follow, `DrainedStateError` when the books of the directory are closed.
+    """
+    found = Manifest.open(state_dir)
+    groups = key_groups or (found.key_groups if found else DEFAULT_KEY_GROUPS)
+    expected = lay_out(plan, groups, found)
+    if found is None:
+        expected.create(state_dir)
+        return expected
+    changes = check_changes(found, expected, state_dir)
+    found.check_undrained(state_dir, draining=draining)
+    for change in changes:
+        tell(change)
+    if expected.generation != found.generation:
+        expected = _evolve(plan, state_dir, found, expected, sync=sync)
+    if expected != found:
+        expected.create(state_dir)
+    _remove_other_generations(state_dir, expected.generation)
+    return expected
+
+
+def join_manifest(plan: Plan, state_dir: Path) -> Manifest | None:
+    """As `open_manifest`, for a process that has no lock and so changes nothing: None until another one has opened it.
+
+    Raises what `open_manifest` raises for changes that are refused.
+    """
+    found = Manifest.load(state_dir)
+    if found is None:
+        return None
+    expected = lay_out(plan, found.key_groups, found)
+    check_changes(found, expected, state_dir)
+    found.check_undrained(state_dir, draining=False)
+    return found if expected.generation == found.generation else None
+
+
+def _evolve(plan: Plan, state_dir: Path, found: Manifest, expected: Manifest, *, sync: bool) -> Manifest:
+    """Write the generation of `expected` beside that of `found`; returns what is to be stored then."""
+    known = committed(state_dir, found)
+    evolution = Evolution(state_dir, found, expected, known.versions, sync=sync)
+    settled = evolution.settle()
+    stages = zip(plan.stages, settled.stages)
+    evolution.write({entry.name: [carried_codec(stage, edge) for edge in entry.carried] for stage, entry in stages})
+    positions = known.positions(found, Positions.load(state_dir, found.generation))
+    by_id = {entry.id: name for name, entry in {**expected.retired.sources, **expected.sources}.items()}
+    renamed = {by_id.get(position.id, name): position for name, position in positions.sources.items()}
+    Positions(sources=renamed).store(state_dir, expected.generation)
+    return settled
+
+
+def _remove_other_generations(state_dir: Path, generation: int) -> None:
+    """Remove what only other generations need: their positions and engine's logs."""
+    Positions.remove_others(state_dir, generation)
+    ours = engine_log(state_dir, generation)
+    with state_files(state_dir, "write"):
+        for path in state_dir.glob("engine-*"):
+            if path.is_dir() and path != ours and path.with_suffix("") != ours:
+                shutil.rmtree(path)
+            elif path.is_file() and path.with_suffix("") != ours:
+                path.unlink()

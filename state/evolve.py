@@ -1,0 +1,351 @@
+"""From one generation of a state directory to the next: how a flow changes and keeps its state.
+
+**What stays where it is.** Rows and timers go by the numbers of their operators, which do not change. So a change of
+plan moves none of them, whatever their number: what it writes anew is how far each task has come and what waits at its
+inputs, which is little.
+
+**The settled form.** A start under the same plan resumes from the engine's log: for each task the version that is
+committed everywhere, and with it perhaps a pending delta that is still to be promoted or discarded. A start under
+another plan cannot: the log knows the tasks of the old plan only. So the old generation is *settled* first. The
+committed versions are taken from the log, every pending delta is promoted or discarded, and what the log alone knew,
+the positions in each input, is written beside. Nothing of the log is needed then.
+
+**Two generations side by side.** Control records, pending deltas and waiting records have the number of their
+generation at the beginning of their keys. The new generation is written beside the old one, which stays whole. The
+switch is one atomic rename of the manifest. Whoever is killed before it leaves the old form: the old flow goes on with
+it, and the new one begins again with the same result. Whoever is killed after it leaves the new form. What is left of
+the other generation is removed when a group is next opened.
+
+**What waits** at an input when the plan changes was made by the old steps, for the operators that it led to then. It is
+*carried*: the new stage of such an operator gets an input more, at which these records wait and to which nothing is
+added; they come before what is read later. So nothing is lost or handled twice when operators are added, removed or put
+into other stages. A new operator sees what is read after the change.
+
+**How far time has come** is what the tasks had handled. The claims of the channels are not carried: they come with the
+first message of each channel. A task that a new source feeds, directly or through others, forgets how far it was: its
+time goes back to what the source brings.
+
+**Rejected.** Keys that hold the names of stages, or places in them: two lines swapped lose the state. Rewriting rows
+under the new plan: minutes at ten million keys, and a kill in between needs a plan of its own. Letting waiting records
+run through the new steps: they have gone through the old ones already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from heapq import merge
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from headway.state.carried import check_records, inputs_with_records, records_at, write_records
+from headway.state.database import CONTROL, ROWS, TIMERS, WAITING, Database, group_path
+from headway.state.keys import id_bytes, successor, task_prefix
+from headway.state.manifest import EdgeEntry, Manifest, StageEntry
+from headway.state.options import StoreOptions
+from headway.state.redo import END_ENTRY, NO_STATE, Control, decode_meta, encode_meta
+from headway.state.redolog import RedoLog
+from headway.state.waiting import FIRST_INPUT, InputCodec
+from headway.times import MIN_TIME_MS
+
+__all__ = ["Evolution", "output_task"]
+
+_FIRST_OUTPUT: Final = 1 << 15
+_BATCH_RECORDS: Final = 5_000
+
+
+def output_task(number: int) -> int:
+    """The number of an output's task; those of stages, their places in the plan, are below."""
+    return _FIRST_OUTPUT + number
+
+
+@dataclass
+class _Task:
+    """A task of the old generation."""
+
+    number: int
+    name: str
+    operators: list[str] = field(default_factory=list)
+    inputs: list[EdgeEntry] = field(default_factory=list)
+    carried: list[EdgeEntry] = field(default_factory=list)
+
+    def edge(self, stored: int) -> EdgeEntry:
+        """The input under a stored number."""
+        index = stored - FIRST_INPUT
+        return self.inputs[index] if index >= 0 else self.carried[index]
+
+
+class Evolution:
+    """Leads a state directory from the manifest `old` to `new`; with the lock held, and nothing else open.
+
+    `versions` are the committed versions, by task and key group, as the engine's log knows them. First `settle`, which
+    gives the new manifest with the inputs that are carried; then `write`. Both may be repeated after a kill at any
+    point, as long as the old manifest is there. The caller then stores the new one. Takes some milliseconds for each
+    key group, and some microseconds for each waiting record.
+    """
+
+    def __init__(
+        self, directory: Path, old: Manifest, new: Manifest, versions: Mapping[tuple[int, int], int], *, sync: bool
+    ) -> None:
+        self._directory = directory
+        self._old = old
+        self._new = new
+        self._versions = versions
+        self._sync = sync
+        self._names = {entry.id: name for name, entry in new.operators.items()}
+        self._tasks = [
+            _Task(number, stage.name, stage.operators, stage.inputs, stage.carried)
+            for number, stage in enumerate(old.stages)
+        ]
+        outputs = {**old.retired.outputs, **old.outputs}
+        self._outputs = [_Task(output_task(entry.id), name) for name, entry in outputs.items()]
+        self._old_edges, self._new_edges = _edge_keys(old), _edge_keys(new)
+        self._stale = _fed_by_new_sources(old, new)
+        self._places: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        """Where the records of an old input go: by task and stored number, new tasks and stored numbers."""
+
+    def settle(self) -> Manifest:
+        """Promote or discard what is pending in each group; returns the new manifest with its carried inputs."""
+        waiting: dict[tuple[int, int], EdgeEntry] = {}
+        for group, database in self._databases():
+            for task in (*self._tasks, *self._outputs):
+                self._resumed(database, task, group)
+            for task in self._tasks:
+                for stored in inputs_with_records(database, task_prefix(self._old.generation, task.number)):
+                    waiting[task.number, stored] = task.edge(stored)
+        carried: list[list[tuple[EdgeEntry, tuple[int, int]]]] = [[] for _ in self._new.stages]
+        for place, edge in sorted(waiting.items(), key=itemgetter(0)):
+            for number, stage in enumerate(self._new.stages):
+                entries = self._entries_in(edge, stage)
+                if entries:
+                    carried[number].append((msgspec.structs.replace(edge, entries=entries), place))
+        for number, edges in enumerate(carried):
+            for index, (_, place) in enumerate(edges):
+                self._places.setdefault(place, []).append((number, FIRST_INPUT - len(edges) + index))
+        stages = [
+            msgspec.structs.replace(stage, carried=[edge for edge, _ in edges])
+            for stage, edges in zip(self._new.stages, carried)
+        ]
+        self._new = msgspec.structs.replace(self._new, stages=stages)
+        return self._new
+
+    def write(self, codecs: Mapping[str, Sequence[InputCodec]]) -> None:
+        """Write the new generation beside the old one. `codecs` are those of the carried inputs of each stage.
+
+        Raises `IncompatibleStateError` when what waits does not fit the type of an operator's input any more.
+        """
+        for group, database in self._databases():
+            _clear(database, self._new.generation)
+            controls = {task.number: self._resumed(database, task, group) for task in (*self._tasks, *self._outputs)}
+            for number, stage in enumerate(self._new.stages):
+                self._write_stage(database, number, stage, controls, codecs)
+            for task in self._outputs:
+                if controls[task.number] is not NO_STATE:
+                    self._copy_output(database, task.number, controls[task.number])
+            # What has been written before is in the same log: one sync is for all.
+            database.write(database.batch(), sync=self._sync)
+
+    def _databases(self) -> Iterator[tuple[int, Database]]:
+        for group in range(self._old.key_groups):
+            if (group_path(self._directory, group) / "CURRENT").exists():
+                with _opened(self._directory, group) as database:
+                    yield group, database
+
+    def _resumed(self, database: Database, task: _Task, group: int) -> Control:
+        redo = RedoLog(database, task.name, task_prefix(self._old.generation, task.number))
+        return redo.resume(self._versions.get((task.number, group)))
+
+    def _entries_in(self, edge: EdgeEntry, stage: StageEntry) -> list[tuple[str, str]]:
+        """Which of the operators that an old input led to are in a new stage, by their new names."""
+        found = []
+        for operator, name in edge.entries:
+            entry = self._old.operators.get(operator)
+            now = None if entry is None else self._names.get(entry.id)
+            if now is not None and now in stage.operators:
+                found.append((now, name))
+        return found
+
+    def _write_stage(
+        self,
+        database: Database,
+        number: int,
+        stage: StageEntry,
+        controls: Mapping[int, Control],
+        codecs: Mapping[str, Sequence[InputCodec]],
+    ) -> None:
+        """The control record of a new stage, and what is carried to it."""
+        kept = {self._new.operators[name].id for name in stage.operators}
+        tasks = [task for task in self._tasks if kept & self._ids_of(task) and controls[task.number] is not NO_STATE]
+        back = [self._new.operators[name].id for name in stage.operators if self._is_back(name)]
+        if not tasks and not back:
+            return
+        prefix = task_prefix(self._new.generation, number)
+        records = {
+            stored: [
+                record
+                for old in places
+                for record in records_at(database, task_prefix(self._old.generation, old[0]), old[1])
+            ]
+            for stored, places in self._places_of(number).items()
+        }
+        check_records(records, stage, codecs[stage.name], database)
+        floor, spilled = write_records(database, prefix, records)
+        whole = {number for task in tasks for number in self._ids_of(task)}
+        counted = [self._new.operators[name] for name in stage.operators if not self._new.operators[name].shared]
+        if whole <= kept and not back and len(tasks) == 1:
+            [control] = [controls[task.number] for task in tasks]
+            old_counted = [name for name in tasks[0].operators if not self._old.operators[name].shared]
+            rows, timers = control.rows, control.timers
+            keys = control.keys if len(old_counted) > 1 else control.rows
+        else:
+            rows, keys, timers = _count(database, [entry.id for entry in counted])
+        control = Control(
+            version=0,
+            meta=encode_meta(self._meta(stage, [(task, controls[task.number]) for task in tasks])),
+            rows=rows,
+            keys=keys,
+            timers=timers,
+            timer_floor=_timer_floor([controls[task.number] for task in tasks], any_time=bool(back)),
+            spill_floor=floor,
+            spilled=spilled,
+            spill_sequence=spilled,
+            spill_front=0,
+        )
+        batch = database.batch()
+        batch.put(CONTROL, prefix, control.encode())
+        database.write(batch, sync=False)
+
+    def _ids_of(self, task: _Task) -> set[int]:
+        return {self._old.operators[name].id for name in task.operators}
+
+    def _is_back(self, name: str) -> bool:
+        """Whether an operator was not in the old plan, and has a number from before."""
+        entry = self._new.operators[name]
+        return any(entry.id == retired.id for retired in self._old.retired.operators.values())
+
+    def _places_of(self, number: int) -> dict[int, list[tuple[int, int]]]:
+        """The old inputs whose records go to each carried input of a new stage."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for old, places in self._places.items():
+            for task, stored in places:
+                if task == number:
+                    found.setdefault(stored, []).append(old)
+        return dict(sorted(found.items()))
+
+    def _meta(self, stage: StageEntry, tasks: Sequence[tuple[_Task, Control]]) -> dict[str, Any]:
+        """What the engine keeps of a stage: without claims, which come with the first message of each channel."""
+        metas = [(task, decode_meta(control.meta) or {}) for task, control in tasks]
+        losses: dict[str, Any] = {}
+        ordinals: dict[str, Any] = {}
+        handled: list[int] = []
+        ids = {self._old.operators[name].id: name for task, _ in tasks for name in task.operators}
+        for task, meta in metas:
+            for number, was in ids.items():
+                if was in meta.get("losses", {}) and number in self._names:
+                    losses[self._names[number]] = meta["losses"][was]
+            progress = meta.get("progress")
+            handled.append(progress["watermark"] if progress else self._least_claim(task, meta.get("claims", {})))
+            for edge, counted in (progress or {}).get("ordinals", {}).items():
+                key = self._old_edges[int(edge)]
+                if key in self._new_edges:
+                    ordinals[str(self._new_edges.index(key))] = counted
+        made: dict[str, Any] = {"claims": {}, "losses": losses}
+        if handled and stage.name not in self._stale:
+            made["progress"] = {"watermark": min(handled), "ordinals": ordinals}
+        return made
+
+    def _least_claim(self, task: _Task, claims: Mapping[str, Mapping[str, int]]) -> int:
+        """The watermark of a task, which is the least that one of its channels has claimed."""
+        expected = sum(
+            self._old.sources[edge.producer[0]].slots if edge.from_source else self._old.key_groups
+            for edge in task.inputs
+        )
+        found = [watermark for by_channel in claims.values() for watermark in by_channel.values()]
+        return min(found) if found and len(found) == expected else MIN_TIME_MS
+
+    def _copy_output(self, database: Database, task: int, control: Control) -> None:
+        """What an output has written and what waits for it, as it is, without the claims."""
+        old, new = task_prefix(self._old.generation, task), task_prefix(self._new.generation, task)
+        meta = {**(decode_meta(control.meta) or {}), "claims": {}}
+        batch = database.batch()
+        for count, (key, value) in enumerate(database.scan(WAITING, old, successor(old)), 1):
+            batch.put(WAITING, new + key[len(old) :], value)
+            if count % _BATCH_RECORDS == 0:
+                database.write(batch, sync=False)
+                batch = database.batch()
+        batch.put(CONTROL, new, msgspec.structs.replace(control, version=0, meta=encode_meta(meta)).encode())
+        database.write(batch, sync=False)
+
+
+@contextmanager
+def _opened(directory: Path, group: int) -> Iterator[Database]:
+    database = Database(directory, group, StoreOptions())
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _edge_keys(manifest: Manifest) -> list[Any]:
+    """For each exchange, by its number, what it is whatever the names are; None for those between stages."""
+    producers = {
+        **{name: ("source", entry.id) for name, entry in manifest.sources.items()},
+        **{name: ("operator", entry.id) for name, entry in manifest.operators.items()},
+    }
+    keys: list[Any] = [None for stage in manifest.stages for _ in stage.inputs]
+    for output in manifest.outputs.values():
+        seen: dict[Any, int] = {}
+        for edge in output.inputs:
+            key = (*producers[edge.producer[0]], edge.producer[1], output.id)
+            seen[key] = seen.get(key, 0) + 1
+            keys.append((*key, seen[key]))
+    return keys
+
+
+def _fed_by_new_sources(old: Manifest, new: Manifest) -> set[str]:
+    """The stages of `new` whose time goes back, since a source that was not in the old plan feeds them."""
+    known = {entry.id for entry in old.sources.values()}
+    back = {name for name, entry in new.sources.items() if entry.id not in known}
+    stale: set[str] = set()
+    for stage in new.stages:  # Those that feed others come first.
+        if any(edge.producer[0] in back for edge in stage.inputs):
+            stale.add(stage.name)
+            back.update(stage.operators)
+    return stale
+
+
+def _count(database: Database, operators: Sequence[int]) -> tuple[int, int, int]:
+    """Rows, keys and timers of operators: reads the keys of all of them."""
+    scans = [_keys(database, ROWS, number) for number in operators]
+    rows = keys = 0
+    for _, same in groupby(merge(*scans)):
+        rows += sum(1 for _ in same)
+        keys += 1
+    return rows, keys, sum(1 for number in operators for _ in _keys(database, TIMERS, number))
+
+
+def _keys(database: Database, family: str, operator: int) -> Iterator[bytes]:
+    prefix = id_bytes(operator)
+    for key, _ in database.scan(family, prefix, successor(prefix)):
+        yield key[len(prefix) :]
+
+
+def _timer_floor(controls: Sequence[Control], *, any_time: bool) -> tuple[int, str, int, str]:
+    """A position that no timer is before, whatever the ranks of the operators are now."""
+    first_ms = min((control.timer_floor[0] for control in controls), default=END_ENTRY[0])
+    return (MIN_TIME_MS if any_time else first_ms), "", 0, ""
+
+
+def _clear(database: Database, generation: int) -> None:
+    """Remove what a change that was interrupted has left of its generation."""
+    start, end = task_prefix(generation, 0), task_prefix(generation + 1, 0)
+    batch = database.batch()
+    for family in (CONTROL, WAITING):
+        for key, _ in database.scan(family, start, end):
+            batch.delete(family, key)
+    database.write(batch, sync=False)
