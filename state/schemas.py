@@ -13,7 +13,7 @@ import msgspec
 
 from headway.state.manifest import OperatorEntry
 
-__all__ = ["SchemaChange", "schema_changes"]
+__all__ = ["SchemaChange", "following", "schema_changes"]
 
 Schema = dict[str, Any]
 
@@ -74,6 +74,17 @@ def schema_changes(found: OperatorEntry, expected: OperatorEntry, *, migrates: b
     ]
 
 
+def following(known: OperatorEntry | None, entry: OperatorEntry) -> OperatorEntry:
+    """The entry of an operator, with all schemas under which states of its version may be stored by now.
+
+    A field that was removed may come back with another type: a state that was not written meanwhile has the old one.
+    """
+    if known is None or known.version != entry.version:
+        return entry
+    before = [schema for schema in (*known.former, known.state) if schema != entry.state]
+    return msgspec.structs.replace(entry, former=before)
+
+
 class _Comparison:
     """Compares two schemas, class by class; classes may refer to themselves."""
 
@@ -103,15 +114,15 @@ class _Comparison:
         choices = [choice for choice in _options(expected) if kind in self._kinds(choice, self._expected)]
         if not choices and kind == "integer":
             choices = [choice for choice in _options(expected) if "number" in self._kinds(choice, self._expected)]
-        tried = []
-        for choice in choices:
+        if len(choices) == 1:
+            return self._class(found, choices[0], path, is_root=is_root)
+        for choice in choices:  # Classes that are told apart by their tags.
             seen = set(self._seen)
             changes = self._class(found, choice, path, is_root=is_root)
             if not any(change.refused for change in changes):
                 return changes
             self._seen = seen
-            tried.append(changes)
-        return tried[0] if len(tried) == 1 else [_misfit(path, found, expected)]
+        return [_misfit(path, found, expected)]
 
     def _class(self, found: Schema, expected: Schema, path: str, *, is_root: bool) -> list[SchemaChange]:
         names = found.get("$ref", ""), expected.get("$ref", "")
@@ -122,14 +133,13 @@ class _Comparison:
         inner, outer = _resolved(found, self._found), _resolved(expected, self._expected)
         if _is_any(outer):
             return [] if self._keeps_itself(found, set()) else [_misfit(path, found, expected)]
-        is_listed = "enum" not in outer or ("enum" in inner and set(inner["enum"]) <= set(outer["enum"]))
-        if not is_listed or not _is_as_free(inner, outer):
+        if not _is_listed(inner, outer) or not _is_as_free(inner, outer):
             return [_misfit(path, found, expected)]
         if "properties" in inner and "properties" in outer:
             return self._fields(inner, outer, outer.get("title", path), is_root=is_root)
-        if "prefixItems" in inner:
+        if "prefixItems" in inner and ("prefixItems" in outer or "title" not in inner):
             return self._places(inner, outer, outer.get("title", path))
-        if "prefixItems" in outer or ("properties" in inner) != ("properties" in outer):
+        if "prefixItems" in inner or "prefixItems" in outer or ("properties" in inner) != ("properties" in outer):
             return [_misfit(path, found, expected)]
         if "items" in outer:
             return self._value(inner["items"], outer["items"], f"{path}[]")
@@ -174,8 +184,7 @@ class _Comparison:
         """Values that are stored as rows: of tuples, and of classes without names of fields."""
         was = found["prefixItems"]
         if "prefixItems" not in expected:
-            is_class = any("title" in item for item in was)
-            if is_class or not expected.get("minItems", 0) <= len(was) <= expected.get("maxItems", len(was)):
+            if not expected.get("minItems", 0) <= len(was) <= expected.get("maxItems", len(was)):
                 return [_misfit(name, found, expected)]
             return [change for item in was for change in self._value(item, expected["items"], f"{name}[]")]
         now = expected["prefixItems"]
@@ -276,6 +285,14 @@ def _resolved(schema: Schema, root: Schema) -> Schema:
 
 def _is_any(schema: Schema) -> bool:
     return not (schema.keys() - set(_PLACE))
+
+
+def _is_listed(found: Schema, expected: Schema) -> bool:
+    """Whether all values are among those that are listed now, if they are."""
+    if "enum" not in expected:
+        return True
+    values = [None] if found.get("type") == "null" else found.get("enum")
+    return values is not None and set(values) <= set(expected["enum"])
 
 
 def _is_as_free(found: Schema, expected: Schema) -> bool:

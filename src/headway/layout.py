@@ -24,6 +24,7 @@ from headway.state.manifest import (
     SourceEntry,
     StageEntry,
 )
+from headway.state.schemas import following
 from headway.state.typeschema import state_schema
 
 __all__ = ["MAX_SLOTS", "lay_out"]
@@ -122,19 +123,14 @@ def _source_entry(given: Input, known: Optional[SourceEntry], numbers: _Numbers)
 
 
 def _operator_entry(table: Table, number: int, known: Optional[OperatorEntry]) -> OperatorEntry:
-    schema = state_schema(table.state_type)
-    former: list[dict[str, Any]] = []
-    if known is not None and known.version == table.version:
-        former = [before for before in known.former if before not in (schema, known.state)]
-        former += [known.state] if known.state != schema else []
-    return OperatorEntry(
+    entry = OperatorEntry(
         id=number,
-        state=schema,
+        state=state_schema(table.state_type),
         version=table.version,
-        former=former,
         migrates=table.migrate is not None,
         shared=table.shared,
     )
+    return following(known, entry)
 
 
 def _stage_entry(stage: KeyedStage) -> StageEntry:
