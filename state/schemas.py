@@ -25,7 +25,7 @@ _AT_MOST: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxP
 _EQUAL: Final = ("pattern", "multipleOf", "timezone")
 _FORMS: Final = ("format", "contentEncoding", "contentMediaType")
 _NOT_ITSELF: Final = ("date-time", "date", "time", "duration", "decimal", "uuid")
-"""Formats that are read back as text, or as another instant, where no type is told."""
+"""Formats that are read back as text, or may be, where no type is told."""
 
 
 class SchemaChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,6 +222,8 @@ class _Comparison:
         if "anyOf" in inner:
             return all(self._keeps_itself(option, met, is_key=is_key) for option in inner["anyOf"])
         if inner.get("format") in _NOT_ITSELF or "contentMediaType" in inner:
+            return False
+        if any("title" in item for item in inner.get("prefixItems", ())):
             return False
         parts = [*inner.get("prefixItems", ()), *inner.get("properties", {}).values()]
         parts += [inner[name] for name in ("items", "additionalProperties") if isinstance(inner.get(name), dict)]

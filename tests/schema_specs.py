@@ -35,7 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "opt": None,
 }
 WORDS = ("a", "b", "c", 1, 2)
-NAMES = ("p", "q", "r", "s", "t")
+NAMES = ("p", "q", "r", "s", "t", "u", "v")
 NO_DEFAULT = "none"
 
 
@@ -207,8 +207,9 @@ def _edited_inside(draw: st.DrawFn, spec: Spec, *, free: bool, is_state: bool) -
         if not free:
             changed = draw(st.sampled_from([default, default, "zero" if is_state else NO_DEFAULT]))
         made.append((field, draw(edits_of(part, free=free)), changed))
-    new = draw(st.lists(st.sampled_from([name for name in NAMES if name not in {f for f, _, _ in fields}]), unique=True))
-    added = [(field, draw(specs(1)), draw(_defaults(is_state or free))) for field in new[:2]]
+    taken = {field for field, _, _ in fields}
+    new = draw(st.sets(st.sampled_from(NAMES), max_size=2)) - taken
+    added = [(field, draw(specs(1)), draw(_defaults(is_state or free))) for field in sorted(new)]
     if not array:
         keeps = max(1, draw(st.integers(0, len(made)))) if not forbids else len(made)
         made = draw(st.permutations(draw(st.permutations(made))[:keeps] + added))
