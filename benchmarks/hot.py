@@ -55,7 +55,7 @@ def _stream(sizes: Sizes, users: int) -> Path:
 def _run(stream: Path, users: int, events: int) -> Run:
     with scratch() as directory:
         spec = spec_for(stream / LOG, directory)
-        recovery = directory / STATE / "engine"
+        recovery = directory / STATE / "engine-1"
         run = measure(["benchmarks.engine", msgspec.json.encode(spec).decode()], watch=recovery)
         visits = len(range(0, events - 2, users)) + 1
         check_told(directory / OUTPUT, [(START_MS + events // 10, user_name(0), visits, False)])

@@ -120,7 +120,7 @@ def await_true(condition: Callable[[], bool], what: str, *, within_s: float = PA
 def committed_ns(state_dir: Path) -> Optional[int]:
     """When the engine last wrote to its recovery log: changes with each durable epoch."""
     times = []
-    for path in (state_dir / "engine").glob("*.sqlite3*"):
+    for path in (state_dir / "engine-1").glob("*.sqlite3*"):
         try:
             times.append(path.stat().st_mtime_ns)
         except FileNotFoundError:  # SQLite removes its log files when it ends.

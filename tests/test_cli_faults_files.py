@@ -103,10 +103,10 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(small_disk: Callable[[int], 
         ("groups", 0),
         ("groups/003", 0),
         ("groups/003", 0o555),
-        ("engine", 0),
-        ("engine", 0o555),
-        ("engine/part-0.sqlite3", 0),
-        ("engine/part-0.sqlite3", 0o444),
+        ("engine-1", 0),
+        ("engine-1", 0o555),
+        ("engine-1/part-0.sqlite3", 0),
+        ("engine-1/part-0.sqlite3", 0o444),
         ("outputs", 0),
         ("flow.json", 0),
         ("lock", 0),
@@ -152,7 +152,7 @@ def test_a_damaged_recovery_log_is_found_before_anything_runs(spoil: Callable[[b
     assert main(["run", "flow.py", "--quiet", "--state", "state", "--key-groups", "4"]) == 0
     [log] = Path("state/engine").glob("*.sqlite3")
     log.write_bytes(spoil(log.read_bytes()))
-    Path("state/engine.sum").unlink()  # As after a crash: with it nothing else would be looked at.
+    Path("state/engine-1.sum").unlink()  # As after a crash: with it nothing else would be looked at.
     check_told(
         command("--state", "state", "--workers", workers),
         3,

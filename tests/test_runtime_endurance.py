@@ -62,7 +62,7 @@ class Process:
         stage, sink = plan.stages[0], plan.sinks[0]
         self.group = GroupStore.open(directory, 0, StoreOptions(sync=False))
         store = self.group.stage(stage.name, [OperatorSpec(*table) for table in stage.tables()], [InputCodec()])
-        sink_store = self.group.stage("sink", [], [InputCodec(bytes, from_stage=True)])
+        sink_store = self.group.stage("sink", [], [InputCodec(bytes, from_stage=True)], task=1)
         store.resume(None)
         sink_store.resume(None)
         channels = Channels(stage.inputs, {stage.inputs[0].id: slots}, None)

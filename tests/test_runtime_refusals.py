@@ -123,8 +123,8 @@ def test_a_directory_that_another_run_uses(half_done: Path) -> None:
     [
         ("groups/001", IncompatibleStateError, "key group 001.* restore both from the same backup"),
         ("groups", IncompatibleStateError, "restore both from the same backup"),
-        ("engine", CorruptStateError, "the recovery log in .*engine is not as the last run left it"),
-        ("engine/part-0.sqlite3", CorruptStateError, "engine"),
+        ("engine-1", CorruptStateError, "the recovery log in .*engine-1 is not as the last run left it"),
+        ("engine-1/part-0.sqlite3", CorruptStateError, "engine-1"),
     ],
 )
 def test_a_part_that_is_gone(half_done: Path, gone: str, error: type[HeadwayError], message: str) -> None:

@@ -36,7 +36,7 @@ flow = hw.Flow("clicks")
 clicks = flow.source("clicks", Click, hw.files("clicks-*.jsonl"), time="at")
 clicks.key_by("user").aggregate("n", n=hw.count()).to("counted", hw.to_jsonl("out/counted.jsonl"))
 """
-MANIFEST = Manifest(flow="f", key_groups=1, sources={}, stages=[], outputs=[])
+MANIFEST = Manifest(flow="f", key_groups=1, sources={}, operators={}, stages=[], outputs={})
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077])
@@ -107,7 +107,7 @@ def test_what_belongs_to_another_user_is_refused(tmp_path: Path) -> None:
     assert Started(tmp_path, "clicks.py", "--state", "state", "--quiet").outcome()[0] == 3
 
 
-PLANTED = ["lock", "engine", "groups", "groups/001", "outputs", "run", "run/worker-0.log", "dead-letters", "mine"]
+PLANTED = ["lock", "engine-1", "groups", "groups/001", "outputs", "run", "run/worker-0.log", "dead-letters", "mine"]
 
 
 @pytest.mark.parametrize("name", PLANTED)

@@ -86,7 +86,7 @@ def test_a_recovery_log_that_was_changed_runs_nothing(here: Path, workers: int, 
     for path in Path("state/engine").glob("*.sqlite3"):
         with sqlite3.connect(path) as database:
             database.execute("update snaps set ser_change = ? where ser_change is not null", (EVIL,))
-    Path("state/engine.sum").unlink()  # As after a crash; who changes the log can do that too.
+    Path("state/engine-1.sum").unlink()  # As after a crash; who changes the log can do that too.
     options = ("--workers", workers, "--max-restarts", 0, "--quiet")
     got, told = Started(here, "clicks.py", "--state", "state", *OPTIONS, *options).outcome()
     assert got == code, told

@@ -104,7 +104,7 @@ def test_the_last_key_is_not_taken_to_be_none_where_it_cannot_be_read(stored: Pa
     spoil(stored, ROWS, 0.01)
     database = Database(stored, 0, OPTIONS)
     with pytest.raises(CorruptStateError, match=CORRUPT):
-        database.last_key(ROWS, b"s\0", b"s\0\0\0k0003")
+        database.last_key(ROWS, b"\0\0", b"\0\0k0003")
     database.close()
 
 

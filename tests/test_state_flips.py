@@ -142,7 +142,7 @@ def test_after_a_good_end(ended: Path, expected: dict[str, bytes], tmp_path: Pat
     check(ended, tmp_path, names[number % len(names)], share, expected)
 
 
-@pytest.mark.parametrize("kind", ["flow.json", "engine", "outputs"])
+@pytest.mark.parametrize("kind", ["flow.json", "engine-1", "outputs"])
 @settings(max_examples=15, deadline=None, suppress_health_check=QUIET)
 @FLIPS
 def test_where_nothing_else_has_checksums(
@@ -166,7 +166,7 @@ def test_tokens_in_the_log_of_a_killed_run_are_sealed(killed: Path, expected: di
     """Nobody could sum up the log of a run that was killed; what counts in it has checksums of its own."""
     import sqlite3
 
-    name = next((killed / "state" / "engine").glob("*.sqlite3")).relative_to(killed)
+    name = next((killed / "state" / "engine-1").glob("*.sqlite3")).relative_to(killed)
     with sqlite3.connect(killed / name) as log:
         tokens = log.execute("select rowid, ser_change from snaps where ser_change is not null").fetchall()
     assert tokens

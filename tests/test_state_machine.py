@@ -53,7 +53,7 @@ class Cart(msgspec.Struct):
     total: int = 0
 
 
-OPERATORS = [OperatorSpec("cart", Cart), OperatorSpec("seen", dict)]
+OPERATORS = [OperatorSpec("cart", Cart, id=1), OperatorSpec("seen", dict, id=2)]
 FRESH: list[dict[str, Any]] = [{"items": {}, "total": 0}, {}]
 OPTIONS = StoreOptions(cache_bytes=3_000, timer_window=4, waiting_bound=6, sync=False)
 
@@ -114,17 +114,15 @@ class StoreMachine(RuleBasedStateMachine):
         self.model = Model()
         self.history = [Model()]
         self.settled = True
-        operators = [
-            OperatorEntry(name=spec.name, rank=rank, state=state_schema(spec.state_type))
-            for rank, spec in enumerate(OPERATORS)
-        ]
-        stages = [StageEntry(name="s", operators=operators)]
-        Manifest(flow="f", key_groups=1, sources={}, stages=stages, outputs=[]).create(self.directory)
+        operators = {spec.name: OperatorEntry(id=spec.id, state=state_schema(spec.state_type)) for spec in OPERATORS}
+        stages = [StageEntry(name="s", operators=list(operators))]
+        Manifest(flow="f", key_groups=1, sources={}, operators=operators, stages=stages, outputs={}).create(
+            self.directory
+        )
         self.open(None)
 
     def open(self, token: int | None) -> None:
         self.group = GroupStore.open(self.directory, 0, OPTIONS)
-        # A neighbour whose name is a prefix of the stage's must not matter.
         self.store = self.make_stage("s")
         assert self.store.resume(token) == self.history[token or 0].meta
         assert self.store.version == (token or 0)

@@ -12,6 +12,7 @@ from headway.errors import CorruptStateError, StateError, UsageError
 from headway.state.database import ROWS, Database
 from headway.state.group import GroupStore
 from headway.state.groups import group_of
+from headway.state.keys import id_bytes
 from headway.state.manifest import Manifest, OperatorEntry, StageEntry, state_schema
 from headway.state.options import StoreOptions
 from headway.state.reader import StateReader, StoredRow
@@ -25,7 +26,7 @@ class Cart(msgspec.Struct):
     items: dict[str, int] = {}
 
 
-SPECS = [OperatorSpec("cart", Cart), OperatorSpec("seen", dict)]
+SPECS = [OperatorSpec("cart", Cart, id=1), OperatorSpec("seen", dict, id=2)]
 
 
 class Run:
@@ -52,11 +53,10 @@ class Run:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    operators = [
-        OperatorEntry(name=spec.name, rank=rank, state=state_schema(spec.state_type)) for rank, spec in enumerate(SPECS)
-    ]
-    stages = [StageEntry(name="s", operators=operators)]
-    Manifest(flow="f", key_groups=GROUPS, sources={}, stages=stages, outputs=[]).create(tmp_path)
+    operators = {spec.name: OperatorEntry(id=spec.id, state=state_schema(spec.state_type)) for spec in SPECS}
+    stages = [StageEntry(name="s", operators=list(operators))]
+    made = Manifest(flow="f", key_groups=GROUPS, sources={}, operators=operators, stages=stages, outputs={})
+    made.create(tmp_path)
     return tmp_path
 
 
@@ -164,7 +164,7 @@ def test_a_row_that_cannot_be_read_is_named(directory: Path, run: Run) -> None:
         group.close()
     database = Database(directory, group_of("a", GROUPS), OPTIONS)
     batch = database.batch()
-    batch.put(ROWS, b"s\0\0\0a", b"\x01\x93")
+    batch.put(ROWS, id_bytes(1) + b"a", b"\x01\x93")
     database.write(batch, sync=False)
     database.close()
     with StateReader(directory) as reader, pytest.raises(CorruptStateError, match=r"not a row of operator 'cart'"):

@@ -34,7 +34,7 @@ STEPS = st.lists(
 
 def open_stage(path: Path, window: int) -> tuple[GroupStore, StageStore]:
     group = GroupStore.open(path, 0, StoreOptions(timer_window=window, sync=False))
-    return group, group.stage("s", [OperatorSpec("op", dict)], [])
+    return group, group.stage("s", [OperatorSpec("op", dict, id=7), OperatorSpec("other", dict, id=2)], [])
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ class Opened:
     def stored(self, state_type: Any, state: Any) -> Any:
         """The state as it comes back from the disk."""
         self.count += 1
-        stage = self.group.stage(f"s{self.count}", [OperatorSpec("op", state_type)], [])
+        stage = self.group.stage("s", [OperatorSpec("op", state_type, id=self.count)], [], task=self.count)
         stage.resume(None)
         row = stage.tables[0].fetch("key")
         row.state = state

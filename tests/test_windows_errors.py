@@ -9,6 +9,7 @@ import pytest
 
 import headway as hw
 from headway.errors import HeadwayError, IncompatibleStateError
+from headway.state.changes import check_changes
 from headway.state.manifest import Manifest, OperatorEntry, StageEntry, state_schema
 
 
@@ -94,15 +95,15 @@ def state_of(windower: Any, **aggregates: Any) -> Manifest:
     flow = hw.Flow("windows")
     source = flow.source("shop", Shop, hw.items([]), time="at").key_by("user")
     step = source.window("windows", windower, **aggregates)
-    entry = OperatorEntry(name="windows", rank=0, state=state_schema(step._operator.state_type))
-    stages = [StageEntry(name="windows", operators=[entry])]
-    return Manifest(flow="windows", key_groups=1, sources={}, stages=stages, outputs=[])
+    entry = OperatorEntry(id=1, state=state_schema(step._operator.state_type))
+    stages = [StageEntry(name="windows", operators=["windows"])]
+    return Manifest(flow="windows", key_groups=1, sources={}, operators={"windows": entry}, stages=stages, outputs={})
 
 
 @pytest.mark.parametrize("windower", [hw.tumbling("1m"), hw.sliding("1h", every="1m"), hw.session("1m")])
 def test_state_of_other_aggregates_is_refused(windower: Any) -> None:
     stored = state_of(windower, all=hw.count(), total=hw.sum("price"))
-    stored.check(state_of(windower, total=hw.sum("price"), all=hw.count()))
+    check_changes(stored, state_of(windower, total=hw.sum("price"), all=hw.count()), "the directory")
     others: list[dict[str, Any]] = [
         {"all": hw.count()},
         {"all": hw.count(), "total": hw.max("price")},
@@ -110,4 +111,4 @@ def test_state_of_other_aggregates_is_refused(windower: Any) -> None:
     ]
     for aggregates in others:
         with pytest.raises(IncompatibleStateError, match=r"Accumulators was|Pane was"):
-            stored.check(state_of(windower, **aggregates))
+            check_changes(stored, state_of(windower, **aggregates), "the directory")
