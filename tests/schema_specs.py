@@ -7,6 +7,7 @@ specs that differ a little, and `reread` is the model: what a stored value is to
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any, Literal, Optional, Union
 
 import msgspec
@@ -39,8 +40,9 @@ NAMES = ("p", "q", "r", "s", "t", "u", "v")
 NO_DEFAULT = "none"
 
 
+@cache
 def type_of(spec: Spec) -> Any:
-    """The Python type."""
+    """The Python type; the same spec gives the same class."""
     kind = spec[0]
     if kind in TYPES:
         return TYPES[kind]
