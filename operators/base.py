@@ -290,7 +290,7 @@ class Operator(Generic[E_contra, S, Out_co]):
                         setattr(cls, name, argument)
 
     def with_migration(self, version: int, migrate: Callable[[Any, int], Any]) -> Self:
-        """The same operator, whose states are of `version`, and who makes them of older ones with `migrate(old, version)`.
+        """The same operator, with states of `version`, which `migrate(old, version)` makes of older ones.
 
         For operators whose class of states is not yours: those of Headway keep events, accumulators or rows in them,
         and a change of these that is more than the schema allows needs a version as well.

@@ -190,8 +190,9 @@ class WallClock:
 
     def migration(self, migrate: Migrate) -> Migrate:
         """Takes the end out of what is stored, and puts it back into what is made of it."""
-        if self.state_type is not dict and self.state_type.__struct_config__.array_like:
-            msg = f'ttl(clock="wall"): {self._plain_type.__name__} is stored without names (array_like): it cannot migrate'
+        if self._plain_type is not dict and self._plain_type.__struct_config__.array_like:
+            name = self._plain_type.__name__
+            msg = f'ttl(clock="wall"): {name} is stored without names of fields (array_like), and cannot be migrated'
             raise FlowError(msg)
 
         def migrated(old: Any, version: int) -> Any:

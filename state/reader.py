@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-import msgspec
-
 from headway.errors import StateError, UsageError
 from headway.state.database import ROWS, Database, group_path
 from headway.state.groups import group_of

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Optional
 
 import msgspec
 
-from headway.errors import HeadwayError, IncompatibleStateError, UserCodeError
+from headway.errors import IncompatibleStateError, UserCodeError
 from headway.state.database import ROWS, VERSION_BYTE, Database
 
 __all__ = ["HEAD_BYTES", "Migrate", "RowValues", "StoredValue", "Timers", "head_of", "read_payload", "timers_of"]
@@ -38,10 +38,10 @@ class StoredValue(NamedTuple):
 
 
 def head_of(version: int) -> bytes:
-    """What the values of rows begin with whose state is of a version.
+    r"""What the values of rows begin with whose state is of a version.
 
     >>> head_of(2)
-    b'\\x01\\x00\\x02'
+    b'\x01\x00\x02'
     """
     return VERSION_BYTE + version.to_bytes(HEAD_BYTES - 1, "big")
 
@@ -74,7 +74,13 @@ class RowValues:
     """
 
     def __init__(
-        self, name: str, state_type: type[Any], version: int, migrate: Optional[Migrate], database: Database, prefix: bytes
+        self,
+        name: str,
+        state_type: type[Any],
+        version: int,
+        migrate: Optional[Migrate],
+        database: Database,
+        prefix: bytes,
     ) -> None:
         self.head = head_of(version)
         self._decode: Callable[[bytes], tuple[int, Timers, Timers, Any]] = msgspec.msgpack.Decoder(
@@ -111,13 +117,11 @@ class RowValues:
         return read_payload(self._database, stored_key, payload, self._name)
 
     def _migrated(self, stored_key: bytes, stored: StoredValue) -> Any:
-        """The state that `migrate` makes, as it would be read had it been stored: what it shares with others is apart."""
+        """The state that `migrate` makes, as it would be read had it been stored."""
         assert self._migrate is not None
         before = self._encode(stored.state)
         try:
             made = self._migrate(stored.state, stored.version)
-        except HeadwayError:
-            raise
         except Exception as error:
             raise self._failed(stored_key, stored.version, before, f"raised {error!r}") from error
         try:

@@ -1,8 +1,8 @@
 """Whether states that are stored can be read as what an operator keeps now, told from their schemas.
 
-Nothing stored is looked at: what is accepted here must be readable in every row, whatever is in it, and have the meaning
-that it had. So a field may be added with a default, removed, moved, or take more values than before; what is more than
-that needs a higher version of the state, and a `migrate`.
+Nothing stored is looked at: what is accepted here must be readable in every row, whatever is in it, and mean what it
+meant. So a field may be added with a default, removed, moved, or take more values than before; what is more than that
+needs a higher version of the state, and a `migrate`.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ def schema_changes(found: OperatorEntry, expected: OperatorEntry, *, migrates: b
             for change in before
             if change.text not in known
         ]
-    return [
-        msgspec.structs.replace(change, next_step=next_step) if change.refused else change for change in changes
-    ]
+    return [msgspec.structs.replace(change, next_step=next_step) if change.refused else change for change in changes]
 
 
 def following(known: OperatorEntry | None, entry: OperatorEntry) -> OperatorEntry:
@@ -162,14 +160,18 @@ class _Comparison:
                 changes.append(_refused(f"{path} is new and has no default"))
             else:
                 text = f"{path} is new: states of before have its default"
-                changes.append(SchemaChange(text=f"{text}, {schema['default']!r:.100}" if "default" in schema else text))
+                changes.append(
+                    SchemaChange(text=f"{text}, {schema['default']!r:.100}" if "default" in schema else text)
+                )
             if field in was and field not in found["required"]:
                 is_stored = "default" in was[field] and not omits
                 if field in expected["required"] and not is_stored:
                     changes.append(_refused(f"{path} has no default, and is not in every state that is stored"))
                 elif (is_root or omits) and _is_other_default(was[field], schema):
                     text = f"the default of {path} was {was[field]['default']!r:.100}, now {schema['default']!r:.100}"
-                    changes.append(SchemaChange(text=f"{text}: what is as a new state is not stored, and has the new one"))
+                    changes.append(
+                        SchemaChange(text=f"{text}: what is as a new state is not stored, and has the new one")
+                    )
         for field in was:
             if field not in now and expected.get("additionalProperties") is False:
                 changes.append(_refused(f"{name}.{field} is gone, and {name} forbids unknown fields"))
@@ -181,30 +183,32 @@ class _Comparison:
         return changes
 
     def _places(self, found: Schema, expected: Schema, name: str) -> list[SchemaChange]:
-        """Values that are stored as rows: of tuples, and of classes without names of fields."""
+        """Values that are stored as rows: of tuples, and of classes that are stored without the names of their fields.
+
+        There must be as many: what else is stored of them, as in windows that pack theirs, is not described.
+        """
         was = found["prefixItems"]
         if "prefixItems" not in expected:
             if not expected.get("minItems", 0) <= len(was) <= expected.get("maxItems", len(was)):
                 return [_misfit(name, found, expected)]
             return [change for item in was for change in self._value(item, expected["items"], f"{name}[]")]
         now = expected["prefixItems"]
-        if not expected.get("minItems", 0) <= len(was) <= expected.get("maxItems", len(was)):
-            return [_refused(f"{name} had {len(was)} values in a row, now it has {len(now)}")]
+        if len(was) != len(now):
+            names = [", ".join(str(item.get("title", _label(item))) for item in items) for items in (was, now)]
+            return [_refused(f"{name} was stored as ({names[0]}), without names; now it is ({names[1]})")]
         changes = []
         for number, (before, after) in enumerate(zip(was, now)):
             place = f"{name}.{after['title']}" if "title" in after else f"{name}[{number}]"
             if before.get("title") != after.get("title"):
-                changes.append(_refused(f"{place} stands where {before.get('title')} stood, and they have no names there"))
+                text = f"{place} stands where {before.get('title')} stood, and they are stored without names"
+                changes.append(_refused(text))
             else:
                 changes += self._value(before, after, place)
-        gone = [f"{name}.{item.get('title')}" for item in was[len(now) :]]
-        return changes + [SchemaChange(text=f"{path} is gone: it is dropped from a state that is next written") for path in gone]
+        return changes
 
     def _entries(self, found: Schema, expected: Schema, path: str) -> list[SchemaChange]:
         was, now = found.get("propertyNames", _TEXT), expected.get("propertyNames", _TEXT)
-        if was == now:
-            changes = self._value(was, now, f"{path} (its keys)")
-        elif self._all_kinds(was, self._found) <= self._all_kinds(now, self._expected):
+        if was == now or self._all_kinds(was, self._found) <= self._all_kinds(now, self._expected):
             changes = self._value(was, now, f"{path} (its keys)")
         else:
             changes = [_misfit(f"{path} (its keys)", was, now)]
@@ -241,7 +245,7 @@ class _Comparison:
         return _ANYTHING if _ANYTHING in kinds else min(kinds)
 
     def _kinds(self, option: Schema, root: Schema) -> set[str]:
-        """What the values of an option are as MessagePack has them; a union has one option for each, but for classes."""
+        """What the values of an option are as MessagePack has them; but for classes, a union has one option of each."""
         schema = _resolved(option, root)
         if _is_any(schema):
             return _KINDS | {_ANYTHING}

@@ -61,10 +61,10 @@ def state_schema(state_type: type[Any]) -> Schema:
     try:
         info = inspect.type_info(state_type)
     except (TypeError, NameError) as error:
-        msg = f"{state_type!r} cannot be a state ({error}): expected a msgspec struct of types that can be stored, or dict"
+        msg = f"{state_type!r} cannot be a state ({error}): expected a msgspec struct of storable types, or dict"
         raise FlowError(msg) from error
     if isinstance(info, _ANY):
-        msg = f"{state_type!r} cannot be a state: expected a msgspec struct of types that can be stored, or dict"
+        msg = f"{state_type!r} cannot be a state: expected a msgspec struct of storable types, or dict"
         raise FlowError(msg)
     writer = _Writer()
     schema = writer.schema(info)

@@ -6,7 +6,7 @@ specs that differ a little, and `reread` is the model: what a stored value is to
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import cache
 from typing import Any, Literal, Optional, Union
 
@@ -121,7 +121,9 @@ def _inner(made: Any) -> Any:
     return options[0] if len(options) == 1 else made
 
 
-_TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1))
+_TIMES = st.integers(0, 10**15).map(
+    lambda micros: datetime.fromisoformat("2000-01-01") + timedelta(microseconds=micros)
+)
 _SIMPLE: dict[str, st.SearchStrategy[Any]] = {
     "int": st.integers(-5, 300),
     "float": st.floats(allow_nan=False, width=16),
@@ -145,7 +147,9 @@ def specs(draw: st.DrawFn, depth: int = 2) -> Spec:
     if kind == "words":
         return ("words", tuple(draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3, unique=True))))
     if kind == "union":
-        numbers = draw(st.lists(st.sampled_from([("int",), ("float",), ("bool",)]), min_size=1, max_size=2, unique=True))
+        numbers = draw(
+            st.lists(st.sampled_from([("int",), ("float",), ("bool",)]), min_size=1, max_size=2, unique=True)
+        )
         return ("union", (*numbers, draw(st.sampled_from([("str",), ("bytes",), ("words", ("a", "b"))]))))
     if kind == "opt":
         return _optional(draw(specs(depth - 1)))
@@ -202,7 +206,7 @@ def _edited_inside(draw: st.DrawFn, spec: Spec, *, free: bool, is_state: bool) -
         return (kind, draw(edits_of(spec[1], free=True, is_key=True)), draw(edits_of(spec[2], free=free)))
     if kind != "struct":
         return spec
-    _, name, omits, forbids, array, fields = spec
+    _, name, _, forbids, array, fields = spec
     made = []
     for field, part, default in fields:
         changed = default
@@ -215,11 +219,16 @@ def _edited_inside(draw: st.DrawFn, spec: Spec, *, free: bool, is_state: bool) -
     if not array:
         keeps = max(1, draw(st.integers(0, len(made)))) if not forbids else len(made)
         made = draw(st.permutations(draw(st.permutations(made))[:keeps] + added))
-    elif free:
-        made += added
-    else:
+    elif not free:
         made = draw(st.permutations(made + added))
-    return ("struct", draw(st.sampled_from([name, "Other"])), draw(st.booleans()), not free and draw(st.booleans()), array, tuple(made))
+    return (
+        "struct",
+        draw(st.sampled_from([name, "Other"])),
+        draw(st.booleans()),
+        not free and draw(st.booleans()),
+        array,
+        tuple(made),
+    )
 
 
 def plain(value: Any, stored: Any) -> Any:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.schema_specs import Spec, default_of, structs, type_of, values_of, whole
 
 import headway as hw
 from headway.errors import FlowError, IncompatibleStateError, UserCodeError
@@ -22,7 +23,6 @@ from headway.state.group import GroupStore
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.waiting import InputCodec
-from tests.schema_specs import Spec, default_of, structs, type_of, values_of, whole
 
 OPTIONS = StoreOptions(sync=False, cache_bytes=1)
 
@@ -190,9 +190,9 @@ def test_a_timer_finds_a_migrated_state(tmp_path: Path) -> None:
         stage.resume(token)
         entry = stage.timers.pop_due(9_000)
         assert entry is not None
-        row = stage.tables[0].due_row(entry)
-        assert row is not None
-        assert (row.state, row.dirty) == (Second(150), True)
+        found = stage.tables[0].due_row(entry)
+        assert found is not None
+        assert (found.state, found.dirty) == (Second(150), True)
 
 
 def test_times_of_timers_are_told_without_migrating(tmp_path: Path) -> None:
@@ -272,7 +272,9 @@ def test_an_operator_migrates_what_its_state_does_or_it_itself() -> None:
     assert carried(Spend(), {"total": 2.0, "note": ""}) == Second(200)
     assert carried(Count(), {"count": 3}) == {"seen": 3}
     assert of_operator(hw.Silence(hw.Json, after="1m")) == (1, None)
-    waiting = hw.Silence(hw.Json, after="1m").with_migration(4, lambda old, version: {**old, "last": {"v": version}})
+    waiting: Any = hw.Silence(hw.Json, after="1m").with_migration(
+        4, lambda old, version: {**old, "last": {"v": version}}
+    )
     assert of_operator(waiting).version == 4
 
 
@@ -288,7 +290,7 @@ def test_a_time_to_live_keeps_its_end_through_a_migration() -> None:
 
 def test_a_state_machine_migrates_the_data_inside() -> None:
     machine = StateMachine("m", states=("new", "paid"), initial="new", final=("paid",), events="kind", data=Second)
-    operator = RunStateMachine(hw.Json, machine.on("new", "pay", to="paid"))
+    operator: Any = RunStateMachine(hw.Json, machine.on("new", "pay", to="paid"))
     made = carried(operator, {"state": "new", "since": 5, "data": {"total": 1.0, "note": "x"}})
     assert (made.state, made.since, made.data) == ("new", 5, Second(100, "x"))
 

@@ -13,13 +13,14 @@ from headway.state.database import ROWS, Database
 from headway.state.group import GroupStore
 from headway.state.groups import group_of
 from headway.state.keys import id_bytes
-from headway.state.manifest import Manifest, OperatorEntry, StageEntry, state_schema
+from headway.state.manifest import Manifest, OperatorEntry, StageEntry
 from headway.state.options import StoreOptions
 from headway.state.reader import StateReader, StoredRow
 from headway.state.stage import OperatorSpec, StageStore
 
 GROUPS = 3
 OPTIONS = StoreOptions(sync=False)
+from headway.state.typeschema import state_schema
 
 
 class Cart(msgspec.Struct):
