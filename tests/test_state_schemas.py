@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Annotated, Any, Literal, NamedTuple, Optional, TypedDict, Union
 
 import msgspec
@@ -12,7 +13,9 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from tests.schema_specs import Spec, edits_of, plain, reread, structs, type_of, values_of, whole
 
+import headway as hw
 from headway.errors import FlowError
+from headway.operators.patterns.match import MatchPattern
 from headway.state.manifest import OperatorEntry
 from headway.state.schemas import SchemaChange, following, schema_changes
 from headway.state.typeschema import state_schema
@@ -138,42 +141,61 @@ class Gift(msgspec.Struct, tag="gift"):
     code: str = ""
 
 
+@dataclasses.dataclass
+class Sized:
+    x: int = 9
+
+
 class Node(msgspec.Struct):
     value: int = 0
     next: Optional[Node] = None
 
 
-FREE = [
-    (int, float),
-    (int, Optional[int]),
-    (int, Optional[float]),
-    (int, Union[int, str]),
-    (int, Union[float, str]),
-    (int, Any),
-    (Optional[int], Any),
-    (list[int], list[float]),
-    (tuple[int, int], list[int]),
-    (tuple[int, int], tuple[float, int]),
-    (tuple[int, ...], list[int]),
-    (dict[str, int], dict[str, Optional[int]]),
-    (dict[int, str], dict[int, Any]),
-    (Literal["a"], Literal["a", "b"]),
-    (Literal["a"], str),
-    (Literal["low"], Level),
-    (Literal[1], int),
-    (Level, More),
-    (Level, str),
-    (Optional[Literal["a"]], Literal["a", None]),
-    (Literal["a", None], Optional[str]),
-    (Place, Place),
-    (Annotated[int, msgspec.Meta(ge=3)], int),
-    (Annotated[int, msgspec.Meta(ge=3)], Annotated[int, msgspec.Meta(ge=1)]),
-    (Annotated[datetime, msgspec.Meta(tz=True)], datetime),
-    (Union[Card, Cash], Union[Card, Cash, Gift]),
-    (Union[Card, Cash], Union[Gift, Cash, Card, None]),
-    (Card, Union[Cash, Card]),
-    (Node, Node),
-    (Node, Optional[Node]),
+class Chain(msgspec.Struct):
+    value: float = 0.0
+    next: Optional[Chain] = None
+
+
+FREE: list[tuple[Any, Any, Any]] = [
+    (int, float, 3),
+    (int, Optional[int], 3),
+    (int, Optional[float], 2**60),
+    (int, Union[int, str], 3),
+    (int, Union[float, str], 3),
+    (int, Any, -1),
+    (Optional[int], Any, None),
+    (bytes, Any, b"\xff"),
+    (list[int], list[float], [1, 2]),
+    (tuple[int, int], list[int], (1, 2)),
+    (tuple[int, int], tuple[float, int], (1, 2)),
+    (tuple[int, ...], list[int], (1, 2, 3)),
+    (dict[str, int], dict[str, Optional[int]], {"a": 1}),
+    (dict[int, str], dict[int, Any], {1: "a"}),
+    (dict[int, str], dict[Any, Any], {1: "a"}),
+    (dict[bytes, int], dict[bytes, float], {b"a": 1}),
+    (Literal["a"], Literal["a", "b"], "a"),
+    (Literal["a"], str, "a"),
+    (Literal["low"], Level, "low"),
+    (Literal[1], int, 1),
+    (Level, More, Level.HIGH),
+    (Level, str, Level.LOW),
+    (dict[Level, int], dict[More, int], {Level.LOW: 1}),
+    (Optional[Literal["a"]], Literal["a", None], None),
+    (Literal["a", None], Optional[str], "a"),
+    (Place, Place, Place(1, 2)),
+    (Loose, Loose, {"x": 1}),
+    (Loose, Sized, {"x": 1}),
+    (Sized, Loose, Sized(5)),
+    (Annotated[int, msgspec.Meta(ge=3)], int, 3),
+    (Annotated[int, msgspec.Meta(ge=3)], Annotated[int, msgspec.Meta(ge=1)], 3),
+    (Annotated[datetime, msgspec.Meta(tz=True)], datetime, datetime(2026, 1, 1, tzinfo=timezone.utc)),
+    (Union[Card, Cash], Union[Card, Cash, Gift], Cash(7)),
+    (Union[Card, Cash], Union[Gift, Cash, Card, None], Card("x")),
+    (Card, Union[Cash, Card], Card("x")),
+    (Card, Card, Card("x")),
+    (Node, Node, Node(1, Node(2))),
+    (Node, Optional[Node], Node(1, Node(2))),
+    (Node, Optional[Chain], Node(1, Node(2))),
 ]
 NOT_FREE = [
     (float, int, "float, now it is int"),
@@ -209,9 +231,17 @@ def with_field(field_type: Any) -> Any:
     return msgspec.defstruct("Cart", [("it", field_type)])
 
 
-@pytest.mark.parametrize(("before", "after"), FREE, ids=str)
-def test_a_field_may_take_more_values(before: Any, after: Any) -> None:
-    assert changes(with_field(before), with_field(after)) == []
+def json_of(value: Any) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+@pytest.mark.parametrize(("before", "after", "value"), FREE, ids=str)
+def test_a_field_may_take_more_values(before: Any, after: Any, value: Any) -> None:
+    assert refused(with_field(before), with_field(after)) == []
+    stored = msgspec.msgpack.encode(with_field(before)(value))
+    assert msgspec.msgpack.decode(stored, type=with_field(before)).it == value
+    found = msgspec.msgpack.decode(stored, type=with_field(after)).it
+    assert json_of(found) == json_of(value)
 
 
 @pytest.mark.parametrize(("before", "after", "text"), NOT_FREE, ids=str)
@@ -263,6 +293,22 @@ def test_a_state_of_which_nothing_is_left_is_refused() -> None:
     assert refused(before, after) == ["Limit has no field of what it was, Wait (since, start): nothing would be kept"]
     assert refused(before, dict) == ["its state was Wait, now it is dict[Any, Any]"]
     assert refused(dict, before) == ["its state was dict[Any, Any], now it is Wait"]
+
+
+def kept_for(pattern: Any) -> Any:
+    """The state of an operator that finds a pattern."""
+    return MatchPattern(hw.Json, pattern).state_type
+
+
+def test_partial_matches_of_another_pattern_are_refused() -> None:
+    chain = hw.pattern("a", kind="a").followed_by("b", kind="b")
+    general = hw.pattern("a", kind="a").followed_by("b", kind="b").one_or_more().allow_combinations()
+    for pattern in (chain, general):
+        assert changes(kept_for(pattern), kept_for(pattern)) == []
+        [text] = refused(kept_for(pattern), kept_for(pattern.followed_by("c", kind="c")))
+        assert "State.runs was kept for the pattern" in text or "State.steps was kept for the pattern" in text
+    [text] = refused(kept_for(chain), kept_for(general))
+    assert text.startswith("PatternState has no field of what it was, ChainState (steps): nothing would be kept")
 
 
 def test_versions_decide_before_schemas_do() -> None:
