@@ -14,7 +14,7 @@ from headway.state.manifest import StageEntry
 from headway.state.redo import NO_SPILL
 from headway.state.waiting import BLOB, FIRST_INPUT, SPILLED, InputCodec, decode_blob
 
-__all__ = ["CarriedRecord", "check_records", "inputs_with_records", "records_at", "write_records"]
+__all__ = ["CarriedRecord", "check_records", "inputs_with_records", "key_of", "records_at", "write_records"]
 
 _BATCH_RECORDS: Final = 5_000
 
@@ -56,6 +56,11 @@ def _record(item: list[Any], part: str) -> CarriedRecord:
     time_ms = msgspec.msgpack.decode(item[0], type=int)
     lane = msgspec.msgpack.decode(item[3], type=str) if len(item) > 3 else part
     return CarriedRecord(time_ms, lane, _encoder.encode([item]))
+
+
+def key_of(record: CarriedRecord) -> str:
+    """The key of a record."""
+    return msgspec.msgpack.decode(_raw_records.decode(record.encoded)[0][1], type=str)
 
 
 def _blob(database: Database, prefix: bytes) -> list[tuple[int, str, bytes]]:

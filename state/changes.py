@@ -46,7 +46,14 @@ def compare(found: Manifest, expected: Manifest) -> list[Change]:
     changes: list[Change] = []
     if found.key_groups != expected.key_groups:
         text = f"it has {found.key_groups}, the run wants {expected.key_groups}"
-        changes.append(Change(what="key groups", text=text, refused=True, next_step="leave --key-groups out"))
+        changes.append(
+            Change(
+                what="key groups",
+                text=text,
+                refused=True,
+                next_step="leave --key-groups out, or change their number with headway state rescale",
+            )
+        )
     for kind in ("source", "operator", "output"):
         before, now = getattr(found, kind + "s"), getattr(expected, kind + "s")
         retired = getattr(found.retired, kind + "s")

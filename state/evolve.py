@@ -32,11 +32,8 @@ run through the new steps: they have gone through the old ones already.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from heapq import merge
-from itertools import groupby
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
@@ -44,40 +41,17 @@ from typing import Any, Final
 import msgspec
 
 from headway.state.carried import check_records, inputs_with_records, records_at, write_records
-from headway.state.database import CONTROL, ROWS, TIMERS, WAITING, Database, group_path
-from headway.state.keys import id_bytes, successor, task_prefix
+from headway.state.database import CONTROL, WAITING, Database
+from headway.state.keys import successor, task_prefix
 from headway.state.manifest import EdgeEntry, Manifest, StageEntry
-from headway.state.options import StoreOptions
 from headway.state.redo import END_ENTRY, NO_STATE, Control, decode_meta, encode_meta
-from headway.state.redolog import RedoLog
+from headway.state.tasks import Task, count_stored, opened_groups, output_tasks, stage_tasks
 from headway.state.waiting import FIRST_INPUT, InputCodec
 from headway.times import MIN_TIME_MS
 
-__all__ = ["Evolution", "output_task"]
+__all__ = ["Evolution"]
 
-_FIRST_OUTPUT: Final = 1 << 15
 _BATCH_RECORDS: Final = 5_000
-
-
-def output_task(number: int) -> int:
-    """The number of an output's task; those of stages, their places in the plan, are below."""
-    return _FIRST_OUTPUT + number
-
-
-@dataclass
-class _Task:
-    """A task of the old generation."""
-
-    number: int
-    name: str
-    operators: list[str] = field(default_factory=list)
-    inputs: list[EdgeEntry] = field(default_factory=list)
-    carried: list[EdgeEntry] = field(default_factory=list)
-
-    def edge(self, stored: int) -> EdgeEntry:
-        """The input under a stored number."""
-        index = stored - FIRST_INPUT
-        return self.inputs[index] if index >= 0 else self.carried[index]
 
 
 class Evolution:
@@ -98,12 +72,8 @@ class Evolution:
         self._versions = versions
         self._sync = sync
         self._names = {entry.id: name for name, entry in new.operators.items()}
-        self._tasks = [
-            _Task(number, stage.name, stage.operators, stage.inputs, stage.carried)
-            for number, stage in enumerate(old.stages)
-        ]
-        outputs = {**old.retired.outputs, **old.outputs}
-        self._outputs = [_Task(output_task(entry.id), name) for name, entry in outputs.items()]
+        self._tasks = stage_tasks(old)
+        self._outputs = output_tasks(old)
         self._old_edges, self._new_edges = _edge_keys(old), _edge_keys(new)
         self._stale = _fed_by_new_sources(old, new)
         self._places: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -112,12 +82,13 @@ class Evolution:
     def settle(self) -> Manifest:
         """Promote or discard what is pending in each group; returns the new manifest with its carried inputs."""
         waiting: dict[tuple[int, int], EdgeEntry] = {}
-        for group, database in self._databases():
-            for task in (*self._tasks, *self._outputs):
-                self._resumed(database, task, group)
-            for task in self._tasks:
-                for stored in inputs_with_records(database, task_prefix(self._old.generation, task.number)):
-                    waiting[task.number, stored] = task.edge(stored)
+        with closing(self._databases()) as databases:
+            for group, database in databases:
+                for task in (*self._tasks, *self._outputs):
+                    self._resumed(database, task, group)
+                for task in self._tasks:
+                    for stored in inputs_with_records(database, task_prefix(self._old.generation, task.number)):
+                        waiting[task.number, stored] = task.edge(stored)
         carried: list[list[tuple[EdgeEntry, tuple[int, int]]]] = [[] for _ in self._new.stages]
         for place, edge in sorted(waiting.items(), key=itemgetter(0)):
             for number, stage in enumerate(self._new.stages):
@@ -139,26 +110,25 @@ class Evolution:
 
         Raises `IncompatibleStateError` when what waits does not fit the type of an operator's input any more.
         """
-        for group, database in self._databases():
-            _clear(database, self._new.generation)
-            controls = {task.number: self._resumed(database, task, group) for task in (*self._tasks, *self._outputs)}
-            for number, stage in enumerate(self._new.stages):
-                self._write_stage(database, number, stage, controls, codecs)
-            for task in self._outputs:
-                if controls[task.number] is not NO_STATE:
-                    self._copy_output(database, task.number, controls[task.number])
-            # What has been written before is in the same log: one sync is for all.
-            database.write(database.batch(), sync=self._sync)
+        with closing(self._databases()) as databases:
+            for group, database in databases:
+                _clear(database, self._new.generation)
+                controls = {
+                    task.number: self._resumed(database, task, group) for task in (*self._tasks, *self._outputs)
+                }
+                for number, stage in enumerate(self._new.stages):
+                    self._write_stage(database, number, stage, controls, codecs)
+                for task in self._outputs:
+                    if controls[task.number] is not NO_STATE:
+                        self._copy_output(database, task.number, controls[task.number])
+                # What has been written before is in the same log: one sync is for all.
+                database.write(database.batch(), sync=self._sync)
 
-    def _databases(self) -> Iterator[tuple[int, Database]]:
-        for group in range(self._old.key_groups):
-            if (group_path(self._directory, group) / "CURRENT").exists():
-                with _opened(self._directory, group) as database:
-                    yield group, database
+    def _databases(self) -> Generator[tuple[int, Database], None, None]:
+        return opened_groups(self._directory, self._old.key_groups)
 
-    def _resumed(self, database: Database, task: _Task, group: int) -> Control:
-        redo = RedoLog(database, task.name, task_prefix(self._old.generation, task.number))
-        return redo.resume(self._versions.get((task.number, group)))
+    def _resumed(self, database: Database, task: Task, group: int) -> Control:
+        return task.settle(database, self._old.generation, self._versions.get((task.number, group)))
 
     def _entries_in(self, edge: EdgeEntry, stage: StageEntry) -> list[tuple[str, str]]:
         """Which of the operators that an old input led to are in a new stage, by their new names."""
@@ -203,7 +173,7 @@ class Evolution:
             rows, timers = control.rows, control.timers
             keys = control.keys if len(old_counted) > 1 else control.rows
         else:
-            rows, keys, timers = _count(database, [entry.id for entry in counted])
+            rows, keys, timers = count_stored(database, [entry.id for entry in counted])
         control = Control(
             version=0,
             meta=encode_meta(self._meta(stage, [(task, controls[task.number]) for task in tasks])),
@@ -220,7 +190,7 @@ class Evolution:
         batch.put(CONTROL, prefix, control.encode())
         database.write(batch, sync=False)
 
-    def _ids_of(self, task: _Task) -> set[int]:
+    def _ids_of(self, task: Task) -> set[int]:
         return {self._old.operators[name].id for name in task.operators}
 
     def _is_back(self, name: str) -> bool:
@@ -237,7 +207,7 @@ class Evolution:
                     found.setdefault(stored, []).append(old)
         return dict(sorted(found.items()))
 
-    def _meta(self, stage: StageEntry, tasks: Sequence[tuple[_Task, Control]]) -> dict[str, Any]:
+    def _meta(self, stage: StageEntry, tasks: Sequence[tuple[Task, Control]]) -> dict[str, Any]:
         """What the engine keeps of a stage: without claims, which come with the first message of each channel."""
         metas = [(task, decode_meta(control.meta) or {}) for task, control in tasks]
         losses: dict[str, Any] = {}
@@ -249,7 +219,7 @@ class Evolution:
                 if was in meta.get("losses", {}) and number in self._names:
                     losses[self._names[number]] = meta["losses"][was]
             progress = meta.get("progress")
-            handled.append(progress["watermark"] if progress else self._least_claim(task, meta.get("claims", {})))
+            handled.append(task.handled_ms(self._old, meta))
             for edge, counted in (progress or {}).get("ordinals", {}).items():
                 key = self._old_edges[int(edge)]
                 if key in self._new_edges:
@@ -258,15 +228,6 @@ class Evolution:
         if handled and stage.name not in self._stale:
             made["progress"] = {"watermark": min(handled), "ordinals": ordinals}
         return made
-
-    def _least_claim(self, task: _Task, claims: Mapping[str, Mapping[str, int]]) -> int:
-        """The watermark of a task, which is the least that one of its channels has claimed."""
-        expected = sum(
-            self._old.sources[edge.producer[0]].slots if edge.from_source else self._old.key_groups
-            for edge in task.inputs
-        )
-        found = [watermark for by_channel in claims.values() for watermark in by_channel.values()]
-        return min(found) if found and len(found) == expected else MIN_TIME_MS
 
     def _copy_output(self, database: Database, task: int, control: Control) -> None:
         """What an output has written and what waits for it, as it is, without the claims."""
@@ -280,15 +241,6 @@ class Evolution:
                 batch = database.batch()
         batch.put(CONTROL, new, msgspec.structs.replace(control, version=0, meta=encode_meta(meta)).encode())
         database.write(batch, sync=False)
-
-
-@contextmanager
-def _opened(directory: Path, group: int) -> Iterator[Database]:
-    database = Database(directory, group, StoreOptions())
-    try:
-        yield database
-    finally:
-        database.close()
 
 
 def _edge_keys(manifest: Manifest) -> list[Any]:
@@ -317,22 +269,6 @@ def _fed_by_new_sources(old: Manifest, new: Manifest) -> set[str]:
             stale.add(stage.name)
             back.update(stage.operators)
     return stale
-
-
-def _count(database: Database, operators: Sequence[int]) -> tuple[int, int, int]:
-    """Rows, keys and timers of operators: reads the keys of all of them."""
-    scans = [_keys(database, ROWS, number) for number in operators]
-    rows = keys = 0
-    for _, same in groupby(merge(*scans)):
-        rows += sum(1 for _ in same)
-        keys += 1
-    return rows, keys, sum(1 for number in operators for _ in _keys(database, TIMERS, number))
-
-
-def _keys(database: Database, family: str, operator: int) -> Iterator[bytes]:
-    prefix = id_bytes(operator)
-    for key, _ in database.scan(family, prefix, successor(prefix)):
-        yield key[len(prefix) :]
 
 
 def _timer_floor(controls: Sequence[Control], *, any_time: bool) -> tuple[int, str, int, str]:

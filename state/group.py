@@ -17,7 +17,7 @@ from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.waiting import InputCodec
 
-__all__ = ["GroupStore"]
+__all__ = ["GroupStore", "label"]
 
 _FORMAT_KEY: Final = b"\xff\xff\xff\xffformat"
 _FORMAT: Final = 3
@@ -101,13 +101,18 @@ class GroupStore:
         self.close()
 
 
+def label(group: int) -> tuple[bytes, bytes]:
+    """The key and the value by which the database of a group says what it is."""
+    return _FORMAT_KEY, VERSION_BYTE + msgspec.msgpack.encode([_FORMAT, group])
+
+
 def _check_format(database: Database) -> None:
     """Make sure that the database is what its path says; a new one is given its label."""
     expected = [_FORMAT, database.group]
     payload = database.get(CONTROL, _FORMAT_KEY)
     if payload is None:
         batch = database.batch()
-        batch.put(CONTROL, _FORMAT_KEY, VERSION_BYTE + msgspec.msgpack.encode(expected))
+        batch.put(CONTROL, *label(database.group))
         database.write(batch, sync=False)
         return
     try:

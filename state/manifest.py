@@ -135,6 +135,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The number that the next source, operator or output gets; none is given twice."""
     dropped: list[int] = []
     """Numbers of operators whose rows and timers are still to be deleted."""
+    moves: bool = False
+    """Whether new key groups take the place of the old ones: that is finished before anything is opened."""
     drain: "Drain | None" = None
     """Set before time is moved for the first time, and never taken back: such a directory takes no more input."""
     format: int = FORMAT

@@ -51,6 +51,9 @@ class StateReader:
         if manifest is None:
             msg = f"{directory} holds no {MANIFEST_NAME}: expected the state directory of a flow, check the path"
             raise StateError(msg)
+        if manifest.moves:
+            msg = f"the key groups of {directory} are being put in their place: run its flow once, and look again"
+            raise StateError(msg)
         self.manifest = manifest
         self._prefixes = {name: id_bytes(manifest.operators[name].id) for name in manifest.operators}
         self._databases: dict[int, Database] = {}

@@ -18,6 +18,7 @@ from tests.operator_harness import SLOW
 
 import headway as hw
 from headway.errors import IncompatibleStateError
+from headway.runtime.opening import rescale
 from headway.runtime.run import RunOptions, RunResult, run_flow
 from headway.state.database import Database
 from headway.state.manifest import Manifest
@@ -294,7 +295,7 @@ def test_a_new_source_begins_at_its_beginning(tmp_path: Path) -> None:
 
     def flow(*, more: bool) -> hw.Flow:
         made = hw.Flow("changing")
-        events = made.source("events", hw.Json, hw.files(tmp_path / "in-0.jsonl"), time="at")
+        events: hw.Stream[hw.Json] = made.source("events", hw.Json, hw.files(tmp_path / "in-0.jsonl"), time="at")
         if more:
             events = events.merge(made.source("more", hw.Json, hw.files(tmp_path / "in-1.jsonl"), time="at"))
         events.key_by("u").process("seen", Seen()).to("seen-out", hw.to_jsonl(tmp_path / "seen.jsonl"))
@@ -336,3 +337,40 @@ def test_what_waits_and_does_not_fit_any_more_is_refused_before_anything_is_chan
     assert found is not None
     assert found.generation == 1
     run_flow(flow(Number, more=True), options(tmp_path, drain=True))
+
+
+@SLOW
+@given(
+    shape=shapes(),
+    parts=logs(),
+    share=st.floats(0, 1),
+    groups=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    slots=st.none() | st.integers(1, 3),
+    crashes=st.lists(CRASHES, max_size=3),
+    bound=st.sampled_from([1, 50_000]),
+)
+def test_the_numbers_of_key_groups_and_slots_do_not_matter(
+    shape: Shape,
+    parts: list[Lines],
+    share: float,
+    groups: tuple[int, int],
+    slots: Optional[int],
+    crashes: list[Any],
+    bound: int,
+) -> None:
+    cuts = [int(share * len(lines)) for lines in parts]
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        write(directory, [lines[:cut] for lines, cut in zip(parts, cuts)])
+        run_flow(flow_of(shape, directory), options(directory, drain=False, groups=groups[0], bound=bound))
+        for where, after in crashes:
+            with crashing(where, after):
+                rescale(directory / "state", key_groups=groups[1], slots=slots, sync=False)
+        rescale(directory / "state", key_groups=groups[1], slots=slots, sync=False)
+        write(directory, parts)
+        result = run_flow(
+            flow_of(shape, directory), options(directory, drain=True, groups=groups[1], threads=2, bound=bound)
+        )
+        assert outputs(directory) == given_alone(shape, parts)
+    assert (result.stats.timers, result.stats.waiting) == (0, 0)
+    assert result.stats.events == sum(map(len, parts))

@@ -12,6 +12,7 @@ from headway.cli.commands import Commands
 from headway.cli.escapes import json_text, printable
 from headway.cli.options import examples, json_option
 from headway.cli.process import say
+from headway.cli.rescale import rescale
 
 if TYPE_CHECKING:
     from headway.state.reader import StateReader, StoredRow
@@ -109,6 +110,9 @@ def get(ctx: click.Context, place: str, operator: str, key: str, state_dir: Opti
             say("null")
         ctx.exit(1)
     say(_record(row) if as_json else _block(row))
+
+
+state.add_command(rescale)
 
 
 def _reader(place: Optional[str], state_dir: Optional[Path]) -> StateReader:

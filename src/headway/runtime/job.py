@@ -24,7 +24,6 @@ from headway.runtime.notices import add_notice
 from headway.runtime.sink import OutputClaim, SinkTask
 from headway.runtime.slot import Slot, SlotOptions
 from headway.runtime.stage import SLICE, StageTask
-from headway.state.evolve import output_task
 from headway.state.group import GroupStore
 from headway.state.groups import routing_name
 from headway.state.lock import Premises
@@ -32,6 +31,7 @@ from headway.state.manifest import Manifest
 from headway.state.options import StoreOptions
 from headway.state.positions import Positions
 from headway.state.stage import OperatorSpec, StageStore
+from headway.state.tasks import output_task
 from headway.state.waiting import InputCodec
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
 

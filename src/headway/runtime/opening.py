@@ -6,6 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
+from headway.errors import IncompatibleStateError
 from headway.layout import lay_out
 from headway.plan import Plan
 from headway.runtime.batch import carried_codec
@@ -16,8 +19,10 @@ from headway.state.evolve import Evolution
 from headway.state.files import state_files
 from headway.state.manifest import Manifest
 from headway.state.positions import Positions
+from headway.state.rescale import Rescaling, finish_move, rescaled
+from headway.state.waiting import InputCodec
 
-__all__ = ["DEFAULT_KEY_GROUPS", "join_manifest", "open_manifest"]
+__all__ = ["DEFAULT_KEY_GROUPS", "join_manifest", "open_manifest", "rescale"]
 
 DEFAULT_KEY_GROUPS = 12
 
@@ -32,7 +37,7 @@ def open_manifest(
     `tell` hears each change of the flow. With the lock held. Raises `IncompatibleStateError` with all changes that
     the state cannot follow, `DrainedStateError` when the books of the directory are closed.
     """
-    found = Manifest.open(state_dir)
+    found = _opened(state_dir)
     groups = key_groups or (found.key_groups if found else DEFAULT_KEY_GROUPS)
     expected = lay_out(plan, groups, found)
     if found is None:
@@ -48,6 +53,46 @@ def open_manifest(
         expected.create(state_dir)
     _remove_other_generations(state_dir, expected.generation)
     return expected
+
+
+def rescale(state_dir: Path, *, key_groups: int | None, slots: int | None, sync: bool = True) -> Manifest:
+    """Give a stopped flow other numbers of key groups and reader slots; None leaves one as it is. With the lock held.
+
+    Raises `IncompatibleStateError` where there is no state, `DrainedStateError` for books that are closed.
+    """
+    found = _opened(state_dir)
+    if found is None:
+        msg = f"{state_dir} holds no state: run the flow first, or check the path"
+        raise IncompatibleStateError(msg)
+    found.check_undrained(state_dir, draining=False)
+    known = committed(state_dir, found)
+    positions = known.positions(found, Positions.load(state_dir, found.generation))
+    new = rescaled(found, positions, key_groups or found.key_groups, slots)
+    if new.key_groups == found.key_groups:
+        evolution = Evolution(state_dir, found, new, known.versions, sync=sync)
+        new = evolution.settle()
+        evolution.write(
+            {stage.name: [InputCodec(from_stage=not e.from_source) for e in stage.carried] for stage in new.stages}
+        )
+    else:
+        Rescaling(state_dir, found, new, known.versions, sync=sync).write()
+        new = msgspec.structs.replace(new, moves=True)
+    positions.store(state_dir, new.generation)
+    new.create(state_dir)
+    settled = _opened(state_dir)
+    assert settled is not None
+    _remove_other_generations(state_dir, settled.generation)
+    return settled
+
+
+def _opened(state_dir: Path) -> Manifest | None:
+    """The manifest, once the directory is what it says."""
+    found = Manifest.open(state_dir)
+    if found is not None and found.moves:
+        finish_move(state_dir)
+        found = msgspec.structs.replace(found, moves=False)
+        found.create(state_dir)
+    return found
 
 
 def join_manifest(plan: Plan, state_dir: Path) -> Manifest | None:

@@ -24,9 +24,9 @@ from headway.errors import CorruptStateError
 from headway.runtime.dataflow import slot_state, step_name
 from headway.runtime.engine import is_prepared, prepare_recovery, run_alone
 from headway.runtime.job import slot_names
-from headway.state.evolve import output_task
 from headway.state.manifest import Manifest
 from headway.state.positions import Positions, SourcePosition
+from headway.state.tasks import output_task
 
 __all__ = ["Committed", "committed"]
 

@@ -1,0 +1,265 @@
+"""Another number of key groups: every row, timer and waiting record is written into the group that is its own now.
+
+The number of key groups is that of the shards of the key space, and so the most workers that a flow can have. It is
+chosen once, before anyone knows how much there will be. Here it is changed while the flow is stopped.
+
+All groups are made anew beside the old ones, under the next generation; the old ones stay whole. The switch is made by
+the manifest (`Manifest.moves`): it says that the new groups count, and whoever finds it so finishes the renaming of the
+two directories. A kill at any point leaves the one or the other.
+
+What all keys of a group share, and the broadcasts that wait for it, is the same in all groups, but for how far each
+has come. It is taken from the one that has come least far: what others have already heard waits there still, before
+everything that the new groups have yet to handle.
+
+A row costs some 5 µs. Memory does not grow with the number of rows.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from headway.state.carried import CarriedRecord, inputs_with_records, key_of, records_at, write_records
+from headway.state.database import CONTROL, ROWS, TIMERS, WAITING, Batch, Database
+from headway.state.files import state_files
+from headway.state.group import label
+from headway.state.groups import group_of
+from headway.state.keys import ID_BYTES, decode_timer, id_bytes, successor, task_prefix
+from headway.state.manifest import Manifest, SourceEntry
+from headway.state.options import StoreOptions
+from headway.state.positions import Positions
+from headway.state.private import make_private
+from headway.state.redo import END_ENTRY, NO_STATE, Control, decode_meta, encode_meta
+from headway.state.tasks import FIRST_OUTPUT, Task, count_stored, opened_groups, output_tasks, stage_tasks
+
+__all__ = ["Rescaling", "finish_move", "rescaled"]
+
+_BATCH_ROWS: Final = 2_000
+_OPTIONS: Final = StoreOptions(write_buffer_bytes=256 << 20)
+
+
+def rescaled(manifest: Manifest, positions: Positions, key_groups: int, slots: int | None) -> Manifest:
+    """The manifest under other numbers of key groups and, with `slots`, of reader slots for each source.
+
+    A source gets at most as many slots as it has partitions: one without any would hold time back.
+    """
+    sources = dict(manifest.sources)
+    if slots is not None:
+        for name, entry in sources.items():
+            known = positions.sources.get(name)
+            partitions = sorted({*entry.partitions, *(known.partitions if known is not None else ())})
+            sources[name] = _with_slots(entry, partitions, min(slots, max(1, len(partitions))))
+    return msgspec.structs.replace(manifest, key_groups=key_groups, sources=sources, generation=manifest.generation + 1)
+
+
+def _with_slots(entry: SourceEntry, partitions: list[str], slots: int) -> SourceEntry:
+    numbered = {name: index % slots for index, name in enumerate(partitions)}
+    return msgspec.structs.replace(entry, slots=slots, partitions=numbered)
+
+
+class Rescaling:
+    """Writes the groups of the manifest `new` beside those of `old`; with the lock held, and nothing else open.
+
+    `versions` are the committed versions, by task and key group, as the engine's log knows them.
+    """
+
+    def __init__(
+        self, directory: Path, old: Manifest, new: Manifest, versions: Mapping[tuple[int, int], int], *, sync: bool
+    ) -> None:
+        self._directory = directory
+        self._old = old
+        self._new = new
+        self._versions = versions
+        self._sync = sync
+        self._operators = {**old.retired.operators, **old.operators}
+        self._stages = stage_tasks(old)
+        self._outputs = output_tasks(old)
+        self._handled: dict[int, int] = {}
+        """Of each stage, how far the group has come that has come least far."""
+        self._least: dict[int, int] = {}
+        """Which group that is."""
+
+    def write(self) -> None:
+        """Write all groups; what an interrupted try has left is removed first."""
+        place = _new_place(self._directory)
+        with state_files(place, "write"):
+            shutil.rmtree(place, ignore_errors=True)
+            make_private(place)
+        self._settle()
+        with ExitStack() as held:
+            groups = [_Group(place, group, held) for group in range(self._new.key_groups)]
+            with closing(opened_groups(self._directory, self._old.key_groups)) as databases:
+                for group, database in databases:
+                    self._move_rows(database, group, groups)
+                    self._move_timers(database, groups)
+                    for task in self._stages:
+                        self._move_waiting(database, group, task, groups)
+                    for task in self._outputs:
+                        self._move_output(database, group, task, groups)
+            for one in groups:
+                for task in self._stages:
+                    self._write_control(one, task)
+                one.finish(sync=self._sync)
+
+    def _settle(self) -> None:
+        """Promote or discard what is pending, and learn how far each stage has come."""
+        self._controls: dict[tuple[int, int], Control] = {}
+        with closing(opened_groups(self._directory, self._old.key_groups)) as databases:
+            for group, database in databases:
+                for task in (*self._stages, *self._outputs):
+                    version = self._versions.get((task.number, group))
+                    control = task.settle(database, self._old.generation, version)
+                    if control is not NO_STATE:
+                        self._controls[task.number, group] = control
+        for task in self._stages:
+            handled = {
+                group: task.handled_ms(self._old, self._meta(task, group))
+                for group in range(self._old.key_groups)
+                if (task.number, group) in self._controls
+            }
+            if handled:
+                self._least[task.number] = min(handled, key=lambda group: (handled[group], group))
+                self._handled[task.number] = min(handled.values())
+
+    def _meta(self, task: Task, group: int) -> dict[str, Any]:
+        control = self._controls.get((task.number, group))
+        return {} if control is None else decode_meta(control.meta) or {}
+
+    def _move_rows(self, database: Database, group: int, groups: list[_Group]) -> None:
+        count = len(groups)
+        for name, entry in self._operators.items():
+            prefix = id_bytes(entry.id)
+            shared = entry.shared
+            if shared and group != self._least.get(self._stage_of(name), 0):
+                continue
+            for key, value in database.scan(ROWS, prefix, successor(prefix)):
+                if shared:
+                    for one in groups:
+                        one.put(ROWS, key, value)
+                else:
+                    groups[group_of(key[ID_BYTES:].decode(), count)].put(ROWS, key, value)
+
+    def _stage_of(self, name: str) -> int:
+        return next((task.number for task in self._stages if name in task.operators), -1)
+
+    def _move_timers(self, database: Database, groups: list[_Group]) -> None:
+        count = len(groups)
+        for entry in self._operators.values():
+            prefix = id_bytes(entry.id)
+            for key, value in database.scan(TIMERS, prefix, successor(prefix)):
+                groups[group_of(decode_timer(key, ID_BYTES, 0)[1], count)].put(TIMERS, key, value)
+
+    def _move_waiting(self, database: Database, group: int, task: Task, groups: list[_Group]) -> None:
+        prefix = task_prefix(self._old.generation, task.number)
+        for stored in sorted(inputs_with_records(database, prefix)):
+            broadcast = task.edge(stored).broadcast
+            if broadcast and group != self._least.get(task.number):
+                continue
+            for record in records_at(database, prefix, stored):
+                receivers = groups if broadcast else [groups[group_of(key_of(record), len(groups))]]
+                for one in receivers:
+                    one.waiting.setdefault(task.number, {}).setdefault(stored, []).append(record)
+
+    def _move_output(self, database: Database, group: int, task: Task, groups: list[_Group]) -> None:
+        """An output lives in one group, with what waits for it."""
+        control = self._controls.get((task.number, group))
+        if control is None:
+            return
+        number = task.number
+        receiver = groups[self._new.output_group(number - FIRST_OUTPUT)]
+        old, new = task_prefix(self._old.generation, number), task_prefix(self._new.generation, number)
+        for key, value in database.scan(WAITING, old, successor(old)):
+            receiver.put(WAITING, new + key[len(old) :], value)
+        meta = {**(decode_meta(control.meta) or {}), "claims": {}}
+        moved = msgspec.structs.replace(control, version=0, meta=encode_meta(meta))
+        receiver.put(CONTROL, new, moved.encode())
+
+    def _write_control(self, group: _Group, task: Task) -> None:
+        if task.number not in self._handled:
+            return
+        group.flush()
+        prefix = task_prefix(self._new.generation, task.number)
+        floor, spilled = write_records(group.database, prefix, group.waiting.get(task.number, {}))
+        counted = [self._operators[name].id for name in task.operators if not self._operators[name].shared]
+        rows, keys, timers = count_stored(group.database, counted)
+        floors = [control.timer_floor for (number, _), control in self._controls.items() if number == task.number]
+        control = Control(
+            version=0,
+            meta=encode_meta(self._new_meta(group.number, task)),
+            rows=rows,
+            keys=keys,
+            timers=timers,
+            timer_floor=(min((floor[0] for floor in floors), default=END_ENTRY[0]), "", 0, ""),
+            spill_floor=floor,
+            spilled=spilled,
+            spill_sequence=spilled,
+            spill_front=0,
+        )
+        group.put(CONTROL, prefix, control.encode())
+
+    def _new_meta(self, group: int, task: Task) -> dict[str, Any]:
+        """What the engine keeps of a stage. Losses are counted in the first group; ordinals name their keys."""
+        metas = [self._meta(task, old) for old in range(self._old.key_groups)]
+        losses: dict[str, dict[str, int]] = {}
+        ordinals: dict[str, list[Any]] = {}
+        for meta in metas:
+            for operator, counts in meta.get("losses", {}).items() if group == 0 else ():
+                kept = losses.setdefault(operator, {})
+                for side, count in counts.items():
+                    kept[side] = kept.get(side, 0) + count
+            for edge, counted in (meta.get("progress") or {}).get("ordinals", {}).items():
+                ordinals.setdefault(edge, []).extend(counted)
+        progress = {"watermark": self._handled[task.number], "ordinals": ordinals}
+        return {"claims": {}, "losses": losses, "progress": progress}
+
+
+class _Group:
+    """A new group that is being filled."""
+
+    def __init__(self, place: Path, number: int, held: ExitStack) -> None:
+        self.number = number
+        self.database = Database(place, number, _OPTIONS)
+        held.callback(self.database.close)
+        self.waiting: dict[int, dict[int, list[CarriedRecord]]] = {}
+        """By task and stored number of the input."""
+        self._batch: Batch = self.database.batch()
+        self._count = 0
+        self.put(CONTROL, *label(number))
+
+    def put(self, family: str, key: bytes, value: bytes) -> None:
+        """Write a pair, with the next batch."""
+        self._batch.put(family, key, value)
+        self._count += 1
+        if self._count == _BATCH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been put."""
+        self.database.write(self._batch, sync=False)
+        self._batch = self.database.batch()
+        self._count = 0
+
+    def finish(self, *, sync: bool) -> None:
+        """Make all of it durable."""
+        self.database.write(self._batch, sync=sync)
+
+
+def finish_move(directory: Path) -> None:
+    """Put the new groups in the place of the old ones; again does nothing. The manifest says that they count."""
+    new, now, old = _new_place(directory) / "groups", directory / "groups", directory / "groups.old"
+    with state_files(directory, "write"):
+        if new.exists():
+            if now.exists():
+                now.rename(old)
+            new.rename(now)
+        shutil.rmtree(_new_place(directory), ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _new_place(directory: Path) -> Path:
+    return directory / "rescaled"
