@@ -15,6 +15,7 @@ from typing_extensions import Self
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from headway.errors import FlowError
+from headway.operators.given import Given
 from headway.schema import Json, State
 from headway.times import Duration
 
@@ -210,7 +211,7 @@ def check_handlers(operator: Operator[Any, Any, Any]) -> None:
         raise FlowError(msg)
 
 
-class Operator(Generic[E_contra, S, Out_co]):
+class Operator(Given, Generic[E_contra, S, Out_co]):
     """Base class of keyed operators: `Operator[EventType, StateType]`, or with the type it emits as a third.
 
     One object serves all keys; what belongs to a key lives in its state. Options belong in `__init__`,

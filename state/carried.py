@@ -79,17 +79,18 @@ def _position(database: Database, key: bytes, start: bytes) -> WaitingPosition:
 def check_records(
     records: Mapping[int, Sequence[CarriedRecord]],
     stage: StageEntry,
-    codecs: Sequence[InputCodec],
+    codecs: Mapping[int, InputCodec],
     database: Database,
 ) -> None:
     """Raise `IncompatibleStateError` unless all records can be read as what the operators take now."""
     first = FIRST_INPUT - len(stage.carried)
-    for stored, (edge, codec) in enumerate(zip(stage.carried, codecs, strict=True), first):
+    edges = dict(enumerate([*stage.carried, *stage.inputs], first))
+    for stored, waiting in records.items():
         try:
-            for record in records.get(stored, ()):
-                codec.decode(record.encoded)
+            for record in waiting:
+                codecs[stored].decode(record.encoded)
         except msgspec.DecodeError as error:
-            names = ", ".join(repr(operator) for operator, _ in edge.entries)
+            names = ", ".join(repr(operator) for operator, _ in edges[stored].entries)
             msg = (
                 f"records wait for {names} in {database.directory}, key group {database.group:03d}, that do not fit "
                 f"what is taken there now: {error}; run the version of the flow that read them until its time has "

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
 import msgspec
 
 from headway.errors import IncompatibleStateError
+from headway.state.differences import Difference, drop, step_differences
 from headway.state.manifest import Manifest
+from headway.state.names import former_name, former_names, owner
+from headway.state.reads import reads, sides_read, stateless_pairs
 from headway.state.schemas import schema_changes
 
-__all__ = ["Change", "check_changes", "compare"]
+__all__ = ["Change", "check_changes", "compare", "renamed"]
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,37 +45,156 @@ def check_changes(found: Manifest, expected: Manifest, where: object) -> list[Ch
 
 
 def compare(found: Manifest, expected: Manifest) -> list[Change]:
-    """What is different in `expected`, in the order of the flow; what the flow has no more comes last."""
+    """What is different in `expected`, in the order of the flow; what the flow has no more comes last.
+
+    Nothing for a flow that declares the same in another order. Never raises.
+    """
     if found.flow != expected.flow:
-        text = f"it belongs to the flow {found.flow!r}"
-        return [Change(what="the directory", text=text, refused=True, next_step="give the flow another directory")]
-    changes: list[Change] = []
-    if found.key_groups != expected.key_groups:
-        text = f"it has {found.key_groups}, the run wants {expected.key_groups}"
-        changes.append(
-            Change(
-                what="key groups",
-                text=text,
-                refused=True,
-                next_step="leave --key-groups out, or change their number with headway state rescale",
+        return [
+            _refused(
+                "the directory",
+                f"it belongs to the flow {found.flow!r}, and this is {expected.flow!r}",
+                "to go on: name the flow as it was, or give it a directory of its own with --state DIR",
             )
-        )
-    for kind in ("source", "operator", "output"):
-        before, now = getattr(found, kind + "s"), getattr(expected, kind + "s")
-        retired = getattr(found.retired, kind + "s")
-        for name in now:
-            if name not in before:
-                text = "it is back, and goes on with what it kept" if name in retired else "it is new"
-                changes.append(Change(what=f"{kind} {name!r}", text=text))
-        for name in before:
-            if name not in now:
-                text = "the flow has it no more; what it kept stays until it is dropped"
-                changes.append(Change(what=f"{kind} {name!r}", text=text))
-    for name, entry in expected.operators.items():
-        was = found.operators.get(name) or found.retired.operators.get(name)
-        if was is not None:
-            changes += [
-                Change(what=f"operator {name!r}", text=change.text, refused=change.refused, next_step=change.next_step)
-                for change in schema_changes(was, entry, migrates=entry.migrates)
-            ]
-    return changes
+        ]
+    return list(_Comparison(found, expected).changes())
+
+
+def renamed(found: Manifest, expected: Manifest) -> dict[str, str]:
+    """Today's name of each source, operator and output of `found` that goes on under another one."""
+    comparison = _Comparison(found, expected)
+    return {old: name for kind in _KINDS for name, old in comparison.former(kind).items() if old != name}
+
+
+def _refused(what: str, text: str, next_step: str) -> Change:
+    return Change(what=what, text=text, refused=True, next_step=next_step)
+
+
+_KINDS: Final = ("source", "operator", "output")
+_NEW: Final = {
+    "source": "it is new, and is read from its start",
+    "operator": "it is new, and starts empty",
+    "output": "it is new, and gets what is sent to it from here on",
+}
+_BACK: Final = {
+    "source": "it is back, and is read on from where it was",
+    "operator": "it is back with what it kept; what came meanwhile it has not seen",
+    "output": "it is back, and goes on at the position that it had",
+}
+_GONE: Final = {
+    "source": "the flow has it no more; its position stays",
+    "operator": "the flow has it no more; its rows and timers stay, and no timer fires",
+    "output": "the flow has it no more; its position stays",
+}
+_RENAMED: Final = {
+    "source": "it is read on from there",
+    "operator": "it goes on with what that kept; new triggers have other ids",
+    "output": "it goes on at the position of that; new triggers have other ids",
+}
+
+
+class _Comparison:
+    def __init__(self, found: Manifest, expected: Manifest) -> None:
+        self._found = found
+        self._expected = expected
+        self._steps = {**found.retired.steps, **found.steps}
+
+    def changes(self) -> Iterator[Change]:
+        found, expected = self._found, self._expected
+        if found.key_groups != expected.key_groups:
+            text = f"there are {found.key_groups}, and the run wants {expected.key_groups}"
+            next_step = "to go on: leave --key-groups out, or change the number with headway state rescale"
+            yield _refused("the key groups", text, next_step)
+        names = renamed(found, expected)
+        for kind in _KINDS:
+            for name, old in self.former(kind).items():
+                yield from self._of_one(kind, name, old, names)
+        for name, old in stateless_pairs(found.steps, expected.steps):
+            differences = step_differences(name, found.steps[old], expected.steps[name])
+            yield from _changes(f"step {name!r}", differences)
+        for kind in _KINDS:
+            yield from self._gone(kind)
+
+    def former(self, kind: str) -> dict[str, str]:
+        """The name before of each of today's, in the order of the flow; its own where it had none."""
+        known, present = self._known(kind), getattr(self._expected, f"{kind}s")
+        return {name: former_name(name, self._was(name), known, present) for name in present}
+
+    def _known(self, kind: str) -> dict[str, Any]:
+        return {**getattr(self._found.retired, f"{kind}s"), **getattr(self._found, f"{kind}s")}
+
+    def _was(self, name: str) -> list[str]:
+        step = self._expected.steps.get(owner(name))
+        return [] if step is None else step.was
+
+    def _of_one(self, kind: str, name: str, old: str, names: Mapping[str, str]) -> Iterator[Change]:
+        before = getattr(self._found, f"{kind}s")
+        what = f"{kind} {name!r}" if name == owner(name) else f"what broadcasts tell operator {owner(name)!r}"
+        yield from self._conflict(kind, what, name)
+        if old not in self._known(kind):
+            yield Change(what=what, text=_NEW[kind])
+            return
+        if old not in before:
+            yield Change(what=what, text=_BACK[kind])
+        if old != name:
+            yield Change(what=what, text=f"it was called {owner(old)!r}: {_RENAMED[kind]}")
+        was, now = self._steps.get(old), self._expected.steps.get(name)
+        # Shared rows belong to a step of another name.
+        differences = [] if was is None or now is None else list(step_differences(old, was, now))
+        yield from _changes(what, differences)
+        yield from self._of_entries(kind, what, name, old, is_refused=any(part.next_step for part in differences))
+        if was is not None and now is not None and old in before:
+            yield from self._of_reads(what, name, old, names)
+
+    def _conflict(self, kind: str, what: str, name: str) -> Iterator[Change]:
+        known, present = self._known(kind), getattr(self._expected, f"{kind}s")
+        others = former_names(name, self._was(name), known, present)
+        one = name if name in known else next(iter(others), name)
+        for other in others:
+            if other != one:
+                text = f"it says was={other!r}, and there is what {one!r} and what {other!r} kept"
+                before = getattr(self._found, f"{kind}s")
+                useless = one if other in before and one not in before else other
+                next_step = f"to go on: leave was={other!r} out"
+                if useless not in before:
+                    next_step += f", or drop the one: headway state drop FLOW {useless}"
+                yield _refused(what, text, next_step)
+
+    def _of_entries(self, kind: str, what: str, name: str, old: str, *, is_refused: bool) -> Iterator[Change]:
+        was, now = self._known(kind)[old], getattr(self._expected, f"{kind}s")[name]
+        if kind == "source" and was.reading != now.reading:
+            text = (
+                f"it was read {was.reading or 'whole'}, now {now.reading or 'whole'}: its positions mean something else"
+            )
+            yield _refused(what, text, "to go on: give the source another name, and it is read from its start")
+        if kind == "operator" and was.state and not is_refused:  # Else this is what that refusal is about.
+            for change in schema_changes(was, now, migrates=now.migrates):
+                next_step = f"{change.next_step}, or {drop(owner(old))}" if change.refused else ""
+                yield Change(what=what, text=change.text, refused=change.refused, next_step=next_step)
+
+    def _of_reads(self, what: str, name: str, old: str, names: Mapping[str, str]) -> Iterator[Change]:
+        before = reads(self._found.steps, old, names)
+        after = reads(self._expected.steps, name, {})
+        if before != after:
+            yield Change(what=what, text=f"it reads {after}, before {before}; this holds for what comes from here on")
+        sides, now = sides_read(self._found.steps, old), sides_read(self._expected.steps, name)
+        for side in [side for side in now if side not in sides]:
+            yield Change(what=what, text=f"its side {side!r} is read from here on")
+        for side in [side for side in sides if side not in now]:
+            yield Change(what=what, text=f"its side {side!r} is not read any more")
+
+    def _gone(self, kind: str) -> Iterator[Change]:
+        used = set(self.former(kind).values())
+        for name in getattr(self._found, f"{kind}s"):
+            if name not in used and name == owner(name):
+                text = (
+                    f"{_GONE[kind]} until they are dropped"
+                    if kind == "operator"
+                    else f"{_GONE[kind]} until it is dropped"
+                )
+                yield Change(what=f"{kind} {name!r}", text=f"{text}: headway state drop FLOW {name}")
+
+
+def _changes(what: str, differences: Iterable[Difference]) -> Iterator[Change]:
+    for text, next_step in differences:
+        yield Change(what=what, text=text, refused=bool(next_step), next_step=next_step)

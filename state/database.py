@@ -6,7 +6,7 @@ and no column family handle is alive: iterators do not outlive a call, and handl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -33,6 +33,7 @@ from headway.state.private import make_private
 
 __all__ = [
     "CONTROL",
+    "OUTBOX",
     "PENDING",
     "ROWS",
     "TIMERS",
@@ -47,6 +48,7 @@ CONTROL: Final = "default"
 ROWS: Final = "rows"
 TIMERS: Final = "timers"
 WAITING: Final = "waiting"
+OUTBOX: Final = "outbox"
 PENDING: Final = "pending"
 
 VERSION_BYTE: Final = b"\x01"
@@ -57,6 +59,7 @@ _MEMTABLE_BYTES: Final = {
     ROWS: 8 << 20,
     TIMERS: 4 << 20,
     WAITING: 4 << 20,
+    OUTBOX: 4 << 20,
     PENDING: 4 << 20,
 }
 _WAL_BYTES: Final = 2 << 20
@@ -97,7 +100,7 @@ class Batch:
         """Remove `key`, which need not exist."""
         self.raw.delete(key, self._handles[family])
 
-    def apply(self, family: str, changes: dict[bytes, bytes | None]) -> None:
+    def apply(self, family: str, changes: Mapping[bytes, bytes | None]) -> None:
         """Store each value, removing the keys whose value is None."""
         put, delete, handle = self.raw.put, self.raw.delete, self._handles[family]
         for key, value in changes.items():
@@ -122,7 +125,7 @@ class Database:
         self.group = group
         self.path = group_path(directory, group)
         self._db: Rdict | None = None
-        families = (ROWS, TIMERS, WAITING) if secondary_path else (ROWS, TIMERS, WAITING, PENDING)
+        families = (ROWS, TIMERS, WAITING) if secondary_path else (ROWS, TIMERS, WAITING, OUTBOX, PENDING)
         access = AccessType.secondary(str(secondary_path)) if secondary_path else AccessType.read_write()
         # A secondary keeps all files open: what the primary deletes meanwhile could not be opened again.
         open_files_max = -1 if secondary_path else options.open_files
@@ -139,6 +142,7 @@ class Database:
         except Exception as error:  # rocksdict raises nothing more specific
             raise self.refusal(error, "open") from error
         self._write_options = WriteOptions()
+        self._is_synced = True
         self._families = {CONTROL: self._db} | {name: self._db.get_column_family(name) for name in families}
         self._handles: dict[str, ColumnFamily | None] = {CONTROL: None} | {
             name: self._db.get_column_family_handle(name) for name in families
@@ -215,6 +219,17 @@ class Database:
             self._families[CONTROL].write(batch.raw, self._write_options)
         except Exception as error:  # rocksdict raises nothing more specific
             raise self.refusal(error, "write to") from error
+        self._is_synced = sync
+
+    def sync(self) -> None:
+        """Return once all that was written has reached the disk; does nothing where it has."""
+        if self._is_synced:
+            return
+        try:
+            self._families[CONTROL].flush_wal(True)
+        except Exception as error:  # rocksdict raises nothing more specific
+            raise self.refusal(error, "write to") from error
+        self._is_synced = True
 
     def catch_up(self) -> None:
         """As a secondary: see what the primary has written until now; raises `StateError` when it cannot be read."""

@@ -16,10 +16,11 @@ switch is one atomic rename of the manifest. Whoever is killed before it leaves 
 it, and the new one begins again with the same result. Whoever is killed after it leaves the new form. What is left of
 the other generation is removed when a group is next opened.
 
-**What waits** at an input when the plan changes was made by the old steps, for the operators that it led to then. It is
-*carried*: the new stage of such an operator gets an input more, at which these records wait and to which nothing is
-added; they come before what is read later. So nothing is lost or handled twice when operators are added, removed or put
-into other stages. A new operator sees what is read after the change.
+**What waits** at an input when the plan changes was made by the old steps, for the operators that it led to then.
+Where the new plan has that input too, perhaps with new operators behind it, it waits there, and the new operators see
+it as well. Else, when a stage is split or two become one, it is *carried*: the new stage of such an operator gets an
+input more, at which these records wait and to which nothing is added; of the records of one instant they come first.
+So nothing is lost or handled twice.
 
 **How far time has come** is what the tasks had handled. The claims of the channels are not carried: they come with the
 first message of each channel. A task that a new source feeds, directly or through others, forgets how far it was: its
@@ -34,17 +35,18 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from headway.state.carried import check_records, inputs_with_records, records_at, write_records
-from headway.state.database import CONTROL, WAITING, Database
+from headway.state.database import CONTROL, OUTBOX, VERSION_BYTE, WAITING, Database
 from headway.state.keys import successor, task_prefix
 from headway.state.manifest import EdgeEntry, Manifest, StageEntry
+from headway.state.outbox import Outbox
 from headway.state.redo import END_ENTRY, NO_STATE, Control, decode_meta, encode_meta
+from headway.state.stage import MARK
 from headway.state.tasks import Task, count_stored, opened_groups, output_tasks, stage_tasks
 from headway.state.waiting import FIRST_INPUT, InputCodec
 from headway.times import MIN_TIME_MS
@@ -75,6 +77,7 @@ class Evolution:
         self._tasks = stage_tasks(old)
         self._outputs = output_tasks(old)
         self._old_edges, self._new_edges = _edge_keys(old), _edge_keys(new)
+        self._old_ids, self._new_ids = _producer_ids(old), _producer_ids(new)
         self._stale = _fed_by_new_sources(old, new)
         self._places: dict[tuple[int, int], list[tuple[int, int]]] = {}
         """Where the records of an old input go: by task and stored number, new tasks and stored numbers."""
@@ -90,10 +93,16 @@ class Evolution:
                     for stored in inputs_with_records(database, task_prefix(self._old.generation, task.number)):
                         waiting[task.number, stored] = task.edge(stored)
         carried: list[list[tuple[EdgeEntry, tuple[int, int]]]] = [[] for _ in self._new.stages]
-        for place, edge in sorted(waiting.items(), key=itemgetter(0)):
+        taken: set[tuple[int, int]] = set()
+        # Inputs of the old plan first: one that was carried before does not take their place.
+        for place, edge in sorted(waiting.items(), key=lambda item: (item[0][1] < FIRST_INPUT, item[0])):
             for number, stage in enumerate(self._new.stages):
                 entries = self._entries_in(edge, stage)
-                if entries:
+                rank = self._same_input(edge, entries, stage)
+                if rank is not None and (number, rank) not in taken:
+                    taken.add((number, rank))
+                    self._places.setdefault(place, []).append((number, FIRST_INPUT + rank))
+                elif entries:
                     carried[number].append((msgspec.structs.replace(edge, entries=entries), place))
         for number, edges in enumerate(carried):
             for index, (_, place) in enumerate(edges):
@@ -105,8 +114,10 @@ class Evolution:
         self._new = msgspec.structs.replace(self._new, stages=stages)
         return self._new
 
-    def write(self, codecs: Mapping[str, Sequence[InputCodec]]) -> None:
-        """Write the new generation beside the old one. `codecs` are those of the carried inputs of each stage.
+    def write(self, codecs: Mapping[str, Mapping[int, InputCodec]]) -> None:
+        """Write the new generation beside the old one.
+
+        `codecs` are those of each stage, by the stored number of the input.
 
         Raises `IncompatibleStateError` when what waits does not fit the type of an operator's input any more.
         """
@@ -140,13 +151,27 @@ class Evolution:
                 found.append((now, name))
         return found
 
+    def _same_input(self, edge: EdgeEntry, entries: list[tuple[str, str]], stage: StageEntry) -> int | None:
+        """Which input of a new stage is an old one: it leads to the same operators, and perhaps to new ones."""
+        if not entries:
+            return None
+        before = {entry.id for entry in self._old.operators.values()}
+        for rank, other in enumerate(stage.inputs):
+            known = [entry for entry in other.entries if self._new.operators[entry[0]].id in before]
+            if self._old_ids.get(edge.producer[0]) != self._new_ids.get(other.producer[0]):
+                continue
+            same = (edge.producer[1], edge.from_source, edge.broadcast)
+            if same == (other.producer[1], other.from_source, other.broadcast) and sorted(known) == sorted(entries):
+                return rank
+        return None
+
     def _write_stage(
         self,
         database: Database,
         number: int,
         stage: StageEntry,
         controls: Mapping[int, Control],
-        codecs: Mapping[str, Sequence[InputCodec]],
+        codecs: Mapping[str, Mapping[int, InputCodec]],
     ) -> None:
         """The control record of a new stage, and what is carried to it."""
         kept = {self._new.operators[name].id for name in stage.operators}
@@ -239,24 +264,32 @@ class Evolution:
             if count % _BATCH_RECORDS == 0:
                 database.write(batch, sync=False)
                 batch = database.batch()
+        for number, (_, value) in enumerate(database.scan(OUTBOX, old, successor(old))):
+            batch.put(OUTBOX, new + Outbox.key(0, number), value)
         batch.put(CONTROL, new, msgspec.structs.replace(control, version=0, meta=encode_meta(meta)).encode())
+        mark = database.get(CONTROL, old + MARK)
+        if mark is not None:
+            batch.put(CONTROL, new + MARK, VERSION_BYTE + mark)
         database.write(batch, sync=False)
 
 
 def _edge_keys(manifest: Manifest) -> list[Any]:
     """For each exchange, by its number, what it is whatever the names are; None for those between stages."""
-    producers = {
-        **{name: ("source", entry.id) for name, entry in manifest.sources.items()},
-        **{name: ("operator", entry.id) for name, entry in manifest.operators.items()},
-    }
+    producers = _producer_ids(manifest)
     keys: list[Any] = [None for stage in manifest.stages for _ in stage.inputs]
     for output in manifest.outputs.values():
         seen: dict[Any, int] = {}
         for edge in output.inputs:
-            key = (*producers[edge.producer[0]], edge.producer[1], output.id)
+            key = (producers[edge.producer[0]], edge.producer[1], output.id)
             seen[key] = seen.get(key, 0) + 1
             keys.append((*key, seen[key]))
     return keys
+
+
+def _producer_ids(manifest: Manifest) -> dict[str, int]:
+    """The numbers of all that sends something, by name."""
+    sources = {name: entry.id for name, entry in manifest.sources.items()}
+    return sources | {name: entry.id for name, entry in manifest.operators.items()}
 
 
 def _fed_by_new_sources(old: Manifest, new: Manifest) -> set[str]:
@@ -281,7 +314,7 @@ def _clear(database: Database, generation: int) -> None:
     """Remove what a change that was interrupted has left of its generation."""
     start, end = task_prefix(generation, 0), task_prefix(generation + 1, 0)
     batch = database.batch()
-    for family in (CONTROL, WAITING):
+    for family in (CONTROL, OUTBOX, WAITING):
         for key, _ in database.scan(family, start, end):
             batch.delete(family, key)
     database.write(batch, sync=False)

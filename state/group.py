@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from headway.errors import IncompatibleStateError, InternalError, StateError
-from headway.state.database import CONTROL, PENDING, VERSION_BYTE, WAITING, Database
+from headway.state.database import CONTROL, OUTBOX, PENDING, VERSION_BYTE, WAITING, Database
 from headway.state.keys import task_prefix
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
@@ -21,7 +21,7 @@ __all__ = ["GroupStore", "label"]
 
 _FORMAT_KEY: Final = b"\xff\xff\xff\xffformat"
 _FORMAT: Final = 3
-_OF_A_GENERATION: Final = (CONTROL, PENDING, WAITING)
+_OF_A_GENERATION: Final = (CONTROL, OUTBOX, PENDING, WAITING)
 
 
 class GroupStore:

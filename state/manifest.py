@@ -72,6 +72,8 @@ class EdgeEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The operators that take its values, each with the name of its input."""
     from_source: bool
     broadcast: bool = False
+    values: str = ""
+    """The type of its values, with a checksum of all that it is made of: under another one what waits is looked at."""
 
 
 class StageEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,9 +93,11 @@ class StepEntry(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     """Such as `source`, `filter`, `key_by`, the class of an operator, `output`."""
     inputs: list[str] = []
-    """The ports that it reads."""
+    """The ports that it reads, such as `shop`, `shop:late`, and `rules=limits` for its further input `rules`."""
     parameters: dict[str, str] = {}
     """What it was given, by name, as a person would write it: `{"after": "30m"}`."""
+    was: list[str] = []
+    """Names that it had before, as the flow says."""
 
 
 class Retired(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +106,8 @@ class Retired(msgspec.Struct, frozen=True, kw_only=True):
     sources: dict[str, SourceEntry] = {}
     operators: dict[str, OperatorEntry] = {}
     outputs: dict[str, OutputEntry] = {}
+    steps: dict[str, StepEntry] = {}
+    """What the flow said of them when it had them."""
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):

@@ -55,12 +55,17 @@ class StateReader:
             msg = f"the key groups of {directory} are being put in their place: run its flow once, and look again"
             raise StateError(msg)
         self.manifest = manifest
-        self._prefixes = {name: id_bytes(manifest.operators[name].id) for name in manifest.operators}
+        known = {**manifest.retired.operators, **manifest.operators}
+        self._prefixes = {name: id_bytes(entry.id) for name, entry in known.items()}
         self._databases: dict[int, Database] = {}
         self._scratch = tempfile.TemporaryDirectory(prefix="headway-reader-")
 
     def operators(self) -> list[str]:
         """The names of all operators, in the order of the flow."""
+        return list(self.manifest.operators)
+
+    def kept(self) -> list[str]:
+        """As `operators`, with those that the flow no longer has, of which something may be kept."""
         return list(self._prefixes)
 
     def rows(self, operator: str, prefix: str = "", limit: int | None = None) -> Iterator[StoredRow]:
@@ -102,7 +107,7 @@ class StateReader:
 
     def _prefix(self, operator: str) -> bytes:
         if operator not in self._prefixes:
-            listed = ", ".join(self._prefixes) or "it has none"
+            listed = ", ".join(self.operators()) or "it has none"
             msg = f"flow {self.manifest.flow!r} has no operator {operator!r}: expected one of {listed}"
             raise UsageError(msg)
         return self._prefixes[operator]

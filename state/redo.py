@@ -75,6 +75,8 @@ class Delta(msgspec.Struct, array_like=True, frozen=True):
     rows: dict[bytes, Optional[bytes]]
     timers: dict[bytes, Optional[bytes]]
     waiting: dict[bytes, Optional[bytes]]
+    outbox: dict[bytes, bytes] = {}
+    """What the epoch made for an output that cannot take anything back; removed by whoever writes it."""
 
     def encode(self) -> list[bytes]:
         """The stored values of the delta's chunks; each begins with the number of chunks.

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from headway.errors import IncompatibleStateError
-from headway.state.database import CONTROL, PENDING, ROWS, TIMERS, WAITING, Batch, Database
+from headway.state.database import CONTROL, OUTBOX, PENDING, ROWS, TIMERS, WAITING, Batch, Database
 from headway.state.keys import successor
 from headway.state.redo import NO_STATE, Control, Delta
 
@@ -53,10 +53,10 @@ class RedoLog:
         self.control = main
         return main
 
-    def write(self, delta: Delta, *, sync: bool) -> None:
+    def write(self, delta: Delta, *, sync: bool, keeps_outbox: bool = True) -> None:
         """Make `delta` pending and the one before final."""
         batch = self._database.batch()
-        self._promote_into(batch)
+        self._promote_into(batch, keeps_outbox=keeps_outbox)
         chunks = delta.encode()
         keys = [self._chunk_key(delta.control.version, index) for index in range(len(chunks))]
         for key, chunk in zip(keys, chunks, strict=True):
@@ -64,23 +64,28 @@ class RedoLog:
         self._database.write(batch, sync=sync)
         self.pending, self._pending_keys, self.control = delta, keys, delta.control
 
-    def promote(self, *, sync: bool) -> None:
-        """Make the pending delta final; only once its version is committed everywhere."""
+    def promote(self, *, sync: bool, keeps_outbox: bool = True) -> None:
+        """Make the pending delta final; only once its version is committed everywhere.
+
+        Without `keeps_outbox` what it has for the outbox is left out, as it has been delivered.
+        """
         batch = self._database.batch()
-        self._promote_into(batch)
+        self._promote_into(batch, keeps_outbox=keeps_outbox)
         self._database.write(batch, sync=sync)
         self.pending, self._pending_keys = None, []
 
-    def _promote_into(self, batch: Batch) -> None:
+    def _promote_into(self, batch: Batch, *, keeps_outbox: bool) -> None:
         if self.pending is not None:
-            self._put(batch, self.pending)
+            self._put(batch, self.pending, keeps_outbox=keeps_outbox)
             for key in self._pending_keys:
                 batch.delete(PENDING, key)
 
-    def _put(self, batch: Batch, delta: Delta) -> None:
+    def _put(self, batch: Batch, delta: Delta, *, keeps_outbox: bool = True) -> None:
         batch.apply(ROWS, delta.rows)
         batch.apply(TIMERS, delta.timers)
         batch.apply(WAITING, delta.waiting)
+        if keeps_outbox:
+            batch.apply(OUTBOX, delta.outbox)
         batch.put(CONTROL, self._prefix, delta.control.encode())
 
     def _chunk_key(self, version: int, index: int) -> bytes:

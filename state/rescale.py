@@ -25,16 +25,18 @@ from typing import Any, Final
 import msgspec
 
 from headway.state.carried import CarriedRecord, inputs_with_records, key_of, records_at, write_records
-from headway.state.database import CONTROL, ROWS, TIMERS, WAITING, Batch, Database
+from headway.state.database import CONTROL, OUTBOX, ROWS, TIMERS, VERSION_BYTE, WAITING, Batch, Database
 from headway.state.files import state_files
 from headway.state.group import label
 from headway.state.groups import group_of
 from headway.state.keys import ID_BYTES, decode_timer, id_bytes, successor, task_prefix
 from headway.state.manifest import Manifest, SourceEntry
 from headway.state.options import StoreOptions
+from headway.state.outbox import Outbox
 from headway.state.positions import Positions
 from headway.state.private import make_private
 from headway.state.redo import END_ENTRY, NO_STATE, Control, decode_meta, encode_meta
+from headway.state.stage import MARK
 from headway.state.tasks import FIRST_OUTPUT, Task, count_stored, opened_groups, output_tasks, stage_tasks
 
 __all__ = ["Rescaling", "finish_move", "rescaled"]
@@ -170,11 +172,15 @@ class Rescaling:
         control = self._controls.get((task.number, group))
         if control is None:
             return
-        number = task.number
-        receiver = groups[self._new.output_group(number - FIRST_OUTPUT)]
-        old, new = task_prefix(self._old.generation, number), task_prefix(self._new.generation, number)
+        receiver = groups[self._new.output_group(task.number - FIRST_OUTPUT)]
+        old, new = task_prefix(self._old.generation, task.number), task_prefix(self._new.generation, task.number)
         for key, value in database.scan(WAITING, old, successor(old)):
             receiver.put(WAITING, new + key[len(old) :], value)
+        for number, (_, value) in enumerate(database.scan(OUTBOX, old, successor(old))):
+            receiver.put(OUTBOX, new + Outbox.key(0, number), value)
+        mark = database.get(CONTROL, old + MARK)
+        if mark is not None:
+            receiver.put(CONTROL, new + MARK, VERSION_BYTE + mark)
         meta = {**(decode_meta(control.meta) or {}), "claims": {}}
         moved = msgspec.structs.replace(control, version=0, meta=encode_meta(meta))
         receiver.put(CONTROL, new, moved.encode())

@@ -77,7 +77,7 @@ def following(known: OperatorEntry | None, entry: OperatorEntry) -> OperatorEntr
 
     A field that was removed may come back with another type: a state that was not written meanwhile has the old one.
     """
-    if known is None or known.version != entry.version:
+    if known is None or not known.state or known.version != entry.version:  # Without a schema nothing is stored.
         return entry
     before = [schema for schema in (*known.former, known.state) if schema != entry.state]
     return msgspec.structs.replace(entry, former=before)

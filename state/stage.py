@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from headway.errors import InternalError
-from headway.state.database import Database
+from headway.state.database import CONTROL, VERSION_BYTE, Database
 from headway.state.instances import keys_gained
 from headway.state.keys import id_bytes
 from headway.state.options import StoreOptions
+from headway.state.outbox import Outbox
 from headway.state.redo import NO_STATE, Control, Delta, decode_meta, encode_meta
 from headway.state.redolog import RedoLog
 from headway.state.rows import RowTable
@@ -18,7 +19,10 @@ from headway.state.rowvalues import Migrate
 from headway.state.timers import TimerIndex
 from headway.state.waiting import InputCodec, Waiting
 
-__all__ = ["OperatorSpec", "StageStore"]
+__all__ = ["MARK", "OperatorSpec", "StageStore"]
+
+MARK: Final = b"mark"
+"""What the key of a task's mark ends with, behind the prefix of the task."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class OperatorSpec:
 
 
 class StageStore:
-    """Rows, timers and waiting records of one stage in one key group; made by `GroupStore.stage`.
+    """Rows, timers, waiting records and outbox of one stage in one key group; made by `GroupStore.stage`.
 
     First comes `resume`. `commit` closes an epoch: one atomic, synced write moves the delta of the epoch before into
     the main column families and stores this epoch's as pending. The engine, at its next start, names the version
@@ -64,9 +68,11 @@ class StageStore:
         self.name = name
         self._database = database
         self._sync = options.sync
+        self._prefix = prefix
         self._redo = RedoLog(database, name, prefix)
         self.timers = TimerIndex(database, [operator.id for operator in operators], options.timer_window)
         self.waiting = Waiting(inputs, database, prefix, options.waiting_bound, carried)
+        self.outbox = Outbox(database, prefix)
         self.tables = [
             RowTable(
                 operator.name,
@@ -118,6 +124,7 @@ class StageStore:
         when that version is neither stored nor pending, `CorruptStateError` when something cannot be read.
         """
         main = self._redo.resume(token_version)
+        self.outbox.restore()
         for table in self.tables:
             table.clear()
             table.has_stored = main is not NO_STATE
@@ -137,8 +144,8 @@ class StageStore:
         encoded_meta = _encoded(meta)
         rows: dict[bytes, bytes | None] = {}
         grown, keys = self._encode_rows(rows)
-        unchanged = encoded_meta == self._redo.control.meta and not self.timers.changed and not self.waiting.changed
-        if rows or not unchanged:
+        changed = self.timers.changed or self.waiting.changed or self.outbox.changed
+        if rows or changed or encoded_meta != self._redo.control.meta:
             control = Control(
                 version=self._redo.control.version + 1,
                 meta=encoded_meta,
@@ -151,7 +158,8 @@ class StageStore:
                 spill_sequence=self.waiting.spill_sequence,
                 spill_front=self.waiting.spill_front,
             )
-            self._write(Delta(control, rows, self.timers.delta(), self.waiting.delta()))
+            outbox = self.outbox.delta(control.version)
+            self._write(Delta(control, rows, self.timers.delta(), self.waiting.delta(), outbox))
         for table in self.tables:
             table.maybe_rotate()
         self._usable = True
@@ -160,20 +168,41 @@ class StageStore:
     def settle(self, *, sync: bool | None = None) -> None:
         """Move the pending delta into the main column families; only once its version is committed everywhere.
 
-        At the clean end of a run; also earlier, so that readers see the last epoch of a group that is silent now. Then
-        it need not be synced: if it is lost, the delta is still pending.
+        Readers see it from then on. While the run goes on this need not be synced: if it is lost, the delta is still
+        pending. With `sync` (by default as the options say) also all that was settled before is on the disk.
         """
         self._check_usable()
+        sync = self._sync if sync is None else sync
         if self._redo.pending is None:
+            if sync:
+                self._database.sync()
             return
         self._usable = False
-        self._redo.promote(sync=self._sync if sync is None else sync)
+        self._redo.promote(sync=sync, keeps_outbox=self.outbox.undelivered)
         self._has_stored()
         for table in self.tables:
             table.pending = {}
         self.timers.settle()
         self.waiting.settle()
+        self.outbox.settle()
         self._usable = True
+
+    @property
+    def mark(self) -> str | None:
+        """What was held last; None where nothing was. Reads it: for the start of a run."""
+        payload = self._database.get(CONTROL, self._prefix + MARK)
+        try:
+            return None if payload is None else payload.decode()
+        except UnicodeDecodeError as error:
+            raise self._database.corrupt(CONTROL, self._prefix + MARK, f"not a mark ({error})") from error
+
+    def hold(self, mark: str) -> None:
+        """Store what tells our output from others in its place, at once and synced: no epoch is waited for."""
+        if mark == (self.mark or ""):
+            return
+        batch = self._database.batch()
+        batch.put(CONTROL, self._prefix + MARK, VERSION_BYTE + mark.encode())
+        self._database.write(batch, sync=self._sync)
 
     def maybe_rotate(self) -> None:
         """Age the row caches that have outgrown their budget; call once per batch."""
@@ -196,7 +225,8 @@ class StageStore:
 
     @property
     def _changed(self) -> bool:
-        return self.timers.changed or self.waiting.changed or any(table.changed for table in self.tables)
+        changed = self.timers.changed or self.waiting.changed or self.outbox.changed
+        return changed or any(table.changed for table in self.tables)
 
     def _encode_rows(self, into: dict[bytes, bytes | None]) -> tuple[int, int]:
         """Put the changed rows into `into`; returns by how many rows and keys there are more."""
@@ -213,11 +243,12 @@ class StageStore:
         """Make `delta` pending and the one before final."""
         if self._redo.pending is not None:
             self._has_stored()
-        self._redo.write(delta, sync=self._sync)
+        self._redo.write(delta, sync=self._sync, keeps_outbox=self.outbox.undelivered)
         for table in self.tables:
             table.pending = delta.rows
         self.timers.commit()
         self.waiting.commit()
+        self.outbox.commit(delta.outbox)
 
     def _has_stored(self) -> None:
         for table in self.tables:

@@ -107,7 +107,6 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(small_disk: Callable[[int], 
         ("engine-1", 0o555),
         ("engine-1/part-0.sqlite3", 0),
         ("engine-1/part-0.sqlite3", 0o444),
-        ("outputs", 0),
         ("flow.json", 0),
         ("lock", 0),
     ],
@@ -163,7 +162,7 @@ def test_a_damaged_recovery_log_is_found_before_anything_runs(spoil: Callable[[b
     check_told(command("--state", "state", "--workers", workers), 3, "the recovery log in state/engine is not whole")
 
 
-@pytest.mark.parametrize("name", ["groups", "outputs", "flow.json", "lock"])
+@pytest.mark.parametrize("name", ["groups", "flow.json", "lock"])
 def test_something_else_in_the_place_of_what_is_ours(capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert main(["run", "flow.py", "--quiet", "--state", "state", "--key-groups", "4"]) == 0
     place = Path("state") / name

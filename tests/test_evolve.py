@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine_harness import Crash
 from tests.operator_harness import SLOW
@@ -24,6 +24,7 @@ from headway.state.database import Database
 from headway.state.manifest import Manifest
 from headway.state.positions import Positions
 
+FEW = settings(SLOW, max_examples=40)
 OUT_OF_ORDER_MS = 30
 OPERATORS = ("seen", "quiet", "total", "after")
 
@@ -136,6 +137,11 @@ def options(directory: Path, *, drain: bool, groups: int = 2, threads: int = 1, 
     )
 
 
+def events_in(lines: bytes) -> list[int]:
+    """The numbers of the events that `seen` has seen."""
+    return [n for line in lines.splitlines() if (n := json.loads(line)["n"]) >= 0]
+
+
 def given_alone(shape: Shape, parts: list[Lines]) -> dict[str, bytes]:
     """What a flow gives that is never changed."""
     with tempfile.TemporaryDirectory() as folder:
@@ -177,7 +183,7 @@ CRASHES = st.tuples(
 )
 
 
-@SLOW
+@FEW
 @given(
     before=shapes(),
     now=shapes(),
@@ -207,8 +213,11 @@ def test_what_an_operator_gives_does_not_depend_on_changes_around_it(
     kept = {*before.operators, *(["after"] if before.chained else [])}
     for name in names & kept:
         assert found[name] == whole[name], name
-    for name in names - kept - {"after"}:
-        assert found.get(name, b"") == tail[name], name
+    if "seen" in names - kept:
+        # It sees what comes after the change, and perhaps what waited then, each event once.
+        seen = events_in(found.get("seen", b""))
+        assert len(set(seen)) == len(seen)
+        assert set(events_in(tail["seen"])) <= set(seen) <= set(events_in(whole["seen"]))
     assert (result.stats.keys, result.stats.timers, result.stats.waiting)[1:] == (0, 0)
     assert result.stats.events == sum(map(len, parts))
 
@@ -238,11 +247,11 @@ def test_an_operator_that_comes_back_goes_on_with_what_it_kept(tmp_path: Path) -
     assert found.generation == 2
     keep(tmp_path, BOTH, part(0, 90), drain=True)
     lines = [json.loads(line) for line in (tmp_path / "total.jsonl").read_bytes().splitlines()]
-    # What waited for it when it went is gone, and what came while it was away: it counts on.
-    waited = OUT_OF_ORDER_MS // 5 + 1
+    # It counts on: without what was handled while it was away, and what waited for it when it went.
+    away = 30
     counts = [line["count"] for line in lines if line["key"] == "u0"]
     assert counts == list(range(1, len(counts) + 1))
-    assert len(lines) == 60 - waited
+    assert len(lines) == 90 - away
     alone = given_alone(SEEN, PARTS)
     assert (tmp_path / "seen.jsonl").read_bytes() == alone["seen"]
 
@@ -331,7 +340,9 @@ def test_what_waits_and_does_not_fit_any_more_is_refused_before_anything_is_chan
 
     write(tmp_path, part(0, 30))
     run_flow(flow(Number, more=False), options(tmp_path, drain=False))
-    with pytest.raises(IncompatibleStateError, match=r"records wait for 'total' .*do not fit what is taken there now"):
+    with pytest.raises(
+        IncompatibleStateError, match=r"records wait for 'total', 'quiet' in .*do not fit what is taken there now"
+    ):
         run_flow(flow(Text, more=True), options(tmp_path, drain=False))
     found = Manifest.load(tmp_path / "state")
     assert found is not None
@@ -339,7 +350,7 @@ def test_what_waits_and_does_not_fit_any_more_is_refused_before_anything_is_chan
     run_flow(flow(Number, more=True), options(tmp_path, drain=True))
 
 
-@SLOW
+@FEW
 @given(
     shape=shapes(),
     parts=logs(),

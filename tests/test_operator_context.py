@@ -99,9 +99,9 @@ def in_a_test(operator: hw.Operator[Any, Any, Any], path: Path) -> None:
     flow = hw.Flow("f")
     further = {name: flow.source(name, hw.Json, hw.items([]), time="at") for name in operator.inputs}
     told = {name: flow.source(name, hw.Json, hw.items([]), time="at").broadcast() for name in operator.broadcasts}
-    keyed = {name: stream.key_by("key") for name, stream in further.items()}
+    inputs: dict[str, Any] = {**told, **{name: stream.key_by("key") for name, stream in further.items()}}
     main = flow.source("main", hw.Json, hw.items([]), time="at").key_by("key")
-    main.process("op", operator, **keyed, **told).to("out", hw.to_list([]))
+    main.process("op", operator, **inputs).to("out", hw.to_list([]))
     test = FlowTest(flow)
     for source in ("main", *further, *told):
         test.send(source, {"key": "x", "at": 1})

@@ -15,7 +15,8 @@ from headway.planner import compile_plan
 from headway.runtime.batch import Batch, register_codecs
 from headway.runtime.board import Board
 from headway.runtime.channels import Channels
-from headway.runtime.sink import OutputClaim, SinkTask
+from headway.runtime.participant import Commitment, Participant
+from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot, SlotOptions
 from headway.runtime.stage import StageTask
 from headway.state.group import GroupStore
@@ -63,19 +64,34 @@ class Process:
         self.group = GroupStore.open(directory, 0, StoreOptions(sync=False))
         store = self.group.stage(stage.name, [OperatorSpec(*table) for table in stage.tables()], [InputCodec()])
         sink_store = self.group.stage("sink", [], [InputCodec(bytes, from_stage=True)], task=1)
-        store.resume(None)
-        sink_store.resume(None)
-        channels = Channels(stage.inputs, {stage.inputs[0].id: slots}, None)
+        channels = Channels(stage.inputs, {stage.inputs[0].id: slots})
         clock = lambda: self.now_ms  # noqa: E731
-        self.task = StageTask(plan, stage, 0, 1, store, channels, clock, clock)
-        sink_channels = Channels(sink.inputs, {sink.inputs[0].id: 1}, None)
-        claim = OutputClaim(directory / "claim")
-        self.sink = SinkTask(sink, sink.node.output, sink_store, sink_channels, None, claim)
+        in_doubt: set[Commitment[Participant]] = set()
+        self.task = Commitment(StageTask(plan, stage, 0, 1, store, channels, clock, clock), in_doubt)
+        sink_channels = Channels(sink.inputs, {sink.inputs[0].id: 1})
+        self.sink = Commitment(SinkTask(sink, sink.node.output, sink_store, sink_channels), in_doubt)
         options = SlotOptions(groups=1, follow=True, discover_ms=1_000)
         self.slots = [
-            Slot(plan, plan.sources[0], name, self.mine(name), None, options, self.board, clock, clock)
+            Commitment(
+                Slot(
+                    plan,
+                    plan.sources[0],
+                    name,
+                    self.mine(name),
+                    {},
+                    options,
+                    self.board,
+                    clock,
+                    clock,
+                    is_awaited=lambda: bool(in_doubt),
+                ),
+                set(),
+            )
             for name in names
         ]
+        self.commitments: list[Commitment[Participant]] = [*self.slots, self.task, self.sink]
+        for commitment in self.commitments:
+            commitment.resume(None)
 
     def mine(self, name: str) -> Any:
         """Each slot has a file."""
@@ -84,25 +100,27 @@ class Process:
     def poll(self) -> None:
         self.now_ms += 100
         for slot in self.slots:
-            self.deliver(slot.poll())
-        self.deliver(self.task.on_clock())
+            slot.proven()
+            self.deliver(slot.participant.poll())
+        if self.task.is_proven:
+            self.deliver(self.task.participant.on_clock())
 
     def deliver(self, messages: list[tuple[str, int, Batch]]) -> None:
         for target, _, batch in messages:
             if target == self.sink_name:
-                self.sink.on_batches([batch])
+                self.sink.proven()
+                self.sink.participant.on_batches([batch])
             else:
-                self.deliver(self.task.on_batches([batch]))
+                self.task.proven()
+                self.deliver(self.task.participant.on_batches([batch]))
 
     @property
     def sink_name(self) -> str:
         return "told"
 
     def end_epoch(self) -> None:
-        for slot in self.slots:
-            slot.snapshot()
-        self.task.commit()
-        self.sink.commit()
+        for commitment in self.commitments:
+            commitment.prepare()
 
     def append(self, at: int) -> None:
         for log in self.logs:

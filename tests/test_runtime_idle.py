@@ -61,17 +61,20 @@ class Reading:
                 plan.sources[0],
                 name,
                 assigned,
-                states.get(name),
+                states.get(name, {}),
                 options,
                 self.board,
                 lambda: self.now_ms,
                 lambda: self.wall_ms,
             )
+            self.read[name].resume(None)
 
     def restart(self) -> None:
         """Stop, keep what an epoch keeps, and begin anew at another time."""
-        states = {name: json.loads(json.dumps(slot.snapshot())) for name, slot in self.read.items()}
-        for slot in self.read.values():
+        states = {}
+        for name, slot in self.read.items():
+            slot.prepare()
+            states[name] = json.loads(json.dumps(slot.kept))
             slot.close()
         self.now_ms += 100_000
         self.start(states)

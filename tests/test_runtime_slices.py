@@ -16,6 +16,7 @@ from headway.runtime import run as runs
 from headway.runtime.batch import Batch, register_codecs
 from headway.runtime.channels import Channels
 from headway.runtime.job import Job
+from headway.runtime.participant import Commitment
 from headway.runtime.run import RunOptions, run_flow
 from headway.runtime.stage import StageTask
 from headway.state.group import GroupStore
@@ -57,11 +58,13 @@ class Task:
         self.group = GroupStore.open(directory, 0, options)
         specs = [OperatorSpec(*table) for table in stage.tables()]
         self.store = self.group.stage(stage.name, specs, [InputCodec()])
-        meta = self.store.resume(version)
-        channels = Channels(stage.inputs, {self.edge.id: 1}, (meta or {}).get("claims"))
+        channels = Channels(stage.inputs, {self.edge.id: 1})
         self.task = StageTask(plan, stage, 0, 1, self.store, channels, lambda: 0, lambda: 0, slice_records)
+        self.commitment = Commitment(self.task, set())
+        self.commitment.resume(version)
 
     def send(self, watermark: int, records: list[Any]) -> list[Any]:
+        self.commitment.proven()
         return self.told(self.task.on_batches([Batch(self.edge.id, "s/00", 0, watermark, "items", records)]))
 
     def told(self, messages: list[Any]) -> list[Any]:
@@ -108,8 +111,8 @@ def test_an_epoch_may_end_between_any_two_slices(tmp_path: Path, slice_records: 
     while task.task.is_behind and lives < 1_000:
         lives += 1
         watermark = task.task.watermark
-        version = task.task.commit()
-        assert task.task.on_clock() == [], "nothing proves yet that the epoch is durable"
+        version = task.commitment.prepare()
+        assert not task.commitment.is_proven, "nothing proves yet that the epoch is durable"
         task.group.close()
         task = Task(directory, slice_records=slice_records, version=version)
         assert task.task.watermark == watermark
@@ -124,15 +127,15 @@ def test_what_arrives_proves_that_the_epoch_is_durable(tmp_path: Path) -> None:
     task = Task(tmp_path, slice_records=1_000)
     task.send(5, EVENTS.copy())
     before = task.store.version
-    task.task.commit()
+    task.commitment.prepare()
     task.group.close()
     # Main families hold only what is proven: nothing of this epoch yet, all of it after a message that brings no news.
     task = Task(tmp_path, slice_records=1_000, version=before)
     task.send(5, EVENTS.copy())
-    version = task.task.commit()
+    version = task.commitment.prepare()
     assert task.send(5, []) == []
     assert task.store.resume(version) is not None
-    assert task.task.commit() == version, "a proof changes nothing"
+    assert task.commitment.prepare() == version, "a proof changes nothing"
     task.group.close()
 
 

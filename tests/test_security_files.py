@@ -16,7 +16,6 @@ from headway.errors import OutputError, StateError
 from headway.runtime.board import Board
 from headway.runtime.last_run import save_stats
 from headway.runtime.rendezvous import make_secret, read_secret
-from headway.runtime.sink import OutputClaim
 from headway.runtime.stats import total
 from headway.state.group import GroupStore
 from headway.state.lock import DirectoryLock
@@ -140,8 +139,6 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "last-run.json.tmp": lambda directory: save_stats(directory, total([])),
     "board": lambda directory: Board.create(directory / "board", 3, 2),
     "board.tmp": lambda directory: Board.create(directory / "board", 3, 2),
-    "out": lambda directory: OutputClaim(directory / "out").note_delivered(7),
-    "out.tmp": lambda directory: OutputClaim(directory / "out").hold("mark"),
     "cluster-secret.tmp": make_secret,
     f"dead-letters/{letter_file('s', 'p')}": write_letter,
 }

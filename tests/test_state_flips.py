@@ -142,7 +142,7 @@ def test_after_a_good_end(ended: Path, expected: dict[str, bytes], tmp_path: Pat
     check(ended, tmp_path, names[number % len(names)], share, expected)
 
 
-@pytest.mark.parametrize("kind", ["flow.json", "engine-1", "outputs"])
+@pytest.mark.parametrize("kind", ["flow.json", "engine-1"])
 @settings(max_examples=15, deadline=None, suppress_health_check=QUIET)
 @FLIPS
 def test_where_nothing_else_has_checksums(

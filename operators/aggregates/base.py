@@ -14,6 +14,7 @@ from headway.errors import FlowError
 from headway.operators.aggregates.copies import copy_of
 from headway.operators.aggregates.written import CALLS, Written, written_functions, written_maker, written_of
 from headway.operators.conditions import Condition
+from headway.operators.given import Given
 
 __all__ = ["Aggregate", "Bundle", "held_struct"]
 
@@ -21,7 +22,7 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 
-class Aggregate(Generic[A, R]):
+class Aggregate(Given, Generic[A, R]):
     """Folds events into an accumulator, and an accumulator into a result.
 
     Accumulators are plain values of `accumulator_type` (anything MessagePack can hold, typed for msgspec).

@@ -64,6 +64,11 @@ class _Applied:
 
     _function: WindowFunction
 
+    def arguments(self) -> dict[str, Any]:
+        """See `Given.arguments`: with the function in the place of what collects the events for it."""
+        made: Any = super()
+        return {**made.arguments(), "aggregates": None, "function": self._function}
+
     def _emit(self, held: Any, start: int, end: int, revision: int, final: bool, ctx: Context[Any]) -> None:
         value = self._function(WindowContents(ctx.key, start, end, list(held.events)))
         if value is not None:

@@ -24,6 +24,9 @@ def check_operator(operator: Operator[Any, Any, Any]) -> None:
         msg = f"{kind} has a side output {name!r}: that name has a meaning of its own, choose another"
         raise FlowError(msg)
     for name in (*operator.inputs, *operator.broadcasts):
+        if name == "was":
+            msg = f"{kind} has an input 'was': process(..., was=...) has a meaning of its own, choose another name"
+            raise FlowError(msg)
         if name in ("event", "timer") or not callable(getattr(operator, f"on_{name}", None)):
             msg = f"{kind} has an input {name!r}, but no method on_{name}(self, state, event, ctx) for it"
             raise FlowError(msg)

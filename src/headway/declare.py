@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NoReturn, Union
 
 from headway.errors import FlowError, UsageError
 
-__all__ = ["declaring", "fail", "place"]
+__all__ = ["Was", "declaring", "fail", "former_names", "place"]
+
+Was = Union[str, Sequence[str]]
+"""Names that a step had before: what is stored under one of them is its own."""
 
 
 def place() -> str:
@@ -41,3 +44,13 @@ def declaring() -> Iterator[None]:
         yield
     except (FlowError, UsageError) as error:
         fail(str(error))
+
+
+def former_names(name: str, was: Was) -> tuple[str, ...]:
+    """The names that `was` gives. Raises `FlowError` at the user's line for what is no name of before."""
+    names = (was,) if isinstance(was, str) else was
+    if not isinstance(names, Sequence) or not all(isinstance(old, str) and old for old in names):
+        fail(f'{name!r}: was={was!r} is not a name that it had, nor several: write was="old-name"')
+    if name in names:
+        fail(f"{name!r}: was={was!r} is the name that it has: give those that it had, or leave was= out")
+    return tuple(names)

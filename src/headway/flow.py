@@ -6,7 +6,7 @@ import re
 from typing import Any, Optional, TypeVar
 
 from headway.connectors.base import Input
-from headway.declare import declaring, fail, place
+from headway.declare import Was, declaring, fail, former_names, place
 from headway.errors import FlowError
 from headway.fields import check_decodable, check_time
 from headway.graph import Graph, IngestionTime, Node, Port, SourceNode, TimeSpec
@@ -67,6 +67,7 @@ class Flow:
         time: Optional[TimeSpec] = None,
         out_of_order: Duration = 0,
         idle_after: Optional[Duration] = None,
+        was: Was = (),
     ) -> SourceStream[T]:
         """A log of events of `event_type` (an `Event` class, or `Json` for untyped objects).
 
@@ -79,6 +80,7 @@ class Flow:
         further behind goes to the `late` stream.
         `idle_after`: while following, a partition that is silent for this long (wall clock) no longer holds
         the others back, and what then comes behind them is late; None (the default) always waits.
+        `was` is the name that the source had in an earlier version of the flow, or several: it is read on from there.
         """
         if time is None:
             fail(
@@ -104,6 +106,7 @@ class Flow:
                 time=time,
                 out_of_order_ms=duration_ms(out_of_order, what="out_of_order"),
                 idle_after_ms=None if idle_after is None else duration_ms(idle_after, what="idle_after"),
+                was=former_names(name, was),
             )
         return SourceStream(self, self._add(node, event_type, keyed=False))
 
@@ -113,11 +116,26 @@ class Flow:
         earlier = self.graph.nodes.get(node.name)
         if earlier is not None:
             fail(f"the name {node.name!r} is used twice: first at {earlier.where}; every step needs a name of its own")
+        self._check_renamed(node)
         for port in node.inputs:
             if port.node not in self.graph.nodes:
                 fail(f"step {node.name!r} reads {port}, which belongs to another flow")
         self.graph.nodes[node.name] = node
         return self._port(Port(node.name), output_type, keyed=keyed)
+
+    def _check_renamed(self, node: Node) -> None:
+        """Raise `FlowError` when a name of before is that of a step of today, or of two."""
+        for other in self.graph.nodes.values():
+            for one, two in ((node, other), (other, node)):
+                if two.name in one.was:
+                    fail(
+                        f"{one.name!r} says was={two.name!r}, and there is a step {two.name!r} "
+                        f"({(other if two is other else node).where}): it cannot go on as both; leave was= out"
+                    )
+            for old in set(node.was) & set(other.was):
+                fail(
+                    f"{node.name!r} and {other.name!r} ({other.where}) both say was={old!r}: only one can go on with it"
+                )
 
     def _port(self, port: Port, output_type: Any, *, keyed: bool) -> Port:
         self.graph.types[port] = output_type

@@ -73,6 +73,8 @@ class Node:
     name: str
     where: str = field(compare=False)
     """The line of the flow that declares it, for messages."""
+    was: tuple[str, ...] = field(default=(), kw_only=True)
+    """Names that it had before: what is stored under one of them is its own."""
 
     @property
     def inputs(self) -> tuple[Port, ...]:
@@ -98,6 +100,8 @@ class StatelessNode(Node):
     kind: str
     upstream: Port
     function: Callable[[Any], Any]
+    given: Any = None
+    """What the function was made of, such as a condition; None where it was written as it is."""
 
     @property
     def inputs(self) -> tuple[Port, ...]:

@@ -8,12 +8,14 @@ a new one whenever the layout is another one, and `headway.state.evolve` leads f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Optional
 
 import msgspec
 
 from headway.connectors.base import Input
+from headway.describe import type_mark
+from headway.inventory import steps_of
 from headway.plan import Edge, Entry, KeyedStage, Plan, Table
 from headway.state.manifest import (
     EdgeEntry,
@@ -23,7 +25,9 @@ from headway.state.manifest import (
     Retired,
     SourceEntry,
     StageEntry,
+    StepEntry,
 )
+from headway.state.names import former_name, owner
 from headway.state.schemas import following
 from headway.state.typeschema import state_schema
 
@@ -35,67 +39,91 @@ MAX_SLOTS: Final = 64
 def lay_out(plan: Plan, key_groups: int, found: Optional[Manifest]) -> Manifest:
     """The manifest of a plan. What has a number in `found` keeps it, everything else gets a new one.
 
-    The generation is that of `found` as long as the layout is the same. What the plan has no more is retired.
+    A step that says which name it had (`was`) goes on with the number of that name. The generation is that of `found`
+    as long as the layout is the same. What the plan has no more is retired.
     """
-    numbers = _Numbers(found)
-    known = numbers.known
+    steps = steps_of(plan.graph)
+    numbers = _Numbers(found, steps)
+    tables = [table for stage in plan.stages for table in stage.tables()]
+    numbers.match(
+        [source.name for source in plan.sources], [table.name for table in tables], [sink.name for sink in plan.sinks]
+    )
     expected = Manifest(
         flow=plan.flow,
         key_groups=key_groups,
         sources={
-            source.name: _source_entry(source.node.input, numbers.sources.get(source.name), numbers)
+            source.name: _source_entry(source.node.input, numbers.known_source(source.name), numbers)
             for source in plan.sources
         },
         operators={
-            table.name: _operator_entry(table, numbers.of_operator(table.name), numbers.operators.get(table.name))
-            for stage in plan.stages
-            for table in stage.tables()
+            table.name: _operator_entry(table, numbers.of_operator(table.name), numbers.known_operator(table.name))
+            for table in tables
         },
         outputs={
             sink.name: OutputEntry(id=numbers.of_output(sink.name), inputs=[_edge(edge, []) for edge in sink.inputs])
             for sink in plan.sinks
         },
         stages=[_stage_entry(stage) for stage in plan.stages],
+        steps=steps,
     )
     expected = msgspec.structs.replace(expected, next_id=numbers.next_id)
-    if known is None:
+    if found is None:
         return expected
-    same = known.layout == expected.layout
+    same = found.layout == expected.layout
     return msgspec.structs.replace(
         expected,
-        generation=known.generation + (not same),
-        stages=known.stages if same else expected.stages,
-        retired=Retired(
-            sources=_without(numbers.sources, expected.sources),
-            operators=_without(numbers.operators, expected.operators),
-            outputs=_without(numbers.outputs, expected.outputs),
-        ),
-        dropped=known.dropped,
-        drain=known.drain,
+        generation=found.generation + (not same),
+        stages=found.stages if same else expected.stages,
+        retired=numbers.retired(),
+        dropped=found.dropped,
+        drain=found.drain,
     )
 
 
 class _Numbers:
     """What has been given a number, and the next one that is free."""
 
-    def __init__(self, known: Optional[Manifest]) -> None:
-        self.known = known
-        self.next_id = 1 if known is None else known.next_id
-        self.sources: dict[str, SourceEntry] = {}
-        self.operators: dict[str, OperatorEntry] = {}
-        self.outputs: dict[str, OutputEntry] = {}
-        if known is not None:
-            self.sources = {**known.retired.sources, **known.sources}
-            self.operators = {**known.retired.operators, **known.operators}
-            self.outputs = {**known.retired.outputs, **known.outputs}
+    def __init__(self, found: Optional[Manifest], steps: Mapping[str, StepEntry]) -> None:
+        self.next_id = 1 if found is None else found.next_id
+        self._steps = steps
+        self._known_steps: dict[str, StepEntry] = {}
+        self._sources: dict[str, SourceEntry] = {}
+        self._operators: dict[str, OperatorEntry] = {}
+        self._outputs: dict[str, OutputEntry] = {}
+        if found is not None:
+            self._known_steps = {**found.retired.steps, **found.steps}
+            self._sources = {**found.retired.sources, **found.sources}
+            self._operators = {**found.retired.operators, **found.operators}
+            self._outputs = {**found.retired.outputs, **found.outputs}
+
+    def match(self, sources: Sequence[str], operators: Sequence[str], outputs: Sequence[str]) -> None:
+        """Find out which names of before today's names stand for. Called once, before all else."""
+        self._source_names = self._former(sources, self._sources)
+        self._operator_names = self._former(operators, self._operators)
+        self._output_names = self._former(outputs, self._outputs)
+
+    def _former(self, names: Sequence[str], known: Mapping[str, Any]) -> dict[str, str]:
+        return {name: former_name(name, self._was(name), known, names) for name in names}
+
+    def _was(self, name: str) -> Sequence[str]:
+        step = self._steps.get(owner(name))
+        return () if step is None else step.was
+
+    def known_source(self, name: str) -> Optional[SourceEntry]:
+        """What is known of a source."""
+        return self._sources.get(self._source_names[name])
+
+    def known_operator(self, name: str) -> Optional[OperatorEntry]:
+        """What is known of an operator's states, or of what its broadcasts keep."""
+        return self._operators.get(self._operator_names[name])
 
     def of_operator(self, name: str) -> int:
         """That of an operator's states, or of what its broadcasts keep."""
-        return self._of(self.operators.get(name))
+        return self._of(self._operators.get(self._operator_names[name]))
 
     def of_output(self, name: str) -> int:
         """That of an output."""
-        return self._of(self.outputs.get(name))
+        return self._of(self._outputs.get(self._output_names[name]))
 
     def _of(self, entry: Any) -> int:
         if entry is not None:
@@ -108,9 +136,19 @@ class _Numbers:
         self.next_id += 1
         return self.next_id - 1
 
+    def retired(self) -> Retired:
+        """What is known and stands for nothing in today's flow."""
+        sources = _without(self._sources, self._source_names.values())
+        operators = _without(self._operators, self._operator_names.values())
+        outputs = _without(self._outputs, self._output_names.values())
+        names = dict.fromkeys(owner(name) for name in (*sources, *operators, *outputs))
+        steps = {name: self._known_steps[name] for name in names if name in self._known_steps}
+        return Retired(sources=sources, operators=operators, outputs=outputs, steps=steps)
 
-def _without(all_: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: entry for name, entry in all_.items() if name not in now}
+
+def _without(known: Mapping[str, Any], used: Iterable[str]) -> dict[str, Any]:
+    names = set(used)
+    return {name: entry for name, entry in known.items() if name not in names}
 
 
 def _source_entry(given: Input, known: Optional[SourceEntry], numbers: _Numbers) -> SourceEntry:
@@ -148,6 +186,7 @@ def _edge(edge: Edge, operators: Sequence[str]) -> EdgeEntry:
         entries=[_entry(entry, operators) for entry in edge.entries],
         from_source=edge.from_source,
         broadcast=edge.broadcast,
+        values=type_mark(edge.value_type),
     )
 
 

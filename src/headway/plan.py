@@ -10,6 +10,7 @@ from headway.graph import (
     DEAD_LETTERS,
     LATE,
     MAIN,
+    Graph,
     KeyByNode,
     OperatorNode,
     Port,
@@ -186,6 +187,8 @@ class Plan:
     """All stages of a flow; keyed stages come after those that feed them."""
 
     flow: str
+    graph: Graph
+    """What it was compiled from: the steps as they were declared."""
     sources: list[SourceStage] = field(default_factory=list)
     stages: list[KeyedStage] = field(default_factory=list)
     sinks: list[SinkStage] = field(default_factory=list)

@@ -99,7 +99,7 @@ def _with_dead_letters(graph: Graph, output: Optional[Output]) -> Graph:
 class _Compiler:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.plan = Plan(graph.flow)
+        self.plan = Plan(graph.flow, graph)
         self.operators = [node for node in graph.nodes.values() if isinstance(node, OperatorNode)]
         self.paths: dict[str, list[_Path]] = {}
         self.depth: dict[str, int] = {}

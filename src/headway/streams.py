@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, Union, overlo
 
 from headway.checks import accepts, check_operator, item_type, result_type
 from headway.connectors.base import Output
-from headway.declare import declaring, fail, place
+from headway.declare import Was, declaring, fail, former_names, place
 from headway.errors import KeyNeededError
 from headway.fields import check_key
 from headway.graph import (
@@ -99,6 +99,7 @@ class _Base(Generic[T]):
         *,
         name: Optional[str] = None,
         id_by: Union[str, Sequence[str], None] = None,
+        was: Was = (),
     ) -> None:
         """Write each value as a durable trigger: a CloudEvents 1.0 event of this `type`.
 
@@ -106,10 +107,11 @@ class _Base(Generic[T]):
         event time and ordinal, so that the same log gives the same ids. `name` is the step's (default: `type`).
         With `id_by`, one field of the value or several, the id is a hash of flow, step, key and these fields:
         values of a key that agree on them are revisions of one result, and a receiver keeps the last.
+        `was` is the name that the step had before, or several; under a new name new triggers have other ids.
         """
         if not isinstance(type, str) or not type:
             fail(f'a trigger needs a type, such as "cart.abandoned", not {type!r}')
-        self._sink(name or type, output, type, self._id_fields(id_by))
+        self._sink(name or type, output, was, type, self._id_fields(id_by))
 
     def _id_fields(self, id_by: Union[str, Sequence[str], None]) -> Optional[tuple[str, ...]]:
         if id_by is None:
@@ -124,12 +126,17 @@ class _Base(Generic[T]):
                 fail(f"id_by={id_by!r}: {type_label(self.type)} has no field {name!r}, {fields}")
         return names
 
-    def to(self, name: str, output: Output) -> None:
-        """Write each value as plain JSON, without an envelope. `name` is the step's."""
-        self._sink(name, output, None)
+    def to(self, name: str, output: Output, *, was: Was = ()) -> None:
+        """Write each value as plain JSON, without an envelope. `name` is the step's, `was` one that it had before."""
+        self._sink(name, output, was)
 
     def _sink(
-        self, name: str, output: Output, trigger_type: Optional[str], id_by: Optional[tuple[str, ...]] = None
+        self,
+        name: str,
+        output: Output,
+        was: Was,
+        trigger_type: Optional[str] = None,
+        id_by: Optional[tuple[str, ...]] = None,
     ) -> None:
         if not isinstance(output, Output):
             fail(f"{name!r}: {output!r} is not an output: use hw.to_jsonl(...), hw.to_stdout() or hw.to_list([])")
@@ -139,18 +146,28 @@ class _Base(Generic[T]):
                     f"{name!r}: {output.describe()} is written by {other.name!r} already ({other.where}): merge the "
                     "streams, or give each a file of its own"
                 )
-        self._flow._add(SinkNode(name, place(), self._port, output, trigger_type, id_by), None, keyed=False)
+        node = SinkNode(name, place(), self._port, output, trigger_type, id_by, was=former_names(name, was))
+        self._flow._add(node, None, keyed=False)
 
-    def _stateless(self, kind: str, function: Any, name: Optional[str], output_type: Any) -> Port:
+    def _stateless(self, kind: str, function: Any, name: Optional[str], output_type: Any, given: Any = None) -> Port:
         if not callable(function):
             fail(f"{kind}() needs a function of one event, not {function!r}")
         label = name or self._flow._auto_name("filter" if kind == "reject" else kind)
-        node = StatelessNode(label, place(), kind, self._port, function)
+        node = StatelessNode(label, place(), kind, self._port, function, given)
         return self._flow._add(node, output_type, keyed=self._flow.graph.keyed[self._port])
 
     def _predicate(self, condition: Condition) -> Callable[[Any], bool]:
         with declaring():
             return resolve(condition, self.type)
+
+    def _filter(self, condition: Condition, name: Optional[str]) -> Port:
+        return self._stateless("filter", self._predicate(condition), name, self.type, condition)
+
+    def _branches(self, condition: Condition, name: Optional[str]) -> tuple[Port, Port]:
+        predicate = self._predicate(condition)
+        label = name or self._flow._auto_name("branch")
+        met = self._stateless("filter", predicate, label, self.type, condition)
+        return met, self._stateless("reject", predicate, f"{label}.else", self.type, condition)
 
     def _merged(self, others: tuple[_Base[Any], ...], name: Optional[str]) -> Port:
         keyed = self._flow.graph.keyed[self._port]
@@ -187,7 +204,7 @@ class Stream(_Base[T], EnrichSteps[T]):
 
     def filter(self, condition: Predicate[T], *, name: Optional[str] = None) -> Stream[T]:
         """Keep the events that meet the condition: a function, or `where(field=value)`."""
-        return Stream(self._flow, self._stateless("filter", self._predicate(condition), name, self.type))
+        return Stream(self._flow, self._filter(condition, name))
 
     def flat_map(
         self, function: Callable[[T], Iterable[U]], *, into: Any = None, name: Optional[str] = None
@@ -197,10 +214,7 @@ class Stream(_Base[T], EnrichSteps[T]):
 
     def branch(self, condition: Predicate[T], *, name: Optional[str] = None) -> tuple[Stream[T], Stream[T]]:
         """Two streams: the events that meet the condition, and the others."""
-        predicate = self._predicate(condition)
-        label = name or self._flow._auto_name("branch")
-        met = self._stateless("filter", predicate, label, self.type)
-        others = self._stateless("reject", predicate, f"{label}.else", self.type)
+        met, others = self._branches(condition, name)
         return Stream(self._flow, met), Stream(self._flow, others)
 
     @overload
@@ -277,7 +291,7 @@ class KeyedStream(
 
     def filter(self, condition: Predicate[T], *, name: Optional[str] = None) -> KeyedStream[T]:
         """Keep the events that meet the condition: a function, or `where(field=value)`."""
-        return KeyedStream(self._flow, self._stateless("filter", self._predicate(condition), name, self.type))
+        return KeyedStream(self._flow, self._filter(condition, name))
 
     def flat_map(
         self, function: Callable[[T], Iterable[U]], *, into: Any = None, name: Optional[str] = None
@@ -287,10 +301,7 @@ class KeyedStream(
 
     def branch(self, condition: Predicate[T], *, name: Optional[str] = None) -> tuple[KeyedStream[T], KeyedStream[T]]:
         """Two streams: the events that meet the condition, and the others."""
-        predicate = self._predicate(condition)
-        label = name or self._flow._auto_name("branch")
-        met = self._stateless("filter", predicate, label, self.type)
-        others = self._stateless("reject", predicate, f"{label}.else", self.type)
+        met, others = self._branches(condition, name)
         return KeyedStream(self._flow, met), KeyedStream(self._flow, others)
 
     @overload
@@ -309,9 +320,10 @@ class KeyedStream(
         """Give each event another key; see `Stream.key_by`."""
         return Stream[T](self._flow, self._port).key_by(key, name=name)
 
-    def process(self, name: str, operator: Operator[T, S, U], **inputs: _Base[Any]) -> Processed[U]:
-        """Run a keyed operator. `name` is part of the state and of triggers' ids: keep it when the code changes.
+    def process(self, name: str, operator: Operator[T, S, U], *, was: Was = (), **inputs: _Base[Any]) -> Processed[U]:
+        """Run a keyed operator. `name` is what its state is kept under, and part of triggers' ids.
 
+        `was` is the name that it had in an earlier version of the flow, or several: it goes on with what that kept.
         `inputs` are the operator's further inputs, by name: keyed streams, and `stream.broadcast()` for its broadcasts.
         """
         if not isinstance(operator, Operator):
@@ -324,7 +336,8 @@ class KeyedStream(
         self._check_accepted(name, operator, operator.event_type, self)
         with declaring():
             check_operator(operator)
-        node = OperatorNode(name, place(), self._port, operator, self._further(name, operator, inputs))
+        further = self._further(name, operator, inputs)
+        node = OperatorNode(name, place(), self._port, operator, further, was=former_names(name, was))
         return Processed(self._flow, self._flow._add(node, operator.output_type, keyed=True), operator)
 
     def _further(

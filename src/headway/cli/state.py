@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Optional
 
 import click
 
+from headway.cli.changes import check, drop, state_option
 from headway.cli.commands import Commands
 from headway.cli.escapes import json_text, printable
 from headway.cli.options import examples, json_option
@@ -24,19 +25,10 @@ ROWS_SHOWN = 20
 
 @click.group(cls=Commands)
 def state() -> None:
-    """Look at what a flow keeps, also while it runs.
+    """Look at what a flow keeps, also while it runs, and at what a change of the flow means for it.
 
     Shown is what is durable. Reading does not disturb a run.
     """
-
-
-_state_option = click.option(
-    "--state",
-    "state_dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="The state directory, as for `headway run`. Default: that of the flow.",
-)
 
 
 @state.command(
@@ -50,7 +42,7 @@ _state_option = click.option(
 )
 @click.argument("place", metavar="[FLOW|DIR]", required=False)
 @click.argument("operator", metavar="[OPERATOR]", required=False)
-@_state_option
+@state_option
 @click.option("--prefix", default="", metavar="P", help="Only keys that begin with P.")
 @click.option(
     "--limit", type=click.IntRange(0), metavar="N", help=f"Show at most N keys, 0 for all. Default: {ROWS_SHOWN}."
@@ -93,7 +85,7 @@ def ls(
 @click.argument("place", metavar="FLOW|DIR")
 @click.argument("operator")
 @click.argument("key")
-@_state_option
+@state_option
 @json_option("Write one JSON object.")
 @click.pass_context
 def get(ctx: click.Context, place: str, operator: str, key: str, state_dir: Optional[Path], as_json: bool) -> None:
@@ -112,7 +104,8 @@ def get(ctx: click.Context, place: str, operator: str, key: str, state_dir: Opti
     say(_record(row) if as_json else _block(row))
 
 
-state.add_command(rescale)
+for command in (check, drop, rescale):
+    state.add_command(command)
 
 
 def _reader(place: Optional[str], state_dir: Optional[Path]) -> StateReader:

@@ -173,6 +173,16 @@ class PartitionReader(ABC):
         """How far the partition has been read; None where its size is not known, or not final. Costs little."""
         return None
 
+    def committed(self, position: Position) -> None:  # noqa: B027 (most readers have nobody to tell)
+        """Everything before `position` will never be asked for again: it is durable on every worker what became of it.
+
+        For whoever waits to hear that: a queue's acknowledgements, the offsets that lag tools watch. Called for each
+        epoch in which the position changed, in order, with what `position()` gave at the epoch's end; at a clean end of
+        the run also for the last one. A reader with this method of its own stays open until it has heard of its end.
+        After a crash the position that it is opened at stands for those that were not heard. Called on the thread of
+        `read`: it must not block, and what it raises ends the run.
+        """
+
     def close(self) -> None:  # noqa: B027 (most readers hold nothing)
         """Release files. Called once; nothing is called afterwards."""
 

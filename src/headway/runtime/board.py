@@ -1,7 +1,8 @@
 """A board in shared memory on which the reader slots and the workers of one machine say how far they are.
 
-Nothing that is read here decides about results. Slots use it to go in step, to wait while stages are behind, and to
-end a run only when everything they have sent has been handled.
+Nothing that is read here decides about results. Slots use it to go in step, to wait while stages are behind, to prove
+that an epoch is durable as long as anybody waits for it, and to end a run only when everything they have sent has been
+handled.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = ["Board", "Progress", "sources_in_step"]
 
 _ENTRY: Final = struct.Struct("<qqq")
 _WORKER: Final = struct.Struct("<qq")
+_IN_DOUBT: Final = struct.Struct("<q")
 _UNSTARTED, _ACTIVE, _IDLE, _DONE = range(4)
 LEAD_RECORDS: Final = 50_000
 """How many records a slot may read ahead of the slowest one before it pauses."""
@@ -78,13 +80,23 @@ class Board:
     def report(self, worker: int, progress: Progress) -> None:
         """Say how far a worker is."""
         # A new board is all zeros: what is stored is one more, so that a worker that said nothing counts for nothing.
-        at = len(self._index) * _ENTRY.size + worker * _WORKER.size
-        _WORKER.pack_into(self._memory, at, progress.behind + 1, progress.watermark)
+        _WORKER.pack_into(self._memory, self._at(worker), progress.behind + 1, progress.watermark)
+
+    def report_in_doubt(self, worker: int, count: int) -> None:
+        """Say how many participants of a worker wait to hear that what they have prepared is durable."""
+        _IN_DOUBT.pack_into(self._memory, self._at(worker) + _WORKER.size, count)
+
+    def in_doubt(self) -> int:
+        """How many participants of all workers wait to hear that what they have prepared is durable."""
+        places = [self._at(worker) + _WORKER.size for worker in range(self._workers)]
+        return sum(_IN_DOUBT.unpack_from(self._memory, place)[0] for place in places)
+
+    def _at(self, worker: int) -> int:
+        return len(self._index) * _ENTRY.size + worker * (_WORKER.size + _IN_DOUBT.size)
 
     def progress(self) -> Progress:
         """How far all workers together are."""
-        start = len(self._index) * _ENTRY.size
-        found = [_WORKER.unpack_from(self._memory, start + n * _WORKER.size) for n in range(self._workers)]
+        found = [_WORKER.unpack_from(self._memory, self._at(worker)) for worker in range(self._workers)]
         told = [Progress(behind - 1, watermark) for behind, watermark in found if behind]
         return Progress(sum(one.behind for one in told), min((one.watermark for one in told), default=MAX_TIME_MS))
 
@@ -142,7 +154,7 @@ class Board:
 
 
 def _size(slots: int, workers: int) -> int:
-    return max(1, slots) * _ENTRY.size + workers * _WORKER.size
+    return max(1, slots) * _ENTRY.size + workers * (_WORKER.size + _IN_DOUBT.size)
 
 
 def sources_in_step(plan: Plan) -> dict[str, int]:

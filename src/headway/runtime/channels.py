@@ -18,16 +18,19 @@ class Channels:
     `counts` says how many channels each input edge has. A claim never goes back.
     """
 
-    def __init__(
-        self, inputs: list[Edge], counts: Mapping[int, int], claims: Optional[Mapping[str, Mapping[str, int]]]
-    ) -> None:
+    def __init__(self, inputs: list[Edge], counts: Mapping[int, int]) -> None:
         self._ranks = {edge.id: edge.rank for edge in inputs}
         self._expected = sum(counts[edge.id] for edge in inputs)
         self._claims: dict[tuple[int, str], int] = {}
-        by_rank = {str(edge.rank): edge.id for edge in inputs}
-        for rank, by_channel in (claims or {}).items():
-            for channel, watermark in by_channel.items():
-                self._claims[by_rank[rank], channel] = watermark
+
+    def restore(self, claims: Optional[Mapping[str, Mapping[str, int]]]) -> None:
+        """Go back to the claims that `claims_by_edge` told."""
+        by_rank = {str(rank): edge for edge, rank in self._ranks.items()}
+        self._claims = {
+            (by_rank[rank], channel): watermark
+            for rank, by_channel in (claims or {}).items()
+            for channel, watermark in by_channel.items()
+        }
 
     def rank_of(self, edge: int) -> int:
         """The number of an input edge."""

@@ -19,13 +19,15 @@ from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import Batch
 from headway.runtime.exchange import Message
 from headway.runtime.job import Job
+from headway.runtime.participant import Commitment
 from headway.runtime.slot import Slot
 from headway.runtime.stage import StageTask
 
-__all__ = ["build_dataflow", "slot_state", "step_name"]
+__all__ = ["build_dataflow", "slot_token", "step_name"]
 
 Token = list[Any]
-"""What the engine's log keeps of a step, sealed with a checksum: see `headway.runtime.seal`."""
+"""What the engine's log keeps of a participant, sealed with a checksum, see `headway.runtime.seal`: its version, and
+with it the number of a key group, or the name of a reader slot and where that stands."""
 _AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 """A time that has come, whatever happens to the machine's clock."""
 _WAIT_POLL_MS = 1
@@ -38,10 +40,14 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
 
     The engine waits by the machine's clock, which may be set back: then it would call nobody for as long. So a slot
     always asks to be called at once, and looks itself whether it is time to, by a clock that never goes back.
+
+    That it is called proves that the epoch before is durable on every worker. Its readers are closed with the job: they
+    are still to hear of the last epoch when the engine has done with them.
     """
 
-    def __init__(self, slot: Slot, job: Job) -> None:
-        self._slot = slot
+    def __init__(self, commitment: Commitment[Slot], job: Job) -> None:
+        self._commitment = commitment
+        self._slot = commitment.participant
         self._job = job
         self._idle_poll_ms: float = _IDLE_POLLS_MS[0]
         self._poll_at_ms = 0.0
@@ -55,6 +61,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
         job = self._job
         job.beat()
         with job.guard:
+            self._commitment.proven()
             job.check_clock()
             if job.clock_ms() < self._poll_at_ms and not job.stopping():
                 job.doze()
@@ -99,13 +106,9 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
 
     @override
     def snapshot(self) -> Any:
-        with self._job.guard:
-            self._job.premises.check()
-            return [self._slot.name, self._slot.snapshot()]
-
-    @override
-    def close(self) -> None:
-        self._slot.close()
+        with self._job.committing():
+            version = self._commitment.prepare()
+            return [self._slot.name, version, self._slot.kept]
 
 
 class _Source(FixedPartitionedSource[Message, Any]):
@@ -121,8 +124,8 @@ class _Source(FixedPartitionedSource[Message, Any]):
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _SlotPartition:
         with self._job.guard:
-            state = None if resume_state is None else slot_state(resume_state, for_part)
-            return _SlotPartition(self._job.slot(self._source, for_part, state), self._job)
+            version, kept = (None, {}) if resume_state is None else slot_token(resume_state, for_part)
+            return _SlotPartition(self._job.slot(self._source, for_part, version, kept), self._job)
 
 
 class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
@@ -131,49 +134,53 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
     def __init__(self, job: Job, stage: KeyedStage, token: Optional[Token]) -> None:
         self._job = job
         self._stage = stage
-        self._task: Optional[StageTask] = None
+        self._commitment: Optional[Commitment[StageTask]] = None
         if token is not None:
             with job.guard:
-                self._task = job.stage_task(stage, *token)
+                self._commitment = job.stage_task(stage, *token)
 
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
         with self._job.guard:
-            if self._task is None:
-                self._task = self._job.stage_task(self._stage, values[0].group, None)
-            messages = self._task.on_batches(values)
+            if self._commitment is None:
+                self._commitment = self._job.stage_task(self._stage, values[0].group, None)
+            self._commitment.proven()
+            messages = self._commitment.participant.on_batches(values)
             self._job.worked()
         return messages, StatefulBatchLogic.RETAIN
 
     @override
     def on_notify(self) -> tuple[list[Message], bool]:
-        assert self._task is not None
+        assert self._commitment is not None
+        messages: list[Message] = []
         with self._job.guard:
-            messages = self._task.on_clock()
+            if self._commitment.is_proven:
+                messages = self._commitment.participant.on_clock()
             self._job.worked()
         return messages, StatefulBatchLogic.RETAIN
 
     @override
     def on_eof(self) -> tuple[list[Message], bool]:
-        assert self._task is not None
+        assert self._commitment is not None
         with self._job.guard:
-            messages = self._task.on_end(finish=not self._job.stopping())
+            self._commitment.proven()  # All slots have ended, and each was called for that.
+            messages = self._commitment.participant.on_end(finish=not self._job.stopping())
         return messages, StatefulBatchLogic.RETAIN
 
     @override
     def notify_at(self) -> Optional[datetime]:
-        assert self._task is not None
-        wake_at_ms = self._task.wake_at_ms
-        if wake_at_ms is None:
+        assert self._commitment is not None
+        wake_at_ms = self._commitment.participant.wake_at_ms
+        if wake_at_ms is None or not self._commitment.is_proven:
             return None
         pause_ms = wake_at_ms - self._job.clock_ms()
         return _AT_ONCE if pause_ms <= 0 else datetime.now(timezone.utc) + timedelta(milliseconds=pause_ms)
 
     @override
     def snapshot(self) -> Token:
-        assert self._task is not None
+        assert self._commitment is not None
         with self._job.committing():
-            return [self._task.group, self._task.commit()]
+            return [self._commitment.participant.group, self._commitment.prepare()]
 
 
 class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
@@ -184,11 +191,13 @@ class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
         self._sink = sink
         with job.guard:
             version = None if token is None else token[0]
-            self._task = job.sink_task(sink, version)
+            self._commitment = job.sink_task(sink, version)
+            self._task = self._commitment.participant
 
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
         with self._job.guard:
+            self._commitment.proven()
             self._task.on_batches(values)
             self._job.worked()
         return [], StatefulBatchLogic.RETAIN
@@ -196,25 +205,27 @@ class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
     @override
     def on_notify(self) -> tuple[list[Message], bool]:
         with self._job.guard:
-            self._task.on_clock()
+            if self._commitment.is_proven:
+                self._task.on_clock()
             self._job.worked()
         return [], StatefulBatchLogic.RETAIN
 
     @override
     def on_eof(self) -> tuple[list[Message], bool]:
         with self._job.guard:
+            self._commitment.proven()  # All slots have ended, and each was called for that.
             if not self._job.stopping():
                 self._task.on_end()
         return [], StatefulBatchLogic.RETAIN
 
     @override
     def notify_at(self) -> Optional[datetime]:
-        return _AT_ONCE if self._task.wants_to_go_on else None
+        return _AT_ONCE if self._task.is_behind and self._commitment.is_proven else None
 
     @override
     def snapshot(self) -> Token:
         with self._job.committing():
-            return [self._task.commit()]
+            return [self._commitment.prepare()]
 
 
 class _Nothing(StatelessSinkPartition[Any]):
@@ -258,17 +269,16 @@ def build_dataflow(plan: Plan, job: Job) -> Dataflow:
     return flow
 
 
-def slot_state(token: Any, name: str) -> dict[str, Any]:
-    """Where a reader slot stood; its name is in the token, so that it cannot stand where another one did."""
-    named, state = token
+def slot_token(token: Any, name: str) -> tuple[int, dict[str, Any]]:
+    """The version of a reader slot and where it stood; its name is in the token: it cannot stand where another did."""
+    named, version, kept = token
     if named != name:
         msg = (
             f"in the engine's recovery log, the token of the reader {name!r} is that of {named!r}: the log is damaged; "
             "restore the whole state directory from a backup"
         )
         raise CorruptStateError(msg)
-    kept: dict[str, Any] = state
-    return kept
+    return version, kept
 
 
 def step_name(role: str, name: str) -> str:

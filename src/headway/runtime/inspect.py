@@ -9,8 +9,7 @@ from typing import Optional
 
 from headway.runtime.job import Job
 from headway.runtime.losses import added_up
-from headway.runtime.slot import Slot
-from headway.runtime.stats import SourceStats, WorkerStats, known_time
+from headway.runtime.stats import SlotStats, SourceStats, WorkerStats
 
 _SILENT_SHOWN = 5
 
@@ -22,10 +21,11 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
 
     With `final`, for a settled job, also how far time must go to close the books: that reads all rows.
     """
-    slots = list(job.slots.values())
-    tasks = list(job.tasks.values())
+    slots = [slot.statistics() for slot in list(job.slots.values())]
+    stages = [task.statistics() for task in list(job.tasks.values())]
+    sinks = [sink.statistics() for sink in list(job.sinks.values())]
     newest = [slot.newest for slot in slots if slot.newest is not None]
-    watermarks = [known_time(task.watermark) for task in tasks] or [known_time(slot.watermark) for slot in slots]
+    watermarks = [stage.watermark for stage in stages] or [slot.watermark for slot in slots]
     known = [watermark for watermark in watermarks if watermark is not None]
     commit_ms, job.commit_ms = job.commit_ms, 0.0
     return WorkerStats(
@@ -35,15 +35,15 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
         beat_ms=job.clock_ms(),
         events=sum(slot.events for slot in slots),
         late=sum(slot.late for slot in slots),
-        dead_letters=sum(slot.dead for slot in slots),
-        outputs={name: sink.count for name, sink in job.sinks.items()},
+        dead_letters=sum(slot.dead_letters for slot in slots),
+        outputs={sink.output: sink.count for sink in sinks},
         watermark=min(known) if known and len(known) == len(watermarks) else None,
         newest=max(newest, default=None),
-        keys=sum(task.store.key_count for task in tasks),
-        rows=sum(task.store.row_count for task in tasks),
-        timers=sum(task.store.timer_count for task in tasks),
-        waiting=sum(len(store.waiting) for store in job.stores()),
-        commits=sum(store.version for store in job.stores()),
+        keys=sum(stage.keys for stage in stages),
+        rows=sum(stage.rows for stage in stages),
+        timers=sum(stage.timers for stage in stages),
+        waiting=sum(stage.waiting for stage in stages) + sum(sink.waiting for sink in sinks),
+        commits=sum(participant.version for participant in (*slots, *stages, *sinks)),
         commit_ms=commit_ms,
         rss_bytes=_rss_bytes(),
         resumed=job.resumed_events,
@@ -51,22 +51,15 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
         sources=_sources(slots),
         silent=[name for slot in slots for name in slot.silent][:_SILENT_SHOWN],
         horizon=_horizon_ms(job) if final else None,
-        losses=added_up(task.losses for task in tasks),
+        losses=added_up(stage.losses for stage in stages),
     )
 
 
-def _sources(slots: list[Slot]) -> dict[str, SourceStats]:
+def _sources(slots: list[SlotStats]) -> dict[str, SourceStats]:
     found: dict[str, SourceStats] = {}
     for slot in slots:
-        name, extent = slot.source.name, slot.extent
-        part = SourceStats(
-            events=slot.events,
-            dead_letters=slot.dead,
-            first=slot.first_letter,
-            bytes_read=None if extent is None else extent.read,
-            bytes_total=None if extent is None else extent.total,
-        )
-        found[name] = found[name].plus(part) if name in found else part
+        part = slot.of_source
+        found[slot.source] = found[slot.source].plus(part) if slot.source in found else part
     return found
 
 

@@ -18,10 +18,10 @@ from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import carried_codec, edge_type, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
-from headway.runtime.exchange import HEARTBEAT_MS
 from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.notices import add_notice
-from headway.runtime.sink import OutputClaim, SinkTask
+from headway.runtime.participant import Commitment, Commitments
+from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot, SlotOptions
 from headway.runtime.stage import SLICE, StageTask
 from headway.state.group import GroupStore
@@ -43,7 +43,6 @@ _DOZE_S = 0.001
 _SET_BACK_MS = 1_000
 """By how much the clock may be set back without notice: epochs last so much longer."""
 _STUCK_MS = 10_000
-_PROVE_EPOCHS = 3
 
 
 def slot_names(source: str, slots: int) -> list[str]:
@@ -151,6 +150,8 @@ class Job:
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
         self._began_with = Positions.load(self.options.state_dir, self.manifest.generation).sources
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
+        shared = None if self.options.board_path is None else self.board
+        self.commitments = Commitments(shared, self.options.worker, self.options.workers)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
@@ -182,6 +183,7 @@ class Job:
         self.beat()
         if self.options.board_path is not None:
             self.board.report(self.options.worker, self._own_progress())
+            self.commitments.tell()
 
     def beat(self) -> None:
         """Something moves in this process."""
@@ -218,6 +220,10 @@ class Job:
         own = any(task.is_behind for task in self._all_tasks())
         return own or (self.options.board_path is not None and self.board.progress().behind > 0)
 
+    def is_awaited(self) -> bool:
+        """Whether anybody needs a proof that the epoch before is durable: to go on, or to hear that it is."""
+        return self.commitments.is_awaited or self.is_behind()
+
     def is_caught_up(self) -> bool:
         """Whether everything that the slots have sent has been handled, as far as this machine's board tells.
 
@@ -248,54 +254,54 @@ class Job:
         with self.guard:
             self.premises.check()
             yield
+            self.commitments.tell()
         self.commit_ms += (time.perf_counter() - started) * 1000
 
     def slot_names(self, source: str) -> list[str]:
         """The reader slots of a source."""
         return slot_names(source, self.manifest.sources[source].slots)
 
-    def slot(self, source: SourceStage, name: str, state: Optional[Mapping[str, Any]]) -> Slot:
-        """Make a reader slot, from where it stood: as the engine knows, or when this generation began; or new."""
+    def slot(self, source: SourceStage, name: str, version: Optional[int], kept: Mapping[str, Any]) -> Commitment[Slot]:
+        """Make a reader slot, from where it stood: at a version, or when this generation began; or new."""
         entry = self.manifest.sources[source.name]
         number = int(name.rpartition("/")[2])
 
         def assigned(partition: str) -> bool:
             return entry.partitions.get(partition, crc32(partition.encode()) % entry.slots) == number
 
-        if state is None:
-            state = self._slot_state_of_before(source.name, number, assigned)
+        if version is None:
+            kept = self._kept_before(source.name, number, assigned)
         options = SlotOptions(
             groups=self.manifest.key_groups,
             follow=self.options.follow,
             grows=not all(source.node.input.ends for source in self.plan.sources),
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=self.options.drain_to_ms,
-            prove_for_ms=_PROVE_EPOCHS * self.options.epoch_ms + 2 * HEARTBEAT_MS * (1 + len(self.plan.stages)),
         )
         slot = Slot(
             self.plan,
             source,
             name,
             assigned,
-            state,
+            kept,
             options,
             self.board,
             self.clock_ms,
             self.wall_ms,
             self.is_behind,
+            self.is_awaited,
             self.tell,
         )
         self.slots[name] = slot
+        commitment = self.commitments.add(slot, version, is_called=True)
         self.resumed_events += slot.events
-        return slot
+        return commitment
 
-    def _slot_state_of_before(
-        self, source: str, number: int, assigned: Callable[[str], bool]
-    ) -> Optional[Mapping[str, Any]]:
+    def _kept_before(self, source: str, number: int, assigned: Callable[[str], bool]) -> Mapping[str, Any]:
         """A slot's part of where the source stood when this generation began; counts go to the first slot."""
         known = self._began_with.get(source)
         if known is None:
-            return None
+            return {}
         partitions = {name: position for name, position in known.partitions.items() if assigned(name)}
         counts = known.counts if number == 0 else (0, 0, 0)
         letter = known.first_letter if number == 0 else None
@@ -308,7 +314,7 @@ class Job:
             return [routing_name(self.manifest.output_group(output.id))]
         return [routing_name(group) for group in range(self.manifest.key_groups)]
 
-    def stage_task(self, stage: KeyedStage, group: int, version: Optional[int]) -> StageTask:
+    def stage_task(self, stage: KeyedStage, group: int, version: Optional[int]) -> Commitment[StageTask]:
         """Open a keyed stage in one key group at the version that the engine knows, or new."""
         number = [other.name for other in self.plan.stages].index(stage.name)
         known = self.manifest.operators
@@ -316,8 +322,8 @@ class Job:
         carried = self.manifest.stages[number].carried
         codecs = [carried_codec(stage, edge) for edge in carried]
         codecs += [InputCodec(edge_type(edge), from_stage=not edge.from_source) for edge in stage.inputs]
-        store, meta = self._store(stage.name, number, group, operators, codecs, version, carried=len(carried))
-        channels = Channels(stage.inputs, self._channel_counts(), (meta or {}).get("claims"))
+        store = self._store(stage.name, number, group, operators, codecs, carried=len(carried))
+        channels = Channels(stage.inputs, self._channel_counts())
         groups = self.manifest.key_groups
         task = StageTask(
             self.plan,
@@ -331,23 +337,24 @@ class Job:
             self.options.slice_records,
             carried,
         )
+        commitment = self.commitments.add(task, version)
         self.tasks[stage.name, group] = task
-        return task
+        return commitment
 
-    def sink_task(self, sink: SinkStage, version: Optional[int]) -> SinkTask:
+    def sink_task(self, sink: SinkStage, version: Optional[int]) -> Commitment[SinkTask]:
         """Open an output where it stood, or at its start."""
         codec = InputCodec(bytes, from_stage=True)
         number = self.manifest.outputs[sink.name].id
         group = self.manifest.output_group(number)
-        store, meta = self._store(f"output {sink.name}", output_task(number), group, [], [codec], version)
-        channels = Channels(sink.inputs, self._channel_counts(), (meta or {}).get("claims"))
+        store = self._store(f"output {sink.name}", output_task(number), group, [], [codec])
+        channels = Channels(sink.inputs, self._channel_counts())
         output: Output = sink.node.output
-        claim = OutputClaim(self.options.state_dir / "outputs" / f"{sink.name}.claim")
-        task = SinkTask(sink, output, store, channels, meta, claim, self.options.slice_records)
+        task = SinkTask(sink, output, store, channels, self.options.slice_records)
+        commitment = self.commitments.add(task, version)
         self.sinks[sink.name] = task
         if task.notice:
             self.tell(task.notice)
-        return task
+        return commitment
 
     def _store(
         self,
@@ -356,16 +363,14 @@ class Job:
         group: int,
         operators: list[OperatorSpec],
         codecs: list[InputCodec],
-        version: Optional[int],
         carried: int = 0,
-    ) -> tuple[StageStore, Any]:
+    ) -> StageStore:
         with self._lock:
             if group not in self._groups:
                 self._groups[group] = GroupStore.open(
                     self.options.state_dir, group, self._store_options, generation=self.manifest.generation
                 )
-            store = self._groups[group].stage(name, operators, codecs, task=task, carried=carried)
-        return store, store.resume(version)
+            return self._groups[group].stage(name, operators, codecs, task=task, carried=carried)
 
     def _channel_counts(self) -> dict[int, int]:
         sources = {source.name: self.manifest.sources[source.name].slots for source in self.plan.sources}
@@ -377,10 +382,11 @@ class Job:
 
     def settle(self) -> None:
         """After the whole run has ended well: everything is durable, on every worker."""
-        for sink in self.sinks.values():
-            sink.close()
+        self.commitments.end()
         for store in self.stores():
             store.settle()
+        for sink in self.sinks.values():
+            sink.release()
 
     def close(self) -> None:
         """Close all inputs, outputs and stores; raises the first `StateError` of these once all are closed."""

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Optional
 
 from headway.graph import OperatorNode
 
-__all__ = ["Losses", "added_up", "losses_of"]
+__all__ = ["Losses", "added_up", "losses_of", "restore_losses"]
 
 Losses = dict[str, dict[str, int]]
 """By operator and side output the number of values; of operators that declare `losses` only."""
 
 
-def losses_of(operators: Sequence[OperatorNode], known: Optional[Losses]) -> Losses:
-    """The counters of a stage's operators, which go on from what is known of them."""
-    known = known or {}
-    return {
-        node.name: {side: known.get(node.name, {}).get(side, 0) for side in node.operator.losses}
-        for node in operators
-        if node.operator.losses
-    }
+def losses_of(operators: Sequence[OperatorNode]) -> Losses:
+    """The counters of a stage's operators."""
+    return {node.name: dict.fromkeys(node.operator.losses, 0) for node in operators if node.operator.losses}
+
+
+def restore_losses(counters: Losses, known: Losses) -> None:
+    """Let counters go on from what is known of them: those who count hold the same objects."""
+    for operator, sides in counters.items():
+        for side in sides:
+            sides[side] = known.get(operator, {}).get(side, 0)
 
 
 def added_up(counts: Iterable[Losses]) -> Losses:

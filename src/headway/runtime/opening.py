@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from headway.errors import IncompatibleStateError
+from headway.errors import IncompatibleStateError, UsageError
 from headway.layout import lay_out
-from headway.plan import Plan
-from headway.runtime.batch import carried_codec
+from headway.plan import KeyedStage, Plan
+from headway.runtime.batch import carried_codec, edge_type
 from headway.runtime.recovery_log import engine_log
 from headway.runtime.settle import committed
-from headway.state.changes import Change, check_changes
+from headway.state.changes import Change, check_changes, compare
+from headway.state.dropping import erase, without
 from headway.state.evolve import Evolution
 from headway.state.files import state_files
-from headway.state.manifest import Manifest
+from headway.state.manifest import Manifest, StageEntry
 from headway.state.positions import Positions
 from headway.state.rescale import Rescaling, finish_move, rescaled
-from headway.state.waiting import InputCodec
+from headway.state.waiting import FIRST_INPUT, InputCodec
 
-__all__ = ["DEFAULT_KEY_GROUPS", "join_manifest", "open_manifest", "rescale"]
+__all__ = ["DEFAULT_KEY_GROUPS", "changes_of", "drop_state", "join_manifest", "open_manifest", "rescale"]
 
 DEFAULT_KEY_GROUPS = 12
 
@@ -48,10 +49,14 @@ def open_manifest(
     for change in changes:
         tell(change)
     if expected.generation != found.generation:
-        expected = _evolve(plan, state_dir, found, expected, sync=sync)
+        stages = {stage.name: stage for stage in plan.stages}
+        expected = _evolve(state_dir, found, expected, lambda entry: _codecs(stages[entry.name], entry), sync=sync)
     if expected != found:
         expected.create(state_dir)
     _remove_other_generations(state_dir, expected.generation)
+    if expected.dropped:  # Whoever dropped it was interrupted.
+        expected = erase(state_dir, expected)
+        expected.create(state_dir)
     return expected
 
 
@@ -71,9 +76,7 @@ def rescale(state_dir: Path, *, key_groups: int | None, slots: int | None, sync:
     if new.key_groups == found.key_groups:
         evolution = Evolution(state_dir, found, new, known.versions, sync=sync)
         new = evolution.settle()
-        evolution.write(
-            {stage.name: [InputCodec(from_stage=not e.from_source) for e in stage.carried] for stage in new.stages}
-        )
+        evolution.write({stage.name: _any_codecs(stage) for stage in new.stages})
     else:
         Rescaling(state_dir, found, new, known.versions, sync=sync).write()
         new = msgspec.structs.replace(new, moves=True)
@@ -109,18 +112,74 @@ def join_manifest(plan: Plan, state_dir: Path) -> Manifest | None:
     return found if expected.generation == found.generation else None
 
 
-def _evolve(plan: Plan, state_dir: Path, found: Manifest, expected: Manifest, *, sync: bool) -> Manifest:
-    """Write the generation of `expected` beside that of `found`; returns what is to be stored then."""
+def changes_of(plan: Plan, state_dir: Path) -> list[Change] | None:
+    """What has changed since the last run, those changes that are refused among them; None where nothing is stored.
+
+    Changes nothing and needs no lock. Raises `DrainedStateError` when the books of the directory are closed.
+    """
+    found = Manifest.load(state_dir)
+    if found is None:
+        return None
+    found.check_undrained(state_dir, draining=False)
+    return compare(found, lay_out(plan, found.key_groups, found))
+
+
+def drop_state(state_dir: Path, names: Sequence[str]) -> None:
+    """Forget what operators, or what is not in the flow any more, have kept; an operator then starts empty.
+
+    What waits for such an operator is forgotten as well. Reads the keys of what is forgotten: some ten seconds for a
+    million rows. With the lock held. Raises `UsageError` for a name that nothing is kept under. A kill at any moment
+    leaves either all, or nothing that the flow could find.
+    """
+    found = _opened(state_dir)
+    if found is None:
+        msg = f"{state_dir} holds no state: there is nothing to drop, check the path"
+        raise UsageError(msg)
+    left = found
+    for name in names:
+        left = without(left, name)
+    if left.generation != found.generation:
+        left = msgspec.structs.replace(left, generation=found.generation + 1)
+        left = _evolve(state_dir, found, left, _any_codecs, sync=True)
+    left.create(state_dir)
+    _remove_other_generations(state_dir, left.generation)
+    erase(state_dir, left).create(state_dir)
+
+
+def _evolve(
+    state_dir: Path,
+    found: Manifest,
+    expected: Manifest,
+    codecs: Callable[[StageEntry], dict[int, InputCodec]],
+    *,
+    sync: bool,
+) -> Manifest:
+    """Write the generation of `expected` beside that of `found`; returns what is to be stored then.
+
+    `codecs` tells how to read what waits at the inputs of a stage, by their stored numbers.
+    """
     known = committed(state_dir, found)
     evolution = Evolution(state_dir, found, expected, known.versions, sync=sync)
     settled = evolution.settle()
-    stages = zip(plan.stages, settled.stages)
-    evolution.write({entry.name: [carried_codec(stage, edge) for edge in entry.carried] for stage, entry in stages})
+    evolution.write({entry.name: codecs(entry) for entry in settled.stages})
     positions = known.positions(found, Positions.load(state_dir, found.generation))
     by_id = {entry.id: name for name, entry in {**expected.retired.sources, **expected.sources}.items()}
     renamed = {by_id.get(position.id, name): position for name, position in positions.sources.items()}
     Positions(sources=renamed).store(state_dir, expected.generation)
     return settled
+
+
+def _codecs(stage: KeyedStage, entry: StageEntry) -> dict[int, InputCodec]:
+    """Those of a stage's inputs, by their stored numbers."""
+    carried = [carried_codec(stage, edge) for edge in entry.carried]
+    inputs = [InputCodec(edge_type(edge), from_stage=not edge.from_source) for edge in stage.inputs]
+    return dict(enumerate([*carried, *inputs], FIRST_INPUT - len(carried)))
+
+
+def _any_codecs(entry: StageEntry) -> dict[int, InputCodec]:
+    """As `_codecs`, where no flow says what the values are: the same one goes on with them."""
+    edges = [*entry.carried, *entry.inputs]
+    return dict(enumerate([InputCodec(from_stage=not e.from_source) for e in edges], FIRST_INPUT - len(entry.carried)))
 
 
 def _remove_other_generations(state_dir: Path, generation: int) -> None:

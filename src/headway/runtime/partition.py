@@ -31,16 +31,57 @@ class Partition:
     """On the slot's clock: since when there was nothing to read; None while there was."""
     credited_to_ms: Optional[int] = None
     """Up to when silence has been counted as time that passed, or others have told how much passed."""
+    prepared: Optional[Position] = None
+    """Where a reader that hears of commits stood at the end of the last epoch."""
 
     def open(self, source: SourceStage, *, follow: bool) -> PartitionReader:
         """Its reader, where it stands."""
         if self.reader is None:
             self.reader = source.node.input.open(self.name, self.position, follow=follow)
+            self.prepared = self.reader.position() if _hears(self.reader) else None
         return self.reader
+
+    def end(self, reader: PartitionReader) -> None:
+        """Nothing more comes: keep where it ended, and close it, unless it has to hear that its end is durable."""
+        self.ended = True
+        self.position, self.extent = reader.position(), reader.extent
+        if not _hears(reader) or self.position == self.prepared:
+            self.close()
+
+    def prepare(self) -> Optional[Position]:
+        """An epoch ends: returns the position of which its reader is to hear, if there is one."""
+        if self.reader is None or not _hears(self.reader):
+            return None
+        before, self.prepared = self.prepared, self.reader.position()
+        return None if self.prepared == before else self.prepared
+
+    def committed(self, position: Position) -> None:
+        """What `prepare` returned is durable everywhere."""
+        if self.reader is None:
+            return
+        self.reader.committed(position)
+        if self.ended and position == self.position:
+            self.close()
+
+    def close(self) -> None:
+        """Close its reader, if it has one."""
+        reader, self.reader = self.reader, None
+        if reader is not None:
+            reader.close()
+
+    @property
+    def stand(self) -> Optional[Position]:
+        """Where it is to be read on."""
+        return self.position if self.reader is None else self.reader.position()
 
     def watermark(self, out_of_order_ms: int) -> int:
         """No further record has a time at or before it."""
         return MIN_TIME_MS if self.max_time is None else self.max_time - out_of_order_ms - 1
+
+
+def _hears(reader: PartitionReader) -> bool:
+    """Whether a reader has anything to do when a position is durable."""
+    return type(reader).committed is not PartitionReader.committed
 
 
 def is_idle(partition: Partition, now_ms: int, idle_after_ms: int) -> bool:

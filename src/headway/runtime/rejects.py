@@ -38,8 +38,8 @@ class Rejected(NamedTuple):
 class Rejects:
     """What a slot cannot use, gathered block by block, and the first of all for the end of the run."""
 
-    def __init__(self, source: str, first: Optional[FirstLetter]) -> None:
-        self.first = first
+    def __init__(self, source: str) -> None:
+        self.first: Optional[FirstLetter] = None
         """The first dead letter of the source's first partition that has one; part of the slot's state."""
         self._source = source
         self._partition = ""

@@ -21,7 +21,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from typing_extensions import override
 
 from headway.errors import CorruptStateError
-from headway.runtime.dataflow import slot_state, step_name
+from headway.runtime.dataflow import slot_token, step_name
 from headway.runtime.engine import is_prepared, prepare_recovery, run_alone
 from headway.runtime.job import slot_names
 from headway.state.manifest import Manifest
@@ -100,7 +100,7 @@ class _Source(FixedPartitionedSource[Any, Any]):
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _Partition:
         if resume_state is not None:
-            self._found.slots.setdefault(self._name, {})[for_part] = slot_state(resume_state, for_part)
+            self._found.slots.setdefault(self._name, {})[for_part] = slot_token(resume_state, for_part)[1]
         return _Partition(resume_state)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Optional, Union
 
 import msgspec
 
-from headway.connectors.base import Chunk, Extent, PartitionReader, Tell, unheard
+from headway.connectors.base import Chunk, Extent, PartitionReader, Position, Tell, unheard
 from headway.decoding import LineCodec
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan import Plan, SourceStage
@@ -22,7 +22,7 @@ from headway.runtime.exchange import Exchange, Message
 from headway.runtime.partition import Partition
 from headway.runtime.rejects import LetterRejects, Rejected, Rejects
 from headway.runtime.silence import Silence
-from headway.runtime.stats import FirstLetter
+from headway.runtime.stats import FirstLetter, SlotStats, known_time
 from headway.runtime.triggers import TriggerEncoder
 from headway.scanning import span_of
 from headway.schema import decoded_type
@@ -50,18 +50,18 @@ class SlotOptions:
     discover_ms: int = 1_000
     drain_to_ms: Optional[int] = None
     """Read nothing more, and claim this time: the books are being closed."""
-    prove_for_ms: int = 3_000
-    """How long after its last news a slot goes on proving to its receivers, once an epoch, that epochs are durable."""
 
 
 class Slot:
     """Reads its partitions so that they advance together in event time, and says what it has seen.
 
-    `state` is what a former `snapshot()` gave. `assigned` says whether a partition, by its name, belongs to this slot.
+    `assigned` says whether a partition, by its name, belongs to this slot. `kept` is where it stood at the version that
+    it will be resumed at.
 
-    A slot is polled in an epoch only after the epoch before is durable on every worker, and so whatever it sends is the
-    proof of it. In silence it sends a heartbeat at the start of each epoch while anyone may wait for that proof: an
-    output with records to print, a stage with rows that readers do not see yet, a task in the middle of a step.
+    It is a participant of epochs, see `headway.runtime.participant`. Nothing of it lies on the disk: the engine's log
+    keeps `kept` beside the version. It is polled in an epoch only after the epoch before is durable on every worker,
+    and so whatever it sends is the proof of that. In silence it sends a heartbeat at the start of an epoch when
+    `is_awaited` says so: an output with records to print, a stage with rows that readers do not see yet.
     """
 
     def __init__(
@@ -70,16 +70,20 @@ class Slot:
         source: SourceStage,
         name: str,
         assigned: Callable[[str], bool],
-        state: Optional[Mapping[str, Any]],
+        kept: Mapping[str, Any],
         options: SlotOptions,
         board: Board,
         clock_ms: Callable[[], int],
         wall_ms: Callable[[], int],
         is_behind: Callable[[], bool] = lambda: False,
+        is_awaited: Callable[[], bool] = lambda: False,
         tell: Tell = unheard,
     ) -> None:
         self.source = source
         self.name = name
+        self.kept = kept
+        """Where it stood at the end of the last epoch, as plain values: what its next start needs."""
+        self.version = 0
         self.events = self.late = self.dead = 0
         self._assigned = assigned
         self._options = options
@@ -87,11 +91,11 @@ class Slot:
         self._clock_ms = clock_ms
         self._wall_ms = wall_ms
         self._is_behind = is_behind
+        self._is_awaited = is_awaited
         self._proves = False
         """Whether an epoch has begun in which nothing has been sent yet."""
-        self._news_ms = clock_ms()
-        self._news: Optional[tuple[int, int]] = None
-        """What was last new to the receivers, as a watermark and a number of records."""
+        self._moved: list[tuple[Partition, Position]] = []
+        """Of which positions of the last epoch readers are to hear."""
         self._ooo_ms = source.node.out_of_order_ms
         self._codec = LineCodec(source.node.event_type)
         self._times = self._time_reader()
@@ -99,11 +103,10 @@ class Slot:
         self._times_are_int = isinstance(time, str) and decoded_type(source.node.event_type, time) is int
         self._partitions: dict[str, Partition] = {}
         self._discovery = Discovery(source.node.input, options.discover_ms if options.follow else None, tell)
-        self._rejects = Rejects(source.name, FirstLetter.restored((state or {}).get("first_letter")))
+        self._rejects = Rejects(source.name)
         self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
         self._silence = Silence(source.node, self._partitions, board, name, follow=options.follow)
         self._connect(plan)
-        self._restore(state or {})
 
     def _connect(self, plan: Plan) -> None:
         """Compile the steps of the three ports."""
@@ -125,22 +128,51 @@ class Slot:
             for port, segment in self.source.ports.items()
         }
 
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        for name, (position, max_time) in state.get("partitions", {}).items():
+    def resume(self, version: Optional[int]) -> None:
+        """Stand where `kept` says; opens nothing yet."""
+        self.version = version or 0
+        for name, (position, max_time) in self.kept.get("partitions", {}).items():
             self._partitions[name] = Partition(name, position, max_time)
-        self.events, self.late, self.dead = state.get("counts", (0, 0, 0))
+        self.events, self.late, self.dead = self.kept.get("counts", (0, 0, 0))
+        self._rejects.first = FirstLetter.restored(self.kept.get("first_letter"))
 
-    def snapshot(self) -> dict[str, Any]:
-        """Where the slot stands at the end of an epoch, as plain values: what its next start needs."""
+    def prepare(self) -> int:
+        """Close the epoch: what the engine's log is to keep is in `kept`."""
         for exchange in self._exchanges.values():
             exchange.open_epoch()
         self._proves = True
-        partitions = {}
-        for partition in self._partitions.values():
-            position = partition.reader.position() if partition.reader is not None else partition.position
-            partitions[partition.name] = (position, partition.max_time)
-        first = None if self.first_letter is None else msgspec.structs.astuple(self.first_letter)
-        return {"partitions": partitions, "counts": (self.events, self.late, self.dead), "first_letter": first}
+        partitions = {name: [partition.stand, partition.max_time] for name, partition in self._partitions.items()}
+        first = None if self.first_letter is None else list(msgspec.structs.astuple(self.first_letter))
+        kept = {"partitions": partitions, "counts": [self.events, self.late, self.dead], "first_letter": first}
+        if kept != self.kept:
+            self.kept = kept
+            self.version += 1
+            prepared = [(partition, partition.prepare()) for partition in self._partitions.values()]
+            self._moved = [(partition, position) for partition, position in prepared if position is not None]
+        return self.version
+
+    def committed(self, version: int) -> None:
+        """Let the readers acknowledge what they have read."""
+        moved, self._moved = self._moved, []
+        for partition, position in moved:
+            partition.committed(position)
+
+    def statistics(self) -> SlotStats:
+        """What has been read, and how far."""
+        extent = self.extent
+        return SlotStats(
+            version=self.version,
+            watermark=known_time(self.watermark),
+            source=self.source.name,
+            events=self.events,
+            late=self.late,
+            dead_letters=self.dead,
+            first_letter=self.first_letter,
+            newest=self.newest,
+            silent=self.silent,
+            bytes_read=None if extent is None else extent.read,
+            bytes_total=None if extent is None else extent.total,
+        )
 
     @property
     def first_letter(self) -> Optional[FirstLetter]:
@@ -213,11 +245,9 @@ class Slot:
             self.name, watermark, self.events, done=self.done or self._closed, idle=self._silence.is_whole
         )
         now_ms = self._clock_ms()
-        if (watermark, self.events) != self._news:
-            self._news, self._news_ms = (watermark, self.events), now_ms
         if self._proves:
             self._proves = False
-            if now_ms - self._news_ms <= self._options.prove_for_ms or self._is_behind():
+            if self._is_awaited():
                 for exchange in self._exchanges.values():
                     exchange.prove(watermark, out)
         if watermark == MIN_TIME_MS and not force:
@@ -228,9 +258,7 @@ class Slot:
     def close(self) -> None:
         """Close all files."""
         for partition in self._partitions.values():
-            if partition.reader is not None:
-                partition.reader.close()
-                partition.reader = None
+            partition.close()
 
     def _discover(self) -> None:
         """Find the partitions; while following, look for new ones now and then."""
@@ -253,10 +281,7 @@ class Slot:
                 partition.quiet_since_ms = partition.credited_to_ms = None
                 return
             if reader.at_end:
-                partition.ended = True
-                partition.position, partition.extent = reader.position(), reader.extent
-                reader.close()
-                partition.reader = None
+                partition.end(reader)
                 self._note_end(partition)
             elif partition.quiet_since_ms is None:
                 partition.quiet_since_ms = self._clock_ms()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 from headway.errors import HeadwayError
@@ -13,7 +13,8 @@ from headway.runtime.batch import Batch, Record
 from headway.runtime.channels import Channels
 from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
-from headway.runtime.losses import losses_of
+from headway.runtime.losses import losses_of, restore_losses
+from headway.runtime.stats import StageStats, known_time
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.manifest import EdgeEntry
 from headway.state.stage import StageStore
@@ -40,8 +41,8 @@ class StageTask:
     what is left stays what it was, waiting records and armed timers, and so an epoch can end there. `is_behind` says
     that there is more to do: then `on_clock` is to be called again, soon.
 
-    What arrives proves that the epoch before is durable on every worker; that a clock says so proves nothing. So a task
-    does nothing in an epoch before something has arrived in it, and then its own messages prove it to their receivers.
+    It is a participant of epochs, as `headway.runtime.participant` says: first comes `resume`, and in an epoch nothing
+    is called before something has arrived in it. So its own messages prove to their receivers what that has proved.
     """
 
     def __init__(
@@ -63,8 +64,7 @@ class StageTask:
         self.channels = channels
         self.outgoing: dict[int, list[Record]] = {}
         self.encoders: dict[int, TriggerEncoder] = {}
-        known: Mapping[str, Any] = store.meta or {}
-        self.losses = losses_of(stage.operators, known.get("losses"))
+        self.losses = losses_of(stage.operators)
         self._clock_ms = clock_ms
         self._wall_ms = wall_ms
         self._slice = slice_records
@@ -73,12 +73,10 @@ class StageTask:
         self._exchanges: dict[int, Exchange] = {}
         self._broadcasts: set[int] = set()
         self._next_heartbeat_ms: Optional[int] = None
-        self._is_proven = True  # What a store was resumed at is durable.
         self._is_told = False
         """Whether everyone downstream has been sent something in this epoch."""
-        self._target = self._watermark = channels.watermark()
+        self._target = self._watermark = MIN_TIME_MS
         self._connect_edges(plan, stage, groups)
-        self._resume(known.get("progress"))
         shared = {table.name: store.tables[index] for index, table in enumerate(stage.tables()) if table.shared}
         self.contexts = [
             OperatorContext(node, rank, store, shared.get(f"{node.name}:shared"))
@@ -91,19 +89,58 @@ class StageTask:
             context.connect(pushes.pop(MAIN), pushes, self.losses.get(node.name, {}))
         self._by_wall_clock = [context for context in self.contexts if context.operator.wall_clock]
         copies = [copied_entries(plan, edge) for edge in stage.inputs]
-        self._first_input = store.waiting.carried
-        self._entries = [self._handlers_of(stage, edge) for edge in carried[: self._first_input]]
-        self._entries += [self._handlers(edge, count) for edge, count in zip(stage.inputs, copies)]
+        self._entries = [self._handlers(edge, count) for edge, count in zip(stage.inputs, copies)]
         is_plain = [edge.entries for edge in stage.inputs] == [[Entry(0)]] and not any(copies)
-        self._single_entry = self.contexts[0] if is_plain and not self._first_input else None
-        self._strip_origin = len(self._entries) == 1 and not stage.inputs[0].from_source
+        self._single_entry = self.contexts[0] if is_plain else None
+        self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source
+        self._carried = [self._handlers_of(stage, edge) for edge in carried]
+        self._first_input = 0
+        """The rank of the first input of today's plan: those before it hold what waited when the plan changed."""
 
-    def _resume(self, progress: Optional[Mapping[str, Any]]) -> None:
-        """Go on in the middle of a step of the watermark, if the last epoch has ended there."""
+    def resume(self, version: Optional[int]) -> None:
+        """Go to a version of the store, which may be in the middle of a step of the watermark."""
+        known = self.store.resume(version) or {}
+        self._first_input = self.store.waiting.carried
+        if self._first_input:
+            self._entries = [*self._carried, *self._entries]
+            self._single_entry = None
+            self._strip_origin = False
+        self.channels.restore(known.get("claims"))
+        restore_losses(self.losses, known.get("losses", {}))
+        self._target = self._watermark = self.channels.watermark()
+        progress = known.get("progress")
         if progress is not None:
             self._watermark = progress["watermark"]
             for edge, counted in progress["ordinals"].items():
                 self.encoders[int(edge)].ordinals = counted
+
+    def prepare(self) -> int:
+        """Close the epoch: one synced write of what it changed."""
+        meta: dict[str, Any] = {"claims": self.channels.claims_by_edge(), "losses": self.losses}
+        if self.is_behind:
+            ordinals = {str(edge): encoder.ordinals for edge, encoder in self.encoders.items() if encoder.ordinals}
+            meta["progress"] = {"watermark": self._watermark, "ordinals": ordinals}
+        version = self.store.commit(meta)
+        self._is_told = False
+        for exchange in self._exchanges.values():
+            exchange.open_epoch()
+        return version
+
+    def committed(self, version: int) -> None:
+        """Let readers see the epoch."""
+        self.store.settle(sync=False)
+
+    def statistics(self) -> StageStats:
+        """What is kept for this group."""
+        return StageStats(
+            version=self.store.version,
+            watermark=known_time(self._watermark),
+            keys=self.store.key_count,
+            rows=self.store.row_count,
+            timers=self.store.timer_count,
+            waiting=len(self.store.waiting),
+            losses={operator: dict(sides) for operator, sides in self.losses.items()},
+        )
 
     def _handlers(self, edge: Edge, copied: int) -> list[Handle]:
         """What takes the records of an input; the first `copied` of them get copies."""
@@ -149,17 +186,12 @@ class StageTask:
                 is_news = True
             if channels.claim(batch.edge, batch.channel, batch.watermark):
                 is_news = True
-        self._is_proven = True
         if is_news:
             self._target = channels.watermark()
-        else:
-            self.store.settle(sync=False)  # Nothing else may come that would let readers see the last epoch.
         return self.on_clock()
 
     def on_clock(self) -> list[Message]:
         """Go on by a slice, and send the heartbeats that were put off."""
-        if not self._is_proven:
-            return []
         if self.is_behind:
             self._advance()
         return self._flush(force=False)
@@ -175,21 +207,7 @@ class StageTask:
     @property
     def wake_at_ms(self) -> Optional[int]:
         """When `on_clock` should be called, on the task's clock; None when there is no need."""
-        if not self._is_proven:
-            return None
         return self._clock_ms() if self.is_behind else self._next_heartbeat_ms
-
-    def commit(self) -> int:
-        """Close the epoch; returns the version to resume from."""
-        meta: dict[str, Any] = {"claims": self.channels.claims_by_edge(), "losses": self.losses}
-        if self.is_behind:
-            ordinals = {str(edge): encoder.ordinals for edge, encoder in self.encoders.items() if encoder.ordinals}
-            meta["progress"] = {"watermark": self._watermark, "ordinals": ordinals}
-        version = self.store.commit(meta)
-        self._is_proven = self._is_told = False
-        for exchange in self._exchanges.values():
-            exchange.open_epoch()
-        return version
 
     def _advance(self) -> None:
         """Go on by one slice."""

@@ -10,7 +10,17 @@ import msgspec
 from headway.runtime.losses import Losses, added_up
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
-__all__ = ["FirstLetter", "RunStats", "SourceStats", "WorkerStats", "total"]
+__all__ = [
+    "FirstLetter",
+    "ParticipantStats",
+    "RunStats",
+    "SinkStats",
+    "SlotStats",
+    "SourceStats",
+    "StageStats",
+    "WorkerStats",
+    "total",
+]
 
 
 class FirstLetter(msgspec.Struct, frozen=True, order=True):
@@ -64,6 +74,77 @@ def _known_sum(left: Optional[int], right: Optional[int]) -> Optional[int]:
     return None if left is None or right is None else left + right
 
 
+class ParticipantStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What every participant of an epoch knows of itself, as of one moment."""
+
+    version: int
+    """What it has prepared last, or was resumed at."""
+    watermark: Optional[int]
+    """Up to when it has handled everything, in epoch milliseconds; None while that is not known."""
+
+
+class SlotStats(ParticipantStats, frozen=True, kw_only=True):
+    """A reader slot. Counts are those of the state directory's whole life."""
+
+    source: str
+    """Name of the source that it reads a part of."""
+    events: int
+    """Records read, undecodable ones included."""
+    late: int
+    """Events behind their partition's watermark."""
+    dead_letters: int
+    """Records that could not be used."""
+    first_letter: Optional[FirstLetter]
+    """The first dead letter, of the first partition that has one."""
+    newest: Optional[int]
+    """Latest event time that it has seen, in epoch milliseconds."""
+    silent: list[str]
+    """Partitions that hold time back because none of their records has told a time yet."""
+    bytes_read: Optional[int]
+    """How far its partitions have been read, in bytes as they are stored; None where that is not known."""
+    bytes_total: Optional[int]
+    """How large its partitions are, in bytes as they are stored; None where that is not known."""
+
+    @property
+    def of_source(self) -> SourceStats:
+        """Its part of what has been read of the source."""
+        return SourceStats(
+            events=self.events,
+            dead_letters=self.dead_letters,
+            first=self.first_letter,
+            bytes_read=self.bytes_read,
+            bytes_total=self.bytes_total,
+        )
+
+
+class StageStats(ParticipantStats, frozen=True, kw_only=True):
+    """A keyed stage in one key group."""
+
+    keys: int
+    """Keys of which at least one operator keeps something, as of the last epoch."""
+    rows: int
+    """Rows stored, as of the last epoch: of each operator one for each key of which it keeps something."""
+    timers: int
+    """Timers armed."""
+    waiting: int
+    """Records that wait for the watermark."""
+    losses: Losses
+    """What operators have lost to their bounds, by operator and side output."""
+
+
+class SinkStats(ParticipantStats, frozen=True, kw_only=True):
+    """An output."""
+
+    output: str
+    """Its name."""
+    count: int
+    """Records of which it has taken care, over the state directory's life: written, or to be written once durable."""
+    waiting: int
+    """Records that wait for the watermark."""
+    unwritten: int
+    """Of `count`, those that are to be written once their epoch is durable."""
+
+
 class WorkerStats(msgspec.Struct, frozen=True):
     """One worker, as of one moment. Counts are those of the state directory's whole life."""
 
@@ -103,7 +184,7 @@ class WorkerStats(msgspec.Struct, frozen=True):
     resumed: int = 0
     """Of the records read, those that were read before the worker was started."""
     commits: int = 0
-    """Versions committed, over all stores of the worker: it grows as long as the run makes progress."""
+    """Versions prepared, over all participants of the worker: it grows as long as the run makes progress."""
     sources: dict[str, SourceStats] = {}
     """What this worker has read of each source."""
     silent: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, overload
 
-from headway.declare import declaring
+from headway.declare import Was, declaring
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.aggregates.declared import in_order_of
 from headway.operators.aggregates.running import AggregateResult, Emit, RunningAggregate
@@ -33,6 +33,7 @@ class AggregateSteps(KeyedSteps[T]):
         emit_every: Optional[Duration] = None,
         expire_after: Optional[Duration] = None,
         into: type[A],
+        was: Was = (),
         **aggregates: Aggregate[Any, Any],
     ) -> Processed[A]: ...
 
@@ -46,6 +47,7 @@ class AggregateSteps(KeyedSteps[T]):
         emit_every: Optional[Duration] = None,
         expire_after: Optional[Duration] = None,
         into: None = None,
+        was: Was = (),
         **aggregates: Aggregate[Any, Any],
     ) -> Processed[Any]: ...
 
@@ -58,6 +60,7 @@ class AggregateSteps(KeyedSteps[T]):
         emit_every: Optional[Duration] = None,
         expire_after: Optional[Duration] = None,
         into: Optional[type[Any]] = None,
+        was: Was = (),
         **aggregates: Aggregate[Any, Any],
     ) -> Processed[Any]:
         """Running aggregates of each key: `aggregate("spend", orders=hw.count(), revenue=hw.sum("price"))`.
@@ -78,4 +81,4 @@ class AggregateSteps(KeyedSteps[T]):
                 expire_after=expire_after,
                 into=into,
             )
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)

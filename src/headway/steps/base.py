@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from headway.declare import Was
     from headway.operators.base import Operator
     from headway.streams import Processed
 
@@ -23,5 +24,5 @@ class KeyedSteps(Generic[T]):
         def type(self) -> Any:
             """The type of the stream's values."""
 
-        def process(self, name: str, operator: Operator[Any, Any, U], **inputs: Any) -> Processed[U]:
+        def process(self, name: str, operator: Operator[Any, Any, U], *, was: Was = (), **inputs: Any) -> Processed[U]:
             """Run a keyed operator; see `KeyedStream.process`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 
-from headway.declare import declaring
+from headway.declare import Was, declaring
 from headway.operators.lag import Lag, Lagged
 from headway.operators.on_change import Changed, OnChange
 from headway.operators.options import By
@@ -26,7 +26,13 @@ class ChangeSteps(KeyedSteps[T]):
     """Steps of keyed streams: an event compared with those before it."""
 
     def on_change(
-        self, name: str, *, by: Optional[By] = None, first: bool = True, expire_after: Optional[Duration] = None
+        self,
+        name: str,
+        *,
+        by: Optional[By] = None,
+        first: bool = True,
+        expire_after: Optional[Duration] = None,
+        was: Was = (),
     ) -> Processed[Changed[T]]:
         """Emits an event whose value differs from the key's previous one, together with that one.
 
@@ -35,16 +41,18 @@ class ChangeSteps(KeyedSteps[T]):
         """
         with declaring():
             operator: OnChange[Any] = OnChange(self.type, by=by, first=first, expire_after=expire_after)
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)
 
-    def lag(self, name: str, n: int = 1, *, expire_after: Optional[Duration] = None) -> Processed[Lagged[T]]:
+    def lag(
+        self, name: str, n: int = 1, *, expire_after: Optional[Duration] = None, was: Was = ()
+    ) -> Processed[Lagged[T]]:
         """Emits each event with the n-th one before it, as SQL's `LAG` does.
 
         A key is forgotten when nothing has come for `expire_after`. See `Lag`.
         """
         with declaring():
             operator: Lag[Any] = Lag(self.type, n=n, expire_after=expire_after)
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)
 
     def rank(
         self,
@@ -55,6 +63,7 @@ class ChangeSteps(KeyedSteps[T]):
         descending: bool = True,
         within: Optional[Duration] = None,
         expire_after: Optional[Duration] = None,
+        was: Was = (),
     ) -> Processed[Ranking[T]]:
         """Emits the top `k` events of the key by a value, each time that they change; `within` ranks a horizon only.
 
@@ -64,7 +73,7 @@ class ChangeSteps(KeyedSteps[T]):
             operator: Rank[Any] = Rank(
                 self.type, by=by, k=k, descending=descending, within=within, expire_after=expire_after
             )
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)
 
     def sequence_check(
         self,
@@ -75,6 +84,7 @@ class ChangeSteps(KeyedSteps[T]):
         wait: Optional[Duration] = None,
         gaps_max: int = 100,
         expire_after: Optional[Duration] = None,
+        was: Was = (),
     ) -> Processed[T]:
         """Passes events whose `number` is new; missing, repeated and late numbers go to side outputs.
 
@@ -85,4 +95,4 @@ class ChangeSteps(KeyedSteps[T]):
             operator: SequenceCheck[Any] = SequenceCheck(
                 self.type, number=number, start=start, wait=wait, gaps_max=gaps_max, expire_after=expire_after
             )
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)

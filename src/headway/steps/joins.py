@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, overload
 
-from headway.declare import declaring, fail
+from headway.declare import Was, declaring, fail
 from headway.operators.conditions import Predicate
 from headway.operators.joins.asof import AsofJoin
 from headway.operators.joins.interval import IntervalJoin
@@ -40,6 +40,7 @@ class JoinSteps(KeyedSteps[T]):
         how: Literal["inner"] = "inner",
         lower_exclusive: bool = False,
         upper_exclusive: bool = False,
+        was: Was = (),
     ) -> Processed[Joined[T, R]]: ...
 
     @overload
@@ -53,6 +54,7 @@ class JoinSteps(KeyedSteps[T]):
         how: How = "inner",
         lower_exclusive: bool = False,
         upper_exclusive: bool = False,
+        was: Was = (),
     ) -> Processed[Joined[Optional[T], Optional[R]]]: ...
 
     @overload
@@ -68,6 +70,7 @@ class JoinSteps(KeyedSteps[T]):
         upper_exclusive: bool = False,
         select: Callable[[T, R], U],
         into: Any = None,
+        was: Was = (),
     ) -> Processed[U]: ...
 
     @overload
@@ -83,6 +86,7 @@ class JoinSteps(KeyedSteps[T]):
         upper_exclusive: bool = False,
         select: Callable[[Optional[T], Optional[R]], U],
         into: Any = None,
+        was: Was = (),
     ) -> Processed[U]: ...
 
     def interval_join(
@@ -97,6 +101,7 @@ class JoinSteps(KeyedSteps[T]):
         upper_exclusive: bool = False,
         select: Optional[Callable[[Any, Any], Any]] = None,
         into: Any = None,
+        was: Was = (),
     ) -> Processed[Any]:
         """Pairs of events of the same key whose times lie close to each other.
 
@@ -118,20 +123,20 @@ class JoinSteps(KeyedSteps[T]):
                 select=select,
                 into=into,
             )
-        return self.process(name, operator, right=right)
+        return self.process(name, operator, was=was, right=right)
 
     @overload
     def window_join(
-        self, name: str, right: KeyedStream[R], windower: Windower, *, how: Literal["inner"] = "inner"
+        self, name: str, right: KeyedStream[R], windower: Windower, *, how: Literal["inner"] = "inner", was: Was = ()
     ) -> Processed[WindowJoined[T, R]]: ...
 
     @overload
     def window_join(
-        self, name: str, right: KeyedStream[R], windower: Windower, *, how: How
+        self, name: str, right: KeyedStream[R], windower: Windower, *, how: How, was: Was = ()
     ) -> Processed[WindowJoined[Optional[T], Optional[R]]]: ...
 
     def window_join(
-        self, name: str, right: KeyedStream[R], windower: Windower, *, how: How = "inner"
+        self, name: str, right: KeyedStream[R], windower: Windower, *, how: How = "inner", was: Was = ()
     ) -> Processed[Any]:
         """Pairs of events of the same key in the same window: `window_join("paid", payments, hw.tumbling("1h"))`.
 
@@ -142,9 +147,11 @@ class JoinSteps(KeyedSteps[T]):
         right_type = _keyed_type("window_join", name, right)
         with declaring():
             operator = WindowJoin(self.type, right_type, windower, how=how)
-        return self.process(name, operator, right=right)
+        return self.process(name, operator, was=was, right=right)
 
-    def cogroup(self, name: str, right: KeyedStream[R], windower: Windower) -> Processed[Cogrouped[T, R]]:
+    def cogroup(
+        self, name: str, right: KeyedStream[R], windower: Windower, *, was: Was = ()
+    ) -> Processed[Cogrouped[T, R]]:
         """The events of both streams in each window of a key: a `Cogrouped(key, start, end, lefts, rights)` at its end.
 
         What `map` or `flat_map` make of it is a join of your own. See `Cogroup`.
@@ -152,7 +159,7 @@ class JoinSteps(KeyedSteps[T]):
         right_type = _keyed_type("cogroup", name, right)
         with declaring():
             operator = Cogroup(self.type, right_type, windower)
-        return self.process(name, operator, right=right)
+        return self.process(name, operator, was=was, right=right)
 
     @overload
     def asof_join(
@@ -163,6 +170,7 @@ class JoinSteps(KeyedSteps[T]):
         how: Literal["inner"] = "inner",
         delete: Optional[Predicate[R]] = None,
         expire_after: Optional[Duration] = None,
+        was: Was = (),
     ) -> Processed[Joined[T, R]]: ...
 
     @overload
@@ -174,6 +182,7 @@ class JoinSteps(KeyedSteps[T]):
         how: Literal["inner", "left"],
         delete: Optional[Predicate[R]] = None,
         expire_after: Optional[Duration] = None,
+        was: Was = (),
     ) -> Processed[Joined[T, Optional[R]]]: ...
 
     @overload
@@ -187,6 +196,7 @@ class JoinSteps(KeyedSteps[T]):
         expire_after: Optional[Duration] = None,
         select: Callable[[T, R], U],
         into: Any = None,
+        was: Was = (),
     ) -> Processed[U]: ...
 
     @overload
@@ -200,6 +210,7 @@ class JoinSteps(KeyedSteps[T]):
         expire_after: Optional[Duration] = None,
         select: Callable[[T, Optional[R]], U],
         into: Any = None,
+        was: Was = (),
     ) -> Processed[U]: ...
 
     def asof_join(
@@ -212,6 +223,7 @@ class JoinSteps(KeyedSteps[T]):
         expire_after: Optional[Duration] = None,
         select: Optional[Callable[[T, Any], Any]] = None,
         into: Any = None,
+        was: Was = (),
     ) -> Processed[Any]:
         """Each event with the version of a table that holds at its time: a temporal join.
 
@@ -230,7 +242,7 @@ class JoinSteps(KeyedSteps[T]):
                 select=select,
                 into=into,
             )
-        return self.process(name, operator, right=table)
+        return self.process(name, operator, was=was, right=table)
 
     @overload
     def table_join(
@@ -241,6 +253,7 @@ class JoinSteps(KeyedSteps[T]):
         how: Literal["inner"] = "inner",
         delete: Optional[Predicate[T]] = None,
         other_delete: Optional[Predicate[R]] = None,
+        was: Was = (),
     ) -> Processed[TableChange[T, R]]: ...
 
     @overload
@@ -252,6 +265,7 @@ class JoinSteps(KeyedSteps[T]):
         how: How,
         delete: Optional[Predicate[T]] = None,
         other_delete: Optional[Predicate[R]] = None,
+        was: Was = (),
     ) -> Processed[TableChange[Optional[T], Optional[R]]]: ...
 
     def table_join(
@@ -262,6 +276,7 @@ class JoinSteps(KeyedSteps[T]):
         how: How = "inner",
         delete: Optional[Predicate[T]] = None,
         other_delete: Optional[Predicate[R]] = None,
+        was: Was = (),
     ) -> Processed[Any]:
         """Two streams of versions as tables: how the row that they have together for a key changes.
 
@@ -272,7 +287,7 @@ class JoinSteps(KeyedSteps[T]):
         right_type = _keyed_type("table_join", name, other)
         with declaring():
             operator = TableJoin(self.type, right_type, how=how, delete=delete, other_delete=other_delete)
-        return self.process(name, operator, right=other)
+        return self.process(name, operator, was=was, right=other)
 
 
 def _keyed_type(step: str, name: str, stream: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, overload
 
-from headway.declare import declaring
+from headway.declare import Was, declaring
 from headway.operators.patterns.match import MatchPattern
 from headway.operators.patterns.pattern import Pattern
 from headway.operators.patterns.results import Match
@@ -33,6 +33,7 @@ class PatternSteps(KeyedSteps[T]):
         after: Optional[AfterMatch] = None,
         max_partial_matches: int = 1000,
         rules: Optional[BroadcastState[Any]] = None,
+        was: Was = (),
     ) -> Processed[Match[T]]: ...
 
     @overload
@@ -45,6 +46,7 @@ class PatternSteps(KeyedSteps[T]):
         max_partial_matches: int = 1000,
         keep: Sequence[str],
         rules: Optional[BroadcastState[Any]] = None,
+        was: Was = (),
     ) -> Processed[Match[Any]]: ...
 
     @overload
@@ -59,6 +61,7 @@ class PatternSteps(KeyedSteps[T]):
         into: Any = None,
         keep: Optional[Sequence[str]] = None,
         rules: Optional[BroadcastState[Any]] = None,
+        was: Was = (),
     ) -> Processed[U]: ...
 
     def match(
@@ -72,6 +75,7 @@ class PatternSteps(KeyedSteps[T]):
         into: Any = None,
         keep: Optional[Sequence[str]] = None,
         rules: Optional[BroadcastState[Any]] = None,
+        was: Was = (),
     ) -> Processed[Any]:
         """A `Match` for each match of `pattern` in the events of a key, or what `select` makes of it (type `into`).
 
@@ -95,4 +99,4 @@ class PatternSteps(KeyedSteps[T]):
                 rules=told,
             )
         inputs = {} if rules is None else {"rules": rules}
-        return self.process(name, operator, **inputs)
+        return self.process(name, operator, was=was, **inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar
 
-from headway.declare import declaring
+from headway.declare import Was, declaring
 from headway.operators.debounce import Debounce
 from headway.operators.dedup import Dedup
 from headway.operators.options import By
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class RateSteps(KeyedSteps[T]):
     """Steps of keyed streams: fewer events, such as without repeats or at most so many per minute."""
 
-    def dedup(self, name: str, *, by: Optional[By] = None, within: Duration) -> Processed[T]:
+    def dedup(self, name: str, *, by: Optional[By] = None, within: Duration, was: Was = ()) -> Processed[T]:
         """Passes the first event of each id within a horizon; repeats go to the side output `duplicates`.
 
         `by` is a field, several, or a function; without it the key is the id, which keeps the rows small. The horizon
@@ -32,31 +32,37 @@ class RateSteps(KeyedSteps[T]):
         """
         with declaring():
             operator: Dedup[Any] = Dedup(self.type, by=by, within=within)
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)
 
-    def debounce(self, name: str, quiet: Duration, *, max_wait: Optional[Duration] = None) -> Processed[T]:
+    def debounce(
+        self, name: str, quiet: Duration, *, max_wait: Optional[Duration] = None, was: Was = ()
+    ) -> Processed[T]:
         """Emits the last event of a key once no other has followed for a duration.
 
         `max_wait` is the longest wait from the first event of such a burst. See `Debounce`.
         """
         with declaring():
             operator: Debounce[Any] = Debounce(self.type, quiet=quiet, max_wait=max_wait)
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)
 
-    def throttle(self, name: str, per: Duration, *, emit: Literal["first", "last", "both"] = "first") -> Processed[T]:
+    def throttle(
+        self, name: str, per: Duration, *, emit: Literal["first", "last", "both"] = "first", was: Was = ()
+    ) -> Processed[T]:
         """Passes one event of each period, which begins with an event: the first, the last at its end, or both.
 
         See `Throttle`.
         """
         with declaring():
             operator: Throttle[Any] = Throttle(self.type, per=per, emit=emit)
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)
 
-    def rate_limit(self, name: str, limit: int, *, per: Duration = "1m", burst: Optional[int] = None) -> Processed[T]:
+    def rate_limit(
+        self, name: str, limit: int, *, per: Duration = "1m", burst: Optional[int] = None, was: Was = ()
+    ) -> Processed[T]:
         """Passes at most `limit` events per period on average; others go to the side output `overflow`.
 
         A token bucket in event time, in exact integers, of `burst` tokens (default: `limit`). See `RateLimit`.
         """
         with declaring():
             operator: RateLimit[Any] = RateLimit(self.type, limit=limit, per=per, burst=burst)
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
 
-from headway.declare import declaring
+from headway.declare import Was, declaring
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.aggregates.declared import in_order_of
@@ -50,6 +50,7 @@ class WindowSteps(KeyedSteps[T]):
         late_time: Optional[LateTime] = None,
         allowed_lateness: Optional[Duration] = None,
         into: type[W],
+        was: Was = (),
         **aggregates: Aggregate[Any, Any],
     ) -> Processed[W]: ...
 
@@ -65,6 +66,7 @@ class WindowSteps(KeyedSteps[T]):
         late_time: Optional[LateTime] = None,
         allowed_lateness: Optional[Duration] = None,
         into: None = None,
+        was: Was = (),
         **aggregates: Aggregate[Any, Any],
     ) -> Processed[WindowAggregates]: ...
 
@@ -79,6 +81,7 @@ class WindowSteps(KeyedSteps[T]):
         late_time: Optional[LateTime] = None,
         allowed_lateness: Optional[Duration] = None,
         into: Optional[type[Any]] = None,
+        was: Was = (),
         **aggregates: Aggregate[Any, Any],
     ) -> Processed[Any]:
         """Aggregates of each window of a key: `window("hourly", hw.tumbling("1h"), orders=hw.count())`.
@@ -94,7 +97,9 @@ class WindowSteps(KeyedSteps[T]):
         with declaring():
             ordered = in_order_of(into, aggregates)
             operator = _operator(self.type, windower, ordered, early, late, late_time, allowed_lateness, into)
-        return self.process(name, operator) if late is None else self.process(name, operator, late=late)
+        return (
+            self.process(name, operator, was=was) if late is None else self.process(name, operator, was=was, late=late)
+        )
 
     def window_apply(
         self,
@@ -103,6 +108,7 @@ class WindowSteps(KeyedSteps[T]):
         function: Callable[[WindowContents[T]], Optional[U]],
         *,
         into: Any = None,
+        was: Was = (),
     ) -> Processed[U]:
         """Emits what `function` makes of the events of each window of a key; None emits nothing.
 
@@ -116,7 +122,7 @@ class WindowSteps(KeyedSteps[T]):
                 raise FlowError(msg)
             output_type = without_none(returned_type(function)) if into is None else into
             operator = window_function(self.type, _windower(windower), function, output_type)
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)
 
 
 def _operator(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, Union
 
-from headway.declare import declaring, fail
+from headway.declare import Was, declaring, fail
 from headway.operators.absence import Absence, Absent
 from headway.operators.conditions import Predicate
 from headway.operators.deadline import Deadline, DeadlineResult, Within
@@ -36,6 +36,7 @@ class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
         end: Union[Predicate[T], Sequence[Predicate[T]]],
         within: Duration,
         rearm: bool = False,
+        was: Was = (),
     ) -> Processed[Absent[T]]:
         """Fires when an event that meets `start` is not followed by one that meets `end` within a duration.
 
@@ -44,7 +45,7 @@ class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
         """
         with declaring():
             operator: Absence[Any] = Absence(self.type, start=start, end=end, within=within, rearm=rearm)
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)
 
     def deadline(
         self,
@@ -55,6 +56,7 @@ class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
         within: Within,
         emit: Literal["all", "met", "missed"] = "all",
         rearm: bool = False,
+        was: Was = (),
     ) -> Processed[DeadlineResult[T]]:
         """Tells which of the named `ends` followed an event that meets `start`, and how long it took, or that none did.
 
@@ -63,10 +65,16 @@ class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
         """
         with declaring():
             operator: Deadline[Any] = Deadline(self.type, start=start, ends=ends, within=within, emit=emit, rearm=rearm)
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)
 
     def silence(
-        self, name: str, after: Duration, *, resumed: bool = False, expire_after: Optional[Duration] = None
+        self,
+        name: str,
+        after: Duration,
+        *,
+        resumed: bool = False,
+        expire_after: Optional[Duration] = None,
+        was: Was = (),
     ) -> Processed[Silent[T]]:
         """Fires when a key that has sent something sends nothing for a duration: once for each silence.
 
@@ -75,7 +83,7 @@ class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
         """
         with declaring():
             operator: Silence[Any] = Silence(self.type, after=after, resumed=resumed, expire_after=expire_after)
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)
 
     def state_machine(
         self,
@@ -84,6 +92,7 @@ class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
         *,
         keep_final: Optional[Duration] = None,
         expire_after: Optional[Duration] = None,
+        was: Was = (),
     ) -> Processed[Transition[T, D]]:
         """Runs a declared `StateMachine` for each key and emits each transition, those by timeouts too.
 
@@ -97,4 +106,4 @@ class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
             operator: RunStateMachine[Any] = RunStateMachine(
                 self.type, machine, keep_final=keep_final, expire_after=expire_after
             )
-        return self.process(name, operator)
+        return self.process(name, operator, was=was)

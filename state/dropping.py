@@ -1,0 +1,139 @@
+"""Dropping what is kept: of what the flow no longer has, and of operators that are to start empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from headway.errors import UsageError
+from headway.state.database import ROWS, TIMERS, Database, group_path
+from headway.state.keys import id_bytes, successor
+from headway.state.manifest import Manifest
+from headway.state.names import SHARED
+from headway.state.options import StoreOptions
+
+__all__ = ["erase", "kept_under", "without"]
+
+E = TypeVar("E")
+
+_BATCH_KEYS: Final = 5_000
+
+
+def kept_under(manifest: Manifest, name: str) -> list[str]:
+    """The operators, with what their broadcasts keep, that `name` means, and what the flow no longer has of that name.
+
+    >>> kept_under(Manifest(flow="f", key_groups=1, sources={}, operators={}, outputs={}, stages=[]), "cart")
+    []
+    """
+    names = (name, name + SHARED)
+    groups: Iterable[Mapping[str, Any]] = (
+        manifest.operators,
+        manifest.retired.operators,
+        manifest.retired.outputs,
+        manifest.retired.sources,
+    )
+    return list(dict.fromkeys(one for one in names for group in groups if one in group))
+
+
+def without(manifest: Manifest, name: str) -> Manifest:
+    """The manifest once what is kept under a name is dropped. Pure: nothing stored is touched.
+
+    An operator that the flow has gets a new number, and so starts empty, in a new generation. What the flow no longer
+    has is forgotten altogether. The numbers of before go into `dropped`, for `erase`. Raises `UsageError` for a name
+    that nothing is kept under, for a source that the flow reads, and for an output that it writes: its file would be
+    begun anew while what is in it is ours.
+    """
+    names = (name, name + SHARED)
+    retired = manifest.retired
+    gone = [
+        entry.id
+        for entries in (retired.sources, retired.operators, retired.outputs)
+        for one, entry in entries.items()
+        if one in names
+    ]
+    used = [one for one in manifest.operators if one in names]
+    if not gone and not used:
+        if name in manifest.sources or name in manifest.outputs:
+            what = "reads" if name in manifest.sources else "writes"
+            msg = (
+                f"the flow {what} {name!r}: to begin anew, take it out of the flow or give it another name, run the "
+                f"flow, and drop {name!r} then"
+            )
+            raise UsageError(msg)
+        listed = ", ".join(_all_names(manifest)) or "nothing at all"
+        msg = f"nothing is kept under {name!r}: expected one of {listed}"
+        raise UsageError(msg)
+    next_id = manifest.next_id
+    operators = dict(manifest.operators)
+    dropped = [*manifest.dropped, *gone]
+    for one in used:
+        dropped.append(operators[one].id)
+        # Nothing is stored of it any more, so that nothing is there to be compared with what the flow is to be.
+        operators[one] = msgspec.structs.replace(operators[one], id=next_id, state={}, version=1, former=[])
+        next_id += 1
+    left = msgspec.structs.replace(
+        retired,
+        sources=_others(retired.sources, names),
+        operators=_others(retired.operators, names),
+        outputs=_others(retired.outputs, names),
+        steps=_others(retired.steps, names),
+    )
+    return msgspec.structs.replace(
+        manifest,
+        generation=manifest.generation + bool(used),
+        operators=operators,
+        steps=_others(manifest.steps, names) if used else manifest.steps,
+        retired=left,
+        next_id=next_id,
+        dropped=dropped,
+    )
+
+
+def _others(entries: Mapping[str, E], names: Iterable[str]) -> dict[str, E]:
+    return {name: entry for name, entry in entries.items() if name not in names}
+
+
+def _all_names(manifest: Manifest) -> list[str]:
+    retired = manifest.retired
+    groups: tuple[Mapping[str, Any], ...] = (
+        manifest.operators,
+        retired.operators,
+        retired.outputs,
+        retired.sources,
+    )
+    return [name for group in groups for name in group if not name.endswith(SHARED)]
+
+
+def erase(directory: Path, manifest: Manifest) -> Manifest:
+    """Delete the rows and timers of all `dropped` numbers; returns the manifest without them, to be stored.
+
+    With the lock held and no group open. May be repeated after a kill at any moment. Takes some microseconds a key.
+    """
+    if not manifest.dropped:
+        return manifest
+    for group in range(manifest.key_groups):
+        if (group_path(directory, group) / "CURRENT").exists():
+            database = Database(directory, group, StoreOptions())
+            try:
+                _erase(database, manifest.dropped)
+            finally:
+                database.close()
+    return msgspec.structs.replace(manifest, dropped=[])
+
+
+def _erase(database: Database, numbers: Iterable[int]) -> None:
+    batch = database.batch()
+    count = 0
+    for number in numbers:
+        prefix = id_bytes(number)
+        for family in (ROWS, TIMERS):
+            for key, _ in database.scan(family, prefix, successor(prefix)):
+                batch.delete(family, key)
+                count += 1
+                if count % _BATCH_KEYS == 0:
+                    database.write(batch, sync=False)
+                    batch = database.batch()
+    database.write(batch, sync=True)
