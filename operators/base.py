@@ -6,11 +6,12 @@ the order of event time, whatever the order of arrival, and may set named timers
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, NamedTuple, Optional, Protocol, TypeVar, get_args, get_origin, overload
 
-import msgspec
+from typing_extensions import Self
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from headway.errors import FlowError
@@ -244,6 +245,14 @@ class Operator(Given, Generic[E_contra, S, Out_co]):
     """Those of the side outputs that take what a bound cuts off, each with what this means and what to do about it,
     for people. Handlers count what is lost with `ctx.lose(side, count)`, whether the side output is read or not."""
 
+    state_version: int = 0
+    """The version under which states are stored, from 1 up; 0 for that of `state_type` (`State.state_version`)."""
+
+    migrate: Optional[Callable[[Any, int], Any]] = None
+    """A method `migrate(self, old, version)` for states of older versions, where it is not the class of the state that
+    has it: for states that are dicts, or of a class that Headway makes. It is given the builtins that are stored and
+    the version that wrote them, and returns a state of today's version, or its builtins. See `State`."""
+
     inputs: Mapping[str, Any] = {}
     """Names of further inputs, each with the type of its events. `process(..., NAME=stream)` gives the stream, keyed
     as the main one; its events come to the method `on_NAME(self, state, event, ctx)`. At equal times they come
@@ -281,6 +290,21 @@ class Operator(Given, Generic[E_contra, S, Out_co]):
                     if not isinstance(argument, (TypeVar, DefaultTypeVar)) and name not in cls.__dict__:
                         setattr(cls, name, argument)
 
+    def with_migration(self, version: int, migrate: Callable[[Any, int], Any]) -> Self:
+        """The same operator, with states of `version`, which `migrate(old, version)` makes of older ones.
+
+        For operators whose class of states is not yours: those of Headway keep events, accumulators or rows in them,
+        and a change of these that is more than the schema allows needs a version as well.
+
+        >>> class Count(Operator[Json, dict]): ...
+        >>> Count().with_migration(2, lambda old, version: {"seen": old["count"]}).state_version
+        2
+        """
+        made = copy.copy(self)
+        made.state_version = version
+        made.migrate = migrate
+        return made
+
     def on_event(self, state: S, event: E_contra, ctx: Context[Out_co], /) -> None:
         """Called once for each event of a key, in event-time order; `state` may be changed in place.
 
@@ -302,10 +326,3 @@ class Operator(Given, Generic[E_contra, S, Out_co]):
         """
         msg = f"{type(self).__name__} sets a timer {timer.name!r} but has no on_timer(self, state, timer, ctx)"
         raise NotImplementedError(msg)
-
-
-def state_schema(operator: Operator[Any, Any, Any]) -> dict[str, Any]:
-    """The JSON schema of an operator's state: what the state directory records to recognise it."""
-    if operator.state_type is dict:
-        return {"type": "object"}
-    return msgspec.json.schema(operator.state_type)

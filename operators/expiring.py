@@ -8,6 +8,7 @@ import msgspec
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer, check_handlers, no_wall_clock
 from headway.operators.lifetimes import TIMER, TimeToLive, clock_of
+from headway.operators.versions import of_operator
 from headway.schema import Event
 from headway.times import Duration
 
@@ -105,6 +106,9 @@ class Expiring(Operator[Any, Any, Any]):
         self.state_type = self._clock.state_type
         self.sides = {**self.wrapped.sides, "expired": Expired[state_type]}
         self._fresh = self._encode(self.state_type())
+        found = of_operator(self.wrapped)
+        self.state_version = found.version
+        self.migrate = None if found.migrate is None else self._clock.migration(found.migrate)
 
     def _handler(self, handler: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
         return lambda state, event, ctx: self._run(handler, state, event, ctx)

@@ -13,6 +13,8 @@ from headway.times import Duration
 
 __all__ = ["TIMER", "Clock", "EventClock", "TimeToLive", "WallClock", "clock_of", "ttl"]
 
+Migrate = Callable[[Any, int], Any]
+
 TIMER: Final = "~ttl"
 """The name of the timer of a time to live; of timers due together it is almost always the last."""
 
@@ -83,6 +85,9 @@ class Clock(Protocol):
     def plain(self, state: Any) -> Any:
         """The state as the wrapped operator has it, of which the clock's part has been taken."""
 
+    def migration(self, migrate: Migrate) -> Migrate:
+        """What migrates states with the clock's part, where `migrate` does those of the wrapped operator."""
+
 
 class EventClock:
     """Event time: the timer is all that there is, and fires before any event that is later."""
@@ -118,6 +123,10 @@ class EventClock:
     def plain(self, state: Any) -> Any:
         """The state itself."""
         return state
+
+    def migration(self, migrate: Migrate) -> Migrate:
+        """The same: nothing is kept."""
+        return migrate
 
 
 _FIELD: Final = "ttl_until_ms"
@@ -178,6 +187,22 @@ class WallClock:
         if isinstance(state, dict):
             return state
         return self._plain_type(**{name: getattr(state, name) for name in self._plain_type.__struct_fields__})
+
+    def migration(self, migrate: Migrate) -> Migrate:
+        """Takes the end out of what is stored, and puts it back into what is made of it."""
+        if self._plain_type is not dict and self._plain_type.__struct_config__.array_like:
+            name = self._plain_type.__name__
+            msg = f'ttl(clock="wall"): {name} is stored without names of fields (array_like), and cannot be migrated'
+            raise FlowError(msg)
+
+        def migrated(old: Any, version: int) -> Any:
+            until_ms = self.take(old)
+            made = msgspec.msgpack.decode(msgspec.msgpack.encode(migrate(old, version)))
+            if isinstance(made, dict):
+                self.put(made, until_ms)
+            return made
+
+        return migrated
 
 
 def _with_end(state_type: Any) -> Any:

@@ -10,6 +10,7 @@ from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.machine import Move, StateMachine
 from headway.operators.options import optional_ms
+from headway.operators.versions import of_type
 from headway.schema import Event, State
 from headway.times import Duration
 
@@ -106,11 +107,20 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
         data_type: Any = machine.data
         self.output_type = Transition[event_type, data_type]
         self.state_type = _state_of(data_type)
+        self._take_version(data_type)
         self.sides = {"illegal": IllegalEvent[event_type], "unknown": event_type}
         self._names_of = machine.namer(event_type)
         self._moves = {state: [move for move in machine.moves if move.source == state] for state in machine.states}
         self._timeouts = {timeout.source: timeout for timeout in machine.timeouts}
         self._final = frozenset(machine.final)
+
+    def _take_version(self, data_type: Any) -> None:
+        """The states are of the version of the machine's data, which is what its author wrote."""
+        data = of_type(data_type)
+        self.state_version = self.state_version or data.version
+        if data.migrate is not None and self.migrate is None:
+            migrate = data.migrate
+            self.migrate = lambda old, version: {**old, "data": migrate(old.get("data", {}), version)}
 
     def on_event(self, state: Any, event: E, ctx: Context[Transition[E, Any]], /) -> None:
         """Move the instance, change its data, or say that the event is not allowed."""

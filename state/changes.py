@@ -9,9 +9,10 @@ import msgspec
 
 from headway.errors import IncompatibleStateError
 from headway.state.differences import Difference, drop, step_differences
-from headway.state.manifest import Manifest, OperatorEntry
+from headway.state.manifest import Manifest
 from headway.state.names import former_name, former_names, owner
 from headway.state.reads import reads, sides_read, stateless_pairs
+from headway.state.schemas import schema_changes
 
 __all__ = ["Change", "check_changes", "compare", "renamed"]
 
@@ -167,12 +168,9 @@ class _Comparison:
             )
             yield _refused(what, text, "to go on: give the source another name, and it is read from its start")
         if kind == "operator" and was.state and not is_refused:  # Else this is what that refusal is about.
-            for text in _schema_changes(was, now):
-                yield _refused(what, text, drop(owner(old)))
-            grown = _new_fields(was.state, now.state)
-            if grown:
-                text = f"its state has {', '.join(grown)} as well; rows that are stored have the default"
-                yield Change(what=what, text=text)
+            for change in schema_changes(was, now, migrates=now.migrates):
+                next_step = f"{change.next_step}, or {drop(owner(old))}" if change.refused else ""
+                yield Change(what=what, text=change.text, refused=change.refused, next_step=next_step)
 
     def _of_reads(self, what: str, name: str, old: str, names: Mapping[str, str]) -> Iterator[Change]:
         before = reads(self._found.steps, old, names)
@@ -200,59 +198,3 @@ class _Comparison:
 def _changes(what: str, differences: Iterable[Difference]) -> Iterator[Change]:
     for text, next_step in differences:
         yield Change(what=what, text=text, refused=bool(next_step), next_step=next_step)
-
-
-def _schema_changes(found: OperatorEntry, expected: OperatorEntry) -> list[str]:
-    """What keeps the rows of an operator from being read, in one sentence each."""
-    return _schema_differences(found.state, expected.state)
-
-
-def _new_fields(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """The fields with a default that a state, or what is in it, did not have before."""
-    before, after = found.get("$defs", {}), expected.get("$defs", {})
-    return [
-        f"{name}.{field}"
-        for name in after
-        if name in before
-        for field in after[name].get("properties", {})
-        if field not in before[name].get("properties", {}) and field not in after[name].get("required", [])
-    ]
-
-
-_PROSE: Final = {"title", "description", "examples", "default"}
-
-
-def _schema_differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """What keeps state stored under the schema `found` from being read under `expected`."""
-    definitions, expected_definitions = found.get("$defs", {}), expected.get("$defs", {})
-    differences = []
-    if _shape(found) != _shape(expected):
-        differences.append(f"its state was {_shape(found)}, now it is {_shape(expected)}")
-    for name in [name for name in definitions if name not in expected_definitions]:
-        differences.append(f"type {name} is gone")
-    for name in [name for name in definitions if name in expected_definitions]:
-        differences += _type_differences(name, definitions[name], expected_definitions[name])
-    return differences
-
-
-def _type_differences(where: str, found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    fields, expected_fields = found.get("properties"), expected.get("properties")
-    if fields is None or expected_fields is None:
-        return [] if _shape(found) == _shape(expected) else [f"{where} was {_shape(found)}, now {_shape(expected)}"]
-    differences = [f"{where}.{name} was removed" for name in fields if name not in expected_fields]
-    required = expected.get("required", [])
-    differences += [f"{where}.{name} is new and has no default" for name in required if name not in fields]
-    for name in [name for name in fields if name in expected_fields]:
-        was, now = _shape(fields[name]), _shape(expected_fields[name])
-        if was != now:
-            differences.append(f"{where}.{name} was {was}, now {now}")
-    return differences
-
-
-def _shape(schema: Any) -> Any:
-    """A schema without what does not matter for reading: names for people, defaults, and the list of definitions."""
-    if isinstance(schema, dict):
-        return {name: _shape(part) for name, part in schema.items() if name not in _PROSE and name != "$defs"}
-    if isinstance(schema, list):
-        return [_shape(part) for part in schema]
-    return schema

@@ -72,7 +72,7 @@ def without(manifest: Manifest, name: str) -> Manifest:
     for one in used:
         dropped.append(operators[one].id)
         # Nothing is stored of it any more, so that nothing is there to be compared with what the flow is to be.
-        operators[one] = msgspec.structs.replace(operators[one], id=next_id, state={}, version=1)
+        operators[one] = msgspec.structs.replace(operators[one], id=next_id, state={}, version=1, former=[])
         next_id += 1
     left = msgspec.structs.replace(
         retired,

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.errors import CorruptStateError, DrainedStateError, FlowError, IncompatibleStateError
+from headway.errors import CorruptStateError, DrainedStateError, IncompatibleStateError
 from headway.state.files import state_files
 from headway.state.lock import LOCK_NAME
 from headway.state.private import make_private, read_private, secure, write_private
@@ -22,7 +22,6 @@ __all__ = [
     "SourceEntry",
     "StageEntry",
     "StepEntry",
-    "state_schema",
 ]
 
 MANIFEST_NAME: Final = "flow.json"
@@ -36,9 +35,13 @@ class OperatorEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     state: dict[str, Any]
-    """The JSON schema of its state (from `state_schema`)."""
+    """The schema of its state (from `headway.state.typeschema`)."""
     version: int = 1
     """The version of that schema: each stored row says under which one it was written."""
+    former: list[dict[str, Any]] = []
+    """Schemas of before that have the same version: there may still be states that were written under them."""
+    migrates: bool = False
+    """Whether the flow has something that makes states of this version out of older ones."""
     shared: bool = False
     """Whether it is one row for all keys of a group, kept by an operator's broadcast inputs."""
 
@@ -249,21 +252,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Format(msgspec.Struct):
     format: int
-
-
-def state_schema(state_type: type[Any]) -> dict[str, Any]:
-    """The JSON schema of a state type; raises `FlowError` for one that has none.
-
-    >>> class Cart(msgspec.Struct):
-    ...     total: float = 0.0
-    >>> state_schema(Cart)["$defs"]["Cart"]["properties"]
-    {'total': {'type': 'number', 'default': 0.0}}
-    """
-    try:
-        return msgspec.json.schema(state_type)
-    except TypeError as error:
-        msg = f"{state_type!r} cannot be a state ({error}): expected a msgspec struct of JSON-like fields, or dict"
-        raise FlowError(msg) from error
 
 
 def _check_empty(directory: Path) -> None:

@@ -20,7 +20,7 @@ from headway.state.keys import id_bytes, successor, task_prefix
 from headway.state.manifest import MANIFEST_NAME, Manifest
 from headway.state.options import StoreOptions
 from headway.state.redo import Control, decode_meta
-from headway.state.rows import Timers
+from headway.state.rowvalues import read_payload
 from headway.state.tasks import output_task
 
 __all__ = ["StateReader", "StoredRow"]
@@ -30,13 +30,15 @@ _RETRIES: Final = 4
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A committed row: `state` in plain builtins, `timers` as name to due time in milliseconds."""
+    """A committed row: `state` in plain builtins, as it was stored, `timers` as name to due time in milliseconds."""
 
     key: str
     state: Any
     timers: dict[str, int]
     touched_ms: int
     group: int
+    version: int
+    """That of the state's schema under which it was stored: an older one is migrated only when the flow reads it."""
 
 
 class StateReader:
@@ -171,11 +173,5 @@ def _row_key(row: StoredRow) -> str:
 
 
 def _decode(database: Database, operator: str, stored_key: bytes, key: str, payload: bytes) -> StoredRow:
-    try:
-        touched_ms, timers, _, state = _decoder.decode(payload)
-    except msgspec.DecodeError as error:
-        raise database.corrupt(ROWS, stored_key, f"not a row of operator {operator!r} ({error})") from error
-    return StoredRow(key, state, timers or {}, touched_ms, database.group)
-
-
-_decoder: Final = msgspec.msgpack.Decoder(tuple[int, Timers, Timers, Any])
+    stored = read_payload(database, stored_key, payload, operator)
+    return StoredRow(key, stored.state, stored.timers or {}, stored.touched_ms, database.group, stored.version)

@@ -41,7 +41,8 @@ cdef class RowTable:
     cdef bytes _prefix
     cdef TimerIndex _timers
     cdef object _encode
-    cdef object _decode
+    cdef object _values
+    cdef bytes _head
     cdef bytes _fresh
     cdef object _sample_rows
     cdef object _sample_bytes
@@ -59,5 +60,5 @@ cdef class RowTable:
     @cython.locals(row=Row, times=tuple)
     cpdef due_row(self, tuple entry)
     cpdef _load(self, key)
-    @cython.locals(row=Row, value=bytes, prefix=bytes, fresh=bytes, fresh_end=bytes, has_timers=bint, shape=Shape, sees_repeats=bint, grown=long, size=long)
+    @cython.locals(row=Row, value=bytes, prefix=bytes, head=bytes, fresh=bytes, fresh_end=bytes, has_timers=bint, shape=Shape, sees_repeats=bint, grown=long, size=long)
     cpdef encode_dirty(self, dict into, dict moved)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Optional
+from typing import Any, Final
 
 import msgspec
 
-from headway.errors import CorruptStateError, FlowError, IncompatibleStateError, InternalError, UserCodeError
+from headway.errors import FlowError, InternalError, UserCodeError
 from headway.misfits import misfit_of
-from headway.state.database import ROWS, VERSION_BYTE, Database
+from headway.state.database import ROWS, Database
 from headway.state.keys import successor
+from headway.state.rowvalues import Migrate, RowValues, Timers, timers_of
 from headway.state.timers import TimerEntry, TimerIndex
 from headway.times import LAST_TIMER_MS, other_unit
 from headway.values import can_repeat, floats_of, shape_of
 
-__all__ = ["Row", "RowTable", "Timers"]
-
-Timers = Optional[dict[str, int]]
-"""Times by the names of timers, or None for none. A dict of texts and numbers is nothing that the collector walks."""
+__all__ = ["Row", "RowTable"]
 
 _NO_TIMERS: Final = b"\xc0\xc0"
 _ROW_OVERHEAD_BYTES: Final = 500
@@ -122,6 +120,8 @@ class RowTable:
         timers: TimerIndex,
         *,
         may_share: bool = False,
+        version: int = 1,
+        migrate: Migrate | None = None,
     ) -> None:
         self.name = name
         self.rank = rank
@@ -137,7 +137,7 @@ class RowTable:
         self._timers = timers
         self._encode = msgspec.msgpack.Encoder().encode
         try:
-            self._decode = msgspec.msgpack.Decoder(tuple[int, Timers, Timers, state_type]).decode  # type: ignore[valid-type]
+            self._values = RowValues(name, state_type, version, migrate, database, prefix)
             self._fresh = self._encode(state_type())
         except TypeError as error:
             msg = (
@@ -145,6 +145,7 @@ class RowTable:
                 "expected a msgspec struct whose fields all have defaults, or dict"
             )
             raise FlowError(msg) from error
+        self._head = self._values.head
         self._shape = shape_of(state_type, f"the state of the operator {name!r}")
         self._sees_repeats = not may_share and can_repeat(state_type)
         floats = floats_of(state_type)
@@ -163,7 +164,8 @@ class RowTable:
         """The row of `key`, from whatever layer holds it; a fresh one where there is none. Puts it into `young`.
 
         A read of RocksDB at most. Raises `IncompatibleStateError` when what is stored does not fit the state's
-        type, `CorruptStateError` when it cannot be read at all.
+        type, `CorruptStateError` when it cannot be read at all, `UserCodeError` when `migrate` fails. A state of an
+        older version is migrated, and stays as it is stored until something changes the row.
         """
         row = self.young.get(key) or self._old.get(key) or self._dirty.get(key) or self._load(key)
         self.young[key] = row
@@ -261,7 +263,7 @@ class RowTable:
         it fails to store them. Raises `UserCodeError` for a state that is not what its
         type says, and would not come back as it is.
         """
-        encode, prefix, fresh, shape = self._encode, self._prefix, self._fresh, self._shape
+        encode, prefix, head, fresh, shape = self._encode, self._prefix, self._head, self._fresh, self._shape
         sees_repeats = self._sees_repeats
         fresh_end = _NO_TIMERS + fresh
         grown = size = 0
@@ -285,7 +287,7 @@ class RowTable:
                     continue
             except Exception as error:
                 raise self.unencodable(row, error) from None
-            into[prefix + key.encode()] = VERSION_BYTE + value
+            into[prefix + key.encode()] = head + value
             size += len(value)
             if not row.stored:
                 row.stored = True
@@ -316,19 +318,10 @@ class RowTable:
         """Whether rows are marked."""
         return bool(self._dirty)
 
-    def decode(self, stored_key: bytes, value: bytes) -> tuple[int, Timers, Timers, Any]:
-        """The time of last touch, when timers are due and where they are indexed, and the state, as `value` says."""
-        payload = self._database.unwrap(ROWS, stored_key, value)
-        try:
-            decoded: tuple[int, Timers, Timers, Any] = self._decode(payload)
-        except msgspec.DecodeError as error:
-            raise self._undecodable(stored_key, payload, error) from error
-        return decoded
-
     def stored_timers(self) -> Iterator[dict[str, int]]:
         """When the timers of each stored row are due, of those that have any; reads all rows."""
         for stored_key, value in self._database.scan(ROWS, self._prefix, successor(self._prefix)):
-            _, timers, _, _ = self.decode(stored_key, value)
+            timers = timers_of(self._database, stored_key, value, self.name)
             if timers:
                 yield timers
 
@@ -341,7 +334,7 @@ class RowTable:
                 value = self._read(stored_key) if self.has_stored else None
         if value is None:
             return Row(key, self._new_state(), 0, False)
-        touched_ms, timers, indexed, state = self.decode(stored_key, value)
+        touched_ms, timers, indexed, state = self._values.read(stored_key, value)
         row = Row(key, state, touched_ms, True)
         for name, due_ms in (timers or {}).items():
             row.put_timer(name, due_ms, (indexed or {}).get(name, due_ms))
@@ -362,20 +355,6 @@ class RowTable:
             self._sample_rows //= 2
             self._sample_bytes //= 2
         self.set_budget(self._budget)
-
-    def _undecodable(
-        self, stored_key: bytes, payload: bytes, error: msgspec.DecodeError
-    ) -> CorruptStateError | IncompatibleStateError:
-        try:
-            msgspec.msgpack.decode(payload, type=tuple[int, Timers, Timers, Any])
-        except msgspec.DecodeError:
-            return self._database.corrupt(ROWS, stored_key, f"not a row of operator {self.name!r} ({error})")
-        key = stored_key[len(self._prefix) :].decode(errors="replace")
-        return IncompatibleStateError(
-            f"operator {self.name!r}, key {key!r} in {self._database.directory}: the stored state does not fit "
-            f"{self._new_state.__name__}: {error}; run the version of the flow that wrote it, give new fields "
-            "defaults and keep the types of old ones, or start with an empty state directory"
-        )
 
     def unencodable(self, row: Row, error: Exception) -> UserCodeError:
         """The error for a state that cannot be stored."""

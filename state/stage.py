@@ -15,6 +15,7 @@ from headway.state.outbox import Outbox
 from headway.state.redo import NO_STATE, Control, Delta, decode_meta, encode_meta
 from headway.state.redolog import RedoLog
 from headway.state.rows import RowTable
+from headway.state.rowvalues import Migrate
 from headway.state.timers import TimerIndex
 from headway.state.waiting import InputCodec, Waiting
 
@@ -34,6 +35,10 @@ class OperatorSpec:
     """Whether its one row belongs to all keys: it then counts neither as a row nor as a workflow instance."""
     may_share: bool = False
     """Whether a state may hold one list, dict or struct in two places, since nobody changes it."""
+    version: int = 1
+    """The version of its state's schema, 1 to 65,535."""
+    migrate: Migrate | None = None
+    """What makes states of this version out of older ones."""
     id: int = 0
     """The number under which its rows and timers are stored."""
 
@@ -77,6 +82,8 @@ class StageStore:
                 id_bytes(operator.id),
                 self.timers,
                 may_share=operator.may_share,
+                version=operator.version,
+                migrate=operator.migrate,
             )
             for rank, operator in enumerate(operators)
         ]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from headway.errors import CorruptStateError, DrainedStateError, FlowError, IncompatibleStateError
 from headway.state.lock import DirectoryLock
-from headway.state.manifest import Drain, Manifest, OperatorEntry, OutputEntry, SourceEntry, StageEntry, state_schema
+from headway.state.manifest import Drain, Manifest, OperatorEntry, OutputEntry, SourceEntry, StageEntry
+from headway.state.typeschema import state_schema
 
 
 class Item(msgspec.Struct):

@@ -13,10 +13,11 @@ from headway.state.database import ROWS, Database
 from headway.state.group import GroupStore
 from headway.state.groups import group_of
 from headway.state.keys import id_bytes
-from headway.state.manifest import Manifest, OperatorEntry, StageEntry, state_schema
+from headway.state.manifest import Manifest, OperatorEntry, StageEntry
 from headway.state.options import StoreOptions
 from headway.state.reader import StateReader, StoredRow
 from headway.state.stage import OperatorSpec, StageStore
+from headway.state.typeschema import state_schema
 
 GROUPS = 3
 OPTIONS = StoreOptions(sync=False)
@@ -72,7 +73,7 @@ KEYS = ["", "\0", "a", "a\0", "ab", "b", "é", "😀"]
 
 
 def stored(key: str, count: int) -> StoredRow:
-    return StoredRow(key, {"items": {"x": count}}, {"idle": count + 10}, count, group_of(key, GROUPS))
+    return StoredRow(key, {"items": {"x": count}}, {"idle": count + 10}, count, group_of(key, GROUPS), 1)
 
 
 def test_rows_come_in_order_of_their_keys(directory: Path, run: Run) -> None:

@@ -5,12 +5,13 @@ them. What nobody refers to is dropped at once, so the buffer holds exactly the 
 """
 
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from headway.schema import State
 from headway.times import MAX_TIME_MS
+from headway.values import KEPT_FOR
 
 __all__ = ["LAST", "NEVER", "NEXT", "NO_NODE", "Complete", "Node", "Run", "chain", "last_of", "release", "state_of"]
 
@@ -69,10 +70,11 @@ def state_of(event_type: Any, fingerprint: str) -> tuple[Any, Any]:
     entry = msgspec.defstruct(
         "Entry", [("event", event_type), ("at", int), ("refs", int)], module=__name__, array_like=True, gc=False
     )
+    runs = Annotated[list[Run], msgspec.Meta(extra={KEPT_FOR: f"the pattern {fingerprint}"})]
     state = msgspec.defstruct(
-        f"PatternState_{fingerprint}",
+        "PatternState",
         [
-            ("runs", list[Run], []),
+            ("runs", runs, []),
             ("completed", list[Complete], []),
             ("nodes", dict[int, Node], {}),
             ("entries", dict[int, entry], {}),  # type: ignore[valid-type]

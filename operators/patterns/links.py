@@ -3,11 +3,12 @@
 from bisect import bisect_right
 from functools import cache
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from headway.schema import State
+from headway.values import KEPT_FOR
 
 __all__ = ["drop", "first_waiting", "state_of_chain", "taken_by", "waiting"]
 
@@ -25,9 +26,10 @@ def state_of_chain(event_type: Any, fingerprint: str) -> tuple[Any, Any]:
     taken = msgspec.defstruct(
         "Taken", [("last", int), ("at", int), ("event", event_type)], module=__name__, array_like=True, gc=False
     )
+    steps = Annotated[list[list[taken]], msgspec.Meta(extra={KEPT_FOR: f"the pattern {fingerprint}"})]  # type: ignore[valid-type]
     state = msgspec.defstruct(
-        f"ChainState_{fingerprint}",
-        [("steps", list[list[taken]], [])],  # type: ignore[valid-type]
+        "ChainState",
+        [("steps", steps, [])],
         bases=(State,),
         module=__name__,
         gc=False,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, Union
 from headway.errors import FlowError
 from headway.graph import DEAD_LETTERS, LATE, MAIN
 from headway.operators.base import Operator, check_handlers
+from headway.operators.versions import of_operator, of_type
 from headway.schema import returned_type, type_label, without_none
 from headway.timefields import plain_type
 from headway.values import options_of, shape_of
@@ -30,6 +31,7 @@ def check_operator(operator: Operator[Any, Any, Any]) -> None:
             msg = f"{kind} has an input {name!r}, but no method on_{name}(self, state, event, ctx) for it"
             raise FlowError(msg)
     check_handlers(operator)
+    of_operator(operator)
     if operator.broadcasts and operator.shared_type is None:
         msg = f"{kind} has broadcast inputs: say what they maintain with shared_type = a State class"
         raise FlowError(msg)
@@ -45,6 +47,7 @@ def check_operator(operator: Operator[Any, Any, Any]) -> None:
             )
             raise FlowError(msg) from None
         shape_of(state_type, f"the {what} of {kind}")
+        of_type(state_type)
 
 
 def accepts(wanted: Any, given: Any) -> bool:

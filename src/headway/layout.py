@@ -16,7 +16,7 @@ import msgspec
 from headway.connectors.base import Input
 from headway.describe import type_mark
 from headway.inventory import steps_of
-from headway.plan import Edge, Entry, KeyedStage, Plan
+from headway.plan import Edge, Entry, KeyedStage, Plan, Table
 from headway.state.manifest import (
     EdgeEntry,
     Manifest,
@@ -26,9 +26,10 @@ from headway.state.manifest import (
     SourceEntry,
     StageEntry,
     StepEntry,
-    state_schema,
 )
 from headway.state.names import former_name, owner
+from headway.state.schemas import following
+from headway.state.typeschema import state_schema
 
 __all__ = ["MAX_SLOTS", "lay_out"]
 
@@ -55,9 +56,7 @@ def lay_out(plan: Plan, key_groups: int, found: Optional[Manifest]) -> Manifest:
             for source in plan.sources
         },
         operators={
-            table.name: OperatorEntry(
-                id=numbers.of_operator(table.name), state=state_schema(table.state_type), shared=table.shared
-            )
+            table.name: _operator_entry(table, numbers.of_operator(table.name), numbers.known_operator(table.name))
             for table in tables
         },
         outputs={
@@ -114,6 +113,10 @@ class _Numbers:
         """What is known of a source."""
         return self._sources.get(self._source_names[name])
 
+    def known_operator(self, name: str) -> Optional[OperatorEntry]:
+        """What is known of an operator's states, or of what its broadcasts keep."""
+        return self._operators.get(self._operator_names[name])
+
     def of_operator(self, name: str) -> int:
         """That of an operator's states, or of what its broadcasts keep."""
         return self._of(self._operators.get(self._operator_names[name]))
@@ -155,6 +158,17 @@ def _source_entry(given: Input, known: Optional[SourceEntry], numbers: _Numbers)
     slots = max(1, min(len(partitions), MAX_SLOTS))
     numbered = {name: index % slots for index, name in enumerate(partitions)}
     return SourceEntry(id=numbers.new(), slots=slots, partitions=numbered, reading=given.reading)
+
+
+def _operator_entry(table: Table, number: int, known: Optional[OperatorEntry]) -> OperatorEntry:
+    entry = OperatorEntry(
+        id=number,
+        state=state_schema(table.state_type),
+        version=table.version,
+        migrates=table.migrate is not None,
+        shared=table.shared,
+    )
+    return following(known, entry)
 
 
 def _stage_entry(stage: KeyedStage) -> StageEntry:

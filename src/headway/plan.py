@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional, Union
 
@@ -18,6 +19,7 @@ from headway.graph import (
     StatelessNode,
     Tolerance,
 )
+from headway.operators.versions import of_operator, of_type
 
 __all__ = [
     "Apply",
@@ -140,6 +142,10 @@ class Table(NamedTuple):
     """Whether it is one row that all keys of a group share, maintained by an operator's broadcast inputs."""
     may_share: bool
     """See `Operator.shares_values`."""
+    version: int
+    """The version under which states are stored."""
+    migrate: Optional[Callable[[Any, int], Any]]
+    """What makes states of this version out of older ones."""
 
 
 @dataclass
@@ -176,11 +182,17 @@ class KeyedStage:
     def tables(self) -> list[Table]:
         """What it keeps: the states of its operators, by rank, then what their broadcasts maintain."""
         states = [
-            Table(node.name, node.operator.state_type, shared=False, may_share=node.operator.shares_values)
+            Table(
+                node.name,
+                node.operator.state_type,
+                False,
+                node.operator.shares_values,
+                *of_operator(node.operator),
+            )
             for node in self.operators
         ]
         shared = [
-            Table(f"{node.name}:shared", node.operator.shared_type, shared=True, may_share=False)
+            Table(f"{node.name}:shared", node.operator.shared_type, True, False, *of_type(node.operator.shared_type))
             for node in self.operators
             if node.operator.broadcasts
         ]

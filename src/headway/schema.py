@@ -12,6 +12,7 @@ from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
+    ClassVar,
     Optional,
     TypeAlias,
     Union,
@@ -83,12 +84,25 @@ class State(msgspec.Struct, gc=False):
     A fresh key starts with `YourState()`. A row whose state equals a fresh one and that has no timers is
     not stored at all.
 
+    Fields may come, go, move and take more types of values while states are stored. For other changes raise
+    `state_version` and write `migrate(cls, old, version)`, a class method that is given what is stored, as builtins,
+    with the version that wrote it, and returns the state or its builtins. It is called when a state is read that is of
+    an older version, perhaps several times, so it must always make the same of the same. What it returns is validated.
+    The states inside a state are its own affair: only that of the outermost class is called.
+
     >>> class Cart(State):
     ...     items: dict[str, int] = {}
-    ...     total: float = 0.0
+    ...     cents: int = 0
+    ...     state_version: ClassVar[int] = 2
+    ...     @classmethod
+    ...     def migrate(cls, old, version):
+    ...         return cls(items=old["items"], cents=round(old["total"] * 100))
     >>> Cart()
-    Cart(items={}, total=0.0)
+    Cart(items={}, cents=0)
     """
+
+    state_version: ClassVar[int] = 1
+    """The version of the class, which each stored state is marked with; a whole number from 1 up."""
 
 
 def field_names(event_type: Any) -> Optional[tuple[str, ...]]:

@@ -61,10 +61,13 @@ from headway.shapes import (
     UnionShape,
 )
 
-__all__ = ["ENCODED", "can_repeat", "floats_of", "kinds_in", "options_of", "shape_of"]
+__all__ = ["ENCODED", "KEPT_FOR", "can_repeat", "floats_of", "kinds_in", "options_of", "shape_of"]
 
 ENCODED: Final = Annotated[msgspec.Raw, msgspec.Meta(extra={"headway": "encoded"})]
 """Values that an operator of Headway has encoded itself, in MessagePack: for states only."""
+
+KEPT_FOR: Final = "kept for"
+"""A field of a state with `msgspec.Meta(extra={KEPT_FOR: text})` is read back for the same text only."""
 
 _PLAIN: Final[dict[Any, type]] = {
     inspect.NoneType: type(None),
