@@ -9,10 +9,10 @@ import msgspec
 
 from headway.errors import IncompatibleStateError
 from headway.state.database import VERSION_BYTE, WAITING, Database
+from headway.state.inputs import BLOB, FIRST_INPUT, SPILLED, InputCodec, decode_blob
 from headway.state.keys import WaitingPosition, decode_waiting, encode_waiting, successor
 from headway.state.manifest import StageEntry
 from headway.state.redo import NO_SPILL
-from headway.state.waiting import BLOB, FIRST_INPUT, SPILLED, InputCodec, decode_blob
 
 __all__ = ["CarriedRecord", "check_records", "inputs_with_records", "key_of", "records_at", "write_records"]
 

@@ -42,13 +42,13 @@ import msgspec
 
 from headway.state.carried import CarriedRecord, check_records, inputs_with_records, records_at, write_records
 from headway.state.database import CONTROL, OUTBOX, VERSION_BYTE, WAITING, Database
+from headway.state.inputs import FIRST_INPUT, InputCodec
 from headway.state.keys import successor, task_prefix
 from headway.state.manifest import EdgeEntry, Manifest, StageEntry
 from headway.state.outbox import Outbox
 from headway.state.redo import END_ENTRY, NO_STATE, Control, decode_meta, encode_meta
 from headway.state.stage import MARK
 from headway.state.tasks import Task, added_failures, count_stored, opened_groups, output_tasks, stage_tasks
-from headway.state.waiting import FIRST_INPUT, InputCodec
 from headway.times import MIN_TIME_MS
 
 __all__ = ["Evolution"]

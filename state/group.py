@@ -12,10 +12,10 @@ import msgspec
 
 from headway.errors import IncompatibleStateError, InternalError, StateError
 from headway.state.database import CONTROL, OUTBOX, PENDING, VERSION_BYTE, WAITING, Database
+from headway.state.inputs import InputCodec
 from headway.state.keys import task_prefix
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
-from headway.state.waiting import InputCodec
 
 __all__ = ["GroupStore", "label"]
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from headway.errors import InternalError
 from headway.state.database import CONTROL, VERSION_BYTE, Database
+from headway.state.inputs import InputCodec
 from headway.state.instances import keys_gained
 from headway.state.keys import id_bytes
 from headway.state.options import StoreOptions
@@ -17,7 +18,7 @@ from headway.state.redolog import RedoLog
 from headway.state.rows import RowTable
 from headway.state.rowvalues import Migrate
 from headway.state.timers import TimerIndex
-from headway.state.waiting import InputCodec, Waiting
+from headway.state.waiting import Waiting
 
 __all__ = ["MARK", "OperatorSpec", "StageStore"]
 

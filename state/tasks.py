@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from headway.state.database import ROWS, TIMERS, Database, group_path
+from headway.state.inputs import FIRST_INPUT
 from headway.state.keys import id_bytes, successor, task_prefix
 from headway.state.manifest import EdgeEntry, Manifest
 from headway.state.options import StoreOptions
 from headway.state.redo import Control
 from headway.state.redolog import RedoLog
-from headway.state.waiting import FIRST_INPUT
 from headway.times import MIN_TIME_MS
 
 __all__ = [

@@ -11,45 +11,17 @@ import msgspec
 
 from headway.errors import CorruptStateError, IncompatibleStateError, UserCodeError
 from headway.state.database import VERSION_BYTE, WAITING, Database
+from headway.state.inputs import BLOB, FIRST_INPUT, SPILLED, InputCodec, decode_blob
 from headway.state.keys import WaitingPosition, decode_waiting, encode_waiting
 from headway.state.layered import LayeredMap
 from headway.state.redo import NO_SPILL, NO_SPILL_MS
 from headway.state.runs import RECORD_TIME, Runs
 
-__all__ = ["BLOB", "FIRST_INPUT", "SPILLED", "InputCodec", "Ordinal", "Waiting", "decode_blob"]
+__all__ = ["Waiting"]
 
-BLOB: Final = b"\x00"
-SPILLED: Final = b"\x01"
 _TIME_ORIGIN: Final = itemgetter(0, 3)
-FIRST_INPUT: Final = 1 << 15
-"""The stored number of the first input of today's plan; those that were carried over are counted down from it."""
 _FIRST: Final = -(2**63)
 """Before all numbers of records on disk: those that were moved there have negative ones."""
-
-
-Ordinal = int | str
-"""Number of a record in its partition, with what a `flat_map` adds to it."""
-
-
-class InputCodec:
-    """How the records of one input of a stage are stored while they wait.
-
-    Records are `(time_ms, key, value)`, or `(time_ms, key, value, origin)` when `from_stage`, or `(time_ms, key, value,
-    ordinal, partition)` when they `have_places`; `value_type` is what msgspec decodes a value to: a struct, or `Any`
-    for JSON-like values.
-
-    >>> codec = InputCodec(dict[str, int])
-    >>> codec.decode(codec.encode([(5, "key", {"a": 1})]))
-    [(5, 'key', {'a': 1})]
-    """
-
-    def __init__(self, value_type: Any = Any, *, from_stage: bool = False, have_places: bool = False) -> None:
-        self.from_stage = from_stage
-        record: Any = tuple[int, str, value_type, str] if from_stage else tuple[int, str, value_type]
-        if have_places:
-            record = tuple[int, str, value_type, Ordinal, str]
-        self.encode = msgspec.msgpack.Encoder().encode
-        self.decode = msgspec.msgpack.Decoder(list[record]).decode
 
 
 class Waiting:
@@ -393,14 +365,6 @@ class Waiting:
         )
 
 
-def decode_blob(database: Database, key: bytes, blob: bytes) -> list[tuple[int, str, bytes]]:
-    """The channels of the records in memory: the stored number of the input, the part, and the records."""
-    try:
-        return _blob_decoder.decode(blob)
-    except msgspec.DecodeError as error:
-        raise database.corrupt(WAITING, key, f"not waiting records ({error})") from error
-
-
 def _in_order(parts: list[list[Any]], from_stage: bool) -> list[Any]:
     """One input's records in order; `parts` are in the order of the channels, each sorted by (time, arrival)."""
     if not parts:
@@ -423,4 +387,3 @@ def _pair_time(pair: tuple[int, Any]) -> int:
 
 
 _blob_encoder: Final = msgspec.msgpack.Encoder()
-_blob_decoder: Final = msgspec.msgpack.Decoder(list[tuple[int, str, bytes]])

@@ -29,9 +29,9 @@ from headway.runtime.slot_options import SlotOptions
 from headway.runtime.stage import StageTask
 from headway.state.database import ROWS, Database
 from headway.state.group import GroupStore
+from headway.state.inputs import InputCodec
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec
-from headway.state.waiting import InputCodec
 
 OPTIONS = StoreOptions(sync=False, waiting_bound=3, timer_window=2, cache_bytes=2_000)
 Token = Any

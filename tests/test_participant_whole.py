@@ -21,7 +21,8 @@ from tests.participant_harness import AcknowledgedInput, plan_of
 
 from headway.layout import lay_out
 from headway.runtime.board import Board
-from headway.runtime.job import Job, JobOptions
+from headway.runtime.job import Job
+from headway.runtime.job_options import JobOptions
 from headway.runtime.participant import Commitment
 
 GROUPS = 3

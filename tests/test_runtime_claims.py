@@ -17,8 +17,8 @@ from headway.errors import CorruptStateError, OutputError, StateError
 from headway.runtime.run import RunOptions, run_flow
 from headway.state.database import CONTROL, Database
 from headway.state.group import GroupStore
+from headway.state.inputs import InputCodec
 from headway.state.options import StoreOptions
-from headway.state.waiting import InputCodec
 
 MINE = b"the user's own\n"
 OPTIONS = StoreOptions()

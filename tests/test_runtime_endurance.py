@@ -21,9 +21,9 @@ from headway.runtime.slot import Slot
 from headway.runtime.slot_options import SlotOptions
 from headway.runtime.stage import StageTask
 from headway.state.group import GroupStore
+from headway.state.inputs import InputCodec
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec
-from headway.state.waiting import InputCodec
 
 POLLS_PER_EPOCH = 10
 _LEAVES = (str, bytes, int, float, bool, type(None), type)

@@ -20,9 +20,9 @@ from headway.runtime.participant import Commitment
 from headway.runtime.run import RunOptions, run_flow
 from headway.runtime.stage import StageTask
 from headway.state.group import GroupStore
+from headway.state.inputs import InputCodec
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec
-from headway.state.waiting import InputCodec
 
 
 class Twice(hw.Operator[hw.Json, hw.Json]):

@@ -13,9 +13,9 @@ import pytest
 from headway.errors import CorruptStateError, StateError
 from headway.state.database import ROWS, TIMERS, Database
 from headway.state.group import GroupStore
+from headway.state.inputs import InputCodec
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
-from headway.state.waiting import InputCodec
 
 OPTIONS = StoreOptions(sync=False, cache_bytes=1, timer_window=10)
 ROWS_STORED = 2_000

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from headway.state.group import GroupStore
+from headway.state.inputs import InputCodec
 from headway.state.stage import OperatorSpec, StageStore
-from headway.state.waiting import InputCodec
 
 ROWS = 40
 

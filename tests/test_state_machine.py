@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from headway.state.group import GroupStore
+from headway.state.inputs import InputCodec
 from headway.state.manifest import Manifest, OperatorEntry, StageEntry
 from headway.state.options import StoreOptions
 from headway.state.reader import StateReader
@@ -23,7 +24,6 @@ from headway.state.redo import NO_SPILL_MS
 from headway.state.rows import Row
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.typeschema import state_schema
-from headway.state.waiting import InputCodec
 from headway.times import LAST_TIMER_MS, MIN_TIME_MS
 
 

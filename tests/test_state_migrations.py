@@ -20,9 +20,9 @@ from headway.operators.state_machine import RunStateMachine
 from headway.operators.versions import Versioned, of_operator, of_type
 from headway.state.database import ROWS, Database
 from headway.state.group import GroupStore
+from headway.state.inputs import InputCodec
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
-from headway.state.waiting import InputCodec
 
 OPTIONS = StoreOptions(sync=False, cache_bytes=1)
 

@@ -20,11 +20,11 @@ from headway.errors import (
 )
 from headway.state.database import CONTROL, PENDING, ROWS, TIMERS, WAITING, Database
 from headway.state.group import GroupStore
+from headway.state.inputs import InputCodec
 from headway.state.keys import id_bytes, successor, task_prefix
 from headway.state.options import StoreOptions
 from headway.state.redo import CHUNK_BYTES
 from headway.state.stage import OperatorSpec, StageStore
-from headway.state.waiting import InputCodec
 
 OPTIONS = StoreOptions(sync=False, cache_bytes=1)
 

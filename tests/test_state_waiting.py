@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from headway.errors import IncompatibleStateError, UserCodeError
 from headway.state.group import GroupStore
+from headway.state.inputs import InputCodec
 from headway.state.options import StoreOptions
 from headway.state.runs import Runs
 from headway.state.stage import StageStore
-from headway.state.waiting import InputCodec
 
 STEPS = st.lists(st.tuples(st.lists(st.integers(0, 20), min_size=1, max_size=12), st.integers(-1, 21)))
 

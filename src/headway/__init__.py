@@ -20,6 +20,7 @@ from headway.errors import HeadwayError as HeadwayError
 from headway.flow import Flow as Flow
 from headway.flow import dead_letter as dead_letter
 from headway.graph import INGESTION_TIME as INGESTION_TIME
+from headway.letters import DeadLetter as DeadLetter
 from headway.lookups import Lookup as Lookup
 from headway.lookups import lookup as lookup
 from headway.operators.absence import Absence as Absence
@@ -121,7 +122,6 @@ from headway.schema import Event as Event
 from headway.schema import Json as Json
 from headway.schema import State as State
 from headway.schema import Time as Time
-from headway.streams import DeadLetter as DeadLetter
 from headway.streams import KeyedStream as KeyedStream
 from headway.streams import Processed as Processed
 from headway.streams import SourceStream as SourceStream

@@ -15,8 +15,8 @@ from headway.cli.options import examples, json_option
 from headway.cli.process import say
 
 if TYPE_CHECKING:
+    from headway.letters import DeadLetter
     from headway.runtime.letterbox import Letterbox
-    from headway.streams import DeadLetter
 
 __all__ = ["dead_letters"]
 

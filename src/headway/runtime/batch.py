@@ -11,8 +11,8 @@ from headway.errors import FlowError, UserCodeError
 from headway.isolation import UNENCODABLE
 from headway.plan import Edge, KeyedStage, Plan
 from headway.schema import Json, type_label
+from headway.state.inputs import InputCodec, Ordinal
 from headway.state.manifest import EdgeEntry
-from headway.state.waiting import InputCodec, Ordinal
 
 __all__ = [
     "Batch",

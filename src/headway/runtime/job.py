@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any, Optional, Union
@@ -19,6 +18,7 @@ from headway.runtime.batch import carried_codec, edge_codec, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
 from headway.runtime.failures import FailureTotal
+from headway.runtime.job_options import Guard, JobOptions, monotonic_ms, slot_names, wall_ms
 from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.notices import add_notice
 from headway.runtime.participant import Commitment, Commitments
@@ -26,19 +26,19 @@ from headway.runtime.redrive import redrive_path
 from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot
 from headway.runtime.slot_options import SlotOptions
-from headway.runtime.stage import SLICE, StageTask
+from headway.runtime.stage import StageTask
 from headway.state.group import GroupStore
 from headway.state.groups import routing_name
+from headway.state.inputs import InputCodec
 from headway.state.lock import Premises
 from headway.state.manifest import Manifest
 from headway.state.options import StoreOptions
 from headway.state.positions import Positions
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.tasks import output_task
-from headway.state.waiting import InputCodec
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
-__all__ = ["Job", "JobOptions", "slot_names"]
+__all__ = ["Job"]
 
 _CALM_AFTER_MS = 1_000
 _CALM_DOZE_S = 0.02
@@ -46,67 +46,6 @@ _DOZE_S = 0.001
 _SET_BACK_MS = 1_000
 """By how much the clock may be set back without notice: epochs last so much longer."""
 _STUCK_MS = 10_000
-
-
-def slot_names(source: str, slots: int) -> list[str]:
-    """The reader slots of a source."""
-    return [f"{source}/{number:02d}" for number in range(slots)]
-
-
-def wall_ms() -> int:
-    """The wall clock, in epoch milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def monotonic_ms() -> int:
-    """A clock that never goes back, in milliseconds."""
-    return time.monotonic_ns() // 1_000_000
-
-
-@dataclass(frozen=True)
-class JobOptions:
-    """How one process runs a plan."""
-
-    state_dir: Path
-    epoch_ms: int = 1_000
-    follow: bool = False
-    chunk_bytes: int = 1 << 20
-    drain_to_ms: Optional[int] = None
-    cache_bytes: int = 128 << 20
-    """Budget for decoded rows of the whole process."""
-    waiting_bound: int = 50_000
-    timer_window: int = 65_536
-    sync: bool = True
-    lead_records: int = 50_000
-    board_path: Optional[Path] = None
-    workers: int = 1
-    worker: int = 0
-    """The number of this process."""
-    slice_records: int = SLICE
-    """How much a task does before others have their turn, in records."""
-
-
-class _Guard:
-    """Errors inside of its block end the run, and are told as they are. Made once, as it is entered for each batch."""
-
-    __slots__ = ("_failed",)
-
-    def __init__(self, failed: Callable[[BaseException], None]) -> None:
-        self._failed = failed
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
-        if error is None or isinstance(error, StopIteration):
-            return
-        self._failed(error)
-        if not isinstance(error, Exception):
-            # The engine would print it, and with a `SystemExit` end the process: it gets to know that it must end.
-            msg = "the run has failed"
-            raise RuntimeError(msg) from None
 
 
 @dataclass
@@ -141,7 +80,7 @@ class Job:
 
     def __post_init__(self) -> None:
         register_codecs(self.plan)
-        self.guard = _Guard(self.failed)
+        self.guard = Guard(self.failed)
         self.premises = Premises(self.options.state_dir)
         self.read_at_ms = self.clock_ms()
         self._ahead_ms = self.wall_ms() - self.clock_ms()

@@ -13,12 +13,12 @@ from typing import Any, Final, NamedTuple, Optional
 import msgspec
 
 from headway.errors import CorruptStateError, UsageError
+from headway.letters import DeadLetter
 from headway.planner import DEAD_LETTER_SINK
 from headway.runtime.redrive import Redriven, letter_id, redrive_path, why_not
 from headway.state.files import state_files
 from headway.state.private import make_private, open_private, sync_directory
 from headway.state.reader import StateReader
-from headway.streams import DeadLetter
 
 __all__ = ["Done", "Letterbox"]
 

@@ -18,10 +18,10 @@ from headway.state.changes import Change, check_changes, compare
 from headway.state.dropping import erase, without
 from headway.state.evolve import Evolution
 from headway.state.files import state_files
+from headway.state.inputs import FIRST_INPUT, InputCodec
 from headway.state.manifest import Manifest, StageEntry
 from headway.state.positions import Positions
 from headway.state.rescale import Rescaling, finish_move, rescaled
-from headway.state.waiting import FIRST_INPUT, InputCodec
 
 __all__ = ["DEFAULT_KEY_GROUPS", "changes_of", "drop_state", "join_manifest", "open_manifest", "rescale"]
 

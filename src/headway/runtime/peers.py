@@ -11,14 +11,15 @@ Only Linux has such a table. Elsewhere nothing is looked at, and what is sealed 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple, Optional
 
 from headway.errors import ForeignPeerError
 
-__all__ = ["Connection", "connections", "has_listened", "have_met", "meetings", "stranger"]
+__all__ = ["Connection", "connections", "free_addresses", "has_listened", "have_met", "meetings", "stranger"]
 
 _TABLE: Final = Path("/proc/net/tcp")
 _LISTENING: Final = "0A"
@@ -146,3 +147,18 @@ def _shown(place: str) -> str:
     """
     host, _, port = place.partition(":")
     return ".".join(str(byte) for byte in reversed(bytes.fromhex(host))) + f":{int(port, 16)}"
+
+
+@contextmanager
+def free_addresses(count: int) -> Iterator[list[str]]:
+    """Addresses on loopback whose ports nobody listens on now."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in held]
+    finally:
+        for one in held:
+            one.close()
+    yield addresses

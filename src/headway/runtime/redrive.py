@@ -27,12 +27,12 @@ import msgspec
 from headway.connectors.lines import LinesChunk
 from headway.decoding import LineCodec
 from headway.errors import InputError
+from headway.letters import DeadLetter
 from headway.plan import Edge, Plan
 from headway.runtime.exchange import Message, to_everyone
 from headway.runtime.partition import Partition
 from headway.scanning import group_of
 from headway.state.files import state_files
-from headway.streams import DeadLetter
 from headway.times import MIN_TIME_MS
 
 if TYPE_CHECKING:

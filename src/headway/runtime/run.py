@@ -22,7 +22,8 @@ from headway.planner import compile_plan
 from headway.runtime.apart import keep_apart
 from headway.runtime.engine import execute, prepare_recovery
 from headway.runtime.inspect import worker_stats
-from headway.runtime.job import Job, JobOptions
+from headway.runtime.job import Job
+from headway.runtime.job_options import JobOptions
 from headway.runtime.last_run import load_stats, save_stats
 from headway.runtime.logsum import summed_log
 from headway.runtime.notices import take_notices

@@ -23,7 +23,7 @@ from typing_extensions import override
 from headway.errors import CorruptStateError
 from headway.runtime.dataflow import slot_token, step_name
 from headway.runtime.engine import is_prepared, prepare_recovery, run_alone
-from headway.runtime.job import slot_names
+from headway.runtime.job_options import slot_names
 from headway.state.manifest import Manifest
 from headway.state.positions import Positions, SourcePosition
 from headway.state.tasks import added_failures, output_task

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from operator import le
 from typing import Any, Optional
 
 import msgspec
@@ -14,12 +13,14 @@ from headway.connectors.base import Chunk, Extent, PartitionReader, Position, Te
 from headway.connectors.lines import LinesChunk
 from headway.decoding import LineCodec
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
+from headway.letters import DeadLetter
 from headway.plan import Edge, Plan, SourceStage
 from headway.runtime.board import Board
-from headway.runtime.columns import OF_THE_FLOW, ColumnProgram, Columns, Door, column_getter, read_one_by_one, select
+from headway.runtime.columns import OF_THE_FLOW, ColumnProgram, Columns, Door, column_getter, read_one_by_one
 from headway.runtime.discovery import Discovery
 from headway.runtime.exchange import Exchange, Message
 from headway.runtime.failures import Failures, FailureTotal
+from headway.runtime.lateness import NO_SPAN, Span, split_late
 from headway.runtime.partition import Partition
 from headway.runtime.redrive import Redriver
 from headway.runtime.rejects import LetterRejects, Rejected, Rejects, StrictRejects
@@ -30,14 +31,10 @@ from headway.runtime.trial import Trial
 from headway.runtime.triggers import TriggerEncoder
 from headway.scanning import span_of
 from headway.schema import decoded_type
-from headway.streams import DeadLetter
 from headway.times import EARLIEST_MS, LATEST_MS, MIN_TIME_MS, parse_time
 
 __all__ = ["Slot"]
 
-_Span = tuple[int, int, bool]
-"""The earliest and the latest of some times, and whether they come in order."""
-_NO_SPAN: _Span = (0, 0, True)
 _BLOCK_BYTES = 64 << 10
 """How much is decoded and run through the stateless steps at a time: its events fit into the processor's cache."""
 
@@ -327,7 +324,7 @@ class Slot:
         before = partition.max_time
         columns, span = self._timed(partition, Columns([], decoded.ordinals, decoded.events))
         if floor_ms is None:
-            on_time, late = self._split_late(partition, columns, span)
+            on_time, late = split_late(partition, columns, span, self._ooo_ms)
         else:
             on_time, late = columns._replace(times=[max(floor_ms, time_ms) for time_ms in columns.times]), None
         self._run(MAIN, on_time, partition.name)
@@ -366,14 +363,14 @@ class Slot:
             return lambda values: [self._wall_ms()] * len(values)
         return column_getter(spec, self.source.node.event_type)
 
-    def _timed(self, partition: Partition, columns: Columns) -> tuple[Columns, _Span]:
+    def _timed(self, partition: Partition, columns: Columns) -> tuple[Columns, Span]:
         """Add the column of times, and say how far they go; events without a usable time become dead letters."""
         try:
             times = self._times(columns.values)
             if self.source.node.time is INGESTION_TIME and times and partition.max_time is not None:
                 times = [max(times[0], partition.max_time)] * len(times)
             if not times:
-                return columns._replace(times=times), _NO_SPAN
+                return columns._replace(times=times), NO_SPAN
             if self._times_are_int or set(map(type, times)) == {int}:
                 span = span_of(times)
                 if span[0] >= EARLIEST_MS and span[1] <= LATEST_MS:
@@ -387,25 +384,7 @@ class Slot:
             about="time",
             step=f"time= of the source {self.source.name!r} ({self.source.node.where})",
         )
-        return usable._replace(times=times), span_of(times) if times else _NO_SPAN
-
-    def _split_late(self, partition: Partition, columns: Columns, span: _Span) -> tuple[Columns, Optional[Columns]]:
-        """Part the on-time events from those behind the watermark that the partition had when they came."""
-        times = columns.times
-        if not times:
-            return columns, None
-        ooo_ms = self._ooo_ms
-        before = times[0] if partition.max_time is None else partition.max_time
-        earliest, latest, in_order = span
-        latest = partition.max_time = max(before, latest)
-        if earliest >= latest - ooo_ms or (in_order and earliest >= before - ooo_ms):
-            return columns, None
-        limits = [top - ooo_ms for top in accumulate(times, max, initial=before)][:-1]
-        on_time = list(map(le, limits, times))
-        if all(on_time):
-            return columns, None
-        is_late = [not good for good in on_time]
-        return select(columns, on_time, times), select(columns, is_late, limits)
+        return usable._replace(times=times), span_of(times) if times else NO_SPAN
 
     def _run_rejected(
         self, partition: Partition, before: Optional[int], columns: Columns, rejected: list[Rejected]

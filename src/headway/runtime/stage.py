@@ -8,12 +8,12 @@ from typing import Any, Optional
 
 from headway.errors import HeadwayError
 from headway.graph import MAIN, Port
-from headway.isolation import isolator
 from headway.plan import Edge, Entry, KeyedStage, Plan
 from headway.runtime.attempt import Attempt
 from headway.runtime.batch import Batch, Record
 from headway.runtime.channels import Channels
 from headway.runtime.context import Handle, OperatorContext, compile_port
+from headway.runtime.copies import copied_entries, copying
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
 from headway.runtime.failures import FailureTotal
 from headway.runtime.losses import losses_of, restore_losses
@@ -22,7 +22,6 @@ from headway.runtime.triggers import TriggerEncoder
 from headway.state.manifest import EdgeEntry
 from headway.state.stage import StageStore
 from headway.times import MIN_TIME_MS
-from headway.typeinfo import is_immutable
 
 __all__ = ["SLICE", "StageTask"]
 
@@ -162,7 +161,7 @@ class StageTask:
         handlers = [
             self.contexts[entry.rank].handler(entry.input, edge.value_type, self.attempt) for entry in edge.entries
         ]
-        return [_copying(handle, edge.value_type) for handle in handlers[:copied]] + handlers[copied:]
+        return [copying(handle, edge.value_type) for handle in handlers[:copied]] + handlers[copied:]
 
     def _carried_edge(self, edge: EdgeEntry) -> Edge:
         """The exchange of today that leads to the same operators, as one for records in the form of before."""
@@ -178,7 +177,7 @@ class StageTask:
         contexts = {context.name: context for context in self.contexts}
         value_type = self._carried_edge(edge).value_type
         handlers = [contexts[operator].handler(name, value_type, self.attempt) for operator, name in edge.entries]
-        return [_copying(handle, value_type) for handle in handlers[:-1]] + handlers[-1:]
+        return [copying(handle, value_type) for handle in handlers[:-1]] + handlers[-1:]
 
     def _connect_edges(self, plan: Plan, stage: KeyedStage, groups: int) -> None:
         sinks = {sink.name: sink.node for sink in plan.sinks}
@@ -398,19 +397,3 @@ class StageTask:
         now_ms = self._clock_ms()
         times = [exchange.heartbeat(watermark, now_ms, out, force=force) for exchange in self._exchanges.values()]
         return min((time for time in times if time is not None), default=None)
-
-
-def copied_entries(plan: Plan, edge: Edge) -> int:
-    """How many of an edge's readers, the first ones, must get copies of its values, because others get them too.
-
-    What leaves a stage is a copy already, one for each edge; what a source reads is one object for all edges.
-    """
-    if is_immutable(edge.value_type):
-        return 0
-    readers = [other for stage in plan.stages for other in stage.inputs if other.producer == edge.producer]
-    return len(edge.entries) if edge.from_source and len(readers) > 1 else len(edge.entries) - 1
-
-
-def _copying(handle: Handle, value_type: Any) -> Handle:
-    isolate = isolator(value_type)
-    return lambda time_ms, key, event: handle(time_ms, key, isolate(event))

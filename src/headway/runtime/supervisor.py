@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,10 +22,10 @@ from headway.flow import Flow
 from headway.loading import FlowSpec, load_flow
 from headway.runtime.board import Board
 from headway.runtime.engine import prepare_recovery
-from headway.runtime.job import monotonic_ms
+from headway.runtime.job_options import monotonic_ms
 from headway.runtime.last_run import load_stats
 from headway.runtime.logsum import summed_log
-from headway.runtime.peers import connections, has_listened, have_met
+from headway.runtime.peers import connections, free_addresses, has_listened, have_met
 from headway.runtime.run import (
     Observer,
     RunOptions,
@@ -179,7 +178,7 @@ class Supervisor:
                 old.unlink()
             Board.create(board, self.slots, self.options.workers)
         options = self.options.job_options(drain_to_ms=drain_to_ms, board_path=board)
-        with _free_addresses(self.options.workers) as addresses:
+        with free_addresses(self.options.workers) as addresses:
             try:
                 for index in range(self.options.workers):
                     self._children.append(self._start(index, addresses, asdict(options)))
@@ -359,21 +358,6 @@ def run_cluster(
         with summed_log(options.state_dir, manifest.generation):
             result = finish_run(manifest, options, before, stop, supervisor.run, lambda: supervisor.resumed_events)
         return replace(result, restarts=supervisor.restarts)
-
-
-@contextmanager
-def _free_addresses(count: int) -> Iterator[list[str]]:
-    """Addresses on loopback whose ports nobody listens on now."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in held]
-    finally:
-        for one in held:
-            one.close()
-    yield addresses
 
 
 def _said_ready(child: _Child) -> bool:

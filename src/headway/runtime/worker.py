@@ -24,7 +24,8 @@ from headway.errors import HeadwayError, InternalError, UserCodeError, public_cl
 from headway.loading import FlowSpec, load_flow
 from headway.runtime.engine import execute
 from headway.runtime.inspect import worker_stats
-from headway.runtime.job import Job, JobOptions
+from headway.runtime.job import Job
+from headway.runtime.job_options import JobOptions
 from headway.runtime.run import compile_flow
 from headway.state.files import state_files
 from headway.state.manifest import Manifest

@@ -11,8 +11,8 @@ import msgspec
 
 from headway.errors import DrainedStateError, UsageError
 from headway.flow import Flow
+from headway.letters import DeadLetter
 from headway.loading import FlowSpec, load_flow
-from headway.streams import DeadLetter
 from headway.testing.oracle import Oracle
 from headway.testing.oracle_stage import Row
 from headway.times import MIN_TIME_MS, Duration, duration_ms, format_time, parse_time

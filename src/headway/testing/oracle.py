@@ -17,9 +17,9 @@ from headway.errors import DrainedStateError, UsageError, UserCodeError
 from headway.flow import Flow
 from headway.graph import INGESTION_TIME, Tolerance
 from headway.isolation import writable
+from headway.letters import DeadLetter
 from headway.plan import Edge, Plan, SinkStage
 from headway.planner import compile_plan
-from headway.streams import DeadLetter
 from headway.testing.oracle_source import SourceOracle
 from headway.testing.oracle_stage import Row, StageOracle
 from headway.testing.oracle_steps import Ends, Item, field_or_result

@@ -12,8 +12,8 @@ from headway.connectors.memory import ItemsChunk
 from headway.decoding import LineCodec
 from headway.errors import HeadwayError, UserCodeError, is_of_the_flow, why
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
+from headway.letters import DeadLetter
 from headway.plan import Edge, SourceStage
-from headway.streams import DeadLetter
 from headway.testing.oracle_steps import Ends, Item, Useless, Ways, field_or_result, follow, why_useless
 from headway.times import MIN_TIME_MS, parse_time
 

@@ -14,6 +14,7 @@ import msgspec
 from headway.errors import HeadwayError, UserCodeError, is_of_the_flow, why
 from headway.graph import MAIN, OperatorNode, Port, Tolerance
 from headway.isolation import UNENCODABLE, Make, declared, isolator
+from headway.letters import DeadLetter
 from headway.misfits import misfit_of, shown
 from headway.operators.base import (
     BroadcastContext,
@@ -23,7 +24,6 @@ from headway.operators.base import (
     name_of,
 )
 from headway.plan import Apply, Edge, Entry, KeyedStage, Segment, ToOperator
-from headway.streams import DeadLetter
 from headway.testing.oracle_context import OracleContext
 from headway.testing.oracle_steps import Ends, Item, Ways, follow, raw_text
 from headway.times import MIN_TIME_MS
