@@ -26,9 +26,9 @@ GROUPS: Final = {
     "Windows": ("operators.windows.",),
     "Aggregates": ("operators.aggregates.",),
     "Joins and lookup tables": ("operators.joins.", "lookups"),
-    "Types, times, errors": ("schema", "times", "errors", "graph", "streams"),
+    "Types, times, errors": ("schema", "times", "errors", "graph", "letters", "streams"),
     "Inputs and outputs": ("connectors.",),
-    "Running": ("running",),
+    "Running": ("running", "flow"),
 }
 """Titles, and the modules whose names stand there; the longest beginning of a module's name decides."""
 

@@ -47,7 +47,7 @@ from headway.state.tasks import (
     stage_tasks,
 )
 
-__all__ = ["Rescaling", "finish_move", "rescaled"]
+__all__ = ["Rescaling", "discard_move", "finish_move", "rescaled"]
 
 _BATCH_ROWS: Final = 2_000
 _OPTIONS: Final = StoreOptions(write_buffer_bytes=256 << 20)
@@ -98,7 +98,7 @@ class Rescaling:
         """Write all groups; what an interrupted try has left is removed first."""
         place = _new_place(self._directory)
         with state_files(place, "write"):
-            shutil.rmtree(place, ignore_errors=True)
+            _remove(place)
             make_private(place)
         self._settle()
         with ExitStack() as held:
@@ -268,6 +268,12 @@ class _Group:
         self.database.write(self._batch, sync=sync)
 
 
+def discard_move(directory: Path) -> None:
+    """Remove what was written of new groups, if anything was: the manifest says that the old ones count."""
+    with state_files(directory, "write"):
+        _remove(_new_place(directory))
+
+
 def finish_move(directory: Path) -> None:
     """Put the new groups in the place of the old ones; again does nothing. The manifest says that they count."""
     new, now, old = _new_place(directory) / "groups", directory / "groups", directory / "groups.old"
@@ -276,8 +282,13 @@ def finish_move(directory: Path) -> None:
             if now.exists():
                 now.rename(old)
             new.rename(now)
-        shutil.rmtree(_new_place(directory), ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(_new_place(directory))
+        _remove(old)
+
+
+def _remove(directory: Path) -> None:
+    if directory.exists():
+        shutil.rmtree(directory)
 
 
 def _new_place(directory: Path) -> Path:

@@ -21,7 +21,7 @@ from headway.state.files import state_files
 from headway.state.inputs import FIRST_INPUT, InputCodec
 from headway.state.manifest import Manifest, StageEntry
 from headway.state.positions import Positions
-from headway.state.rescale import Rescaling, finish_move, rescaled
+from headway.state.rescale import Rescaling, discard_move, finish_move, rescaled
 
 __all__ = ["DEFAULT_KEY_GROUPS", "changes_of", "drop_state", "join_manifest", "open_manifest", "rescale"]
 
@@ -91,10 +91,14 @@ def rescale(state_dir: Path, *, key_groups: int | None, slots: int | None, sync:
 def _opened(state_dir: Path) -> Manifest | None:
     """The manifest, once the directory is what it says."""
     found = Manifest.open(state_dir)
-    if found is not None and found.moves:
-        finish_move(state_dir)
-        found = msgspec.structs.replace(found, moves=False)
-        found.create(state_dir)
+    if found is None:
+        return None
+    if not found.moves:
+        discard_move(state_dir)
+        return found
+    finish_move(state_dir)
+    found = msgspec.structs.replace(found, moves=False)
+    found.create(state_dir)
     return found
 
 
