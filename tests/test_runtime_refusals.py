@@ -90,8 +90,6 @@ def goes_on(directory: Path) -> None:
 
 def test_the_state_of_another_flow(half_done: Path) -> None:
     with pytest.raises(IncompatibleStateError, match=r"it belongs to the flow 'clicks', and this is 'visits'"):
-        IncompatibleStateError, match=r"the directory: it belongs to the flow 'clicks', and this is 'visits'"
-    ):
         run(half_done, flow(half_done, "visits"))
     goes_on(half_done)
 
