@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Optional
 
 from headway.errors import ClusterError, UsageError
-from headway.flow import Flow
+from headway.graph import Declared
 from headway.plan import Plan
 from headway.runtime.engine import execute, is_prepared
 from headway.runtime.inspect import worker_stats
@@ -45,7 +45,7 @@ _LISTEN_S = 0.1
 
 
 def run_member(
-    flow: Flow,
+    flow: Declared,
     options: RunOptions,
     index: int,
     addresses: Sequence[str],

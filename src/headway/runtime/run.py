@@ -16,7 +16,7 @@ import msgspec
 
 from headway.connectors.letters import dead_letters_of
 from headway.errors import ClockError, InputError, LockedStateError, UsageError
-from headway.flow import Flow
+from headway.graph import Declared
 from headway.plan import Plan
 from headway.planner import compile_plan
 from headway.runtime.apart import keep_apart
@@ -137,12 +137,12 @@ class RunResult:
     """What the user should know, such as that a file was moved aside: each is told by one run."""
 
 
-def plan_of(flow: Flow, state_dir: Path) -> Plan:
+def plan_of(flow: Declared, state_dir: Path) -> Plan:
     """The plan of a flow; dead letters that it does not handle go to files in the state directory."""
     return compile_plan(flow.graph, dead_letters=dead_letters_of(state_dir))
 
 
-def compile_flow(flow: Flow, state_dir: Path) -> Plan:
+def compile_flow(flow: Declared, state_dir: Path) -> Plan:
     """The plan of a flow that is to run. Looks at all its files: raises `UsageError` where it would read its output."""
     plan = plan_of(flow, state_dir)
     keep_apart(plan, state_dir)
@@ -181,7 +181,7 @@ def open_state(plan: Plan, options: RunOptions, tell: TellChange) -> Manifest:
 
 
 def run_flow(
-    flow: Flow,
+    flow: Declared,
     options: RunOptions,
     *,
     stop: Optional[StopFlag] = None,

@@ -18,7 +18,6 @@ from typing import Optional
 import msgspec
 
 from headway.errors import ClockError, ClusterError, ForeignPeerError, HeadwayError
-from headway.flow import Flow
 from headway.loading import FlowSpec, load_flow
 from headway.runtime.board import Board
 from headway.runtime.engine import prepare_recovery
@@ -345,8 +344,7 @@ def run_cluster(
     Raises also `ClusterError` when workers die more often than `options.max_restarts` in a row.
     """
     stop = stop or StopFlag()
-    flow: Flow = load_flow(spec)
-    plan = compile_flow(flow, options.state_dir)
+    plan = compile_flow(load_flow(spec), options.state_dir)
     check_inputs(plan, follow=options.follow)
     with locked(options.state_dir) as lock:
         manifest = open_state(plan, options, tell)
