@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 1 << 30
@@ -15,6 +16,9 @@ ROOM_BYTES = 1 << 30
 
 def pytest_configure(config: pytest.Config) -> None:
     """Say where the tests and their processes write: before anything asks for it."""
+    # How long an example takes is not asserted: the machine may be busy with something else.
+    settings.register_profile("headway", deadline=None, print_blob=True)
+    settings.load_profile("headway")
     _write_to_memory()
     _keep_bytecode(config.rootpath / ".pytest_cache" / "bytecode")
 

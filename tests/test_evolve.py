@@ -25,7 +25,8 @@ from headway.state.database import Database
 from headway.state.manifest import Manifest
 from headway.state.positions import Positions
 
-FEW = settings(SLOW, max_examples=40)
+FEW = settings(SLOW, max_examples=15)
+MANY = settings(SLOW, max_examples=300)
 OUT_OF_ORDER_MS = 30
 OPERATORS = ("seen", "quiet", "total", "after")
 
@@ -184,8 +185,7 @@ CRASHES = st.tuples(
 )
 
 
-@FEW
-@given(
+CHANGES = given(
     before=shapes(),
     now=shapes(),
     parts=logs(),
@@ -194,7 +194,9 @@ CRASHES = st.tuples(
     threads=st.integers(1, 2),
     bound=st.sampled_from([1, 50_000]),
 )
-def test_what_an_operator_gives_does_not_depend_on_changes_around_it(
+
+
+def check_that_what_an_operator_gives_does_not_depend_on_changes_around_it(
     before: Shape, now: Shape, parts: list[Lines], share: float, crashes: list[Any], threads: int, bound: int
 ) -> None:
     cuts = [int(share * len(lines)) for lines in parts]
@@ -221,6 +223,14 @@ def test_what_an_operator_gives_does_not_depend_on_changes_around_it(
         assert set(events_in(tail["seen"])) <= set(seen) <= set(events_in(whole["seen"]))
     assert (result.stats.keys, result.stats.timers, result.stats.waiting)[1:] == (0, 0)
     assert result.stats.events == sum(map(len, parts))
+
+
+test_what_an_operator_gives_does_not_depend_on_changes_around_it = FEW(
+    CHANGES(check_that_what_an_operator_gives_does_not_depend_on_changes_around_it)
+)
+test_what_an_operator_gives_does_not_depend_on_changes_around_it_for_long = pytest.mark.soak(
+    MANY(CHANGES(check_that_what_an_operator_gives_does_not_depend_on_changes_around_it))
+)
 
 
 def keep(directory: Path, shape: Shape, parts: list[Lines], *, drain: bool = False) -> RunResult:
@@ -351,8 +361,7 @@ def test_what_waits_and_does_not_fit_any_more_is_refused_before_anything_is_chan
     run_flow(flow(Number, more=True), options(tmp_path, drain=True))
 
 
-@FEW
-@given(
+RESCALES = given(
     shape=shapes(),
     parts=logs(),
     share=st.floats(0, 1),
@@ -361,7 +370,9 @@ def test_what_waits_and_does_not_fit_any_more_is_refused_before_anything_is_chan
     crashes=st.lists(CRASHES, max_size=3),
     bound=st.sampled_from([1, 50_000]),
 )
-def test_the_numbers_of_key_groups_and_slots_do_not_matter(
+
+
+def check_that_the_numbers_of_key_groups_and_slots_do_not_matter(
     shape: Shape,
     parts: list[Lines],
     share: float,
@@ -386,3 +397,11 @@ def test_the_numbers_of_key_groups_and_slots_do_not_matter(
         assert outputs(directory) == given_alone(shape, parts)
     assert (result.stats.timers, result.stats.waiting) == (0, 0)
     assert result.stats.events == sum(map(len, parts))
+
+
+test_the_numbers_of_key_groups_and_slots_do_not_matter = FEW(
+    RESCALES(check_that_the_numbers_of_key_groups_and_slots_do_not_matter)
+)
+test_the_numbers_of_key_groups_and_slots_do_not_matter_for_long = pytest.mark.soak(
+    MANY(RESCALES(check_that_the_numbers_of_key_groups_and_slots_do_not_matter))
+)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.test_evolve import BOTH, PARTS, SEEN, Shape, flow_of, given_alone, keep, options, outputs, part, write
@@ -75,6 +76,14 @@ MOVES = [
 ]
 
 
+def points(all_: list[tuple[str, str, int]]) -> list[Any]:
+    """Every second one is for the tests that take long."""
+    return [
+        pytest.param(where, id="-".join(map(str, where)), marks=[pytest.mark.soak] if number % 2 else [])
+        for number, where in enumerate(all_)
+    ]
+
+
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A flow that has been stopped in the midst of its input."""
@@ -114,7 +123,7 @@ def found_groups(directory: Path) -> int:
     return found.key_groups
 
 
-@pytest.mark.parametrize("where", CHANGES, ids=lambda where: "-".join(map(str, where)))
+@pytest.mark.parametrize("where", points(CHANGES))
 def test_a_change_that_is_killed(before: Path, tmp_path: Path, where: tuple[str, str, int]) -> None:
     """The new flow goes on, and so does the old one: where the change had not come through, as if nothing had been."""
     for shape in (BOTH, SEEN):
@@ -123,7 +132,7 @@ def test_a_change_that_is_killed(before: Path, tmp_path: Path, where: tuple[str,
         check(directory, shape)
 
 
-@pytest.mark.parametrize("where", MOVES, ids=lambda where: "-".join(map(str, where)))
+@pytest.mark.parametrize("where", points(MOVES))
 def test_moving_key_groups_that_is_killed(before: Path, tmp_path: Path, where: tuple[str, str, int]) -> None:
     for again in (False, True):
         directory = copy_of(before, tmp_path / str(again))

@@ -18,7 +18,9 @@ from headway.runtime.run import RunOptions, run_flow
 from headway.state.database import CONTROL, Database
 from headway.state.group import GroupStore
 from headway.state.inputs import InputCodec
+from headway.state.keys import task_prefix
 from headway.state.options import StoreOptions
+from headway.state.stage import MARK
 
 MINE = b"the user's own\n"
 OPTIONS = StoreOptions()
@@ -133,7 +135,7 @@ def test_a_damaged_mark_is_refused(tmp_path: Path, stored: bytes, why: str) -> N
     start(tmp_path, []).close()
     database = Database(tmp_path / "state", 0, OPTIONS)
     batch = database.batch()
-    batch.put(CONTROL, b"sink:out\0mark", stored)
+    batch.put(CONTROL, task_prefix(1, 0) + MARK, stored)
     database.write(batch, sync=False)
     database.close()
     with pytest.raises(CorruptStateError, match=why):

@@ -146,7 +146,9 @@ def _run(
 
     flag = StopFlag(stop) if stop is not None else StopFlag()
     with _as_imported(spec):
-        ending = conduct(flow, options, spec=spec, flag=flag, progress=progress)
+        changes: list[str] = []
+        tell = None if progress else changes.append
+        ending = conduct(flow, options, spec=spec, flag=flag, progress=progress, tell=tell)
     if flag.by_interrupt:
         raise KeyboardInterrupt
     stats = ending.result.stats
@@ -166,7 +168,7 @@ def _run(
         watermark=stats.watermark,
         seconds=ending.seconds,
         restarts=ending.result.restarts,
-        notices=tuple(ending.result.notices),
+        notices=(*changes, *ending.result.notices),
         state=ending.state_dir,
         text=summary_text(ending),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
@@ -27,8 +28,11 @@ def conduct(
     spec: Optional[FlowSpec] = None,
     member: Optional[Member] = None,
     progress: bool,
+    tell: Optional[Callable[[str], None]] = None,
 ) -> Ending:
     """Run a flow until it ends or is stopped, by `flag` or a signal, and tell how it ended.
+
+    `tell` hears what has changed in the flow; else it is shown.
 
     `spec` is what several workers make the flow from. Raises what `run_flow`, `run_cluster` and `run_member` raise.
     """
@@ -45,18 +49,18 @@ def conduct(
     stdout_is_shown = sys.stdout is not None and sys.stdout.isatty() and any(is_stdout(sink) for sink in plan.sinks)
     shows = progress_for(plan.flow, quiet=not progress, stdout_is_shown=stdout_is_shown, stopping=flag)
 
-    def tell(change: Change) -> None:
-        shows.tell(f"{plan.flow} has changed: {change}")
+    def tell_change(change: Change) -> None:
+        (tell or shows.tell)(f"{plan.flow} has changed: {change}")
 
     started = time.monotonic()
     with flag.on_signals() as stop, shown(shows):
         if member is not None:
-            result = run_member(flow, options, *member, stop=stop, observe=shows.observe, tell=tell)
+            result = run_member(flow, options, *member, stop=stop, observe=shows.observe, tell=tell_change)
         elif options.workers == 1:
-            result = run_flow(flow, options, stop=stop, observe=shows.observe, tell=tell)
+            result = run_flow(flow, options, stop=stop, observe=shows.observe, tell=tell_change)
         else:
             assert spec is not None
-            result = run_cluster(spec, options, stop=stop, observe=shows.observe, tell=tell)
+            result = run_cluster(spec, options, stop=stop, observe=shows.observe, tell=tell_change)
     process = f"process {member[0]} of {len(member[1])}" if member else None
     return Ending(plan, options.state_dir, result, resumed, time.monotonic() - started, process)
 
