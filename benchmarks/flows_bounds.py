@@ -1,6 +1,7 @@
 """The flow of the case about patterns at their bound: each event of the one key doubles the partial matches."""
 
 import headway as hw
+from headway.results import Match
 
 
 class Step(hw.Event):
@@ -17,7 +18,7 @@ class Seen(hw.Event):
     events: int
 
 
-def seen(match: hw.Match[Step]) -> Seen:
+def seen(match: Match[Step]) -> Seen:
     """What is told of a match."""
     return Seen(events=sum(map(len, match.matched.values())))
 

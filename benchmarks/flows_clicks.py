@@ -8,6 +8,7 @@ from typing import Any
 
 import headway as hw
 from benchmarks import bare_clicks
+from headway.results import Match
 
 
 class Click(hw.Event):
@@ -88,7 +89,7 @@ class Pair(hw.Event):
     bought: int
 
 
-def bought_of(match: hw.Match[Click]) -> Bought:
+def bought_of(match: Match[Click]) -> Bought:
     """What a match tells."""
     [search], [view], [buy] = match.matched.values()
     return Bought(search.user, search.at, view.at, buy.at)

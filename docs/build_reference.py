@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import headway
+import headway.operators
+import headway.results
 import headway.testing
 from headway.operators.base import Operator
 from headway.schema import Event
@@ -31,6 +33,9 @@ GROUPS: Final = {
     "Running": ("running", "flow"),
 }
 """Titles, and the modules whose names stand there; the longest beginning of a module's name decides."""
+
+HOMES: Final = {"hw": headway, "results": headway.results, "operators": headway.operators}
+"""Where public names are, as the page calls these modules."""
 
 FAMILIES: Final = {
     "Workflow": workflow,
@@ -84,20 +89,20 @@ def _keyed_steps() -> Iterator[str]:
 
 def _public_names() -> Iterator[str]:
     shown = {"Flow", "KeyedStream", "Processed", "SourceStream", "Stream", "__version__"}
-    names: dict[str, list[str]] = {title: [] for title in GROUPS}
-    for name in sorted(set(headway.__all__) - shown, key=lambda name: (name.lower(), name)):
-        names[_group_of(name)].append(name)
-    for title, members in names.items():
+    groups: dict[str, list[tuple[str, str, Any]]] = {title: [] for title in GROUPS}
+    for label, home in HOMES.items():
+        for name in set(home.__all__) - shown:
+            value = getattr(home, name)
+            groups[_group_of(name, value)].append((name, f"{label}.{name}", value))
+    for title, members in groups.items():
         yield f"## {title}\n"
-        for name in members:
-            value = getattr(headway, name)
-            yield _entry(f"hw.{name}", value)
+        for name, label, value in sorted(members, key=lambda member: (member[0].lower(), member[0])):
+            yield _entry(label, value)
             if name in ("Context", "Operator"):
                 yield from _methods("ctx" if name == "Context" else "operator", value, vars(value))
 
 
-def _group_of(name: str) -> str:
-    value = getattr(headway, name)
+def _group_of(name: str, value: Any) -> str:
     module = getattr(value, "__module__", "")
     if not module.startswith("headway."):
         module = "headway.schema" if name in ("Json", "Time") else "headway.graph"
@@ -106,7 +111,7 @@ def _group_of(name: str) -> str:
         (len(start), title) for title, starts in GROUPS.items() for start in starts if beginning.startswith(start)
     ]
     if not matches:
-        msg = f"hw.{name} of {module} belongs to no group of the reference"
+        msg = f"{name} of {module} belongs to no group of the reference"
         raise LookupError(msg)
     return max(matches)[1]
 

@@ -25,6 +25,7 @@ from headway.flows.nexmark_results import (
     WinningBid,
 )
 from headway.flows.nexmark_winning import WinningBids
+from headway.results import Cogrouped, Ranking
 from headway.times import Duration
 
 __all__ = ["QUERIES", "Query", "declare"]
@@ -230,7 +231,7 @@ def q8(house: AuctionHouse) -> hw.KeyedStream[NewSeller]:
     Emits each of them once, at the end of the window; the table is all of them.
     """
 
-    def new_seller(window: hw.Cogrouped[Person, int]) -> Iterator[NewSeller]:
+    def new_seller(window: Cogrouped[Person, int]) -> Iterator[NewSeller]:
         if window.lefts and window.rights:
             yield NewSeller(window.lefts[0].id, window.lefts[0].name, window.start)
 
@@ -322,7 +323,7 @@ def q19(house: AuctionHouse) -> hw.KeyedStream[TopOfAuction]:
     auction. An auction whose ranking no bid has come into for an hour is forgotten.
     """
 
-    def told(ranking: hw.Ranking[Bid]) -> TopOfAuction:
+    def told(ranking: Ranking[Bid]) -> TopOfAuction:
         return TopOfAuction(ranking.top[0].auction, ranking.top)
 
     ranked = house.bids.key_by(by_auction).rank("top", by="price", k=10, expire_after=KEEP)

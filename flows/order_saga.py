@@ -12,6 +12,7 @@ from typing import Literal
 
 import headway as hw
 from headway.generate.stories import story_events
+from headway.results import IllegalEvent, Transition
 
 
 class OrderEvent(hw.Event):
@@ -63,7 +64,7 @@ def note_price(event: OrderEvent, order: Order) -> None:
     order.cents = event.cents
 
 
-def compensations(step: hw.Transition[OrderEvent, Order]) -> Iterator[Compensation]:
+def compensations(step: Transition[OrderEvent, Order]) -> Iterator[Compensation]:
     """What a failed order needs; nothing for other steps."""
     if step.to_state in FAILED and step.data is not None:
         for action in UNDO[step.from_state]:
@@ -71,7 +72,7 @@ def compensations(step: hw.Transition[OrderEvent, Order]) -> Iterator[Compensati
                 yield Compensation(action=action, reached=step.from_state, cause=step.to_state, cents=step.data.cents)
 
 
-def as_illegal_step(illegal: hw.IllegalEvent[OrderEvent]) -> IllegalStep:
+def as_illegal_step(illegal: IllegalEvent[OrderEvent]) -> IllegalStep:
     """What came, and where the order was."""
     return IllegalStep(kind=illegal.event.kind, state=illegal.state)
 

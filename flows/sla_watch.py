@@ -11,6 +11,7 @@ A ticket that goes on after a breach, or after it was solved, is watched anew fr
 
 import headway as hw
 from headway.generate.stories import story_events
+from headway.results import DeadlineResult, Match
 
 
 class TicketEvent(hw.Event):
@@ -36,12 +37,12 @@ class Reopened(hw.Event):
     reopened: str
 
 
-def as_breach(result: hw.DeadlineResult[TicketEvent]) -> Breach:
+def as_breach(result: DeadlineResult[TicketEvent]) -> Breach:
     """A deadline that was missed."""
     return Breach(since=hw.format_time(result.since), due=hw.format_time(result.due))
 
 
-def as_reopened(match: hw.Match[TicketEvent]) -> Reopened:
+def as_reopened(match: Match[TicketEvent]) -> Reopened:
     """A ticket that was taken in charge again after it was solved."""
     return Reopened(resolved=hw.format_time(match.start), reopened=hw.format_time(match.end))
 

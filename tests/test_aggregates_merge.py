@@ -13,6 +13,7 @@ from tests.aggregate_cases import CASES, Sample, fold, stored
 
 import headway as hw
 from headway.operators.aggregates.base import Bundle
+from headway.results import Ranked
 
 FLOATS = st.one_of(
     st.none(),
@@ -145,7 +146,7 @@ def test_each_is_as_in_a_bundle_of_many(name: str) -> None:
 def test_at_one_time_the_order_of_coming_decides() -> None:
     bundle = Bundle({"first": hw.first("s"), "last": hw.last("s"), "best": hw.top_k("s", 1, by="n")}, Sample)
     events = [Sample(at=5, s=text, n=1) for text in "abc"]
-    expected = {"first": "a", "last": "c", "best": [hw.Ranked(value="a", by=1)]}
+    expected = {"first": "a", "last": "c", "best": [Ranked(value="a", by=1)]}
     assert bundle.results(fold(bundle, events), 5) == expected
     assert bundle.results(bundle.merge(fold(bundle, events[:2]), fold(bundle, events[2:])), 5) == expected
 
@@ -183,5 +184,5 @@ def test_the_type_of_a_result_follows_the_field() -> None:
         "doubled": int,
         "all": list[int],
         "mean": Optional[float],
-        "best": list[hw.Ranked[int, float]],
+        "best": list[Ranked[int, float]],
     }

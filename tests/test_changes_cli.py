@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from headway.cli.main import main
+from headway.runtime.directory import StateDirectory
 from headway.runtime.opening import drop_state
 from headway.state.lock import DirectoryLock
 from headway.state.manifest import Manifest
@@ -184,7 +185,7 @@ CRASHES = {
     "before the new generation is written": ("headway.runtime.opening", "Evolution", 1),
     "before the switch": ("headway.runtime.opening", "Positions.store", 1),
     "at the switch": ("headway.state.manifest", "Manifest.create", 1),
-    "behind the switch": ("headway.runtime.opening", "_remove_other_generations", 1),
+    "behind the switch": ("headway.runtime.directory", "StateDirectory.remove_other_generations", 1),
     "before the rows are deleted": ("headway.runtime.opening", "erase", 1),
     "when the rows are deleted": ("headway.state.manifest", "Manifest.create", 2),
 }
@@ -214,7 +215,7 @@ def test_a_drop_that_is_interrupted_leaves_the_old_or_the_new_form(
 
     with monkeypatch.context() as patch, DirectoryLock.acquire(STATE), pytest.raises(Crash):
         patch.setattr(target, name, crashing)
-        drop_state(STATE, ["count"])
+        drop_state(StateDirectory(STATE), ["count"])
     more(30, 40)
     call(capsys, "run", "flow.py", "--quiet")
     manifest = Manifest.load(STATE)

@@ -15,10 +15,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.connectors import files
 from headway.connectors.base import Input, PartitionReader
 from headway.connectors.compressed import CompressedLog
 from headway.connectors.filereader import FileReader
+from headway.connectors.files import files
 from headway.connectors.paths import FilePattern
 from headway.decoding import LineCodec
 from headway.errors import InputError, UsageError

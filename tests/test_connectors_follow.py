@@ -13,8 +13,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.connectors import files
 from headway.connectors.base import PartitionReader, Position
+from headway.connectors.files import files
 from headway.decoding import LineCodec
 from headway.errors import InputError
 from headway.schema import Json

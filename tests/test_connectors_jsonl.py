@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.connectors import to_jsonl
 from headway.connectors.base import Position
+from headway.connectors.jsonl import to_jsonl
 from headway.errors import OutputError, UsageError
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.connectors import items, to_list
 from headway.connectors.base import Decoded, PartitionReader
+from headway.connectors.memory import items, to_list
 from headway.decoding import LineCodec
 from headway.errors import InputError, UsageError
 from headway.schema import Event, Json

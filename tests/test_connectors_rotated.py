@@ -9,8 +9,8 @@ from typing import Any, Optional
 
 import pytest
 
-from headway.connectors import files
 from headway.connectors.base import PartitionReader, Position
+from headway.connectors.files import files
 from headway.decoding import LineCodec
 from headway.errors import InputError
 from headway.schema import Json

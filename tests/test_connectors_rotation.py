@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.connectors import files
 from headway.connectors.base import PartitionReader, Position
+from headway.connectors.files import files
 from headway.connectors.rotation import oldest_first
 from headway.decoding import LineCodec
 from headway.errors import InputError

@@ -12,8 +12,8 @@ from typing import Any, Optional
 
 import pytest
 
-from headway.connectors import stdin, to_stdout
-from headway.connectors.stdin import StdinInput
+from headway.connectors.stdin import StdinInput, stdin
+from headway.connectors.stdout import to_stdout
 from headway.decoding import LineCodec
 from headway.errors import InputError, OutputError
 from headway.schema import Json
@@ -97,7 +97,7 @@ def test_a_resumed_run_goes_on_counting(pipe: Pipe) -> None:
 
 def test_large_input_in_small_pieces() -> None:
     code = (
-        "from headway.connectors import stdin\n"
+        "from headway.connectors.stdin import stdin\n"
         "from headway.decoding import LineCodec\n"
         "from headway.schema import Json\n"
         "reader = stdin().open('stdin', None, follow=False)\n"
@@ -138,7 +138,7 @@ def test_stdout(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
 def test_stdout_whose_reader_has_gone() -> None:
     code = (
         "import sys\n"
-        "from headway.connectors import to_stdout\n"
+        "from headway.connectors.stdout import to_stdout\n"
         "from headway.errors import OutputError\n"
         "writer = to_stdout().open(None, mark=None)\n"
         "sys.stdin.read()\n"

@@ -18,6 +18,7 @@ from tests.operator_harness import SLOW
 
 import headway as hw
 from headway.errors import IncompatibleStateError
+from headway.runtime.directory import StateDirectory
 from headway.runtime.opening import rescale
 from headway.runtime.run import RunOptions, RunResult, run_flow
 from headway.state.database import Database
@@ -387,8 +388,8 @@ def check_that_the_numbers_of_key_groups_and_slots_do_not_matter(
         run_flow(flow_of(shape, directory), options(directory, drain=False, groups=groups[0], bound=bound))
         for where, after in crashes:
             with crashing(where, after):
-                rescale(directory / "state", key_groups=groups[1], slots=slots, sync=False)
-        rescale(directory / "state", key_groups=groups[1], slots=slots, sync=False)
+                rescale(StateDirectory(directory / "state"), key_groups=groups[1], slots=slots, sync=False)
+        rescale(StateDirectory(directory / "state"), key_groups=groups[1], slots=slots, sync=False)
         write(directory, parts)
         result = run_flow(
             flow_of(shape, directory), options(directory, drain=True, groups=groups[1], threads=2, bound=bound)

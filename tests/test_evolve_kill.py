@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.test_evolve import BOTH, PARTS, SEEN, Shape, flow_of, given_alone, keep, options, outputs, part, write
 
+from headway.runtime.directory import StateDirectory
 from headway.runtime.opening import rescale
 from headway.runtime.run import run_flow
 from headway.state.manifest import Manifest
@@ -22,12 +23,13 @@ import os, pathlib, signal, sys
 from unittest import mock
 from tests import test_evolve as t
 from headway.runtime import opening
+from headway.runtime.directory import StateDirectory
 from headway.state import rescale as moved
 from headway.state.database import Database
 from headway.state.manifest import Manifest
 from headway.state.positions import Positions
 
-owners = {"write": Database, "create": Manifest, "store": Positions, "_remove_other_generations": opening,
+owners = {"write": Database, "create": Manifest, "store": Positions, "remove_other_generations": StateDirectory,
           "finish_move": opening, "rename": pathlib.Path}
 kind, name, after, what = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 directory = pathlib.Path(sys.argv[5])
@@ -45,7 +47,7 @@ def wrapped(*args, **kwargs):
 
 setattr(owners[name], name, wrapped)
 if what == "rescale":
-    opening.rescale(directory / "state", key_groups=3, slots=None)
+    opening.rescale(StateDirectory(directory / "state"), key_groups=3, slots=None)
 else:
     t.run_flow(t.flow_of(t.BOTH, directory), t.options(directory, drain=False))
 """
@@ -58,7 +60,7 @@ CHANGES = [
     ("after", "store", 0),
     ("before", "create", 0),
     ("after", "create", 0),
-    ("after", "_remove_other_generations", 0),
+    ("after", "remove_other_generations", 0),
     ("after", "write", 14),
 ]
 MOVES = [
@@ -136,7 +138,7 @@ def test_moving_key_groups_that_is_killed(before: Path, tmp_path: Path, where: t
         directory = copy_of(before, tmp_path / str(again))
         killed(directory, "rescale", where)
         if again:
-            rescale(directory / "state", key_groups=3, slots=None)
+            rescale(StateDirectory(directory / "state"), key_groups=3, slots=None)
         check(directory, SEEN)
         assert not (directory / "state" / "rescaled").exists()
         assert not (directory / "state" / "groups.old").exists()

@@ -12,6 +12,7 @@ import headway as hw
 from headway.errors import InputError
 from headway.graph import Port
 from headway.lookups import enricher
+from headway.results import Pair
 from headway.runtime.run import RunOptions, run_flow
 from headway.testing import FlowTest
 
@@ -229,11 +230,11 @@ def products(tmp_path: Path) -> Any:
 
 def test_events_are_enriched(products: Any) -> None:
     flow = orders(products, on="sku")
-    assert flow.graph.types[Port("priced")] == hw.Pair[Order, Optional[Product]]
+    assert flow.graph.types[Port("priced")] == Pair[Order, Optional[Product]]
     tea, other = {"sku": "s1", "price": 9.5, "label": "Tea", "ref": 7}, {"sku": "s2", "price": 3.0, "label": "?"}
     assert enriched(flow, "s1", "s3", "s2") == [tea, None, {**other, "ref": None}]
     by_function = orders(products, on=lambda order: order.sku.lower(), missing="drop")
-    assert by_function.graph.types[Port("priced")] == hw.Pair[Order, Product]
+    assert by_function.graph.types[Port("priced")] == Pair[Order, Product]
     assert [row["sku"] for row in enriched(by_function, "S1", "s3", "s2")] == ["s1", "s2"]
 
 
@@ -266,7 +267,7 @@ def test_wrong_options_of_enrich(products: Any, options: dict[str, Any], message
 
 def test_untyped_events_without_the_field_have_no_row(products: Any) -> None:
     function, result = enricher(products, hw.Json, on="sku", missing="drop")
-    assert result == hw.Pair[hw.Json, Product]
+    assert result == Pair[hw.Json, Product]
     assert function({"no": "sku"}) == []
     assert function({"sku": "s1"})[0].right.label == "Tea"
 

@@ -15,6 +15,7 @@ from tests.operator_harness import SLOW, Logs, check
 import headway as hw
 from headway.graph import Port
 from headway.operators.joins.interval import IntervalJoin
+from headway.results import Joined
 from headway.testing import FlowTest
 
 HOWS = ["inner", "left", "right", "full"]
@@ -141,10 +142,10 @@ def test_select_makes_what_is_emitted() -> None:
 def test_the_sides_that_may_lack_are_optional_in_the_type() -> None:
     by_how = {how: IntervalJoin(Left, Right, lower=0, upper=1, how=how).output_type for how in HOWS}  # type: ignore[arg-type]
     assert by_how == {
-        "inner": hw.Joined[Left, Right],
-        "left": hw.Joined[Left, Optional[Right]],
-        "right": hw.Joined[Optional[Left], Right],
-        "full": hw.Joined[Optional[Left], Optional[Right]],
+        "inner": Joined[Left, Right],
+        "left": Joined[Left, Optional[Right]],
+        "right": Joined[Optional[Left], Right],
+        "full": Joined[Optional[Left], Optional[Right]],
     }
 
 

@@ -14,6 +14,7 @@ from tests.windows_harness import MakeFlow, Reading, Row, events, logs_of, rows,
 import headway as hw
 from headway.connectors.base import Input, Output
 from headway.operators.windows.windowers import Windower
+from headway.results import WindowContents
 
 WINDOWERS: list[Windower] = [hw.tumbling(7), hw.sliding(10, every=3), hw.cumulative(12, step=4), hw.session(5)]
 
@@ -25,7 +26,7 @@ class Odd(hw.Event):
     values: list[int]
 
 
-def odd(window: hw.WindowContents[Reading]) -> Optional[Odd]:
+def odd(window: WindowContents[Reading]) -> Optional[Odd]:
     values = [event.value for event in window.events if event.value % 2]
     window.events.clear()
     return Odd(window.key, window.start, window.end, values) if values else None

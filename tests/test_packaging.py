@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import headway
-
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -41,14 +39,3 @@ def test_every_link_leads_to_a_folder_of_the_same_name() -> None:
     assert {link.name for link in links} == {"flows", "operators", "state"}
     for link in links:
         assert link.resolve() == ROOT / link.name
-
-
-def test_public_names_are_listed() -> None:
-    explicit = {name for name in vars(headway) if not name.startswith("_")} - _submodules() | {"__version__"}
-    assert explicit == set(headway.__all__)
-
-
-def _submodules() -> set[str]:
-    import types
-
-    return {name for name, value in vars(headway).items() if isinstance(value, types.ModuleType)}

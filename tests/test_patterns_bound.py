@@ -157,7 +157,7 @@ def test_there_is_no_note_where_the_flow_takes_what_is_given_up(capsys: pytest.C
 
 
 def test_the_kit_tells_it_too_also_of_an_operator_that_expires() -> None:
-    operator: Any = hw.MatchPattern(hw.Json, COMBINATIONS, max_partial_matches=2)
+    operator: Any = MatchPattern(hw.Json, COMBINATIONS, max_partial_matches=2)
     declared = hw.Flow("bounded")
     events = declared.source("events", hw.Json, hw.items([]), time="at").key_by("key")
     events.process("found", hw.Expiring(operator, hw.ttl(100))).to("out", hw.to_list([]))

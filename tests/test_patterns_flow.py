@@ -15,8 +15,10 @@ from tests.pattern_model import Model
 
 import headway as hw
 from headway.connectors.base import Input, Output
+from headway.operators import MatchPattern
 from headway.operators.patterns.pattern import Pattern, either, once, pattern
 from headway.operators.patterns.skip import AfterMatch, no_skip, skip_past_last, skip_to_first
+from headway.results import Match
 
 PATTERNS: dict[str, Pattern] = {
     "steps": pattern("a", kind="a").followed_by("b", kind="b").followed_by("c", kind="c").within(20),
@@ -118,7 +120,7 @@ def test_the_types_are_those_of_the_events() -> None:
 
     def declare(carts: hw.KeyedStream[Shop]) -> None:
         found = carts.match("found", pattern("first", kind="add").followed_by("second", kind="pay"))
-        assert found.type == hw.Match[Shop]
+        assert found.type == Match[Shop]
         prices = found.map(lambda match: match.matched["second"][0].price, into=float)
         prices.to("out", hw.to_list(written))
 
@@ -130,7 +132,7 @@ def test_the_types_are_those_of_the_events() -> None:
 
 
 def test_select_makes_the_output() -> None:
-    def summary(match: hw.Match[Shop]) -> Summary:
+    def summary(match: Match[Shop]) -> Summary:
         events = [event for events in match.matched.values() for event in events]
         return Summary(events=len(events), total=sum(event.price for event in events))
 
@@ -180,8 +182,8 @@ ADD_AND_PAY = pattern("add", kind="add").followed_by("pay", kind="pay").within(1
 
 
 def test_a_key_has_one_timer_where_nobody_reads_what_times_out() -> None:
-    quiet: hw.MatchPattern[Any] = hw.MatchPattern(dict, ADD_AND_PAY, timed_out=False)
-    told: hw.MatchPattern[Any] = hw.MatchPattern(dict, ADD_AND_PAY)
+    quiet: MatchPattern[Any] = MatchPattern(dict, ADD_AND_PAY, timed_out=False)
+    told: MatchPattern[Any] = MatchPattern(dict, ADD_AND_PAY)
     events: list[dict[str, Any]] = [{"at": at, "n": at, "kind": "add"} for at in (1, 2, 5)]
     seen: dict[bool, list[dict[str, int]]] = {False: [], True: []}
     for operator, timers in ((quiet, seen[False]), (told, seen[True])):
@@ -200,7 +202,7 @@ def test_a_key_has_one_timer_where_nobody_reads_what_times_out() -> None:
 def test_a_time_may_become_longer_while_matches_are_open() -> None:
     add = pattern("add", kind="add")
     short, long = (
-        hw.MatchPattern[Any](dict, add.followed_by("pay", kind="pay").within(length), timed_out=False)
+        MatchPattern[Any](dict, add.followed_by("pay", kind="pay").within(length), timed_out=False)
         for length in (10, 30)
     )
     ctx, state = StubContext(), short.state_type()

@@ -10,6 +10,7 @@ import headway as hw
 from headway.graph import DEAD_LETTERS, LATE, MAIN, Port
 from headway.plan import Apply, Plan, Segment, SourceStage, ToOperator, ToSink, ToStage
 from headway.planner import compile_plan
+from headway.results import Absent
 
 
 class Seen(hw.State):
@@ -232,7 +233,7 @@ def test_edges_know_the_type_of_their_values(declaring: Declaring) -> None:
     clicks.filter(bool).map(lambda click: click.user).key_by(str).process("op", AnyPass()).to("op.out", out())
     types = {(edge.target): edge.value_type for edge in declaring.plan.edges()}
     assert types["gone"] is Click
-    assert types["gone.out"] == hw.Absent[Click]
+    assert types["gone.out"] == Absent[Click]
     assert types["op"] is Any
 
 

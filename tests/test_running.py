@@ -15,6 +15,7 @@ import headway as hw
 from headway.cli import progress
 from headway.errors import FlowError, UsageError
 from headway.flow import Flow
+from headway.results import RunSummary
 
 SCRIPT = """
 import sys
@@ -90,10 +91,10 @@ def test_with_progress_it_is_shown(capfd: pytest.CaptureFixture[str], monkeypatc
 
 
 def test_in_a_running_loop_and_in_a_thread() -> None:
-    async def in_loop() -> hw.RunSummary:
+    async def in_loop() -> RunSummary:
         return hw.run(clicks([]), state="loop")
 
-    async def in_thread() -> hw.RunSummary:
+    async def in_thread() -> RunSummary:
         return await asyncio.to_thread(hw.run, clicks([]), state="thread")
 
     assert [asyncio.run(one()).events for one in (in_loop, in_thread)] == [200, 200]

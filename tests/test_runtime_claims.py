@@ -12,7 +12,7 @@ from typing import Any, Optional
 import pytest
 
 import headway as hw
-from headway.connectors import to_jsonl
+from headway.connectors.jsonl import to_jsonl
 from headway.errors import CorruptStateError, OutputError, StateError
 from headway.runtime.run import RunOptions, run_flow
 from headway.state.database import CONTROL, Database

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import ClusterError, CorruptStateError, InternalError, StateError
-from headway.runtime.engine import _translate
+from headway.runtime.engine_errors import translated
 from headway.runtime.recovery_log import check_recovery_log
 from headway.runtime.voice import EngineVoice, Sieve
 
@@ -101,7 +101,9 @@ def test_the_cause_of_a_panic_is_found_in_what_was_said(
 ) -> None:
     voice = EngineVoice()
     voice.panic_bytes = f"thread 'x' panicked at src/recovery.rs:1:1:\ncalled `Result::unwrap()`: {said}".encode()
-    error = _translate(RuntimeError("Send thread panic: Any { .. }"), Path("state/engine"), voice, clustered=clustered)
+    error = translated(
+        RuntimeError("Send thread panic: Any { .. }"), Path("state/engine-1"), voice, clustered=clustered
+    )
     assert type(error) is kind and "state/engine" in str(error) and told in str(error)
 
 
@@ -109,7 +111,7 @@ def test_a_panic_of_which_nothing_is_known() -> None:
     voice = EngineVoice()
     voice.panic_bytes = b"thread 'x' panicked at src/odd.rs:1:1:\nodd"
     alone, together = (
-        _translate(RuntimeError("panic"), Path("state/engine"), voice, clustered=clustered)
+        translated(RuntimeError("panic"), Path("state/engine-1"), voice, clustered=clustered)
         for clustered in (False, True)
     )
     assert type(alone) is InternalError and "src/odd.rs" in str(alone)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.test_evolve import BOTH, PARTS, SEEN, Shape, flow_of, given_alone, options, outputs, write
 
+from headway.runtime.directory import StateDirectory
 from headway.runtime.opening import rescale
 from headway.runtime.run import run_flow
 from headway.state.reader import StateReader
@@ -48,7 +49,7 @@ def test_the_flow_goes_on(kept: Path, shape: Shape) -> None:
 
 
 def test_its_key_groups_can_be_changed(kept: Path) -> None:
-    rescale(kept / "state", key_groups=5, slots=None)
+    rescale(StateDirectory(kept / "state"), key_groups=5, slots=None)
     write(kept, PARTS)
     run_flow(flow_of(BOTH, kept), options(kept, drain=True, groups=5))
     assert outputs(kept) == given_alone(BOTH, PARTS)

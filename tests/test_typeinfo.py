@@ -11,6 +11,7 @@ from tests.engine_harness import Conditions, conditions
 from tests.operator_harness import SLOW, check
 
 import headway as hw
+from headway import results
 from headway.errors import UserCodeError
 from headway.isolation import isolator
 from headway.typeinfo import is_immutable
@@ -43,12 +44,12 @@ class Pair(hw.Event):
     [
         (Reply, True),
         (Optional[Reply], True),
-        (hw.Pair[Reply, Optional[Reply]], True),
+        (results.Pair[Reply, Optional[Reply]], True),
         (tuple[int, Reply], True),
         (tuple[int, ...], False),
         (Thread, False),
         (Pair, False),
-        (hw.Pair[Reply, Draft], False),
+        (results.Pair[Reply, Draft], False),
         (hw.Json, False),
         (Any, False),
     ],
@@ -61,14 +62,14 @@ def test_only_what_can_be_changed_is_copied() -> None:
     reply = Reply("ann", 1, Reply("bob", 0))
     for value_type, value in (
         (Reply, reply),
-        (hw.Pair[Reply, Optional[Reply]], hw.Pair(reply, None)),
+        (results.Pair[Reply, Optional[Reply]], results.Pair(reply, None)),
     ):
         assert isolator(value_type)(value) is value
-    draft = hw.Pair(reply, Draft("a"))
-    copied = isolator(hw.Pair[Reply, Draft])(draft)
+    draft = results.Pair(reply, Draft("a"))
+    copied = isolator(results.Pair[Reply, Draft])(draft)
     assert copied == draft and copied is not draft and copied.right is not draft.right
     with pytest.raises(UserCodeError, match="is not a Pair"):
-        isolator(hw.Pair[Reply, Optional[Reply]])("ann")
+        isolator(results.Pair[Reply, Optional[Reply]])("ann")
 
 
 @settings(SLOW, max_examples=5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final, Optional, Union
+from typing import Any, Final, Optional, Protocol, Union
 
 from headway.connectors.base import Input, Output
 from headway.operators.base import Operator
@@ -15,6 +15,7 @@ __all__ = [
     "INGESTION_TIME",
     "LATE",
     "MAIN",
+    "Declared",
     "FurtherInput",
     "Graph",
     "IngestionTime",
@@ -197,3 +198,9 @@ class Graph:
     """The type of the values of each port; `Any` where it is not known."""
     keyed: dict[Port, bool] = field(default_factory=dict)
     """Whether the values of each port have a key."""
+
+
+class Declared(Protocol):
+    """A flow, as those see it who run it: what it has declared, and no more."""
+
+    graph: Graph

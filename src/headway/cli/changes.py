@@ -47,12 +47,13 @@ def check(ctx: click.Context, flow: str, settings: dict[str, str], state_dir: Op
     from headway.cli.places import default_state_dir
     from headway.errors import IncompatibleStateError
     from headway.loading import FlowSpec, load_flow
+    from headway.runtime.directory import StateDirectory
     from headway.runtime.opening import changes_of
     from headway.runtime.run import plan_of
 
     loaded = load_flow(FlowSpec(flow, settings))
     directory = state_dir or default_state_dir(loaded)
-    changes = changes_of(plan_of(loaded, directory), directory)
+    changes = changes_of(plan_of(loaded, directory), StateDirectory(directory))
     refused = [change for change in changes or () if change.refused]
     if as_json:
         records = [_record(change) for change in changes or ()]
@@ -101,9 +102,9 @@ def drop(flow: str, names: tuple[str, ...], state_dir: Optional[Path], yes: bool
     """
     from headway.cli.escapes import printable
     from headway.cli.places import state_dir_of
+    from headway.runtime.directory import StateDirectory
     from headway.runtime.opening import drop_state
     from headway.state.dropping import without
-    from headway.state.lock import DirectoryLock
     from headway.state.reader import StateReader
 
     directory = state_dir or state_dir_of(flow)
@@ -114,8 +115,9 @@ def drop(flow: str, names: tuple[str, ...], state_dir: Optional[Path], yes: bool
             say(printable(_loss(reader, name)))
     if not yes:
         click.confirm("Forget this?", abort=True, err=True)
-    with DirectoryLock.acquire(directory):
-        drop_state(directory, names)
+    kept = StateDirectory(directory)
+    with kept.locked():
+        drop_state(kept, names)
     say(printable(f"dropped: {', '.join(names)}"))
 
 

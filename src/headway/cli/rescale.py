@@ -46,14 +46,14 @@ def rescale(place: str, state_dir: Optional[Path], key_groups: Optional[int], sl
     either the old or the new form.
     """
     from headway.cli.places import state_dir_of
+    from headway.runtime.directory import StateDirectory
     from headway.runtime.opening import rescale as rescale_state
-    from headway.runtime.run import locked
 
     if key_groups is None and slots is None:
         msg = "say what is to be changed: --key-groups N, --slots M, or both"
         raise click.UsageError(msg)
-    directory = state_dir or state_dir_of(place)
-    with locked(directory):
+    directory = StateDirectory(state_dir or state_dir_of(place))
+    with directory.locked():
         settled = rescale_state(directory, key_groups=key_groups, slots=slots)
     readers = ", ".join(f"{name} {entry.slots}" for name, entry in settled.sources.items())
     say(f"{settled.flow}: {settled.key_groups} key groups; reader slots: {readers}")

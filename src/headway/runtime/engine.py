@@ -1,4 +1,4 @@
-"""Running a job on the engine: one call, with foreign errors translated at this one place."""
+"""Running a job on the engine: one call."""
 
 from __future__ import annotations
 
@@ -9,72 +9,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Optional
 
-from bytewax._bytewax import (
-    InconsistentPartitionsError,
-    MissingPartitionsError,
-    NoPartitionsError,
-    cluster_main,
-    run_main,
-)
+from bytewax._bytewax import cluster_main, run_main
 from bytewax.dataflow import Dataflow
-from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.recovery import RecoveryConfig
 
-from headway.errors import ClusterError, CorruptStateError, InternalError
 from headway.runtime.dataflow import build_dataflow
+from headway.runtime.engine_errors import translated
+from headway.runtime.engine_log import EngineLog
 from headway.runtime.job import Job
-from headway.runtime.logsum import open_log
-from headway.runtime.recovery_log import check_recovery_log, engine_log, recovery_refusal, sqlite_words
 from headway.runtime.seal import Seal, sealing
-from headway.runtime.voice import EngineVoice, engine_voice
-from headway.state.files import RESTORE, state_files
-from headway.state.private import make_private
+from headway.runtime.voice import engine_voice
 
 _GC_THRESHOLDS = (100_000, 20, 50)
 _ALONE_EPOCH_MS = 60_000
-_NOT_WHOLE = (NoPartitionsError, MissingPartitionsError, InconsistentPartitionsError)
 
-__all__ = ["execute", "is_prepared", "prepare_recovery", "run_alone"]
-
-
-def prepare_recovery(state_dir: Path, generation: int) -> None:
-    """Make the engine's recovery log where there is none, else look it through.
-
-    It holds one row per key group, so this takes some milliseconds whatever the size of the state. Call it with the
-    lock held. Raises `CorruptStateError` for a log that is damaged or gone, `StateError` for one that cannot be used.
-    """
-    directory = engine_log(state_dir, generation)
-    with state_files(directory):
-        open_log(state_dir, generation)
-        if directory.exists():
-            check_recovery_log(directory)
-            return
-        partial = directory.with_suffix(".new")
-        if partial.exists():
-            for file in partial.iterdir():
-                file.unlink()
-        make_private(partial)
-        with engine_voice() as voice:
-            failure: Optional[BaseException] = None
-            try:
-                init_db_dir(partial, 1)
-            except BaseException as error:
-                failure = error
-        if failure is not None:  # Only now has the last word been heard.
-            raise _translate(failure, directory, voice, clustered=False) from failure
-        partial.rename(directory)
+__all__ = ["execute", "run_alone"]
 
 
-def is_prepared(state_dir: Path, generation: int) -> bool:
-    """Whether the recovery log has been made; the last thing to be made when a generation begins."""
-    return engine_log(state_dir, generation).exists()
-
-
-def run_alone(flow: Dataflow, state_dir: Path, generation: int) -> None:
-    """Run a dataflow that reads nothing on the log of a generation, which must be prepared."""
-    directory = engine_log(state_dir, generation)
+def run_alone(flow: Dataflow, log: EngineLog) -> None:
+    """Run a dataflow that reads nothing on a log, which must be prepared."""
+    directory = log.path
     failed: list[BaseException] = []
     seal = Seal(None, 0, [], directory, failed.append)
     with engine_voice() as voice:
@@ -87,7 +43,7 @@ def run_alone(flow: Dataflow, state_dir: Path, generation: int) -> None:
     if failed:
         raise failed[0]
     if stopped_by is not None:
-        raise _translate(stopped_by, directory, voice, clustered=False) from stopped_by
+        raise translated(stopped_by, directory, voice, clustered=False) from stopped_by
 
 
 def execute(
@@ -105,7 +61,7 @@ def execute(
     `ClusterError` when the process cannot join the cluster; `StateError`, `CorruptStateError` among them, when the
     engine's recovery log cannot be used. The engine's own words stay unsaid, but in a worker, whose log gets them.
     """
-    log = engine_log(job.options.state_dir, job.manifest.generation)
+    log = job.directory.engine_log(job.manifest.generation).path
     recovery = RecoveryConfig(log)
     flow = build_dataflow(job.plan, job)
     assert (addresses is None) == (key is None)
@@ -127,7 +83,7 @@ def execute(
         if job.failure is not None:
             raise job.failure from job.failure.__cause__
         if stopped_by is not None:
-            raise _translate(stopped_by, log, voice, clustered=addresses is not None) from stopped_by
+            raise translated(stopped_by, log, voice, clustered=addresses is not None) from stopped_by
         job.settle()
 
 
@@ -190,25 +146,3 @@ def _run(
             recovery_config=recovery,
             worker_count_per_proc=threads,
         )
-
-
-def _translate(error: BaseException, log: Path, voice: EngineVoice, *, clustered: bool) -> BaseException:
-    """The error for what ended the engine; of a panic the cause is only in what the engine has said of it."""
-    panicked = type(error).__name__ == "PanicException"  # It is no `Exception`, and cannot be imported.
-    if not (panicked or isinstance(error, Exception)):
-        return error
-    text = str(error)
-    said = f"{text} {voice.panic} {voice.errors}"
-    if "Sqlite" in said:
-        return recovery_refusal(log, sqlite_words(said))
-    if isinstance(error, _NOT_WHOLE) or any(isinstance(other, _NOT_WHOLE) for other in voice.errors):
-        msg = f"the recovery log in {log} is not whole ({text}): {RESTORE}"
-        return CorruptStateError(msg)
-    if "communication pipeline" in text or "Address already in use" in text:
-        msg = f"the process could not join the cluster: {text}"
-        return ClusterError(msg)
-    if clustered:
-        msg = f"the engine stopped, as it does when another process of the cluster is gone: {text}"
-        return ClusterError(msg)
-    msg = f"the engine stopped with {type(error).__name__}: {text}\n{voice.panic}".rstrip()
-    return InternalError(msg)

@@ -17,10 +17,10 @@ from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import carried_codec, edge_codec, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
+from headway.runtime.directory import StateDirectory
 from headway.runtime.failures import FailureTotal
 from headway.runtime.job_options import Guard, JobOptions, monotonic_ms, slot_names, wall_ms
 from headway.runtime.limits import open_files_per_group, raise_open_files
-from headway.runtime.notices import add_notice
 from headway.runtime.participant import Commitment, Commitments
 from headway.runtime.redrive import redrive_path
 from headway.runtime.sink import SinkTask
@@ -30,10 +30,8 @@ from headway.runtime.stage import StageTask
 from headway.state.group import GroupStore
 from headway.state.groups import routing_name
 from headway.state.inputs import InputCodec
-from headway.state.lock import Premises
 from headway.state.manifest import Manifest
 from headway.state.options import StoreOptions
-from headway.state.positions import Positions
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.tasks import output_task
 from headway.times import MAX_TIME_MS, MIN_TIME_MS
@@ -81,7 +79,8 @@ class Job:
     def __post_init__(self) -> None:
         register_codecs(self.plan)
         self.guard = Guard(self.failed)
-        self.premises = Premises(self.options.state_dir)
+        self.directory = StateDirectory(self.options.state_dir)
+        self.premises = self.directory.premises()
         self.read_at_ms = self.clock_ms()
         self._ahead_ms = self.wall_ms() - self.clock_ms()
         self._has_worked = False
@@ -90,7 +89,7 @@ class Job:
         self._lock = Lock()
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
-        self._began_with = Positions.load(self.options.state_dir, self.manifest.generation).sources
+        self._began_with = self.directory.positions(self.manifest.generation).sources
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
         shared = None if self.options.board_path is None else self.board
         self.commitments = Commitments(shared, self.options.worker, self.options.workers)
@@ -117,7 +116,7 @@ class Job:
     def tell(self, notice: str) -> None:
         """Keep what the user should know, such as that a file was moved aside, until the end of a run tells it."""
         self.notices.append(notice)
-        add_notice(self.options.state_dir, notice)
+        self.directory.add_notice(notice)
 
     def has_read(self) -> None:
         """A slot has read something."""
@@ -223,7 +222,7 @@ class Job:
             grows=not all(source.node.input.ends for source in self.plan.sources),
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=self.options.drain_to_ms,
-            redrive=None if number else redrive_path(self.options.state_dir, source.name),
+            redrive=None if number else redrive_path(self.directory.path, source.name),
         )
         slot = Slot(
             self.plan,
@@ -319,7 +318,7 @@ class Job:
         with self._lock:
             if group not in self._groups:
                 self._groups[group] = GroupStore.open(
-                    self.options.state_dir, group, self._store_options, generation=self.manifest.generation
+                    self.directory.path, group, self._store_options, generation=self.manifest.generation
                 )
             return self._groups[group].stage(name, operators, codecs, task=task, carried=carried)
 

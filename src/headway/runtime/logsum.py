@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from headway.errors import CorruptStateError
-from headway.runtime.recovery_log import engine_log
 from headway.state.files import RESTORE, state_files
 from headway.state.private import open_private, read_private, sync_directory, write_private
 from headway.state.seal import seal, unseal
@@ -24,10 +23,9 @@ _UNFINISHED: Final = ("-wal", "-shm", "-journal")
 
 
 @contextmanager
-def summed_log(state_dir: Path, generation: int) -> Iterator[None]:
+def summed_log(directory: Path) -> Iterator[None]:
     """Sum the log up at the end of the block, if that is a good one: nothing else may be running then."""
     yield
-    directory = engine_log(state_dir, generation)
     with state_files(directory):
         paths = sorted(directory.iterdir())
         if any(path.name.endswith(_UNFINISHED) for path in paths):
@@ -41,12 +39,11 @@ def summed_log(state_dir: Path, generation: int) -> Iterator[None]:
         write_private(_sum_of(directory), seal(_sums(directory)), sync=True)
 
 
-def open_log(state_dir: Path, generation: int) -> None:
+def open_log(directory: Path) -> None:
     """Check the log, if the run before has summed it up, and take the sum away, as it is about to change.
 
     To be called before anything else opens the log. Raises `CorruptStateError` when it is not as it was left.
     """
-    directory = engine_log(state_dir, generation)
     path = _sum_of(directory)
     with state_files(path):
         try:
@@ -63,7 +60,7 @@ def open_log(state_dir: Path, generation: int) -> None:
             )
             raise CorruptStateError(msg)
         path.unlink()
-        sync_directory(state_dir)
+        sync_directory(directory.parent)
 
 
 def _sum_of(directory: Path) -> Path:

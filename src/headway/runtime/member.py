@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from typing import Optional
 
 from headway.errors import ClusterError, UsageError
-from headway.flow import Flow
+from headway.graph import Declared
 from headway.plan import Plan
-from headway.runtime.engine import execute, is_prepared
+from headway.runtime.directory import StateDirectory
+from headway.runtime.engine import execute
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job
-from headway.runtime.notices import take_notices
 from headway.runtime.opening import join_manifest
 from headway.runtime.rendezvous import agree_on_key, has_secret, make_secret, read_secret
 from headway.runtime.run import (
@@ -25,7 +25,6 @@ from headway.runtime.run import (
     TellChange,
     check_inputs,
     compile_flow,
-    locked,
     observer_beat,
     one_engine,
     open_state,
@@ -45,7 +44,7 @@ _LISTEN_S = 0.1
 
 
 def run_member(
-    flow: Flow,
+    flow: Declared,
     options: RunOptions,
     index: int,
     addresses: Sequence[str],
@@ -70,26 +69,25 @@ def run_member(
         msg = "--drain closes the books of a whole state directory: use it with --workers, once the cluster has ended"
         raise UsageError(msg)
     stop = stop or StopFlag()
+    directory = options.directory
     plan = compile_flow(flow, options.state_dir)
     check_inputs(plan, follow=options.follow)
     with ExitStack() as held:
         held.enter_context(one_engine())
         if index == 0:
-            held.enter_context(locked(options.state_dir))
+            held.enter_context(directory.locked())
             manifest = open_state(plan, options, tell)
-            secret = make_secret(options.state_dir)
+            secret = make_secret(directory.path)
         else:
-            manifest = _await_manifest(plan, options, index, stop)
-            secret = read_secret(options.state_dir)
+            manifest = _await_manifest(plan, directory, index, stop)
+            secret = read_secret(directory.path)
         key = agree_on_key(secret, index, list(addresses), within_s=_PREPARED_S, stopping=stop)
         job_options = options.job_options(workers=len(addresses))
         job = held.enter_context(Job(plan, manifest, job_options, stopping=stop, interrupted=stop.is_urgent))
         job.on_beat = observer_beat(job, observe, index)
         _execute(job, index, addresses, key)
         stats = total([worker_stats(job, index)])
-    return RunResult(
-        stats, None, stop(), drained=False, resumed_events=stats.resumed, notices=take_notices(options.state_dir)
-    )
+    return RunResult(stats, None, stop(), drained=False, resumed_events=stats.resumed, notices=directory.take_notices())
 
 
 def _execute(job: Job, index: int, addresses: Sequence[str], key: bytes) -> None:
@@ -117,27 +115,27 @@ def _execute(job: Job, index: int, addresses: Sequence[str], key: bytes) -> None
         raise raised[0]
 
 
-def _await_manifest(plan: Plan, options: RunOptions, index: int, stop: StopFlag) -> Manifest:
+def _await_manifest(plan: Plan, directory: StateDirectory, index: int, stop: StopFlag) -> Manifest:
     """The manifest that the first process makes."""
     until = time.monotonic() + _PREPARED_S
     told = False
     while time.monotonic() < until:
-        manifest = join_manifest(plan, options.state_dir)
+        manifest = join_manifest(plan, directory)
         if (
             manifest is not None
-            and is_prepared(options.state_dir, manifest.generation)
-            and has_secret(options.state_dir)
+            and directory.engine_log(manifest.generation).is_prepared()
+            and has_secret(directory.path)
         ):
             return manifest
         if not told:
-            log.warning("process %d waits for process 0 to prepare %s", index, options.state_dir)
+            log.warning("process %d waits for process 0 to prepare %s", index, directory)
             told = True
         if stop():
-            msg = f"stopped before process 0 had prepared {options.state_dir}: nothing was read"
+            msg = f"stopped before process 0 had prepared {directory}: nothing was read"
             raise ClusterError(msg)
         time.sleep(0.05)
     msg = (
-        f"process 0 has not prepared {options.state_dir} within {_PREPARED_S:.0f} s: start it too, "
+        f"process 0 has not prepared {directory} within {_PREPARED_S:.0f} s: start it too, "
         "with the same directory, which all processes share"
     )
     raise ClusterError(msg)

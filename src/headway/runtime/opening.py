@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -12,12 +10,11 @@ from headway.errors import IncompatibleStateError, UsageError
 from headway.layout import lay_out
 from headway.plan import KeyedStage, Plan
 from headway.runtime.batch import carried_codec, edge_codec
-from headway.runtime.recovery_log import engine_log
+from headway.runtime.directory import StateDirectory
 from headway.runtime.settle import committed
 from headway.state.changes import Change, check_changes, compare
 from headway.state.dropping import erase, without
 from headway.state.evolve import Evolution
-from headway.state.files import state_files
 from headway.state.inputs import FIRST_INPUT, InputCodec
 from headway.state.manifest import Manifest, StageEntry
 from headway.state.positions import Positions
@@ -31,127 +28,127 @@ Tell = Callable[[Change], None]
 
 
 def open_manifest(
-    plan: Plan, state_dir: Path, *, key_groups: int | None, draining: bool, sync: bool = True, tell: Tell
+    plan: Plan, directory: StateDirectory, *, key_groups: int | None, draining: bool, sync: bool = True, tell: Tell
 ) -> Manifest:
     """What a state directory belongs to: made at the first start, and led to the plan where that is another one.
 
     `tell` hears each change of the flow. With the lock held. Raises `IncompatibleStateError` with all changes that
     the state cannot follow, `DrainedStateError` when the books of the directory are closed.
     """
-    found = _opened(state_dir)
+    found = _opened(directory)
     groups = key_groups or (found.key_groups if found else DEFAULT_KEY_GROUPS)
     expected = lay_out(plan, groups, found)
     if found is None:
-        expected.create(state_dir)
+        directory.keep_manifest(expected)
         return expected
-    changes = check_changes(found, expected, state_dir)
-    found.check_undrained(state_dir, draining=draining)
+    changes = check_changes(found, expected, directory.path)
+    found.check_undrained(directory.path, draining=draining)
     for change in changes:
         tell(change)
     if expected.generation != found.generation:
         stages = {stage.name: stage for stage in plan.stages}
-        expected = _evolve(state_dir, found, expected, lambda entry: _codecs(stages[entry.name], entry), sync=sync)
+        expected = _evolve(directory, found, expected, lambda entry: _codecs(stages[entry.name], entry), sync=sync)
     if expected != found:
-        expected.create(state_dir)
-    _remove_other_generations(state_dir, expected.generation)
+        directory.keep_manifest(expected)
+    directory.remove_other_generations(expected.generation)
     if expected.dropped:  # Whoever dropped it was interrupted.
-        expected = erase(state_dir, expected)
-        expected.create(state_dir)
+        expected = erase(directory.path, expected)
+        directory.keep_manifest(expected)
     return expected
 
 
-def rescale(state_dir: Path, *, key_groups: int | None, slots: int | None, sync: bool = True) -> Manifest:
+def rescale(directory: StateDirectory, *, key_groups: int | None, slots: int | None, sync: bool = True) -> Manifest:
     """Give a stopped flow other numbers of key groups and reader slots; None leaves one as it is. With the lock held.
 
     Raises `IncompatibleStateError` where there is no state, `DrainedStateError` for books that are closed.
     """
-    found = _opened(state_dir)
+    found = _opened(directory)
     if found is None:
-        msg = f"{state_dir} holds no state: run the flow first, or check the path"
+        msg = f"{directory} holds no state: run the flow first, or check the path"
         raise IncompatibleStateError(msg)
-    found.check_undrained(state_dir, draining=False)
-    known = committed(state_dir, found)
-    positions = known.positions(found, Positions.load(state_dir, found.generation))
+    found.check_undrained(directory.path, draining=False)
+    known = committed(directory, found)
+    positions = known.positions(found, directory.positions(found.generation))
     new = rescaled(found, positions, key_groups or found.key_groups, slots)
     if new.key_groups == found.key_groups:
-        evolution = Evolution(state_dir, found, new, known.versions, sync=sync)
+        evolution = Evolution(directory.path, found, new, known.versions, sync=sync)
         new = evolution.settle()
         evolution.write({stage.name: _any_codecs(stage) for stage in new.stages})
     else:
-        Rescaling(state_dir, found, new, known.versions, sync=sync).write()
+        Rescaling(directory.path, found, new, known.versions, sync=sync).write()
         new = msgspec.structs.replace(new, moves=True)
-    positions.store(state_dir, new.generation)
-    new.create(state_dir)
-    settled = _opened(state_dir)
+    directory.keep_positions(positions, new.generation)
+    directory.keep_manifest(new)
+    settled = _opened(directory)
     assert settled is not None
-    _remove_other_generations(state_dir, settled.generation)
+    directory.remove_other_generations(settled.generation)
     return settled
 
 
-def _opened(state_dir: Path) -> Manifest | None:
+def _opened(directory: StateDirectory) -> Manifest | None:
     """The manifest, once the directory is what it says."""
-    found = Manifest.open(state_dir)
+    found = directory.open_manifest()
     if found is None:
         return None
     if not found.moves:
-        discard_move(state_dir)
+        discard_move(directory.path)
         return found
-    finish_move(state_dir)
+    finish_move(directory.path)
     found = msgspec.structs.replace(found, moves=False)
-    found.create(state_dir)
+    directory.keep_manifest(found)
     return found
 
 
-def join_manifest(plan: Plan, state_dir: Path) -> Manifest | None:
+def join_manifest(plan: Plan, directory: StateDirectory) -> Manifest | None:
     """As `open_manifest`, for a process that has no lock and so changes nothing: None until another one has opened it.
 
     Raises what `open_manifest` raises for changes that are refused.
     """
-    found = Manifest.load(state_dir)
+    found = directory.manifest()
     if found is None:
         return None
     expected = lay_out(plan, found.key_groups, found)
-    check_changes(found, expected, state_dir)
-    found.check_undrained(state_dir, draining=False)
+    check_changes(found, expected, directory.path)
+    found.check_undrained(directory.path, draining=False)
     return found if expected.generation == found.generation else None
 
 
-def changes_of(plan: Plan, state_dir: Path) -> list[Change] | None:
+def changes_of(plan: Plan, directory: StateDirectory) -> list[Change] | None:
     """What has changed since the last run, those changes that are refused among them; None where nothing is stored.
 
     Changes nothing and needs no lock. Raises `DrainedStateError` when the books of the directory are closed.
     """
-    found = Manifest.load(state_dir)
+    found = directory.manifest()
     if found is None:
         return None
-    found.check_undrained(state_dir, draining=False)
+    found.check_undrained(directory.path, draining=False)
     return compare(found, lay_out(plan, found.key_groups, found))
 
 
-def drop_state(state_dir: Path, names: Sequence[str]) -> None:
+def drop_state(directory: StateDirectory, names: Sequence[str]) -> None:
     """Forget what operators, or what is not in the flow any more, have kept; an operator then starts empty.
 
     What waits for such an operator is forgotten as well. Reads the keys of what is forgotten: some ten seconds for a
     million rows. With the lock held. Raises `UsageError` for a name that nothing is kept under. A kill at any moment
     leaves either all, or nothing that the flow could find.
     """
-    found = _opened(state_dir)
+    found = _opened(directory)
     if found is None:
-        msg = f"{state_dir} holds no state: there is nothing to drop, check the path"
+        msg = f"{directory} holds no state: there is nothing to drop, check the path"
         raise UsageError(msg)
     left = found
     for name in names:
         left = without(left, name)
     if left.generation != found.generation:
         left = msgspec.structs.replace(left, generation=found.generation + 1)
-        left = _evolve(state_dir, found, left, _any_codecs, sync=True)
-    left.create(state_dir)
-    _remove_other_generations(state_dir, left.generation)
-    erase(state_dir, left).create(state_dir)
+        left = _evolve(directory, found, left, _any_codecs, sync=True)
+    directory.keep_manifest(left)
+    directory.remove_other_generations(left.generation)
+    directory.keep_manifest(erase(directory.path, left))
 
 
 def _evolve(
-    state_dir: Path,
+    directory: StateDirectory,
     found: Manifest,
     expected: Manifest,
     codecs: Callable[[StageEntry], dict[int, InputCodec]],
@@ -162,14 +159,14 @@ def _evolve(
 
     `codecs` tells how to read what waits at the inputs of a stage, by their stored numbers.
     """
-    known = committed(state_dir, found)
-    evolution = Evolution(state_dir, found, expected, known.versions, sync=sync)
+    known = committed(directory, found)
+    evolution = Evolution(directory.path, found, expected, known.versions, sync=sync)
     settled = evolution.settle()
     evolution.write({entry.name: codecs(entry) for entry in settled.stages})
-    positions = known.positions(found, Positions.load(state_dir, found.generation))
+    positions = known.positions(found, directory.positions(found.generation))
     by_id = {entry.id: name for name, entry in {**expected.retired.sources, **expected.sources}.items()}
     renamed = {by_id.get(position.id, name): position for name, position in positions.sources.items()}
-    Positions(sources=renamed).store(state_dir, expected.generation)
+    directory.keep_positions(Positions(sources=renamed), expected.generation)
     return settled
 
 
@@ -187,15 +184,3 @@ def _any_codecs(entry: StageEntry) -> dict[int, InputCodec]:
         for edge in [*entry.carried, *entry.inputs]
     ]
     return dict(enumerate(codecs, FIRST_INPUT - len(entry.carried)))
-
-
-def _remove_other_generations(state_dir: Path, generation: int) -> None:
-    """Remove what only other generations need: their positions and engine's logs."""
-    Positions.remove_others(state_dir, generation)
-    ours = engine_log(state_dir, generation)
-    with state_files(state_dir, "write"):
-        for path in state_dir.glob("engine-*"):
-            if path.is_dir() and path != ours and path.with_suffix("") != ours:
-                shutil.rmtree(path)
-            elif path.is_file() and path.with_suffix("") != ours:
-                path.unlink()

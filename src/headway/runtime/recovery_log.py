@@ -12,16 +12,11 @@ from typing import Final
 from headway.errors import CorruptStateError, StateError
 from headway.state.files import RESTORE, next_step, state_files
 
-__all__ = ["check_recovery_log", "engine_log", "recovery_refusal", "sqlite_words"]
+__all__ = ["check_recovery_log", "recovery_refusal", "sqlite_words"]
 
 _APPLICATION_ID: Final = 0x48445759
 _TABLES: Final = {"exs", "fronts", "commits", "parts", "snaps"}
 _CORRUPT: Final = ("not a database", "malformed", "NotADatabase", "DatabaseCorrupt", "file is encrypted")
-
-
-def engine_log(state_dir: Path, generation: int) -> Path:
-    """The directory of the engine's log: each generation has its own, since the engine knows steps by their names."""
-    return state_dir / f"engine-{generation}"
 
 
 def check_recovery_log(directory: Path) -> None:

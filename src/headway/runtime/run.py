@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,24 +13,21 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.connectors.letters import dead_letters_of
-from headway.errors import ClockError, InputError, LockedStateError, UsageError
-from headway.flow import Flow
+from headway.errors import ClockError, InputError, UsageError
+from headway.graph import Declared
 from headway.plan import Plan
 from headway.planner import compile_plan
 from headway.runtime.apart import keep_apart
-from headway.runtime.engine import execute, prepare_recovery
+from headway.runtime.directory import StateDirectory
+from headway.runtime.engine import execute
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job
 from headway.runtime.job_options import JobOptions
-from headway.runtime.last_run import load_stats, save_stats
-from headway.runtime.logsum import summed_log
-from headway.runtime.notices import take_notices
 from headway.runtime.opening import open_manifest
 from headway.runtime.stage import SLICE
 from headway.runtime.stats import RunStats, total
 from headway.runtime.stopping import StopFlag
 from headway.state.changes import Change
-from headway.state.lock import LOCK_NAME, DirectoryLock
 from headway.state.manifest import Drain, Manifest
 from headway.times import DRAIN_STEPS, MIN_TIME_MS
 from headway.utf8 import is_utf8
@@ -42,8 +37,6 @@ __all__ = ["RunOptions", "RunResult", "run_flow"]
 log = logging.getLogger("headway")
 
 _STATS_MS = 500
-_WORKERS_END_S = 10.0
-"""How long a run waits for the workers of one that was killed."""
 
 _BOUNDS: Final = (
     *(("workers", 1, 64), ("threads", 1, 64), ("epoch_ms", 1, 3_600_000), ("key_groups", 1, 256)),
@@ -100,6 +93,11 @@ class RunOptions:
             msg = "drain closes the books at the end of input, and follow never sees one: choose one of the two"
             raise UsageError(msg)
 
+    @property
+    def directory(self) -> StateDirectory:
+        """The state directory, by its parts."""
+        return StateDirectory(self.state_dir)
+
     def job_options(self, **changes: Any) -> JobOptions:
         """The part that each worker needs."""
         options = JobOptions(
@@ -137,12 +135,12 @@ class RunResult:
     """What the user should know, such as that a file was moved aside: each is told by one run."""
 
 
-def plan_of(flow: Flow, state_dir: Path) -> Plan:
+def plan_of(flow: Declared, state_dir: Path) -> Plan:
     """The plan of a flow; dead letters that it does not handle go to files in the state directory."""
     return compile_plan(flow.graph, dead_letters=dead_letters_of(state_dir))
 
 
-def compile_flow(flow: Flow, state_dir: Path) -> Plan:
+def compile_flow(flow: Declared, state_dir: Path) -> Plan:
     """The plan of a flow that is to run. Looks at all its files: raises `UsageError` where it would read its output."""
     plan = plan_of(flow, state_dir)
     keep_apart(plan, state_dir)
@@ -170,18 +168,18 @@ def open_state(plan: Plan, options: RunOptions, tell: TellChange) -> Manifest:
     """Make the state directory ready for a plan, and the engine's log with it; with the lock held."""
     manifest = open_manifest(
         plan,
-        options.state_dir,
+        options.directory,
         key_groups=options.key_groups,
         draining=options.drain,
         sync=options.sync,
         tell=tell,
     )
-    prepare_recovery(options.state_dir, manifest.generation)
+    options.directory.engine_log(manifest.generation).prepare()
     return manifest
 
 
 def run_flow(
-    flow: Flow,
+    flow: Declared,
     options: RunOptions,
     *,
     stop: Optional[StopFlag] = None,
@@ -195,18 +193,18 @@ def run_flow(
     epoch stays done, and the next run goes on from there.
     """
     stop = stop or StopFlag()
+    directory = options.directory
     plan = compile_flow(flow, options.state_dir)
     check_inputs(plan, follow=options.follow)
-    with one_engine(), locked(options.state_dir):
+    with one_engine(), directory.locked():
         manifest = open_state(plan, options, tell)
-        before = load_stats(options.state_dir)
-
+        before = directory.last_run()
         resumed: list[int] = []
 
         def work(drain_to_ms: Optional[int]) -> RunStats:
             return run_once(plan, manifest, options, drain_to_ms, stop, observe, resumed)
 
-        with summed_log(options.state_dir, manifest.generation):
+        with directory.engine_log(manifest.generation).summed():
             return finish_run(manifest, options, before, stop, work, lambda: resumed[0])
 
 
@@ -225,14 +223,14 @@ def finish_run(
     step is noted before it is taken. So a drain that is interrupted goes on with the same step, and all drains of the
     same logs take the same steps. `resumed_events` tells how many records had been read when the first part began.
     """
-    drain = manifest.drain
+    directory, drain = options.directory, manifest.drain
     if drain is None:
         stats = work(None)
         if options.drain and not stop() and stats.newest is not None:
             drain = Drain(step=0, to_ms=stats.newest)
     is_closed = drain is None
     while drain is not None:
-        Manifest.note_drain(options.state_dir, drain)
+        directory.note_drain(drain)
         stats = work(drain.to_ms)
         if stop():
             break
@@ -243,8 +241,8 @@ def finish_run(
     drained = options.drain and is_closed and not stop()
     if drained:
         last = drain or Drain(step=0, to_ms=MIN_TIME_MS)
-        Manifest.note_drain(options.state_dir, msgspec.structs.replace(last, done=True))
-    save_stats(options.state_dir, stats)
+        directory.note_drain(msgspec.structs.replace(last, done=True))
+    directory.keep_last_run(stats)
     return RunResult(
         stats,
         before,
@@ -252,7 +250,7 @@ def finish_run(
         drained=drained,
         cut_off=stats.timers if drained else 0,
         resumed_events=resumed_events() or 0,
-        notices=take_notices(options.state_dir),
+        notices=directory.take_notices(),
     )
 
 
@@ -319,35 +317,3 @@ def one_engine() -> Iterator[None]:
         yield
     finally:
         _engine.release()
-
-
-@contextmanager
-def locked(state_dir: Path) -> Iterator[DirectoryLock]:
-    """Hold the state directory's lock.
-
-    Workers hold it together with their supervisor: when that is killed, they need a moment to notice. So a
-    lock whose owner is dead is waited for. Raises `LockedStateError` when the owner lives, and `StateError` when
-    the directory cannot be made or written.
-    """
-    until = time.monotonic() + _WORKERS_END_S
-    while True:
-        try:
-            lock = DirectoryLock.acquire(state_dir)
-            break
-        except LockedStateError:
-            if _owner_lives(state_dir) or time.monotonic() > until:
-                raise
-            time.sleep(0.01)
-    with lock:
-        yield lock
-
-
-def _owner_lives(state_dir: Path) -> bool:
-    """Whether the process lives that wrote its number into the lock; one that cannot be told of counts as alive."""
-    try:
-        os.kill(int((state_dir / LOCK_NAME).read_text()), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, ValueError):
-        return True
-    return True

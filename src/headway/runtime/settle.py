@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Optional
 
 import bytewax.operators as op
@@ -22,7 +21,8 @@ from typing_extensions import override
 
 from headway.errors import CorruptStateError
 from headway.runtime.dataflow import slot_token, step_name
-from headway.runtime.engine import is_prepared, prepare_recovery, run_alone
+from headway.runtime.directory import StateDirectory
+from headway.runtime.engine import run_alone
 from headway.runtime.job_options import slot_names
 from headway.state.manifest import Manifest
 from headway.state.positions import Positions, SourcePosition
@@ -66,13 +66,14 @@ class Committed:
         return Positions(sources=found)
 
 
-def committed(state_dir: Path, manifest: Manifest) -> Committed:
+def committed(directory: StateDirectory, manifest: Manifest) -> Committed:
     """Ask the engine's log of a manifest's generation. Takes some 50 ms; with the lock held."""
     found = Committed()
-    if not is_prepared(state_dir, manifest.generation):
+    log = directory.engine_log(manifest.generation)
+    if not log.is_prepared():
         return found  # Nothing has ever run in this generation.
-    prepare_recovery(state_dir, manifest.generation)
-    run_alone(_skeleton(manifest, found), state_dir, manifest.generation)
+    log.prepare()
+    run_alone(_skeleton(manifest, found), log)
     return found
 
 

@@ -18,13 +18,9 @@ from typing import Optional
 import msgspec
 
 from headway.errors import ClockError, ClusterError, ForeignPeerError, HeadwayError
-from headway.flow import Flow
 from headway.loading import FlowSpec, load_flow
 from headway.runtime.board import Board
-from headway.runtime.engine import prepare_recovery
 from headway.runtime.job_options import monotonic_ms
-from headway.runtime.last_run import load_stats
-from headway.runtime.logsum import summed_log
 from headway.runtime.peers import connections, free_addresses, has_listened, have_met
 from headway.runtime.run import (
     Observer,
@@ -34,7 +30,6 @@ from headway.runtime.run import (
     check_inputs,
     compile_flow,
     finish_run,
-    locked,
     open_state,
     unheard_change,
 )
@@ -123,7 +118,7 @@ class Supervisor:
     @property
     def run_dir(self) -> Path:
         """Where workers leave what they have to say."""
-        return self.options.state_dir / "run"
+        return self.options.directory.run_dir
 
     def run(self, drain_to_ms: Optional[int]) -> RunStats:
         """Run all workers to their end, whatever becomes of single ones."""
@@ -137,7 +132,7 @@ class Supervisor:
                 # A worker whose engine cannot write its log says only that it has stopped, and one that writes to
                 # shared memory on a full disk is killed: look whether it would come again.
                 check_room(self.options.state_dir)
-                prepare_recovery(self.options.state_dir, self.generation)
+                self.options.directory.engine_log(self.generation).prepare()
                 if self.stop():
                     msg = f"{loss}, while the run was being stopped; the next run goes on from the last durable epoch"
                     raise ClusterError(msg) from None
@@ -345,17 +340,17 @@ def run_cluster(
     Raises also `ClusterError` when workers die more often than `options.max_restarts` in a row.
     """
     stop = stop or StopFlag()
-    flow: Flow = load_flow(spec)
-    plan = compile_flow(flow, options.state_dir)
+    directory = options.directory
+    plan = compile_flow(load_flow(spec), options.state_dir)
     check_inputs(plan, follow=options.follow)
-    with locked(options.state_dir) as lock:
+    with directory.locked() as lock:
         manifest = open_state(plan, options, tell)
-        before = load_stats(options.state_dir)
+        before = directory.last_run()
         slots = sum(manifest.sources[source.name].slots for source in plan.sources)
         supervisor = Supervisor(
-            spec, options, slots, manifest.generation, stop, observe, lock.fileno(), Premises(options.state_dir)
+            spec, options, slots, manifest.generation, stop, observe, lock.fileno(), directory.premises()
         )
-        with summed_log(options.state_dir, manifest.generation):
+        with directory.engine_log(manifest.generation).summed():
             result = finish_run(manifest, options, before, stop, supervisor.run, lambda: supervisor.resumed_events)
         return replace(result, restarts=supervisor.restarts)
 
