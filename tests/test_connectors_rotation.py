@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headway.connectors.base import PartitionReader, Position
@@ -188,6 +188,7 @@ steps = st.one_of(
 @pytest.mark.parametrize("scheme", ["counted back", "dated", "copied"])
 @settings(max_examples=100, deadline=None)
 @given(script=st.lists(steps, max_size=30), compress=st.booleans())
+@example(script=[("log", 1), ("resume", 0), ("rotate", 0), ("log", 1)], compress=False)
 def test_every_line_once_and_in_order(scheme: str, script: list[tuple[str, int]], compress: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         log = Rotating(Path(name), scheme, compress=compress)

@@ -224,7 +224,7 @@ class RotatedReader(PartitionReader):
         self._older = len(older)
 
     def _turn_to(self, name: str) -> None:
-        if self._reader is not None and name == next(reversed(self._files)):
+        if name == next(reversed(self._files)):
             # The newest file may have been copied and cut since the files were listed: then its lines are elsewhere.
             listed = {known: file.identity for known, file in self._files.items()}
             self._list_again()
