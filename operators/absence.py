@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Generic, Optional, TypeVar, Union
+from typing import Any, Generic, Optional, Union
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Predicate, resolve
@@ -14,7 +15,7 @@ from headway.times import Duration, duration_ms
 
 __all__ = ["Absence", "Absent"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class Absent(Event, Generic[E]):

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
-from typing import Any, Generic, Literal, Optional, TypeVar, Union
+from typing import Any, Generic, Literal, Optional, Union
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.errors import FlowError, UsageError
 from headway.operators.base import Context, Operator, Timer
@@ -16,7 +17,7 @@ from headway.times import Duration, duration_ms
 
 __all__ = ["Deadline", "DeadlineResult", "Within"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 Within = Union[Duration, Callable[[Any], Duration]]
 """A duration, the name of a field that holds one, or a function of the start event that returns one."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
@@ -14,7 +15,7 @@ from headway.times import Duration, format_duration
 
 __all__ = ["Debounce"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 @cache

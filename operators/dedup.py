@@ -1,9 +1,10 @@
 """Dedup: the first event of each id within a horizon."""
 
 from collections.abc import Mapping
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import By, positive_ms, value_of
@@ -12,7 +13,7 @@ from headway.times import Duration
 
 __all__ = ["Dedup", "Seen"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 _PRUNINGS = 8
 """How often within a horizon the ids that have left it are dropped: seldom enough to cost O(1) an event."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Generic, Optional, TypeVar
+from typing import Any, Generic, Optional
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import optional_ms, positive_int
@@ -13,7 +14,7 @@ from headway.times import Duration
 
 __all__ = ["Lag", "Lagged"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class Lagged(Event, Generic[E]):

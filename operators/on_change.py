@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Generic, Optional, TypeVar
+from typing import Any, Generic, Optional
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.equality import differ
@@ -14,7 +15,7 @@ from headway.times import Duration
 
 __all__ = ["Changed", "OnChange"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class Changed(Event, Generic[E]):

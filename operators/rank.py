@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Generic, Optional, TypeVar, Union
+from typing import Any, Generic, Optional, Union
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
@@ -14,7 +15,7 @@ from headway.times import Duration
 
 __all__ = ["Rank", "Ranking"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class Ranking(Event, Generic[E]):

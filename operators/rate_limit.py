@@ -1,7 +1,9 @@
 """Rate limit: a token bucket in event time."""
 
 from collections.abc import Mapping
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional
+
+from typing_extensions import TypeVar
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import positive_int, positive_ms
@@ -10,7 +12,7 @@ from headway.times import Duration
 
 __all__ = ["Bucket", "RateLimit"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class Bucket(State):

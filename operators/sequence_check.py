@@ -1,7 +1,9 @@
 """Sequence check: gaps, repeats and reordering in the numbers that a key's events carry."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, Optional, Union
+
+from typing_extensions import TypeVar
 
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
@@ -11,7 +13,7 @@ from headway.times import Duration
 
 __all__ = ["Numbers", "SequenceCheck", "SequenceGap"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class SequenceGap(Event):

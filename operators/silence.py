@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Generic, Optional, TypeVar
+from typing import Any, Generic, Optional
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import optional_ms, positive_ms
@@ -13,7 +14,7 @@ from headway.times import Duration
 
 __all__ = ["Resumed", "Silence", "Silent"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class Silent(Event, Generic[E]):

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Generic, Literal, Optional, TypeVar
+from typing import Any, Generic, Literal, Optional
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
@@ -16,8 +17,8 @@ from headway.times import Duration
 
 __all__ = ["IllegalEvent", "RunStateMachine", "Transition"]
 
-E = TypeVar("E")
-D = TypeVar("D")
+E = TypeVar("E", default=Any)
+D = TypeVar("D", default=Any)
 
 
 class Transition(Event, Generic[E, D]):
@@ -107,8 +108,9 @@ class RunStateMachine(Operator[E, Any, Transition[E, D]], Generic[E, D]):
                 )
                 raise FlowError(msg)
         self.expire_ms = optional_ms(expire_after, "expire_after")
-        self.state_type = _state_of(machine.data)
-        self._take_version(machine.data)
+        data_type: Any = machine.data
+        self.state_type = _state_of(data_type)
+        self._take_version(data_type)
         self._moves = {state: [move for move in machine.moves if move.source == state] for state in machine.states}
         self._timeouts = {timeout.source: timeout for timeout in machine.timeouts}
         self._final = frozenset(machine.final)

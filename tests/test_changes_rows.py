@@ -433,8 +433,8 @@ REFUSED = [
     ),
     (
         "the size of a window in a class of the flow's own",
-        step(lambda s: s.process("cart", Hours(Shop, hw.tumbling("1h"), {"n": hw.count()}))),
-        step(lambda s: s.process("cart", Hours(Shop, hw.tumbling("2h"), {"n": hw.count()}))),
+        step(lambda s: s.process("cart", Hours(hw.tumbling("1h"), {"n": hw.count()}))),
+        step(lambda s: s.process("cart", Hours(hw.tumbling("2h"), {"n": hw.count()}))),
         "! operator 'cart': its windows were tumbling 1h, now tumbling 2h",
     ),
     (

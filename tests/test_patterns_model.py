@@ -310,9 +310,7 @@ def test_an_absence_is_a_pattern(kinds: str, gaps: list[int], data: st.DataObjec
         at += gap
         events.append({"at": at, "n": number, "kind": kind})
     made = once(kind="s").then_absent(kind=("s", "e"), within=within)
-    absence: Any = hw.Absence(start=hw.where(kind="s"), end=hw.where(kind="e"), within=within - 1, rearm=True).bind(
-        dict
-    )
+    absence: Any = hw.Absence(start=hw.where(kind="s"), end=hw.where(kind="e"), within=within - 1, rearm=True)
     found = [(match.events[0][1][0], match.end - 1) for match in told(operate(MatchPattern(made).bind(dict), events))]
-    plain = [(value.start["n"], value.due) for _, _, value in operate_any(absence, events).out]
+    plain = [(value.start["n"], value.due) for _, _, value in operate_any(absence.bind(dict), events).out]
     assert found == plain

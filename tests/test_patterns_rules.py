@@ -176,7 +176,7 @@ RULES_OF = hw.Rules(Shop, Limits, set_dear)
 )
 def test_rules_that_cannot_be_asked_for_are_refused(looked_for: Pattern, rules: Any, said: str) -> None:
     with pytest.raises(hw.FlowError) as error:
-        hw.MatchPattern(looked_for, rules=rules)
+        hw.MatchPattern(looked_for, rules=rules).bind(Shop)
     assert said in str(error.value)
 
 

@@ -82,7 +82,7 @@ class IntervalJoin(Operator[Any, Any, Any]):
         self._spare_ms = max(self.upper_ms, -self.lower_ms) // 2
 
     def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
-        right_type = inputs["right"]
+        right_type: Any = inputs["right"]
         self.inputs = {"right": right_type}
         joined = joined_type(Joined, event_type, right_type, self.how)
         self.output_type = selected_type(self.select, self.into, joined)

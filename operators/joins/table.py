@@ -60,7 +60,7 @@ class TableJoin(Operator[Any, Any, Any]):
         self._right_outer = how in ("right", "full")
 
     def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
-        right_type = inputs["right"]
+        right_type: Any = inputs["right"]
         self.inputs = {"right": right_type}
         self.output_type = joined_type(TableChange, event_type, right_type, self.how)
         self.state_type = _state_of(event_type, right_type)

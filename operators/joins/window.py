@@ -49,7 +49,7 @@ class Cogroup(Operator[Any, Any, Any]):
         self._frames = _frames(windower)
 
     def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
-        right_type = inputs["right"]
+        right_type: Any = inputs["right"]
         self.inputs = {"right": right_type}
         self.output_type = Cogrouped[event_type, right_type]
         self.state_type = sides_state("WindowJoinState", event_type, right_type, _Start)

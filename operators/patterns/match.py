@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, Optional, Union
+
+from typing_extensions import TypeVar
 
 from headway.errors import FlowError
 from headway.operators.base import BroadcastContext, Context, Operator, Timer
@@ -21,7 +23,7 @@ from headway.schema import returned_type
 
 __all__ = ["MatchPattern"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 _OVERFLOW_ADVICE = (
     "partial matches were given up, and what they would have become is missing: give the pattern a shorter within(), "
