@@ -305,13 +305,13 @@ class Operator(Given, Generic[E_contra, S, Out_co]):
         made.migrate = migrate
         return made
 
-    _bound_to: Optional[dict[str, Any]] = None
-    """The types that it is bound to, by input, the main one under ''; None before."""
+    _is_copy: bool = False
+    """Whether `bind` has made it."""
 
     @property
     def is_bound(self) -> bool:
         """Whether it is ready to run: bound to the type of a stream, or made for one type of its own."""
-        return self._bound_to is not None or type(self)._bind is Operator._bind
+        return self._is_copy or type(self)._bind is Operator._bind
 
     def bind(self, event_type: Any, /, **inputs: Any) -> Self:
         """The same for events of one type: fields are checked, their accessors made, and the types below are known.
@@ -328,19 +328,18 @@ class Operator(Given, Generic[E_contra, S, Out_co]):
         >>> silence.bind(dict).event_type, silence.is_bound
         (<class 'dict'>, False)
         """
-        if self._bound_to is None and self.is_bound:
-            return self
-        types = {"": event_type, **self.broadcasts, **self.inputs, **inputs}
-        if self._bound_to is not None:
-            if types == {**self.broadcasts, **self.inputs, **self._bound_to}:
+        further = {**self.broadcasts, **self.inputs}
+        if self.is_bound:
+            known, asked = {"": self.event_type, **further}, {"": event_type, **further, **inputs}
+            if not self._is_copy or asked == known:
                 return self
-            old, new = (", ".join(map(type_label, kinds.values())) for kinds in (self._bound_to, types))
+            old, new = (", ".join(map(type_label, types.values())) for types in (known, asked))
             msg = f"{name_of(self)} is bound to events of {old}, and cannot be to those of {new} too: make another one"
             raise FlowError(msg)
         bound = copy.copy(self)
+        bound._is_copy = True
         bound.event_type = event_type
-        bound._bind(event_type, types)
-        bound._bound_to = types
+        bound._bind(event_type, {**further, **inputs})
         return bound
 
     def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
