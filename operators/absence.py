@@ -1,20 +1,21 @@
 """Absence: something started, and what should have followed did not come in time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Generic, Optional, TypeVar, Union
+from typing import Any, Generic, Optional, Union
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.operators.base import Context, Operator, Timer
-from headway.operators.conditions import Condition, resolve
+from headway.operators.conditions import Predicate, resolve
 from headway.operators.options import any_of
 from headway.schema import Event, State
 from headway.times import Duration, duration_ms
 
 __all__ = ["Absence", "Absent"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class Absent(Event, Generic[E]):
@@ -50,7 +51,7 @@ class Absence(Operator[E, Any, Absent[E]]):
     Keeps one row and one timer for each key that waits, and nothing for the others.
 
     >>> from headway.operators.conditions import where
-    >>> Absence(dict, start=where(kind="add"), end=where(kind="checkout"), within="1h").within_ms
+    >>> Absence(start=where(kind="add"), end=where(kind="checkout"), within="1h").within_ms
     3600000
     """
 
@@ -58,20 +59,22 @@ class Absence(Operator[E, Any, Absent[E]]):
 
     def __init__(
         self,
-        event_type: Any,
         *,
-        start: Condition,
-        end: Union[Condition, Sequence[Condition]],
+        start: Predicate[E],
+        end: Union[Predicate[E], Sequence[Predicate[E]]],
         within: Duration,
         rearm: bool = False,
     ) -> None:
         self.within_ms = duration_ms(within, what="within")
         self.rearm = rearm
-        self.event_type = event_type
+        self.start = start
+        self.end = end
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
         self.output_type = Absent[event_type]
         self.state_type = _state_of(event_type)
-        self._starts = resolve(start, event_type)
-        self._ends = any_of(end, event_type)
+        self._starts = resolve(self.start, event_type)
+        self._ends = any_of(self.end, event_type)
 
     def on_event(self, state: Any, event: E, ctx: Context[Absent[E]], /) -> None:
         """End the wait, begin it, or begin it anew."""

@@ -16,7 +16,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from headway.errors import FlowError
 from headway.operators.given import Given
-from headway.schema import Json, State
+from headway.schema import Json, State, type_label
 from headway.times import Duration
 
 __all__ = [
@@ -305,6 +305,50 @@ class Operator(Given, Generic[E_contra, S, Out_co]):
         made.migrate = migrate
         return made
 
+    _is_copy: bool = False
+    """Whether `bind` has made it."""
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is ready to run: bound to the type of a stream, or made for one type of its own."""
+        return self._is_copy or type(self)._bind is Operator._bind
+
+    def bind(self, event_type: Any, /, **inputs: Any) -> Self:
+        """The same for events of one type: fields are checked, their accessors made, and the types below are known.
+
+        `inputs` are the types of further inputs, where they are not declared. Called once, when a step is declared
+        with it. What an operator was given stays as it is, so that one object may serve several steps. One that has an
+        `event_type` of its own returns itself, and so does one that is bound to these types already. Operators for
+        events of any type override `_bind`.
+
+        Raises `FlowError` for a field that the type does not have, and for one that is bound to another type.
+
+        >>> from headway.operators.silence import Silence
+        >>> silence = Silence(after="10m")
+        >>> silence.bind(dict).event_type, silence.is_bound
+        (<class 'dict'>, False)
+        """
+        further = {**self.broadcasts, **self.inputs}
+        if self.is_bound:
+            known, asked = {"": self.event_type, **further}, {"": event_type, **further, **inputs}
+            if not self._is_copy or asked == known:
+                return self
+            old, new = (", ".join(map(type_label, types.values())) for types in (known, asked))
+            msg = f"{name_of(self)} is bound to events of {old}, and cannot be to those of {new} too: make another one"
+            raise FlowError(msg)
+        bound = copy.copy(self)
+        bound._is_copy = True
+        bound.event_type = event_type
+        bound._bind(event_type, {**further, **inputs})
+        return bound
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        """Make what depends on the type of the events; called on a copy.
+
+        `inputs` has the types of the further inputs by name, `Any` for one that is not known. Sets `output_type`,
+        `state_type`, `sides` and `inputs`, as far as they depend on these.
+        """
+
     def on_event(self, state: S, event: E_contra, ctx: Context[Out_co], /) -> None:
         """Called once for each event of a key, in event-time order; `state` may be changed in place.
 
@@ -312,12 +356,6 @@ class Operator(Given, Generic[E_contra, S, Out_co]):
         position, and before the timers of that time.
         """
         raise NotImplementedError
-
-    def side_is_read(self, side: str, /) -> None:
-        """Called while the flow is declared, whenever something asks for the side output `side`.
-
-        For operators to which it makes a difference whether anybody listens. Not called for the main output.
-        """
 
     def on_timer(self, state: S, timer: Timer, ctx: Context[Out_co], /) -> None:
         """Called when a timer of this key is due, in the order of (due, key, name). The timer is gone then.

@@ -3,20 +3,21 @@
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
-from typing import Any, Generic, Literal, Optional, TypeVar, Union
+from typing import Any, Generic, Literal, Optional, Union
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.errors import FlowError, UsageError
 from headway.operators.base import Context, Operator, Timer
-from headway.operators.conditions import Condition, resolve
+from headway.operators.conditions import Predicate, resolve
 from headway.operators.options import positive_ms, reader
 from headway.schema import Event, State
 from headway.times import Duration, duration_ms
 
 __all__ = ["Deadline", "DeadlineResult", "Within"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 Within = Union[Duration, Callable[[Any], Duration]]
 """A duration, the name of a field that holds one, or a function of the start event that returns one."""
@@ -64,7 +65,7 @@ class Deadline(Operator[E, Any, DeadlineResult[E]]):
 
     >>> from headway.operators.conditions import where
     >>> ends = {"paid": where(kind="paid"), "cancelled": where(kind="cancelled")}
-    >>> Deadline(dict, start=where(kind="order"), ends=ends, within="2d").sides
+    >>> Deadline(start=where(kind="order"), ends=ends, within="2d").sides
     {}
     """
 
@@ -72,10 +73,9 @@ class Deadline(Operator[E, Any, DeadlineResult[E]]):
 
     def __init__(
         self,
-        event_type: Any,
         *,
-        start: Condition,
-        ends: Mapping[str, Condition],
+        start: Predicate[E],
+        ends: Mapping[str, Predicate[E]],
         within: Within,
         emit: Literal["all", "met", "missed"] = "all",
         rearm: bool = False,
@@ -86,15 +86,19 @@ class Deadline(Operator[E, Any, DeadlineResult[E]]):
         if emit not in ("all", "met", "missed"):
             msg = f'emit={emit!r} must be "all", "met" or "missed"'
             raise FlowError(msg)
+        self.start = start
+        self.ends = ends
+        self.within = within
         self.rearm = rearm
-        self.event_type = event_type
-        self.output_type = DeadlineResult[event_type]
-        self.state_type = _state_of(event_type)
         self._tells_met = emit != "missed"
         self._tells_missed = emit != "met"
-        self._starts = resolve(start, event_type)
-        self._ends = [(name, resolve(condition, event_type)) for name, condition in ends.items()]
-        self._within_ms = _length_of(within, event_type)
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        self.output_type = DeadlineResult[event_type]
+        self.state_type = _state_of(event_type)
+        self._starts = resolve(self.start, event_type)
+        self._ends = [(name, resolve(condition, event_type)) for name, condition in self.ends.items()]
+        self._within_ms = _length_of(self.within, event_type)
 
     def on_event(self, state: Any, event: E, ctx: Context[DeadlineResult[E]], /) -> None:
         """End the wait, begin it, or begin it anew."""

@@ -1,9 +1,11 @@
 """Debounce: the last event of a burst, once it is over."""
 
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
@@ -13,7 +15,7 @@ from headway.times import Duration, format_duration
 
 __all__ = ["Debounce"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 @cache
@@ -35,13 +37,13 @@ class Debounce(Operator[E, Any, E]):
     first event: then its last event so far is emitted, and the next event begins another burst.
     Keeps one row and one timer for each key in a burst.
 
-    >>> Debounce(dict, quiet="5s", max_wait="1m").max_wait_ms
+    >>> Debounce(quiet="5s", max_wait="1m").max_wait_ms
     60000
     """
 
     shares_values = True
 
-    def __init__(self, event_type: Any, *, quiet: Duration, max_wait: Optional[Duration] = None) -> None:
+    def __init__(self, *, quiet: Duration, max_wait: Optional[Duration] = None) -> None:
         self.quiet_ms = positive_ms(quiet, "debounce")
         self.max_wait_ms = optional_ms(max_wait, "max_wait")
         if self.max_wait_ms is not None and self.max_wait_ms < self.quiet_ms:
@@ -50,7 +52,8 @@ class Debounce(Operator[E, Any, E]):
                 "the time that a burst must be quiet for: make it at least as long"
             )
             raise FlowError(msg)
-        self.event_type = event_type
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
         self.output_type = event_type
         self.state_type = _state_of(event_type)
 

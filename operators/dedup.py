@@ -1,8 +1,10 @@
 """Dedup: the first event of each id within a horizon."""
 
-from typing import Any, Optional, TypeVar
+from collections.abc import Mapping
+from typing import Any, Optional
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import By, positive_ms, value_of
@@ -11,7 +13,7 @@ from headway.times import Duration
 
 __all__ = ["Dedup", "Seen"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 _PRUNINGS = 8
 """How often within a horizon the ids that have left it are dropped: seldom enough to cost O(1) an event."""
@@ -32,21 +34,23 @@ class Dedup(Operator[E, Seen, E]):
     Keeps one row for each key with the ids of the horizon (an eighth of it longer), which is written whole: where a
     key has thousands of ids, give the stream the id as its key and leave `by` out.
 
-    >>> Dedup(dict, by="id", within="1d").within_ms
+    >>> Dedup(by="id", within="1d").within_ms
     86400000
     """
 
     shares_values = True
+    sides = {"duplicates": Any}
 
-    def __init__(self, event_type: Any, *, by: Optional[By] = None, within: Duration) -> None:
+    def __init__(self, *, by: Optional[By] = None, within: Duration) -> None:
         self.within_ms = positive_ms(within, "within")
         self._prune_ms = self.within_ms + self.within_ms // _PRUNINGS
-        self.event_type = event_type
-        self.output_type = event_type
-        self.state_type = Seen
-        self.sides = {"duplicates": event_type}
-        self._value_of = None if by is None else value_of(by, event_type, "dedup")
+        self.by = by
         self._encode = msgspec.json.Encoder(order="deterministic").encode
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        self.output_type = event_type
+        self.sides = {"duplicates": event_type}
+        self._value_of = None if self.by is None else value_of(self.by, event_type, "dedup")
 
     def on_event(self, state: Seen, event: E, ctx: Context[E], /) -> None:
         """Pass the event, or say that it is a duplicate."""

@@ -1,9 +1,11 @@
 """Expiring: any operator with a time to live for the state of each key."""
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Optional, TypeVar
 
 import msgspec
+from typing_extensions import Self
 
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer, check_handlers, no_wall_clock
@@ -42,7 +44,7 @@ class Expiring(Operator[Any, Any, Any]):
 
     >>> from headway.operators.lifetimes import ttl
     >>> from headway.operators.on_change import OnChange
-    >>> sorted(Expiring(OnChange(dict, by="status"), ttl("30d")).sides)
+    >>> sorted(Expiring(OnChange(by="status"), ttl("30d")).sides)
     ['expired']
     """
 
@@ -59,28 +61,46 @@ class Expiring(Operator[Any, Any, Any]):
             msg = f"{type(operator).__name__} has a side output 'expired' of its own; it cannot be wrapped"
             raise FlowError(msg)
         check_handlers(operator)
-        self.wrapped = operator
         self.time_to_live = time_to_live
-        self.event_type = operator.event_type
         self.wall_clock = operator.wall_clock or time_to_live.clock == "wall"
+        self._compares = time_to_live.since == "write"
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._wrap(operator)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the wrapped operator is."""
+        return self.wrapped.is_bound
+
+    def bind(self, event_type: Any, /, **inputs: Any) -> Self:
+        """The same with the wrapped operator bound; see `Operator.bind`."""
+        wrapped = self.wrapped.bind(event_type, **inputs)
+        if wrapped is self.wrapped:
+            return self
+        bound = copy.copy(self)
+        bound._wrap(wrapped)
+        return bound
+
+    def with_migration(self, version: int, migrate: Callable[[Any, int], Any]) -> Self:
+        """The same with such states of the wrapped operator; see `Operator.with_migration`."""
+        return type(self)(self.wrapped.with_migration(version, migrate), self.time_to_live)
+
+    def _wrap(self, operator: Operator[Any, Any, Any]) -> None:
+        """Take over what the wrapped operator is, as far as that is known: not its state before it is bound."""
+        self.wrapped = operator
+        self.event_type = operator.event_type
         self.output_type = operator.output_type
         self.losses = operator.losses
         self.inputs = operator.inputs
         self.broadcasts = operator.broadcasts
         self.shared_type = operator.shared_type
         self.shares_values = operator.shares_values
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._take_state_type()
-        self._compares = time_to_live.since == "write"
+        self.sides = {**operator.sides, "expired": Expired}
         for name in operator.inputs:
             setattr(self, f"on_{name}", self._handler(getattr(operator, f"on_{name}")))
         for name in operator.broadcasts:
             setattr(self, f"on_{name}", getattr(operator, f"on_{name}"))
-
-    def side_is_read(self, side: str, /) -> None:
-        """Tell the wrapped operator, whose state may depend on it."""
-        if side in self.wrapped.sides:
-            self.wrapped.side_is_read(side)
+        if operator.is_bound:
             self._take_state_type()
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> Any:

@@ -1,9 +1,11 @@
 """Lag: each event with the one that came some places before it."""
 
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, Generic, Optional, TypeVar
+from typing import Any, Generic, Optional
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import optional_ms, positive_int
@@ -12,7 +14,7 @@ from headway.times import Duration
 
 __all__ = ["Lag", "Lagged"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class Lagged(Event, Generic[E]):
@@ -41,16 +43,17 @@ class Lag(Operator[E, Any, Lagged[E]]):
     SQL's `LAG(event, n) OVER (PARTITION BY key ORDER BY time)`; with `n=1` the previous event.
     Keeps one row with `n` events for each key for ever, or until nothing has come for `expire_after`.
 
-    >>> Lag(dict, n=2).n
+    >>> Lag(n=2).n
     2
     """
 
     shares_values = True
 
-    def __init__(self, event_type: Any, *, n: int = 1, expire_after: Optional[Duration] = None) -> None:
+    def __init__(self, *, n: int = 1, expire_after: Optional[Duration] = None) -> None:
         self.n = positive_int(n, "n")
         self.expire_ms = optional_ms(expire_after, "expire_after")
-        self.event_type = event_type
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
         self.output_type = Lagged[event_type]
         self.state_type = _state_of(event_type)
 

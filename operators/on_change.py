@@ -1,9 +1,11 @@
 """On change: an event whose value differs from that of the one before it."""
 
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, Generic, Optional, TypeVar
+from typing import Any, Generic, Optional
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.equality import differ
@@ -13,7 +15,7 @@ from headway.times import Duration
 
 __all__ = ["Changed", "OnChange"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class Changed(Event, Generic[E]):
@@ -45,7 +47,7 @@ class OnChange(Operator[E, Any, Changed[E]]):
     key's first event counts as a change. Keeps one row for each key for ever, or until nothing has come for
     `expire_after`; an event that comes then is a first one.
 
-    >>> OnChange(dict, by="status", first=False).first
+    >>> OnChange(by="status", first=False).first
     False
     """
 
@@ -53,18 +55,19 @@ class OnChange(Operator[E, Any, Changed[E]]):
 
     def __init__(
         self,
-        event_type: Any,
         *,
         by: Optional[By] = None,
         first: bool = True,
         expire_after: Optional[Duration] = None,
     ) -> None:
+        self.by = by
         self.first = first
         self.expire_ms = optional_ms(expire_after, "expire_after")
-        self.event_type = event_type
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
         self.output_type = Changed[event_type]
         self.state_type = _state_of(event_type)
-        self._value_of = value_of(by, event_type, "on_change")
+        self._value_of = value_of(self.by, event_type, "on_change")
 
     def on_event(self, state: Any, event: E, ctx: Context[Changed[E]], /) -> None:
         """Compare the event with the one before it, and remember it."""

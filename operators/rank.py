@@ -1,10 +1,11 @@
 """Rank: the top k events of a key, whenever they change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Generic, Optional, TypeVar, Union
+from typing import Any, Generic, Optional, Union
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
@@ -14,7 +15,7 @@ from headway.times import Duration
 
 __all__ = ["Rank", "Ranking"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class Ranking(Event, Generic[E]):
@@ -48,7 +49,7 @@ class Rank(Operator[E, Any, Ranking[E]]):
     `expire_after`; with it also those that would rise when better ones leave: what k younger and better events stand
     before is dropped, so that of n events in random order some `k * ln(n / k)` are kept, and all when they only fall.
 
-    >>> Rank(dict, by="price", k=3).k
+    >>> Rank(by="price", k=3).k
     3
     """
 
@@ -56,9 +57,8 @@ class Rank(Operator[E, Any, Ranking[E]]):
 
     def __init__(
         self,
-        event_type: Any,
         *,
-        by: Union[str, Callable[[Any], Any]],
+        by: Union[str, Callable[[E], Any]],
         k: int = 1,
         descending: bool = True,
         within: Optional[Duration] = None,
@@ -67,14 +67,16 @@ class Rank(Operator[E, Any, Ranking[E]]):
         if by is None:
             msg = 'rank(by=None): say what to rank by, a field such as by="price" or a function of the event'
             raise FlowError(msg)
+        self.by = by
         self.k = positive_int(k, "k")
         self.descending = descending
         self.within_ms = optional_ms(within, "within")
         self.expire_ms = optional_ms(expire_after, "expire_after")
-        self.event_type = event_type
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
         self.output_type = Ranking[event_type]
         self.state_type = _state_of(event_type)
-        self._value_of = reader(by, event_type, "rank")[0]
+        self._value_of = reader(self.by, event_type, "rank")[0]
 
     def on_event(self, state: Any, event: E, ctx: Context[Ranking[E]], /) -> None:
         """Give the event its place, and drop what can never come up any more."""

@@ -1,6 +1,9 @@
 """Rate limit: a token bucket in event time."""
 
-from typing import Any, Optional, TypeVar
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from typing_extensions import TypeVar
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import positive_int, positive_ms
@@ -9,7 +12,7 @@ from headway.times import Duration
 
 __all__ = ["Bucket", "RateLimit"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class Bucket(State):
@@ -29,21 +32,22 @@ class RateLimit(Operator[E, Bucket, E]):
     events may pass at most. Exact integers: no drift, and the same result on every machine.
     Keeps one row and one timer for each key until its bucket is full again, at most `burst / limit` periods.
 
-    >>> RateLimit(dict, limit=100, per="1m").burst
+    >>> RateLimit(limit=100, per="1m").burst
     100
     """
 
     shares_values = True
+    sides = {"overflow": Any}
 
-    def __init__(self, event_type: Any, *, limit: int, per: Duration, burst: Optional[int] = None) -> None:
+    def __init__(self, *, limit: int, per: Duration = "1m", burst: Optional[int] = None) -> None:
         self.limit = positive_int(limit, "limit")
         self.per_ms = positive_ms(per, "per")
         self.burst = self.limit if burst is None else positive_int(burst, "burst")
-        self.event_type = event_type
-        self.output_type = event_type
-        self.state_type = Bucket
-        self.sides = {"overflow": event_type}
         self._full = self.burst * self.per_ms
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        self.output_type = event_type
+        self.sides = {"overflow": event_type}
 
     def on_event(self, state: Bucket, event: E, ctx: Context[E], /) -> None:
         """Take a token, if there is one."""

@@ -1,6 +1,9 @@
 """Sequence check: gaps, repeats and reordering in the numbers that a key's events carry."""
 
-from typing import Any, Optional, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Optional, Union
+
+from typing_extensions import TypeVar
 
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
@@ -10,7 +13,7 @@ from headway.times import Duration
 
 __all__ = ["Numbers", "SequenceCheck", "SequenceGap"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class SequenceGap(Event):
@@ -43,17 +46,17 @@ class SequenceCheck(Operator[E, Numbers, E]):
     of one that was dropped for this counts as a repeat) and a timer for each gap that waits, for ever or until nothing
     has come for `expire_after`: then numbers may begin anew, and gaps that still wait are reported at once.
 
-    >>> sorted(SequenceCheck(dict, number="seq").sides)
+    >>> sorted(SequenceCheck(number="seq").sides)
     ['gaps', 'reordered', 'repeats']
     """
 
     shares_values = True
+    sides = {"gaps": SequenceGap, "repeats": Any, "reordered": Any}
 
     def __init__(
         self,
-        event_type: Any,
         *,
-        number: Any,
+        number: Union[str, Callable[[E], Any]],
         start: Optional[int] = None,
         wait: Optional[Duration] = None,
         gaps_max: int = 100,
@@ -62,15 +65,16 @@ class SequenceCheck(Operator[E, Numbers, E]):
         if start is not None and type(start) is not int:
             msg = f"start={start!r} must be an integer, the first number of a sequence"
             raise FlowError(msg)
+        self.number = number
         self.start = start
         self.wait_ms = optional_ms(wait, "wait")
         self.gaps_max = positive_int(gaps_max, "gaps_max")
         self.expire_ms = optional_ms(expire_after, "expire_after")
-        self.event_type = event_type
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
         self.output_type = event_type
-        self.state_type = Numbers
         self.sides = {"gaps": SequenceGap, "repeats": event_type, "reordered": event_type}
-        self._number_of = reader(number, event_type, "sequence_check")[0]
+        self._number_of = reader(self.number, event_type, "sequence_check")[0]
 
     def on_event(self, state: Numbers, event: E, ctx: Context[E], /) -> None:
         """Compare the event's number with the one that is expected."""

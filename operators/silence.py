@@ -1,9 +1,11 @@
 """Silence: a key from which nothing has come for a while, as from a device whose heartbeat stops."""
 
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, Generic, Optional, TypeVar
+from typing import Any, Generic, Optional
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import optional_ms, positive_ms
@@ -12,7 +14,7 @@ from headway.times import Duration
 
 __all__ = ["Resumed", "Silence", "Silent"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 class Silent(Event, Generic[E]):
@@ -56,22 +58,22 @@ class Silence(Operator[E, Any, Silent[E]]):
     Keeps one row for each key that is not silent, with `resumed` also for each that is; and one timer, with
     `expire_after` two.
 
-    >>> Silence(dict, after="10m").after_ms
+    >>> Silence(after="10m").after_ms
     600000
     """
 
     shares_values = True
 
-    def __init__(
-        self, event_type: Any, *, after: Duration, resumed: bool = False, expire_after: Optional[Duration] = None
-    ) -> None:
+    def __init__(self, *, after: Duration, resumed: bool = False, expire_after: Optional[Duration] = None) -> None:
         self.after_ms = positive_ms(after, "silence")
         self.resumed = resumed
         self.expire_ms = optional_ms(expire_after, "expire_after")
-        self.event_type = event_type
+        self.sides = {"resumed": Resumed} if resumed else {}
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
         self.output_type = Silent[event_type]
         self.state_type = _state_of(event_type)
-        self.sides = {"resumed": Resumed[event_type]} if resumed else {}
+        self.sides = {"resumed": Resumed[event_type]} if self.resumed else {}
 
     def on_event(self, state: Any, event: E, ctx: Context[Silent[E]], /) -> None:
         """Begin to wait anew; tell the end of a silence."""

@@ -1,10 +1,11 @@
 """State machine: each key is an instance that events and timeouts move between declared states."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Generic, Literal, Optional, TypeVar
+from typing import Any, Generic, Literal, Optional
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
@@ -16,8 +17,8 @@ from headway.times import Duration
 
 __all__ = ["IllegalEvent", "RunStateMachine", "Transition"]
 
-E = TypeVar("E")
-D = TypeVar("D")
+E = TypeVar("E", default=Any)
+D = TypeVar("D", default=Any)
 
 
 class Transition(Event, Generic[E, D]):
@@ -64,7 +65,7 @@ def _state_of(data_type: Any) -> Any:
     )
 
 
-class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
+class RunStateMachine(Operator[E, Any, Transition[E, D]], Generic[E, D]):
     """Runs a `StateMachine` for each key and emits its transitions.
 
     An instance begins with the first event that is allowed in the initial state: it is in that state from then on. Of
@@ -80,18 +81,22 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
     >>> from headway.operators.conditions import where
     >>> door = StateMachine("door", states=("shut", "open"), initial="shut", events="kind")
     >>> door = door.on("shut", "open", to="open").on("open", "shut", to="shut")
-    >>> RunStateMachine(dict, door).state_type()
+    >>> RunStateMachine(door).state_type()
     InstanceState(state='', since=0)
     """
 
+    sides = {"illegal": IllegalEvent, "unknown": Any}
+
     def __init__(
         self,
-        event_type: Any,
-        machine: StateMachine[Any],
+        machine: StateMachine[D],
         *,
         keep_final: Optional[Duration] = None,
         expire_after: Optional[Duration] = None,
     ) -> None:
+        if not isinstance(machine, StateMachine):
+            msg = f"{machine!r} is not a machine: declare one with hw.StateMachine(...)"
+            raise FlowError(msg)
         machine.check()
         self.machine = machine
         self.keep_final_ms = optional_ms(keep_final, "keep_final")
@@ -103,16 +108,18 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
                 )
                 raise FlowError(msg)
         self.expire_ms = optional_ms(expire_after, "expire_after")
-        self.event_type = event_type
         data_type: Any = machine.data
-        self.output_type = Transition[event_type, data_type]
         self.state_type = _state_of(data_type)
         self._take_version(data_type)
-        self.sides = {"illegal": IllegalEvent[event_type], "unknown": event_type}
-        self._names_of = machine.namer(event_type)
         self._moves = {state: [move for move in machine.moves if move.source == state] for state in machine.states}
         self._timeouts = {timeout.source: timeout for timeout in machine.timeouts}
         self._final = frozenset(machine.final)
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        data_type: Any = self.machine.data
+        self.output_type = Transition[event_type, data_type]
+        self.sides = {"illegal": IllegalEvent[event_type], "unknown": event_type}
+        self._names_of = self.machine.namer(event_type)
 
     def _take_version(self, data_type: Any) -> None:
         """The states are of the version of the machine's data, which is what its author wrote."""
@@ -122,7 +129,7 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
             migrate = data.migrate
             self.migrate = lambda old, version: {**old, "data": migrate(old.get("data", {}), version)}
 
-    def on_event(self, state: Any, event: E, ctx: Context[Transition[E, Any]], /) -> None:
+    def on_event(self, state: Any, event: E, ctx: Context[Transition[E, D]], /) -> None:
         """Move the instance, change its data, or say that the event is not allowed."""
         names = self._names_of(event)
         if not names:
@@ -139,7 +146,7 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
         reason: Literal["state", "guard"] = "guard" if known else "state"
         ctx.emit_to("illegal", IllegalEvent(state=here, cause=names[0], reason=reason, event=event))
 
-    def on_timer(self, state: Any, timer: Timer, ctx: Context[Transition[E, Any]], /) -> None:
+    def on_timer(self, state: Any, timer: Timer, ctx: Context[Transition[E, D]], /) -> None:
         """Take the timeout of the state, or forget the instance."""
         if timer.name != "timeout":
             # A timeout that is due at the same time comes in time: it moves the instance on, or ends it.
@@ -152,7 +159,7 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
         self._change(timeout.do, state, None)
         self._enter(timeout.target, state, "timeout", None, ctx)
 
-    def _apply(self, move: Move, state: Any, event: E, ctx: Context[Transition[E, Any]]) -> None:
+    def _apply(self, move: Move, state: Any, event: E, ctx: Context[Transition[E, D]]) -> None:
         if not state.state:
             state.state, state.since = self.machine.initial, ctx.time
             if move.target is None:
@@ -174,7 +181,7 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
             )
             raise TypeError(msg)
 
-    def _enter(self, target: str, state: Any, cause: str, event: Optional[E], ctx: Context[Transition[E, Any]]) -> None:
+    def _enter(self, target: str, state: Any, cause: str, event: Optional[E], ctx: Context[Transition[E, D]]) -> None:
         ctx.emit(
             Transition(
                 from_state=state.state,
@@ -197,7 +204,7 @@ class RunStateMachine(Operator[E, Any, Transition[E, Any]]):
             ctx.cancel("expire")
             ctx.timer("final", ctx.time + self.keep_final_ms)
 
-    def _arm(self, state: Any, ctx: Context[Transition[E, Any]]) -> None:
+    def _arm(self, state: Any, ctx: Context[Transition[E, D]]) -> None:
         timeout = self._timeouts.get(state.state)
         if timeout is None:
             ctx.cancel("timeout")

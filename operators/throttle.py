@@ -1,9 +1,11 @@
 """Throttle: of the events of a period, only the first, the last, or both."""
 
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, Literal, Optional, TypeVar
+from typing import Any, Literal, Optional
 
 import msgspec
+from typing_extensions import TypeVar
 
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
@@ -13,7 +15,7 @@ from headway.times import Duration
 
 __all__ = ["Throttle"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 
 @cache
@@ -36,22 +38,23 @@ class Throttle(Operator[E, Any, E]):
     time of the period's last millisecond; with `both` it is left out when it is the first one too.
     Keeps one row and one timer for each key while its period runs.
 
-    >>> Throttle(dict, per="1m", emit="last").per_ms
+    >>> Throttle(per="1m", emit="last").per_ms
     60000
     """
 
     shares_values = True
 
-    def __init__(self, event_type: Any, *, per: Duration, emit: Literal["first", "last", "both"] = "first") -> None:
+    def __init__(self, *, per: Duration, emit: Literal["first", "last", "both"] = "first") -> None:
         if emit not in ("first", "last", "both"):
             msg = f'emit={emit!r} must be "first", "last" or "both"'
             raise FlowError(msg)
         self.per_ms = positive_ms(per, "throttle")
-        self.event_type = event_type
-        self.output_type = event_type
-        self.state_type = _state_of(event_type)
         self._first = emit != "last"
         self._last = emit != "first"
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        self.output_type = event_type
+        self.state_type = _state_of(event_type)
 
     def on_event(self, state: Any, event: E, ctx: Context[E], /) -> None:
         """Begin a period, or keep the event for the end of the one that runs."""

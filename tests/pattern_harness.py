@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Optional
 
 import msgspec
@@ -60,19 +60,23 @@ class StubContext:
         self.forgotten = True
 
 
-def operate(operator: MatchPattern[Any], events: Sequence[Event]) -> StubContext:
+def operate(operator: MatchPattern[Any], events: Sequence[Event], unread: Collection[str] = ()) -> StubContext:
     """Run a pattern over events of one key, to the end of its time; the state is checked after each step."""
-    ctx = operate_any(operator, events, check_valid)
+    ctx = operate_any(operator, events, check_valid, unread)
     if operator._matcher._within_ms is not None:
         assert ctx.rows == 0, "something is left"
     return ctx
 
 
 def operate_any(
-    operator: Operator[Any, Any, Any], events: Sequence[Event], check: Callable[[Any], None] = lambda state: None
+    operator: Operator[Any, Any, Any],
+    events: Sequence[Event],
+    check: Callable[[Any], None] = lambda state: None,
+    unread: Collection[str] = (),
 ) -> StubContext:
     """Run an operator over events of one key; the state goes through storage after each step."""
     ctx = StubContext()
+    ctx.unread |= set(unread)
     state = operator.state_type()
 
     def step(handler: Callable[..., None], subject: Any) -> None:

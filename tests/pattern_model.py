@@ -67,7 +67,7 @@ def told(ctx: StubContext, side: str = "main") -> list[Found]:
 
 
 def find(pattern: Pattern, events: Sequence[Event], after: Optional[AfterMatch] = None) -> list[Found]:
-    return told(operate(MatchPattern(dict, pattern, after=after), events))
+    return told(operate(MatchPattern(pattern, after=after).bind(dict), events))
 
 
 # -- Conditions -------------------------------------------------------------------------------------------

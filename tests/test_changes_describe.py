@@ -192,11 +192,11 @@ def test_long_texts_are_cut_and_still_told_apart() -> None:
 
 @pytest.mark.parametrize("length", ["60m", "1h", 3_600_000, timedelta(hours=1)])
 def test_durations_are_written_in_one_way(length: Any) -> None:
-    assert dict(operator_entries(hw.Silence(hw.Json, after=length)))["after"] == "1h"
+    assert dict(operator_entries(hw.Silence(after=length)))["after"] == "1h"
 
 
 def test_what_is_in_a_parameter_is_told_by_name() -> None:
-    operator = hw.Expiring(hw.Silence(hw.Json, after="1h"), hw.ttl("1d"))
+    operator = hw.Expiring(hw.Silence(after="1h"), hw.ttl("1d"))
     assert dict(entries("operator", operator.wrapped)) == {
         "operator": "Silence", "operator.after": "1h", "operator.resumed": "False",
     }  # fmt: skip

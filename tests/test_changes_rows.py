@@ -303,8 +303,8 @@ TOLD = [
     ),
     (
         "a time to live",
-        step(lambda s: s.process("cart", hw.Silence(Shop, after="30m"))),
-        step(lambda s: s.process("cart", hw.Expiring(hw.Silence(Shop, after="30m"), hw.ttl("90d")))),
+        step(lambda s: s.process("cart", hw.Silence(after="30m"))),
+        step(lambda s: s.process("cart", hw.Expiring(hw.Silence(after="30m"), hw.ttl("90d")))),
         [
             "operator 'cart': parameters differ from the last run: time_to_live not given -> time_to_live(length 90d, "
             "since write); what it kept stays, and timers fire as they were set"
@@ -433,8 +433,8 @@ REFUSED = [
     ),
     (
         "the size of a window in a class of the flow's own",
-        step(lambda s: s.process("cart", Hours(Shop, hw.tumbling("1h"), {"n": hw.count()}))),
-        step(lambda s: s.process("cart", Hours(Shop, hw.tumbling("2h"), {"n": hw.count()}))),
+        step(lambda s: s.process("cart", Hours(hw.tumbling("1h"), {"n": hw.count()}))),
+        step(lambda s: s.process("cart", Hours(hw.tumbling("2h"), {"n": hw.count()}))),
         "! operator 'cart': its windows were tumbling 1h, now tumbling 2h",
     ),
     (

@@ -276,7 +276,7 @@ LAMP = LAMP.timeout("on", after="5m", to="off")
 
 @pytest.mark.parametrize("wrap", [lambda lamp: lamp, lambda lamp: hw.Expiring(lamp, hw.ttl("1d"))])
 def test_a_state_machine_is_shown(wrap: Any) -> None:
-    flow, plan = presses(wrap(RunStateMachine(hw.Json, LAMP)))
+    flow, plan = presses(wrap(RunStateMachine(LAMP)))
     assert explain_machine(plan, "lamps") == LAMP.mermaid()
     assert "runs the state machine lamp: 2 states, 2 rules, drawn by --machine lamps" in explain_text(flow, plan)
     [operator] = explain_json(flow, plan)["stages"][0]["operators"]
@@ -298,7 +298,7 @@ def test_what_runs_no_state_machine_has_none_to_show() -> None:
     for name in ("count", "nothing"):
         with pytest.raises(hw.HeadwayError, match=f"no operator '{name}' of the flow 'shop' .*those that do: none"):
             explain_machine(plan, name)
-    _, plan = presses(RunStateMachine(hw.Json, LAMP))
+    _, plan = presses(RunStateMachine(LAMP))
     with pytest.raises(hw.HeadwayError, match="those that do: lamps"):
         explain_machine(plan, "lamp")
 
@@ -306,6 +306,6 @@ def test_what_runs_no_state_machine_has_none_to_show() -> None:
 def test_who_reads_the_wall_clock_is_told() -> None:
     for clock, is_read in (("event", False), ("wall", True)):
         time_to_live = hw.ttl("1d", clock=clock)  # type: ignore[arg-type]
-        flow, plan = presses(hw.Expiring(RunStateMachine(hw.Json, LAMP), time_to_live))
+        flow, plan = presses(hw.Expiring(RunStateMachine(LAMP), time_to_live))
         assert ("reads the wall clock" in explain_text(flow, plan)) is is_read
         assert explain_json(flow, plan)["stages"][0]["operators"][0]["wall_clock"] is is_read

@@ -130,7 +130,7 @@ def test_a_flow_needs_a_source() -> None:
 def test_a_cycle_is_shown_as_it_goes() -> None:
     flow = hw.Flow("shop")
     flow.source("events", Shop, hw.items([]), time="at").key_by("user", name="carts")
-    gone: Absence[Shop] = Absence(Shop, start=bool, end=bool, within="1h")
+    gone = Absence[Shop](start=bool, end=bool, within="1h").bind(Shop)
     nodes = flow.graph.nodes
     nodes["both"] = MergeNode("both", "flow.py:7", (Port("carts"), Port("back")))
     nodes["gone"] = OperatorNode("gone", "flow.py:8", Port("both"), gone)

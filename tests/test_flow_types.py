@@ -109,6 +109,13 @@ users = bills.key_by(lambda bill: str(bill.total))
 paired = carts.interval_join(
     "paired", users, lower="-1m", upper="1m", select=lambda shop, bill: Bill(shop.price + bill.total)
 )
+silent = carts.process("silent", hw.Silence(after="10m"))
+silent.map(lambda gone: gone.last.user)
+unpaid = carts.process("unpaid", hw.Absence(start=lambda event: event.price > 2, end=hw.where(price=1.0), within="1h"))
+unpaid.map(lambda gone: gone.start.user)
+quiet = hw.Silence(after="10m")
+carts.process("quiet", quiet)
+users.process("quiet-users", hw.Expiring(quiet, hw.ttl("1d")))
 matched = carts.match("match", hw.once(price=1.0).then_absent(price=2.0, within="1h"))
 matched.map(lambda match: [event.user for events in match.matched.values() for event in events])
 events.dead_letters.map(lambda letter: letter.reason)
@@ -130,6 +137,8 @@ carts.process("bills2", Bills())  # wrong: Argument 2 to "process" of "KeyedStre
 bills.process("sum2", Sum())  # wrong: Argument 2 to "process" of "KeyedStream" has incompatible type "Sum"
 bills.key_by(lambda bill: bill.user)  # wrong: "Bill" has no attribute "user"
 absent.map(lambda gone: gone.start.usr)  # wrong: "Shop" has no attribute "usr"
+silent.map(lambda gone: gone.last.usr)  # wrong: "Shop" has no attribute "usr"
+carts.process("gone2", hw.Rank(by=lambda event: event.cost))  # wrong: "Shop" has no attribute "cost"
 events.merge(carts)  # wrong: "merge" of "Stream" matches argument type "KeyedStream[Shop]"
 events.window("hourly", hw.tumbling("1h"), n=hw.count())  # wrong: "SourceStream[Shop]" has no attribute "window"
 events.late.process("sum3", Sum())  # wrong: "Stream[Shop]" has no attribute "process"

@@ -266,7 +266,7 @@ def test_the_wrapped_operator_hears_which_side_outputs_are_read() -> None:
     flow = hw.Flow("f")
     keyed = flow.source("main", hw.Json, hw.items([]), time="at").key_by("key")
     pattern = hw.pattern("a", kind="a").followed_by("b", kind="b").within(10)
-    operator: Any = hw.Expiring(MatchPattern(hw.Json, pattern), hw.ttl("1d"))
+    operator: Any = hw.Expiring(MatchPattern(pattern), hw.ttl("1d"))
     keyed.process("pairs", operator).side("timed_out").to("out", hw.to_list([]))
     test = FlowTest(flow)
     test.send("main", {"key": "x", "at": 0, "kind": "a"})

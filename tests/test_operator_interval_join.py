@@ -140,7 +140,7 @@ def test_select_makes_what_is_emitted() -> None:
 
 
 def test_the_sides_that_may_lack_are_optional_in_the_type() -> None:
-    by_how = {how: IntervalJoin(Left, Right, lower=0, upper=1, how=how).output_type for how in HOWS}  # type: ignore[arg-type]
+    by_how = {how: IntervalJoin(lower=0, upper=1, how=how).bind(Left, right=Right).output_type for how in HOWS}  # type: ignore[arg-type]
     assert by_how == {
         "inner": Joined[Left, Right],
         "left": Joined[Left, Optional[Right]],

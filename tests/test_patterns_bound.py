@@ -50,7 +50,7 @@ def test_what_is_given_up_is_counted_whether_it_is_read_or_not(
     made: Pattern, events: list[Event], after: AfterMatch, bound: int
 ) -> None:
     try:
-        operator: MatchPattern[Any] = MatchPattern(dict, made, after=after, max_partial_matches=bound)
+        operator: MatchPattern[Any] = MatchPattern(made, after=after, max_partial_matches=bound).bind(dict)
     except FlowError:
         assume(False)
         raise
@@ -66,7 +66,7 @@ def test_what_nobody_reads_is_not_made(made: Pattern, monkeypatch: pytest.Monkey
     def refuse(self: Any, *args: Any) -> PartialMatch[Any]:
         pytest.fail("a partial match was made for nobody")
 
-    operator: MatchPattern[Any] = MatchPattern(dict, made, max_partial_matches=4)
+    operator: MatchPattern[Any] = MatchPattern(made, max_partial_matches=4).bind(dict)
     monkeypatch.setattr(type(operator._matcher), "_partial", refuse)
     events = [{"at": at, "n": at, "kind": "a"} for at in (*range(12), 300)]
     assert taken(operator, events, unread={"overflow", "timed_out"}).lost["overflow"] >= 8
@@ -157,7 +157,7 @@ def test_there_is_no_note_where_the_flow_takes_what_is_given_up(capsys: pytest.C
 
 
 def test_the_kit_tells_it_too_also_of_an_operator_that_expires() -> None:
-    operator: Any = MatchPattern(hw.Json, COMBINATIONS, max_partial_matches=2)
+    operator: Any = MatchPattern(COMBINATIONS, max_partial_matches=2)
     declared = hw.Flow("bounded")
     events = declared.source("events", hw.Json, hw.items([]), time="at").key_by("key")
     events.process("found", hw.Expiring(operator, hw.ttl(100))).to("out", hw.to_list([]))
@@ -187,8 +187,8 @@ def test_only_declared_losses_can_be_counted() -> None:
 
 def test_a_lower_bound_gives_up_many_at_once() -> None:
     ctx = StubContext()
-    many: MatchPattern[Any] = MatchPattern(dict, PAIRS)
-    few: MatchPattern[Any] = MatchPattern(dict, PAIRS, max_partial_matches=2)
+    many: MatchPattern[Any] = MatchPattern(PAIRS).bind(dict)
+    few: MatchPattern[Any] = MatchPattern(PAIRS, max_partial_matches=2).bind(dict)
     state = many.state_type()
     for at in range(5):
         ctx.time = at

@@ -181,31 +181,56 @@ def test_what_is_a_match_already_may_time_out_too() -> None:
 ADD_AND_PAY = pattern("add", kind="add").followed_by("pay", kind="pay").within(10)
 
 
+def unread() -> StubContext:
+    """The context of a flow in which nobody reads what times out."""
+    ctx = StubContext()
+    ctx.unread.add("timed_out")
+    return ctx
+
+
 def test_a_key_has_one_timer_where_nobody_reads_what_times_out() -> None:
-    quiet: MatchPattern[Any] = MatchPattern(dict, ADD_AND_PAY, timed_out=False)
-    told: MatchPattern[Any] = MatchPattern(dict, ADD_AND_PAY)
+    operator: MatchPattern[Any] = MatchPattern(ADD_AND_PAY).bind(dict)
     events: list[dict[str, Any]] = [{"at": at, "n": at, "kind": "add"} for at in (1, 2, 5)]
     seen: dict[bool, list[dict[str, int]]] = {False: [], True: []}
-    for operator, timers in ((quiet, seen[False]), (told, seen[True])):
-        ctx, state = StubContext(), operator.state_type()
+    for ctx, timers in ((unread(), seen[False]), (StubContext(), seen[True])):
+        state = operator.state_type()
         for event in events:
             ctx.time = event["at"]
             operator.on_event(state, event, ctx)
             timers.append(dict(ctx.timers))
     assert seen[False] == [{"last": 11}, {"last": 12}, {"last": 15}]
     assert seen[True] == [{"next": 11}, {"next": 11, "last": 12}, {"next": 11, "last": 15}]
-    assert quiet.state_type is not told.state_type
-    quiet.side_is_read("timed_out")
-    assert quiet.state_type is told.state_type
+
+
+@pytest.mark.parametrize("first_read", [False, True])
+def test_reading_what_times_out_may_begin_and_end_while_matches_are_open(first_read: bool) -> None:
+    operator: MatchPattern[Any] = MatchPattern(ADD_AND_PAY).bind(dict)
+    ctx, state = unread(), operator.state_type()
+    told, silent = set[str](), {"timed_out"}
+
+    def at(time: int, step: Callable[..., None], subject: Any) -> None:
+        ctx.time = time
+        step(state, subject, ctx)
+
+    ctx.unread = told if first_read else silent
+    for time in (1, 2):
+        at(time, operator.on_event, {"at": time, "kind": "add"})
+    ctx.unread = silent if first_read else told
+    at(5, operator.on_event, {"at": 5, "kind": "add"})
+    while ctx.timers:
+        name, due = min(ctx.timers.items(), key=lambda item: item[1])
+        del ctx.timers[name]
+        at(due, operator.on_timer, hw.Timer(name, due))
+    assert ctx.forgotten and not state.steps
+    assert [(time, late.start) for _, time, late in ctx.out] == ([] if first_read else [(11, 1), (12, 2), (15, 5)])
 
 
 def test_a_time_may_become_longer_while_matches_are_open() -> None:
     add = pattern("add", kind="add")
     short, long = (
-        MatchPattern[Any](dict, add.followed_by("pay", kind="pay").within(length), timed_out=False)
-        for length in (10, 30)
+        MatchPattern[Any](add.followed_by("pay", kind="pay").within(length)).bind(dict) for length in (10, 30)
     )
-    ctx, state = StubContext(), short.state_type()
+    ctx, state = unread(), short.state_type()
     for at in (1, 5):
         ctx.time = at
         short.on_event(state, {"at": at, "kind": "add"}, ctx)

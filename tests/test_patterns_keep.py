@@ -38,11 +38,11 @@ def test_only_some_fields_are_kept(looked_for: Pattern) -> None:
 
 
 def test_fields_are_kept_of_dicts_and_one_alone() -> None:
-    both: MatchPattern[Any] = MatchPattern(dict, ADD_AND_PAY, keep=["n"])
+    both: MatchPattern[Any] = MatchPattern(ADD_AND_PAY, keep=["n"]).bind(dict)
     events = [{"at": at, "n": at, "kind": kind} for at, kind in ((1, "add"), (2, "pay"))]
     [(_, _, match)] = operate(both, events).out
     assert match.matched == {"add": [{"n": 1}], "pay": [{"n": 2}]}
-    one: MatchPattern[Any] = MatchPattern(Shop, pattern("add", kind="add"), keep=["price"])
+    one: MatchPattern[Any] = MatchPattern(pattern("add", kind="add"), keep=["price"]).bind(Shop)
     ctx = StubContext()
     one.on_event(one.state_type(), Shop(user="ann", kind="add", at=1, price=5.0), ctx)
     [(_, _, match)] = ctx.out
@@ -83,7 +83,7 @@ def test_events_in_several_partial_matches_are_kept_once() -> None:
 
 def test_another_shape_of_pattern_is_another_state() -> None:
     def state_type(looked_for: Pattern) -> Any:
-        return MatchPattern(Shop, looked_for).state_type
+        return MatchPattern(looked_for).bind(Shop).state_type
 
     two = pattern("a", kind="add").followed_by("p", kind="pay")
     assert state_type(two) is state_type(pattern("a", kind="view").followed_by("p", kind="pay"))

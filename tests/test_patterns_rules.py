@@ -147,7 +147,7 @@ def test_a_rule_applies_from_its_time_on_to_all_keys(options: dict[str, Any]) ->
 
 def test_a_pattern_with_rules_may_expire() -> None:
     rules = Rules(Rule, Limits, set_dear)
-    operator: Any = MatchPattern(Shop, pattern("dear", is_dear).followed_by("paid", kind="pay"), rules=rules)
+    operator: Any = MatchPattern(pattern("dear", is_dear).followed_by("paid", kind="pay"), rules=rules)
     declared = hw.Flow("shop")
     events = declared.source("shop", Shop, hw.items([]), time="at").key_by("user")
     told = declared.source("rules", Rule, hw.items([]), time="at")
@@ -177,7 +177,7 @@ RULES_OF = Rules(Shop, Limits, set_dear)
 )
 def test_rules_that_cannot_be_asked_for_are_refused(looked_for: Pattern, rules: Any, said: str) -> None:
     with pytest.raises(hw.FlowError) as error:
-        MatchPattern(Shop, looked_for, rules=rules)
+        MatchPattern(looked_for, rules=rules).bind(Shop)
     assert said in str(error.value)
 
 

@@ -271,10 +271,8 @@ def test_an_operator_migrates_what_its_state_does_or_it_itself() -> None:
     assert of_operator(Spend()).version == 2
     assert carried(Spend(), {"total": 2.0, "note": ""}) == Second(200)
     assert carried(Count(), {"count": 3}) == {"seen": 3}
-    assert of_operator(hw.Silence(hw.Json, after="1m")) == (1, None)
-    waiting: Any = hw.Silence(hw.Json, after="1m").with_migration(
-        4, lambda old, version: {**old, "last": {"v": version}}
-    )
+    assert of_operator(hw.Silence(after="1m").bind(hw.Json)) == (1, None)
+    waiting: Any = hw.Silence(after="1m").with_migration(4, lambda old, version: {**old, "last": {"v": version}})
     assert of_operator(waiting).version == 4
 
 
@@ -290,7 +288,7 @@ def test_a_time_to_live_keeps_its_end_through_a_migration() -> None:
 
 def test_a_state_machine_migrates_the_data_inside() -> None:
     machine = StateMachine("m", states=("new", "paid"), initial="new", final=("paid",), events="kind", data=Second)
-    operator: Any = RunStateMachine(hw.Json, machine.on("new", "pay", to="paid"))
+    operator: Any = RunStateMachine(machine.on("new", "pay", to="paid"))
     made = carried(operator, {"state": "new", "since": 5, "data": {"total": 1.0, "note": "x"}})
     assert (made.state, made.since, made.data) == ("new", 5, Second(100, "x"))
 

@@ -297,7 +297,7 @@ def test_a_state_of_which_nothing_is_left_is_refused() -> None:
 
 def kept_for(pattern: Any) -> Any:
     """The state of an operator that finds a pattern."""
-    return MatchPattern(hw.Json, pattern).state_type
+    return MatchPattern(pattern).bind(hw.Json).state_type
 
 
 def test_partial_matches_of_another_pattern_are_refused() -> None:

@@ -101,12 +101,12 @@ KINDS: dict[str, Declare] = {
     "rank": lambda s, ms: s.events.rank("x", by="n", k=2, within=ms),
     "rank for ever": lambda s, ms: s.events.rank("x", by="n", k=2, expire_after=ms),
     "sequence": lambda s, ms: s.events.sequence_check("x", number="n", wait=ms, expire_after=ms),
-    "ttl": lambda s, ms: s.events.process("x", hw.Expiring(hw.OnChange(Step, by="kind"), hw.ttl(ms))),
+    "ttl": lambda s, ms: s.events.process("x", hw.Expiring(hw.OnChange(by="kind"), hw.ttl(ms))),
     "ttl since read": lambda s, ms: s.events.process(
-        "x", hw.Expiring(hw.OnChange(Step, by="kind"), hw.ttl(ms, since="read"))
+        "x", hw.Expiring(hw.OnChange(by="kind"), hw.ttl(ms, since="read"))
     ),
     "ttl since creation": lambda s, ms: s.events.process(
-        "x", hw.Expiring(hw.OnChange(Step, by="kind"), hw.ttl(ms, since="creation"))
+        "x", hw.Expiring(hw.OnChange(by="kind"), hw.ttl(ms, since="creation"))
     ),
     "operator": lambda s, ms: s.events.process("x", Again(ms)),
     "tumbling": lambda s, ms: windows(s, hw.tumbling(ms)),

@@ -41,15 +41,14 @@ class RunningAggregate(Operator[Any, Any, Any]):
 
     >>> from headway.operators.aggregates.basic import count
     >>> from headway.operators.aggregates.sums import sum
-    >>> spend = RunningAggregate("spend", dict, {"orders": count(kind="checkout"), "revenue": sum("price")})
-    >>> spend.state_type()
+    >>> spend = RunningAggregate("spend", {"orders": count(kind="checkout"), "revenue": sum("price")})
+    >>> spend.bind(dict).state_type()
     SpendState(orders=0, revenue=Total(whole=0, parts=[]))
     """
 
     def __init__(
         self,
         name: str,
-        event_type: Any,
         aggregates: Mapping[str, Aggregate[Any, Any]],
         *,
         emit: Optional[Emit] = None,
@@ -66,32 +65,36 @@ class RunningAggregate(Operator[Any, Any, Any]):
         self._emit = emit or ("each" if emit_every is None else None)
         self._every_ms = None if emit_every is None else positive_ms(emit_every, "emit_every")
         self._expire_ms = None if expire_after is None else positive_ms(expire_after, "expire_after")
-        bundle = Bundle(aggregates, event_type)
+        self.name = name
+        self.aggregates = aggregates
+        self.into = into
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        bundle = Bundle(self.aggregates, event_type)
         self._add = bundle.add
         self.shares_values = bundle.shares_values
-        self.event_type = event_type
         if "key" in bundle.aggregates:
             msg = "the name 'key' is taken: the result has the key of the events there"
             raise FlowError(msg)
         self.output_type = (
-            _struct(_class_name(name), list(bundle.fields), AggregateResult)
-            if into is None
-            else declared_result(into, AggregateResult, bundle.fields)
+            _struct(_class_name(self.name), list(bundle.fields), AggregateResult)
+            if self.into is None
+            else declared_result(self.into, AggregateResult, bundle.fields)
         )
-        self.state_type = self._state_type(name, bundle)
+        self.state_type = self._state_type(bundle)
         # A result may be the accumulator itself, which goes on changing: what is compared with is a copy.
         self._copy = None if bundle.shares_values or self._emit != "change" else copy_of(self.output_type)
         self.results: Callable[[Any, int, str], Any] = bundle.maker(self.output_type, "key")
         """`results(state, at_ms, key)`: the results of a key as of event time `at_ms`, as they are emitted."""
 
-    def _state_type(self, name: str, bundle: Bundle) -> Any:
+    def _state_type(self, bundle: Bundle) -> Any:
         fields = list(bundle.held_fields)
         if self._emit == "change":
             if _EMITTED in bundle.aggregates:
                 msg = f'the name {_EMITTED!r} is taken with emit="change": it holds what was emitted last'
                 raise FlowError(msg)
             fields.append((_EMITTED, Optional[self.output_type], None))
-        return _struct(_class_name(name) + "State", fields, State)
+        return _struct(_class_name(self.name) + "State", fields, State)
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Add the event, and emit."""

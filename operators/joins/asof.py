@@ -1,5 +1,6 @@
 """As-of join: each event with the version of a table that holds at its time."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal, Optional
 
@@ -31,16 +32,15 @@ class AsofJoin(Operator[Any, Any, Any]):
     Because events come in the order of time, the last version is the only one kept: one row a key that has a version,
     until it is deleted or expires. An event costs O(1).
 
-    >>> AsofJoin(dict, dict, how="left").inputs
+    >>> AsofJoin(how="left").bind(dict, right=dict).inputs
     {'right': <class 'dict'>}
     """
 
     shares_values = True
+    inputs = {"right": Any}
 
     def __init__(
         self,
-        left_type: Any,
-        right_type: Any,
         *,
         how: Literal["inner", "left"] = "inner",
         delete: Optional[Condition] = None,
@@ -49,14 +49,21 @@ class AsofJoin(Operator[Any, Any, Any]):
         into: Any = None,
     ) -> None:
         check_how(how, ("inner", "left"))
-        self.event_type = left_type
-        self.inputs = {"right": right_type}
-        self.output_type = selected_type(select, into, joined_type(Joined, left_type, right_type, how))
-        self.state_type = _state_of(right_type)
+        self.how = how
+        self.delete = delete
+        self.select = select
+        self.into = into
         self.expire_after_ms = optional_ms(expire_after, "expire_after")
         self._emit = emitter(select)
         self._outer = how == "left"
-        self._deletes = None if delete is None else resolve(delete, right_type)
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        right_type: Any = inputs["right"]
+        self.inputs = {"right": right_type}
+        joined = joined_type(Joined, event_type, right_type, self.how)
+        self.output_type = selected_type(self.select, self.into, joined)
+        self.state_type = _state_of(right_type)
+        self._deletes = None if self.delete is None else resolve(self.delete, right_type)
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Emit the event with the version that holds."""

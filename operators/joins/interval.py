@@ -1,6 +1,7 @@
 """Interval join: events of two streams that lie within a distance in time of each other."""
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from typing import Any, Optional
 
 from headway.errors import FlowError
@@ -43,16 +44,15 @@ class IntervalJoin(Operator[Any, Any, Any]):
     encoded whole in each epoch in which it changes, some 0.15 µs for each event that is kept. Nothing remains of a key
     of which nothing came for one and a half times the longer of the two.
 
-    >>> IntervalJoin(dict, dict, lower="-5m", upper="10m").lower_ms
+    >>> IntervalJoin(lower="-5m", upper="10m").lower_ms
     -300000
     """
 
     shares_values = True
+    inputs = {"right": Any}
 
     def __init__(
         self,
-        left_type: Any,
-        right_type: Any,
         *,
         lower: Duration,
         upper: Duration,
@@ -73,14 +73,21 @@ class IntervalJoin(Operator[Any, Any, Any]):
             )
             raise FlowError(msg)
         check_how(how)
-        self.event_type = left_type
-        self.inputs = {"right": right_type}
-        self.output_type = selected_type(select, into, joined_type(Joined, left_type, right_type, how))
-        self.state_type = sides_state("IntervalJoinState", left_type, right_type, State if how == "inner" else _Met)
+        self.how = how
+        self.select = select
+        self.into = into
         self._emit = emitter(select)
         self._left_outer = how in ("left", "full")
         self._right_outer = how in ("right", "full")
         self._spare_ms = max(self.upper_ms, -self.lower_ms) // 2
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        right_type: Any = inputs["right"]
+        self.inputs = {"right": right_type}
+        joined = joined_type(Joined, event_type, right_type, self.how)
+        self.output_type = selected_type(self.select, self.into, joined)
+        kept = State if self.how == "inner" else _Met
+        self.state_type = sides_state("IntervalJoinState", event_type, right_type, kept)
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Join a left event with the right ones that have come, and keep it for those that will."""

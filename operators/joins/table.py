@@ -1,5 +1,6 @@
 """Table-table join: the row that two tables have together for a key, and how it changes."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Optional
 
@@ -37,30 +38,34 @@ class TableJoin(Operator[Any, Any, Any]):
     Keeps the last version of each side: one row a key, until both sides are deleted. An event costs O(1), and a timer
     that fires at once.
 
-    >>> TableJoin(dict, dict, how="full").output_type.__origin__.__name__
+    >>> TableJoin(how="full").bind(dict, right=dict).output_type.__origin__.__name__
     'TableChange'
     """
 
     shares_values = True
+    inputs = {"right": Any}
 
     def __init__(
         self,
-        left_type: Any,
-        right_type: Any,
         *,
         how: How = "inner",
         delete: Optional[Condition] = None,
         other_delete: Optional[Condition] = None,
     ) -> None:
         check_how(how)
-        self.event_type = left_type
-        self.inputs = {"right": right_type}
-        self.output_type = joined_type(TableChange, left_type, right_type, how)
-        self.state_type = _state_of(left_type, right_type)
+        self.how = how
+        self.delete = delete
+        self.other_delete = other_delete
         self._left_outer = how in ("left", "full")
         self._right_outer = how in ("right", "full")
-        self._deletes = None if delete is None else resolve(delete, left_type)
-        self._other_deletes = None if other_delete is None else resolve(other_delete, right_type)
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        right_type: Any = inputs["right"]
+        self.inputs = {"right": right_type}
+        self.output_type = joined_type(TableChange, event_type, right_type, self.how)
+        self.state_type = _state_of(event_type, right_type)
+        self._deletes = None if self.delete is None else resolve(self.delete, event_type)
+        self._other_deletes = None if self.other_delete is None else resolve(self.other_delete, right_type)
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Take a new version of the left row, or end it."""

@@ -1,6 +1,7 @@
 """Window joins and cogroups: events of two streams that are in the same window."""
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from typing import Any, Optional, Union
 
 from headway.errors import FlowError
@@ -36,18 +37,22 @@ class Cogroup(Operator[Any, Any, Any]):
     once its windows are over.
 
     >>> from headway.operators.windows.windowers import tumbling
-    >>> sorted(Cogroup(dict, dict, tumbling("1m")).inputs)
+    >>> sorted(Cogroup(tumbling("1m")).inputs)
     ['right']
     """
 
     shares_values = True
+    inputs = {"right": Any}
 
-    def __init__(self, left_type: Any, right_type: Any, windower: Windower) -> None:
-        self.event_type = left_type
-        self.inputs = {"right": right_type}
-        self.output_type = Cogrouped[left_type, right_type]
+    def __init__(self, windower: Windower) -> None:
+        self.windower = windower
         self._frames = _frames(windower)
-        self.state_type = sides_state("WindowJoinState", left_type, right_type, _Start)
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        right_type: Any = inputs["right"]
+        self.inputs = {"right": right_type}
+        self.output_type = Cogrouped[event_type, right_type]
+        self.state_type = sides_state("WindowJoinState", event_type, right_type, _Start)
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any], /) -> None:
         """Keep an event of the left side."""
@@ -78,16 +83,20 @@ class WindowJoin(Cogroup):
     each emit their pairs. A window costs as much as it has pairs; state is that of `Cogroup`.
 
     >>> from headway.operators.windows.windowers import session
-    >>> WindowJoin(dict, dict, session("30m"), how="left").output_type.__origin__.__name__
+    >>> WindowJoin(session("30m"), how="left").bind(dict, right=dict).output_type.__origin__.__name__
     'WindowJoined'
     """
 
-    def __init__(self, left_type: Any, right_type: Any, windower: Windower, *, how: How = "inner") -> None:
-        super().__init__(left_type, right_type, windower)
+    def __init__(self, windower: Windower, *, how: How = "inner") -> None:
+        super().__init__(windower)
         check_how(how)
-        self.output_type = joined_type(WindowJoined, left_type, right_type, how)
+        self.how = how
         self._left_outer = how in ("left", "full")
         self._right_outer = how in ("right", "full")
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        super()._bind(event_type, inputs)
+        self.output_type = joined_type(WindowJoined, event_type, inputs["right"], self.how)
 
     def _emit(self, start: int, end: int, lefts: list[Any], rights: list[Any], ctx: Context[Any]) -> None:
         if lefts and rights:

@@ -38,13 +38,11 @@ class ChainMatcher:
         self._skips_all = options.after.kind == "skip_past_last"
         self._max = options.bound
         self._select = options.select
-        self._timed_out = options.timed_out
         times = [time for time in (options.within_ms, *self._gaps[:1]) if time is not None]
         self._timed = self._gapped or options.within_ms is not None
         self._patience_ms = min(times, default=_FOREVER_MS)
         """How long those wait that have come no further than to the first step."""
-        self._lazy = not (options.timed_out or chain.gapped or chain.absent)
-        """Whether nobody sees when a partial match ends, so that it may do so with the next event or the last timer."""
+        self._may_be_lazy = not (chain.gapped or chain.absent)
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any]) -> None:
         """Move the partial matches on that the event fits, end those that it breaks, begin a new one."""
@@ -86,7 +84,7 @@ class ChainMatcher:
         if not depth:
             if before:
                 ctx.forget()
-        elif not self._lazy:
+        elif not self._is_lazy(ctx):
             self._arm(steps, ctx)
         elif begins and self._within_ms is not None:
             ctx.timer(LAST, ctx.time + self._within_ms)
@@ -98,7 +96,7 @@ class ChainMatcher:
             self._expire(steps, ctx)
         if not steps:
             ctx.forget()
-        elif not self._lazy:
+        elif not self._is_lazy(ctx):
             self._arm(steps, ctx)
         elif self._within_ms is not None:  # It has become longer since the timer was set.
             ctx.timer(LAST, steps[0][-1].at + self._within_ms)
@@ -145,6 +143,10 @@ class ChainMatcher:
 
     # -- Time ---------------------------------------------------------------------------------------------
 
+    def _is_lazy(self, ctx: Context[Any]) -> bool:
+        """Whether nobody sees when a partial match ends, so that it may do so with the next event or the last timer."""
+        return self._may_be_lazy and not ctx.is_read("timed_out")
+
     def _arm(self, steps: _Steps, ctx: Context[Any]) -> None:
         """A timer for what ends next, and one for the last: draining goes as far as timers are set."""
         if not self._timed:
@@ -185,11 +187,12 @@ class ChainMatcher:
         if self._within_ms is not None and not self._gapped and not self._absent:
             latest_ms = ctx.time - self._within_ms
             number = before = steps[0][0].last - 1
+            is_read = ctx.is_read("timed_out")
             for first in steps[0]:
                 if first.at > latest_ms:
                     break
                 number = first.last
-                if self._timed_out:
+                if is_read:
                     self._end(steps, 0, number, ctx)
             if number > before:
                 drop(steps, before, number)
@@ -214,7 +217,7 @@ class ChainMatcher:
         if step == self._final:
             taken = taken_by(steps, number)
             self._emit([one.event for one in taken], taken[0].at, ctx)
-        elif self._timed_out and ctx.is_read("timed_out"):
+        elif ctx.is_read("timed_out"):
             ctx.emit_to("timed_out", self._partial(steps, number))
 
     # -- Results ------------------------------------------------------------------------------------------

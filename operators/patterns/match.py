@@ -1,9 +1,10 @@
 """The operator that finds a pattern in the events of each key."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, Optional, Union
+
+from typing_extensions import TypeVar
 
 from headway.errors import FlowError
 from headway.operators.base import BroadcastContext, Context, Operator, Timer
@@ -22,7 +23,7 @@ from headway.schema import returned_type
 
 __all__ = ["MatchPattern"]
 
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
 
 _OVERFLOW_ADVICE = (
     "partial matches were given up, and what they would have become is missing: give the pattern a shorter within(), "
@@ -36,9 +37,9 @@ class MatchPattern(Operator[E, Any, Any]):
     The side output `timed_out` has the partial matches that `within` ended, `overflow` those that were given up,
     oldest first, because a key had more than `max_partial_matches`; both are of `PartialMatch`. `after` says which
     partial matches a match ends. `select` turns a match into what is emitted, of the type `into`. `keep` names the
-    fields of the events that are kept and told; conditions on events alone see them all. With `timed_out=False`
-    nothing goes to that side output, and a key needs one timer instead of two. `rules` says what the broadcast input
-    `rules` maintains, which conditions of three arguments are given as the last.
+    fields of the events that are kept and told; conditions on events alone see them all. Where nobody reads
+    `timed_out`, a key needs one timer instead of two. `rules` says what the broadcast input `rules` maintains, which
+    conditions of three arguments are given as the last.
 
     Costs a call of the conditions that open partial matches wait for, and of the one that begins a match; none where
     all are `field=value` of one field and the pattern is a chain (see the guide). An event that fits nothing leaves
@@ -47,15 +48,16 @@ class MatchPattern(Operator[E, Any, Any]):
     bounds it in time, `max_partial_matches` in number; without `within` a partial match may stay open for ever.
 
     >>> from headway.operators.patterns.pattern import once
-    >>> MatchPattern(dict, once(kind="add").then_absent(kind="checkout", within="1h")).names
+    >>> MatchPattern(once(kind="add").then_absent(kind="checkout", within="1h")).bind(dict).names
     ['step1', 'step2']
     """
 
     shares_values = True
+    sides = {"timed_out": PartialMatch, "overflow": PartialMatch}
+    losses = {"overflow": _OVERFLOW_ADVICE}
 
     def __init__(
         self,
-        event_type: Any,
         pattern: Pattern,
         *,
         after: Optional[AfterMatch] = None,
@@ -63,52 +65,44 @@ class MatchPattern(Operator[E, Any, Any]):
         select: Optional[Callable[[Match[E]], Any]] = None,
         into: Any = None,
         keep: Optional[Sequence[str]] = None,
-        timed_out: bool = True,
         rules: Optional[Rules] = None,
     ) -> None:
-        _check_options(pattern, after, max_partial_matches, select)
-        automaton = compile_pattern(pattern, event_type)
-        _check_rules(automaton, rules)
-        after = after or no_skip()
-        if after.name is not None and after.name not in _positive_names(automaton):
-            msg = f"{after.kind}({after.name!r}): the pattern has no such step, it has: {automaton.names}"
-            raise FlowError(msg)
-        kept = keep_fields(event_type, keep)
-        partial: Any = PartialMatch[kept.type]  # type: ignore[name-defined]
-        self.names = automaton.names
-        self.event_type = event_type
-        self.output_type = Match[kept.type] if select is None else into or returned_type(select)  # type: ignore[name-defined]
-        self.sides = {"timed_out": partial, "overflow": partial}
-        self.losses = {"overflow": _OVERFLOW_ADVICE}
+        _check_options(pattern, after, max_partial_matches, select, rules)
+        self.pattern = pattern
+        self.after = after or no_skip()
+        self.max_partial_matches = max_partial_matches
+        self.select = select
+        self.into = into
+        self.keep = keep
+        self.rules = rules
         if rules is not None:
             self.broadcasts = {"rules": rules.event_type}
             self.shared_type = rules.shared_type
-        self._rules = rules
-        self._automaton = automaton
-        self._options = MatcherOptions(pattern.within_ms, after, max_partial_matches, select, kept, timed_out)
-        self._prepare()
 
-    def _prepare(self) -> None:
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        automaton = compile_pattern(self.pattern, event_type)
+        _check_rules(automaton, self.rules)
+        after, select = self.after, self.select
+        if after.name is not None and after.name not in _positive_names(automaton):
+            msg = f"{after.kind}({after.name!r}): the pattern has no such step, it has: {automaton.names}"
+            raise FlowError(msg)
+        kept = keep_fields(event_type, self.keep)
+        partial: Any = PartialMatch[kept.type]  # type: ignore[name-defined]
+        self.names = automaton.names
+        self.output_type = Match[kept.type] if select is None else self.into or returned_type(select)  # type: ignore[name-defined]
+        self.sides = {"timed_out": partial, "overflow": partial}
+        options = MatcherOptions(self.pattern.within_ms, after, self.max_partial_matches, select, kept)
         self._matcher: Union[Matcher, ChainMatcher]
-        fingerprint = _fingerprint(self._automaton)
-        chain = self._chain()
+        chain = self._chain(automaton)
         if chain is None:
-            self.state_type, entry_type = state_of(self._options.keep.type, fingerprint)
-            self._matcher = Matcher(self._automaton, entry_type, self._options)
+            self.state_type, entry_type = state_of(kept.type, _fingerprint(automaton))
+            self._matcher = Matcher(automaton, entry_type, options)
         else:
-            # Whether time is waited for decides which timers a row has.
-            shape = f"{fingerprint}_timed" if self._options.timed_out else fingerprint
-            self.state_type, taken_type = state_of_chain(self._options.keep.type, shape)
-            self._matcher = ChainMatcher(chain, self.event_type, taken_type, self._options)
+            self.state_type, taken_type = state_of_chain(kept.type, _fingerprint(automaton))
+            self._matcher = ChainMatcher(chain, event_type, taken_type, options)
 
-    def _chain(self) -> Optional[Chain]:
-        return chain_of(self._automaton, self._options.after)
-
-    def side_is_read(self, side: str, /) -> None:
-        """Tell what `within` ends, from now on: it is waited for."""
-        if side == "timed_out" and not self._options.timed_out:
-            self._options = replace(self._options, timed_out=True)
-            self._prepare()
+    def _chain(self, automaton: Automaton) -> Optional[Chain]:
+        return chain_of(automaton, self.after)
 
     def on_event(self, state: Any, event: E, ctx: Context[Any], /) -> None:
         """Move the partial matches on that the event fits, end those that it breaks, begin new ones."""
@@ -120,8 +114,8 @@ class MatchPattern(Operator[E, Any, Any]):
 
     def on_rules(self, shared: Any, rule: Any, ctx: BroadcastContext, /) -> None:
         """Change what conditions are given as rules; from the time of the rule on."""
-        assert self._rules is not None
-        self._rules.change(shared, rule)
+        assert self.rules is not None
+        self.rules.change(shared, rule)
 
 
 def _positive_names(automaton: Automaton) -> list[str]:
@@ -136,9 +130,6 @@ def _fingerprint(automaton: Automaton) -> str:
 
 
 def _check_rules(automaton: Automaton, rules: Optional[Rules]) -> None:
-    if rules is not None and not isinstance(rules, Rules):
-        msg = f"rules={rules!r}: pass what a broadcast stream maintains, stream.broadcast_state(Class, change)"
-        raise FlowError(msg)
     if automaton.ruled and rules is None:
         msg = (
             "a condition takes three arguments, the event, what matched so far, and the rules, but there are no rules: "
@@ -150,7 +141,10 @@ def _check_rules(automaton: Automaton, rules: Optional[Rules]) -> None:
         raise FlowError(msg)
 
 
-def _check_options(pattern: Any, after: Any, max_partial_matches: Any, select: Any) -> None:
+def _check_options(pattern: Any, after: Any, max_partial_matches: Any, select: Any, rules: Any) -> None:
+    if rules is not None and not isinstance(rules, Rules):
+        msg = f"rules={rules!r}: pass what a broadcast stream maintains, stream.broadcast_state(Class, change)"
+        raise FlowError(msg)
     if not isinstance(pattern, Pattern):
         msg = f"{pattern!r} is not a pattern: begin one with once(kind='add') or pattern('name', ...)"
         raise FlowError(msg)

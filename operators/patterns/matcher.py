@@ -41,7 +41,6 @@ class Matcher:
         self._skips = options.after.kind != "no_skip"
         self._max = options.bound
         self._select = options.select
-        self._timed_out = options.timed_out
 
     def on_event(self, state: Any, event: Any, ctx: Context[Any]) -> None:
         """Move the partial matches on that the event fits, end those that it breaks, begin new ones."""
@@ -251,7 +250,7 @@ class Matcher:
         run.due = due
         if ended:
             self._completed(state, run.node, run.start, run.start_at, ctx)
-        elif self._timed_out and not run.open and ctx.is_read("timed_out"):
+        elif not run.open and ctx.is_read("timed_out"):
             ctx.emit_to("timed_out", self._partial(state, run))
         return run.open != 0
 

@@ -46,5 +46,3 @@ class MatcherOptions:
     select: Optional[Callable[[Match[Any]], Any]]
     keep: Keep
     """What is kept and told of an event."""
-    timed_out: bool
-    """Whether what `within` ends is told."""

@@ -20,22 +20,24 @@ class _Windows(Operator[Any, Any, Any]):
 
     def __init__(
         self,
-        event_type: Any,
         windower: Aligned,
         aggregates: Mapping[str, Aggregate[Any, Any]],
         *,
         early: Union[Duration, Every, None] = None,
         into: Any = None,
     ) -> None:
-        bundle = bundle_of(aggregates, event_type)
-        self.event_type = event_type
-        self.shares_values = bundle.shares_values
         self.windower = windower
+        self.aggregates = aggregates
+        self.into = into
         self._early = early_of(early)
         self._pane_of = windower.pane
-        self.output_type = result_type(bundle.fields, into)
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        bundle = bundle_of(self.aggregates, event_type)
+        self.shares_values = bundle.shares_values
+        self.output_type = result_type(bundle.fields, self.into)
         self._result = result_maker(bundle, self.output_type)
-        fields = self._prepare(windower, bundle)
+        fields = self._prepare(self.windower, bundle)
         self.state_type = state_type("WindowState", [*fields, *([] if self._early is None else early_fields)])
 
     def _prepare(self, windower: Aligned, bundle: Bundle) -> list[tuple[str, Any, Any]]:
@@ -58,7 +60,7 @@ class SingleWindow(_Windows):
 
     >>> from headway.operators.aggregates.basic import count
     >>> from headway.operators.windows.windowers import tumbling
-    >>> operator = SingleWindow(dict, tumbling("1h"), {"carts": count(kind="cart")})
+    >>> operator = SingleWindow(tumbling("1h"), {"carts": count(kind="cart")}).bind(dict)
     >>> operator.output_type.__struct_fields__
     ('key', 'start', 'end', 'revision', 'final', 'carts')
     """
@@ -112,7 +114,7 @@ class AlignedWindow(_Windows):
 
     >>> from headway.operators.aggregates.basic import count
     >>> from headway.operators.windows.windowers import sliding
-    >>> operator = AlignedWindow(dict, sliding("1h", every="5m"), {"carts": count(kind="cart")})
+    >>> operator = AlignedWindow(sliding("1h", every="5m"), {"carts": count(kind="cart")}).bind(dict)
     >>> operator.output_type.__struct_fields__
     ('key', 'start', 'end', 'revision', 'final', 'carts')
     """

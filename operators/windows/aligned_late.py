@@ -7,10 +7,10 @@ from headway.operators.aggregates.base import Aggregate, Bundle
 from headway.operators.base import Context, Timer
 from headway.operators.windows.aligned import AlignedWindow
 from headway.operators.windows.early import Every
-from headway.operators.windows.lateness import TOO_LATE, Lateness
+from headway.operators.windows.lateness import TOO_LATE, LateTime, time_reader
 from headway.operators.windows.panes import KeptPanes, Panes
 from headway.operators.windows.windowers import Aligned
-from headway.times import Duration
+from headway.times import Duration, duration_ms
 
 __all__ = ["LateAlignedWindow"]
 
@@ -26,27 +26,33 @@ class LateAlignedWindow(AlignedWindow):
     merges as it has panes with events, and so does each window that a late event changes.
 
     >>> from headway.operators.aggregates.basic import count
-    >>> from headway.operators.windows.lateness import lateness_of
     >>> from headway.operators.windows.windowers import tumbling
-    >>> lateness = lateness_of("1h", "at", dict)
-    >>> sorted(LateAlignedWindow(dict, tumbling("1m"), {"n": count()}, lateness).inputs)
+    >>> sorted(LateAlignedWindow(tumbling("1m"), {"n": count()}, late_time="at", allowed_lateness="1h").inputs)
     ['late']
     """
 
+    inputs = {"late": Any}
+    sides = {TOO_LATE: Any}
+
     def __init__(
         self,
-        event_type: Any,
         windower: Aligned,
         aggregates: Mapping[str, Aggregate[Any, Any]],
-        lateness: Lateness,
         *,
+        late_time: LateTime,
+        allowed_lateness: Duration = 0,
         early: Union[Duration, Every, None] = None,
         into: Any = None,
     ) -> None:
-        super().__init__(event_type, windower, aggregates, early=early, into=into)
+        super().__init__(windower, aggregates, early=early, into=into)
+        self.late_time = late_time
+        self._allowed_ms = duration_ms(allowed_lateness, what="allowed_lateness")
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        super()._bind(event_type, inputs)
         self.inputs = {"late": event_type}
         self.sides = {TOO_LATE: event_type}
-        self._allowed_ms, self._time_of = lateness
+        self._time_of = time_reader(self.late_time, event_type)
 
     def _make_panes(self, bundle: Bundle) -> Panes:
         self._kept = KeptPanes(bundle)

@@ -1,7 +1,7 @@
 """Window functions: the events of each window themselves, handed to a function of the user's."""
 
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Optional, TypeVar
 
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.aggregates.written import Written
@@ -15,6 +15,7 @@ from headway.schema import Event
 __all__ = ["WindowContents", "WindowFunction", "window_function"]
 
 E = TypeVar("E")
+U = TypeVar("U")
 
 
 class WindowContents(Event, Generic[E]):
@@ -63,6 +64,12 @@ class _Applied:
     """Makes a window operator call a function instead of emitting results."""
 
     _function: WindowFunction
+    _result_type: Any
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        made: Any = super()
+        made._bind(event_type, inputs)
+        self.output_type = self._result_type
 
     def arguments(self) -> dict[str, Any]:
         """See `Given.arguments`: with the function in the place of what collects the events for it."""
@@ -92,29 +99,29 @@ class _AppliedCount(_Applied, CountWindows):
 
 
 def window_function(
-    event_type: Any, windower: Windower, function: WindowFunction, output_type: Any
-) -> Operator[Any, Any, Any]:
+    windower: Windower, function: Callable[[WindowContents[E]], Optional[U]], output_type: Any
+) -> Operator[E, Any, U]:
     """An operator that collects the events of each window and emits what `function` makes of them at its end.
 
     Keeps all events of the windows that are open: state is bounded only by what comes in a window, is stored whole
     with each change, and should stay below some hundred events a key. Windows that overlap keep each event once.
 
     >>> from headway.operators.windows.windowers import tumbling
-    >>> operator = window_function(dict, tumbling("1m"), lambda window: len(window.events), int)
-    >>> operator.output_type
+    >>> operator = window_function(tumbling("1m"), lambda window: len(window.events), int)
+    >>> operator.bind(dict).output_type
     <class 'int'>
     """
     operator: Any
     aggregates = {"events": _Events()}
     if isinstance(windower, Aligned):
         kind = _AppliedAligned if windower.overlapping else _AppliedSingle
-        operator = kind(event_type, windower, aggregates)
+        operator = kind(windower, aggregates)
     elif isinstance(windower, Session):
-        operator = _AppliedSession(event_type, windower, aggregates)
+        operator = _AppliedSession(windower, aggregates)
     else:
         assert isinstance(windower, CountWindow)
-        operator = _AppliedCount(event_type, windower, aggregates)
-    operator.output_type = output_type
+        operator = _AppliedCount(windower, aggregates)
+    operator._result_type = output_type
     operator._function = function
-    made: Operator[Any, Any, Any] = operator
+    made: Operator[E, Any, U] = operator
     return made

@@ -41,29 +41,32 @@ class CountWindows(Operator[Any, Any, Any]):
 
     >>> from headway.operators.aggregates.basic import count
     >>> from headway.operators.windows.windowers import count_window
-    >>> operator = CountWindows(dict, count_window(10, every=2), {"carts": count(kind="cart")})
+    >>> operator = CountWindows(count_window(10, every=2), {"carts": count(kind="cart")}).bind(dict)
     >>> operator.output_type.__struct_fields__
     ('key', 'start', 'end', 'revision', 'final', 'carts')
     """
 
     def __init__(
         self,
-        event_type: Any,
         windower: CountWindow,
         aggregates: Mapping[str, Aggregate[Any, Any]],
         *,
         into: Any = None,
     ) -> None:
-        self.event_type = event_type
-        results = bundle_of(aggregates, event_type)
-        self.output_type = result_type(results.fields, into)
-        self._result = result_maker(results, self.output_type)
+        self.windower = windower
+        self.aggregates = aggregates
+        self.into = into
         # As sliding windows of time, with the number of an event in the place of its time.
         self._windows = Sliding(windower.size, windower.every, -windower.size % windower.every)
         self._every = windower.every
         self._tumbling = windower.size == windower.every
         self._timeout_ms = windower.timeout_ms
-        self._bundle = bundle_of({"first_time_": _FirstTime(), **aggregates}, event_type)
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        results = bundle_of(self.aggregates, event_type)
+        self.output_type = result_type(results.fields, self.into)
+        self._result = result_maker(results, self.output_type)
+        self._bundle = bundle_of({"first_time_": _FirstTime(), **self.aggregates}, event_type)
         self.shares_values = self._bundle.shares_values
         self._panes = self._make_panes()
         self.state_type = state_type("CountWindowState", [("seen", int, 0), ("last", int, 0), *self._panes.fields])

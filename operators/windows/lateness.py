@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from operator import attrgetter, itemgetter
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, Union
 
 from headway.errors import FlowError
 from headway.schema import Json, field_names, type_label
-from headway.times import Duration, duration_ms, parse_time
+from headway.times import parse_time
 
-__all__ = ["TOO_LATE", "LateTime", "Lateness", "lateness_of"]
+__all__ = ["TOO_LATE", "LateTime", "time_reader"]
 
 TOO_LATE = "too_late"
 """The side output of late events that change no window any more."""
@@ -17,24 +17,12 @@ LateTime = Union[str, Callable[[Any], Any]]
 """The field or function that gives an event's own time."""
 
 
-class Lateness(NamedTuple):
-    """How late events are taken."""
+def time_reader(late_time: LateTime, event_type: Any) -> Callable[[Any], int]:
+    """The function that gives the time of a late event, in epoch milliseconds. Raises `FlowError` for what gives none.
 
-    allowed_ms: int
-    """How long after its end a window still takes late events."""
-    time_of: Callable[[Any], int]
-    """The time of a late event, in epoch milliseconds."""
-
-
-def lateness_of(allowed: Duration, late_time: Optional[LateTime], event_type: Any) -> Lateness:
-    """What the options `allowed_lateness` and `late_time` mean. Raises `FlowError` where they mean nothing."""
-    if late_time is None:
-        msg = 'late= needs late_time=, the field or function that gives the time of an event, such as late_time="at"'
-        raise FlowError(msg)
-    return Lateness(duration_ms(allowed, what="allowed_lateness"), _time_reader(late_time, event_type))
-
-
-def _time_reader(late_time: LateTime, event_type: Any) -> Callable[[Any], int]:
+    >>> time_reader("at", dict)({"at": "1970-01-01T00:00:01Z"})
+    1000
+    """
     if callable(late_time):
         function = late_time
         return lambda event: parse_time(function(event))

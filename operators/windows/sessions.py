@@ -22,28 +22,31 @@ class SessionWindow(Operator[Any, Any, Any]):
 
     >>> from headway.operators.aggregates.basic import count
     >>> from headway.operators.windows.windowers import session
-    >>> operator = SessionWindow(dict, session("30m"), {"pages": count()})
+    >>> operator = SessionWindow(session("30m"), {"pages": count()}).bind(dict)
     >>> operator.output_type.__struct_fields__
     ('key', 'start', 'end', 'revision', 'final', 'pages')
     """
 
     def __init__(
         self,
-        event_type: Any,
         windower: Session,
         aggregates: Mapping[str, Aggregate[Any, Any]],
         *,
         early: Union[Duration, Every, None] = None,
         into: Any = None,
     ) -> None:
-        self.event_type = event_type
-        self._bundle = bundle_of(aggregates, event_type)
-        self._add = self._bundle.add
-        self.shares_values = self._bundle.shares_values
+        self.windower = windower
+        self.aggregates = aggregates
+        self.into = into
         self._early = early_of(early)
         self._gap_ms = windower.gap_ms
         self._max_length_ms = windower.max_length_ms
-        self.output_type = result_type(self._bundle.fields, into)
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        self._bundle = bundle_of(self.aggregates, event_type)
+        self._add = self._bundle.add
+        self.shares_values = self._bundle.shares_values
+        self.output_type = result_type(self._bundle.fields, self.into)
         self._result = result_maker(self._bundle, self.output_type)
         self.state_type = state_type("SessionState", self._fields())
 

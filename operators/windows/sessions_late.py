@@ -10,11 +10,11 @@ from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.base import Context, Timer
 from headway.operators.windows.early import Every
-from headway.operators.windows.lateness import TOO_LATE, Lateness
+from headway.operators.windows.lateness import TOO_LATE, LateTime, time_reader
 from headway.operators.windows.sessions import SessionWindow
 from headway.operators.windows.windowers import Session
 from headway.schema import State
-from headway.times import Duration
+from headway.times import Duration, duration_ms
 
 __all__ = ["REPLACED", "LateSessionWindow"]
 
@@ -46,30 +46,36 @@ class LateSessionWindow(SessionWindow):
     Keeps the sessions of a key for the allowed lateness beyond their ends.
 
     >>> from headway.operators.aggregates.basic import count
-    >>> from headway.operators.windows.lateness import lateness_of
     >>> from headway.operators.windows.windowers import session
-    >>> lateness = lateness_of("1h", "at", dict)
-    >>> sorted(LateSessionWindow(dict, session("30m"), {"pages": count()}, lateness).sides)
+    >>> sorted(LateSessionWindow(session("30m"), {"pages": count()}, late_time="at", allowed_lateness="1h").sides)
     ['replaced', 'too_late']
     """
 
+    inputs = {"late": Any}
+    sides = {TOO_LATE: Any, REPLACED: Any}
+
     def __init__(
         self,
-        event_type: Any,
         windower: Session,
         aggregates: Mapping[str, Aggregate[Any, Any]],
-        lateness: Lateness,
         *,
+        late_time: LateTime,
+        allowed_lateness: Duration = 0,
         early: Union[Duration, Every, None] = None,
         into: Any = None,
     ) -> None:
         if windower.max_length_ms is not None:
             msg = "sessions with max_length take no late events: leave out late=, or max_length"
             raise FlowError(msg)
-        super().__init__(event_type, windower, aggregates, early=early, into=into)
+        super().__init__(windower, aggregates, early=early, into=into)
+        self.late_time = late_time
+        self._allowed_ms = duration_ms(allowed_lateness, what="allowed_lateness")
+
+    def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
+        super()._bind(event_type, inputs)
         self.inputs = {"late": event_type}
         self.sides = {TOO_LATE: event_type, REPLACED: self.output_type}
-        self._allowed_ms, self._time_of = lateness
+        self._time_of = time_reader(self.late_time, event_type)
 
     def _fields(self) -> list[tuple[str, Any, Any]]:
         span: Any = _span_type(self._bundle.accumulator_type)

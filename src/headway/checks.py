@@ -14,11 +14,11 @@ from headway.schema import returned_type, type_label, without_none
 from headway.timefields import plain_type
 from headway.values import options_of, shape_of
 
-__all__ = ["accepts", "check_operator", "item_type", "result_type"]
+__all__ = ["accepts", "check_declared", "check_operator", "item_type", "result_type"]
 
 
-def check_operator(operator: Operator[Any, Any, Any]) -> None:
-    """Raise `FlowError` when a fresh state cannot be made, or an input has no handler or one that cannot work."""
+def check_declared(operator: Operator[Any, Any, Any]) -> None:
+    """Raise `FlowError` when an input has no handler or one that cannot work, or a name has another meaning."""
     kind = type(operator).__name__
     for name in {MAIN, LATE, DEAD_LETTERS} & operator.sides.keys():
         msg = f"{kind} has a side output {name!r}: that name has a meaning of its own, choose another"
@@ -31,10 +31,15 @@ def check_operator(operator: Operator[Any, Any, Any]) -> None:
             msg = f"{kind} has an input {name!r}, but no method on_{name}(self, state, event, ctx) for it"
             raise FlowError(msg)
     check_handlers(operator)
-    of_operator(operator)
     if operator.broadcasts and operator.shared_type is None:
         msg = f"{kind} has broadcast inputs: say what they maintain with shared_type = a State class"
         raise FlowError(msg)
+
+
+def check_operator(operator: Operator[Any, Any, Any]) -> None:
+    """Raise `FlowError` when a fresh state of an operator that is bound cannot be made, or its version cannot be."""
+    kind = type(operator).__name__
+    of_operator(operator)
     for what, state_type in (("state", operator.state_type), ("shared state", operator.shared_type)):
         if state_type is None:
             continue

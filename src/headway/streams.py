@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, Union, overload
 
-from headway.checks import accepts, check_operator, item_type, result_type
+from headway.checks import accepts, check_declared, check_operator, item_type, result_type
 from headway.connectors.base import Output
 from headway.declare import Was, declaring, fail, former_names, place
 from headway.errors import KeyNeededError
@@ -319,29 +319,38 @@ class KeyedStream(
                 else "an object of a class derived from hw.Operator"
             )
             fail(f"process({name!r}): {operator!r} is not an operator: pass {hint}")
-        self._check_accepted(name, operator, operator.event_type, self)
         with declaring():
-            check_operator(operator)
-        further = self._further(name, operator, inputs)
-        node = OperatorNode(name, place(), self._port, operator, further, was=former_names(name, was))
-        return Processed(self._flow, self._flow._add(node, operator.output_type, keyed=True), operator)
+            check_declared(operator)
+        self._check_given(name, operator, inputs)
+        with declaring():
+            bound = operator.bind(self.type, **{label: stream.type for label, stream in inputs.items()})
+            check_operator(bound)
+        self._check_accepted(name, bound, bound.event_type, self)
+        node = OperatorNode(
+            name, place(), self._port, bound, self._further(name, bound, inputs), was=former_names(name, was)
+        )
+        return Processed(self._flow, self._flow._add(node, bound.output_type, keyed=True), bound)
 
-    def _further(
-        self, name: str, operator: Operator[Any, Any, Any], given: dict[str, _Base[Any]]
-    ) -> tuple[FurtherInput, ...]:
-        declared = {**operator.broadcasts, **operator.inputs}
-        for unknown in given.keys() - declared.keys():
+    @staticmethod
+    def _check_given(name: str, operator: Operator[Any, Any, Any], given: dict[str, _Base[Any]]) -> None:
+        """Raise `FlowError` when the streams that are given are not those of the operator's further inputs."""
+        declared = (*operator.broadcasts, *operator.inputs)
+        for unknown in given.keys() - set(declared):
             listed = ", ".join(declared) or "none"
             fail(f"process({name!r}): {type(operator).__name__} has no further input {unknown!r}; it has {listed}")
-        found = []
-        for label, event_type in declared.items():
+        for label in declared:
             stream, broadcast = given.get(label), label in operator.broadcasts
             wanted = f"{label}=stream.broadcast()" if broadcast else f"{label}=a keyed stream"
             if not isinstance(stream, BroadcastStream if broadcast else KeyedStream):
                 fail(f"process({name!r}): {type(operator).__name__} needs {wanted}, not {stream!r}")
-            self._check_accepted(name, operator, event_type, stream)
-            found.append(FurtherInput(label, stream._port, broadcast))
-        return tuple(found)
+
+    def _further(
+        self, name: str, operator: Operator[Any, Any, Any], given: dict[str, _Base[Any]]
+    ) -> tuple[FurtherInput, ...]:
+        for label, event_type in {**operator.broadcasts, **operator.inputs}.items():
+            self._check_accepted(name, operator, event_type, given[label])
+        told = [FurtherInput(label, given[label]._port, True) for label in operator.broadcasts]
+        return (*told, *(FurtherInput(label, given[label]._port, False) for label in operator.inputs))
 
     @staticmethod
     def _check_accepted(name: str, operator: Operator[Any, Any, Any], wanted: Any, stream: _Base[Any]) -> None:
@@ -376,6 +385,5 @@ class Processed(KeyedStream[T]):
         if name not in self._operator.sides:
             known = ", ".join(self._operator.sides) or "none"
             fail(f"the operator {self._port.node!r} has no side output {name!r}; it has {known}")
-        self._operator.side_is_read(name)
         port = Port(self._port.node, name)
         return KeyedStream(self._flow, self._flow._port(port, self._operator.sides[name], keyed=True))

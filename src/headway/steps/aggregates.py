@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, overload
 
-from headway.declare import Was, declaring
+from headway.declare import Was
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.aggregates.declared import in_order_of
 from headway.operators.aggregates.running import AggregateResult, Emit, RunningAggregate
@@ -71,14 +71,6 @@ class AggregateSteps(KeyedSteps[T]):
         passed without an event. `into` is a class derived from `AggregateResult` with these fields, for type checkers;
         without it one is made. See `RunningAggregate`.
         """
-        with declaring():
-            operator = RunningAggregate(
-                name,
-                self.type,
-                in_order_of(into, aggregates),
-                emit=emit,
-                emit_every=emit_every,
-                expire_after=expire_after,
-                into=into,
-            )
-        return self.process(name, operator, was=was)
+        ordered = in_order_of(into, aggregates)
+        options: dict[str, Any] = {"emit": emit, "emit_every": emit_every, "expire_after": expire_after, "into": into}
+        return self._process(name, was, lambda: RunningAggregate(name, ordered, **options))

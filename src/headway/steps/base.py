@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from headway.declare import declaring
 
 if TYPE_CHECKING:
     from headway.declare import Was
@@ -20,9 +23,11 @@ class KeyedSteps(Generic[T]):
 
     if TYPE_CHECKING:
 
-        @property
-        def type(self) -> Any:
-            """The type of the stream's values."""
-
         def process(self, name: str, operator: Operator[Any, Any, U], *, was: Was = (), **inputs: Any) -> Processed[U]:
             """Run a keyed operator; see `KeyedStream.process`."""
+
+    def _process(self, name: str, was: Was, make: Callable[[], Operator[T, Any, U]], /, **inputs: Any) -> Processed[U]:
+        """Run the operator that `make` makes: what is wrong with its options is told with the line of the flow."""
+        with declaring():
+            operator = make()
+        return self.process(name, operator, was=was, **inputs)

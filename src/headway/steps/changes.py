@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 
-from headway.declare import Was, declaring
+from headway.declare import Was
 from headway.operators.lag import Lag, Lagged
 from headway.operators.on_change import Changed, OnChange
 from headway.operators.options import By
@@ -39,9 +39,7 @@ class ChangeSteps(KeyedSteps[T]):
         `by` is a field, several, or a function; without it whole events are compared. `first` says whether a key's
         first event counts. A key is forgotten when nothing has come for `expire_after`. See `OnChange`.
         """
-        with declaring():
-            operator: OnChange[Any] = OnChange(self.type, by=by, first=first, expire_after=expire_after)
-        return self.process(name, operator, was=was)
+        return self._process(name, was, lambda: OnChange(by=by, first=first, expire_after=expire_after))
 
     def lag(
         self, name: str, n: int = 1, *, expire_after: Optional[Duration] = None, was: Was = ()
@@ -50,9 +48,7 @@ class ChangeSteps(KeyedSteps[T]):
 
         A key is forgotten when nothing has come for `expire_after`. See `Lag`.
         """
-        with declaring():
-            operator: Lag[Any] = Lag(self.type, n=n, expire_after=expire_after)
-        return self.process(name, operator, was=was)
+        return self._process(name, was, lambda: Lag(n=n, expire_after=expire_after))
 
     def rank(
         self,
@@ -69,11 +65,9 @@ class ChangeSteps(KeyedSteps[T]):
 
         As SQL's `ROW_NUMBER() OVER (PARTITION BY key ORDER BY value DESC, time) <= k`, kept up to date. See `Rank`.
         """
-        with declaring():
-            operator: Rank[Any] = Rank(
-                self.type, by=by, k=k, descending=descending, within=within, expire_after=expire_after
-            )
-        return self.process(name, operator, was=was)
+        return self._process(
+            name, was, lambda: Rank(by=by, k=k, descending=descending, within=within, expire_after=expire_after)
+        )
 
     def sequence_check(
         self,
@@ -91,8 +85,8 @@ class ChangeSteps(KeyedSteps[T]):
         `gaps` (with `wait` only what is still missing then), `repeats` (not passed on), `reordered` (passed on too).
         `start` is the first number expected; without it whichever comes first. See `SequenceCheck`.
         """
-        with declaring():
-            operator: SequenceCheck[Any] = SequenceCheck(
-                self.type, number=number, start=start, wait=wait, gaps_max=gaps_max, expire_after=expire_after
-            )
-        return self.process(name, operator, was=was)
+        return self._process(
+            name,
+            was,
+            lambda: SequenceCheck(number=number, start=start, wait=wait, gaps_max=gaps_max, expire_after=expire_after),
+        )

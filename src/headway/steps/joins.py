@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, overload
 
-from headway.declare import Was, declaring, fail
+from headway.declare import Was, fail
 from headway.operators.conditions import Predicate
 from headway.operators.joins.asof import AsofJoin
 from headway.operators.joins.interval import IntervalJoin
@@ -110,11 +110,11 @@ class JoinSteps(KeyedSteps[T]):
         With `how` left, right or full, what stays without a partner is emitted when its interval is over. State: the
         events of a key whose interval is not over. See `IntervalJoin`.
         """
-        right_type = _keyed_type("interval_join", name, right)
-        with declaring():
-            operator = IntervalJoin(
-                self.type,
-                right_type,
+        _check_keyed("interval_join", name, right)
+        return self._process(
+            name,
+            was,
+            lambda: IntervalJoin(
                 lower=lower,
                 upper=upper,
                 how=how,
@@ -122,8 +122,9 @@ class JoinSteps(KeyedSteps[T]):
                 upper_exclusive=upper_exclusive,
                 select=select,
                 into=into,
-            )
-        return self.process(name, operator, was=was, right=right)
+            ),
+            right=right,
+        )
 
     @overload
     def window_join(
@@ -144,10 +145,8 @@ class JoinSteps(KeyedSteps[T]):
         `how` left, right or full also what has no partner in it. A session is one of both streams together. State: the
         events of the open windows. See `WindowJoin`.
         """
-        right_type = _keyed_type("window_join", name, right)
-        with declaring():
-            operator = WindowJoin(self.type, right_type, windower, how=how)
-        return self.process(name, operator, was=was, right=right)
+        _check_keyed("window_join", name, right)
+        return self._process(name, was, lambda: WindowJoin(windower, how=how), right=right)
 
     def cogroup(
         self, name: str, right: KeyedStream[R], windower: Windower, *, was: Was = ()
@@ -156,10 +155,8 @@ class JoinSteps(KeyedSteps[T]):
 
         What `map` or `flat_map` make of it is a join of your own. See `Cogroup`.
         """
-        right_type = _keyed_type("cogroup", name, right)
-        with declaring():
-            operator = Cogroup(self.type, right_type, windower)
-        return self.process(name, operator, was=was, right=right)
+        _check_keyed("cogroup", name, right)
+        return self._process(name, was, lambda: Cogroup(windower), right=right)
 
     @overload
     def asof_join(
@@ -231,18 +228,19 @@ class JoinSteps(KeyedSteps[T]):
         that long after its time. Emits a `Joined(key, left, right)`, or `select(left, right)`; with `how="left"` also
         events without a version. State: one version a key. See `AsofJoin`.
         """
-        right_type = _keyed_type("asof_join", name, table)
-        with declaring():
-            operator = AsofJoin(
-                self.type,
-                right_type,
+        _check_keyed("asof_join", name, table)
+        return self._process(
+            name,
+            was,
+            lambda: AsofJoin(
                 how=how,
                 delete=delete,
                 expire_after=expire_after,
                 select=select,
                 into=into,
-            )
-        return self.process(name, operator, was=was, right=table)
+            ),
+            right=table,
+        )
 
     @overload
     def table_join(
@@ -284,18 +282,17 @@ class JoinSteps(KeyedSteps[T]):
         time. An event that meets `delete`, or `other_delete` on the other side, ends the row of its side. State: the
         last version of each side. See `TableJoin`.
         """
-        right_type = _keyed_type("table_join", name, other)
-        with declaring():
-            operator = TableJoin(self.type, right_type, how=how, delete=delete, other_delete=other_delete)
-        return self.process(name, operator, was=was, right=other)
+        _check_keyed("table_join", name, other)
+        return self._process(
+            name, was, lambda: TableJoin(how=how, delete=delete, other_delete=other_delete), right=other
+        )
 
 
-def _keyed_type(step: str, name: str, stream: Any) -> Any:
-    """The type of the other stream of a join."""
+def _check_keyed(step: str, name: str, stream: Any) -> None:
+    """Raise `FlowError` when the other side of a join is not a stream with a key."""
     from headway.streams import KeyedStream
 
     if not isinstance(stream, KeyedStream):
         fail(
             f'{step}({name!r}): the other side must be a stream with the same key, not {stream!r}: use .key_by("field")'
         )
-    return stream.type

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, overload
 
-from headway.declare import Was, declaring
+from headway.declare import Was
 from headway.operators.patterns.match import MatchPattern
 from headway.operators.patterns.pattern import Pattern
 from headway.operators.patterns.results import Match
@@ -85,18 +85,14 @@ class PatternSteps(KeyedSteps[T]):
         `rules` is what a broadcast stream maintains, `stream.broadcast_state(Class, change)`, for conditions of three
         arguments: thresholds and switches that change while the flow runs. See `MatchPattern`.
         """
-        told: Any = None if rules is None else getattr(rules, "rules", rules)
-        with declaring():
-            operator: MatchPattern[Any] = MatchPattern(
-                self.type,
-                pattern,
-                after=after,
-                max_partial_matches=max_partial_matches,
-                select=select,
-                into=into,
-                keep=keep,
-                timed_out=False,
-                rules=told,
-            )
-        inputs = {} if rules is None else {"rules": rules}
-        return self.process(name, operator, was=was, **inputs)
+        options: dict[str, Any] = {
+            "after": after,
+            "max_partial_matches": max_partial_matches,
+            "select": select,
+            "into": into,
+            "keep": keep,
+        }
+        if rules is None:
+            return self._process(name, was, lambda: MatchPattern(pattern, **options))
+        told: Any = getattr(rules, "rules", rules)
+        return self._process(name, was, lambda: MatchPattern(pattern, rules=told, **options), rules=rules)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar
+from typing import TYPE_CHECKING, Literal, Optional, TypeVar
 
-from headway.declare import Was, declaring
+from headway.declare import Was
 from headway.operators.debounce import Debounce
 from headway.operators.dedup import Dedup
 from headway.operators.options import By
@@ -30,9 +30,7 @@ class RateSteps(KeyedSteps[T]):
         `by` is a field, several, or a function; without it the key is the id, which keeps the rows small. The horizon
         counts from the event that was passed, inclusive. See `Dedup`.
         """
-        with declaring():
-            operator: Dedup[Any] = Dedup(self.type, by=by, within=within)
-        return self.process(name, operator, was=was)
+        return self._process(name, was, lambda: Dedup(by=by, within=within))
 
     def debounce(
         self, name: str, quiet: Duration, *, max_wait: Optional[Duration] = None, was: Was = ()
@@ -41,9 +39,7 @@ class RateSteps(KeyedSteps[T]):
 
         `max_wait` is the longest wait from the first event of such a burst. See `Debounce`.
         """
-        with declaring():
-            operator: Debounce[Any] = Debounce(self.type, quiet=quiet, max_wait=max_wait)
-        return self.process(name, operator, was=was)
+        return self._process(name, was, lambda: Debounce(quiet=quiet, max_wait=max_wait))
 
     def throttle(
         self, name: str, per: Duration, *, emit: Literal["first", "last", "both"] = "first", was: Was = ()
@@ -52,9 +48,7 @@ class RateSteps(KeyedSteps[T]):
 
         See `Throttle`.
         """
-        with declaring():
-            operator: Throttle[Any] = Throttle(self.type, per=per, emit=emit)
-        return self.process(name, operator, was=was)
+        return self._process(name, was, lambda: Throttle(per=per, emit=emit))
 
     def rate_limit(
         self, name: str, limit: int, *, per: Duration = "1m", burst: Optional[int] = None, was: Was = ()
@@ -63,6 +57,4 @@ class RateSteps(KeyedSteps[T]):
 
         A token bucket in event time, in exact integers, of `burst` tokens (default: `limit`). See `RateLimit`.
         """
-        with declaring():
-            operator: RateLimit[Any] = RateLimit(self.type, limit=limit, per=per, burst=burst)
-        return self.process(name, operator, was=was)
+        return self._process(name, was, lambda: RateLimit(limit=limit, per=per, burst=burst))

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, overload
 
-from headway.declare import Was, declaring
+from headway.declare import Was, fail
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.aggregates.declared import in_order_of
@@ -15,7 +15,7 @@ from headway.operators.windows.aligned_late import LateAlignedWindow
 from headway.operators.windows.apply import WindowContents, window_function
 from headway.operators.windows.counted import CountWindows
 from headway.operators.windows.early import Every
-from headway.operators.windows.lateness import LateTime, lateness_of
+from headway.operators.windows.lateness import LateTime
 from headway.operators.windows.results import WindowAggregates, WindowResult
 from headway.operators.windows.sessions import SessionWindow
 from headway.operators.windows.sessions_late import LateSessionWindow
@@ -94,11 +94,13 @@ class WindowSteps(KeyedSteps[T]):
         one is made.
         See `SingleWindow`, `AlignedWindow`, `SessionWindow`, `CountWindows`.
         """
-        with declaring():
-            ordered = in_order_of(into, aggregates)
-            operator = _operator(self.type, windower, ordered, early, late, late_time, allowed_lateness, into)
-        return (
-            self.process(name, operator, was=was) if late is None else self.process(name, operator, was=was, late=late)
+        ordered = in_order_of(into, aggregates)
+        inputs: dict[str, Any] = {} if late is None else {"late": late}
+        return self._process(
+            name,
+            was,
+            lambda: _operator(windower, ordered, early, late, late_time, allowed_lateness, into),
+            **inputs,
         )
 
     def window_apply(
@@ -116,17 +118,13 @@ class WindowSteps(KeyedSteps[T]):
         ends, and stored with each change: prefer `window` where aggregates can tell the same. `into` is the type of
         the results where the function's annotation does not tell.
         """
-        with declaring():
-            if not callable(function):
-                msg = f"window_apply({name!r}) needs a function of the window, not {function!r}"
-                raise FlowError(msg)
-            output_type = without_none(returned_type(function)) if into is None else into
-            operator = window_function(self.type, _windower(windower), function, output_type)
-        return self.process(name, operator, was=was)
+        if not callable(function):
+            fail(f"window_apply({name!r}) needs a function of the window, not {function!r}")
+        output_type = without_none(returned_type(function)) if into is None else into
+        return self._process(name, was, lambda: window_function(_windower(windower), function, output_type))
 
 
 def _operator(
-    event_type: Any,
     windower: Windower,
     aggregates: Mapping[str, Aggregate[Any, Any]],
     early: Union[Duration, Every, None],
@@ -143,18 +141,21 @@ def _operator(
         if early is not None or late is not None:
             msg = "count windows have neither early nor late results: they end at an event, not at a time"
             raise FlowError(msg)
-        return CountWindows(event_type, windower, aggregates, into=into)
-    session = windower if isinstance(windower, Session) else None
+        return CountWindows(windower, aggregates, into=into)
+    options: dict[str, Any] = {"early": early, "into": into}
+    if late is not None:
+        if late_time is None:
+            msg = (
+                'late= needs late_time=, the field or function that gives the time of an event, such as late_time="at"'
+            )
+            raise FlowError(msg)
+        options |= {"late_time": late_time, "allowed_lateness": 0 if allowed_lateness is None else allowed_lateness}
+    if isinstance(windower, Session):
+        return (SessionWindow if late is None else LateSessionWindow)(windower, aggregates, **options)
     aligned = typing.cast(Aligned, windower)
-    if late is None:
-        if session is not None:
-            return SessionWindow(event_type, session, aggregates, early=early, into=into)
-        kind = AlignedWindow if aligned.overlapping else SingleWindow
-        return kind(event_type, aligned, aggregates, early=early, into=into)
-    lateness = lateness_of(0 if allowed_lateness is None else allowed_lateness, late_time, event_type)
-    if session is not None:
-        return LateSessionWindow(event_type, session, aggregates, lateness, early=early, into=into)
-    return LateAlignedWindow(event_type, aligned, aggregates, lateness, early=early, into=into)
+    if late is not None:
+        return LateAlignedWindow(aligned, aggregates, **options)
+    return (AlignedWindow if aligned.overlapping else SingleWindow)(aligned, aggregates, **options)
 
 
 def _windower(windower: Windower) -> Windower:

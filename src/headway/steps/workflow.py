@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Literal, Optional, TypeVar, Union
 
-from headway.declare import Was, declaring, fail
+from headway.declare import Was
 from headway.operators.absence import Absence, Absent
 from headway.operators.conditions import Predicate
 from headway.operators.deadline import Deadline, DeadlineResult, Within
@@ -43,9 +43,7 @@ class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
         `end` may be a list of conditions: any of them ends the wait. With `rearm` each further start begins the wait
         anew, as in `deadline`. See `Absence`.
         """
-        with declaring():
-            operator: Absence[Any] = Absence(self.type, start=start, end=end, within=within, rearm=rearm)
-        return self.process(name, operator, was=was)
+        return self._process(name, was, lambda: Absence(start=start, end=end, within=within, rearm=rearm))
 
     def deadline(
         self,
@@ -63,9 +61,7 @@ class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
         `within` is a duration, the name of a field of the start event that holds one, or a function of it. `emit`
         chooses the outcomes that are told. With `rearm` each further start begins the wait anew. See `Deadline`.
         """
-        with declaring():
-            operator: Deadline[Any] = Deadline(self.type, start=start, ends=ends, within=within, emit=emit, rearm=rearm)
-        return self.process(name, operator, was=was)
+        return self._process(name, was, lambda: Deadline(start=start, ends=ends, within=within, emit=emit, rearm=rearm))
 
     def silence(
         self,
@@ -81,9 +77,7 @@ class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
         With `resumed` the first event after a reported silence goes to the side output `resumed`; silent keys are
         then remembered until they resume, or for `expire_after`. See `Silence`.
         """
-        with declaring():
-            operator: Silence[Any] = Silence(self.type, after=after, resumed=resumed, expire_after=expire_after)
-        return self.process(name, operator, was=was)
+        return self._process(name, was, lambda: Silence(after=after, resumed=resumed, expire_after=expire_after))
 
     def state_machine(
         self,
@@ -100,10 +94,6 @@ class WorkflowSteps(RateSteps[T], ChangeSteps[T]):
         that it does not know to `unknown`. An instance is gone when it is final, or `keep_final` later.
         See `StateMachine` and `RunStateMachine`.
         """
-        if not isinstance(machine, StateMachine):
-            fail(f"state_machine({name!r}): {machine!r} is not a machine: declare one with hw.StateMachine(...)")
-        with declaring():
-            operator: RunStateMachine[Any] = RunStateMachine(
-                self.type, machine, keep_final=keep_final, expire_after=expire_after
-            )
-        return self.process(name, operator, was=was)
+        return self._process(
+            name, was, lambda: RunStateMachine(machine, keep_final=keep_final, expire_after=expire_after)
+        )
