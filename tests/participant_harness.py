@@ -30,7 +30,9 @@ from headway.runtime.stage import StageTask
 from headway.state.database import ROWS, Database
 from headway.state.group import GroupStore
 from headway.state.inputs import InputCodec
+from headway.state.keys import id_bytes, successor
 from headway.state.options import StoreOptions
+from headway.state.rowvalues import HEAD_BYTES
 from headway.state.stage import OperatorSpec
 
 OPTIONS = StoreOptions(sync=False, waiting_bound=3, timer_window=2, cache_bytes=2_000)
@@ -272,7 +274,6 @@ class StageSubject(StoredSubject):
     def open(self, token: Token) -> Participant:
         stage = self.plan.stages[0]
         self.edge = stage.inputs[0]
-        self.prefix = stage.name.encode() + b"\0"
         store = self.open_store(stage.name, [OperatorSpec(*table) for table in stage.tables()], [InputCodec()])
         self.task = StageTask(
             self.plan, stage, 0, 1, store, Channels(stage.inputs, {self.edge.id: 1}), lambda: 0, lambda: 0, 1
@@ -300,8 +301,9 @@ class StageSubject(StoredSubject):
         scratch = self.directory / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)
         reader = Database(self.directory / "state", 0, OPTIONS, secondary_path=scratch)
+        prefix = id_bytes(0)
         values = [
-            msgspec.msgpack.decode(value[1:]) for _, value in reader.scan(ROWS, self.prefix, self.prefix + b"\xff")
+            msgspec.msgpack.decode(value[HEAD_BYTES:]) for _, value in reader.scan(ROWS, prefix, successor(prefix))
         ]
         reader.close()
         return sorted(touched for touched, *_ in values)
