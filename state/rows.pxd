@@ -61,5 +61,5 @@ cdef class RowTable:
     @cython.locals(row=Row, times=tuple)
     cpdef due_row(self, tuple entry)
     cpdef _load(self, key)
-    @cython.locals(row=Row, value=bytes, prefix=bytes, head=bytes, fresh=bytes, fresh_end=bytes, has_timers=bint, is_fresh=bint, before=bytes, change=long, start=Py_ssize_t, shape=Shape, sees_repeats=bint, grown=long, count=long, size=long)
+    @cython.locals(row=Row, value=bytes, prefix=bytes, head=bytes, fresh=bytes, fresh_end=bytes, has_timers=bint, is_fresh=bint, before=bytes, change=long, start=Py_ssize_t, start_before=Py_ssize_t, shape=Shape, sees_repeats=bint, grown=long, count=long, size=long)
     cpdef encode_dirty(self, dict into, dict moved)

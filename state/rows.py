@@ -105,10 +105,10 @@ class RowTable:
     """The rows of one operator, decoded when needed, cached within a budget.
 
     `row = table.young.get(key) or table.fetch(key)` finds a row; `if not row.dirty: table.mark(row)` says that it
-    may have changed. `maybe_rotate` and `commit` may put another dict in the place of `young`: take it anew for each batch.
+    may have changed. `maybe_rotate` and `commit` may put another dict in the place of `young`: take it anew each time.
 
     There is one `Row` object per key: `young` and the generation before it hold the recently used, `_dirty` what this
-    epoch has touched; what the last epoch changed is found as bytes in its delta, `pending`, everything else in RocksDB,
+    epoch touched; what the last epoch changed is found as bytes in its delta, `pending`, everything else in RocksDB,
     unless `has_stored` says that nothing is there yet.
     """
 
@@ -295,10 +295,10 @@ class RowTable:
                 count += 1
                 size += len(value)
                 before = row.value
-                if before is not None and len(before) == len(value):
+                if before is not None:
                     # What is behind the time of the last touch.
-                    start = 1 + INTEGER_BYTES[value[1]]
-                    if start == 1 + INTEGER_BYTES[before[1]] and value[start:] == before[start:]:
+                    start, start_before = 1 + INTEGER_BYTES[value[1]], 1 + INTEGER_BYTES[before[1]]
+                    if len(value) - start == len(before) - start_before and value[start:] == before[start_before:]:
                         continue
                 row.value = value
                 into[prefix + key.encode()] = head + value

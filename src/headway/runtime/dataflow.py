@@ -118,9 +118,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
     def snapshot(self) -> Any:
         with self._job.committing():
             version = self._commitment.prepare()
-            closed_ms = self._job.clock_ms()
-            self._rest.closed(closed_ms)
-            self._job.board.report_closed(self._job.options.worker, closed_ms)
+            self._job.board.report_closed(self._job.options.worker, self._rest.closed())
             return [self._slot.name, version, self._slot.kept]
 
 

@@ -26,39 +26,41 @@ class Rest:
     """When the epochs of one slot end, and how long it may sleep until then. Times are in milliseconds.
 
     >>> rest = Rest(epoch_ms=1_000)
-    >>> rest.closed(5_000)
-    >>> rest.called(5_310, others_closed_ms=5_300)
-    >>> rest.nap_ms(5_310, 25), rest.nap_ms(5_990, 25), rest.nap_ms(6_041, 25)
+    >>> rest.called(5_000, others_closed_ms=4_000), rest.closed(), rest.called(5_310, others_closed_ms=5_300)
+    (None, 5000, None)
+    >>> rest.nap_ms(5_310, 25), rest.nap_ms(5_990, 25), rest.nap_ms(6_040, 25)
     (25, 50, 0)
     """
 
     def __init__(self, epoch_ms: int) -> None:
         self._epoch_ms = epoch_ms
-        self._closed_ms: Optional[int] = None
-        """When the epoch before was closed, if nothing has been asked of the slot since."""
+        self._called_ms = 0
+        self._is_closed = False
+        """Whether an epoch has been closed, and nothing has been asked of the slot since."""
         self._ends_ms = 0
         self._hold_ms = 0
 
-    def closed(self, now_ms: int) -> None:
-        """The epoch has been closed."""
-        self._closed_ms = now_ms
+    def closed(self) -> int:
+        """The epoch has been closed; returns when the engine says that was: at its last call."""
+        self._is_closed = True
+        return self._called_ms
 
     def called(self, now_ms: int, others_closed_ms: int) -> None:
-        """The engine asks for more: all have closed the epoch, the last one at the time given."""
-        if self._closed_ms is None:
-            return
-        ahead_ms = min(others_closed_ms, now_ms) - self._closed_ms
-        self._ends_ms = self._closed_ms + self._epoch_ms
-        self._hold_ms = min(ahead_ms, _HOLD_MS_MAX) if ahead_ms >= _IN_STEP_MS else 0
-        self._closed_ms = None
+        """The engine asks for more: all have closed the epoch before, the last one at the time given."""
+        if self._is_closed:
+            self._is_closed = False
+            ahead_ms = min(others_closed_ms, now_ms) - self._called_ms
+            self._ends_ms = self._called_ms + self._epoch_ms
+            self._hold_ms = min(ahead_ms, _HOLD_MS_MAX) if ahead_ms >= _IN_STEP_MS else 0
+        self._called_ms = now_ms
 
     def nap_ms(self, now_ms: int, longest_ms: float) -> float:
-        """How long to sleep; 0 when the epoch is to end with this call."""
+        """How long to sleep; 0 when the epoch ends with this call."""
         left_ms = self._ends_ms - now_ms
-        if left_ms > longest_ms:
+        if left_ms >= longest_ms + _IN_STEP_MS:
             return longest_ms
-        return max(0, left_ms + self._hold_ms)
+        return left_ms + self._hold_ms if left_ms >= _IN_STEP_MS else 0
 
     def is_over(self, now_ms: int) -> bool:
-        """Whether the epoch is to end with this call."""
-        return now_ms >= self._ends_ms + self._hold_ms
+        """Whether the epoch ends with this call."""
+        return now_ms > self._ends_ms - _IN_STEP_MS
