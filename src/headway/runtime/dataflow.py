@@ -34,7 +34,7 @@ _AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _CLOSING: Final = timedelta(milliseconds=30)
 """What the end of an epoch mostly takes on all workers."""
 _WAIT_POLL_MS = 1
-_IDLE_POLLS_MS = (10, 45)
+_IDLE_POLLS_MS = (10, 55)
 """How long a slot sleeps that waits for input: a little longer each time, so that a calm flow costs little."""
 
 

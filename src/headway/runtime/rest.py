@@ -10,11 +10,11 @@ nobody sleeps past the end of an epoch.
 
 from __future__ import annotations
 
-from typing import Final, Optional
+from typing import Final
 
 __all__ = ["NAP_MS", "Rest"]
 
-NAP_MS: Final = 25
+NAP_MS: Final = 30
 """How long the slots of a calm process sleep, in turn: to look around a thousand times a second takes a fiftieth of a
 core. It is a part of what a first event after silence waits, once in each process that it comes through."""
 _IN_STEP_MS: Final = 3
@@ -28,8 +28,8 @@ class Rest:
     >>> rest = Rest(epoch_ms=1_000)
     >>> rest.called(5_000, others_closed_ms=4_000), rest.closed(), rest.called(5_310, others_closed_ms=5_300)
     (None, 5000, None)
-    >>> rest.nap_ms(5_310, 25), rest.nap_ms(5_990, 25), rest.nap_ms(6_040, 25)
-    (25, 50, 0)
+    >>> rest.nap_ms(5_310, 30), rest.nap_ms(5_990, 30), rest.nap_ms(6_040, 30)
+    (30, 50, 0)
     """
 
     def __init__(self, epoch_ms: int) -> None:
