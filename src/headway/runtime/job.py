@@ -155,10 +155,11 @@ class Job:
         if not self.options.follow or (self.options.workers > 1 and self.options.board_path is None):
             return False
         now_ms = self.clock_ms()
-        events = self.board.events()
-        if events != self._events_seen:
-            self._events_seen = events
-            self.read_at_ms = now_ms
+        if self.options.workers > 1:
+            events = self.board.events()
+            if events != self._events_seen:
+                self._events_seen = events
+                self.read_at_ms = now_ms
         return now_ms - self.read_at_ms > _CALM_AFTER_MS
 
     def check_clock(self) -> None:

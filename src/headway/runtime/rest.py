@@ -35,20 +35,23 @@ class Rest:
     def __init__(self, epoch_ms: int) -> None:
         self._epoch_ms = epoch_ms
         self._called_ms = 0
-        self._is_closed = False
-        """Whether an epoch has been closed, and nothing has been asked of the slot since."""
+        self.is_closed = False
+        """Whether an epoch has been closed, and `called` not been called since."""
         self._ends_ms = 0
         self._hold_ms = 0
 
     def closed(self) -> int:
         """The epoch has been closed; returns when the engine says that was: at its last call."""
-        self._is_closed = True
+        self.is_closed = True
         return self._called_ms
 
     def called(self, now_ms: int, others_closed_ms: int) -> None:
-        """The engine asks for more: all have closed the epoch before, the last one at the time given."""
-        if self._is_closed:
-            self._is_closed = False
+        """The engine asks for more: all have closed the epoch before, the last one at the time given.
+
+        That is looked at only when the slot `is_closed`.
+        """
+        if self.is_closed:
+            self.is_closed = False
             ahead_ms = min(others_closed_ms, now_ms) - self._called_ms
             self._ends_ms = self._called_ms + self._epoch_ms
             self._hold_ms = min(ahead_ms, _HOLD_MS_MAX) if ahead_ms >= _IN_STEP_MS else 0
@@ -59,7 +62,7 @@ class Rest:
         left_ms = self._ends_ms - now_ms
         if left_ms >= longest_ms + _IN_STEP_MS:
             return longest_ms
-        return left_ms + self._hold_ms if left_ms >= _IN_STEP_MS else 0
+        return left_ms + self._hold_ms if left_ms >= _IN_STEP_MS else max(0, left_ms)
 
     def is_over(self, now_ms: int) -> bool:
         """Whether the epoch ends with this call."""
