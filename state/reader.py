@@ -36,6 +36,7 @@ class StoredRow:
     state: Any
     timers: dict[str, int]
     touched_ms: int
+    """The time of the last event or timer of the key by then, when something of the row was last changed and stored."""
     group: int
     version: int
     """That of the state's schema under which it was stored: an older one is migrated only when the flow reads it."""

@@ -17,6 +17,7 @@ cdef class Row:
     cdef public long long due_ms
     cdef public long long at_ms
     cdef public dict others
+    cdef public bytes value
 
     cpdef tuple find_timer(self, name)
     cpdef put_timer(self, name, long long due_ms, long long at_ms)
@@ -60,5 +61,5 @@ cdef class RowTable:
     @cython.locals(row=Row, times=tuple)
     cpdef due_row(self, tuple entry)
     cpdef _load(self, key)
-    @cython.locals(row=Row, value=bytes, prefix=bytes, head=bytes, fresh=bytes, fresh_end=bytes, has_timers=bint, shape=Shape, sees_repeats=bint, grown=long, size=long)
+    @cython.locals(row=Row, value=bytes, prefix=bytes, head=bytes, fresh=bytes, fresh_end=bytes, has_timers=bint, is_fresh=bint, before=bytes, change=long, start=Py_ssize_t, start_before=Py_ssize_t, shape=Shape, sees_repeats=bint, grown=long, count=long, size=long)
     cpdef encode_dirty(self, dict into, dict moved)

@@ -11,7 +11,7 @@ from headway.errors import FlowError, InternalError, UserCodeError
 from headway.misfits import misfit_of
 from headway.state.database import ROWS, Database
 from headway.state.keys import successor
-from headway.state.rowvalues import Migrate, RowValues, Timers, timers_of
+from headway.state.rowvalues import HEAD_BYTES, INTEGER_BYTES, Migrate, RowValues, Timers, timers_of
 from headway.state.timers import TimerEntry, TimerIndex
 from headway.times import LAST_TIMER_MS, other_unit
 from headway.values import can_repeat, floats_of, shape_of
@@ -20,7 +20,7 @@ __all__ = ["Row", "RowTable"]
 
 _NO_TIMERS: Final = b"\xc0\xc0"
 _ROW_OVERHEAD_BYTES: Final = 500
-_DECODED_PER_ENCODED: Final = 4
+_DECODED_PER_ENCODED: Final = 5
 _FIRST_GUESS_BYTES: Final = 200
 _SAMPLE_ROWS_MAX: Final = 1_000_000
 _NOT_PENDING: Final = b""
@@ -34,10 +34,11 @@ class Row:
     Most rows have one timer at most, so the first has its place in the row itself: it is named `timer`, due at
     `due_ms`, indexed at `at_ms`; `others` has both times of the others. Timers belong to the table's `set_timer` and
     `cancel_timer`; who only puts off the first may set its `due_ms`. `stored` says whether the last commit left
-    something under the key.
+    something under the key, and `value` what that was, where it is known: by that the next commit tells whether
+    anything has changed.
     """
 
-    __slots__ = ("at_ms", "dirty", "due_ms", "key", "others", "state", "stored", "timer", "touched_ms")
+    __slots__ = ("at_ms", "dirty", "due_ms", "key", "others", "state", "stored", "timer", "touched_ms", "value")
 
     def __init__(self, key: str, state: Any, touched_ms: int, stored: bool) -> None:
         self.key = key
@@ -45,6 +46,7 @@ class Row:
         self.touched_ms = touched_ms
         self.stored = stored
         self.dirty = False
+        self.value: bytes | None = None
         self.timer: str | None = None
         self.due_ms = 0
         self.at_ms = 0
@@ -103,10 +105,10 @@ class RowTable:
     """The rows of one operator, decoded when needed, cached within a budget.
 
     `row = table.young.get(key) or table.fetch(key)` finds a row; `if not row.dirty: table.mark(row)` says that it
-    changed. `maybe_rotate` and `commit` may put another dict in the place of `young`: take it anew for each batch.
+    may have changed. `maybe_rotate` and `commit` may put another dict in the place of `young`: take it anew each time.
 
     There is one `Row` object per key: `young` and the generation before it hold the recently used, `_dirty` what this
-    epoch changed; what the last epoch changed is found as bytes in its delta, `pending`, everything else in RocksDB,
+    epoch touched; what the last epoch changed is found as bytes in its delta, `pending`, everything else in RocksDB,
     unless `has_stored` says that nothing is there yet.
     """
 
@@ -172,7 +174,7 @@ class RowTable:
         return row
 
     def mark(self, row: Row) -> None:
-        """Count `row` among the changed rows of this epoch."""
+        """Count `row` among those that this epoch has touched: the commit looks whether it has changed."""
         row.dirty = True
         self._dirty[row.key] = row
 
@@ -259,42 +261,55 @@ class RowTable:
         """Put this epoch's changes into `into`, by stored key; returns by how many the stored rows become more.
 
         With `moved`, it is said there too by how many those of each key become more. A row without timers whose state
-        is what a new one would be is not stored. From here on the rows count as stored, so the caller must not go on if
-        it fails to store them. Raises `UserCodeError` for a state that is not what its
-        type says, and would not come back as it is.
+        is what a new one would be is not stored, and one that is what is stored already is not stored again. From here
+        on the rows count as stored, so the caller must not go on if it fails to store them. Raises `UserCodeError` for
+        a state that is not what its type says, and would not come back as it is.
         """
         encode, prefix, head, fresh, shape = self._encode, self._prefix, self._head, self._fresh, self._shape
         sees_repeats = self._sees_repeats
         fresh_end = _NO_TIMERS + fresh
-        grown = size = 0
+        grown = count = size = 0
         for key, row in self._dirty.items():
             row.dirty = False
             has_timers = row.timer is not None or row.others is not None
-            timers = row.timers if has_timers else None
-            indexed = row.indexed if has_timers else None
             try:
-                value = encode((row.touched_ms, timers, indexed, row.state))
+                is_fresh = not has_timers and not row.stored and encode(row.state) == fresh
+                if not is_fresh:
+                    timers = row.timers if has_timers else None
+                    indexed = row.indexed if has_timers else None
+                    value = encode((row.touched_ms, timers, indexed, row.state))
+                    # The end of a value says whether it may be as new, so that large states are not encoded twice.
+                    is_fresh = not has_timers and value.endswith(fresh_end) and encode(row.state) == fresh
                 if not shape.fits(row.state, set() if sees_repeats else None):
                     raise TypeError(misfit_of(shape, row.state, "state"))
-                # The end of a value says whether it may be as new, so that large states are not encoded twice.
-                if not has_timers and value.endswith(fresh_end) and encode(row.state) == fresh:
-                    if row.stored:
-                        into[prefix + key.encode()] = None
-                        row.stored = False
-                        grown -= 1
-                        if moved is not None:
-                            moved[key] = moved.get(key, 0) - 1
-                    continue
             except Exception as error:
                 raise self.unencodable(row, error) from None
-            into[prefix + key.encode()] = head + value
-            size += len(value)
-            if not row.stored:
-                row.stored = True
-                grown += 1
-                if moved is not None:
-                    moved[key] = moved.get(key, 0) + 1
-        self._learn_size(len(self._dirty), size)
+            change = 0
+            if is_fresh:
+                row.value = None
+                if not row.stored:
+                    continue
+                into[prefix + key.encode()] = None
+                change = -1
+            else:
+                count += 1
+                size += len(value)
+                before = row.value
+                if before is not None:
+                    # What is behind the time of the last touch.
+                    start, start_before = 1 + INTEGER_BYTES[value[1]], 1 + INTEGER_BYTES[before[1]]
+                    if len(value) - start == len(before) - start_before and value[start:] == before[start_before:]:
+                        continue
+                row.value = value
+                into[prefix + key.encode()] = head + value
+                if row.stored:
+                    continue
+                change = 1
+            row.stored = not row.stored
+            grown += change
+            if moved is not None:
+                moved[key] = moved.get(key, 0) + change
+        self._learn_size(count, size)
         self._dirty = {}
         return grown
 
@@ -336,6 +351,8 @@ class RowTable:
             return Row(key, self._new_state(), 0, False)
         touched_ms, timers, indexed, state = self._values.read(stored_key, value)
         row = Row(key, state, touched_ms, True)
+        if value.startswith(self._head):
+            row.value = value[HEAD_BYTES:]
         for name, due_ms in (timers or {}).items():
             row.put_timer(name, due_ms, (indexed or {}).get(name, due_ms))
         return row

@@ -1,8 +1,9 @@
 """What is stored of a row: of the present version of a state it is read at once, of an older one it is migrated.
 
 A value is the byte of the format, the version of the state's schema in two bytes, and in MessagePack the time of the
-last touch, when the timers are due and where they are indexed, and the state. So the version is known before anything
-is decoded, and costs nothing where it is the present one.
+last touch when it was stored, when the timers are due and where they are indexed, and the state. So the version is
+known before anything is decoded, and costs nothing where it is the present one. A row that was touched and is what it
+was is not stored again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,17 @@ import msgspec
 from headway.errors import IncompatibleStateError, UserCodeError
 from headway.state.database import ROWS, VERSION_BYTE, Database
 
-__all__ = ["HEAD_BYTES", "Migrate", "RowValues", "StoredValue", "Timers", "head_of", "read_payload", "timers_of"]
+__all__ = [
+    "HEAD_BYTES",
+    "INTEGER_BYTES",
+    "Migrate",
+    "RowValues",
+    "StoredValue",
+    "Timers",
+    "head_of",
+    "read_payload",
+    "timers_of",
+]
 
 Timers = Optional[dict[str, int]]
 """Times by the names of timers, or None for none. A dict of texts and numbers is nothing that the collector walks."""
@@ -25,6 +36,11 @@ Migrate = Callable[[Any, int], Any]
 builtins."""
 
 HEAD_BYTES: Final = 3
+
+INTEGER_BYTES: Final = bytes(
+    {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}.get(first, 1) for first in range(256)
+)
+"""How long an integer in MessagePack is, by its first byte."""
 
 
 class StoredValue(NamedTuple):

@@ -24,7 +24,7 @@ __all__ = ["Board", "Progress", "sources_in_step"]
 _ENTRY: Final = struct.Struct("<qqq")
 _WORKER: Final = struct.Struct("<qq")
 _COUNT: Final = struct.Struct("<q")
-_SHARE: Final = _WORKER.size + 2 * _COUNT.size
+_SHARE: Final = _WORKER.size + 3 * _COUNT.size
 _UNSTARTED, _ACTIVE, _IDLE, _DONE = range(4)
 LEAD_RECORDS: Final = 50_000
 """How many records a slot may read ahead of the slowest one before it pauses."""
@@ -93,7 +93,7 @@ class Board:
         return sum(_COUNT.unpack_from(self._memory, place)[0] for place in places)
 
     def _at(self, worker: int) -> int:
-        """Where the part of a worker begins: its progress, how many participants are in doubt, how many failures."""
+        """Where the part of a worker begins: its progress, participants in doubt, failures, its last epoch."""
         return len(self._index) * _ENTRY.size + worker * _SHARE
 
     def progress(self) -> Progress:
@@ -114,6 +114,15 @@ class Board:
     def _failures_at(self, worker: int) -> int:
         return self._at(worker) + _WORKER.size + _COUNT.size
 
+    def report_closed(self, worker: int, now_ms: int) -> None:
+        """Say when a slot of a worker has closed an epoch, on the machine's clock that never goes back."""
+        _COUNT.pack_into(self._memory, self._failures_at(worker) + _COUNT.size, now_ms)
+
+    def last_closed_ms(self) -> int:
+        """When a slot of any worker has last closed an epoch; 0 when none has."""
+        places = [self._failures_at(worker) + _COUNT.size for worker in range(self._workers)]
+        return max(int(_COUNT.unpack_from(self._memory, place)[0]) for place in places)
+
     def least_published(self) -> int:
         """The least watermark that any slot has published."""
         return min((self._entry(name).watermark for name in self._index), default=MAX_TIME_MS)
@@ -130,6 +139,10 @@ class Board:
             while len(history) > 1 and low is not None and history[1][0] <= low:
                 history.popleft()
             history.append((watermark, events))
+
+    def events(self) -> int:
+        """How many events all slots together have read, as far as they have said."""
+        return sum(self._entry(name).events for name in self._index)
 
     def _entry(self, name: str) -> _Entry:
         return _Entry(*_ENTRY.unpack_from(self._memory, self._index[name] * _ENTRY.size))

@@ -20,6 +20,7 @@ from headway.runtime.batch import Batch
 from headway.runtime.exchange import Message
 from headway.runtime.job import Job
 from headway.runtime.participant import Commitment
+from headway.runtime.rest import Rest
 from headway.runtime.slot import Slot
 from headway.runtime.stage import StageTask
 
@@ -30,8 +31,10 @@ Token = list[Any]
 with it the number of a key group, or the name of a reader slot and where that stands."""
 _AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 """A time that has come, whatever happens to the machine's clock."""
+_CLOSING: Final = timedelta(milliseconds=30)
+"""What the end of an epoch mostly takes on all workers."""
 _WAIT_POLL_MS = 1
-_IDLE_POLLS_MS = (10, 100)
+_IDLE_POLLS_MS = (10, 55)
 """How long a slot sleeps that waits for input: a little longer each time, so that a calm flow costs little."""
 
 
@@ -39,7 +42,9 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
     """A reader slot as the engine sees it.
 
     The engine waits by the machine's clock, which may be set back: then it would call nobody for as long. So a slot
-    always asks to be called at once, and looks itself whether it is time to, by a clock that never goes back.
+    asks to be called at once, and looks itself whether it is time to, by a clock that never goes back. One exception
+    is the end of an epoch in a calm cluster, where the engine would not sleep before all workers have written: if the
+    clock is set back in these milliseconds, the supervisor misses the worker's beats and starts the run again.
 
     That it is called proves that the epoch before is durable on every worker. Its readers are closed with the job: they
     are still to hear of the last epoch when the engine has done with them.
@@ -51,6 +56,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
         self._job = job
         self._idle_poll_ms: float = _IDLE_POLLS_MS[0]
         self._poll_at_ms = 0.0
+        self._rest = Rest(job.options.epoch_ms)
         self._has_said_all = False
         self._finished = False
 
@@ -62,9 +68,10 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
         job.beat()
         with job.guard:
             self._commitment.proven()
+            self._rest.called(job.clock_ms(), job.board.last_closed_ms() if self._rest.is_closed else 0)
             job.check_clock()
             if job.clock_ms() < self._poll_at_ms and not job.stopping():
-                job.doze()
+                job.doze(self._rest)
                 return []
             if job.stopping() or self._slot.done:
                 return self._finish()
@@ -102,12 +109,16 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
 
     @override
     def next_awake(self) -> Optional[datetime]:
+        job = self._job
+        if job.options.workers > 1 and self._rest.is_over(job.clock_ms()) and job.is_calm():
+            return datetime.now(timezone.utc) + _CLOSING
         return _AT_ONCE
 
     @override
     def snapshot(self) -> Any:
         with self._job.committing():
             version = self._commitment.prepare()
+            self._job.board.report_closed(self._job.options.worker, self._rest.closed())
             return [self._slot.name, version, self._slot.kept]
 
 

@@ -23,6 +23,7 @@ from headway.runtime.job_options import Guard, JobOptions, monotonic_ms, slot_na
 from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.participant import Commitment, Commitments
 from headway.runtime.redrive import redrive_path
+from headway.runtime.rest import NAP_MS, Rest
 from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot
 from headway.runtime.slot_options import SlotOptions
@@ -39,8 +40,7 @@ from headway.times import MAX_TIME_MS, MIN_TIME_MS
 __all__ = ["Job"]
 
 _CALM_AFTER_MS = 1_000
-_CALM_DOZE_S = 0.02
-_DOZE_S = 0.001
+_DOZE_MS = 1
 _SET_BACK_MS = 1_000
 """By how much the clock may be set back without notice: epochs last so much longer."""
 _STUCK_MS = 10_000
@@ -84,6 +84,7 @@ class Job:
         self.read_at_ms = self.clock_ms()
         self._ahead_ms = self.wall_ms() - self.clock_ms()
         self._has_worked = False
+        self._events_seen = 0
         self._progress = (Progress(0, MIN_TIME_MS), self.read_at_ms)
         self._groups: dict[int, GroupStore] = {}
         self._lock = Lock()
@@ -136,18 +137,29 @@ class Job:
             with self.guard:
                 self.on_beat()
 
-    def doze(self) -> None:
+    def doze(self, rest: Rest) -> None:
         """Sleep a little in a slot that waits, unless there is work: the engine would look around all the time.
 
-        A calm process, which is the only one, follows its input, and has read nothing for a while, sleeps longer: to
-        look around a thousand times a second takes a fiftieth of a core. Peers of a cluster may send at any time.
+        One of a calm flow sleeps longer. When a slot of any process reads something, all see it on the board.
         """
         if self._has_worked:
             self._has_worked = False
             return
-        alone = self.options.follow and self.options.workers == 1
-        calm = alone and self.clock_ms() - self.read_at_ms > _CALM_AFTER_MS
-        time.sleep((_CALM_DOZE_S if calm else _DOZE_S) / len(self.slots))
+        slots = len(self.slots)
+        nap_ms = rest.nap_ms(self.clock_ms(), NAP_MS / slots) if self.is_calm() else _DOZE_MS / slots
+        time.sleep(nap_ms / 1000)
+
+    def is_calm(self) -> bool:
+        """Whether the flow follows its input, and no slot has read anything for a while, as far as one can know."""
+        if not self.options.follow or (self.options.workers > 1 and self.options.board_path is None):
+            return False
+        now_ms = self.clock_ms()
+        if self.options.workers > 1:
+            events = self.board.events()
+            if events != self._events_seen:
+                self._events_seen = events
+                self.read_at_ms = now_ms
+        return now_ms - self.read_at_ms > _CALM_AFTER_MS
 
     def check_clock(self) -> None:
         """Raise `ClockError` when the machine's clock has been set back: the engine times epochs by it."""
