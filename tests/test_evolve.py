@@ -25,7 +25,7 @@ from headway.state.database import Database
 from headway.state.manifest import Manifest
 from headway.state.positions import Positions
 
-FEW = settings(SLOW, max_examples=15)
+FEW = settings(SLOW, max_examples=8)
 MANY = settings(SLOW, max_examples=300)
 OUT_OF_ORDER_MS = 30
 OPERATORS = ("seen", "quiet", "total", "after")

@@ -42,7 +42,7 @@ __all__ = ["rescale"]
 def rescale(place: str, state_dir: Optional[Path], key_groups: Optional[int], slots: Optional[int]) -> None:
     """Change how finely a stopped flow is divided. Its state, timers and positions stay what they are.
 
-    Other key groups move each row: some 10 µs for each, while the old ones stay beside them. Whoever is killed leaves
+    Other key groups move each row: some 6 µs for each, while the old ones stay beside them. Whoever is killed leaves
     either the old or the new form.
     """
     from headway.cli.places import state_dir_of
