@@ -17,13 +17,20 @@ from headway.runtime.run import RunOptions, run_flow
 
 FEW = settings(SLOW, max_examples=4)
 Event = dict[str, Any]
+
+
+def at_of(event: Any) -> int:
+    at: int = event["at"]
+    return at
+
+
 EVENTS = st.lists(
     st.fixed_dictionaries(
         {"at": st.integers(1, 60), "u": st.sampled_from("xyz"), "kind": st.sampled_from(["add", "pay", "view"])}
     ),
     min_size=1,
     max_size=16,
-).map(lambda events: sorted(events, key=lambda event: event["at"]))
+).map(lambda events: sorted(events, key=at_of))
 PAID = hw.once(kind="add").followed_by("paid", kind="pay").within(20)
 
 
