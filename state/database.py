@@ -41,6 +41,7 @@ __all__ = [
     "WAITING",
     "Batch",
     "Database",
+    "Writer",
     "group_path",
 ]
 
@@ -67,6 +68,8 @@ _WAL_BYTES: Final = 2 << 20
 _FILE_BYTES: Final = 16 << 20
 """Little enough that the index and the filter of a file, some 1.5 % of it, fit into a sixty-fourth of the block cache:
 that is cut into as many parts, and what does not fit into its part would be read anew for each key."""
+
+_WRITER_PAIRS: Final = 2_000
 
 _HINTS: Final = {
     "open": "check that it is a Headway state directory and readable, then start again",
@@ -281,6 +284,28 @@ class Database:
                 refused.append(error)
         if refused:
             raise self.refusal(refused[0], "close") from refused[0]
+
+
+class Writer:
+    """Writes any number of pairs, some thousands at a time: for what need not become durable together."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._batch = database.batch()
+        self._count = 0
+
+    def put(self, family: str, key: bytes, value: bytes) -> None:
+        """Store `value` under `key`, by the next `flush` at the latest."""
+        self._batch.put(family, key, value)
+        self._count += 1
+        if self._count == _WRITER_PAIRS:
+            self.flush()
+
+    def flush(self, *, sync: bool = False) -> None:
+        """Write what has been put; with `sync` all that was ever written has reached the disk on return."""
+        self._database.write(self._batch, sync=sync)
+        self._batch = self._database.batch()
+        self._count = 0
 
 
 @cache

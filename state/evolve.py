@@ -33,27 +33,22 @@ run through the new steps: they have gone through the old ones already.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from headway.state.carried import CarriedRecord, check_records, inputs_with_records, records_at, write_records
-from headway.state.database import CONTROL, OUTBOX, VERSION_BYTE, WAITING, Database
-from headway.state.inputs import FIRST_INPUT, InputCodec
-from headway.state.keys import successor, task_prefix
+from headway.state.carried import CarriedTask, carry_output, check_record, inputs_with_records, waiting_records
+from headway.state.database import CONTROL, OUTBOX, WAITING, Database, Writer
+from headway.state.inputs import InputCodec
+from headway.state.keys import FIRST_INPUT, task_prefix
 from headway.state.manifest import EdgeEntry, Manifest, StageEntry
-from headway.state.outbox import Outbox
-from headway.state.redo import END_ENTRY, NO_STATE, Control, decode_meta, encode_meta
-from headway.state.stage import MARK
-from headway.state.tasks import Task, added_failures, count_stored, opened_groups, output_tasks, stage_tasks
+from headway.state.redo import END_ENTRY, Control, decode_meta
+from headway.state.tasks import Generation, added_failures, count_stored
 from headway.times import MIN_TIME_MS
 
 __all__ = ["Evolution"]
-
-_BATCH_RECORDS: Final = 5_000
 
 
 class Evolution:
@@ -62,20 +57,18 @@ class Evolution:
     `versions` are the committed versions, by task and key group, as the engine's log knows them. First `settle`, which
     gives the new manifest with the inputs that are carried; then `write`. Both may be repeated after a kill at any
     point, as long as the old manifest is there. The caller then stores the new one. Takes some milliseconds for each
-    key group, and some microseconds for each waiting record.
+    key group and some microseconds for each waiting record; where stages are cut otherwise, or an operator is back,
+    also a look at each of their keys, a microsecond or two, to count them.
     """
 
     def __init__(
         self, directory: Path, old: Manifest, new: Manifest, versions: Mapping[tuple[int, int], int], *, sync: bool
     ) -> None:
-        self._directory = directory
+        self._before = Generation(directory, old, versions)
         self._old = old
         self._new = new
-        self._versions = versions
         self._sync = sync
         self._names = {entry.id: name for name, entry in new.operators.items()}
-        self._tasks = stage_tasks(old)
-        self._outputs = output_tasks(old)
         self._old_edges, self._new_edges = _edge_keys(old), _edge_keys(new)
         self._old_ids, self._new_ids = _producer_ids(old), _producer_ids(new)
         self._stale = _fed_by_new_sources(old, new)
@@ -85,13 +78,12 @@ class Evolution:
     def settle(self) -> Manifest:
         """Promote or discard what is pending in each group; returns the new manifest with its carried inputs."""
         waiting: dict[tuple[int, int], EdgeEntry] = {}
-        with closing(self._databases()) as databases:
-            for group, database in databases:
-                for task in (*self._tasks, *self._outputs):
-                    self._resumed(database, task, group)
-                for task in self._tasks:
-                    for stored in inputs_with_records(database, task_prefix(self._old.generation, task.number)):
-                        waiting[task.number, stored] = task.edge(stored)
+        with self._before.groups() as groups:
+            for group, database in groups:
+                self._before.settle(database, group)
+                for number, stage in enumerate(self._old.stages):
+                    for stored in inputs_with_records(database, self._before.prefix(number)):
+                        waiting[number, stored] = stage.edge(stored)
         carried: list[list[tuple[EdgeEntry, tuple[int, int]]]] = [[] for _ in self._new.stages]
         taken: set[tuple[int, int]] = set()
         # Inputs of the old plan first: one that was carried before does not take their place.
@@ -121,25 +113,17 @@ class Evolution:
 
         Raises `IncompatibleStateError` when what waits does not fit the type of an operator's input any more.
         """
-        with closing(self._databases()) as databases:
-            for group, database in databases:
+        with self._before.groups() as groups:
+            for group, database in groups:
                 _clear(database, self._new.generation)
-                controls = {
-                    task.number: self._resumed(database, task, group) for task in (*self._tasks, *self._outputs)
-                }
-                for number, stage in enumerate(self._new.stages):
-                    self._write_stage(database, number, stage, controls, codecs)
-                for task in self._outputs:
-                    if controls[task.number] is not NO_STATE:
-                        self._copy_output(database, task.number, controls[task.number])
-                # What has been written before is in the same log: one sync is for all.
-                database.write(database.batch(), sync=self._sync)
-
-    def _databases(self) -> Generator[tuple[int, Database], None, None]:
-        return opened_groups(self._directory, self._old.key_groups)
-
-    def _resumed(self, database: Database, task: Task, group: int) -> Control:
-        return task.settle(database, self._old.generation, self._versions.get((task.number, group)))
+                writer = Writer(database)
+                controls = self._before.settle(database, group)
+                self._write_stages(database, controls, codecs, writer)
+                for task in self._before.outputs:
+                    if task in controls:
+                        before, now = self._before.prefix(task), task_prefix(self._new.generation, task)
+                        carry_output(database, before, now, controls[task], writer)
+                writer.flush(sync=self._sync)
 
     def _entries_in(self, edge: EdgeEntry, stage: StageEntry) -> list[tuple[str, str]]:
         """Which of the operators that an old input led to are in a new stage, by their new names."""
@@ -166,75 +150,58 @@ class Evolution:
                 return rank
         return None
 
-    def _write_stage(
+    def _write_stages(
         self,
         database: Database,
-        number: int,
-        stage: StageEntry,
         controls: Mapping[int, Control],
         codecs: Mapping[str, Mapping[int, InputCodec]],
+        writer: Writer,
     ) -> None:
-        """The control record of a new stage, and what is carried to it."""
+        """What waits for the stages of a group, and then where each of them stands."""
+        stages = self._new.stages
+        carried = [CarriedTask(writer, task_prefix(self._new.generation, task)) for task in range(len(stages))]
+        for task, was in enumerate(self._old.stages):
+            for stored, record in waiting_records(database, self._before.prefix(task), was):
+                for number, place in self._places.get((task, stored), ()):
+                    check_record(record, codecs[stages[number].name][place], stages[number].edge(place), database)
+                    carried[number].add(place, record)
+        for stage, made in zip(stages, carried):
+            kept = {self._new.operators[name].id for name in stage.operators}
+            tasks = [
+                (was, controls[task])
+                for task, was in enumerate(self._old.stages)
+                if task in controls and kept & self._ids_of(was)
+            ]
+            is_back = any(self._is_back(name) for name in stage.operators)
+            if tasks or is_back:
+                first_ms = min((control.timer_floor[0] for _, control in tasks), default=END_ENTRY[0])
+                made.finish(
+                    self._meta(stage, tasks),
+                    self._counts(database, stage, tasks, is_back=is_back),
+                    MIN_TIME_MS if is_back else first_ms,
+                )
+
+    def _counts(
+        self, database: Database, stage: StageEntry, tasks: Sequence[tuple[StageEntry, Control]], *, is_back: bool
+    ) -> tuple[int, int, int]:
+        """Rows, keys and timers of a new stage: those of the old one, or counted where it was cut otherwise."""
         kept = {self._new.operators[name].id for name in stage.operators}
-        tasks = [task for task in self._tasks if kept & self._ids_of(task) and controls[task.number] is not NO_STATE]
-        back = [self._new.operators[name].id for name in stage.operators if self._is_back(name)]
-        if not tasks and not back:
-            return
-        prefix = task_prefix(self._new.generation, number)
-        records = {
-            stored: [record for old in places for record in self._waiting(database, *old)]
-            for stored, places in self._places_of(number).items()
-        }
-        check_records(records, stage, codecs[stage.name], database)
-        floor, spilled = write_records(database, prefix, records)
-        whole = {number for task in tasks for number in self._ids_of(task)}
-        counted = [self._new.operators[name] for name in stage.operators if not self._new.operators[name].shared]
-        if whole <= kept and not back and len(tasks) == 1:
-            [control] = [controls[task.number] for task in tasks]
-            old_counted = [name for name in tasks[0].operators if not self._old.operators[name].shared]
-            rows, timers = control.rows, control.timers
-            keys = control.keys if len(old_counted) > 1 else control.rows
-        else:
-            rows, keys, timers = count_stored(database, [entry.id for entry in counted])
-        control = Control(
-            version=0,
-            meta=encode_meta(self._meta(stage, [(task, controls[task.number]) for task in tasks])),
-            rows=rows,
-            keys=keys,
-            timers=timers,
-            timer_floor=_timer_floor([controls[task.number] for task in tasks], any_time=bool(back)),
-            spill_floor=floor,
-            spilled=spilled,
-            spill_sequence=spilled,
-            spill_front=0,
-        )
-        batch = database.batch()
-        batch.put(CONTROL, prefix, control.encode())
-        database.write(batch, sync=False)
+        if len(tasks) == 1 and not is_back and self._ids_of(tasks[0][0]) <= kept:
+            [(was, control)] = tasks
+            several = sum(not self._old.operators[name].shared for name in was.operators) > 1
+            return control.rows, control.keys if several else control.rows, control.timers
+        entries = [self._new.operators[name] for name in stage.operators]
+        return count_stored(database, [entry.id for entry in entries if not entry.shared])
 
-    def _waiting(self, database: Database, task: int, stored: int) -> list[CarriedRecord]:
-        """What waits at an old input."""
-        from_stage = not self._tasks[task].edge(stored).from_source
-        return records_at(database, task_prefix(self._old.generation, task), stored, from_stage=from_stage)
-
-    def _ids_of(self, task: Task) -> set[int]:
-        return {self._old.operators[name].id for name in task.operators}
+    def _ids_of(self, was: StageEntry) -> set[int]:
+        return {self._old.operators[name].id for name in was.operators}
 
     def _is_back(self, name: str) -> bool:
         """Whether an operator was not in the old plan, and has a number from before."""
         entry = self._new.operators[name]
         return any(entry.id == retired.id for retired in self._old.retired.operators.values())
 
-    def _places_of(self, number: int) -> dict[int, list[tuple[int, int]]]:
-        """The old inputs whose records go to each carried input of a new stage."""
-        found: dict[int, list[tuple[int, int]]] = {}
-        for old, places in self._places.items():
-            for task, stored in places:
-                if task == number:
-                    found.setdefault(stored, []).append(old)
-        return dict(sorted(found.items()))
-
-    def _meta(self, stage: StageEntry, tasks: Sequence[tuple[Task, Control]]) -> dict[str, Any]:
+    def _meta(self, stage: StageEntry, tasks: Sequence[tuple[StageEntry, Control]]) -> dict[str, Any]:
         """What the engine keeps of a stage: without claims, which come with the first message of each channel."""
         metas = [(task, decode_meta(control.meta) or {}) for task, control in tasks]
         losses: dict[str, Any] = {}
@@ -246,7 +213,7 @@ class Evolution:
                 if was in meta.get("losses", {}) and number in self._names:
                     losses[self._names[number]] = meta["losses"][was]
             progress = meta.get("progress")
-            handled.append(task.handled_ms(self._old, meta))
+            handled.append(self._before.handled_ms(task, meta))
             for edge, counted in (progress or {}).get("ordinals", {}).items():
                 key = self._old_edges[int(edge)]
                 if key in self._new_edges:
@@ -255,27 +222,9 @@ class Evolution:
         failures = added_failures(meta.get("failures") for _, meta in metas)
         if failures:
             made["failures"] = failures
-        if handled and stage.name not in self._stale:
-            made["progress"] = {"watermark": min(handled), "ordinals": ordinals}
+        watermark = MIN_TIME_MS if stage.name in self._stale else min(handled, default=MIN_TIME_MS)
+        made["progress"] = {"watermark": watermark, "ordinals": ordinals}
         return made
-
-    def _copy_output(self, database: Database, task: int, control: Control) -> None:
-        """What an output has written and what waits for it, as it is, without the claims."""
-        old, new = task_prefix(self._old.generation, task), task_prefix(self._new.generation, task)
-        meta = {**(decode_meta(control.meta) or {}), "claims": {}}
-        batch = database.batch()
-        for count, (key, value) in enumerate(database.scan(WAITING, old, successor(old)), 1):
-            batch.put(WAITING, new + key[len(old) :], value)
-            if count % _BATCH_RECORDS == 0:
-                database.write(batch, sync=False)
-                batch = database.batch()
-        for number, (_, value) in enumerate(database.scan(OUTBOX, old, successor(old))):
-            batch.put(OUTBOX, new + Outbox.key(0, number), value)
-        batch.put(CONTROL, new, msgspec.structs.replace(control, version=0, meta=encode_meta(meta)).encode())
-        mark = database.get(CONTROL, old + MARK)
-        if mark is not None:
-            batch.put(CONTROL, new + MARK, VERSION_BYTE + mark)
-        database.write(batch, sync=False)
 
 
 def _edge_keys(manifest: Manifest) -> list[Any]:
@@ -307,12 +256,6 @@ def _fed_by_new_sources(old: Manifest, new: Manifest) -> set[str]:
             stale.add(stage.name)
             back.update(stage.operators)
     return stale
-
-
-def _timer_floor(controls: Sequence[Control], *, any_time: bool) -> tuple[int, str, int, str]:
-    """A position that no timer is before, whatever the ranks of the operators are now."""
-    first_ms = min((control.timer_floor[0] for control in controls), default=END_ENTRY[0])
-    return (MIN_TIME_MS if any_time else first_ms), "", 0, ""
 
 
 def _clear(database: Database, generation: int) -> None:

@@ -8,13 +8,11 @@ import msgspec
 
 from headway.state.database import WAITING, Database
 
-__all__ = ["BLOB", "FIRST_INPUT", "SPILLED", "InputCodec", "Ordinal", "decode_blob"]
+__all__ = ["BLOB", "SPILLED", "InputCodec", "Ordinal", "decode_blob"]
 
 BLOB: Final = b"\x00"
 SPILLED: Final = b"\x01"
 """What follows the prefix of a task in the keys of its waiting records: all those in memory, or a single one."""
-FIRST_INPUT: Final = 1 << 15
-"""The stored number of the first input of today's plan; those that were carried over are counted down from it."""
 
 Ordinal = int | str
 """Number of a record in its partition, with what a `flat_map` adds to it."""

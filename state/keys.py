@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Final
 
 __all__ = [
+    "FIRST_INPUT",
     "ID_BYTES",
     "TimerEntry",
     "WaitingPosition",
@@ -29,6 +30,9 @@ TimerEntry = tuple[int, str, int, str]
 
 WaitingPosition = tuple[int, int, str, int]
 """`(time_ms, rank, lane, sequence)` of a waiting record; rank is the position of its input."""
+
+FIRST_INPUT: Final = 1 << 15
+"""The stored number of the first input of a stage; those that were carried over are counted down from it."""
 
 ID_BYTES: Final = 2
 """The length of the number of an operator, at the beginning of the keys of its rows and timers."""

@@ -7,6 +7,7 @@ import msgspec
 
 from headway.errors import CorruptStateError, DrainedStateError, IncompatibleStateError
 from headway.state.files import state_files
+from headway.state.keys import FIRST_INPUT
 from headway.state.lock import LOCK_NAME
 from headway.state.private import make_private, read_private, secure, write_private
 from headway.state.seal import checksum
@@ -87,6 +88,11 @@ class StageEntry(msgspec.Struct, frozen=True, kw_only=True):
     inputs: list[EdgeEntry] = []
     carried: list[EdgeEntry] = []
     """Inputs of plans before at which records waited when the plan changed."""
+
+    def edge(self, stored: int) -> EdgeEntry:
+        """The input under a stored number: those that were carried are counted down from that of the first one."""
+        index = stored - FIRST_INPUT
+        return self.inputs[index] if index >= 0 else self.carried[index]
 
 
 class StepEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.state.database import VERSION_BYTE
-from headway.state.keys import TimerEntry, WaitingPosition
+from headway.state.keys import FIRST_INPUT, TimerEntry, WaitingPosition
 from headway.times import MAX_TIME_MS
 
 __all__ = [
@@ -29,7 +29,7 @@ END_ENTRY: Final[TimerEntry] = (MAX_TIME_MS + 1, "", 0, "")
 NO_SPILL_MS: Final = MAX_TIME_MS + 1
 """Later than all waiting records."""
 
-NO_SPILL: Final[WaitingPosition] = (NO_SPILL_MS, 1 << 15, "", 0)
+NO_SPILL: Final[WaitingPosition] = (NO_SPILL_MS, FIRST_INPUT, "", 0)
 """The spill floor when no waiting record is on disk."""
 
 _COUNT_BYTES: Final = 4

@@ -11,45 +11,34 @@ What all keys of a group share, and the broadcasts that wait for it, is the same
 has come. It is taken from the one that has come least far: what others have already heard waits there still, before
 everything that the new groups have yet to handle.
 
-A row with a timer costs some 6 µs. Memory does not grow with the number of rows, but holds what waits.
+A row with a timer costs some 6 µs. Memory does not grow with what is moved.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from headway.state.carried import CarriedRecord, inputs_with_records, key_of, records_at, write_records
-from headway.state.database import CONTROL, OUTBOX, ROWS, TIMERS, VERSION_BYTE, WAITING, Batch, Database
+from headway.state.carried import CarriedTask, carry_output, key_of, waiting_records
+from headway.state.database import CONTROL, ROWS, TIMERS, Database, Writer
 from headway.state.files import state_files
 from headway.state.group import label
 from headway.state.groups import group_of
 from headway.state.keys import ID_BYTES, decode_timer, id_bytes, successor, task_prefix
-from headway.state.manifest import Manifest, SourceEntry
+from headway.state.manifest import Manifest, SourceEntry, StageEntry
 from headway.state.options import StoreOptions
-from headway.state.outbox import Outbox
 from headway.state.positions import Positions
 from headway.state.private import make_private
-from headway.state.redo import END_ENTRY, NO_STATE, Control, decode_meta, encode_meta
-from headway.state.stage import MARK
-from headway.state.tasks import (
-    FIRST_OUTPUT,
-    Task,
-    added_failures,
-    count_stored,
-    opened_groups,
-    output_tasks,
-    stage_tasks,
-)
+from headway.state.redo import Control, decode_meta
+from headway.state.tasks import FIRST_OUTPUT, Generation, added_failures, count_stored
 
 __all__ = ["Rescaling", "discard_move", "finish_move", "rescaled"]
 
-_BATCH_ROWS: Final = 2_000
 _OPTIONS: Final = StoreOptions(write_buffer_bytes=256 << 20)
 
 
@@ -82,13 +71,13 @@ class Rescaling:
         self, directory: Path, old: Manifest, new: Manifest, versions: Mapping[tuple[int, int], int], *, sync: bool
     ) -> None:
         self._directory = directory
+        self._before = Generation(directory, old, versions)
         self._old = old
         self._new = new
-        self._versions = versions
         self._sync = sync
         self._operators = {**old.retired.operators, **old.operators}
-        self._stages = stage_tasks(old)
-        self._outputs = output_tasks(old)
+        self._controls: dict[tuple[int, int], Control] = {}
+        """By task and old key group."""
         self._handled: dict[int, int] = {}
         """Of each stage, how far the group has come that has come least far."""
         self._least: dict[int, int] = {}
@@ -102,42 +91,38 @@ class Rescaling:
             make_private(place)
         self._settle()
         with ExitStack() as held:
-            groups = [_Group(place, group, held) for group in range(self._new.key_groups)]
-            with closing(opened_groups(self._directory, self._old.key_groups)) as databases:
+            groups = [_Group(place, group, self._new, held) for group in range(self._new.key_groups)]
+            with self._before.groups() as databases:
                 for group, database in databases:
                     self._move_rows(database, group, groups)
                     self._move_timers(database, groups)
-                    for task in self._stages:
-                        self._move_waiting(database, group, task, groups)
-                    for task in self._outputs:
+                    for task, stage in enumerate(self._old.stages):
+                        self._move_waiting(database, group, task, stage, groups)
+                    for task in self._before.outputs:
                         self._move_output(database, group, task, groups)
             for one in groups:
-                for task in self._stages:
-                    self._write_control(one, task)
-                one.finish(sync=self._sync)
+                for task in self._handled:
+                    self._finish_stage(one, task)
+                one.writer.flush(sync=self._sync)
 
     def _settle(self) -> None:
         """Promote or discard what is pending, and learn how far each stage has come."""
-        self._controls: dict[tuple[int, int], Control] = {}
-        with closing(opened_groups(self._directory, self._old.key_groups)) as databases:
+        with self._before.groups() as databases:
             for group, database in databases:
-                for task in (*self._stages, *self._outputs):
-                    version = self._versions.get((task.number, group))
-                    control = task.settle(database, self._old.generation, version)
-                    if control is not NO_STATE:
-                        self._controls[task.number, group] = control
-        for task in self._stages:
+                for task, control in self._before.settle(database, group).items():
+                    self._controls[task, group] = control
+        for task, stage in enumerate(self._old.stages):
             handled = {
-                group: task.handled_ms(self._old, self._meta(task, group))
+                group: self._before.handled_ms(stage, self._meta(task, group))
                 for group in range(self._old.key_groups)
-                if (task.number, group) in self._controls
+                if (task, group) in self._controls
             }
             if handled:
-                self._least[task.number] = min(handled, key=lambda group: (handled[group], group))
-                self._handled[task.number] = min(handled.values())
+                self._least[task] = min(handled, key=lambda group: (handled[group], group))
+                self._handled[task] = min(handled.values())
 
-    def _meta(self, task: Task, group: int) -> dict[str, Any]:
-        control = self._controls.get((task.number, group))
+    def _meta(self, task: int, group: int) -> dict[str, Any]:
+        control = self._controls.get((task, group))
         return {} if control is None else decode_meta(control.meta) or {}
 
     def _move_rows(self, database: Database, group: int, groups: list[_Group]) -> None:
@@ -150,74 +135,45 @@ class Rescaling:
             for key, value in database.scan(ROWS, prefix, successor(prefix)):
                 if shared:
                     for one in groups:
-                        one.put(ROWS, key, value)
+                        one.writer.put(ROWS, key, value)
                 else:
-                    groups[group_of(key[ID_BYTES:].decode(), count)].put(ROWS, key, value)
+                    groups[group_of(key[ID_BYTES:].decode(), count)].writer.put(ROWS, key, value)
 
     def _stage_of(self, name: str) -> int:
-        return next((task.number for task in self._stages if name in task.operators), -1)
+        return next((task for task, stage in enumerate(self._old.stages) if name in stage.operators), -1)
 
     def _move_timers(self, database: Database, groups: list[_Group]) -> None:
         count = len(groups)
         for entry in self._operators.values():
             prefix = id_bytes(entry.id)
             for key, value in database.scan(TIMERS, prefix, successor(prefix)):
-                groups[group_of(decode_timer(key, ID_BYTES, 0)[1], count)].put(TIMERS, key, value)
+                groups[group_of(decode_timer(key, ID_BYTES, 0)[1], count)].writer.put(TIMERS, key, value)
 
-    def _move_waiting(self, database: Database, group: int, task: Task, groups: list[_Group]) -> None:
-        prefix = task_prefix(self._old.generation, task.number)
-        for stored in sorted(inputs_with_records(database, prefix)):
-            edge = task.edge(stored)
-            broadcast = edge.broadcast
-            if broadcast and group != self._least.get(task.number):
-                continue
-            for record in records_at(database, prefix, stored, from_stage=not edge.from_source):
-                receivers = groups if broadcast else [groups[group_of(key_of(record), len(groups))]]
-                for one in receivers:
-                    one.waiting.setdefault(task.number, {}).setdefault(stored, []).append(record)
+    def _move_waiting(self, database: Database, group: int, task: int, stage: StageEntry, groups: list[_Group]) -> None:
+        for stored, record in waiting_records(database, self._before.prefix(task), stage):
+            if not stage.edge(stored).broadcast:
+                groups[group_of(key_of(record), len(groups))].stages[task].add(stored, record)
+            elif group == self._least.get(task):
+                for one in groups:
+                    one.stages[task].add(stored, record)
 
-    def _move_output(self, database: Database, group: int, task: Task, groups: list[_Group]) -> None:
+    def _move_output(self, database: Database, group: int, task: int, groups: list[_Group]) -> None:
         """An output lives in one group, with what waits for it."""
-        control = self._controls.get((task.number, group))
-        if control is None:
-            return
-        receiver = groups[self._new.output_group(task.number - FIRST_OUTPUT)]
-        old, new = task_prefix(self._old.generation, task.number), task_prefix(self._new.generation, task.number)
-        for key, value in database.scan(WAITING, old, successor(old)):
-            receiver.put(WAITING, new + key[len(old) :], value)
-        for number, (_, value) in enumerate(database.scan(OUTBOX, old, successor(old))):
-            receiver.put(OUTBOX, new + Outbox.key(0, number), value)
-        mark = database.get(CONTROL, old + MARK)
-        if mark is not None:
-            receiver.put(CONTROL, new + MARK, VERSION_BYTE + mark)
-        meta = {**(decode_meta(control.meta) or {}), "claims": {}}
-        moved = msgspec.structs.replace(control, version=0, meta=encode_meta(meta))
-        receiver.put(CONTROL, new, moved.encode())
+        control = self._controls.get((task, group))
+        if control is not None:
+            receiver = groups[self._new.output_group(task - FIRST_OUTPUT)]
+            now = task_prefix(self._new.generation, task)
+            carry_output(database, self._before.prefix(task), now, control, receiver.writer)
 
-    def _write_control(self, group: _Group, task: Task) -> None:
-        if task.number not in self._handled:
-            return
-        group.flush()
-        prefix = task_prefix(self._new.generation, task.number)
-        floor, spilled = write_records(group.database, prefix, group.waiting.get(task.number, {}))
-        counted = [self._operators[name].id for name in task.operators if not self._operators[name].shared]
-        rows, keys, timers = count_stored(group.database, counted)
-        floors = [control.timer_floor for (number, _), control in self._controls.items() if number == task.number]
-        control = Control(
-            version=0,
-            meta=encode_meta(self._new_meta(group.number, task)),
-            rows=rows,
-            keys=keys,
-            timers=timers,
-            timer_floor=(min((floor[0] for floor in floors), default=END_ENTRY[0]), "", 0, ""),
-            spill_floor=floor,
-            spilled=spilled,
-            spill_sequence=spilled,
-            spill_front=0,
-        )
-        group.put(CONTROL, prefix, control.encode())
+    def _finish_stage(self, group: _Group, task: int) -> None:
+        """Say where a stage stands in a new group, which has all its rows by now."""
+        group.writer.flush()
+        entries = [self._operators[name] for name in self._old.stages[task].operators]
+        counts = count_stored(group.database, [entry.id for entry in entries if not entry.shared])
+        floors = [control.timer_floor[0] for (number, _), control in self._controls.items() if number == task]
+        group.stages[task].finish(self._new_meta(group.number, task), counts, min(floors))
 
-    def _new_meta(self, group: int, task: Task) -> dict[str, Any]:
+    def _new_meta(self, group: int, task: int) -> dict[str, Any]:
         """What the engine keeps of a stage. Losses are counted in the first group; ordinals name their keys."""
         metas = [self._meta(task, old) for old in range(self._old.key_groups)]
         losses: dict[str, dict[str, int]] = {}
@@ -229,7 +185,7 @@ class Rescaling:
                     kept[side] = kept.get(side, 0) + count
             for edge, counted in (meta.get("progress") or {}).get("ordinals", {}).items():
                 ordinals.setdefault(edge, []).extend(counted)
-        progress = {"watermark": self._handled[task.number], "ordinals": ordinals}
+        progress = {"watermark": self._handled[task], "ordinals": ordinals}
         made = {"claims": {}, "losses": losses, "progress": progress}
         failures = added_failures(meta.get("failures") for meta in metas)
         if group == 0 and failures:
@@ -240,32 +196,14 @@ class Rescaling:
 class _Group:
     """A new group that is being filled."""
 
-    def __init__(self, place: Path, number: int, held: ExitStack) -> None:
+    def __init__(self, place: Path, number: int, new: Manifest, held: ExitStack) -> None:
         self.number = number
         self.database = Database(place, number, _OPTIONS)
         held.callback(self.database.close)
-        self.waiting: dict[int, dict[int, list[CarriedRecord]]] = {}
-        """By task and stored number of the input."""
-        self._batch: Batch = self.database.batch()
-        self._count = 0
-        self.put(CONTROL, *label(number))
-
-    def put(self, family: str, key: bytes, value: bytes) -> None:
-        """Write a pair, with the next batch."""
-        self._batch.put(family, key, value)
-        self._count += 1
-        if self._count == _BATCH_ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what has been put."""
-        self.database.write(self._batch, sync=False)
-        self._batch = self.database.batch()
-        self._count = 0
-
-    def finish(self, *, sync: bool) -> None:
-        """Make all of it durable."""
-        self.database.write(self._batch, sync=sync)
+        self.writer = Writer(self.database)
+        self.writer.put(CONTROL, *label(number))
+        prefixes = [task_prefix(new.generation, task) for task in range(len(new.stages))]
+        self.stages = [CarriedTask(self.writer, prefix) for prefix in prefixes]
 
 
 def discard_move(directory: Path) -> None:

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
 from heapq import merge
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 from headway.state.database import ROWS, TIMERS, Database, group_path
-from headway.state.inputs import FIRST_INPUT
 from headway.state.keys import id_bytes, successor, task_prefix
-from headway.state.manifest import EdgeEntry, Manifest
+from headway.state.manifest import Manifest, StageEntry
 from headway.state.options import StoreOptions
-from headway.state.redo import Control
+from headway.state.redo import NO_STATE, Control
 from headway.state.redolog import RedoLog
 from headway.times import MIN_TIME_MS
 
-__all__ = [
-    "FIRST_OUTPUT",
-    "Task",
-    "added_failures",
-    "count_stored",
-    "opened_groups",
-    "output_task",
-    "output_tasks",
-    "stage_tasks",
-]
+__all__ = ["FIRST_OUTPUT", "Generation", "added_failures", "count_stored", "output_task"]
 
 FIRST_OUTPUT: Final = 1 << 15
 """The number of an output's task is that of the output and this one; those of stages are below."""
@@ -38,51 +28,50 @@ def output_task(number: int) -> int:
     return FIRST_OUTPUT + number
 
 
-@dataclass(frozen=True)
-class Task:
-    """A keyed stage or an output in one generation."""
+class Generation:
+    """A generation that no run uses, of which `versions` are committed: by task and key group, as the engine knows."""
 
-    number: int
-    name: str
-    operators: list[str] = field(default_factory=list)
-    inputs: list[EdgeEntry] = field(default_factory=list)
-    carried: list[EdgeEntry] = field(default_factory=list)
+    def __init__(self, directory: Path, manifest: Manifest, versions: Mapping[tuple[int, int], int]) -> None:
+        self.manifest = manifest
+        outputs = {**manifest.retired.outputs, **manifest.outputs}
+        self.outputs = {output_task(entry.id): name for name, entry in outputs.items()}
+        """The names of the outputs, those among them too that the flow no longer has, by the number of the task."""
+        self._directory = directory
+        self._versions = versions
 
-    def edge(self, stored: int) -> EdgeEntry:
-        """The input under a stored number."""
-        index = stored - FIRST_INPUT
-        return self.inputs[index] if index >= 0 else self.carried[index]
+    @contextmanager
+    def groups(self) -> Iterator[Iterator[tuple[int, Database]]]:
+        """Each key group that there is, open while it is the caller's turn."""
+        with closing(_opened_groups(self._directory, self.manifest.key_groups)) as found:
+            yield found
 
-    def settle(self, database: Database, generation: int, version: int | None) -> Control:
-        """Promote or discard what is pending in a group; returns where the task stands, `NO_STATE` for nowhere."""
-        return RedoLog(database, self.name, task_prefix(generation, self.number)).resume(version)
+    def settle(self, database: Database, group: int) -> dict[int, Control]:
+        """Promote or discard what is pending in a group; returns where each task stands that stands anywhere there."""
+        names = {number: stage.name for number, stage in enumerate(self.manifest.stages)} | self.outputs
+        controls = {}
+        for number, name in names.items():
+            redo = RedoLog(database, name, self.prefix(number))
+            control = redo.resume(self._versions.get((number, group)))
+            if control is not NO_STATE:
+                controls[number] = control
+        return controls
 
-    def handled_ms(self, manifest: Manifest, meta: Mapping[str, Any]) -> int:
+    def prefix(self, task: int) -> bytes:
+        """What the keys of a task begin with."""
+        return task_prefix(self.manifest.generation, task)
+
+    def handled_ms(self, stage: StageEntry, meta: Mapping[str, Any]) -> int:
         """Up to which time a stage has handled everything, by what it noted with its last commit."""
         progress = meta.get("progress")
         if progress:
             watermark: int = progress["watermark"]
             return watermark
         channels = sum(
-            manifest.sources[edge.producer[0]].slots if edge.from_source else manifest.key_groups
-            for edge in self.inputs
+            self.manifest.sources[edge.producer[0]].slots if edge.from_source else self.manifest.key_groups
+            for edge in stage.inputs
         )
         claims = [claim for by_channel in meta.get("claims", {}).values() for claim in by_channel.values()]
         return min(claims) if claims and len(claims) == channels else MIN_TIME_MS
-
-
-def stage_tasks(manifest: Manifest) -> list[Task]:
-    """The keyed stages."""
-    return [
-        Task(number, stage.name, stage.operators, stage.inputs, stage.carried)
-        for number, stage in enumerate(manifest.stages)
-    ]
-
-
-def output_tasks(manifest: Manifest) -> list[Task]:
-    """The outputs, those among them that the flow no longer has."""
-    outputs = {**manifest.retired.outputs, **manifest.outputs}
-    return [Task(output_task(entry.id), name) for name, entry in outputs.items()]
 
 
 def added_failures(noted: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
@@ -92,8 +81,8 @@ def added_failures(noted: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
     return {"count": sum(one["count"] for one in found), "first": first} if found else {}
 
 
-def opened_groups(directory: Path, key_groups: int) -> Generator[tuple[int, Database], None, None]:
-    """Each key group that there is, open while it is the caller's turn. Close the generator, or one stays open."""
+def _opened_groups(directory: Path, key_groups: int) -> Generator[tuple[int, Database], None, None]:
+    """The generator of `groups`: unless it is closed, an error leaves a group open."""
     for group in range(key_groups):
         if (group_path(directory, group) / "CURRENT").exists():
             database = Database(directory, group, StoreOptions())

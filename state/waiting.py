@@ -11,8 +11,8 @@ import msgspec
 
 from headway.errors import CorruptStateError, IncompatibleStateError, UserCodeError
 from headway.state.database import VERSION_BYTE, WAITING, Database
-from headway.state.inputs import BLOB, FIRST_INPUT, SPILLED, InputCodec, decode_blob
-from headway.state.keys import WaitingPosition, decode_waiting, encode_waiting
+from headway.state.inputs import BLOB, SPILLED, InputCodec, decode_blob
+from headway.state.keys import FIRST_INPUT, WaitingPosition, decode_waiting, encode_waiting
 from headway.state.layered import LayeredMap
 from headway.state.redo import NO_SPILL, NO_SPILL_MS
 from headway.state.runs import RECORD_TIME, Runs

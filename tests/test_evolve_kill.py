@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_evolve import BOTH, PARTS, SEEN, Shape, flow_of, given_alone, keep, options, outputs, part, write
+from tests.evolve_harness import BOTH, PARTS, SEEN, Shape, flow_of, given_alone, keep, options, outputs, part, write
 
 from headway.runtime.directory import StateDirectory
 from headway.runtime.opening import rescale
@@ -21,7 +21,7 @@ from headway.state.manifest import Manifest
 CHILD = """
 import os, pathlib, signal, sys
 from unittest import mock
-from tests import test_evolve as t
+from tests import evolve_harness as t
 from headway.runtime import opening
 from headway.runtime.directory import StateDirectory
 from headway.state import rescale as moved

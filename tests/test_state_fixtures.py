@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_evolve import BOTH, PARTS, SEEN, Shape, flow_of, given_alone, options, outputs, write
+from tests.evolve_harness import BOTH, PARTS, SEEN, Shape, flow_of, given_alone, options, outputs, write
 
 from headway.runtime.directory import StateDirectory
 from headway.runtime.opening import rescale

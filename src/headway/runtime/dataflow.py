@@ -24,7 +24,7 @@ from headway.runtime.rest import Rest
 from headway.runtime.slot import Slot
 from headway.runtime.stage import StageTask
 
-__all__ = ["build_dataflow", "slot_token", "step_name"]
+__all__ = ["End", "build_dataflow", "slot_token", "step_name"]
 
 Token = list[Any]
 """What the engine's log keeps of a participant, sealed with a checksum, see `headway.runtime.seal`: its version, and
@@ -245,7 +245,7 @@ class _Nothing(StatelessSinkPartition[Any]):
         """Outputs are stages: nothing arrives here."""
 
 
-class _End(DynamicSink[Any]):
+class End(DynamicSink[Any]):
     """The end that the engine wants every dataflow to have."""
 
     @override
@@ -276,7 +276,7 @@ def build_dataflow(plan: Plan, job: Job) -> Dataflow:
         keyed = _arrivals(sink.name, leads_to, produced, job)
         ends.append(op.stateful_batch(step_name("sink", sink.name), keyed, _sink_builder(job, sink)))
     unread = [produced[name] for name in produced if not any(name in names for names in leads_to.values())]
-    op.output("end", op.merge("ends", *ends, *unread), _End())
+    op.output("end", op.merge("ends", *ends, *unread), End())
     return flow
 
 

@@ -11,11 +11,12 @@ from headway.layout import lay_out
 from headway.plan import KeyedStage, Plan
 from headway.runtime.batch import carried_codec, edge_codec
 from headway.runtime.directory import StateDirectory
-from headway.runtime.settle import committed
+from headway.runtime.settle import Committed, committed
 from headway.state.changes import Change, check_changes, compare
 from headway.state.dropping import erase, without
 from headway.state.evolve import Evolution
-from headway.state.inputs import FIRST_INPUT, InputCodec
+from headway.state.inputs import InputCodec
+from headway.state.keys import FIRST_INPUT
 from headway.state.manifest import Manifest, StageEntry
 from headway.state.positions import Positions
 from headway.state.rescale import Rescaling, discard_move, finish_move, rescaled
@@ -47,7 +48,10 @@ def open_manifest(
         tell(change)
     if expected.generation != found.generation:
         stages = {stage.name: stage for stage in plan.stages}
-        expected = _evolve(directory, found, expected, lambda entry: _codecs(stages[entry.name], entry), sync=sync)
+        known = committed(directory, found)
+        expected = _evolve(
+            directory, known, found, expected, lambda entry: _codecs(stages[entry.name], entry), sync=sync
+        )
     if expected != found:
         directory.keep_manifest(expected)
     directory.remove_other_generations(expected.generation)
@@ -71,13 +75,11 @@ def rescale(directory: StateDirectory, *, key_groups: int | None, slots: int | N
     positions = known.positions(found, directory.positions(found.generation))
     new = rescaled(found, positions, key_groups or found.key_groups, slots)
     if new.key_groups == found.key_groups:
-        evolution = Evolution(directory.path, found, new, known.versions, sync=sync)
-        new = evolution.settle()
-        evolution.write({stage.name: _any_codecs(stage) for stage in new.stages})
+        new = _evolve(directory, known, found, new, _any_codecs, sync=sync)
     else:
         Rescaling(directory.path, found, new, known.versions, sync=sync).write()
         new = msgspec.structs.replace(new, moves=True)
-    directory.keep_positions(positions, new.generation)
+        directory.keep_positions(positions, new.generation)
     directory.keep_manifest(new)
     settled = _opened(directory)
     assert settled is not None
@@ -141,7 +143,7 @@ def drop_state(directory: StateDirectory, names: Sequence[str]) -> None:
         left = without(left, name)
     if left.generation != found.generation:
         left = msgspec.structs.replace(left, generation=found.generation + 1)
-        left = _evolve(directory, found, left, _any_codecs, sync=True)
+        left = _evolve(directory, committed(directory, found), found, left, _any_codecs, sync=True)
     directory.keep_manifest(left)
     directory.remove_other_generations(left.generation)
     directory.keep_manifest(erase(directory.path, left))
@@ -149,6 +151,7 @@ def drop_state(directory: StateDirectory, names: Sequence[str]) -> None:
 
 def _evolve(
     directory: StateDirectory,
+    known: Committed,
     found: Manifest,
     expected: Manifest,
     codecs: Callable[[StageEntry], dict[int, InputCodec]],
@@ -159,7 +162,6 @@ def _evolve(
 
     `codecs` tells how to read what waits at the inputs of a stage, by their stored numbers.
     """
-    known = committed(directory, found)
     evolution = Evolution(directory.path, found, expected, known.versions, sync=sync)
     settled = evolution.settle()
     evolution.write({entry.name: codecs(entry) for entry in settled.stages})

@@ -16,14 +16,14 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from typing_extensions import override
 
 from headway.errors import CorruptStateError
-from headway.runtime.dataflow import slot_token, step_name
+from headway.runtime.dataflow import End, slot_token, step_name
 from headway.runtime.directory import StateDirectory
 from headway.runtime.engine import run_alone
 from headway.runtime.job_options import slot_names
+from headway.state.files import RESTORE
 from headway.state.manifest import Manifest
 from headway.state.positions import Positions, SourcePosition
 from headway.state.tasks import added_failures, output_task
@@ -122,18 +122,6 @@ class _Logic(StatefulBatchLogic[Any, Any, Any]):
         return self._token
 
 
-class _Nothing(StatelessSinkPartition[Any]):
-    @override
-    def write_batch(self, items: list[Any]) -> None:
-        """Nothing arrives here."""
-
-
-class _End(DynamicSink[Any]):
-    @override
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> _Nothing:
-        return _Nothing()
-
-
 def _skeleton(manifest: Manifest, found: Committed) -> Dataflow:
     """The steps of a plan that keep something, each of which notes its token."""
     flow = Dataflow(manifest.flow)
@@ -144,33 +132,22 @@ def _skeleton(manifest: Manifest, found: Committed) -> Dataflow:
     keyed = op.key_on("keyed", op.merge("merged", *inputs), str)
     ends: list[Any] = []
 
-    def stage(task: int) -> Any:
-        def build(token: Optional[list[int]]) -> _Logic:
-            if token is None or len(token) != 2:
-                raise _damaged(token)
-            found.versions[task, token[0]] = token[1]
-            return _Logic(token)
+    def noting(task: int, of_group: Optional[int]) -> Any:
+        """Notes the version of a task; only that of an output, which lives in one group, does not say the group."""
 
-        return build
-
-    def output(task: int, group: int) -> Any:
-        def build(token: Optional[list[int]]) -> _Logic:
-            if token is None or len(token) != 1:
-                raise _damaged(token)
-            found.versions[task, group] = token[0]
+        def build(token: list[int]) -> _Logic:
+            if len(token) != (2 if of_group is None else 1):
+                msg = f"the engine's recovery log has the token {token!r:.100} for a version: it is damaged; {RESTORE}"
+                raise CorruptStateError(msg)
+            found.versions[task, token[0] if of_group is None else of_group] = token[-1]
             return _Logic(token)
 
         return build
 
     for task, entry in enumerate(manifest.stages):
-        ends.append(op.stateful_batch(step_name("stage", entry.name), keyed, stage(task)))
+        ends.append(op.stateful_batch(step_name("stage", entry.name), keyed, noting(task, None)))
     for name, sink in manifest.outputs.items():
-        build = output(output_task(sink.id), manifest.output_group(sink.id))
+        build = noting(output_task(sink.id), manifest.output_group(sink.id))
         ends.append(op.stateful_batch(step_name("sink", name), keyed, build))
-    op.output("end", op.merge("ends", *ends), _End())
+    op.output("end", op.merge("ends", *ends), End())
     return flow
-
-
-def _damaged(token: Any) -> CorruptStateError:
-    msg = f"the engine's recovery log has the token {token!r:.100} where a version was expected: it is damaged"
-    return CorruptStateError(msg)
