@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 from tests.evolve_harness import (
@@ -21,7 +24,7 @@ from tests.evolve_harness import (
 )
 
 import headway as hw
-from headway.errors import IncompatibleStateError
+from headway.errors import IncompatibleStateError, UserCodeError
 from headway.runtime.run import run_flow
 from headway.state.manifest import Manifest
 
@@ -136,3 +139,37 @@ def test_what_waits_and_does_not_fit_any_more_is_refused_before_anything_is_chan
     assert found is not None
     assert found.generation == 1
     run_flow(flow(Number, more=True), options(tmp_path, drain=True))
+
+
+def test_triggers_of_one_instant_keep_different_ids_though_time_goes_back(tmp_path: Path) -> None:
+    """The old flow ends between two slices of one instant; in the new one a source more takes time back."""
+
+    def flow(*, more: bool) -> hw.Flow:
+        made = hw.Flow("changing")
+        events: hw.Stream[hw.Json] = made.source("events", hw.Json, hw.files(tmp_path / "in-0.jsonl"), time="at")
+        if more:
+            events = events.merge(made.source("more", hw.Json, hw.files(tmp_path / "in-1.jsonl"), time="at"))
+        keyed = events.key_by("u").process("seen", Seen())
+        keyed.trigger("seen.one", hw.to_jsonl(tmp_path / "seen.jsonl"))
+        return made
+
+    handle = Seen.on_event
+
+    def stumble(self: Seen, state: Any, event: hw.Json, ctx: Any) -> None:
+        time.sleep(0.002)  # Longer than an epoch, so that each slice is durable.
+        if event["n"] == 40:
+            raise RuntimeError
+        handle(self, state, event, ctx)
+
+    def line(n: int, at_ms: int, key: str = "u0") -> tuple[int, bytes]:
+        return n, json.dumps({"u": key, "n": n, "at": at_ms}).encode() + b"\n"
+
+    instant = [line(n, 1_000) for n in range(60)]
+    write(tmp_path, [[*instant, line(60, 2_000, "u1")], [line(n, 500 + n) for n in range(3)]])
+    with mock.patch.object(Seen, "on_event", stumble), pytest.raises(UserCodeError):
+        run_flow(flow(more=False), options(tmp_path, drain=False))
+    run_flow(flow(more=True), options(tmp_path, drain=True))
+    lines = [json.loads(line) for line in (tmp_path / "seen.jsonl").read_bytes().splitlines()]
+    ids = [line["id"] for line in lines]
+    assert len(set(ids)) == len(ids)
+    assert sorted(line["data"]["n"] for line in lines if line["data"]["n"] >= 0) == sorted([*range(61), 0, 1, 2])

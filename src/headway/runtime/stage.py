@@ -128,8 +128,9 @@ class StageTask:
     def prepare(self) -> int:
         """Close the epoch: one synced write of what it changed."""
         meta: dict[str, Any] = {"claims": self.channels.claims_by_edge(), "losses": self.losses}
-        if self.is_behind:
-            ordinals = {str(edge): encoder.ordinals for edge, encoder in self.encoders.items() if encoder.ordinals}
+        # None are left behind the watermark, but where time has gone back before them.
+        ordinals = {str(edge): encoder.ordinals for edge, encoder in self.encoders.items() if encoder.ordinals}
+        if self.is_behind or ordinals:
             meta["progress"] = {"watermark": self._watermark, "ordinals": ordinals}
         if self.attempt is not None and self.attempt.failures.count:
             meta["failures"] = self.attempt.failures.stored()
