@@ -182,6 +182,23 @@ def test_nothing_is_put_into_what_was_drained(box: Path, capsys: pytest.CaptureF
     assert not redrive_path(box / ".headway" / "box", "log").exists()
 
 
+def test_a_letter_that_cannot_be_read_stays_one_of_its_operator(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    letter = json.loads(called(capsys, "show", "flow.py", "--reason", "bad", "--limit", "1", "--json"))
+    (box / "mended.jsonl").write_text(json.dumps({**letter, "raw": '{"n": 20'}) + "\n")
+    called(capsys, "redrive", "flow.py", "--from", "mended.jsonl")
+    run(box)
+    letters = [json.loads(line) for line in called(capsys, "show", "flow.py", "--json").splitlines()]
+    (again,) = [letter for letter in letters if letter["partition"] == "(redriven)"]
+    assert again["raw"] == '{"n": 20'
+    assert (again["into"], again["key"], again["time"]) == ("count", "a", 11)
+    before = lines_of(box / "all.jsonl")
+    (box / "mended.jsonl").write_text(json.dumps({**again, "raw": '{"at": 0, "key": "a", "n": 20}'}) + "\n")
+    called(capsys, "redrive", "flow.py", "--from", "mended.jsonl")
+    run(box, "--drain")
+    assert {"n": 20, "time": 100} in lines_of(box / "out.jsonl")
+    assert lines_of(box / "all.jsonl") == [*before, LINES[-1]]
+
+
 SEVERAL = """
 import headway as hw
 

@@ -161,30 +161,30 @@ class Redriver:
             slot.process(partition, chunk, floor_ms=floor_ms)
             slot.flush(partition, out)
             return
+        slot.events += 1
         edge = self._edges.get(redriven.into)
         if edge is None:
             known = ", ".join(self._edges) or "none"
-            reason = f"the flow leads nothing of this source to {redriven.into!r} any more, but to: {known}"
-            slot.refuse(partition, chunk, reason)
+            reason: Optional[str] = (
+                f"the flow leads nothing of this source to {redriven.into!r} any more, but to: {known}"
+            )
         else:
-            self._send(edge, redriven, chunk, partition, floor_ms, out)
-        slot.flush(partition, out)
+            reason = self._send(edge, redriven, chunk, floor_ms, out)
+        if reason is not None:
+            # Still a letter of that operator: as one of the source, it would go through all steps the next time.
+            position, _ = chunk.record(self._record)
+            into, key, time_ms = redriven.into, redriven.key, redriven.time
+            letter = DeadLetter(
+                slot.source.name, REDRIVEN, position, reason, redriven.raw, into=into, key=key, time=time_ms
+            )
+            slot.refuse(partition, chunk, letter)
+            slot.flush(partition, out)
 
-    def _send(
-        self,
-        edge: Edge,
-        redriven: Redriven,
-        chunk: _Line,
-        partition: Partition,
-        floor_ms: int,
-        out: list[Message],
-    ) -> None:
-        """Send an event straight to the stage that it has failed in."""
+    def _send(self, edge: Edge, redriven: Redriven, chunk: _Line, floor_ms: int, out: list[Message]) -> Optional[str]:
+        """Send an event straight to the stage that it has failed in; returns why, where it cannot be read."""
         decoded = chunk.decode(self._codec(edge))
         if not decoded.events:
-            reason = decoded.bad[0].reason if decoded.bad else "it is blank"
-            self._slot.refuse(partition, chunk, reason)
-            return
+            return decoded.bad[0].reason if decoded.bad else "it is blank"
         key, time_ms = redriven.key or "", max(redriven.time or 0, floor_ms)
         record: tuple[Any, ...] = (time_ms, key, decoded.events[0])
         if edge.has_places:
@@ -192,8 +192,8 @@ class Redriver:
         exchange = self._slot.exchange(edge)
         groups = exchange.groups
         by_group = to_everyone([record], groups) if edge.broadcast else {group_of(key, len(groups)): [record]}
-        self._slot.events += 1
         exchange.send(by_group, REDRIVEN, self._slot.watermark, out)
+        return None
 
     def _codec(self, edge: Edge) -> LineCodec[Any]:
         if edge.id not in self._codecs:
