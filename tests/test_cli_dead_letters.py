@@ -259,3 +259,50 @@ def test_the_letter_of_what_was_redriven_is_not_of_the_past(
     run(tmp_path, "--drain")
     told = [(line["position"], line["time"]) for line in lines_of(tmp_path / "told.jsonl")]
     assert told == [("line 2, byte 23", 7), ("record 0", 97)]
+
+
+WAYS = """
+import headway as hw
+
+class First(hw.Operator[hw.Json, hw.State, hw.Json]):
+    def on_event(self, state, event, ctx):
+        if BROKEN:
+            raise ValueError("broken")
+        ctx.emit({"n": event["n"], "by": "first"})
+
+class Second(hw.Operator[hw.Json, hw.State, hw.Json]):
+    inputs = {"other": hw.Json}
+
+    def on_event(self, state, event, ctx):
+        ctx.emit(event)
+
+    def on_other(self, state, event, ctx):
+        ctx.emit({"n": event["n"], "by": "second"})
+
+flow = hw.Flow("ways", on_error="dead-letter")
+log = flow.source("log", hw.Json, hw.files("log.jsonl"), time="at")
+keyed = log.key_by("key")
+first = keyed.merge(log.late.key_by("key")).process("first", First())
+first.process("second", Second(), other=keyed).to("out", hw.to_jsonl("out.jsonl"))
+"""
+
+
+def test_a_letter_goes_back_on_the_way_it_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flow.py").write_text(WAYS.replace("BROKEN", "True"))
+    lines = [{"at": at, "key": "a", "n": n} for n, at in enumerate((10, 20, 5, 30))]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run(tmp_path)
+    letters = [json.loads(line) for line in called(capsys, "show", "flow.py", "--json").splitlines()]
+    assert [(one["position"], one["into"]) for one in letters] == [
+        ("record 0", "first"),
+        ("record 1", "first"),
+        ("record 2", "first@late"),
+    ]
+    called(capsys, "redrive", "flow.py")
+    (tmp_path / "flow.py").write_text(WAYS.replace("BROKEN", "False"))
+    run(tmp_path, "--drain")
+    found = {(line["n"], line["by"]) for line in lines_of(tmp_path / "out.jsonl")}
+    assert found == {(n, by) for n in range(4) for by in ("first", "second") if (n, by) != (2, "second")}
