@@ -138,8 +138,7 @@ def test_a_call_that_is_killed_loses_and_doubles_nothing(box: Path, monkeypatch:
 def _redrive(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     monkeypatch.setattr(letterbox_module, "_BATCH", 1)
     monkeypatch.setattr(os, "fsync", lambda file: None)
-    with Letterbox(state_dir) as found:
-        found.redrive(lambda letter: letter.step == "count")
+    Letterbox(state_dir).redrive(lambda letter: letter.step == "count")
     return redrive_path(state_dir, "log").read_bytes()
 
 
@@ -151,3 +150,159 @@ def test_a_letter_that_fails_again_is_one_again(box: Path, capsys: pytest.Captur
         ("(redriven)", "record 0"),
         ("(redriven)", "record 1"),
     ]
+
+
+def test_only_text_and_key_of_a_mended_letter_count(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = called(capsys, "show", "flow.py", "--reason", "bad", "--limit", "1", "--json")
+    mended = {**json.loads(shown), "key": "other", "raw": '{"n": 20}', "time": 10**20, "timer": "t"}
+    (box / "mended.jsonl").write_text(json.dumps(mended) + "\n")
+    assert "1 redriven" in called(capsys, "redrive", "flow.py", "--from", "mended.jsonl")
+    run(box, "--drain")
+    assert {"n": 20, "time": 100} in lines_of(box / "out.jsonl")
+
+
+def test_a_damaged_file_is_named(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    called(capsys, "redrive", "flow.py", "--step", "count")
+    with redrive_path(box / ".headway" / "box", "log").open("ab") as file:
+        offset = file.tell()
+        file.write(b'{"letter":"x","raw":"\xff"}\n')
+    assert main(["dead-letters", "ls", "flow.py"]) == 3
+    told = capsys.readouterr().err
+    assert f"redrive/log.jsonl, byte {offset}, is no redriven letter" in told
+    assert "restore it from a backup" in told
+    code, told = cluster.Started(box, "flow.py", "--key-groups", "2").outcome()
+    assert (code, f"byte {offset}, is no redriven letter" in told) == (3, True)
+    assert "error of Headway" not in told
+
+
+def test_nothing_is_put_into_what_was_drained(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(box, "--drain")
+    assert main(["dead-letters", "redrive", "flow.py"]) == 3
+    assert "was drained" in capsys.readouterr().err
+    assert not redrive_path(box / ".headway" / "box", "log").exists()
+
+
+def test_a_letter_that_cannot_be_read_stays_one_of_its_operator(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    letter = json.loads(called(capsys, "show", "flow.py", "--reason", "bad", "--limit", "1", "--json"))
+    (box / "mended.jsonl").write_text(json.dumps({**letter, "raw": '{"n": 20'}) + "\n")
+    called(capsys, "redrive", "flow.py", "--from", "mended.jsonl")
+    run(box)
+    letters = [json.loads(line) for line in called(capsys, "show", "flow.py", "--json").splitlines()]
+    (again,) = [letter for letter in letters if letter["partition"] == "(redriven)"]
+    assert again["raw"] == '{"n": 20'
+    assert (again["into"], again["key"], again["time"]) == ("count", "a", 11)
+    before = lines_of(box / "all.jsonl")
+    (box / "mended.jsonl").write_text(json.dumps({**again, "raw": '{"at": 0, "key": "a", "n": 20}'}) + "\n")
+    called(capsys, "redrive", "flow.py", "--from", "mended.jsonl")
+    run(box, "--drain")
+    assert {"n": 20, "time": 100} in lines_of(box / "out.jsonl")
+    assert lines_of(box / "all.jsonl") == [*before, LINES[-1]]
+
+
+SEVERAL = """
+import headway as hw
+
+class Told(hw.Operator[hw.Json, hw.State, hw.Json]):
+    def on_event(self, state, event, ctx):
+        ctx.emit({"n": event["n"]})
+
+flow = hw.Flow("several")
+log = flow.source("log", hw.Json, hw.files("log.jsonl"), time="at")
+log.flat_map(lambda event: event["all"]).key_by("key").process("told", Told()).to("out", hw.to_jsonl("out.jsonl"))
+"""
+
+
+def test_a_record_with_several_letters_goes_in_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flow.py").write_text(SEVERAL)
+    (tmp_path / "log.jsonl").write_text('{"at": 1, "all": [{"n": 1, "key": "a"}, {"n": 2}, {"n": 3}]}\n')
+    run(tmp_path)
+    letters = [json.loads(line) for line in called(capsys, "show", "flow.py", "--json").splitlines()]
+    assert [letter["position"][-10:] for letter in letters] == [", result 1", ", result 2"]
+    done = json.loads(called(capsys, "redrive", "flow.py", "--json"))
+    assert (done["redriven"], done["before"]) == (1, 1)
+    run(tmp_path, "--drain")
+    assert [line["n"] for line in lines_of(tmp_path / "out.jsonl")] == [1, 1]
+
+
+READ = """
+import headway as hw
+from headway.letters import DeadLetter
+
+class Counter(hw.Operator[hw.Json, hw.State, hw.Json]):
+    def on_event(self, state, event, ctx):
+        raise ValueError("never")
+
+class Told(hw.Operator[DeadLetter, hw.State, hw.Json]):
+    def on_event(self, state, letter, ctx):
+        ctx.emit({"position": letter.position, "time": ctx.time})
+
+flow = hw.Flow("read", on_error="dead-letter")
+log = flow.source("log", hw.Json, hw.files("log.jsonl"), time="at", out_of_order=3)
+log.key_by("key").process("count", Counter()).to("out", hw.to_jsonl("out.jsonl"))
+log.dead_letters.key_by("source").process("tell", Told()).to("told", hw.to_jsonl("told.jsonl"))
+"""
+
+
+def test_the_letter_of_what_was_redriven_is_not_of_the_past(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flow.py").write_text(READ)
+    (tmp_path / "log.jsonl").write_text('{"at": 10, "key": "a"}\n{\n{"at": 100, "key": "a"}\n')
+    run(tmp_path)
+    (letter,) = [json.loads(line) for line in called(capsys, "show", "flow.py", "--json").splitlines()]
+    (tmp_path / "mended.jsonl").write_text(json.dumps({**letter, "raw": "{"}) + "\n")
+    called(capsys, "redrive", "flow.py", "--from", "mended.jsonl")
+    run(tmp_path, "--drain")
+    told = [(line["position"], line["time"]) for line in lines_of(tmp_path / "told.jsonl")]
+    assert told == [("line 2, byte 23", 7), ("record 0", 97)]
+
+
+WAYS = """
+import headway as hw
+
+class First(hw.Operator[hw.Json, hw.State, hw.Json]):
+    def on_event(self, state, event, ctx):
+        if BROKEN:
+            raise ValueError("broken")
+        ctx.emit({"n": event["n"], "by": "first"})
+
+class Second(hw.Operator[hw.Json, hw.State, hw.Json]):
+    inputs = {"other": hw.Json}
+
+    def on_event(self, state, event, ctx):
+        ctx.emit(event)
+
+    def on_other(self, state, event, ctx):
+        ctx.emit({"n": event["n"], "by": "second"})
+
+flow = hw.Flow("ways", on_error="dead-letter")
+log = flow.source("log", hw.Json, hw.files("log.jsonl"), time="at")
+keyed = log.key_by("key")
+first = keyed.merge(log.late.key_by("key")).process("first", First())
+first.process("second", Second(), other=keyed).to("out", hw.to_jsonl("out.jsonl"))
+"""
+
+
+def test_a_letter_goes_back_on_the_way_it_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flow.py").write_text(WAYS.replace("BROKEN", "True"))
+    lines = [{"at": at, "key": "a", "n": n} for n, at in enumerate((10, 20, 5, 30))]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run(tmp_path)
+    letters = [json.loads(line) for line in called(capsys, "show", "flow.py", "--json").splitlines()]
+    assert [(one["position"], one["into"]) for one in letters] == [
+        ("record 0", "first"),
+        ("record 1", "first"),
+        ("record 2", "first@late"),
+    ]
+    called(capsys, "redrive", "flow.py")
+    (tmp_path / "flow.py").write_text(WAYS.replace("BROKEN", "False"))
+    run(tmp_path, "--drain")
+    found = {(line["n"], line["by"]) for line in lines_of(tmp_path / "out.jsonl")}
+    assert found == {(n, by) for n in range(4) for by in ("first", "second") if (n, by) != (2, "second")}

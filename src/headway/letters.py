@@ -26,8 +26,8 @@ class DeadLetter(Event, omit_defaults=True):
     step: Optional[str] = None
     """The operator or the step whose code has failed; None where none has."""
     into: Optional[str] = None
-    """The operator of a keyed stage that the event has come to, with `.INPUT` behind it for a further input, and
-    `#1`, `#2` where a source leads there on several ways; None where it has come to none."""
+    """The operator of a keyed stage that the event has come to, with `.INPUT` behind it for a further input, `@late`
+    for a late event, and `#1`, `#2` where a source leads there on several ways; None where it has come to none."""
     key: Optional[str] = None
     """The key for which the operator was called; None where none was."""
     time: Optional[int] = None

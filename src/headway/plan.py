@@ -119,7 +119,10 @@ class Edge:
     def into(self) -> str:
         """What dead letters call the place where its values come in: see `DeadLetter.into`, without the operator."""
         entry = self.entries[0]
-        return ("" if entry.input == MAIN else f".{entry.input}") + (f"#{self.number}" if self.number else "")
+        name = "" if entry.input == MAIN else f".{entry.input}"
+        # The late ones may have another way, which leads to fewer operators of the stage.
+        port = f"@{self.producer.name}" if self.from_source and self.producer.name != MAIN else ""
+        return name + port + (f"#{self.number}" if self.number else "")
 
 
 @dataclass

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
@@ -32,18 +33,6 @@ def dead_letters() -> None:
     """
 
 
-_state_option = click.option(
-    "--state",
-    "state_dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="The state directory, as for `headway run`. Default: that of the flow.",
-)
-_source_option = click.option("--source", metavar="NAME", help="Only letters of this source.")
-_step_option = click.option("--step", metavar="NAME", help="Only letters of this operator or step.")
-_reason_option = click.option("--reason", metavar="TEXT", help="Only letters whose reason holds TEXT.")
-
-
 @dataclass(frozen=True)
 class _Wanted:
     """Which letters are meant."""
@@ -60,6 +49,38 @@ class _Wanted:
         )
 
 
+def _of_letters(command: Callable[..., None]) -> Callable[..., None]:
+    """What all commands have: whose letters, and which of them. The command is given the letterbox and `_Wanted`."""
+
+    @click.argument("place", metavar="FLOW|DIR")
+    @click.option(
+        "--state",
+        "state_dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="The state directory, as for `headway run`. Default: that of the flow.",
+    )
+    @click.option("--source", metavar="NAME", help="Only letters of this source.")
+    @click.option("--step", metavar="NAME", help="Only letters of this operator or step.")
+    @click.option("--reason", metavar="TEXT", help="Only letters whose reason holds TEXT.")
+    @wraps(command)
+    def with_letterbox(
+        place: str,
+        state_dir: Optional[Path],
+        source: Optional[str],
+        step: Optional[str],
+        reason: Optional[str],
+        **options: Any,
+    ) -> None:
+        from headway.cli.places import state_dir_of
+        from headway.runtime.letterbox import Letterbox
+
+        box = Letterbox(state_dir_of(place) if state_dir is None else state_dir)
+        command(box, _Wanted(source, step, reason), **options)
+
+    return with_letterbox
+
+
 @dead_letters.command(
     name="ls",
     epilog=examples(
@@ -67,32 +88,18 @@ class _Wanted:
         "headway dead-letters ls .headway/abandoned-carts --reason time",
     ),
 )
-@click.argument("place", metavar="FLOW|DIR")
-@_state_option
-@_source_option
-@_step_option
-@_reason_option
+@_of_letters
 @json_option("Write one JSON object a line.")
-def ls(
-    place: str,
-    state_dir: Optional[Path],
-    source: Optional[str],
-    step: Optional[str],
-    reason: Optional[str],
-    as_json: bool,
-) -> None:
+def ls(box: Letterbox, wanted: _Wanted, as_json: bool) -> None:
     """Count the dead letters by source, partition, step and reason, with the first and the last of each."""
     groups: dict[tuple[str, str, str, str], list[str | int]] = {}
-    wanted = _Wanted(source, step, reason)
-    with _letterbox(place, state_dir) as box:
-        for letter in filter(wanted.of, box.letters()):
-            where = _where(letter)
-            group = groups.setdefault(
-                (letter.source, letter.partition, letter.step or "", letter.reason), [0, where, ""]
-            )
-            group[0] = int(group[0]) + 1
-            group[2] = where
-        redriven = box.redriven_count()
+    redriven = 0
+    for letter in filter(wanted.of, box.letters()):
+        where = _where(letter)
+        group = groups.setdefault((letter.source, letter.partition, letter.step or "", letter.reason), [0, where, ""])
+        group[0] = int(group[0]) + 1
+        group[2] = where
+        redriven += box.is_redriven(letter)
     for (of_source, partition, of_step, why), (count, first, last) in groups.items():
         if as_json:
             names = {"source": of_source, "partition": partition, "step": of_step or None, "reason": why}
@@ -112,35 +119,21 @@ def ls(
         "headway dead-letters show .headway/abandoned-carts --limit 0 --json > letters.jsonl",
     ),
 )
-@click.argument("place", metavar="FLOW|DIR")
-@_state_option
-@_source_option
-@_step_option
-@_reason_option
+@_of_letters
 @click.option(
     "--limit", type=click.IntRange(0), metavar="N", help=f"Show at most N letters, 0 for all. Default: {LETTERS_SHOWN}."
 )
 @json_option("Write one JSON object a line: what `redrive --from` takes, once `raw` is mended.")
-def show(
-    place: str,
-    state_dir: Optional[Path],
-    source: Optional[str],
-    step: Optional[str],
-    reason: Optional[str],
-    limit: Optional[int],
-    as_json: bool,
-) -> None:
+def show(box: Letterbox, wanted: _Wanted, limit: Optional[int], as_json: bool) -> None:
     """Show dead letters: where each comes from, why it is one, and its content."""
     most = LETTERS_SHOWN if limit is None else limit
-    wanted = _Wanted(source, step, reason)
-    with _letterbox(place, state_dir) as box:
-        for number, letter in enumerate(filter(wanted.of, box.letters())):
-            if most and number == most:
-                if not as_json:
-                    say(f"... and more: --limit 0 shows all, --limit N the first N (shown: {most})")
-                return
-            for line in [json_text(letter)] if as_json else _block(letter, redriven=box.is_redriven(letter)):
-                say(line)
+    for number, letter in enumerate(filter(wanted.of, box.letters())):
+        if most and number == most:
+            if not as_json:
+                say(f"... and more: --limit 0 shows all, --limit N the first N (shown: {most})")
+            return
+        for line in [json_text(letter)] if as_json else _block(letter, redriven=box.is_redriven(letter)):
+            say(line)
 
 
 @dead_letters.command(
@@ -150,11 +143,7 @@ def show(
         "headway dead-letters redrive flows/abandoned_carts.py --from mended.jsonl",
     ),
 )
-@click.argument("place", metavar="FLOW|DIR")
-@_state_option
-@_source_option
-@_step_option
-@_reason_option
+@_of_letters
 @click.option(
     "--from",
     "mended",
@@ -163,37 +152,20 @@ def show(
     help="Letters as `show --json` has written them, with `raw` or `key` corrected. Default: the letters as they are.",
 )
 @json_option("Write one JSON object.")
-def redrive(
-    place: str,
-    state_dir: Optional[Path],
-    source: Optional[str],
-    step: Optional[str],
-    reason: Optional[str],
-    mended: Optional[Path],
-    as_json: bool,
-) -> None:
+def redrive(box: Letterbox, wanted: _Wanted, mended: Optional[Path], as_json: bool) -> None:
     """Make dead letters input again, each of them once: the running flow, or its next run, reads them.
 
     A letter of a source goes through all steps, one of an operator straight back to it. They are never late: they
     happen at their own time, or at the first moment that has not passed, and so once time goes on; at the end of the
     input that is with --drain. Letters of timers, and of what an operator has sent, cannot be put back in.
     """
-    wanted = _Wanted(source, step, reason)
-    with _letterbox(place, state_dir) as box:
-        done = box.redrive(wanted.of, mended)
+    done = box.redrive(wanted.of, mended)
     if as_json:
         say(json_text({"redriven": done.redriven, "before": done.before, "refused": done.refused}))
         return
     say(f"{done.redriven:,} redriven, {done.before:,} had been before")
     for why, count in done.refused.items():
         say(printable_line(f"{count:,} cannot be: {why}"))
-
-
-def _letterbox(place: str, state_dir: Optional[Path]) -> Letterbox:
-    from headway.cli.places import state_dir_of
-    from headway.runtime.letterbox import Letterbox
-
-    return Letterbox(state_dir_of(place) if state_dir is None else state_dir)
 
 
 def _where(letter: DeadLetter) -> str:

@@ -40,8 +40,8 @@ class Attempt:
     failures end the run have none of it.
     """
 
-    def __init__(self, task: StageTask, stage: KeyedStage, total: FailureTotal, stored: Any) -> None:
-        self.failures = Failures(total, stored)
+    def __init__(self, task: StageTask, stage: KeyedStage, total: FailureTotal) -> None:
+        self.failures = Failures(total, None)
         self._task = task
         self._stage = stage
         self._guards = {

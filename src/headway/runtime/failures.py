@@ -81,7 +81,8 @@ class Failures:
         known = stored or {}
         self.count = known.get("count", 0)
         self.first = list(known.get("first", ()))
-        self._total.publish()
+        if self.count:
+            self._total.publish()
 
     def add(self, tolerance: Tolerance, letter: DeadLetter) -> None:
         """Count a failure; raises `UserCodeError` when there are too many by now."""

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, NamedTuple, Optional
 
 import msgspec
@@ -15,7 +14,7 @@ import msgspec
 from headway.errors import CorruptStateError, UsageError
 from headway.letters import DeadLetter
 from headway.planner import DEAD_LETTER_SINK
-from headway.runtime.redrive import Redriven, letter_id, redrive_path, why_not
+from headway.runtime.redrive import Redriven, decode_redriven, letter_id, redrive_path, why_not
 from headway.state.files import state_files
 from headway.state.private import make_private, open_private, sync_directory
 from headway.state.reader import StateReader
@@ -38,7 +37,7 @@ class Done(NamedTuple):
 
 
 class Letterbox:
-    """The dead letters of a state directory, also while a run is using it; a context manager.
+    """The dead letters of a state directory, also while a run is using it.
 
     Seen are those of epochs that are durable: what a crash may still take back is not shown, and not redriven, since
     the record would come again by itself.
@@ -47,10 +46,9 @@ class Letterbox:
     def __init__(self, state_dir: Path) -> None:
         self._directory = state_dir
         with StateReader(state_dir) as reader:
-            sources = list(reader.manifest.sources)
+            self._manifest = reader.manifest
             has_letters = DEAD_LETTER_SINK in reader.manifest.outputs
             position: Any = reader.output_position(DEAD_LETTER_SINK) if has_letters else None
-        self._sources = sources
         self._ends: dict[str, int] = {name: at["offset"] for name, at in sorted((position or {}).items())}
         self._redriven: Optional[set[str]] = None
 
@@ -72,16 +70,13 @@ class Letterbox:
         """Whether a letter has been put back in."""
         return letter_id(letter) in self._known()
 
-    def redriven_count(self) -> int:
-        """How many have been."""
-        return len(self._known())
-
     def redrive(self, wanted: Callable[[DeadLetter], bool], mended: Optional[Path] = None) -> Done:
         """Put letters back in that are wanted, or those of a file that holds mended ones.
 
         Each goes in once, however often and by how many at a time this is called. Raises `UsageError` for a line of the
-        file that is none of the letters.
+        file that is none of the letters, `DrainedStateError` where no run would read what is put in.
         """
+        self._manifest.check_undrained(self._directory, draining=False)
         with self._locked():
             self._redriven = None
             known = self._known()
@@ -112,40 +107,47 @@ class Letterbox:
         return Done(redriven, before, refused)
 
     def _mended(self, path: Path) -> Iterator[DeadLetter]:
-        """The letters of a file, each of which must be one of ours but for what was mended."""
-        ours = {letter_id(letter) for letter in self.letters()}
-        found = []
+        """The letters of a file, mended; none of them where one is not ours."""
+        found: list[tuple[int, DeadLetter]] = []
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
                 try:
-                    letter = msgspec.json.decode(line, type=DeadLetter)
+                    found.append((number, msgspec.json.decode(line, type=DeadLetter)))
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     msg = f"{path}, line {number}: {error}; expected letters as `dead-letters show --json` writes them"
                     raise UsageError(msg) from None
-                if letter_id(letter) not in ours:
-                    msg = (
-                        f"{path}, line {number}: {self._directory} has no dead letter at {letter.position!r} of "
-                        f"{letter.partition!r} of the source {letter.source!r}; mend `raw` and `key`, and leave the "
-                        "rest as it is"
-                    )
-                    raise UsageError(msg)
-                found.append(letter)
-        # Only now: all of them or, where one is wrong, none.
-        yield from found
+        # Only the text and the key are taken from the file: another time or operator would be no redriven letter.
+        asked = {letter_id(letter) for _, letter in found}
+        ours = {identity: letter for letter in self.letters() if (identity := letter_id(letter)) in asked}
+        for number, letter in found:
+            if letter_id(letter) not in ours:
+                msg = (
+                    f"{path}, line {number}: {self._directory} has no dead letter at {letter.position!r} of "
+                    f"{letter.partition!r} of the source {letter.source!r}; mend `raw` and `key`, and leave the "
+                    "rest as it is"
+                )
+                raise UsageError(msg)
+        for _, letter in found:
+            own = ours[letter_id(letter)]
+            key = own.key if own.key is None or letter.key is None else letter.key
+            yield msgspec.structs.replace(own, raw=letter.raw, key=key)
 
     def _known(self) -> set[str]:
         if self._redriven is None:
             self._redriven = set()
-            for source in self._sources:
+            for source in self._manifest.sources:
                 path = redrive_path(self._directory, source)
                 with state_files(path, "read"):
                     if not path.exists():
                         continue
+                    offset = 0
                     with path.open("rb") as file:
-                        whole = (line for line in file if line.endswith(b"\n"))
-                        self._redriven.update(msgspec.json.decode(line, type=Redriven).letter for line in whole)
+                        for line in file:
+                            if line.endswith(b"\n"):
+                                self._redriven.add(decode_redriven(line, path, offset).letter)
+                                offset += len(line)
         return self._redriven
 
     def _append(self, source: str, batch: list[Redriven]) -> None:
@@ -183,14 +185,6 @@ class Letterbox:
             yield
         finally:
             os.close(lock)
-
-    def __enter__(self) -> Letterbox:
-        return self
-
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
-        """Nothing is held between two calls."""
 
 
 def _letter(line: bytes, where: str) -> DeadLetter:

@@ -17,6 +17,7 @@ handled the event, and must not do so again.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -26,7 +27,7 @@ import msgspec
 
 from headway.connectors.lines import LinesChunk
 from headway.decoding import LineCodec
-from headway.errors import InputError
+from headway.errors import CorruptStateError
 from headway.letters import DeadLetter
 from headway.plan import Edge, Plan
 from headway.runtime.exchange import Message, to_everyone
@@ -38,11 +39,13 @@ from headway.times import MIN_TIME_MS
 if TYPE_CHECKING:
     from headway.runtime.slot import Slot
 
-__all__ = ["REDRIVEN", "Redriven", "Redriver", "letter_id", "redrive_path", "why_not"]
+__all__ = ["REDRIVEN", "Redriven", "Redriver", "decode_redriven", "letter_id", "redrive_path", "why_not"]
 
 REDRIVEN: Final = "(redriven)"
 """The partition that redriven letters are of."""
 _READ_BYTES: Final = 64 << 10
+_RESULT: Final = re.compile(r", result [0-9.]+\Z")
+"""Which result of a `flat_map` a letter of a source is about: what goes back in is the whole record."""
 
 
 class Redriven(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,15 +64,27 @@ def redrive_path(state_dir: Path, source: str) -> Path:
     return state_dir / "redrive" / f"{source}.jsonl"
 
 
+def decode_redriven(line: bytes, path: Path, offset: int) -> Redriven:
+    """A line of the file at `path`; raises `CorruptStateError` for one that is damaged."""
+    try:
+        return msgspec.json.decode(line, type=Redriven)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        msg = f"{path}, byte {offset}, is no redriven letter ({error}): restore it from a backup"
+        raise CorruptStateError(msg) from error
+
+
 def letter_id(letter: DeadLetter) -> str:
     """What tells a letter from all others, also when its text has been mended.
+
+    All letters of a source about one record have the same: the record goes in as a whole, and once.
 
     >>> bare = DeadLetter("shop", "a.jsonl", "line 3, byte 90", "no field 'at'", "{}")
     >>> mended = DeadLetter("shop", "a.jsonl", "line 3, byte 90", "no field 'at'", '{"at": 1}')
     >>> letter_id(bare) == letter_id(mended)
     True
     """
-    identity = "\0".join((letter.source, letter.partition, letter.position, letter.into or ""))
+    position = letter.position if letter.into is not None else _RESULT.sub("", letter.position)
+    identity = "\0".join((letter.source, letter.partition, position, letter.into or ""))
     return blake2b(identity.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
@@ -113,12 +128,7 @@ class Redriver:
         self.at_end = not lines
         self._look_at_ms = now_ms + every_ms if self.at_end else None
         for line in lines:
-            try:
-                redriven = msgspec.json.decode(line, type=Redriven)
-            except msgspec.DecodeError as error:
-                msg = f"{self._path}, byte {self._offset}, is no redriven letter ({error}): restore it from a backup"
-                raise InputError(msg) from error
-            self._take(redriven, out)
+            self._take(decode_redriven(line, self._path, self._offset), out)
             self._offset += len(line)
             self._record += 1
 
@@ -136,53 +146,54 @@ class Redriver:
                     lines = file.readlines(_READ_BYTES)
         if size < self._offset:
             msg = f"{self._path} has {size} bytes, and {self._offset} of it were read: restore it from a backup"
-            raise InputError(msg)
+            raise CorruptStateError(msg)
         return [line for line in lines if line.endswith(b"\n")]
 
     def _take(self, redriven: Redriven, out: list[Message]) -> None:
         slot = self._slot
         watermark = slot.watermark
-        floor_ms = None if watermark == MIN_TIME_MS else watermark + 1
+        is_known = watermark != MIN_TIME_MS
+        floor_ms = watermark + 1 if is_known else MIN_TIME_MS
         chunk = _Line(redriven.raw.encode(), self._record, 0)
-        partition = Partition(REDRIVEN, None, None)
+        # As far as its source: also a letter of what is redriven has a time that has not passed.
+        partition = Partition(REDRIVEN, None, floor_ms + slot.source.node.out_of_order_ms if is_known else None)
         if redriven.into is None:
-            slot.process(partition, chunk, floor_ms=MIN_TIME_MS if floor_ms is None else floor_ms)
+            slot.process(partition, chunk, floor_ms=floor_ms)
             slot.flush(partition, out)
             return
+        slot.events += 1
         edge = self._edges.get(redriven.into)
         if edge is None:
             known = ", ".join(self._edges) or "none"
-            reason = f"the flow leads nothing of this source to {redriven.into!r} any more, but to: {known}"
-            slot.refuse(partition, chunk, reason)
+            reason: Optional[str] = (
+                f"the flow leads nothing of this source to {redriven.into!r} any more, but to: {known}"
+            )
         else:
-            self._send(edge, redriven, chunk, partition, floor_ms, out)
-        slot.flush(partition, out)
+            reason = self._send(edge, redriven, chunk, floor_ms, out)
+        if reason is not None:
+            # Still a letter of that operator: as one of the source, it would go through all steps the next time.
+            position, _ = chunk.record(self._record)
+            into, key, time_ms = redriven.into, redriven.key, redriven.time
+            letter = DeadLetter(
+                slot.source.name, REDRIVEN, position, reason, redriven.raw, into=into, key=key, time=time_ms
+            )
+            slot.refuse(partition, chunk, letter)
+            slot.flush(partition, out)
 
-    def _send(
-        self,
-        edge: Edge,
-        redriven: Redriven,
-        chunk: _Line,
-        partition: Partition,
-        floor_ms: Optional[int],
-        out: list[Message],
-    ) -> None:
-        """Send an event straight to the stage that it has failed in."""
+    def _send(self, edge: Edge, redriven: Redriven, chunk: _Line, floor_ms: int, out: list[Message]) -> Optional[str]:
+        """Send an event straight to the stage that it has failed in; returns why, where it cannot be read."""
         decoded = chunk.decode(self._codec(edge))
         if not decoded.events:
-            reason = decoded.bad[0].reason if decoded.bad else "it is blank"
-            self._slot.refuse(partition, chunk, reason)
-            return
-        key, own_ms = redriven.key or "", redriven.time or 0
-        time_ms = own_ms if floor_ms is None else max(own_ms, floor_ms)
+            return decoded.bad[0].reason if decoded.bad else "it is blank"
+        key, time_ms = redriven.key or "", max(redriven.time or 0, floor_ms)
         record: tuple[Any, ...] = (time_ms, key, decoded.events[0])
         if edge.has_places:
             record = (*record, self._record, REDRIVEN)
         exchange = self._slot.exchange(edge)
         groups = exchange.groups
         by_group = to_everyone([record], groups) if edge.broadcast else {group_of(key, len(groups)): [record]}
-        self._slot.events += 1
         exchange.send(by_group, REDRIVEN, self._slot.watermark, out)
+        return None
 
     def _codec(self, edge: Edge) -> LineCodec[Any]:
         if edge.id not in self._codecs:

@@ -67,6 +67,10 @@ class Rejects:
         position, raw = self._record(number)
         self._add(number, position + result, reason, raw)
 
+    def refuse(self, ordinal: int, letter: DeadLetter) -> None:
+        """A record of the chunk cannot go where it was to go: its letter is this one."""
+        self._gathered.append(Rejected(ordinal, letter))
+
     def fail(self, ordinal: object, error: BaseException, time_ms: Optional[int] = None) -> None:
         """Code of the flow has failed on a record of the chunk: raises the error where that ends the run."""
         if self._tolerance is None or not is_of_the_flow(error):

@@ -341,10 +341,10 @@ class Slot:
         else:
             self._trial.run(self._programs[port], columns, partition)
 
-    def refuse(self, partition: Partition, chunk: LinesChunk, reason: str) -> None:
-        """Make a dead letter of the one record of a chunk."""
+    def refuse(self, partition: Partition, chunk: LinesChunk, letter: DeadLetter) -> None:
+        """The one record of a chunk is a dead letter, without having been in any step."""
         self._rejects.begin(partition.name, chunk, [])
-        self._rejects.reject(chunk.first_ordinal, reason)
+        self._rejects.refuse(chunk.first_ordinal, letter)
         self._run_rejected(partition, partition.max_time, Columns([], [], []), self._rejects.take())
 
     def exchange(self, edge: Edge) -> Exchange:

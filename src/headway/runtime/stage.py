@@ -83,7 +83,7 @@ class StageTask:
         shared = {table.name: store.tables[index] for index, table in enumerate(stage.tables()) if table.shared}
         self.attempt: Optional[Attempt] = None
         if stage.is_guarded:
-            self.attempt = Attempt(self, stage, failures or FailureTotal(), None)
+            self.attempt = Attempt(self, stage, failures or FailureTotal())
         self.contexts = [
             OperatorContext(node, rank, store, shared.get(f"{node.name}:shared"))
             for rank, node in enumerate(stage.operators)
