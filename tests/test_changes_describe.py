@@ -33,13 +33,17 @@ def mark(source: str, name: str = "f", module: str = "shop") -> str:
 
 
 FUNCTION = """
+import datetime, re
+__file__ = "shop.py"
 LIMIT = 5
+PAGES = re.compile("a+")
+WAIT = datetime.timedelta(minutes=5)
 NAMES = {"b", "a"}
 def ask(event):
     return event.n > 1
 def f(event, most=3):
     text = "x"
-    return ask(event) and event.n in (1, 2) and text and LIMIT and NAMES
+    return ask(event) and event.n in (1, 2) and text and LIMIT and NAMES and (PAGES, WAIT, __file__)
 """
 
 
@@ -50,6 +54,7 @@ def f(event, most=3):
         ("a docstring", "    text =", '    """What it does."""\n    text ='),
         ("the name of a local variable", "text", "word"),
         ("a type", "def f(event,", "def f(event: 'Click',"),
+        ("where its module lies", '"shop.py"', '"elsewhere/shop.py"'),
         ("what it does not use", "LIMIT = 5", "LIMIT = 5\nOTHER = 6"),
     ],
 )
@@ -66,6 +71,8 @@ def test_what_a_function_is_not_marked_by(what: str, old: str, new: str) -> None
         ("a default", "most=3", "most=4"),
         ("a constant of the module", "LIMIT = 5", "LIMIT = 6"),
         ("a set of the module", '"b", "a"', '"b", "c"'),
+        ("a regular expression of the module", "a+", "a*"),
+        ("a length of time of the module", "minutes=5", "minutes=6"),
         ("a function of the module", "> 1", "> 2"),
         ("what it does", "and text", "or text"),
     ],
@@ -182,6 +189,20 @@ def test_values(value: Any, text: str) -> None:
 def test_an_object_of_the_flow_is_what_it_holds_and_does() -> None:
     assert text_of(Plain(1)) == text_of(Plain(1)) != text_of(Plain(2))
     assert text_of(Plain(1)).startswith("Plain(value 1) [3.")
+
+
+def test_what_a_method_is_bound_to_marks_it_and_is_not_written() -> None:
+    class Asking:
+        def __init__(self, secret: str) -> None:
+            self.secret = secret
+
+        def ask(self, event: Any) -> bool:
+            return bool(event == self.secret)
+
+    one, other = text_of(Asking("hunter2").ask), text_of(Asking("hunter3").ask)
+    assert one == text_of(Asking("hunter2").ask) != other
+    assert "hunter" not in one
+    assert text_of({"a": 1}.get) != text_of({"a": 2}.get)
 
 
 def test_long_texts_are_cut_and_still_told_apart() -> None:

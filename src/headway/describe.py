@@ -16,7 +16,7 @@ from decimal import Decimal
 from enum import Enum
 from hashlib import blake2b
 from pathlib import PurePath
-from types import BuiltinFunctionType, FunctionType, MethodType, UnionType
+from types import BuiltinFunctionType, FunctionType, ModuleType, UnionType
 from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
@@ -178,8 +178,11 @@ def _plain_text(value: Any) -> str:
 def _short(text: str) -> str:
     if len(text) <= TEXT_MAX:
         return text
-    whole = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-    return f"{text[: TEXT_MAX - 50]}… ({len(text):,} characters, {whole})"
+    return f"{text[: TEXT_MAX - 50]}… ({len(text):,} characters, {_checksum(text)})"
+
+
+def _checksum(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
 
 
 def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
@@ -204,7 +207,7 @@ class _Writer:
         if not self._marks:
             return ""
         one, *others = self._marks
-        together = blake2b(" ".join(self._marks).encode(), digest_size=4).hexdigest() if others else one
+        together = _checksum(" ".join(self._marks)) if others else one
         return f" [{PYTHON} {together}]"
 
     def write(self, value: Any) -> str:
@@ -348,16 +351,17 @@ class _Writer:
         plain = unwrapped(value)
         if not isinstance(plain, (FunctionType, BuiltinFunctionType)):
             return self._object(value)
-        if isinstance(value, MethodType) and not isinstance(value.__self__, type):
-            owner = f"{type(value.__self__).__qualname__}."
-        else:
-            owner = ""
+        owner = getattr(value, "__self__", None)
+        is_bound = owner is not None and not isinstance(owner, (type, ModuleType))
+        if is_bound:  # In the mark alone: nobody has said that what it holds may be written.
+            self._marks.append(_checksum(self.write(owner)))
         mark = mark_of_function(plain, _plain_text)
         if mark:
             self._marks.append(mark)
         elif isinstance(plain, FunctionType) and plain.__closure__:  # Headway's own: what counts is what is in it.
             return ", ".join(self.write(cell.cell_contents) for cell in plain.__closure__)
-        return "a lambda" if plain.__name__ == "<lambda>" else f"{owner}{plain.__name__}()"
+        name = f"{type(owner).__qualname__}.{plain.__name__}" if is_bound else plain.__name__
+        return "a lambda" if plain.__name__ == "<lambda>" else f"{name}()"
 
     def _object(self, value: Any) -> str:
         kind = type(value)
