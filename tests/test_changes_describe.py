@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import functools
+import logging
+import operator
 import re
 import textwrap
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import timedelta, timezone
 from enum import Enum
 from pathlib import Path
 from typing import Any, Optional
+from zoneinfo import ZoneInfo
 
 import pytest
 
 import headway as hw
 from headway.codemarks import mark_of_class, mark_of_function
-from headway.describe import TEXT_MAX, entries, operator_entries, text_of, type_entries, type_mark
+from headway.describe import TEXT_MAX, entries, operator_entries, text_of, type_entries
 from headway.operators.given import Given
+from headway.typetexts import type_mark
 
 
 def made(source: str, name: str = "f", module: str = "shop") -> Any:
@@ -179,6 +184,11 @@ class Circle:
         (hw.where(kind={"b", "a"}, n=1), "where(kind='a' or 'b', n=1)"),
         (hw.sum("price"), "sum price"),
         (hw.lookup("a.csv", key="sku"), "lookup('a.csv', key='sku')"),
+        (ZoneInfo("Europe/Berlin"), "Europe/Berlin"),
+        (timezone.utc, "UTC"),
+        (deque([1, 2]), "[1, 2]"),
+        (operator.methodcaller("m", object()), "operator.methodcaller('m', <object object>)"),
+        (logging.getLogger("shop"), "Logger shop"),
         (object(), "object"),
     ],
 )  # fmt: skip
@@ -274,3 +284,14 @@ def test_types_are_told_by_field_and_marked_with_all_that_they_are_made_of() -> 
         return type("Outer", (hw.Event,), {"__annotations__": {"inner": inner}, "__module__": __name__})
 
     assert type_mark(nested(int)) == type_mark(nested(int)) != type_mark(nested(str))
+
+
+def test_a_docstring_does_not_mark_a_type() -> None:
+    source = """
+    class f(hw.Event):
+        page: str
+        description: str
+    """
+    documented = source.replace("hw.Event):", 'hw.Event):\n        """One."""')
+    retyped = source.replace("description: str", "description: int")
+    assert type_mark(made(source)) == type_mark(made(documented)) != type_mark(made(retyped))
