@@ -54,6 +54,7 @@ class Rank(Operator[E, Any, Ranking[E]]):
     """
 
     shares_values = True
+    _ordered_by = ("by", "descending")
 
     def __init__(
         self,

@@ -151,14 +151,16 @@ def _refused(was: Mapping[str, str], now: Mapping[str, str]) -> Iterator[tuple[s
             if gone:
                 yield f"its machine no longer has {', '.join(gone)}: instances may be in such a state", name
         elif kind in _MIXES and _essence(kind, before) != _essence(kind, after):
-            what = f"aggregate {label.rpartition('.')[2]} was" if kind == "aggregate" else _MIXES[kind][0]
-            yield f"its {what} {_shown(before)}, now {_shown(after)}: {_MIXES[kind][1]}", name
+            what, mixes = _MIXES[kind]
+            what = what.format(label.rpartition(".")[2])
+            yield f"its {what} {_shown(before)}, now {_shown(after)}: {mixes}", name
 
 
 _MIXES: Final = {
     "windows": ("windows were", "those that are open would mix with the new ones"),
     "pattern": ("pattern was", "what has matched in part belongs to the old one"),
-    "aggregate": ("aggregate was", "what it has so far would mix with what comes"),
+    "order": ("order ({}) was", "what it kept is in the old one"),
+    "aggregate": ("aggregate {} was", "what it has so far would mix with what comes"),
 }
 """Kinds of parameters that say what old rows mean: how they are called, and what another one would do."""
 

@@ -92,6 +92,18 @@ REFUSED = [
         "! operator 'cart': its aggregate n was sum where_from, now sum where_to: what it has so far "
         f"would mix with what comes; {GOES_ON}",
     ),
+    *(
+        (
+            "what a ranking is ordered by",
+            step(lambda s: s.rank("cart", by="price", k=2)),
+            step(after),
+            f"! operator 'cart': its order ({text}: what it kept is in the old one; {GOES_ON}",
+        )
+        for after, text in (
+            (lambda s: s.rank("cart", by="at", k=2), "by) was price, now at"),
+            (lambda s: s.rank("cart", by="price", k=2, descending=False), "descending) was True, now False"),
+        )
+    ),
     (
         "a state of a machine removed",
         step(lambda s: s.state_machine("cart", machine("open", "paid"), keep_final="1d")),

@@ -91,7 +91,8 @@ def operator_entries(operator: Operator[Any, Any, Any]) -> Iterator[tuple[str, s
         if engine and (name.endswith("_type") or name == "name"):
             continue  # They follow from the streams that it reads, and from its own name.
         is_duration = name.endswith("_ms") or _means_duration(annotations.get(name))
-        yield from entries(name.removesuffix("_ms"), value, is_duration=is_duration)
+        label = f"order of {name}" if name in operator._ordered_by else name.removesuffix("_ms")
+        yield from entries(label, value, is_duration=is_duration)
     if not engine:
         yield "own code", f"[{PYTHON} {mark_of_class(kind, _plain_text)}]"
 
