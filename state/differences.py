@@ -145,6 +145,7 @@ def _refused(was: Mapping[str, str], now: Mapping[str, str]) -> Iterator[tuple[s
         )
     for name in [name for name in was if name in now]:
         kind, _, label = name.rpartition(" of ")
+        kind = kind.rpartition(".")[2]  # Of an operator among the parameters of another one.
         before, after = was[name], now[name]
         if kind == "states":
             gone = [state for state in before.split(", ") if state not in after.split(", ")]

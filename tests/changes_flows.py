@@ -49,6 +49,13 @@ class Renamed(Watch):
     """The same under another name: what it adds to its base is nothing."""
 
 
+class Holder(Watch):
+    """Holds another operator."""
+
+    def __init__(self, inner: hw.Operator[Any, Any, Any]) -> None:
+        super().__init__()
+
+
 class Hours(SingleWindow):
     """Windows with something of the flow's own."""
 

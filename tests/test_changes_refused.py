@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.changes_flows import FullCart, Hours, Rewritten, Shop, Watch, flow, machine, step, watch
+from tests.changes_flows import FullCart, Holder, Hours, Rewritten, Shop, Watch, flow, machine, step, watch
 from tests.changes_harness import changes, manifest, told
 
 import headway as hw
@@ -91,6 +91,12 @@ REFUSED = [
         flow(lambda m: m.by().aggregate("cart", n=hw.sum("where_to")).to("out", hw.to_list([])), event_type=hw.Json),
         "! operator 'cart': its aggregate n was sum where_from, now sum where_to: what it has so far "
         f"would mix with what comes; {GOES_ON}",
+    ),
+    (
+        "what an operator within another one is ordered by",
+        flow(lambda m: watch(m, operator=Holder(hw.Rank(by="price")))),
+        flow(lambda m: watch(m, operator=Holder(hw.Rank(by="at")))),
+        f"! operator 'cart': its order (by) was price, now at: what it kept is in the old one; {GOES_ON}",
     ),
     *(
         (
