@@ -1,4 +1,4 @@
-"""A time to live that is taken away again: what it has set for later does nothing to the operator that is left."""
+"""A time to live or a horizon that is taken away again: what it has set for later does nothing to what is left."""
 
 from __future__ import annotations
 
@@ -30,3 +30,9 @@ def test_what_a_time_to_live_has_set_forgets_nothing_once_it_is_taken_away(tmp_p
     assert run(tmp_path, expiring, [0, 1, 2]) == []
     made = run(tmp_path, hw.Silence(after="30m"), [0, 1, 2, 25, 52, 60, 61])
     assert 55 * MINUTE_MS in [quiet["due"] for quiet in made]
+
+
+def test_what_a_horizon_has_set_forgets_nothing_once_it_is_taken_away(tmp_path: Path) -> None:
+    run(tmp_path, hw.Rank(by="at", k=2, within="30m"), [0, 25, 26, 27])
+    made = run(tmp_path, hw.Rank(by="at", k=3), [0, 25, 26, 27, 90, 91, 92])
+    assert [event["at"] // MINUTE_MS for event in made[-1]["top"]] == [91, 90, 27]
