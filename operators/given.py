@@ -32,6 +32,8 @@ class Given:
             return made
 
     _given: tuple[tuple[Any, ...], dict[str, Any]]
+    _ordered_by: tuple[str, ...] = ()
+    """The options by which what it keeps is in order: under others old and new would mix."""
 
     def arguments(self) -> dict[str, Any]:
         """What the constructor was given, by name and in its order, with the defaults of what was left out.

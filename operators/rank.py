@@ -54,6 +54,7 @@ class Rank(Operator[E, Any, Ranking[E]]):
     """
 
     shares_values = True
+    _ordered_by = ("by", "descending")
 
     def __init__(
         self,
@@ -103,10 +104,13 @@ class Rank(Operator[E, Any, Ranking[E]]):
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Ranking[E]], /) -> None:
         """Let go of what has left the horizon, or of everything."""
-        if timer.name == "leave" and self.within_ms is not None:
-            self._leave(state, timer.at - self.within_ms, ctx)
-        else:
+        if timer.name == "expire":
             ctx.forget()
+        elif self.within_ms is not None:  # Else they are of a horizon that it no longer has.
+            if timer.name == "leave":
+                self._leave(state, timer.at - self.within_ms, ctx)
+            else:
+                ctx.forget()
 
     def _place(self, ranked: list[tuple[int, E]], value: Any) -> int:
         """Behind all that are better or equal; O(log n), and O(1) behind the last one."""

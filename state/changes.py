@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +11,7 @@ from headway.errors import IncompatibleStateError
 from headway.state.differences import Difference, drop, step_differences
 from headway.state.manifest import Manifest
 from headway.state.names import former_name, former_names, owner
-from headway.state.reads import reads, sides_read, stateless_pairs
+from headway.state.reads import Reads, stateless_pairs
 from headway.state.schemas import schema_changes
 
 __all__ = ["Change", "check_changes", "compare", "renamed"]
@@ -98,6 +98,7 @@ class _Comparison:
         self._found = found
         self._expected = expected
         self._steps = {**found.retired.steps, **found.steps}
+        self._reads = Reads(expected.steps)
 
     def changes(self) -> Iterator[Change]:
         found, expected = self._found, self._expected
@@ -105,11 +106,11 @@ class _Comparison:
             text = f"there are {found.key_groups}, and the run wants {expected.key_groups}"
             next_step = "to go on: leave --key-groups out, or change the number with headway state rescale"
             yield _refused("the key groups", text, next_step)
-        names = renamed(found, expected)
+        before = Reads(found.steps, renamed(found, expected))
         for kind in _KINDS:
             for name, old in self.former(kind).items():
-                yield from self._of_one(kind, name, old, names)
-        for name, old in stateless_pairs(found.steps, expected.steps):
+                yield from self._of_one(kind, name, old, before)
+        for name, old in stateless_pairs(Reads(found.steps), self._reads):
             differences = step_differences(name, found.steps[old], expected.steps[name])
             yield from _changes(f"step {name!r}", differences)
         for kind in _KINDS:
@@ -127,7 +128,7 @@ class _Comparison:
         step = self._expected.steps.get(owner(name))
         return [] if step is None else step.was
 
-    def _of_one(self, kind: str, name: str, old: str, names: Mapping[str, str]) -> Iterator[Change]:
+    def _of_one(self, kind: str, name: str, old: str, reads: Reads) -> Iterator[Change]:
         before = getattr(self._found, f"{kind}s")
         what = f"{kind} {name!r}" if name == owner(name) else f"what broadcasts tell operator {owner(name)!r}"
         yield from self._conflict(kind, what, name)
@@ -144,7 +145,7 @@ class _Comparison:
         yield from _changes(what, differences)
         yield from self._of_entries(kind, what, name, old, is_refused=any(part.next_step for part in differences))
         if was is not None and now is not None and old in before:
-            yield from self._of_reads(what, name, old, names)
+            yield from self._of_reads(what, name, reads.of(old), reads.sides(old))
 
     def _conflict(self, kind: str, what: str, name: str) -> Iterator[Change]:
         known, present = self._known(kind), getattr(self._expected, f"{kind}s")
@@ -172,12 +173,10 @@ class _Comparison:
                 next_step = f"{change.next_step}, or {drop(owner(old))}" if change.refused else ""
                 yield Change(what=what, text=change.text, refused=change.refused, next_step=next_step)
 
-    def _of_reads(self, what: str, name: str, old: str, names: Mapping[str, str]) -> Iterator[Change]:
-        before = reads(self._found.steps, old, names)
-        after = reads(self._expected.steps, name, {})
+    def _of_reads(self, what: str, name: str, before: str, sides: list[str]) -> Iterator[Change]:
+        after, now = self._reads.of(name), self._reads.sides(name)
         if before != after:
             yield Change(what=what, text=f"it reads {after}, before {before}; this holds for what comes from here on")
-        sides, now = sides_read(self._found.steps, old), sides_read(self._expected.steps, name)
         for side in [side for side in now if side not in sides]:
             yield Change(what=what, text=f"its side {side!r} is read from here on")
         for side in [side for side in sides if side not in now]:

@@ -7,7 +7,7 @@ both are of one version of Python.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from headway.state.manifest import StepEntry
@@ -107,8 +107,8 @@ def _of_operator(name: str, found: StepEntry, expected: StepEntry) -> Iterator[D
     yield from _of_types(was, now)
     if not is_same_text(was.pop("own code", ""), now.pop("own code", "")):
         yield Difference("its code has changed; it goes on with what it kept")
-    key, now_key = was.get("keyed by", ""), now.get("keyed by", "")
-    if bare(key) == bare(now_key) and not is_same_text(key, now_key):
+    now_keys = _keys(now)
+    if any(bare(key) in map(bare, now_keys) and not _is_among(key, now_keys) for key in _keys(was)):
         yield Difference("the code that gives its key has changed; rows of keys that it no longer gives stay")
     yield from _told(_without(was, "keyed by"), _without(now, "keyed by"), _OPERATOR_TELLS)
 
@@ -126,38 +126,49 @@ def _without(parameters: Mapping[str, str], name: str) -> dict[str, str]:
     return {other: text for other, text in parameters.items() if other != name}
 
 
+def _keys(parameters: Mapping[str, str]) -> list[str]:
+    """What gives the keys: several where streams with other keys meet; none where it is not told."""
+    return parameters["keyed by"].split(" | ") if "keyed by" in parameters else []
+
+
+def _is_among(text: str, others: Iterable[str]) -> bool:
+    return any(is_same_text(text, other) for other in others)
+
+
 def _refused(was: Mapping[str, str], now: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """What would make old rows mean something else, each with the name of the parameter."""
-    keys, now_keys = (parameters.get("keyed by", "").split(" | ") for parameters in (was, now))
-    lost = [key for key in keys if not any(bare(key) == bare(other) for other in now_keys)]
-    if "keyed by" in was and "keyed by" in now and lost:
+    now_keys = list(map(bare, _keys(now)))
+    if "keyed by" in now and any(bare(key) not in now_keys for key in _keys(was)):
         yield (
             f"its key was {_shown(was['keyed by'])}, now {_shown(now['keyed by'])}: what it kept is of other keys",
             "keyed by",
         )
     for name in [name for name in was if name in now]:
         kind, _, label = name.rpartition(" of ")
+        kind = kind.rpartition(".")[2]  # Of an operator among the parameters of another one.
         before, after = was[name], now[name]
         if kind == "states":
             gone = [state for state in before.split(", ") if state not in after.split(", ")]
             if gone:
                 yield f"its machine no longer has {', '.join(gone)}: instances may be in such a state", name
         elif kind in _MIXES and _essence(kind, before) != _essence(kind, after):
-            what = f"aggregate {label.rpartition('.')[2]} was" if kind == "aggregate" else _MIXES[kind][0]
-            yield f"its {what} {_shown(before)}, now {_shown(after)}: {_MIXES[kind][1]}", name
+            what, mixes = _MIXES[kind]
+            what = what.format(label.rpartition(".")[2])
+            yield f"its {what} {_shown(before)}, now {_shown(after)}: {mixes}", name
 
 
 _MIXES: Final = {
     "windows": ("windows were", "those that are open would mix with the new ones"),
     "pattern": ("pattern was", "what has matched in part belongs to the old one"),
-    "aggregate": ("aggregate was", "what it has so far would mix with what comes"),
+    "order": ("order ({}) was", "what it kept is in the old one"),
+    "aggregate": ("aggregate {} was", "what it has so far would mix with what comes"),
 }
 """Kinds of parameters that say what old rows mean: how they are called, and what another one would do."""
 
 
 def _essence(kind: str, text: str) -> str:
     """What must stay: of an aggregate what it does with the events that it takes, and not which ones it takes."""
-    return bare(text).partition(" where")[0] if kind == "aggregate" else bare(text)
+    return re.split(r" where[( ]", bare(text))[0] if kind == "aggregate" else bare(text)
 
 
 def _of_types(found: Mapping[str, str], expected: Mapping[str, str]) -> Iterator[Difference]:

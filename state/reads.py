@@ -6,6 +6,7 @@ number. Steps that keep nothing are told by whoever reads them.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
@@ -13,39 +14,53 @@ from typing import Final
 
 from headway.state.manifest import StepEntry
 
-__all__ = ["reads", "sides_read", "stateless_pairs"]
+__all__ = ["Reads", "stateless_pairs"]
 
 LENGTH_MAX: Final = 200
 _UNNAMED: Final = re.compile(r"(map|filter|flat_map|key_by|merge|branch)-\d+(\.else)?")
 _STATELESS: Final = ("map", "filter", "reject", "flat_map", "key_by", "merge")
 
 
-def reads(steps: Mapping[str, StepEntry], name: str, renamed: Mapping[str, str]) -> str:
-    """What a step reads, from the operators and sources on: `shop > changes > key_by`.
+class Reads:
+    """What each step of one flow reads, and which side outputs are read; each way is looked at once.
 
     `renamed` gives today's names to those of the steps.
     """
-    entry = steps.get(name)
-    if entry is None:
-        return ""
-    reader = _Reader(steps, renamed)
-    texts = []
-    for given in entry.inputs:
-        label, equals, port = given.rpartition("=")
-        port, _, broadcast = port.partition(" ")
-        texts.append(f"{label}{equals}{reader.text(port)}" + (f" {broadcast}" if broadcast else ""))
-    return ", ".join(texts)
 
-
-class _Reader:
-    def __init__(self, steps: Mapping[str, StepEntry], renamed: Mapping[str, str]) -> None:
-        self._steps = steps
-        self._renamed = renamed
+    def __init__(self, steps: Mapping[str, StepEntry], renamed: Mapping[str, str] | None = None) -> None:
+        self.steps = steps
+        self._renamed = renamed or {}
         self._texts: dict[str, str] = {}
 
-    def text(self, port: str) -> str:
-        """What comes by a port. Costs the number of steps on the ways to it, each of which is looked at once."""
-        waiting = [port]
+    def of(self, name: str) -> str:
+        """What a step reads, from the operators and sources on: `shop > changes > key_by`."""
+        entry = self.steps.get(name)
+        if entry is None:
+            return ""
+        texts = []
+        for given in entry.inputs:
+            label, equals, port = given.rpartition("=")
+            port, _, broadcast = port.partition(" ")
+            texts.append(f"{label}{equals}{self._text(port)}" + (f" {broadcast}" if broadcast else ""))
+        return ", ".join(texts)
+
+    def sides(self, name: str) -> list[str]:
+        """The side outputs of a step that others read, in order."""
+        return sorted(self._sides.get(name, ()))
+
+    @functools.cached_property
+    def _sides(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for entry in self.steps.values():
+            for given in entry.inputs:
+                name, colon, side = given.rpartition("=")[2].partition(" ")[0].partition(":")
+                if colon:
+                    found.setdefault(name, set()).add(side)
+        return found
+
+    def _text(self, port: str) -> str:
+        """What comes by a port."""
+        waiting = [] if port in self._texts else [port]
         while waiting:
             one = waiting[-1]
             missing = [other for other in self._inputs(one) if other not in self._texts]
@@ -58,11 +73,11 @@ class _Reader:
         return self._texts[port]
 
     def _inputs(self, port: str) -> list[str]:
-        entry = self._steps.get(port)
+        entry = self.steps.get(port)
         return entry.inputs if entry is not None and entry.kind in _STATELESS else []
 
     def _written(self, port: str) -> str:
-        entry = self._steps.get(port)
+        entry = self.steps.get(port)
         if entry is None or entry.kind not in _STATELESS:
             name, colon, side = port.partition(":")
             return f"{self._renamed.get(name, name)}{colon and '.'}{side}"
@@ -79,19 +94,13 @@ def _short(text: str) -> str:
     return f"{text[: LENGTH_MAX // 2]}… ({blake2b(text.encode(), digest_size=4).hexdigest()})"
 
 
-def sides_read(steps: Mapping[str, StepEntry], name: str) -> list[str]:
-    """The side outputs of a step that others read, in order."""
-    ports = [given.rpartition("=")[2].partition(" ")[0] for entry in steps.values() for given in entry.inputs]
-    return sorted({port.partition(":")[2] for port in ports if port.startswith(f"{name}:")})
-
-
-def stateless_pairs(found: Mapping[str, StepEntry], expected: Mapping[str, StepEntry]) -> Iterator[tuple[str, str]]:
+def stateless_pairs(found: Reads, expected: Reads) -> Iterator[tuple[str, str]]:
     """The steps without state that may have changed, by name now and before.
 
     What has no name of its own counts as the same step wherever the same is done with the same values.
     """
-    before = {name: entry for name, entry in found.items() if entry.kind in _STATELESS}
-    after = {name: entry for name, entry in expected.items() if entry.kind in _STATELESS}
+    before = {name: entry for name, entry in found.steps.items() if entry.kind in _STATELESS}
+    after = {name: entry for name, entry in expected.steps.items() if entry.kind in _STATELESS}
     unchanged = _Twins(found, before)
     open_names = [name for name in after if not unchanged.take(expected, name, after[name])]
     for name in open_names:
@@ -102,15 +111,15 @@ def stateless_pairs(found: Mapping[str, StepEntry], expected: Mapping[str, StepE
 class _Twins:
     """Steps of a former flow, each to be found once by a step that does the same."""
 
-    def __init__(self, steps: Mapping[str, StepEntry], stateless: Mapping[str, StepEntry]) -> None:
+    def __init__(self, flow: Reads, stateless: Mapping[str, StepEntry]) -> None:
         self._names: dict[tuple[object, ...], list[str]] = {}
         for name, entry in stateless.items():
-            self._names.setdefault(_signature(steps, name, entry), []).append(name)
+            self._names.setdefault(_signature(flow, name, entry), []).append(name)
         self.left = set(stateless)
 
-    def take(self, steps: Mapping[str, StepEntry], name: str, entry: StepEntry) -> bool:
+    def take(self, flow: Reads, name: str, entry: StepEntry) -> bool:
         """Whether there is one; of several that of the same name."""
-        names = self._names.get(_signature(steps, name, entry), [])
+        names = self._names.get(_signature(flow, name, entry), [])
         if not names:
             return False
         twin = name if name in names else names[0]
@@ -119,6 +128,6 @@ class _Twins:
         return True
 
 
-def _signature(steps: Mapping[str, StepEntry], name: str, entry: StepEntry) -> tuple[object, ...]:
+def _signature(flow: Reads, name: str, entry: StepEntry) -> tuple[object, ...]:
     own = "" if _UNNAMED.fullmatch(name) else name
-    return own, entry.kind, tuple(sorted(entry.parameters.items())), reads(steps, name, {}) if not own else ""
+    return own, entry.kind, tuple(sorted(entry.parameters.items())), flow.of(name) if not own else ""

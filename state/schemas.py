@@ -69,6 +69,9 @@ def schema_changes(found: OperatorEntry, expected: OperatorEntry, *, migrates: b
             for change in before
             if change.text not in known
         ]
+    if found.migrates and not migrates:
+        text = f"nothing migrates states of versions below {now} any more: a run stops at one that is still stored"
+        changes.append(SchemaChange(text=text))
     return [msgspec.structs.replace(change, next_step=next_step) if change.refused else change for change in changes]
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import functools
+import logging
+import operator
 import re
 import textwrap
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import timedelta, timezone
 from enum import Enum
 from pathlib import Path
 from typing import Any, Optional
+from zoneinfo import ZoneInfo
 
 import pytest
 
 import headway as hw
 from headway.codemarks import mark_of_class, mark_of_function
-from headway.describe import TEXT_MAX, entries, operator_entries, text_of, type_entries, type_mark
+from headway.describe import TEXT_MAX, entries, operator_entries, text_of, type_entries
 from headway.operators.given import Given
+from headway.typetexts import type_mark
 
 
 def made(source: str, name: str = "f", module: str = "shop") -> Any:
@@ -33,13 +38,17 @@ def mark(source: str, name: str = "f", module: str = "shop") -> str:
 
 
 FUNCTION = """
+import datetime, re
+__file__ = "shop.py"
 LIMIT = 5
+PAGES = re.compile("a+")
+WAIT = datetime.timedelta(minutes=5)
 NAMES = {"b", "a"}
 def ask(event):
     return event.n > 1
 def f(event, most=3):
     text = "x"
-    return ask(event) and event.n in (1, 2) and text and LIMIT and NAMES
+    return ask(event) and event.n in (1, 2) and text and LIMIT and NAMES and (PAGES, WAIT, __file__)
 """
 
 
@@ -50,6 +59,7 @@ def f(event, most=3):
         ("a docstring", "    text =", '    """What it does."""\n    text ='),
         ("the name of a local variable", "text", "word"),
         ("a type", "def f(event,", "def f(event: 'Click',"),
+        ("where its module lies", '"shop.py"', '"elsewhere/shop.py"'),
         ("what it does not use", "LIMIT = 5", "LIMIT = 5\nOTHER = 6"),
     ],
 )
@@ -66,6 +76,8 @@ def test_what_a_function_is_not_marked_by(what: str, old: str, new: str) -> None
         ("a default", "most=3", "most=4"),
         ("a constant of the module", "LIMIT = 5", "LIMIT = 6"),
         ("a set of the module", '"b", "a"', '"b", "c"'),
+        ("a regular expression of the module", "a+", "a*"),
+        ("a length of time of the module", "minutes=5", "minutes=6"),
         ("a function of the module", "> 1", "> 2"),
         ("what it does", "and text", "or text"),
     ],
@@ -172,6 +184,11 @@ class Circle:
         (hw.where(kind={"b", "a"}, n=1), "where(kind='a' or 'b', n=1)"),
         (hw.sum("price"), "sum price"),
         (hw.lookup("a.csv", key="sku"), "lookup('a.csv', key='sku')"),
+        (ZoneInfo("Europe/Berlin"), "Europe/Berlin"),
+        (timezone.utc, "UTC"),
+        (deque([1, 2]), "[1, 2]"),
+        (operator.methodcaller("m", object()), "operator.methodcaller('m', <object object>)"),
+        (logging.getLogger("shop"), "Logger shop"),
         (object(), "object"),
     ],
 )  # fmt: skip
@@ -182,6 +199,20 @@ def test_values(value: Any, text: str) -> None:
 def test_an_object_of_the_flow_is_what_it_holds_and_does() -> None:
     assert text_of(Plain(1)) == text_of(Plain(1)) != text_of(Plain(2))
     assert text_of(Plain(1)).startswith("Plain(value 1) [3.")
+
+
+def test_what_a_method_is_bound_to_marks_it_and_is_not_written() -> None:
+    class Asking:
+        def __init__(self, secret: str) -> None:
+            self.secret = secret
+
+        def ask(self, event: Any) -> bool:
+            return bool(event == self.secret)
+
+    one, other = text_of(Asking("hunter2").ask), text_of(Asking("hunter3").ask)
+    assert one == text_of(Asking("hunter2").ask) != other
+    assert "hunter" not in one
+    assert text_of({"a": 1}.get) != text_of({"a": 2}.get)
 
 
 def test_long_texts_are_cut_and_still_told_apart() -> None:
@@ -253,3 +284,14 @@ def test_types_are_told_by_field_and_marked_with_all_that_they_are_made_of() -> 
         return type("Outer", (hw.Event,), {"__annotations__": {"inner": inner}, "__module__": __name__})
 
     assert type_mark(nested(int)) == type_mark(nested(int)) != type_mark(nested(str))
+
+
+def test_a_docstring_does_not_mark_a_type() -> None:
+    source = """
+    class f(hw.Event):
+        page: str
+        description: str
+    """
+    documented = source.replace("hw.Event):", 'hw.Event):\n        """One."""')
+    retyped = source.replace("description: str", "description: int")
+    assert type_mark(made(source)) == type_mark(made(documented)) != type_mark(made(retyped))

@@ -328,6 +328,14 @@ def test_versions_decide_before_schemas_do() -> None:
     assert "state_version = 3" in same.next_step
 
 
+def test_a_migration_that_is_gone_is_told() -> None:
+    with_one = msgspec.structs.replace(entry(with_field(int), 2), migrates=True)
+    assert schema_changes(with_one, with_one, migrates=True) == []
+    [told] = schema_changes(with_one, entry(with_field(int), 2), migrates=False)
+    assert not told.refused
+    assert told.text.startswith("nothing migrates states of versions below 2 any more")
+
+
 def test_a_type_that_cannot_be_stored_has_no_schema() -> None:
     for wrong in (object, set[int], list[frozenset[int]]):
         with pytest.raises(FlowError, match=r"cannot be (a state|stored)"):

@@ -27,7 +27,7 @@ LAYERS: Final = {
     # The way of a flow: declared as a graph, planned, run, and told of to people.
     "graph": "graph parameters",
     "declare": "checks fields flow steps streams",
-    "plan": "codemarks describe inventory labels layout plan planner",
+    "plan": "codemarks describe inventory labels layout plan planner typetexts",
     "loading": "loading",
     "runtime": "runtime",
     "explain": "diagram explain",

@@ -9,11 +9,16 @@ functions and closures of its own module. What other modules do is theirs: a lib
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterator
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from hashlib import blake2b
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Final, Optional
+from uuid import UUID
 
 __all__ = ["PYTHON", "Described", "is_engine", "mark_of_class", "mark_of_function", "unwrapped"]
 
@@ -23,7 +28,10 @@ PYTHON: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
 Described = Callable[[Any], str]
 """Says what a value is, in a text that is the same in every process."""
 
-_ATOMS: Final = (str, int, float, complex, bool, bytes, type(None), type(Ellipsis))
+_ATOMS: Final = (
+    *(str, int, float, complex, bool, bytes, type(None), type(Ellipsis)),
+    *(Enum, Decimal, UUID, date, time, timedelta, re.Pattern),
+)
 
 
 def is_engine(module: Optional[str]) -> bool:
@@ -104,7 +112,7 @@ def _of_function(function: FunctionType, described: Described, seen: set[int]) -
             yield value.__qualname__
         yield from _of_value(value, function, described, seen)
     for name in _names(code):
-        if name in function.__globals__:
+        if name in function.__globals__ and not name.startswith("__"):  # `__file__` says where the code stands.
             yield name
             yield from _of_value(function.__globals__[name], function, described, seen)
 

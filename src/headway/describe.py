@@ -11,13 +11,12 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, time, timedelta
+from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
-from hashlib import blake2b
 from pathlib import PurePath
-from types import BuiltinFunctionType, FunctionType, MethodType, UnionType
-from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any, Final, Union, get_args, get_origin
 from uuid import UUID
 
 import msgspec
@@ -32,10 +31,10 @@ from headway.operators.given import Given
 from headway.operators.machine import Move, StateMachine, Timeout
 from headway.operators.patterns.pattern import Contiguity, Either, Pattern, Quantifier, Step
 from headway.operators.windows.windowers import Windower
-from headway.schema import Json, type_label
 from headway.times import duration_ms, format_duration
+from headway.typetexts import checksum, type_text
 
-__all__ = ["entries", "operator_entries", "text_of", "type_entries", "type_mark", "type_text"]
+__all__ = ["entries", "operator_entries", "text_of", "type_entries"]
 
 TEXT_MAX: Final = 300
 """Longer texts are cut, with a checksum of the whole."""
@@ -92,7 +91,8 @@ def operator_entries(operator: Operator[Any, Any, Any]) -> Iterator[tuple[str, s
         if engine and (name.endswith("_type") or name == "name"):
             continue  # They follow from the streams that it reads, and from its own name.
         is_duration = name.endswith("_ms") or _means_duration(annotations.get(name))
-        yield from entries(name.removesuffix("_ms"), value, is_duration=is_duration)
+        label = f"order of {name}" if name in operator._ordered_by else name.removesuffix("_ms")
+        yield from entries(label, value, is_duration=is_duration)
     if not engine:
         yield "own code", f"[{PYTHON} {mark_of_class(kind, _plain_text)}]"
 
@@ -119,45 +119,6 @@ def type_entries(name: str, value_type: Any) -> Iterator[tuple[str, str]]:
         yield f"{name}.{field.encode_name}", _short(text)
 
 
-def type_text(value_type: Any) -> str:
-    """A type with all that it is made of.
-
-    >>> type_text(dict[str, list[int]]), type_text(Literal["a", "b"] | None)
-    ('dict[str, list[int]]', "'a' | 'b' | None")
-    """
-    if value_type is dict or value_type == Json:
-        return "Json"
-    origin, given = get_origin(value_type), get_args(value_type)
-    if origin is Annotated:
-        return type_text(given[0])
-    if origin in (Union, UnionType):
-        return " | ".join(map(type_text, given))
-    if origin is Literal:
-        return " | ".join(map(repr, given))
-    if origin is not None and given:
-        name = "dict" if origin is dict else type_text(origin)
-        return f"{name}[{', '.join(map(type_text, given))}]"
-    if value_type is Ellipsis or isinstance(value_type, (list, str, TypeVar)):
-        return "..." if value_type is Ellipsis else str(value_type)
-    return type_label(value_type)
-
-
-def type_mark(value_type: Any) -> str:
-    """A type, and a checksum of its fields and of those of the types in it, where it has any.
-
-    >>> type_mark(dict), type_mark(int)
-    ('Json', 'int')
-    """
-    label = type_text(value_type)
-    try:
-        schema = msgspec.json.schema(value_type)
-    except (TypeError, ValueError, RuntimeError):  # Nothing that JSON could say: its name has to do.
-        return label
-    if not schema.get("$defs"):
-        return label
-    return f"{label} {blake2b(msgspec.json.encode(schema, order='sorted'), digest_size=4).hexdigest()}"
-
-
 def _means_duration(annotation: Any) -> bool:
     if isinstance(annotation, str):
         return "Duration" in annotation
@@ -178,8 +139,7 @@ def _plain_text(value: Any) -> str:
 def _short(text: str) -> str:
     if len(text) <= TEXT_MAX:
         return text
-    whole = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-    return f"{text[: TEXT_MAX - 50]}… ({len(text):,} characters, {whole})"
+    return f"{text[: TEXT_MAX - 50]}… ({len(text):,} characters, {checksum(text)})"
 
 
 def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
@@ -204,7 +164,7 @@ class _Writer:
         if not self._marks:
             return ""
         one, *others = self._marks
-        together = blake2b(" ".join(self._marks).encode(), digest_size=4).hexdigest() if others else one
+        together = checksum(" ".join(self._marks)) if others else one
         return f" [{PYTHON} {together}]"
 
     def write(self, value: Any) -> str:
@@ -215,6 +175,8 @@ class _Writer:
             return _atom(value)
         if isinstance(value, (date, time)):
             return value.isoformat()
+        if isinstance(value, tzinfo):
+            return str(value)
         if isinstance(value, timedelta):
             return _as_duration(value) if value >= timedelta(0) else str(value)
         if isinstance(value, PurePath):
@@ -236,7 +198,7 @@ class _Writer:
             return "{" + ", ".join(sorted(map(self.write, value))) + "}"
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return self._named(_words(type(value).__name__), zip(value._fields, value))
-        if isinstance(value, (list, tuple)):
+        if isinstance(value, Sequence):
             return "[" + ", ".join(map(self.write, value)) + "]"
         if isinstance(value, Mapping):
             return (
@@ -348,21 +310,24 @@ class _Writer:
         plain = unwrapped(value)
         if not isinstance(plain, (FunctionType, BuiltinFunctionType)):
             return self._object(value)
-        if isinstance(value, MethodType) and not isinstance(value.__self__, type):
-            owner = f"{type(value.__self__).__qualname__}."
-        else:
-            owner = ""
+        owner = getattr(value, "__self__", None)
+        is_bound = owner is not None and not isinstance(owner, (type, ModuleType))
+        if is_bound:  # In the mark alone: nobody has said that what it holds may be written.
+            self._marks.append(checksum(self.write(owner)))
         mark = mark_of_function(plain, _plain_text)
         if mark:
             self._marks.append(mark)
         elif isinstance(plain, FunctionType) and plain.__closure__:  # Headway's own: what counts is what is in it.
             return ", ".join(self.write(cell.cell_contents) for cell in plain.__closure__)
-        return "a lambda" if plain.__name__ == "<lambda>" else f"{owner}{plain.__name__}()"
+        name = f"{type(owner).__qualname__}.{plain.__name__}" if is_bound else plain.__name__
+        return "a lambda" if plain.__name__ == "<lambda>" else f"{name}()"
 
     def _object(self, value: Any) -> str:
         kind = type(value)
         if kind.__module__ == "operator":  # Such as `attrgetter("at")`, which says what it is.
-            return repr(value)
+            return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(value))
+        if kind.__module__ == "logging":  # A logger holds all others that there are in a process.
+            return f"{kind.__qualname__} {getattr(value, 'name', '')}".rstrip()
         if not is_engine(kind.__module__) and kind.__module__ != "builtins" and isinstance(kind.__init__, FunctionType):
             self._marks.append(mark_of_class(kind, _plain_text))
         attributes = {name: part for name, part in getattr(value, "__dict__", {}).items() if not name.startswith("_")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from headway.describe import entries, operator_entries, text_of, type_entries, type_text
+from headway.describe import entries, operator_entries, text_of, type_entries
 from headway.graph import (
     MAIN,
     Graph,
@@ -20,6 +20,7 @@ from headway.graph import (
 )
 from headway.state.manifest import StepEntry
 from headway.times import format_duration
+from headway.typetexts import type_text
 
 __all__ = ["steps_of"]
 

@@ -14,7 +14,6 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.connectors.base import Input
-from headway.describe import type_mark
 from headway.inventory import steps_of
 from headway.plan import Edge, Entry, KeyedStage, Plan, Table
 from headway.state.manifest import (
@@ -30,6 +29,7 @@ from headway.state.manifest import (
 from headway.state.names import former_name, owner
 from headway.state.schemas import following
 from headway.state.typeschema import state_schema
+from headway.typetexts import type_mark
 
 __all__ = ["MAX_SLOTS", "lay_out"]
 

@@ -7,6 +7,7 @@ from typing import Optional
 
 import click
 
+from headway.cli.changes import state_option
 from headway.cli.options import examples
 from headway.cli.process import say
 
@@ -20,13 +21,7 @@ __all__ = ["rescale"]
     )
 )
 @click.argument("place", metavar="FLOW|DIR")
-@click.option(
-    "--state",
-    "state_dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="The state directory, as for `headway run`. Default: that of the flow.",
-)
+@state_option
 @click.option(
     "--key-groups",
     type=click.IntRange(1, 256),

@@ -19,6 +19,7 @@ from headway.operators.base import (
     no_wall_clock,
     two_times,
 )
+from headway.operators.lifetimes import TIMER
 from headway.plan import Apply, Segment, ToOperator, ToSink, ToStage
 from headway.runtime.columns import getter
 from headway.runtime.exchange import as_key
@@ -167,14 +168,19 @@ class OperatorContext:
         return self.wall_ms
 
     def handle_timer(self, row: Row, time_ms: int, name: str) -> None:
-        """Run `on_timer` for one timer that is due and already disarmed."""
+        """Run `on_timer` for one timer that is due and already disarmed.
+
+        That of a time to live that the operator no longer has is none of its own, and does nothing.
+        """
         self.key = row.key
         self.time = time_ms
         self.row = row
-        self._after_ms = 1
         if not row.dirty:
             self.table.mark(row)
         row.touched_ms = time_ms
+        if name == TIMER and self.operator.wrapped is None:
+            return
+        self._after_ms = 1
         timer = _new_tuple(Timer, (name, time_ms))
         try:
             returned = self.on_timer(row.state, timer, self)
