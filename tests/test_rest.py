@@ -14,10 +14,11 @@ class Slot:
     """A slot, and when the engine calls it: it ends an epoch with the first call that begins after its time."""
 
     def __init__(self, began_ms: int) -> None:
-        self.rest = Rest(EPOCH_MS)
+        self.rest = Rest(EPOCH_MS, began_ms)
         self.began_ms = self.now_ms = began_ms
         self.others_ms = 0
         self.naps: list[float] = []
+        self.calls = 0
 
     def run_epoch(self) -> int:
         """Until the epoch is closed; returns when that was."""
@@ -26,6 +27,7 @@ class Slot:
             self.rest.called(called_ms, self.others_ms)
             nap_ms = self.rest.nap_ms(called_ms, NAP_MS)
             self.naps.append(nap_ms)
+            self.calls += 1
             self.now_ms += max(1, round(nap_ms))
             if called_ms - self.began_ms >= EPOCH_MS:
                 self.began_ms = called_ms
@@ -56,3 +58,10 @@ def test_nobody_sleeps_for_long(apart_ms: int) -> None:
             slot.now_ms = max(slot.now_ms, last_ms + 5)
             slot.others_ms = last_ms
     assert max(nap for slot in slots for nap in slot.naps) <= 3 * NAP_MS
+
+
+def test_it_sleeps_in_the_first_epoch_too() -> None:
+    """An epoch may be an hour long: nobody looks around all the time until the first one is over."""
+    slot = Slot(began_ms=5_000)
+    slot.run_epoch()
+    assert slot.calls <= 2 * EPOCH_MS / NAP_MS

@@ -162,6 +162,7 @@ def test_workers_need_a_file() -> None:
         ({"drain": True, "follow": True}, "choose one of the two"),
         ({"epoch": "soon"}, "epoch"),
         ({"state": "st\udcff"}, "not UTF-8"),
+        ({"state": 5}, "state is 5, it must be the path of a directory"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, object], told: str) -> None:
@@ -170,7 +171,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, object], told: st
 
 
 def test_what_is_no_flow_is_refused() -> None:
-    with pytest.raises(FlowError, match=r"hw.run is a str, not a headway.Flow"):
+    with pytest.raises(FlowError, match=r"what hw.run\(...\) is given is a str, not a headway.Flow"):
         hw.run("flow.py")  # type: ignore[arg-type]
 
 

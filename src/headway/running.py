@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Optional, Union
+from typing import TYPE_CHECKING, Any, Final, Optional, Union
 
 from headway.errors import FlowError, UsageError
 from headway.flow import Flow, as_flow
@@ -107,7 +107,7 @@ def run(
     """
     from headway.loading import is_loading
 
-    flow = as_flow(flow, "hw.run")
+    flow = as_flow(flow, "what hw.run(...) is given")
     if is_loading():
         msg = (
             "hw.run(...) is called while the file of the flow is imported, as by `headway run` and by each worker: put "
@@ -125,7 +125,7 @@ def run(
         msg = f"epoch is {epoch!r}, it must be {EPOCH_LEAST_MS}ms or longer"
         raise UsageError(msg)
     options = RunOptions(
-        Path(os.fspath(state)) if state is not None else default_state_dir(flow),
+        default_state_dir(flow) if state is None else _path_of(state),
         workers=workers,
         follow=follow,
         drain=drain,
@@ -135,6 +135,14 @@ def run(
     )
     spec = _spec_of(flow) if workers > 1 else None
     return _run(flow, spec, options, stop, progress=progress)
+
+
+def _path_of(state: Any) -> Path:
+    try:
+        return Path(state)
+    except TypeError:
+        msg = f"state is {state!r}, it must be the path of a directory, as text or a Path"
+        raise UsageError(msg) from None
 
 
 def _run(

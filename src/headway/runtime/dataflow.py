@@ -56,7 +56,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
         self._job = job
         self._idle_poll_ms: float = _IDLE_POLLS_MS[0]
         self._poll_at_ms = 0.0
-        self._rest = Rest(job.options.epoch_ms)
+        self._rest = Rest(job.options.epoch_ms, job.clock_ms())
         self._has_said_all = False
         self._finished = False
 

@@ -9,11 +9,20 @@ from headway.connectors.base import Input, Tell
 __all__ = ["Discovery"]
 
 _NOTICES_MAX: Final = 20
-"""Of one reader; more would only repeat the kind."""
+"""Of one input; more would only repeat the kind."""
 
 
 class Discovery:
-    """Looks for partitions, at first and then now and again: every `every_ms` where it is given."""
+    """Looks for the partitions of an input, at first and then now and again: every `every_ms` where it is given.
+
+    All slots of a process that read the input share one: there may be thousands of files, and to list them for each
+    slot would take seconds.
+
+    >>> from headway.connectors.memory import items
+    >>> discovery = Discovery(items([]), None, print)
+    >>> discovery.look(0) is discovery.look(5_000)
+    True
+    """
 
     def __init__(self, found: Input, every_ms: Optional[int], tell: Tell) -> None:
         self._notices: list[str] = []
@@ -21,11 +30,7 @@ class Discovery:
         self._tell = tell
         self._every_ms = every_ms
         self._looked_ms: Optional[int] = None
-
-    @property
-    def has_looked(self) -> bool:
-        """Whether the partitions are known."""
-        return self._looked_ms is not None
+        self._names: Optional[list[str]] = None
 
     def is_due(self, now_ms: int) -> bool:
         """Whether it is time to look."""
@@ -34,9 +39,13 @@ class Discovery:
         return self._every_ms is not None and now_ms - self._looked_ms >= self._every_ms
 
     def look(self, now_ms: int) -> list[str]:
-        """The partitions that there are now."""
-        self._looked_ms = now_ms
-        return self._input.partitions(self.tell)
+        """The partitions that there are, as seen when it was last time to look; the same list as long as they are."""
+        if self._names is None or self.is_due(now_ms):
+            self._looked_ms = now_ms
+            names = list(self._input.partitions(self.tell))
+            if names != self._names:
+                self._names = names
+        return self._names
 
     def tell(self, text: str) -> None:
         """Hand a notice on, once."""

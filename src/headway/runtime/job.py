@@ -18,6 +18,7 @@ from headway.runtime.batch import carried_codec, edge_codec, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
 from headway.runtime.directory import StateDirectory
+from headway.runtime.discovery import Discovery
 from headway.runtime.failures import FailureTotal
 from headway.runtime.job_options import Guard, JobOptions, monotonic_ms, slot_names, wall_ms
 from headway.runtime.limits import open_files_per_group, raise_open_files
@@ -87,6 +88,7 @@ class Job:
         self._events_seen = 0
         self._progress = (Progress(0, MIN_TIME_MS), self.read_at_ms)
         self._groups: dict[int, GroupStore] = {}
+        self._discoveries: dict[str, Discovery] = {}
         self._lock = Lock()
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
@@ -248,7 +250,9 @@ class Job:
             self.wall_ms,
             self.is_behind,
             self.is_awaited,
-            self.tell,
+            self._discoveries.setdefault(
+                source.name, Discovery(source.node.input, options.discover_every_ms, self.tell)
+            ),
             self.failures,
         )
         self.slots[name] = slot

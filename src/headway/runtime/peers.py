@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, NamedTuple, Optional
 
@@ -149,16 +149,11 @@ def _shown(place: str) -> str:
     return ".".join(str(byte) for byte in reversed(bytes.fromhex(host))) + f":{int(port, 16)}"
 
 
-@contextmanager
-def free_addresses(count: int) -> Iterator[list[str]]:
+def free_addresses(count: int) -> list[str]:
     """Addresses on loopback whose ports nobody listens on now."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             one.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in held]
-    finally:
-        for one in held:
-            one.close()
-    yield addresses
+        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]

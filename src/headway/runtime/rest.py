@@ -25,19 +25,21 @@ _HOLD_MS_MAX: Final = 40
 class Rest:
     """When the epochs of one slot end, and how long it may sleep until then. Times are in milliseconds.
 
-    >>> rest = Rest(epoch_ms=1_000)
+    The first epoch begins when the engine makes the slot, at `began_ms`.
+
+    >>> rest = Rest(epoch_ms=1_000, began_ms=4_000)
     >>> rest.called(5_000, others_closed_ms=4_000), rest.closed(), rest.called(5_310, others_closed_ms=5_300)
     (None, 5000, None)
     >>> rest.nap_ms(5_310, 30), rest.nap_ms(5_990, 30), rest.nap_ms(6_040, 30)
     (30, 50, 0)
     """
 
-    def __init__(self, epoch_ms: int) -> None:
+    def __init__(self, epoch_ms: int, began_ms: int) -> None:
         self._epoch_ms = epoch_ms
-        self._called_ms = 0
+        self._called_ms = began_ms
         self.is_closed = False
         """Whether an epoch has been closed, and `called` not been called since."""
-        self._ends_ms = 0
+        self._ends_ms = began_ms + epoch_ms
         self._hold_ms = 0
 
     def closed(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 import msgspec
 
-from headway.connectors.base import Chunk, Extent, PartitionReader, Position, Tell, unheard
+from headway.connectors.base import Chunk, Extent, PartitionReader, Position, unheard
 from headway.connectors.lines import LinesChunk
 from headway.decoding import LineCodec
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
@@ -64,7 +64,7 @@ class Slot:
         wall_ms: Callable[[], int],
         is_behind: Callable[[], bool] = lambda: False,
         is_awaited: Callable[[], bool] = lambda: False,
-        tell: Tell = unheard,
+        discovery: Optional[Discovery] = None,
         failures: Optional[FailureTotal] = None,
     ) -> None:
         self.source = source
@@ -90,7 +90,8 @@ class Slot:
         time = source.node.time
         self._times_are_int = isinstance(time, str) and decoded_type(source.node.event_type, time) is int
         self._partitions: dict[str, Partition] = {}
-        self._discovery = Discovery(source.node.input, options.discover_ms if options.follow else None, tell)
+        self._discovery = discovery or Discovery(source.node.input, options.discover_every_ms, unheard)
+        self._names: Optional[list[str]] = None  # Those of all partitions of the source; None before the first look.
         tolerance = source.node.on_error
         counted = Failures(failures or FailureTotal(), kept.get("failures"))
         self._rejects = Rejects(source.name, tolerance, counted)
@@ -199,7 +200,7 @@ class Slot:
     @property
     def extent(self) -> Optional[Extent]:
         """How far its partitions have been read; None where the size of one is not known, or not yet."""
-        if not self._discovery.has_looked:
+        if self._names is None:
             return None
         extents = [p.extent if p.reader is None else p.reader.extent for p in self._partitions.values()]
         known = [extent for extent in extents if extent is not None]
@@ -219,7 +220,7 @@ class Slot:
             return False
         if self._redriver is not None and not self._redriver.at_end:
             return False
-        return self._discovery.has_looked and (self._closed or not self._partitions)
+        return self._names is not None and (self._closed or not self._partitions)
 
     @property
     def _closed(self) -> bool:
@@ -269,13 +270,13 @@ class Slot:
 
     def _discover(self) -> None:
         """Find the partitions; while following, look for new ones now and then."""
-        now_ms = self._clock_ms()
-        if not self._discovery.is_due(now_ms):
+        names = self._discovery.look(self._clock_ms())
+        if names is self._names:
             return
-        floor = self.watermark if self._discovery.has_looked or self._partitions else MIN_TIME_MS
-        for name in self._discovery.look(now_ms):
+        self._names = names
+        known = None if self.watermark == MIN_TIME_MS else self.watermark + self._ooo_ms + 1
+        for name in names:
             if name not in self._partitions and self._assigned(name):
-                known = None if floor == MIN_TIME_MS else floor + self._ooo_ms + 1
                 self._partitions[name] = Partition(name, None, known)
 
     def _read(self, out: list[Message]) -> None:

@@ -23,3 +23,8 @@ class SlotOptions:
     """Read nothing more, and claim this time: the books are being closed."""
     redrive: Optional[Path] = None
     """Where the redriven dead letters are that this slot reads; None for all but the first one of a source."""
+
+    @property
+    def discover_every_ms(self) -> Optional[int]:
+        """How often to look for new partitions; None for only once."""
+        return self.discover_ms if self.follow else None

@@ -173,17 +173,17 @@ class Supervisor:
                 old.unlink()
             Board.create(board, self.slots, self.options.workers)
         options = self.options.job_options(drain_to_ms=drain_to_ms, board_path=board)
-        with free_addresses(self.options.workers) as addresses:
-            try:
-                for index in range(self.options.workers):
-                    self._children.append(self._start(index, addresses, asdict(options)))
-                self._let_go(addresses)
-                self._watch()
-            finally:
-                self._end_all()
-                stats = self._read_stats()
-                if self.resumed_events is None and len(stats.workers) == self.options.workers:
-                    self.resumed_events = stats.resumed
+        addresses = free_addresses(self.options.workers)
+        try:
+            for index in range(self.options.workers):
+                self._children.append(self._start(index, addresses, asdict(options)))
+            self._let_go(addresses)
+            self._watch()
+        finally:
+            self._end_all()
+            stats = self._read_stats()
+            if self.resumed_events is None and len(stats.workers) == self.options.workers:
+                self.resumed_events = stats.resumed
         if len(stats.workers) != self.options.workers:
             msg = "a worker ended without saying how"
             raise WorkerLost(msg)
