@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
-SOURCES := setup.py src/headway/compiled.py $(wildcard src/headway/runtime/*.p* state/*.p* src/headway/*.p*)
+SOURCES := setup.py src/headway/basics/compiled.py $(wildcard src/headway/basics/*.p* src/headway/runtime/*.p* src/headway/types/*.p* state/*.p*)
 
 # What is compiled is tested as plain Python too.
 TWINS := tests/test_contract.py tests/test_state_machine.py tests/test_state_stage.py tests/test_state_timers.py \
@@ -38,7 +38,7 @@ $(READY): $(INSTALLED)
 $(BUILT): $(INSTALLED) $(SOURCES)
 	@echo "Compiling what has changed of the hot modules: all of them take half a minute"
 	@$(BIN)/python setup.py --quiet build_ext --inplace
-	@if ls src/headway/*.so >/dev/null 2>&1; then touch $@; else rm -f $@; fi
+	@if ls src/headway/basics/*.so >/dev/null 2>&1; then touch $@; else rm -f $@; fi
 
 run: $(BUILT)  ## the abandoned-carts flow on a generated stream, checked against the expected triggers
 	@echo "Generating 100,000 shop events in events/, and running flows/abandoned_carts.py on them"

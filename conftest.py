@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from headway import compiled
+from headway.basics import compiled
 
 for name in compiled.HOT:
     import_module(name)

@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the modules that are compiled. See src/headway/compiled.py."""
+"""What pyproject.toml cannot say: the modules that are compiled. See src/headway/basics/compiled.py."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def extensions() -> list[Extension]:
     """The modules to compile; none where that is not wanted."""
     if os.environ.get("HEADWAY_PURE", "0") not in ("", "0"):
         return []
-    lists = runpy.run_path("src/headway/compiled.py")
+    lists = runpy.run_path("src/headway/basics/compiled.py")
     sources = [(name, ".py") for name in lists["HOT"]] + [(name, ".pyx") for name in lists["EXTENSIONS"]]
     return [
         Extension(name, ["src/" + name.replace(".", "/") + suffix], extra_compile_args=FLAGS)

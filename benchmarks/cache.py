@@ -43,7 +43,7 @@ def cached(name: str, recipe: object, build: Callable[[Path], None]) -> Path:
 
 def engine_code() -> str:
     """A digest of what decides about the bytes in a state directory."""
-    return code("src/headway/runtime", "src/headway/connectors", "src/headway/schema.py", "operators", "state")
+    return code("src/headway/runtime", "src/headway/connectors", "src/headway/types", "operators", "state")
 
 
 @cache

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.procfs import memory_of
-from headway.loading import FlowSpec, load_flow
+from headway.declare.loading import FlowSpec, load_flow
 from headway.runtime.run import RunOptions, RunResult, run_flow
 from headway.runtime.stopping import StopFlag
 from headway.runtime.supervisor import run_cluster

@@ -16,7 +16,7 @@ from typing import Final
 from benchmarks.cache import scratch
 from benchmarks.case import QUICK
 from benchmarks.shop import FLOW, shop_stream
-from headway.loading import FlowSpec, load_flow
+from headway.declare.loading import FlowSpec, load_flow
 from headway.runtime.run import RunOptions, run_flow
 
 __all__ = ["profile"]

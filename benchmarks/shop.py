@@ -13,8 +13,8 @@ from benchmarks.cache import cached, code, scratch
 from benchmarks.case import Sizes, run_engine
 from benchmarks.engine import EngineSpec
 from benchmarks.processes import BenchmarkError, Run, measure
+from headway.basics.times import parse_time
 from headway.generate.shop import ShopOptions, generate_shop
-from headway.times import parse_time
 
 __all__ = ["AFTER_MS", "FLOW", "check_triggers", "run_bare", "run_bytewax", "run_carts", "shop_stream"]
 

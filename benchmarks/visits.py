@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 import orjson
 
 from benchmarks.processes import BenchmarkError
-from headway.times import parse_time
+from headway.basics.times import parse_time
 
 __all__ = ["Told", "append_checks", "check_told", "checks_told", "user_name", "write_joins", "write_steps"]
 

@@ -14,10 +14,10 @@ import headway
 import headway.operators
 import headway.results
 import headway.testing
+from headway.declare.steps import aggregates, joins, patterns, windows, workflow
+from headway.declare.steps.base import KeyedSteps
 from headway.operators.base import Operator
-from headway.schema import Event
-from headway.steps import aggregates, joins, patterns, windows, workflow
-from headway.steps.base import KeyedSteps
+from headway.types.schema import Event
 
 HERE: Final = Path(__file__).parent
 
@@ -27,10 +27,10 @@ GROUPS: Final = {
     "Patterns": ("operators.patterns.",),
     "Windows": ("operators.windows.",),
     "Aggregates": ("operators.aggregates.",),
-    "Joins and lookup tables": ("operators.joins.", "lookups"),
-    "Types, times, errors": ("schema", "times", "errors", "graph", "letters", "streams"),
+    "Joins and lookup tables": ("operators.joins.",),
+    "Types, times, errors": ("types.", "basics.times", "errors", "graph", "declare.streams"),
     "Inputs and outputs": ("connectors.",),
-    "Running": ("running", "flow"),
+    "Running": ("running", "declare.flow"),
 }
 """Titles, and the modules whose names stand there; the longest beginning of a module's name decides."""
 
@@ -80,7 +80,7 @@ def _keyed_steps() -> Iterator[str]:
         own = {
             name: value
             for kind in reversed(steps.__mro__)
-            if kind.__module__.startswith("headway.steps.") and kind.__name__ != "KeyedSteps"
+            if kind.__module__.startswith("headway.declare.steps.") and kind.__name__ != "KeyedSteps"
             for name, value in vars(kind).items()
         }
         yield f"### Steps: {title.lower()}\n"
@@ -105,7 +105,7 @@ def _public_names() -> Iterator[str]:
 def _group_of(name: str, value: Any) -> str:
     module = getattr(value, "__module__", "")
     if not module.startswith("headway."):
-        module = "headway.schema" if name in ("Json", "Time") else "headway.graph"
+        module = "headway.types.schema" if name in ("Json", "Time") else "headway.graph"
     beginning = module.removeprefix("headway.")
     matches = [
         (len(start), title) for title, starts in GROUPS.items() for start in starts if beginning.startswith(start)

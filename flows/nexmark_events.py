@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple, Union
 
 import headway as hw
+from headway.basics.times import Duration
 from headway.connectors.base import Input
-from headway.times import Duration
 
 __all__ = ["Auction", "AuctionHouse", "Bid", "NexmarkEvent", "Person", "auction_house"]
 

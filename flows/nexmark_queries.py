@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any, Optional
 
 import headway as hw
+from headway.basics.times import Duration
 from headway.connectors.base import Input, Output
 from headway.errors import UsageError
 from headway.flows.nexmark_events import Auction, AuctionHouse, Bid, Person, auction_house
@@ -26,7 +27,6 @@ from headway.flows.nexmark_results import (
 )
 from headway.flows.nexmark_winning import WinningBids
 from headway.results import Cogrouped, Ranking
-from headway.times import Duration
 
 __all__ = ["QUERIES", "Query", "declare"]
 

@@ -6,7 +6,7 @@ an `IntervalJoin`: to test one by itself, or to derive from it. Importing this i
 
 from typing import TYPE_CHECKING, Final
 
-from headway.lazy import lazily as _lazily
+from headway.basics.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
     from headway.operators.aggregates.running import RunningAggregate as RunningAggregate

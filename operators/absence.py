@@ -7,11 +7,11 @@ from typing import Any, Generic, Optional, Union
 import msgspec
 from typing_extensions import TypeVar
 
+from headway.basics.times import Duration, duration_ms
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Predicate, resolve
 from headway.operators.options import any_of
-from headway.schema import Event, State
-from headway.times import Duration, duration_ms
+from headway.types.schema import Event, State
 
 __all__ = ["Absence", "Absent"]
 

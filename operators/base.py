@@ -14,10 +14,10 @@ from typing import Any, Final, Generic, NamedTuple, Optional, Protocol, TypeVar,
 from typing_extensions import Self
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from headway.basics.times import Duration
 from headway.errors import FlowError
 from headway.operators.given import Given
-from headway.schema import Json, State, type_label
-from headway.times import Duration
+from headway.types.schema import Json, State, type_label
 
 __all__ = [
     "BroadcastContext",

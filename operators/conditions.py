@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, Optional, TypeVar, Union
 
 from headway.errors import FlowError
-from headway.schema import Json, columnar, eventwise, field_names
+from headway.types.schema import Json, columnar, eventwise, field_names
 
 __all__ = [
     "Condition",

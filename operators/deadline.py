@@ -8,12 +8,12 @@ from typing import Any, Generic, Literal, Optional, Union
 import msgspec
 from typing_extensions import TypeVar
 
+from headway.basics.times import Duration, duration_ms
 from headway.errors import FlowError, UsageError
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Predicate, resolve
 from headway.operators.options import positive_ms, reader
-from headway.schema import Event, State
-from headway.times import Duration, duration_ms
+from headway.types.schema import Event, State
 
 __all__ = ["Deadline", "DeadlineResult", "Within"]
 

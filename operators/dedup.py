@@ -6,10 +6,10 @@ from typing import Any, Optional
 import msgspec
 from typing_extensions import TypeVar
 
+from headway.basics.times import Duration
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import By, positive_ms, value_of
-from headway.schema import State
-from headway.times import Duration
+from headway.types.schema import State
 
 __all__ = ["Dedup", "Seen"]
 

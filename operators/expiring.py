@@ -7,12 +7,12 @@ from typing import Any, Generic, Optional, TypeVar
 import msgspec
 from typing_extensions import Self
 
+from headway.basics.times import Duration
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer, check_handlers, no_wall_clock
 from headway.operators.lifetimes import TIMER, TimeToLive, clock_of
 from headway.operators.versions import of_operator
-from headway.schema import Event
-from headway.times import Duration
+from headway.types.schema import Event
 
 __all__ = ["Expired", "Expiring"]
 

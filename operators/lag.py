@@ -7,10 +7,10 @@ from typing import Any, Generic, Optional
 import msgspec
 from typing_extensions import TypeVar
 
+from headway.basics.times import Duration
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import optional_ms, positive_int
-from headway.schema import Event, State
-from headway.times import Duration
+from headway.types.schema import Event, State
 
 __all__ = ["Lag", "Lagged"]
 

@@ -6,10 +6,10 @@ from typing import Any, Final, Literal, Optional, Protocol
 
 import msgspec
 
+from headway.basics.times import Duration
 from headway.errors import FlowError
 from headway.operators.base import Context, Timer
 from headway.operators.options import positive_ms
-from headway.times import Duration
 
 __all__ = ["TIMER", "Clock", "EventClock", "TimeToLive", "WallClock", "clock_of", "ttl"]
 

@@ -8,11 +8,11 @@ from typing import Any, Generic, Optional, Union, cast
 
 from typing_extensions import Self, TypeVar
 
+from headway.basics.times import Duration, format_duration
 from headway.errors import FlowError
 from headway.operators.conditions import Condition, resolve, where
 from headway.operators.options import positive_ms
-from headway.schema import State
-from headway.times import Duration, format_duration
+from headway.types.schema import State
 
 __all__ = ["Move", "StateMachine", "Timeout"]
 

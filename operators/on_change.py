@@ -7,11 +7,11 @@ from typing import Any, Generic, Optional
 import msgspec
 from typing_extensions import TypeVar
 
+from headway.basics.times import Duration
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.equality import differ
 from headway.operators.options import By, optional_ms, value_of
-from headway.schema import Event, State
-from headway.times import Duration
+from headway.types.schema import Event, State
 
 __all__ = ["Changed", "OnChange"]
 

@@ -7,10 +7,10 @@ from typing import Any, Optional, Union
 
 import msgspec
 
+from headway.basics.times import Duration, duration_ms
 from headway.errors import FlowError, UsageError
 from headway.operators.conditions import Condition, field_getter, resolve
-from headway.schema import Json, field_names, returned_type, type_label, without_none
-from headway.times import Duration, duration_ms
+from headway.types.schema import Json, field_names, returned_type, type_label, without_none
 
 __all__ = ["By", "Value", "any_of", "optional_ms", "positive_int", "positive_ms", "reader", "value_of"]
 

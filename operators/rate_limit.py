@@ -5,10 +5,10 @@ from typing import Any, Optional
 
 from typing_extensions import TypeVar
 
+from headway.basics.times import Duration
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import positive_int, positive_ms
-from headway.schema import State
-from headway.times import Duration
+from headway.types.schema import State
 
 __all__ = ["Bucket", "RateLimit"]
 

@@ -5,11 +5,11 @@ from typing import Any, Optional, Union
 
 from typing_extensions import TypeVar
 
+from headway.basics.times import Duration
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import optional_ms, positive_int, reader
-from headway.schema import Event, State
-from headway.times import Duration
+from headway.types.schema import Event, State
 
 __all__ = ["Numbers", "SequenceCheck", "SequenceGap"]
 

@@ -7,13 +7,13 @@ from typing import Any, Generic, Literal, Optional
 import msgspec
 from typing_extensions import TypeVar
 
+from headway.basics.times import Duration
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.machine import Move, StateMachine
 from headway.operators.options import optional_ms
 from headway.operators.versions import of_type
-from headway.schema import Event, State
-from headway.times import Duration
+from headway.types.schema import Event, State
 
 __all__ = ["IllegalEvent", "RunStateMachine", "Transition"]
 

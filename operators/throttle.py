@@ -7,11 +7,11 @@ from typing import Any, Literal, Optional
 import msgspec
 from typing_extensions import TypeVar
 
+from headway.basics.times import Duration
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.options import positive_ms
-from headway.schema import State
-from headway.times import Duration
+from headway.types.schema import State
 
 __all__ = ["Throttle"]
 

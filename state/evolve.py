@@ -39,6 +39,7 @@ from typing import Any
 
 import msgspec
 
+from headway.basics.times import MIN_TIME_MS
 from headway.state.carried import CarriedTask, carry_output, check_record, inputs_with_records, waiting_records
 from headway.state.database import CONTROL, OUTBOX, WAITING, Database, Writer
 from headway.state.inputs import InputCodec
@@ -46,7 +47,6 @@ from headway.state.keys import FIRST_INPUT, task_prefix
 from headway.state.manifest import EdgeEntry, Manifest, StageEntry
 from headway.state.redo import END_ENTRY, Control, decode_meta
 from headway.state.tasks import Generation, added_failures, count_stored
-from headway.times import MIN_TIME_MS
 
 __all__ = ["Evolution"]
 

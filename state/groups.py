@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from headway.basics.scanning import group_of
 from headway.errors import UsageError
-from headway.scanning import group_of
 
 __all__ = ["MAX_GROUPS", "group_of", "routing_name"]
 

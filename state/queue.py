@@ -5,8 +5,8 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Final
 
+from headway.basics.times import MAX_TIME_MS
 from headway.state.keys import TimerEntry
-from headway.times import MAX_TIME_MS
 
 __all__ = ["EntryQueue", "is_before"]
 

@@ -4,9 +4,9 @@ from typing import Any, Final, Optional
 
 import msgspec
 
+from headway.basics.times import MAX_TIME_MS
 from headway.state.database import VERSION_BYTE
 from headway.state.keys import FIRST_INPUT, TimerEntry, WaitingPosition
-from headway.times import MAX_TIME_MS
 
 __all__ = [
     "CHUNK_BYTES",

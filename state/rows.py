@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.basics.times import LAST_TIMER_MS, other_unit
 from headway.errors import FlowError, InternalError, UserCodeError
-from headway.misfits import misfit_of
 from headway.state.database import ROWS, Database
 from headway.state.keys import successor
 from headway.state.rowvalues import HEAD_BYTES, INTEGER_BYTES, Migrate, RowValues, Timers, timers_of
 from headway.state.timers import TimerEntry, TimerIndex
-from headway.times import LAST_TIMER_MS, other_unit
-from headway.values import can_repeat, floats_of, shape_of
+from headway.types.misfits import misfit_of
+from headway.types.values import can_repeat, floats_of, shape_of
 
 __all__ = ["Row", "RowTable"]
 

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from operator import itemgetter
 from typing import Any, Final
 
-from headway.scanning import sort_by_time
+from headway.basics.scanning import sort_by_time
 
 __all__ = ["RECORD_TIME", "Runs"]
 

@@ -9,13 +9,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
+from headway.basics.times import MIN_TIME_MS
 from headway.state.database import ROWS, TIMERS, Database, group_path
 from headway.state.keys import id_bytes, successor, task_prefix
 from headway.state.manifest import Manifest, StageEntry
 from headway.state.options import StoreOptions
 from headway.state.redo import NO_STATE, Control
 from headway.state.redolog import RedoLog
-from headway.times import MIN_TIME_MS
 
 __all__ = ["FIRST_OUTPUT", "Generation", "added_failures", "count_stored", "output_task"]
 

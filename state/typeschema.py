@@ -17,7 +17,7 @@ import msgspec
 from msgspec import inspect
 
 from headway.errors import FlowError
-from headway.values import KEPT_FOR
+from headway.types.values import KEPT_FOR
 
 __all__ = ["state_schema"]
 

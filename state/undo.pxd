@@ -1,4 +1,4 @@
-from headway.shapes cimport Shape
+from headway.types.shapes cimport Shape
 from headway.state.rows cimport Row, RowTable
 from headway.state.timers cimport TimerIndex
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from headway.misfits import misfit_of
 from headway.state.rows import Row, RowTable
 from headway.state.timers import TimerIndex
-from headway.values import can_repeat, shape_of
+from headway.types.misfits import misfit_of
+from headway.types.values import can_repeat, shape_of
 
 __all__ = ["RowGuard"]
 

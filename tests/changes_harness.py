@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any, Optional
 
 import headway as hw
-from headway.layout import lay_out
-from headway.planner import compile_plan
+from headway.plan.layout import lay_out
+from headway.plan.planner import compile_plan
 from headway.state.changes import Change, compare
 from headway.state.manifest import Manifest
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.operator_harness import Logs, MakeFlow, oracle_run
 
 import headway as hw
+from headway.basics.times import parse_time
 from headway.connectors.base import Input, Output
 from headway.testing.oracle import Oracle
-from headway.times import parse_time
 
 Rows = list[dict[str, Any]]
 """Events of one side, numbered in the order in which those of equal time are taken."""

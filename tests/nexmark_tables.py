@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from headway.times import format_time
+from headway.basics.times import format_time
 
 __all__ = ["table"]
 

@@ -17,8 +17,8 @@ import headway as hw
 from headway.connectors.base import Input, PartitionReader, Position, Tell, unheard
 from headway.connectors.letters import dead_letters_of
 from headway.connectors.memory import ItemsInput
-from headway.plan import Plan
-from headway.planner import compile_plan
+from headway.plan.planner import compile_plan
+from headway.plan.stages import Plan
 from headway.runtime.batch import Batch, register_codecs
 from headway.runtime.board import Board
 from headway.runtime.channels import Channels

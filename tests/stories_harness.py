@@ -12,8 +12,8 @@ from tests.cluster_harness import FLOWS
 from tests.cluster_harness import run as run_command
 
 from headway.cli.main import main
+from headway.declare.loading import FlowSpec, load_flow
 from headway.generate.stories import StoryOptions, generate_stories
-from headway.loading import FlowSpec, load_flow
 from headway.testing import FlowTest
 
 DATA = Path(os.environ.get("HEADWAY_DATA") or Path(__file__).parents[2] / "shared" / "data")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tests.aggregate_cases import CASES, Sample, fold, stored
 
 import headway as hw
+from headway.basics.tracebacks import user_frames
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Bundle
 from headway.operators.aggregates.basic import Count
 from headway.operators.conditions import resolve
-from headway.tracebacks import user_frames
 
 NUMBERS = st.one_of(st.none(), st.integers(-(2**50), 2**50))
 FLOATS = st.one_of(st.none(), st.sampled_from([0.1, 1e16, -1e16, -0.0, float("nan")]), st.floats(-1e300, 1e300))

@@ -19,10 +19,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import headway as hw
-from headway.codemarks import mark_of_class, mark_of_function
-from headway.describe import TEXT_MAX, entries, operator_entries, text_of, type_entries
 from headway.operators.given import Given
-from headway.typetexts import type_mark
+from headway.plan.codemarks import mark_of_class, mark_of_function
+from headway.plan.describe import TEXT_MAX, entries, operator_entries, text_of, type_entries
+from headway.types.typetexts import type_mark
 
 
 def made(source: str, name: str = "f", module: str = "shop") -> Any:

@@ -16,7 +16,7 @@ from tests.changes_harness import entry_of, manifest, numbers
 import headway as hw
 from headway.connectors.memory import items, to_list
 from headway.errors import UsageError
-from headway.inventory import steps_of
+from headway.plan.inventory import steps_of
 from headway.state.changes import compare, renamed
 from headway.state.dropping import kept_under, without
 from headway.state.manifest import Manifest
@@ -141,8 +141,8 @@ def test_what_nothing_is_kept_under_cannot_be_dropped() -> None:
 SHIPPED = ("abandoned_carts", "fraud_score", "nexmark", "order_saga", "session_funnel", "sla_watch", "stalled_loans")
 DESCRIBE = """
 import msgspec, sys
-from headway.inventory import steps_of
-from headway.loading import FlowSpec, load_flow
+from headway.plan.inventory import steps_of
+from headway.declare.loading import FlowSpec, load_flow
 for name in sys.argv[1:]:
     steps = steps_of(load_flow(FlowSpec(f"headway.flows.{name}")).graph)
     sys.stdout.buffer.write(msgspec.json.encode(steps) + b"\\n")

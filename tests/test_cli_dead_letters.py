@@ -229,7 +229,7 @@ def test_a_record_with_several_letters_goes_in_once(
 
 READ = """
 import headway as hw
-from headway.letters import DeadLetter
+from headway.types.letters import DeadLetter
 
 class Counter(hw.Operator[hw.Json, hw.State, hw.Json]):
     def on_event(self, state, event, ctx):

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from headway.cli.compare import compare
 from headway.cli.generate import shop
 from headway.cli.main import main
-from headway.decoding import LineCodec
 from headway.errors import InputError
 from headway.generate import ShopOptions, generate_shop, shop_events
 from headway.generate.demo import earlier_stream
-from headway.schema import Json
+from headway.types.decoding import LineCodec
+from headway.types.schema import Json
 
 
 @pytest.fixture(autouse=True)

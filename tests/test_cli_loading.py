@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import FlowError, UsageError
-from headway.loading import FlowSpec, load_flow
 
 FLOW = """
 import headway as hw
@@ -77,8 +77,8 @@ def test_annotations_of_a_file_resolve() -> None:
         "\nother = flow.source('other', Click, hw.items([]), time='at')\n"
     )
     event_type = load_flow(FlowSpec(write("typed.py", "from __future__ import annotations\n" + text))).graph
-    from headway.decoding import LineCodec
     from headway.graph import Port
+    from headway.types.decoding import LineCodec
 
     click = LineCodec(event_type.types[Port("other")]).decode(b'{"user": {"name": "ann"}, "at": 3}')
     assert click.user.name == "ann"
@@ -155,7 +155,7 @@ def test_an_error_in_the_flow_shows_its_lines_only() -> None:
     assert 'File "broken.py", line 3, in <module>' in message
     assert 'File "loading_helper.py", line 2, in help' in message
     assert message.endswith("ZeroDivisionError: division by zero")
-    assert "importlib" not in message and "headway/loading" not in message
+    assert "importlib" not in message and "headway/declare/loading" not in message
 
 
 def test_a_mistake_in_the_declaration_names_its_line() -> None:

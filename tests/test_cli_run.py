@@ -66,7 +66,9 @@ def clicks(first: int, count: int) -> str:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
-    monkeypatch.setattr("headway.compiled.notice", lambda: None)  # Whether the compiled part is on is tested elsewhere.
+    monkeypatch.setattr(
+        "headway.basics.compiled.notice", lambda: None
+    )  # Whether the compiled part is on is tested elsewhere.
     Path("clicks.py").write_text(FLOW)
     Path("clicks.jsonl").write_text(clicks(1, 1_000))
     return tmp_path

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway import compiled
+from headway.basics import compiled
+from headway.basics.scanning import count_ends, sort_columns, sort_records, span_of
 from headway.generate.shop import ShopOptions, generate_shop
-from headway.scanning import count_ends, sort_columns, sort_records, span_of
 
 IMPORT_ALL = f"""
 import importlib, json
-from headway import compiled
+from headway.basics import compiled
 files = {{name: importlib.import_module(name).__file__ for name in {compiled.HOT!r}}}
 print(json.dumps([compiled.how(), files]))
 """
@@ -106,7 +106,7 @@ def test_modules_that_know_each_others_c_types_run_compiled_together() -> None:
     """A module without a relation to the others may be left out, one with may not: what is `cimport`ed says which."""
     related = set()
     for name in compiled.HOT:
-        declarations = Path(compiled.__file__).parent.joinpath(*name.split(".")[1:]).with_suffix(".pxd")
+        declarations = Path(compiled.__file__).parent.parent.joinpath(*name.split(".")[1:]).with_suffix(".pxd")
         if declarations.exists():
             used = re.findall(r"^from (headway\.\S+) cimport", declarations.read_text(), re.MULTILINE)
             related |= {name, *used} if used else set()

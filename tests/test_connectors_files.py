@@ -20,9 +20,9 @@ from headway.connectors.compressed import CompressedLog
 from headway.connectors.filereader import FileReader
 from headway.connectors.files import files
 from headway.connectors.paths import FilePattern
-from headway.decoding import LineCodec
 from headway.errors import InputError, UsageError
-from headway.schema import Json
+from headway.types.decoding import LineCodec
+from headway.types.schema import Json
 
 CODEC = LineCodec(Json)
 

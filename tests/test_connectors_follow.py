@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from headway.connectors.base import PartitionReader, Position
 from headway.connectors.files import files
-from headway.decoding import LineCodec
 from headway.errors import InputError
-from headway.schema import Json
+from headway.types.decoding import LineCodec
+from headway.types.schema import Json
 
 CODEC = LineCodec(Json)
 

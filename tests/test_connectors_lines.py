@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headway.connectors.lines import LinesChunk
-from headway.decoding import LineCodec
-from headway.schema import Event, Json
+from headway.types.decoding import LineCodec
+from headway.types.schema import Event, Json
 
 
 class Item(Event):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from headway.connectors.base import Decoded, PartitionReader
 from headway.connectors.memory import items, to_list
-from headway.decoding import LineCodec
 from headway.errors import InputError, UsageError
-from headway.schema import Event, Json
+from headway.types.decoding import LineCodec
+from headway.types.schema import Event, Json
 
 
 class Item(Event):

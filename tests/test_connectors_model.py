@@ -22,8 +22,8 @@ from headway.connectors.base import Chunk, PartitionReader, Position
 from headway.connectors.filereader import FileReader
 from headway.connectors.rotated import RotatedReader
 from headway.connectors.stripes import StripeReader
-from headway.decoding import LineCodec
-from headway.schema import Event
+from headway.types.decoding import LineCodec
+from headway.types.schema import Event
 
 MAX_LINE_BYTES = 300
 BOM = b"\xef\xbb\xbf"

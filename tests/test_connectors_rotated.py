@@ -11,9 +11,9 @@ import pytest
 
 from headway.connectors.base import PartitionReader, Position
 from headway.connectors.files import files
-from headway.decoding import LineCodec
 from headway.errors import InputError
-from headway.schema import Json
+from headway.types.decoding import LineCodec
+from headway.types.schema import Json
 
 CODEC = LineCodec(Json)
 

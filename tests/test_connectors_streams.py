@@ -14,9 +14,9 @@ import pytest
 
 from headway.connectors.stdin import StdinInput, stdin
 from headway.connectors.stdout import to_stdout
-from headway.decoding import LineCodec
 from headway.errors import InputError, OutputError
-from headway.schema import Json
+from headway.types.decoding import LineCodec
+from headway.types.schema import Json
 
 CODEC = LineCodec(Json)
 
@@ -98,8 +98,8 @@ def test_a_resumed_run_goes_on_counting(pipe: Pipe) -> None:
 def test_large_input_in_small_pieces() -> None:
     code = (
         "from headway.connectors.stdin import stdin\n"
-        "from headway.decoding import LineCodec\n"
-        "from headway.schema import Json\n"
+        "from headway.types.decoding import LineCodec\n"
+        "from headway.types.schema import Json\n"
         "reader = stdin().open('stdin', None, follow=False)\n"
         "numbers = []\n"
         "while not reader.at_end:\n"

@@ -15,8 +15,8 @@ import click
 import pytest
 
 from headway.cli.main import headway, main
+from headway.declare.loading import FlowSpec, load_flow
 from headway.graph import SinkNode
-from headway.loading import FlowSpec, load_flow
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

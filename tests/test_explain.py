@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import headway as hw
-from headway.explain import explain_json, explain_machine, explain_mermaid, explain_text
+from headway.explain.text import explain_json, explain_machine, explain_mermaid, explain_text
 from headway.operators import RunStateMachine
-from headway.plan import Plan
-from headway.planner import compile_plan
+from headway.plan.planner import compile_plan
+from headway.plan.stages import Plan
 
 
 class Click(hw.Event):
@@ -144,7 +144,7 @@ def test_the_steps_are_a_table() -> None:
 
 def test_parameters_show_value_default_and_help() -> None:
     assert "limit  3  how many clicks are too many" in explain_text(*both(shop()))
-    from headway.parameters import set_parameters
+    from headway.declare.parameters import set_parameters
 
     with set_parameters({"limit": "5"}):
         flow = shop()

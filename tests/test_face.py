@@ -88,8 +88,8 @@ def test_importing_headway_imports_no_more_of_it_than_it_must() -> None:
     loaded = loaded_by("import headway.results, headway.operators")
     assert below("headway", loaded) == {
         "headway",
-        "headway.compiled",
-        "headway.lazy",
+        "headway.basics.compiled",
+        "headway.basics.lazy",
         "headway.operators",
         "headway.results",
     }

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from headway.connectors.memory import items, to_list
 from headway.errors import UsageError
-from headway.planner import compile_plan
+from headway.plan.planner import compile_plan
 from headway.testing.flows import FlowCase, build_flow, flow_cases
 from headway.testing.oracle import run_oracle
 

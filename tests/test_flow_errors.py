@@ -9,7 +9,7 @@ import pytest
 import headway as hw
 from headway.graph import KeyByNode, MergeNode, OperatorNode, Port, SinkNode
 from headway.operators.absence import Absence
-from headway.planner import compile_plan
+from headway.plan.planner import compile_plan
 
 
 class Shop(hw.Event):

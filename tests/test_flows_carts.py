@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import headway as hw
+from headway.declare.loading import FlowSpec, load_flow
 from headway.flows.abandoned_carts import Cart, Shop
-from headway.loading import FlowSpec, load_flow
 from headway.runtime.run import RunOptions, RunResult, run_flow
 from headway.testing.strategies import ShopStream, shop_streams
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from tests.stories_harness import WILD, bag, check_demo, check_workers, drained, lines_of, made
 
+from headway.basics.times import parse_time
 from headway.flows.fraud_score import distance_km
 from headway.testing import FlowTest
-from headway.times import parse_time
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000

@@ -12,8 +12,8 @@ import pytest
 from tests.cluster_harness import FLOWS, run
 from tests.stories_harness import DATA, WILD, bag, check_demo, check_workers, drained, lines_of, made
 
+from headway.basics.times import format_time
 from headway.testing import FlowTest
-from headway.times import format_time
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

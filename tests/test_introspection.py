@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import headway as hw
-from headway.explain import explain_text
+from headway.explain.text import explain_text
 from headway.operators.base import BroadcastContext
-from headway.planner import compile_plan
+from headway.plan.planner import compile_plan
 from headway.testing import FlowTest
 
 

@@ -11,7 +11,7 @@ import pytest
 import headway as hw
 from headway.errors import InputError
 from headway.graph import Port
-from headway.lookups import enricher
+from headway.operators.joins.lookups import enricher
 from headway.results import Pair
 from headway.runtime.run import RunOptions, run_flow
 from headway.testing import FlowTest

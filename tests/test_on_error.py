@@ -15,7 +15,7 @@ from tests import engine_harness as harness
 
 from headway.connectors.letters import FAILED_FILE, letter_file
 from headway.connectors.memory import to_list
-from headway.planner import compile_plan
+from headway.plan.planner import compile_plan
 from headway.testing.flows import FlowCase, flow_cases
 from headway.testing.oracle import Oracle, OracleResult
 

@@ -12,10 +12,10 @@ from tests.engine_harness import Conditions, conditions
 from tests.operator_harness import SLOW, Logs, check, oracle_run, values
 
 import headway as hw
+from headway.basics.times import parse_time
 from headway.connectors.base import Input, Output
 from headway.errors import FlowError
 from headway.testing import FlowTest
-from headway.times import parse_time
 
 EXPIRE_MS = 12
 

@@ -15,11 +15,11 @@ from tests.operator_harness import SLOW
 from tests.workflow_harness import agrees, engine_agrees, events, one_step
 
 import headway as hw
-from headway import times
+from headway.basics import times
+from headway.basics.times import known_duration_ms
 from headway.errors import FlowError, UserCodeError
 from headway.runtime.run import RunOptions, run_flow
 from headway.testing import FlowTest
-from headway.times import known_duration_ms
 
 LENGTHS: list[tuple[Any, int]] = [("3ms", 3), ("0.005s", 5), (4, 4), (timedelta(milliseconds=7), 7), (0, 0), ("0", 0)]
 

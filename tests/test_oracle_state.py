@@ -8,9 +8,9 @@ import pytest
 from tests.oracle_flows import Run, Tally, event, keyed, lines, run, source
 
 import headway as hw
+from headway.basics.times import DRAIN_STEPS
 from headway.errors import DrainedStateError, UsageError
 from headway.testing import Oracle, run_oracle
-from headway.times import DRAIN_STEPS
 
 
 def test_a_timer_in_the_past_fires_now_or_after_now() -> None:

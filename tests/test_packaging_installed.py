@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from headway import compiled
+from headway.basics import compiled
 from headway.generate.shop import ShopOptions, generate_shop
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,7 +131,7 @@ def test_without_a_compiler(packages: Packages, environment: Path, tmp_path: Pat
     """It is told, and plain Python runs: same triggers, and the run says that it could be faster."""
     wheel = build("wheel", packages.source, tmp_path / "wheel", CC=shutil.which("false") or "false")
     names = names_in(wheel)
-    assert {"headway/flows/abandoned_carts.py", "headway/py.typed", "headway/_scan.pyi"} <= names
+    assert {"headway/flows/abandoned_carts.py", "headway/py.typed", "headway/basics/_scan.pyi"} <= names
     assert {"headway/operators/base.py", "headway/state/rows.py", "headway/runtime/stage.py"} <= names
     assert not [name for name in names if name.endswith((".pyx", ".pxd")) or is_left_over(name)]
     install(environment, wheel)
@@ -157,7 +157,9 @@ def test_with_a_compiler(packages: Packages, environment: Path, tmp_path: Path) 
 
 @pytest.mark.soak
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
-@pytest.mark.parametrize("broken", [{"headway.state.rows"}, {"headway.runtime.triggers", "headway._scan"}], ids=str)
+@pytest.mark.parametrize(
+    "broken", [{"headway.state.rows"}, {"headway.runtime.triggers", "headway.basics._scan"}], ids=str
+)
 def test_a_module_that_does_not_compile_takes_no_other_with_it(
     packages: Packages, environment: Path, tmp_path: Path, broken: set[str]
 ) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from tests.participant_harness import AcknowledgedInput, plan_of
 
-from headway.layout import lay_out
+from headway.plan.layout import lay_out
 from headway.runtime.board import Board
 from headway.runtime.job import Job
 from headway.runtime.job_options import JobOptions

@@ -8,8 +8,8 @@ import pytest
 
 import headway as hw
 from headway.graph import DEAD_LETTERS, LATE, MAIN, Port
-from headway.plan import Apply, Plan, Segment, SourceStage, ToOperator, ToSink, ToStage
-from headway.planner import compile_plan
+from headway.plan.planner import compile_plan
+from headway.plan.stages import Apply, Plan, Segment, SourceStage, ToOperator, ToSink, ToStage
 from headway.results import Absent
 
 

@@ -13,8 +13,8 @@ import pytest
 
 import headway as hw
 from headway.cli import progress
+from headway.declare.flow import Flow
 from headway.errors import FlowError, UsageError
-from headway.flow import Flow
 from headway.results import RunSummary
 
 SCRIPT = """

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import headway as hw
+from headway.declare.loading import FlowSpec
 from headway.errors import FlowError, UsageError
-from headway.loading import FlowSpec
 from headway.runtime.run import RunOptions, RunResult, run_flow
 from headway.runtime.stopping import StopFlag
 from headway.runtime.supervisor import run_cluster

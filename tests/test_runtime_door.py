@@ -17,13 +17,13 @@ from tests.door_harness import GOOD, NEXT, keep, run, write
 from tests.letters import letters_of
 
 import headway as hw
+from headway.basics.times import EARLIEST_MS, LATEST_MS
 from headway.cli.summary import Ending, summary_json, warnings
 from headway.errors import InputError, UserCodeError
 from headway.runtime.run import RunOptions, RunResult, compile_flow, run_flow
 from headway.runtime.stats import FirstLetter, SourceStats
 from headway.runtime.stopping import StopFlag
 from headway.testing import FlowTest
-from headway.times import EARLIEST_MS, LATEST_MS
 
 
 class Visit(hw.Event):

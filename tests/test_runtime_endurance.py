@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import headway as hw
-from headway.plan import Plan
-from headway.planner import compile_plan
+from headway.plan.planner import compile_plan
+from headway.plan.stages import Plan
 from headway.runtime.batch import Batch, register_codecs
 from headway.runtime.board import Board
 from headway.runtime.channels import Channels

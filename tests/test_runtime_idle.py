@@ -11,12 +11,12 @@ from typing import Any, Optional
 import pytest
 
 import headway as hw
-from headway.plan import Plan
-from headway.planner import compile_plan
+from headway.basics.times import MIN_TIME_MS
+from headway.plan.planner import compile_plan
+from headway.plan.stages import Plan
 from headway.runtime.board import Board
 from headway.runtime.slot import Slot
 from headway.runtime.slot_options import SlotOptions
-from headway.times import MIN_TIME_MS
 
 OUT_OF_ORDER_MS = 10
 IDLE_AFTER_MS = 1_000

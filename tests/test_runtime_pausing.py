@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import headway as hw
+from headway.basics.times import MIN_TIME_MS
 from headway.runtime.board import Board
 from headway.runtime.run import RunOptions, RunResult, run_flow
-from headway.times import MIN_TIME_MS
 
 
 class Order(hw.Operator[hw.Json, hw.State, int]):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import StateError
-from headway.loading import FlowSpec, load_flow
 from headway.runtime.run import RunOptions, run_flow
 from headway.runtime.stopping import StopFlag
 from headway.runtime.supervisor import run_cluster

@@ -11,7 +11,7 @@ import pytest
 
 import headway as hw
 from headway.errors import ClockError
-from headway.planner import compile_plan
+from headway.plan.planner import compile_plan
 from headway.runtime import run as runs
 from headway.runtime.batch import Batch, register_codecs
 from headway.runtime.channels import Channels

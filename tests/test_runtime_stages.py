@@ -9,7 +9,7 @@ from random import Random
 import msgspec
 import pytest
 
-from headway.loading import FlowSpec, load_flow
+from headway.declare.loading import FlowSpec, load_flow
 from headway.runtime.run import RunOptions, RunResult
 from headway.runtime.supervisor import run_cluster
 from headway.state.groups import group_of

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import headway as hw
+from headway.basics.times import LAST_TIMER_MS, format_time
 from headway.runtime.run import compile_flow
 from headway.runtime.triggers import TriggerEncoder
-from headway.times import LAST_TIMER_MS, format_time
 
 FIRST_MS = -62_135_596_800_000  # 0001-01-01T00:00:00Z
 TIMES = st.one_of(

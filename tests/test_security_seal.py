@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import headway as hw
 from headway.errors import CorruptStateError, ForeignPeerError, HeadwayError
-from headway.planner import compile_plan
+from headway.plan.planner import compile_plan
 from headway.runtime.batch import Batch, register_codecs
 from headway.runtime.seal import KEY_BYTES, Seal
 

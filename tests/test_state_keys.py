@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headway.basics.times import MAX_TIME_MS, MIN_TIME_MS
 from headway.state.keys import (
     TimerEntry,
     WaitingPosition,
@@ -15,7 +16,6 @@ from headway.state.keys import (
     escape,
     unescape,
 )
-from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 # Few characters, so that texts often are equal, or prefixes of each other.

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from headway.basics.times import LAST_TIMER_MS, MIN_TIME_MS
 from headway.state.group import GroupStore
 from headway.state.inputs import InputCodec
 from headway.state.manifest import Manifest, OperatorEntry, StageEntry
@@ -24,7 +25,6 @@ from headway.state.redo import NO_SPILL_MS
 from headway.state.rows import Row
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.typeschema import state_schema
-from headway.times import LAST_TIMER_MS, MIN_TIME_MS
 
 
 def _copy_at_rest(source: Path, target: Path) -> None:

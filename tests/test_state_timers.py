@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headway.basics.times import LAST_TIMER_MS, MAX_TIME_MS, MIN_TIME_MS
 from headway.errors import InternalError, UserCodeError
 from headway.state.group import GroupStore
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.timers import TimerEntry
-from headway.times import LAST_TIMER_MS, MAX_TIME_MS, MIN_TIME_MS
 
 ENTRIES: st.SearchStrategy[TimerEntry] = st.tuples(
     st.integers(0, 5) | st.sampled_from([MIN_TIME_MS, MAX_TIME_MS]),

@@ -18,19 +18,18 @@ FUNCTION_LINES_MAX = 70
 
 LAYERS: Final = {
     # What all stand on: it knows nothing of flows.
-    "basics": "_scan compiled declare errors lazy scanning stdio times tracebacks utf8",
-    "types": "containers decoding isolation letters misfits schema shapes timefields typeinfo values",
+    "basics": "basics errors",
+    "types": "types",
     # Beside each other: what is known of bytes, of keys, and of what is stored.
     "connectors": "connectors",
-    "operators": "lookups operators",
+    "operators": "operators",
     "state": "state",
-    # The way of a flow: declared as a graph, planned, run, and told of to people.
-    "graph": "graph parameters",
-    "declare": "checks fields flow steps streams",
-    "plan": "codemarks describe inventory labels layout plan planner typetexts",
-    "loading": "loading",
+    # The way of a flow: declared as a graph, planned, run, and explained to people.
+    "graph": "graph",
+    "declare": "declare",
+    "plan": "plan",
     "runtime": "runtime",
-    "explain": "diagram explain",
+    "explain": "explain",
     "cli": "__main__ cli running",
     # What users import, and what is written with it.
     "face": "__init__ results",
@@ -49,26 +48,19 @@ MAY_IMPORT: Final = {
     "graph": "basics connectors operators",
     "declare": "basics types connectors operators graph",
     "plan": "basics types connectors operators state graph",
-    "loading": "basics graph declare",
     "runtime": "basics types connectors operators state graph plan",
     "explain": "basics types operators graph declare plan",
-    "cli": "basics types connectors state graph declare plan loading runtime explain generate",
+    "cli": "basics types connectors state graph declare plan runtime explain generate",
     "face": "basics types connectors operators graph declare cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",
-    "testing": "basics types connectors operators graph declare plan loading generate",
+    "testing": "basics types connectors operators graph declare plan generate",
 }
 """What each layer may import of Headway, besides itself."""
 
-NARROWER: Final = {
-    "operators": "declare errors lazy operators schema timefields times typeinfo values",
-    "state": "errors misfits scanning state times values",
-}
-"""Folders that may not import every module of the layers below, but these."""
-
 EXCEPTIONS: Final = {
-    ("runtime/supervisor.py", "loading"): "it plans the flow that its workers are to make",
-    ("runtime/worker.py", "loading"): "a worker is a process of its own, which makes its flow from the user's file",
+    ("runtime/supervisor.py", "declare"): "it plans the flow that its workers are to make",
+    ("runtime/worker.py", "declare"): "a worker is a process of its own, which makes its flow from the user's file",
 }
 """Imports that go against the layers, and why each has to."""
 
@@ -128,17 +120,11 @@ def against_the_layers(path: Path) -> set[str]:
     top = top_of(in_package(path))
     layer = layer_of(top)
     allowed = {layer, *MAY_IMPORT[layer].split()}
-    narrower = NARROWER.get(top)
-    tops = imported_tops(imported_modules(path))
-    return {
-        other
-        for other in tops
-        if layer_of(other) not in allowed or (narrower is not None and other not in narrower.split())
-    }
+    return {other for other in imported_tops(imported_modules(path)) if layer_of(other) not in allowed}
 
 
 def test_everything_in_the_package_has_a_layer() -> None:
-    inside = {top_of(in_package(path)) for path in product_files()} | {"_scan"}
+    inside = {top_of(in_package(path)) for path in product_files()}
     listed = " ".join(LAYERS.values()).split()
     assert sorted(listed) == sorted(inside)
     assert LAYERS.keys() == MAY_IMPORT.keys()

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.door_harness import Json, read, run, write
 
 import headway as hw
-from headway.decoding import LineCodec
-from headway.times import EARLIEST_MS, LATEST_MS, format_time
+from headway.basics.times import EARLIEST_MS, LATEST_MS, format_time
+from headway.types.decoding import LineCodec
 
 
 class Inner(hw.Event, tag="inner"):

@@ -13,11 +13,7 @@ from tests.engine_harness import Conditions, conditions
 from tests.operator_harness import SLOW, Logs, MakeFlow, check
 
 import headway as hw
-from headway.connectors.base import Input, Output
-from headway.errors import FlowError, UsageError, UserCodeError
-from headway.testing import FlowTest
-from headway.testing.oracle import Oracle
-from headway.times import (
+from headway.basics.times import (
     EARLIEST_MS,
     LAST_TIMER_MS,
     LATEST_MS,
@@ -26,6 +22,10 @@ from headway.times import (
     format_time,
     parse_time,
 )
+from headway.connectors.base import Input, Output
+from headway.errors import FlowError, UsageError, UserCodeError
+from headway.testing import FlowTest
+from headway.testing.oracle import Oracle
 
 
 class Step(hw.Event):

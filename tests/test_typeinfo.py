@@ -13,8 +13,8 @@ from tests.operator_harness import SLOW, check
 import headway as hw
 from headway import results
 from headway.errors import UserCodeError
-from headway.isolation import isolator
-from headway.typeinfo import is_immutable
+from headway.types.isolation import isolator
+from headway.types.typeinfo import is_immutable
 
 
 class Reply(hw.Event):

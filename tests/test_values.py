@@ -18,18 +18,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import headway as hw
-from headway.decoding import LineCodec
 from headway.errors import FlowError, UserCodeError
 from headway.graph import SinkNode
-from headway.isolation import isolator
-from headway.planner import compile_plan
+from headway.plan.planner import compile_plan
 from headway.runtime.batch import Batch, register_codecs
 from headway.runtime.seal import Seal
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.group import GroupStore
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec
-from headway.values import shape_of
+from headway.types.decoding import LineCodec
+from headway.types.isolation import isolator
+from headway.types.values import shape_of
 
 QUICK = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headway as hw
+from headway.basics.scanning import has_long_fraction, has_long_number
+from headway.basics.times import parse_time
 from headway.connectors.lines import LinesChunk
-from headway.decoding import LineCodec
-from headway.scanning import has_long_fraction, has_long_number
-from headway.times import parse_time
+from headway.types.decoding import LineCodec
 
 
 class Note(hw.Event):

@@ -17,10 +17,10 @@ from tests.cluster_harness import Started
 import headway as hw
 from headway.connectors.base import Output
 from headway.errors import UserCodeError
-from headway.misfits import misfit_of
 from headway.runtime.run import RunOptions, run_flow
 from headway.testing import FlowTest
-from headway.values import can_repeat, shape_of
+from headway.types.misfits import misfit_of
+from headway.types.values import can_repeat, shape_of
 
 
 class Kept(hw.State):

@@ -70,7 +70,7 @@ def _told(lines: dict[str, list[Any]], shown: Callable[[Any], Line]) -> Told:
 
 def hw_time(text: str) -> int:
     """Epoch milliseconds of a trigger's time."""
-    from headway.times import parse_time
+    from headway.basics.times import parse_time
 
     return parse_time(text)
 

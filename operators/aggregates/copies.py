@@ -9,7 +9,7 @@ from typing import Any, Optional
 import msgspec
 from msgspec import inspect
 
-from headway.typeinfo import class_of, parts_are_immutable
+from headway.types.typeinfo import class_of, parts_are_immutable
 
 __all__ = ["copy_of"]
 

@@ -6,7 +6,7 @@ from typing import Any, Optional, TypeVar
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.conditions import Condition
-from headway.schema import returned_type
+from headway.types.schema import returned_type
 
 __all__ = ["Custom", "aggregate"]
 

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import msgspec
 
+from headway.basics.times import Duration
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.aggregates.exact import add_float, float_total, merge_floats
@@ -18,7 +19,6 @@ from headway.operators.aggregates.horizon import CountOver
 from headway.operators.aggregates.values import number_type
 from headway.operators.conditions import Condition
 from headway.operators.options import Value, positive_ms, reader
-from headway.times import Duration
 
 __all__ = ["Decayed", "DecayedTotal", "Rate", "decayed", "rate"]
 

@@ -9,9 +9,9 @@ from typing import Any, Optional, TypeVar, get_args, get_origin
 import msgspec
 
 from headway.errors import FlowError
-from headway.schema import type_label
-from headway.timefields import plain_type
-from headway.values import options_of
+from headway.types.schema import type_label
+from headway.types.timefields import plain_type
+from headway.types.values import options_of
 
 __all__ = ["declared_result", "in_order_of"]
 
@@ -21,7 +21,7 @@ A = TypeVar("A")
 def in_order_of(into: Any, aggregates: Mapping[str, A]) -> Mapping[str, A]:
     """The aggregates in the order of the fields of `into`; those that it has no field for come last.
 
-    >>> from headway.schema import Event
+    >>> from headway.types.schema import Event
     >>> class Spend(Event):
     ...     orders: int
     ...     cents: int

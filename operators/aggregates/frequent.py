@@ -16,7 +16,7 @@ from headway.operators.aggregates.base import Aggregate
 from headway.operators.aggregates.values import hashable, restorer
 from headway.operators.conditions import Condition
 from headway.operators.options import Value, positive_int, reader
-from headway.schema import Event
+from headway.types.schema import Event
 
 __all__ = ["Frequent", "HeavyHitter", "HeavyHitters", "heavy_hitters"]
 

@@ -7,13 +7,13 @@ from typing import Any, Optional
 
 import msgspec
 
+from headway.basics.times import Duration
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.aggregates.exact import Arithmetic, arithmetic
 from headway.operators.aggregates.values import number_type
 from headway.operators.conditions import Condition
 from headway.operators.options import Value, positive_ms, reader
-from headway.times import Duration
 
 __all__ = ["CountOver", "SumOver", "count_over", "sum_over"]
 

@@ -9,7 +9,7 @@ from headway.operators.aggregates.base import Aggregate
 from headway.operators.aggregates.values import hashable, number_type
 from headway.operators.conditions import Condition
 from headway.operators.options import Value, positive_int, reader
-from headway.schema import Event
+from headway.types.schema import Event
 
 __all__ = ["Collect", "Distinct", "Histogram", "Ranked", "TopK", "collect", "distinct", "histogram", "top_k"]
 

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, Optional
 
 import msgspec
 
+from headway.basics.times import Duration
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate, Bundle
 from headway.operators.aggregates.copies import copy_of
@@ -13,8 +14,7 @@ from headway.operators.aggregates.declared import declared_result
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.equality import differ
 from headway.operators.options import positive_ms
-from headway.schema import Event, State
-from headway.times import Duration
+from headway.types.schema import Event, State
 
 __all__ = ["AggregateResult", "Emit", "RunningAggregate"]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union
 import msgspec
 
 from headway.errors import FlowError
-from headway.schema import type_label
+from headway.types.schema import type_label
 
 __all__ = ["hashable", "number_type", "restorer"]
 

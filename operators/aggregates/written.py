@@ -26,7 +26,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Optional
 
 from headway.operators.conditions import Condition, Where, choices, field_getter, resolve
-from headway.schema import Json, field_names
+from headway.types.schema import Json, field_names
 
 if TYPE_CHECKING:
     from headway.operators.aggregates.base import Aggregate

@@ -6,12 +6,12 @@ from typing import Any, Literal, Optional
 
 import msgspec
 
+from headway.basics.times import Duration
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Condition, resolve
 from headway.operators.joins.results import Joined, Select, check_how, emitter, joined_type, selected_type
 from headway.operators.options import optional_ms
-from headway.schema import State
-from headway.times import Duration
+from headway.types.schema import State
 
 __all__ = ["AsofJoin"]
 

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from headway.basics.times import Duration
 from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.joins.results import (
@@ -19,8 +20,7 @@ from headway.operators.joins.results import (
     selected_type,
     sides_state,
 )
-from headway.schema import State
-from headway.times import Duration
+from headway.types.schema import State
 
 __all__ = ["IntervalJoin"]
 

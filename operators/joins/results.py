@@ -8,10 +8,10 @@ from typing import Any, Final, Generic, Literal, Optional, TypeVar, get_args
 
 import msgspec
 
+from headway.basics.times import Duration, duration_ms
 from headway.errors import FlowError, UsageError
 from headway.operators.base import Context
-from headway.schema import Event, returned_type
-from headway.times import Duration, duration_ms
+from headway.types.schema import Event, returned_type
 
 __all__ = [
     "Cogrouped",

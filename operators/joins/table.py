@@ -10,7 +10,7 @@ from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Condition, resolve
 from headway.operators.equality import differ
 from headway.operators.joins.results import How, Pair, TableChange, check_how, joined_type
-from headway.schema import State
+from headway.types.schema import State
 
 __all__ = ["TableJoin"]
 

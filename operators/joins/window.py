@@ -16,7 +16,7 @@ from headway.operators.joins.results import (
     sides_state,
 )
 from headway.operators.windows.windowers import Aligned, Session, Windower
-from headway.schema import State
+from headway.types.schema import State
 
 __all__ = ["Cogroup", "WindowJoin"]
 

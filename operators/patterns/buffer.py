@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from headway.schema import State
-from headway.times import MAX_TIME_MS
-from headway.values import KEPT_FOR
+from headway.basics.times import MAX_TIME_MS
+from headway.types.schema import State
+from headway.types.values import KEPT_FOR
 
 __all__ = ["LAST", "NEVER", "NEXT", "NO_NODE", "Complete", "Node", "Run", "chain", "last_of", "release", "state_of"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from headway.basics.times import MIN_TIME_MS
 from headway.operators.base import Context, Timer
 from headway.operators.patterns.buffer import LAST, NEVER, NEXT
 from headway.operators.patterns.chain import Chain, reactions_of
 from headway.operators.patterns.links import drop, first_waiting, taken_by, waiting
 from headway.operators.patterns.results import Match, MatcherOptions, PartialMatch
-from headway.times import MIN_TIME_MS
 
 __all__ = ["ChainMatcher"]
 

@@ -9,7 +9,7 @@ from typing import Any, Optional
 import msgspec
 
 from headway.errors import FlowError
-from headway.schema import Event, Json, field_names
+from headway.types.schema import Event, Json, field_names
 
 __all__ = ["Keep", "keep_fields"]
 

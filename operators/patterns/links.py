@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from headway.schema import State
-from headway.values import KEPT_FOR
+from headway.types.schema import State
+from headway.types.values import KEPT_FOR
 
 __all__ = ["drop", "first_waiting", "state_of_chain", "taken_by", "waiting"]
 

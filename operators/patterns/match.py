@@ -19,7 +19,7 @@ from headway.operators.patterns.pattern import Pattern
 from headway.operators.patterns.results import Match, MatcherOptions, PartialMatch
 from headway.operators.patterns.rules import Rules
 from headway.operators.patterns.skip import AfterMatch, no_skip
-from headway.schema import returned_type
+from headway.types.schema import returned_type
 
 __all__ = ["MatchPattern"]
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Optional, Union
 
-from headway.declare import fail
+from headway.basics.declaring import fail
+from headway.basics.times import Duration, duration_ms
 from headway.errors import UsageError
 from headway.operators.conditions import Where
-from headway.times import Duration, duration_ms
 
 __all__ = ["Condition", "Contiguity", "Either", "Pattern", "Quantifier", "Step", "either", "once", "pattern"]
 

@@ -6,7 +6,7 @@ from typing import Any, Generic, Optional, TypeVar
 
 from headway.operators.patterns.keep import Keep
 from headway.operators.patterns.skip import AfterMatch
-from headway.schema import Event
+from headway.types.schema import Event
 
 __all__ = ["Match", "MatcherOptions", "PartialMatch"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headway.errors import FlowError
-from headway.schema import State, type_label
+from headway.types.schema import State, type_label
 
 __all__ = ["Rules"]
 

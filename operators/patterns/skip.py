@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from headway.declare import fail
+from headway.basics.declaring import fail
 
 __all__ = ["AfterMatch", "no_skip", "skip_past_last", "skip_to_first", "skip_to_last", "skip_to_next"]
 

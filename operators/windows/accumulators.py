@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import inspect
 
 from headway.operators.aggregates.base import Bundle
-from headway.typeinfo import ATOMS, parts_of
+from headway.types.typeinfo import ATOMS, parts_of
 
 __all__ = ["grows"]
 

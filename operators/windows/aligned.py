@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Optional, Union
 
+from headway.basics.times import Duration
 from headway.operators.aggregates.base import Aggregate, Bundle
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.windows.accumulators import grows
@@ -10,7 +11,6 @@ from headway.operators.windows.early import Every, early_fields, early_of
 from headway.operators.windows.panes import GrowingPanes, KeptPanes, Panes, SlidingPanes, pane_type
 from headway.operators.windows.results import bundle_of, result_maker, result_type, state_type
 from headway.operators.windows.windowers import Aligned
-from headway.times import Duration
 
 __all__ = ["AlignedWindow", "SingleWindow"]
 

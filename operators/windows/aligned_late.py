@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Optional, Union
 
+from headway.basics.times import Duration, duration_ms
 from headway.operators.aggregates.base import Aggregate, Bundle
 from headway.operators.base import Context, Timer
 from headway.operators.windows.aligned import AlignedWindow
@@ -10,7 +11,6 @@ from headway.operators.windows.early import Every
 from headway.operators.windows.lateness import TOO_LATE, LateTime, time_reader
 from headway.operators.windows.panes import KeptPanes, Panes
 from headway.operators.windows.windowers import Aligned
-from headway.times import Duration, duration_ms
 
 __all__ = ["LateAlignedWindow"]
 

@@ -10,7 +10,7 @@ from headway.operators.windows.aligned import AlignedWindow, SingleWindow
 from headway.operators.windows.counted import CountWindows
 from headway.operators.windows.sessions import SessionWindow
 from headway.operators.windows.windowers import Aligned, CountWindow, Session, Windower
-from headway.schema import Event
+from headway.types.schema import Event
 
 __all__ = ["WindowContents", "WindowFunction", "window_function"]
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
+from headway.basics.times import Duration, duration_ms
 from headway.errors import FlowError
 from headway.operators.base import Context
-from headway.times import Duration, duration_ms
 
 __all__ = ["Early", "Every", "early_fields", "early_of", "every"]
 

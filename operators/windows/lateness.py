@@ -4,9 +4,9 @@ from collections.abc import Callable
 from operator import attrgetter, itemgetter
 from typing import Any, Union
 
+from headway.basics.times import parse_time
 from headway.errors import FlowError
-from headway.schema import Json, field_names, type_label
-from headway.times import parse_time
+from headway.types.schema import Json, field_names, type_label
 
 __all__ = ["TOO_LATE", "LateTime", "time_reader"]
 

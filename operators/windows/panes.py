@@ -14,7 +14,7 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.operators.aggregates.base import Bundle, held_struct
-from headway.values import ENCODED
+from headway.types.values import ENCODED
 
 __all__ = ["GrowingPanes", "KeptPanes", "Panes", "SlidingPanes", "pane_type"]
 

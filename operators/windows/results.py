@@ -8,7 +8,7 @@ import msgspec
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate, Bundle
 from headway.operators.aggregates.declared import declared_result
-from headway.schema import Event, State
+from headway.types.schema import Event, State
 
 __all__ = ["WindowAggregates", "WindowResult", "bundle_of", "result_maker", "result_type", "state_type"]
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Optional, Union
 
+from headway.basics.times import Duration
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.windows.early import Every, early_fields, early_of
 from headway.operators.windows.results import bundle_of, result_maker, result_type, state_type
 from headway.operators.windows.windowers import Session
-from headway.times import Duration
 
 __all__ = ["SessionWindow"]
 

@@ -6,6 +6,7 @@ from typing import Any, Optional, Union
 
 import msgspec
 
+from headway.basics.times import Duration, duration_ms
 from headway.errors import FlowError
 from headway.operators.aggregates.base import Aggregate
 from headway.operators.base import Context, Timer
@@ -13,8 +14,7 @@ from headway.operators.windows.early import Every
 from headway.operators.windows.lateness import TOO_LATE, LateTime, time_reader
 from headway.operators.windows.sessions import SessionWindow
 from headway.operators.windows.windowers import Session
-from headway.schema import State
-from headway.times import Duration, duration_ms
+from headway.types.schema import State
 
 __all__ = ["REPLACED", "LateSessionWindow"]
 

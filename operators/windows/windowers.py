@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
+from headway.basics.times import Duration, duration_ms
 from headway.errors import FlowError
-from headway.times import Duration, duration_ms
 
 __all__ = [
     "Aligned",

@@ -12,23 +12,27 @@ name costs its own module, when it is used first.
 
 from typing import TYPE_CHECKING, Final
 
-import headway.compiled  # noqa: F401 - first, because it decides how the modules below are run.
-from headway.lazy import lazily as _lazily
+import headway.basics.compiled  # noqa: F401 - first, because it decides how the modules below are run.
+from headway.basics.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
+    from headway.basics.times import duration_ms as duration_ms
+    from headway.basics.times import format_time as format_time
     from headway.connectors.files import files as files
     from headway.connectors.jsonl import to_jsonl as to_jsonl
     from headway.connectors.memory import items as items
     from headway.connectors.memory import to_list as to_list
     from headway.connectors.stdin import stdin as stdin
     from headway.connectors.stdout import to_stdout as to_stdout
+    from headway.declare.flow import Flow as Flow
+    from headway.declare.flow import dead_letter as dead_letter
+    from headway.declare.streams import KeyedStream as KeyedStream
+    from headway.declare.streams import Processed as Processed
+    from headway.declare.streams import SourceStream as SourceStream
+    from headway.declare.streams import Stream as Stream
     from headway.errors import FlowError as FlowError
     from headway.errors import HeadwayError as HeadwayError
-    from headway.flow import Flow as Flow
-    from headway.flow import dead_letter as dead_letter
     from headway.graph import INGESTION_TIME as INGESTION_TIME
-    from headway.lookups import Lookup as Lookup
-    from headway.lookups import lookup as lookup
     from headway.operators.absence import Absence as Absence
     from headway.operators.aggregates.approximate import approx_distinct as approx_distinct
     from headway.operators.aggregates.base import Aggregate as Aggregate
@@ -61,6 +65,8 @@ if TYPE_CHECKING:
     from headway.operators.debounce import Debounce as Debounce
     from headway.operators.dedup import Dedup as Dedup
     from headway.operators.expiring import Expiring as Expiring
+    from headway.operators.joins.lookups import Lookup as Lookup
+    from headway.operators.joins.lookups import lookup as lookup
     from headway.operators.lag import Lag as Lag
     from headway.operators.lifetimes import ttl as ttl
     from headway.operators.machine import StateMachine as StateMachine
@@ -90,16 +96,10 @@ if TYPE_CHECKING:
     from headway.operators.windows.windowers import sliding as sliding
     from headway.operators.windows.windowers import tumbling as tumbling
     from headway.running import run as run
-    from headway.schema import Event as Event
-    from headway.schema import Json as Json
-    from headway.schema import State as State
-    from headway.schema import Time as Time
-    from headway.streams import KeyedStream as KeyedStream
-    from headway.streams import Processed as Processed
-    from headway.streams import SourceStream as SourceStream
-    from headway.streams import Stream as Stream
-    from headway.times import duration_ms as duration_ms
-    from headway.times import format_time as format_time
+    from headway.types.schema import Event as Event
+    from headway.types.schema import Json as Json
+    from headway.types.schema import State as State
+    from headway.types.schema import Time as Time
 
 __version__ = "0.1.0"
 
@@ -110,9 +110,9 @@ _HOMES: Final = {
     "connectors.stdin": "stdin",
     "connectors.stdout": "to_stdout",
     "errors": "FlowError HeadwayError",
-    "flow": "Flow dead_letter",
+    "declare.flow": "Flow dead_letter",
     "graph": "INGESTION_TIME",
-    "lookups": "Lookup lookup",
+    "operators.joins.lookups": "Lookup lookup",
     "operators.absence": "Absence",
     "operators.aggregates.approximate": "approx_distinct",
     "operators.aggregates.base": "Aggregate",
@@ -148,9 +148,9 @@ _HOMES: Final = {
     "operators.windows.results": "WindowResult",
     "operators.windows.windowers": "count_window cumulative session sliding tumbling",
     "running": "run",
-    "schema": "Event Json State Time",
-    "streams": "KeyedStream Processed SourceStream Stream",
-    "times": "duration_ms format_time",
+    "types.schema": "Event Json State Time",
+    "declare.streams": "KeyedStream Processed SourceStream Stream",
+    "basics.times": "duration_ms format_time",
 }
 
 _names, __getattr__, __dir__ = _lazily(__name__, _HOMES)

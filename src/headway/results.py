@@ -10,10 +10,9 @@ of the others yet: each name costs its own module, when it is used first.
 
 from typing import TYPE_CHECKING, Final
 
-from headway.lazy import lazily as _lazily
+from headway.basics.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
-    from headway.letters import DeadLetter as DeadLetter
     from headway.operators.absence import Absent as Absent
     from headway.operators.aggregates.frequent import HeavyHitter as HeavyHitter
     from headway.operators.aggregates.lists import Ranked as Ranked
@@ -37,9 +36,10 @@ if TYPE_CHECKING:
     from headway.operators.windows.apply import WindowContents as WindowContents
     from headway.operators.windows.results import WindowAggregates as WindowAggregates
     from headway.running import RunSummary as RunSummary
+    from headway.types.letters import DeadLetter as DeadLetter
 
 _HOMES: Final = {
-    "letters": "DeadLetter",
+    "types.letters": "DeadLetter",
     "operators.absence": "Absent",
     "operators.aggregates.frequent": "HeavyHitter",
     "operators.aggregates.lists": "Ranked",

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Optional, Union
 
+from headway.basics.times import Duration, duration_ms
+from headway.declare.flow import Flow, as_flow
 from headway.errors import FlowError, UsageError
-from headway.flow import Flow, as_flow
-from headway.times import Duration, duration_ms
 
 if TYPE_CHECKING:
-    from headway.loading import FlowSpec
+    from headway.declare.loading import FlowSpec
     from headway.runtime.run import RunOptions
 
 __all__ = ["EPOCH_LEAST_MS", "RunSummary", "run"]
@@ -105,7 +105,7 @@ def run(
     >>> ended.status, ended.events, ended.outputs["found"], found
     ('drained', 2, 2, [{'at': 1}, {'at': 2}])
     """
-    from headway.loading import is_loading
+    from headway.declare.loading import is_loading
 
     flow = as_flow(flow, "what hw.run(...) is given")
     if is_loading():
@@ -184,7 +184,7 @@ def _run(
 
 def _spec_of(flow: Flow) -> FlowSpec:
     """How worker processes make the same flow: by its file or module, its name in there, and its parameters."""
-    from headway.loading import FlowSpec
+    from headway.declare.loading import FlowSpec
 
     for module in list(sys.modules.values()):
         names = [name for name, value in list(getattr(module, "__dict__", {}).items()) if value is flow]
@@ -216,7 +216,7 @@ def _as_imported(spec: Optional[FlowSpec]) -> Iterator[None]:
 
 def _check_same(flow: Flow, spec: FlowSpec) -> None:
     """Raise `UsageError` when the file makes another flow than the one in hand, such as one that was changed since."""
-    from headway.loading import load_flow
+    from headway.declare.loading import load_flow
 
     with _as_imported(spec):
         try:

@@ -45,8 +45,8 @@ def check(ctx: click.Context, flow: str, settings: dict[str, str], state_dir: Op
     """
     from headway.cli.escapes import json_text, printable
     from headway.cli.places import default_state_dir
+    from headway.declare.loading import FlowSpec, load_flow
     from headway.errors import IncompatibleStateError
-    from headway.loading import FlowSpec, load_flow
     from headway.runtime.directory import StateDirectory
     from headway.runtime.opening import changes_of
     from headway.runtime.run import plan_of

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
     from headway.cli.summary import Ending
-    from headway.flow import Flow
-    from headway.loading import FlowSpec
+    from headway.declare.flow import Flow
+    from headway.declare.loading import FlowSpec
     from headway.runtime.run import RunOptions
     from headway.runtime.stopping import StopFlag
 

@@ -16,8 +16,8 @@ from headway.cli.options import examples, json_option
 from headway.cli.process import say
 
 if TYPE_CHECKING:
-    from headway.letters import DeadLetter
     from headway.runtime.letterbox import Letterbox
+    from headway.types.letters import DeadLetter
 
 __all__ = ["dead_letters"]
 
@@ -169,7 +169,7 @@ def redrive(box: Letterbox, wanted: _Wanted, mended: Optional[Path], as_json: bo
 
 
 def _where(letter: DeadLetter) -> str:
-    from headway.times import format_time
+    from headway.basics.times import format_time
 
     if letter.position:
         return letter.position
@@ -177,7 +177,7 @@ def _where(letter: DeadLetter) -> str:
 
 
 def _block(letter: DeadLetter, *, redriven: bool) -> Iterator[str]:
-    from headway.times import format_time
+    from headway.basics.times import format_time
 
     place = " of ".join(part for part in (letter.position, letter.partition, letter.source) if part)
     facts = {

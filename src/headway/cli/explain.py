@@ -39,9 +39,9 @@ def explain(flow: str, settings: dict[str, str], mermaid: bool, machine: Optiona
         raise click.UsageError(msg)
     from headway.cli.places import default_state_dir
     from headway.connectors.letters import dead_letters_of
-    from headway.explain import explain_json, explain_machine, explain_mermaid, explain_text
-    from headway.loading import FlowSpec, load_flow
-    from headway.planner import compile_plan
+    from headway.declare.loading import FlowSpec, load_flow
+    from headway.explain.text import explain_json, explain_machine, explain_mermaid, explain_text
+    from headway.plan.planner import compile_plan
 
     loaded = load_flow(FlowSpec(flow, settings))
     plan = compile_plan(loaded.graph, dead_letters=dead_letters_of(default_state_dir(loaded)))

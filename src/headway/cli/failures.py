@@ -9,10 +9,10 @@ from contextlib import suppress
 
 import click
 
+from headway.basics.tracebacks import user_frames
 from headway.cli.escapes import printable_lines
 from headway.cli.process import INTERRUPTED, discard_output
 from headway.errors import HeadwayError, InternalError, ReaderGoneError, UserCodeError, public_class
-from headway.tracebacks import user_frames
 
 __all__ = ["report"]
 

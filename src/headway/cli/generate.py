@@ -38,7 +38,7 @@ def generate() -> None:
 
 def _options_of(options: type) -> Callable[[C], C]:
     """One option for each field of a generator's options, with the field's help."""
-    from headway.times import format_duration
+    from headway.basics.times import format_duration
 
     def add(command: C) -> C:
         for field in reversed(fields(options)):
@@ -192,8 +192,8 @@ def _story_text(directory: Path, summary: dict[str, Any], made: bool, kind: str)
 
 
 def _stream_text(directory: Path, summary: dict[str, Any], made: bool, kind: str, extras: list[str]) -> str:
+    from headway.basics.times import format_time
     from headway.cli.texts import bytes_text, count_text
-    from headway.times import format_time
 
     files = count_text(len(summary["files"]), "file")
     verb = "holds" if made else "already holds this stream:"

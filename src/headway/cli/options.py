@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 import click
 
+from headway.basics.times import duration_ms, parse_time
 from headway.errors import UsageError
-from headway.times import duration_ms, parse_time
 
 __all__ = ["DURATION", "MOMENT", "SIZE", "examples", "flow_argument", "json_option", "set_option"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headway.flow import Flow
-from headway.loading import FlowSpec, load_flow
+from headway.declare.flow import Flow
+from headway.declare.loading import FlowSpec, load_flow
 
 __all__ = ["default_state_dir", "state_dir_of"]
 

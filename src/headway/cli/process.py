@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 import click
 
-from headway.stdio import discard, mute, unwritable
+from headway.basics.stdio import discard, mute, unwritable
 
 __all__ = ["INTERRUPTED", "Interrupts", "discard_output", "open_standard_streams", "say"]
 

@@ -14,7 +14,7 @@ from headway.running import EPOCH_LEAST_MS
 
 if TYPE_CHECKING:
     from headway.cli.summary import Ending
-    from headway.plan import Plan
+    from headway.plan.stages import Plan
 
 __all__ = ["run"]
 
@@ -158,7 +158,7 @@ def run(
         raise click.UsageError(msg)
     member = _member(process, addresses, options["workers"])
     from headway.cli.places import default_state_dir
-    from headway.loading import FlowSpec, load_flow
+    from headway.declare.loading import FlowSpec, load_flow
     from headway.runtime.run import RunOptions, plan_of
     from headway.runtime.stopping import StopFlag
 

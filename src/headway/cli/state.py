@@ -122,7 +122,7 @@ def _check_flow(place: Optional[str], state_dir: Optional[Path], reader: StateRe
     """Raise `UsageError` when a flow and a state directory are given that do not belong together."""
     if place is None or state_dir is None:
         return
-    from headway.loading import FlowSpec, load_flow
+    from headway.declare.loading import FlowSpec, load_flow
 
     if Path(place).is_dir():
         msg = f"{place} and --state {state_dir} both name a state directory: give one"
@@ -161,14 +161,14 @@ def _line(row: StoredRow) -> str:
 def _block(row: StoredRow) -> str:
     import msgspec
 
-    from headway.times import format_time
+    from headway.basics.times import format_time
 
     state = msgspec.json.format(json_text(row.state), indent=2)
     return "\n".join([state, *_timers(row), f"last touched {format_time(row.touched_ms)}, key group {row.group}"])
 
 
 def _timers(row: StoredRow) -> list[str]:
-    from headway.times import format_time
+    from headway.basics.times import format_time
 
     return [f"timer {printable(name)} at {format_time(due_ms)}" for name, due_ms in sorted(row.timers.items())]
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from headway import compiled
+from headway.basics import compiled
+from headway.basics.times import DRAIN_STEPS, format_time
 from headway.cli.escapes import printable_line
 from headway.cli.texts import count_text, seconds_text, time_text
 from headway.graph import DEAD_LETTERS, Port
-from headway.plan import Plan, Segment
-from headway.planner import DEAD_LETTER_SINK
+from headway.plan.planner import DEAD_LETTER_SINK
+from headway.plan.stages import Plan, Segment
 from headway.runtime.run import RunResult
 from headway.runtime.stats import SourceStats
-from headway.times import DRAIN_STEPS, format_time
 
 __all__ = ["Ending", "notices", "summary_json", "summary_text", "warnings"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Optional
 
+from headway.basics.times import format_duration, format_time
 from headway.runtime.stats import RunStats
-from headway.times import format_duration, format_time
 
 __all__ = ["bytes_text", "count_text", "lag_text", "left_text", "seconds_text", "time_text"]
 

@@ -15,7 +15,7 @@ def version() -> None:
     import platform
     from importlib.metadata import version as installed
 
-    from headway import compiled
+    from headway.basics import compiled
 
     below = ", ".join(f"{name} {installed(name)}" for name in ("bytewax", "rocksdict", "msgspec"))
     say(f"headway {installed('headway')} (Python {platform.python_version()}, {below}; hot path: {compiled.how()})")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Optional
 
-from headway.decoding import LineCodec
+from headway.types.decoding import LineCodec
 
 __all__ = [
     "BadRecord",

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import Optional, Union
 
+from headway.basics.utf8 import is_utf8
 from headway.connectors.base import Input, OwnFiles, PartitionReader, Position, Tell, unheard
 from headway.connectors.filereader import FileReader
 from headway.connectors.listing import names_before_compression
@@ -14,7 +15,6 @@ from headway.connectors.rotated import RotatedReader
 from headway.connectors.rotation import oldest_first
 from headway.connectors.stripes import StripeReader
 from headway.errors import UsageError
-from headway.utf8 import is_utf8
 
 __all__ = ["FilesInput", "files"]
 
@@ -48,8 +48,8 @@ def files(pattern: Union[str, os.PathLike[str]], *, split: int = 1, rotated: boo
     Raises `UsageError` when the options contradict each other.
 
     >>> import tempfile, pathlib
-    >>> from headway.decoding import LineCodec
-    >>> from headway.schema import Json
+    >>> from headway.types.decoding import LineCodec
+    >>> from headway.types.schema import Json
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = (folder / "a.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
     >>> source = files(folder / "*.jsonl")

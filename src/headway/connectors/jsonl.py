@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from errno import EACCES, EDQUOT, EFBIG, EISDIR, ELOOP, ENOSPC, EPERM, EROFS
 from typing import Final, Optional, Union
 
+from headway.basics.utf8 import is_utf8
 from headway.connectors.base import Output, OutputWriter, Position
 from headway.connectors.bytelog import FINGERPRINT_BYTES, TOO_MANY_FILES, Tail, fingerprint
 from headway.errors import OutputError, UsageError
-from headway.utf8 import is_utf8
 
 __all__ = ["JsonlOutput", "to_jsonl", "writing"]
 

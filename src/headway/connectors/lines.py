@@ -7,9 +7,9 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, Final, Optional
 
+from headway.basics.scanning import count_ends
 from headway.connectors.base import BadRecord, Chunk, Decoded
-from headway.decoding import LineCodec
-from headway.scanning import count_ends
+from headway.types.decoding import LineCodec
 
 __all__ = ["BLANKS", "UNDECODABLE", "LinesChunk", "OversizeChunk", "bad_reason", "place_of"]
 
@@ -26,8 +26,8 @@ _SMALL_BLOCK: Final = 8
 class LinesChunk(Chunk):
     r"""Consecutive lines of a log, as read: one JSON value each. A blank one holds none but has a number.
 
-    >>> from headway.decoding import LineCodec
-    >>> from headway.schema import Json
+    >>> from headway.types.decoding import LineCodec
+    >>> from headway.types.schema import Json
     >>> LinesChunk(b'{"n": 1}\n\n{"n": 2}\n', first_ordinal=7, first_byte=0).decode(LineCodec(Json))
     Decoded(events=[{'n': 1}, {'n': 2}], ordinals=[7, 9], bad=[])
     """

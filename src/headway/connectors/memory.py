@@ -23,9 +23,9 @@ from headway.connectors.base import (
     unheard,
 )
 from headway.connectors.lines import BLANKS, UNDECODABLE, bad_reason
-from headway.decoding import LineCodec
 from headway.errors import InputError, UsageError
-from headway.schema import Json, type_label
+from headway.types.decoding import LineCodec
+from headway.types.schema import Json, type_label
 
 __all__ = ["ItemsChunk", "ItemsInput", "ListOutput", "items", "to_list"]
 
@@ -43,7 +43,7 @@ def items(events: Union[Iterable[Any], Mapping[str, Iterable[Any]]], *, batch: i
     index: what is appended to them is read too while following. An iterator can be opened only once, as it
     cannot be rewound: opening it again raises `InputError`. Raises `UsageError` for what is not iterable.
 
-    >>> from headway.decoding import LineCodec
+    >>> from headway.types.decoding import LineCodec
     >>> source = items({"left": [{"n": 1}], "right": [{"n": 2}, b'{"n": 3}']})
     >>> source.partitions()
     ['left', 'right']

@@ -8,11 +8,11 @@ import stat
 from fnmatch import fnmatchcase
 from typing import Final, Optional
 
+from headway.basics.utf8 import is_utf8
 from headway.connectors.base import OwnFiles, Tell, unheard
 from headway.connectors.bytelog import reading
 from headway.connectors.detect import COMPRESSED_SUFFIXES
 from headway.errors import InputError
-from headway.utf8 import is_utf8
 
 __all__ = ["FilePattern"]
 

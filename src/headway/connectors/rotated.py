@@ -13,8 +13,8 @@ from headway.connectors.filereader import FileReader
 from headway.connectors.lines import BLANKS, LinesChunk, OversizeChunk
 from headway.connectors.listing import Files, begins_alike, few, files_now, stood_in
 from headway.connectors.rotation import is_stable, oldest_first
-from headway.decoding import LineCodec
 from headway.errors import InputError
+from headway.types.decoding import LineCodec
 
 __all__ = ["RotatedReader"]
 

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from typing import BinaryIO, Optional, TextIO
 
+from headway.basics.stdio import discard, unwritable
 from headway.connectors.base import Output, OutputWriter, Position
 from headway.errors import OutputError, ReaderGoneError
-from headway.stdio import discard, unwritable
 
 __all__ = ["StdoutOutput", "path_of_descriptor", "to_stdout"]
 

@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from headway.times import MAX_TIME_MS, format_time
+from headway.basics.times import MAX_TIME_MS, format_time
 
 __all__ = ["AbandonedCart", "Carts"]
 

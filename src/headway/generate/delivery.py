@@ -13,11 +13,11 @@ from operator import itemgetter
 from random import Random
 from typing import Final
 
+from headway.basics.times import MAX_TIME_MS, MIN_TIME_MS
 from headway.generate.files import LineFile
 from headway.generate.lines import corrupt_line
 from headway.generate.options import ShopOptions
 from headway.generate.story import Shopper
-from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 __all__ = ["Delivery", "Partition"]
 

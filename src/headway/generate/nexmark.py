@@ -24,10 +24,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from headway.basics.times import MAX_TIME_MS
 from headway.generate.files import SUMMARY, LineFile, prepare_directory, refuse_output
 from headway.generate.nexmark_lines import NexmarkLines
 from headway.generate.nexmark_options import NexmarkOptions
-from headway.times import MAX_TIME_MS
 
 __all__ = ["NexmarkOptions", "NexmarkReport", "generate_nexmark"]
 

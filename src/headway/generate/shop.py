@@ -21,13 +21,13 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from headway.basics.times import MAX_TIME_MS
 from headway.generate.carts import AbandonedCart, Carts
 from headway.generate.delivery import Delivery, Partition
 from headway.generate.files import EXPECTED, SUMMARY, LineFile, prepare_directory, refuse_output
 from headway.generate.lines import Catalogue
 from headway.generate.options import COMPRESSIONS, ShopOptions
 from headway.generate.story import Story
-from headway.times import MAX_TIME_MS
 
 __all__ = ["COMPRESSIONS", "Report", "ShopOptions", "generate_shop"]
 

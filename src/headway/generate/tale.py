@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from headway.times import format_time
+from headway.basics.times import format_time
 
 __all__ = ["DAY_MS", "HOUR_MS", "MINUTE_MS", "Tale", "trigger"]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from random import Random
 from typing import Final
 
+from headway.basics.times import format_time
 from headway.generate.tale import DAY_MS, HOUR_MS, MINUTE_MS, Tale, trigger
-from headway.times import format_time
 
 __all__ = ["ticket_stories"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headway.connectors.base import Input, OwnFiles
 from headway.errors import UsageError
-from headway.plan import Plan, SinkStage
+from headway.plan.stages import Plan, SinkStage
 from headway.state.manifest import MANIFEST_NAME
 
 __all__ = ["keep_apart"]

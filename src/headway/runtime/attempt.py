@@ -19,12 +19,12 @@ import msgspec
 
 from headway.errors import HeadwayError, is_of_the_flow, why
 from headway.graph import Tolerance
-from headway.letters import DeadLetter
-from headway.plan import Edge, KeyedStage
+from headway.plan.stages import Edge, KeyedStage
 from headway.runtime.failures import Failures, FailureTotal
 from headway.state.rows import Row, RowTable
 from headway.state.undo import RowGuard
-from headway.typeinfo import is_immutable
+from headway.types.letters import DeadLetter
+from headway.types.typeinfo import is_immutable
 
 if TYPE_CHECKING:
     from headway.runtime.context import Handle, OperatorContext

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from headway.errors import FlowError, UserCodeError
-from headway.isolation import UNENCODABLE
-from headway.plan import Edge, KeyedStage, Plan
-from headway.schema import Json, type_label
+from headway.plan.stages import Edge, KeyedStage, Plan
 from headway.state.inputs import InputCodec, Ordinal
 from headway.state.manifest import EdgeEntry
+from headway.types.isolation import UNENCODABLE
+from headway.types.schema import Json, type_label
 
 __all__ = [
     "Batch",

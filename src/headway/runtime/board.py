@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, Optional
 
-from headway.plan import Plan
+from headway.basics.times import MAX_TIME_MS, MIN_TIME_MS
+from headway.plan.stages import Plan
 from headway.state.files import state_files
 from headway.state.private import write_private
-from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 __all__ = ["Board", "Progress", "sources_in_step"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from headway.basics.times import MIN_TIME_MS
 from headway.errors import InternalError
-from headway.plan import Edge
-from headway.times import MIN_TIME_MS
+from headway.plan.stages import Edge
 
 __all__ = ["Channels"]
 

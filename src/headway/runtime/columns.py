@@ -9,14 +9,14 @@ from typing import Any, NamedTuple, Optional, Union
 
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import KeyByNode, KeySpec, SourceNode, StatelessNode
-from headway.isolation import settler
 from headway.operators.conditions import mask_of
-from headway.plan import Apply, Branch, Segment, ToSink, ToStage
+from headway.plan.stages import Apply, Branch, Segment, ToSink, ToStage
 from headway.runtime.batch import Record
 from headway.runtime.exchange import Exchange, Message, Router, as_key, to_everyone
 from headway.runtime.rejects import UNUSABLE, LetterRejects, Rejects, StrictRejects, failure, reason_of
 from headway.runtime.triggers import TriggerEncoder
-from headway.schema import Json, columnar, decoded_type
+from headway.types.isolation import settler
+from headway.types.schema import Json, columnar, decoded_type
 
 __all__ = ["ColumnProgram", "Columns", "column_getter", "read_one_by_one", "select"]
 

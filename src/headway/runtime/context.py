@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional
 
+from headway.basics.times import LAST_TIMER_MS, Duration, known_duration_ms
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import MAIN, KeyByNode, OperatorNode, StatelessNode
-from headway.isolation import declared, isolator
 from headway.operators.base import (
     BroadcastContext,
     Operator,
@@ -20,12 +20,12 @@ from headway.operators.base import (
     two_times,
 )
 from headway.operators.lifetimes import TIMER
-from headway.plan import Apply, Segment, ToOperator, ToSink, ToStage
+from headway.plan.stages import Apply, Segment, ToOperator, ToSink, ToStage
 from headway.runtime.columns import getter
 from headway.runtime.exchange import as_key
 from headway.state.rows import Row, RowTable
 from headway.state.stage import StageStore
-from headway.times import LAST_TIMER_MS, Duration, known_duration_ms
+from headway.types.isolation import declared, isolator
 
 if TYPE_CHECKING:
     from headway.runtime.attempt import Attempt

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from headway.isolation import isolator
-from headway.plan import Edge, Plan
+from headway.plan.stages import Edge, Plan
 from headway.runtime.context import Handle
-from headway.typeinfo import is_immutable
+from headway.types.isolation import isolator
+from headway.types.typeinfo import is_immutable
 
 __all__ = ["copied_entries", "copying"]
 

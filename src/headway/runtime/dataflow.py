@@ -15,7 +15,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from typing_extensions import override
 
 from headway.errors import CorruptStateError
-from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
+from headway.plan.stages import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import Batch
 from headway.runtime.exchange import Message
 from headway.runtime.job import Job

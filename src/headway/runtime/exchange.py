@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from headway.basics.scanning import sort_columns, sort_records
 from headway.errors import UserCodeError
 from headway.runtime.batch import Batch, Record
-from headway.scanning import sort_columns, sort_records
 
 __all__ = ["Exchange", "Message", "Router", "as_key", "to_everyone"]
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Optional
 
 from headway.errors import UserCodeError
 from headway.graph import Tolerance
-from headway.letters import DeadLetter
+from headway.types.letters import DeadLetter
 
 __all__ = ["FailureTotal", "Failures"]
 

@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import Any, Optional, Union
 from zlib import crc32
 
+from headway.basics.times import MAX_TIME_MS, MIN_TIME_MS
 from headway.connectors.base import Output
 from headway.errors import ClockError, OutputError, StateError
-from headway.plan import KeyedStage, Plan, SinkStage, SourceStage
+from headway.plan.stages import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import carried_codec, edge_codec, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
@@ -36,7 +37,6 @@ from headway.state.manifest import Manifest
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.tasks import output_task
-from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 __all__ = ["Job"]
 

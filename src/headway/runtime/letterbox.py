@@ -12,12 +12,12 @@ from typing import Any, Final, NamedTuple, Optional
 import msgspec
 
 from headway.errors import CorruptStateError, UsageError
-from headway.letters import DeadLetter
-from headway.planner import DEAD_LETTER_SINK
+from headway.plan.planner import DEAD_LETTER_SINK
 from headway.runtime.redrive import Redriven, decode_redriven, letter_id, redrive_path, why_not
 from headway.state.files import state_files
 from headway.state.private import make_private, open_private, sync_directory
 from headway.state.reader import StateReader
+from headway.types.letters import DeadLetter
 
 __all__ = ["Done", "Letterbox"]
 

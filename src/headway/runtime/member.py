@@ -11,7 +11,7 @@ from typing import Optional
 
 from headway.errors import ClusterError, UsageError
 from headway.graph import Declared
-from headway.plan import Plan
+from headway.plan.stages import Plan
 from headway.runtime.directory import StateDirectory
 from headway.runtime.engine import execute
 from headway.runtime.inspect import worker_stats

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from headway.errors import IncompatibleStateError, UsageError
-from headway.layout import lay_out
-from headway.plan import KeyedStage, Plan
+from headway.plan.layout import lay_out
+from headway.plan.stages import KeyedStage, Plan
 from headway.runtime.batch import carried_codec, edge_codec
 from headway.runtime.directory import StateDirectory
 from headway.runtime.settle import Committed, committed

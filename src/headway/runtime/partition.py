@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
+from headway.basics.times import MIN_TIME_MS
 from headway.connectors.base import Extent, PartitionReader, Position
-from headway.plan import SourceStage
-from headway.times import MIN_TIME_MS
+from headway.plan.stages import SourceStage
 
 __all__ = ["Partition", "is_idle"]
 

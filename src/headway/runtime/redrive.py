@@ -25,16 +25,16 @@ from typing import TYPE_CHECKING, Any, Final, Optional
 
 import msgspec
 
+from headway.basics.scanning import group_of
+from headway.basics.times import MIN_TIME_MS
 from headway.connectors.lines import LinesChunk
-from headway.decoding import LineCodec
 from headway.errors import CorruptStateError
-from headway.letters import DeadLetter
-from headway.plan import Edge, Plan
+from headway.plan.stages import Edge, Plan
 from headway.runtime.exchange import Message, to_everyone
 from headway.runtime.partition import Partition
-from headway.scanning import group_of
 from headway.state.files import state_files
-from headway.times import MIN_TIME_MS
+from headway.types.decoding import LineCodec
+from headway.types.letters import DeadLetter
 
 if TYPE_CHECKING:
     from headway.runtime.slot import Slot

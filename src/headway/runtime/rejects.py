@@ -21,9 +21,9 @@ from typing import Final, NamedTuple, Optional
 from headway.connectors.base import BadRecord, Chunk
 from headway.errors import HeadwayError, UserCodeError, is_of_the_flow, why
 from headway.graph import Tolerance
-from headway.letters import DeadLetter
 from headway.runtime.failures import Failures
 from headway.runtime.stats import FirstLetter
+from headway.types.letters import DeadLetter
 
 __all__ = ["UNUSABLE", "LetterRejects", "Rejected", "Rejects", "StrictRejects", "Unusable", "failure", "reason_of"]
 

@@ -12,11 +12,13 @@ from typing import Any, Final, Optional
 
 import msgspec
 
+from headway.basics.times import DRAIN_STEPS, MIN_TIME_MS
+from headway.basics.utf8 import is_utf8
 from headway.connectors.letters import dead_letters_of
 from headway.errors import ClockError, InputError, UsageError
 from headway.graph import Declared
-from headway.plan import Plan
-from headway.planner import compile_plan
+from headway.plan.planner import compile_plan
+from headway.plan.stages import Plan
 from headway.runtime.apart import keep_apart
 from headway.runtime.directory import StateDirectory
 from headway.runtime.engine import execute
@@ -29,8 +31,6 @@ from headway.runtime.stats import RunStats, total
 from headway.runtime.stopping import StopFlag
 from headway.state.changes import Change
 from headway.state.manifest import Drain, Manifest
-from headway.times import DRAIN_STEPS, MIN_TIME_MS
-from headway.utf8 import is_utf8
 
 __all__ = ["RunOptions", "RunResult", "run_flow"]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+from headway.basics.times import MIN_TIME_MS
 from headway.connectors.base import Output, OutputWriter
 from headway.graph import DEAD_LETTERS
-from headway.plan import SinkStage
+from headway.plan.stages import SinkStage
 from headway.runtime.batch import Batch
 from headway.runtime.channels import Channels
 from headway.runtime.stage import SLICE
 from headway.runtime.stats import SinkStats, known_time
 from headway.state.stage import StageStore
-from headway.times import MIN_TIME_MS
 
 __all__ = ["SinkTask"]
 

@@ -9,12 +9,12 @@ from typing import Any, Optional
 
 import msgspec
 
+from headway.basics.scanning import span_of
+from headway.basics.times import EARLIEST_MS, LATEST_MS, MIN_TIME_MS, parse_time
 from headway.connectors.base import Chunk, Extent, PartitionReader, Position, unheard
 from headway.connectors.lines import LinesChunk
-from headway.decoding import LineCodec
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
-from headway.letters import DeadLetter
-from headway.plan import Edge, Plan, SourceStage
+from headway.plan.stages import Edge, Plan, SourceStage
 from headway.runtime.board import Board
 from headway.runtime.columns import OF_THE_FLOW, ColumnProgram, Columns, Door, column_getter, read_one_by_one
 from headway.runtime.discovery import Discovery
@@ -29,9 +29,9 @@ from headway.runtime.slot_options import SlotOptions
 from headway.runtime.stats import FirstLetter, SlotStats, known_time
 from headway.runtime.trial import Trial
 from headway.runtime.triggers import TriggerEncoder
-from headway.scanning import span_of
-from headway.schema import decoded_type
-from headway.times import EARLIEST_MS, LATEST_MS, MIN_TIME_MS, parse_time
+from headway.types.decoding import LineCodec
+from headway.types.letters import DeadLetter
+from headway.types.schema import decoded_type
 
 __all__ = ["Slot"]
 

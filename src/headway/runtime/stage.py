@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Optional
 
+from headway.basics.times import MIN_TIME_MS
 from headway.errors import HeadwayError
 from headway.graph import MAIN, Port
-from headway.plan import Edge, Entry, KeyedStage, Plan
+from headway.plan.stages import Edge, Entry, KeyedStage, Plan
 from headway.runtime.attempt import Attempt
 from headway.runtime.batch import Batch, Record
 from headway.runtime.channels import Channels
@@ -21,7 +22,6 @@ from headway.runtime.stats import StageStats, known_time
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.manifest import EdgeEntry
 from headway.state.stage import StageStore
-from headway.times import MIN_TIME_MS
 
 __all__ = ["SLICE", "StageTask"]
 

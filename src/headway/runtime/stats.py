@@ -7,8 +7,8 @@ from typing import Any, Optional
 
 import msgspec
 
+from headway.basics.times import MAX_TIME_MS, MIN_TIME_MS
 from headway.runtime.losses import Losses, added_up
-from headway.times import MAX_TIME_MS, MIN_TIME_MS
 
 __all__ = [
     "FirstLetter",

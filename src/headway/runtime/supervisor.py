@@ -17,8 +17,9 @@ from typing import Optional
 
 import msgspec
 
+from headway.basics.utf8 import is_utf8
+from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import ClockError, ClusterError, ForeignPeerError, HeadwayError
-from headway.loading import FlowSpec, load_flow
 from headway.runtime.board import Board
 from headway.runtime.job_options import monotonic_ms
 from headway.runtime.peers import connections, free_addresses, has_listened, have_met
@@ -40,7 +41,6 @@ from headway.runtime.worker import READY, WorkerFailure, WorkerSpec, error_of
 from headway.state.files import check_room, state_files
 from headway.state.lock import Premises
 from headway.state.private import make_private, open_private, read_private
-from headway.utf8 import is_utf8
 
 __all__ = ["run_cluster"]
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from headway.connectors.base import Chunk
-from headway.decoding import LineCodec
 from headway.errors import is_of_the_flow
 from headway.runtime.columns import ColumnProgram, Columns
 from headway.runtime.rejects import Rejects, Unusable
-from headway.typeinfo import is_immutable
+from headway.types.decoding import LineCodec
+from headway.types.typeinfo import is_immutable
 
 __all__ = ["Trial"]
 

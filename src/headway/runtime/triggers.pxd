@@ -1,6 +1,6 @@
 cimport cython
 
-from headway.shapes cimport Shape
+from headway.types.shapes cimport Shape
 
 
 cdef class TriggerEncoder:

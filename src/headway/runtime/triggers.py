@@ -8,13 +8,13 @@ from typing import Any, Final, Optional
 
 import msgspec
 
+from headway.basics.times import format_time
 from headway.errors import UserCodeError
 from headway.graph import SinkNode
-from headway.isolation import writable, written_types
-from headway.plan import Edge
+from headway.plan.stages import Edge
 from headway.runtime.batch import Record
-from headway.times import format_time
-from headway.values import shape_of
+from headway.types.isolation import writable, written_types
+from headway.types.values import shape_of
 
 __all__ = ["TriggerEncoder"]
 

@@ -20,8 +20,9 @@ from typing import Any, NoReturn, Optional
 import msgspec
 
 from headway import errors
+from headway.basics.tracebacks import user_frames
+from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import HeadwayError, InternalError, UserCodeError, public_class
-from headway.loading import FlowSpec, load_flow
 from headway.runtime.engine import execute
 from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job
@@ -30,7 +31,6 @@ from headway.runtime.run import compile_flow
 from headway.state.files import state_files
 from headway.state.manifest import Manifest
 from headway.state.private import write_private
-from headway.tracebacks import user_frames
 
 __all__ = ["READY", "WorkerFailure", "WorkerSpec", "error_of", "failure_of"]
 

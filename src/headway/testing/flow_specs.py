@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
+from headway.basics.times import parse_time
 from headway.connectors.base import Input, Output
+from headway.declare.flow import Flow, dead_letter
 from headway.errors import UsageError
-from headway.flow import Flow, dead_letter
 from headway.operators.absence import Absent
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Condition, where
-from headway.schema import Event, Json, State
 from headway.testing.strategies import KEYS
-from headway.times import parse_time
+from headway.types.schema import Event, Json, State
 
 __all__ = ["Memory", "Scripted", "Signal", "build_flow", "sink_names"]
 

@@ -12,11 +12,11 @@ from typing import Any, Final, NamedTuple
 
 from hypothesis import strategies as st
 
+from headway.basics.times import format_time
 from headway.connectors.memory import items, to_list
-from headway.flow import Flow
+from headway.declare.flow import Flow
 from headway.testing.flow_specs import Spec, build_flow, sink_names
 from headway.testing.strategies import KEYS, LogEvent, event_logs
-from headway.times import format_time
 
 __all__ = ["FlowCase", "build_flow", "flow_cases", "sink_names"]
 

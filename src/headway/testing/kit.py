@@ -9,13 +9,13 @@ from typing import Any, Optional, Union
 
 import msgspec
 
+from headway.basics.times import MIN_TIME_MS, Duration, duration_ms, format_time, parse_time
+from headway.declare.flow import Flow
+from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import DrainedStateError, UsageError
-from headway.flow import Flow
-from headway.letters import DeadLetter
-from headway.loading import FlowSpec, load_flow
 from headway.testing.oracle import Oracle
 from headway.testing.oracle_stage import Row
-from headway.times import MIN_TIME_MS, Duration, duration_ms, format_time, parse_time
+from headway.types.letters import DeadLetter
 
 __all__ = ["FlowTest"]
 

@@ -13,17 +13,17 @@ from typing import Any, NamedTuple, Optional, Union
 
 import msgspec
 
+from headway.basics.times import DRAIN_STEPS, MIN_TIME_MS, format_time
+from headway.declare.flow import Flow
 from headway.errors import DrainedStateError, UsageError, UserCodeError
-from headway.flow import Flow
 from headway.graph import INGESTION_TIME, Tolerance
-from headway.isolation import writable
-from headway.letters import DeadLetter
-from headway.plan import Edge, Plan, SinkStage
-from headway.planner import compile_plan
+from headway.plan.planner import compile_plan
+from headway.plan.stages import Edge, Plan, SinkStage
 from headway.testing.oracle_source import SourceOracle
 from headway.testing.oracle_stage import Row, StageOracle
 from headway.testing.oracle_steps import Ends, Item, field_or_result
-from headway.times import DRAIN_STEPS, MIN_TIME_MS, format_time
+from headway.types.isolation import writable
+from headway.types.letters import DeadLetter
 
 __all__ = ["Logs", "Oracle", "OracleResult", "run_oracle"]
 

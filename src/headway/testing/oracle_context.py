@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional
 
+from headway.basics.times import LAST_TIMER_MS, Duration, known_duration_ms
 from headway.errors import UserCodeError
 from headway.graph import MAIN
 from headway.operators.base import name_of, no_loss, no_shared_state, no_wall_clock, two_times
-from headway.times import LAST_TIMER_MS, Duration, known_duration_ms
 
 if TYPE_CHECKING:
     from headway.testing.oracle_stage import StageOracle

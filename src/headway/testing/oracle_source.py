@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from headway.basics.times import MIN_TIME_MS, parse_time
 from headway.connectors.base import Chunk
 from headway.connectors.lines import LinesChunk
 from headway.connectors.memory import ItemsChunk
-from headway.decoding import LineCodec
 from headway.errors import HeadwayError, UserCodeError, is_of_the_flow, why
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
-from headway.letters import DeadLetter
-from headway.plan import Edge, SourceStage
+from headway.plan.stages import Edge, SourceStage
 from headway.testing.oracle_steps import Ends, Item, Useless, Ways, field_or_result, follow, why_useless
-from headway.times import MIN_TIME_MS, parse_time
+from headway.types.decoding import LineCodec
+from headway.types.letters import DeadLetter
 
 __all__ = ["SourceOracle"]
 

@@ -11,11 +11,9 @@ from typing import Any, NamedTuple, Optional
 
 import msgspec
 
+from headway.basics.times import MIN_TIME_MS
 from headway.errors import HeadwayError, UserCodeError, is_of_the_flow, why
 from headway.graph import MAIN, OperatorNode, Port, Tolerance
-from headway.isolation import UNENCODABLE, Make, declared, isolator
-from headway.letters import DeadLetter
-from headway.misfits import misfit_of, shown
 from headway.operators.base import (
     BroadcastContext,
     Operator,
@@ -23,11 +21,13 @@ from headway.operators.base import (
     ignored_result,
     name_of,
 )
-from headway.plan import Apply, Edge, Entry, KeyedStage, Segment, ToOperator
+from headway.plan.stages import Apply, Edge, Entry, KeyedStage, Segment, ToOperator
 from headway.testing.oracle_context import OracleContext
 from headway.testing.oracle_steps import Ends, Item, Ways, follow, raw_text
-from headway.times import MIN_TIME_MS
-from headway.values import can_repeat, floats_of, shape_of
+from headway.types.isolation import UNENCODABLE, Make, declared, isolator
+from headway.types.letters import DeadLetter
+from headway.types.misfits import misfit_of, shown
+from headway.types.values import can_repeat, floats_of, shape_of
 
 __all__ = ["Row", "StageOracle"]
 

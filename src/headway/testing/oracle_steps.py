@@ -9,8 +9,8 @@ import msgspec
 
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import KeyByNode, StatelessNode, Tolerance
-from headway.letters import DeadLetter
-from headway.plan import Apply, Edge, Segment, ToOperator
+from headway.plan.stages import Apply, Edge, Segment, ToOperator
+from headway.types.letters import DeadLetter
 
 __all__ = ["Ends", "Item", "Useless", "Ways", "field_or_result", "follow", "key_text", "raw_text", "why_useless"]
 

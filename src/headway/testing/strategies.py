@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from hypothesis import strategies as st
 
+from headway.basics.times import MIN_TIME_MS
 from headway.generate.carts import AbandonedCart, Carts
-from headway.times import MIN_TIME_MS
 
 __all__ = ["KEYS", "LogEvent", "ShopStream", "event_logs", "shop_streams"]
 

@@ -1,0 +1,1 @@
+"""Flows and their plans for people: as text, diagram or data."""
