@@ -24,6 +24,7 @@ LAYERS: Final = {
     "connectors": "connectors",
     "operators": "operators",
     "state": "state",
+    "targets": "targets",
     # The way of a flow: declared as a graph, planned, run, and explained to people.
     "graph": "graph",
     "declare": "declare",
@@ -45,16 +46,17 @@ MAY_IMPORT: Final = {
     "connectors": "basics types",
     "operators": "basics types",
     "state": "basics types",
-    "graph": "basics connectors operators",
-    "declare": "basics types connectors operators graph",
-    "plan": "basics types connectors operators state graph",
-    "runtime": "basics types connectors operators state graph plan",
+    "targets": "basics types",
+    "graph": "basics connectors operators targets",
+    "declare": "basics types connectors operators targets graph",
+    "plan": "basics types connectors operators state targets graph",
+    "runtime": "basics types connectors operators state targets graph plan",
     "explain": "basics types operators graph declare plan",
     "cli": "basics types connectors state graph declare plan runtime explain generate",
-    "face": "basics types connectors operators graph declare cli",
+    "face": "basics types connectors operators targets graph declare cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",
-    "testing": "basics types connectors operators graph declare plan generate",
+    "testing": "basics types connectors operators targets graph declare plan generate",
 }
 """What each layer may import of Headway, besides itself."""
 

@@ -1,0 +1,1 @@
+"""Where triggers are delivered: services over HTTP, databases, functions. The contract is in `headway.targets.base`."""

@@ -1,0 +1,153 @@
+"""What a target is: the contract between whoever takes triggers and the dispatcher that delivers them.
+
+A trigger that goes to a target is first a row of the flow's state. Once its epoch is durable on every worker, the
+dispatcher hands it over, and deletes the row when the target has taken it. A crash between the two delivers again, with
+the same id and the same bytes. Order, retries, their delays, limits and dead letters are the dispatcher's. A target
+only hands a batch over and says of each trigger what came of it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Optional
+
+__all__ = ["DONE", "Answer", "Delivery", "Guarantee", "Limits", "Outcome", "Target"]
+
+
+class Guarantee(Enum):
+    """What a receiver can rely on, as `headway explain` prints it."""
+
+    EXACT = "exact"
+    """Each trigger has its effect once, with no help of the receiver."""
+    BY_ID = "effectively once by id"
+    """A trigger may come again, always with the same id and the same bytes."""
+    AT_LEAST_ONCE = "at least once"
+    """A trigger may come again, and its receiver does not get to see the id."""
+
+
+class Outcome(Enum):
+    """What came of one attempt to deliver one trigger."""
+
+    DONE = "done"
+    RETRY = "retry"
+    NEVER = "never"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one attempt to deliver one trigger.
+
+    `reason` says for people why it is not done, such as `503 Service Unavailable` or `connection refused`. `head` is
+    the beginning of what the receiver answered, at most 2,000 characters, for the dead letters. `retry_after_s` is how
+    long the receiver asks to be left alone, in seconds; None where it does not say. `stops` says that the receiver
+    wants nothing more at all (HTTP 410): the whole target is off until somebody turns it on.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    head: str = ""
+    retry_after_s: Optional[float] = None
+    stops: bool = False
+
+
+DONE: Final = Answer(Outcome.DONE)
+"""The trigger was taken."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One trigger on its way: a CloudEvent, and where it stands in the outbox."""
+
+    id: str
+    """32 hexadecimal digits: the same at each attempt and at each replay of the log."""
+    type: str
+    """Of the CloudEvent, such as `cart.abandoned`."""
+    source: str
+    """Of the CloudEvent: `/headway/` and the flow's name."""
+    subject: Optional[str]
+    """The key; None for a stream without keys."""
+    time_ms: int
+    """Event time, epoch milliseconds."""
+    data: bytes
+    """The value as JSON."""
+    sequence: str
+    """Twenty digits that grow, compared as texts, within each key. The same at each attempt."""
+    place: str
+    """The log of the outbox that the trigger stands in: a fixed name. Triggers of one key are in one place."""
+    number: int
+    """Its number in its place. Numbers grow; a target that keeps the last one of each place in the transaction of its
+    own effects, and passes over what is not above it, is exact."""
+    traceparent: Optional[str] = None
+    """W3C trace context of the event that caused it, if it had one."""
+    attempt: int = 1
+    """1 for the first attempt. It counts over restarts."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a target is given at once.
+
+    `concurrency` batches are under way at the same time, each of at most `batch` triggers, and at most `per_second`
+    triggers begin in a second (None: no limit). `timeout_s` is the time for one batch, in seconds; what has no answer
+    by then is retried.
+    """
+
+    concurrency: int = 16
+    batch: int = 1
+    per_second: Optional[float] = None
+    timeout_s: float = 20.0
+
+
+class Target(ABC):
+    """Takes triggers. Declared in a flow, opened by the dispatcher of each process that delivers.
+
+    A target is declared before anything runs: its `__init__` checks options and opens nothing. All coroutines run on
+    one event loop, in the dispatcher's thread, which no other code shares.
+    """
+
+    limits: Limits = Limits()
+
+    guarantee: Guarantee = Guarantee.BY_ID
+
+    in_order: bool = False
+    """Whether all triggers of one place come one batch after the other, in the order of their numbers. A target that
+    keeps the last number has to be asked so: a trigger that fails then holds up all of its place, not only its key."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What tells this target from others, the same at each start, such as `http https://shop.example/hooks`.
+
+        State of the target, such as whether its breaker is open, is kept and shown under it. It holds no secret.
+        """
+
+    def check(self) -> None:  # noqa: B027 - most have nothing to check.
+        """Look for what can be known to be wrong before the flow runs, such as a secret that is not there.
+
+        Called once by each run, before the first event. Raises `UsageError`; contacts nobody.
+        """
+
+    async def open(self) -> None:  # noqa: B027 - some need nothing.
+        """Called once, before the first `deliver`.
+
+        Does not fail because the receiver is not there: that is answered by `deliver`, again and again.
+        """
+
+    @abstractmethod
+    async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
+        """Hand triggers over; an answer for each, in their order.
+
+        A batch never has two triggers of one key, unless the target is `in_order`. Cancelled when `timeout_s` is over
+        or the run ends; nothing is known then of what the receiver has taken, and all of it comes again. What it raises
+        is taken for a RETRY of the whole batch, with the exception as the reason.
+        """
+
+    async def close(self) -> None:  # noqa: B027 - some need nothing.
+        """Release what `open` took. Called once; nothing is called afterwards."""
+
+    def describe(self) -> str:
+        """One short line for people."""
+        return self.name
