@@ -33,6 +33,7 @@ from headway.state.private import make_private
 
 __all__ = [
     "CONTROL",
+    "DELIVERIES",
     "OUTBOX",
     "PENDING",
     "ROWS",
@@ -50,6 +51,7 @@ ROWS: Final = "rows"
 TIMERS: Final = "timers"
 WAITING: Final = "waiting"
 OUTBOX: Final = "outbox"
+DELIVERIES: Final = "deliveries"
 PENDING: Final = "pending"
 
 VERSION_BYTE: Final = b"\x01"
@@ -61,6 +63,7 @@ _MEMTABLE_BYTES: Final = {
     TIMERS: 4 << 20,
     WAITING: 4 << 20,
     OUTBOX: 4 << 20,
+    DELIVERIES: 4 << 20,
     PENDING: 4 << 20,
 }
 _WAL_BYTES: Final = 2 << 20
@@ -128,7 +131,7 @@ class Database:
         self.group = group
         self.path = group_path(directory, group)
         self._db: Rdict | None = None
-        families = (ROWS, TIMERS, WAITING) if secondary_path else (ROWS, TIMERS, WAITING, OUTBOX, PENDING)
+        families = (ROWS, TIMERS, WAITING) if secondary_path else (ROWS, TIMERS, WAITING, OUTBOX, DELIVERIES, PENDING)
         access = AccessType.secondary(str(secondary_path)) if secondary_path else AccessType.read_write()
         # A secondary keeps all files open: what the primary deletes meanwhile could not be opened again.
         open_files_max = -1 if secondary_path else options.open_files
@@ -144,7 +147,9 @@ class Database:
             )
         except Exception as error:  # rocksdict raises nothing more specific
             raise self.refusal(error, "open") from error
-        self._write_options = WriteOptions()
+        # One for each kind of write, which never changes: the outbox's dispatcher writes from a thread of its own.
+        self._write_options = {sync: WriteOptions() for sync in (False, True)}
+        self._write_options[True].sync = True
         self._is_synced = True
         self._families = {CONTROL: self._db} | {name: self._db.get_column_family(name) for name in families}
         self._handles: dict[str, ColumnFamily | None] = {CONTROL: None} | {
@@ -217,9 +222,8 @@ class Database:
 
     def write(self, batch: Batch, *, sync: bool) -> None:
         """Write all of `batch` or nothing; with `sync` it has reached the disk on return."""
-        self._write_options.sync = sync
         try:
-            self._families[CONTROL].write(batch.raw, self._write_options)
+            self._families[CONTROL].write(batch.raw, self._write_options[sync])
         except Exception as error:  # rocksdict raises nothing more specific
             raise self.refusal(error, "write to") from error
         self._is_synced = sync

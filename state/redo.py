@@ -77,6 +77,8 @@ class Delta(msgspec.Struct, array_like=True, frozen=True):
     waiting: dict[bytes, Optional[bytes]]
     outbox: dict[bytes, bytes] = {}
     """What the epoch made for an output that cannot take anything back; removed by whoever writes it."""
+    deliveries: dict[bytes, Optional[bytes]] = {}
+    """Triggers that the epoch made for targets; removed by whoever delivers them."""
 
     def encode(self) -> list[bytes]:
         """The stored values of the delta's chunks; each begins with the number of chunks.

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from headway.errors import IncompatibleStateError
-from headway.state.database import CONTROL, OUTBOX, PENDING, ROWS, TIMERS, WAITING, Batch, Database
+from headway.state.database import CONTROL, DELIVERIES, OUTBOX, PENDING, ROWS, TIMERS, WAITING, Batch, Database
 from headway.state.keys import successor
 from headway.state.redo import NO_STATE, Control, Delta
 
@@ -84,6 +84,7 @@ class RedoLog:
         batch.apply(ROWS, delta.rows)
         batch.apply(TIMERS, delta.timers)
         batch.apply(WAITING, delta.waiting)
+        batch.apply(DELIVERIES, delta.deliveries)
         if keeps_outbox:
             batch.apply(OUTBOX, delta.outbox)
         batch.put(CONTROL, self._prefix, delta.control.encode())

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from headway.errors import InternalError
 from headway.state.database import CONTROL, VERSION_BYTE, Database
+from headway.state.deliveries import Deliveries
+from headway.state.delivery_queue import DeliveryQueue
 from headway.state.inputs import InputCodec
 from headway.state.instances import keys_gained
 from headway.state.keys import id_bytes
@@ -74,6 +76,7 @@ class StageStore:
         self.timers = TimerIndex(database, [operator.id for operator in operators], options.timer_window)
         self.waiting = Waiting(inputs, database, prefix, options.waiting_bound, carried)
         self.outbox = Outbox(database, prefix)
+        self.deliveries = Deliveries(database)
         self.tables = [
             RowTable(
                 operator.name,
@@ -126,6 +129,7 @@ class StageStore:
         """
         main = self._redo.resume(token_version)
         self.outbox.restore()
+        self.deliveries.restore()
         for table in self.tables:
             table.clear()
             table.has_stored = main is not NO_STATE
@@ -145,7 +149,7 @@ class StageStore:
         encoded_meta = _encoded(meta)
         rows: dict[bytes, bytes | None] = {}
         grown, keys = self._encode_rows(rows)
-        changed = self.timers.changed or self.waiting.changed or self.outbox.changed
+        changed = self._has_changed_besides_rows
         if rows or changed or encoded_meta != self._redo.control.meta:
             control = Control(
                 version=self._redo.control.version + 1,
@@ -160,7 +164,8 @@ class StageStore:
                 spill_front=self.waiting.spill_front,
             )
             outbox = self.outbox.delta(control.version)
-            self._write(Delta(control, rows, self.timers.delta(), self.waiting.delta(), outbox))
+            deliveries = self.deliveries.delta()
+            self._write(Delta(control, rows, self.timers.delta(), self.waiting.delta(), outbox, deliveries))
         for table in self.tables:
             table.maybe_rotate()
         self._usable = True
@@ -187,6 +192,10 @@ class StageStore:
         self.waiting.settle()
         self.outbox.settle()
         self._usable = True
+
+    def delivery_queue(self, output: int) -> DeliveryQueue:
+        """What waits to be delivered of an output, by its number: for the dispatcher, once `resume` was called."""
+        return DeliveryQueue(self._database, output)
 
     @property
     def mark(self) -> str | None:
@@ -226,8 +235,11 @@ class StageStore:
 
     @property
     def _changed(self) -> bool:
-        changed = self.timers.changed or self.waiting.changed or self.outbox.changed
-        return changed or any(table.changed for table in self.tables)
+        return self._has_changed_besides_rows or any(table.changed for table in self.tables)
+
+    @property
+    def _has_changed_besides_rows(self) -> bool:
+        return self.timers.changed or self.waiting.changed or self.outbox.changed or self.deliveries.changed
 
     def _encode_rows(self, into: dict[bytes, bytes | None]) -> tuple[int, int]:
         """Put the changed rows into `into`; returns by how many rows and keys there are more."""

@@ -46,7 +46,7 @@ MAY_IMPORT: Final = {
     "connectors": "basics types",
     "operators": "basics types",
     "state": "basics types",
-    "targets": "basics types",
+    "targets": "basics types connectors",
     "graph": "basics connectors operators targets",
     "declare": "basics types connectors operators targets graph",
     "plan": "basics types connectors operators state targets graph",

@@ -1,0 +1,162 @@
+"""What is stored of triggers that are to be delivered, and under which keys. See `headway.state.deliveries`."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from headway.state.database import DELIVERIES, Database
+from headway.state.keys import ID_BYTES
+
+__all__ = [
+    "DEAD",
+    "DUE",
+    "HEAD",
+    "LANE",
+    "LOG",
+    "NEXT",
+    "NUMBER_BYTES",
+    "PARKED",
+    "TOTALS",
+    "Dead",
+    "DeliveryRow",
+    "Lane",
+    "Next",
+    "Totals",
+    "Undelivered",
+    "decoded",
+    "encode",
+    "number_bytes",
+    "read_next",
+    "read_number",
+]
+
+# Behind the number of the output, what a key is of; then:
+LOG: Final = b"a"
+"""The number of a row."""
+NEXT: Final = b"b"
+"""Nothing: one `Next` for each output."""
+TOTALS: Final = b"c"
+"""Nothing: one `Totals` for each output."""
+LANE: Final = b"d"
+"""A lane."""
+DUE: Final = b"e"
+"""When a lane is due, and the lane."""
+PARKED: Final = b"f"
+"""A lane, and the number of a row."""
+DEAD: Final = b"g"
+"""The number of a row."""
+
+NUMBER_BYTES: Final = 8
+HEAD: Final = ID_BYTES + 1
+"""How much of a key says of which output and of what it is."""
+T = TypeVar("T")
+
+
+class DeliveryRow(msgspec.Struct, array_like=True, frozen=True):
+    """What is stored of a trigger. Fields may be added at the end, with defaults."""
+
+    lane: str
+    """Triggers of one lane leave one after the other: the key."""
+    time_ms: int
+    sequence: str
+    line: bytes
+    """The CloudEvent in JSON."""
+    place: str = ""
+    """Where it had its number when key groups were divided otherwise; empty where that is this group."""
+    number: int = 0
+    """The number that it had there."""
+
+
+class Lane(msgspec.Struct, array_like=True, frozen=True):
+    """How it stands with a lane that is parked."""
+
+    attempts: int = 0
+    """How often its first row was tried."""
+    first_ms: int = 0
+    """When that was first, by the wall clock, in epoch milliseconds."""
+    due_ms: int = 0
+    """When it is tried next."""
+    reason: str = ""
+    """Why it failed last; empty where it only waits for others."""
+    head: str = ""
+    """The beginning of what the receiver answered."""
+
+
+class Dead(msgspec.Struct, array_like=True, frozen=True):
+    """A row that was given up, and why."""
+
+    row: DeliveryRow
+    reason: str
+    head: str
+    attempts: int
+    died_ms: int
+    """When it was given up, by the wall clock, in epoch milliseconds."""
+
+
+class Totals(msgspec.Struct, array_like=True, frozen=True):
+    """What has become of the rows of one output in one group, since there is state."""
+
+    delivered: int = 0
+    died: int = 0
+    dropped: int = 0
+    floor: int = 0
+    """No row in the log has a number below it: the first search need not pass what was deleted."""
+    stopped: str = ""
+    """Why the receiver wants nothing more at all; empty where it does."""
+    redriven: int = 0
+    """Of those that died, how many were put back: each is counted again under its new number."""
+
+    @property
+    def gone(self) -> int:
+        """Rows that wait no longer."""
+        return self.delivered + self.died + self.dropped
+
+
+class Next(msgspec.Struct, array_like=True, frozen=True):
+    """Where the numbers of an output stand in a group."""
+
+    number: int = 0
+    born: int = 0
+    """The generation in which key groups were last divided otherwise: numbers of before are of other places."""
+
+
+class Undelivered(NamedTuple):
+    """A row that waits, and where it is."""
+
+    number: int
+    row: DeliveryRow
+    is_parked: bool
+
+
+encode: Final = msgspec.msgpack.Encoder().encode
+_DECODERS: Final[dict[type[Any], msgspec.msgpack.Decoder[Any]]] = {
+    kind: msgspec.msgpack.Decoder(kind) for kind in (DeliveryRow, Lane, Dead, Totals, Next)
+}
+
+
+def decoded(database: Database, key: bytes, payload: bytes, kind: type[T]) -> T:
+    """A stored value as what it is, given without its version byte; raises `CorruptStateError` for anything else."""
+    try:
+        value: T = _DECODERS[kind].decode(payload)
+    except msgspec.DecodeError as error:
+        raise database.corrupt(DELIVERIES, key, f"not a {kind.__name__.strip('_')} ({error})") from error
+    return value
+
+
+def read_next(database: Database, prefix: bytes) -> Next:
+    """Where the numbers of the output with this prefix stand."""
+    key = prefix + NEXT
+    payload = database.get(DELIVERIES, key)
+    return Next() if payload is None else decoded(database, key, payload, Next)
+
+
+def number_bytes(number: int) -> bytes:
+    """A number, or a time in milliseconds that is not negative, so that it sorts as it counts."""
+    return number.to_bytes(NUMBER_BYTES, "big")
+
+
+def read_number(key: bytes) -> int:
+    """The number that a key ends with."""
+    return int.from_bytes(key[-NUMBER_BYTES:], "big")
