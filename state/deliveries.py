@@ -51,15 +51,19 @@ class Deliveries:
         """Whether this epoch has made any."""
         return bool(self._made)
 
-    def add(self, output: int, rows: Iterable[DeliveryRow]) -> None:
-        """Take rows for an output, by its number, in the order in which they are to leave. Some 2 µs each."""
+    def add(self, output: int, triggers: Iterable[tuple[int, str, bytes, str]]) -> None:
+        """Take triggers for an output, by its number, in the order in which they are to leave.
+
+        Each is `(time_ms, lane, line, sequence)`, see `DeliveryRow`. Some 2 µs each.
+        """
         prefix = id_bytes(output)
         known = self._next.get(output)
         if known is None:
             known = read_next(self._database, prefix)
         number = known.number
         log = prefix + LOG
-        for row in rows:
+        for time_ms, lane, line, sequence in triggers:
+            row = DeliveryRow(lane, time_ms, sequence, line)
             self._made[log + number_bytes(number)] = VERSION_BYTE + encode(row)
             number += 1
         self._next[output] = known = Next(number, known.born)

@@ -87,11 +87,11 @@ class DeliveryQueue:
         start, end = self._key(DUE), self._key(DUE, number_bytes(until_ms + 1))
         return [_lane_of(key) for key, _ in islice(self._database.scan(DELIVERIES, start, end), limit)]
 
-    def next_due_ms(self) -> int | None:
-        """When the next lane is due; None where none is parked."""
+    def next_due_ms(self, after_ms: int = -1) -> int | None:
+        """When the next lane is due that is due after a time; None where there is none."""
         if not self.has_parked:
             return None
-        for key, _ in self._scan(DUE):
+        for key, _ in self._scan(DUE, number_bytes(after_ms + 1)):
             return int.from_bytes(key[HEAD : HEAD + NUMBER_BYTES], "big")
         return None
 
@@ -104,7 +104,7 @@ class DeliveryQueue:
         """Everything that waits: first what is parked, lane by lane, then the log."""
         for key, value in self._scan(PARKED):
             yield Undelivered(read_number(key), self._row(key, value), is_parked=True)
-        for key, value in self._scan(LOG):
+        for key, value in self._scan(LOG, number_bytes(self.totals.floor)):
             yield self._of_log(key, value)
 
     def dead(self, after: int = -1) -> Iterator[tuple[int, Dead]]:
@@ -174,9 +174,12 @@ class QueueChange:
         self._count(died=self._totals.died + 1)
 
     def redrive(self, number: int, dead: Dead) -> None:
-        """Put a row that was given up back, before everything else of its lane, which must be parked or get so."""
+        """Put a row that was given up back, before everything else of its lane, which must be parked or get so.
+
+        It gets a place of its own: a receiver that keeps the last number of each place would pass over it else.
+        """
         count = self._totals.redriven
-        row = msgspec.structs.replace(dead.row, place=f"{self._queue.place}/{_REDRIVEN}", number=count)
+        row = msgspec.structs.replace(dead.row, place=f"{self._queue.place}/{_REDRIVEN}/{count}", number=0)
         self._batch.delete(DELIVERIES, self._key(DEAD, number_bytes(number)))
         self._put(self._key(PARKED, escape(row.lane) + number_bytes(number)), row)
         self._count(died=self._totals.died - 1, redriven=count + 1)
@@ -212,6 +215,10 @@ class QueueChange:
     def set_floor(self, number: int) -> None:
         """Note that no row of the log has a number below this one."""
         self._count(floor=number)
+
+    def set_log(self, log: Lane) -> None:
+        """Note how it stands with the log of a receiver that takes it strictly in order."""
+        self._count(log=log)
 
     def stop(self, reason: str) -> None:
         """Note that the receiver wants nothing more, or with an empty reason that it does."""

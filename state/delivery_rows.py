@@ -106,7 +106,9 @@ class Totals(msgspec.Struct, array_like=True, frozen=True):
     stopped: str = ""
     """Why the receiver wants nothing more at all; empty where it does."""
     redriven: int = 0
-    """Of those that died, how many were put back: each is counted again under its new number."""
+    """How many rows were put back that had died."""
+    log: Lane = Lane()
+    """How it stands with the log of a receiver that takes it strictly in order."""
 
     @property
     def gone(self) -> int:

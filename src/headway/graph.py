@@ -9,6 +9,7 @@ from typing import Any, Final, Optional, Protocol, Union
 
 from headway.connectors.base import Input, Output
 from headway.operators.base import Operator
+from headway.targets.delivered import Delivered
 
 __all__ = [
     "DEAD_LETTERS",
@@ -181,6 +182,11 @@ class SinkNode(Node):
     trigger_type: Optional[str]
     id_by: Optional[tuple[str, ...]] = None
     """The fields that say what a trigger is about: one that agrees with an earlier one in them has its id."""
+
+    @property
+    def delivered(self) -> Optional[Delivered]:
+        """How its triggers are delivered to a target; None for an output that is written."""
+        return self.output if isinstance(self.output, Delivered) else None
 
     @property
     def inputs(self) -> tuple[Port, ...]:

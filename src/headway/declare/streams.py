@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, Union, overload
 
 from headway.basics.declaring import Was, declaring, fail, former_names, place
-from headway.connectors.base import Output
 from headway.declare.checks import accepts, check_declared, check_operator, item_type, result_type
 from headway.declare.fields import check_key
+from headway.declare.outputs import OutputSteps
 from headway.declare.steps.aggregates import AggregateSteps
 from headway.declare.steps.enrich import EnrichKeyedSteps, EnrichSteps
 from headway.declare.steps.joins import JoinSteps
@@ -24,14 +24,13 @@ from headway.graph import (
     MergeNode,
     OperatorNode,
     Port,
-    SinkNode,
     StatelessNode,
 )
 from headway.operators.base import Operator
 from headway.operators.conditions import Condition, Predicate, resolve
 from headway.operators.patterns.rules import Rules
 from headway.types.letters import DeadLetter
-from headway.types.schema import field_names, type_label
+from headway.types.schema import type_label
 
 if TYPE_CHECKING:
     from headway.declare.flow import Flow
@@ -47,7 +46,7 @@ KeyOf = Union[str, Callable[[T], Union[str, int, None]]]
 """Where the key of a stream's events comes from: a field, or a function that gives text or an integer."""
 
 
-class _Base(Generic[T]):
+class _Base(OutputSteps, Generic[T]):
     """What keyed and unkeyed streams share."""
 
     def __init__(self, flow: Flow, port: Port) -> None:
@@ -77,63 +76,6 @@ class _Base(Generic[T]):
         """
         with declaring():
             return BroadcastState(self._flow, self._port, Rules(self.type, shared_type, change))
-
-    def trigger(
-        self,
-        type: str,
-        output: Output,
-        *,
-        name: Optional[str] = None,
-        id_by: Union[str, Sequence[str], None] = None,
-        was: Was = (),
-    ) -> None:
-        """Write each value as a durable trigger: a CloudEvents 1.0 event of this `type`.
-
-        `subject` is the key, `time` the event time, `data` the value; the id is a hash of flow, step, key,
-        event time and ordinal, so that the same log gives the same ids. `name` is the step's (default: `type`).
-        With `id_by`, one field of the value or several, the id is a hash of flow, step, key and these fields:
-        values of a key that agree on them are revisions of one result, and a receiver keeps the last.
-        `was` is the name that the step had before, or several; under a new name new triggers have other ids.
-        """
-        if not isinstance(type, str) or not type:
-            fail(f'a trigger needs a type, such as "cart.abandoned", not {type!r}')
-        self._sink(name or type, output, was, type, self._id_fields(id_by))
-
-    def _id_fields(self, id_by: Union[str, Sequence[str], None]) -> Optional[tuple[str, ...]]:
-        if id_by is None:
-            return None
-        names = (id_by,) if isinstance(id_by, str) else tuple(id_by)
-        if not names:
-            fail("id_by=() names no field: give one or more, such as id_by=('start', 'end'), or leave it out")
-        known = field_names(self.type)
-        for name in names:
-            if not isinstance(name, str) or (known is not None and name not in known):
-                fields = f"its fields are {', '.join(known)}" if known else "give the names of fields"
-                fail(f"id_by={id_by!r}: {type_label(self.type)} has no field {name!r}, {fields}")
-        return names
-
-    def to(self, name: str, output: Output, *, was: Was = ()) -> None:
-        """Write each value as plain JSON, without an envelope. `name` is the step's, `was` one that it had before."""
-        self._sink(name, output, was)
-
-    def _sink(
-        self,
-        name: str,
-        output: Output,
-        was: Was,
-        trigger_type: Optional[str] = None,
-        id_by: Optional[tuple[str, ...]] = None,
-    ) -> None:
-        if not isinstance(output, Output):
-            fail(f"{name!r}: {output!r} is not an output: use hw.to_jsonl(...), hw.to_stdout() or hw.to_list([])")
-        for other in self._flow.graph.nodes.values():
-            if isinstance(other, SinkNode) and output.clashes(other.output):
-                fail(
-                    f"{name!r}: {output.describe()} is written by {other.name!r} already ({other.where}): merge the "
-                    "streams, or give each a file of its own"
-                )
-        node = SinkNode(name, place(), self._port, output, trigger_type, id_by, was=former_names(name, was))
-        self._flow._add(node, None, keyed=False)
 
     def _stateless(self, kind: str, function: Any, name: Optional[str], output_type: Any, given: Any = None) -> Port:
         if not callable(function):

@@ -20,6 +20,7 @@ from headway.graph import (
     Tolerance,
 )
 from headway.operators.versions import of_operator, of_type
+from headway.targets.delivered import Delivered
 
 __all__ = [
     "Apply",
@@ -210,6 +211,14 @@ class SinkStage:
     node: SinkNode
     inputs: list[Edge] = field(default_factory=list)
 
+    @property
+    def delivered(self) -> Optional[Delivered]:
+        """How its triggers are delivered; None for an output that is written.
+
+        Those that are delivered are rows of the stage that makes them, so no exchange leads anywhere.
+        """
+        return self.node.delivered
+
 
 @dataclass
 class Plan:
@@ -221,6 +230,11 @@ class Plan:
     sources: list[SourceStage] = field(default_factory=list)
     stages: list[KeyedStage] = field(default_factory=list)
     sinks: list[SinkStage] = field(default_factory=list)
+
+    @property
+    def written_sinks(self) -> list[SinkStage]:
+        """The outputs that are stages of their own; the others are delivered from where they are made."""
+        return [sink for sink in self.sinks if sink.delivered is None]
 
     def targets(self) -> list[Union[KeyedStage, SinkStage]]:
         """The stages that exchanges lead to."""

@@ -49,7 +49,7 @@ class Attempt:
             for table, spec in zip(task.store.tables, stage.tables())
         }
         self._kept: list[RowGuard] = []
-        self._outgoing = list(task.outgoing.items())
+        self._outgoing = list(task.out.records.items())
         self._marks: list[int] = []
         self._losses = [counts for counts in task.losses.values() if counts]
         self._losses_before: list[dict[str, int]] = []
@@ -147,7 +147,7 @@ class Attempt:
         for guard in self._kept:
             guard.undo()
         self._kept.clear()
-        encoders = self._task.encoders
+        encoders = self._task.out.encoders
         for (edge, records), mark in zip(self._outgoing, self._marks):
             count = len(records) - mark
             if count:
@@ -174,8 +174,8 @@ class Attempt:
 
     def _set_aside(self, tolerance: Tolerance, time_ms: int, key: str, letter: DeadLetter) -> None:
         if self._letter_edge is not None:
-            encode = self._task.encoders[self._letter_edge].encode_keyed
-            self._task.outgoing[self._letter_edge].append(encode(time_ms, key, key, letter))
+            encode = self._task.out.encoders[self._letter_edge].encode_keyed
+            self._task.out.records[self._letter_edge].append(encode(time_ms, key, key, letter))
         self.failures.add(tolerance, letter)
 
 

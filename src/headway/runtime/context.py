@@ -324,14 +324,14 @@ def _compile_branch(task: StageTask, context: OperatorContext, branch: Any, reke
         handle = target.handler(branch.entry.input, branch.value_type, task.attempt)
         return lambda value: handle(context.time, context.key, isolate(value))
     keyed = context if rekey is None else rekey
-    records = task.outgoing[branch.edge.id]
+    records = task.out.records[branch.edge.id]
     if isinstance(branch, ToStage):
         isolate = isolator(branch.edge.value_type, context.place)
         if branch.edge.broadcast:
             return lambda value: records.append((context.time, "", isolate(value), context.key))
         return lambda value: records.append((context.time, keyed.key, isolate(value), context.key))
     assert isinstance(branch, ToSink)
-    encode = task.encoders[branch.edge.id].encode_keyed
+    encode = task.out.encoders[branch.edge.id].encode_keyed
     return lambda value: records.append(encode(context.time, keyed.key, context.key, value))
 
 

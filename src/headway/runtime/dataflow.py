@@ -258,10 +258,11 @@ def build_dataflow(plan: Plan, job: Job) -> Dataflow:
     flow = Dataflow(plan.flow)
     produced: dict[str, EngineStream[Message]] = {}
     leads_to: dict[str, list[str]] = {}
+    delivered = {sink.name for sink in plan.sinks if sink.delivered is not None}
 
     def note(name: str, stream: EngineStream[Message], segments: list[Any]) -> None:
         produced[name] = stream
-        for target in sorted({edge.target for edge in plan.edges_of(segments)}):
+        for target in sorted({edge.target for edge in plan.edges_of(segments)} - delivered):
             leads_to.setdefault(target, []).append(name)
 
     for source in plan.sources:
@@ -272,7 +273,7 @@ def build_dataflow(plan: Plan, job: Job) -> Dataflow:
         keyed = _arrivals(stage.name, leads_to, produced, job)
         out = op.stateful_batch(step_name("stage", stage.name), keyed, _keyed_builder(job, stage))
         note(stage.name, op.map(step_name("values", stage.name), out, _value), list(stage.outputs.values()))
-    for sink in plan.sinks:
+    for sink in plan.written_sinks:
         keyed = _arrivals(sink.name, leads_to, produced, job)
         ends.append(op.stateful_batch(step_name("sink", sink.name), keyed, _sink_builder(job, sink)))
     unread = [produced[name] for name in produced if not any(name in names for names in leads_to.values())]

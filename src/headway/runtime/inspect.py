@@ -24,6 +24,7 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
     slots = [slot.statistics() for slot in list(job.slots.values())]
     stages = [task.statistics() for task in list(job.tasks.values())]
     sinks = [sink.statistics() for sink in list(job.sinks.values())]
+    deliveries = {} if job.dispatcher is None else job.dispatcher.statistics()
     newest = [slot.newest for slot in slots if slot.newest is not None]
     watermarks = [stage.watermark for stage in stages] or [slot.watermark for slot in slots]
     known = [watermark for watermark in watermarks if watermark is not None]
@@ -36,7 +37,7 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
         events=sum(slot.events for slot in slots),
         late=sum(slot.late for slot in slots),
         dead_letters=sum(slot.dead_letters for slot in slots) + sum(stage.failed for stage in stages),
-        outputs={sink.output: sink.count for sink in sinks},
+        outputs={sink.output: sink.count for sink in sinks} | {name: one.made for name, one in deliveries.items()},
         watermark=min(known) if known and len(known) == len(watermarks) else None,
         newest=max(newest, default=None),
         keys=sum(stage.keys for stage in stages),
@@ -52,6 +53,7 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
         silent=[name for slot in slots for name in slot.silent][:_SILENT_SHOWN],
         horizon=_horizon_ms(job) if final else None,
         losses=added_up(stage.losses for stage in stages),
+        deliveries=deliveries,
     )
 
 

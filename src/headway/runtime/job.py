@@ -18,6 +18,7 @@ from headway.plan.stages import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import carried_codec, edge_codec, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
+from headway.runtime.deliveries import delivered_numbers, make_dispatcher
 from headway.runtime.directory import StateDirectory
 from headway.runtime.discovery import Discovery
 from headway.runtime.failures import FailureTotal
@@ -100,6 +101,7 @@ class Job:
         self.failures = FailureTotal(
             lambda count: self.board.report_failures(worker, count), lambda: self.board.failures_elsewhere(worker)
         )
+        self.dispatcher = make_dispatcher(self.plan, self.manifest, self.wall_ms, self.failed, self.tell)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
@@ -166,6 +168,8 @@ class Job:
     def check_clock(self) -> None:
         """Raise `ClockError` when the machine's clock has been set back: the engine times epochs by it."""
         ahead_ms = self.wall_ms() - self.clock_ms()
+        if self.dispatcher is not None:
+            self.dispatcher.check()
         if ahead_ms < self._ahead_ms - _SET_BACK_MS:
             msg = (
                 f"the machine's clock was set back by {(self._ahead_ms - ahead_ms) / 1000:.1f} s, and epochs would not "
@@ -178,6 +182,10 @@ class Job:
         """Whether a task of any worker of this machine has more to do than what it has done."""
         own = any(task.is_behind for task in self._all_tasks())
         return own or (self.options.board_path is not None and self.board.progress().behind > 0)
+
+    def holds_back(self) -> bool:
+        """Whether nothing more should be read now: tasks are behind, or as many triggers wait as may."""
+        return self.is_behind() or (self.dispatcher is not None and self.dispatcher.is_pressing)
 
     def is_awaited(self) -> bool:
         """Whether anybody needs a proof that the epoch before is durable: to go on, or to hear that it is."""
@@ -248,7 +256,7 @@ class Job:
             self.board,
             self.clock_ms,
             self.wall_ms,
-            self.is_behind,
+            self.holds_back,
             self.is_awaited,
             self._discoveries.setdefault(
                 source.name, Discovery(source.node.input, options.discover_every_ms, self.tell)
@@ -302,6 +310,8 @@ class Job:
             self.options.slice_records,
             self.failures,
             carried,
+            delivered_numbers(self.plan, self.manifest),
+            self.dispatcher,
         )
         commitment = self.commitments.add(task, version)
         self.tasks[stage.name, group] = task
@@ -353,9 +363,13 @@ class Job:
             store.settle()
         for sink in self.sinks.values():
             sink.release()
+        if self.dispatcher is not None:
+            self.dispatcher.finish(self.stopping, self.beat)
 
     def close(self) -> None:
         """Close all inputs, outputs and stores; raises the first `StateError` of these once all are closed."""
+        if self.dispatcher is not None:
+            self.dispatcher.close()
         for slot in list(self.slots.values()):
             slot.close()
         for sink in list(self.sinks.values()):

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, Optional
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Optional
 
 from headway.basics.times import MIN_TIME_MS
 from headway.errors import HeadwayError
 from headway.graph import MAIN, Port
-from headway.plan.stages import Edge, Entry, KeyedStage, Plan
+from headway.plan.stages import Entry, KeyedStage, Plan
 from headway.runtime.attempt import Attempt
-from headway.runtime.batch import Batch, Record
+from headway.runtime.batch import Batch, Record, carried_edge
 from headway.runtime.channels import Channels
 from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.copies import copied_entries, copying
-from headway.runtime.exchange import Exchange, Message, Router, to_everyone
+from headway.runtime.exchange import Message
 from headway.runtime.failures import FailureTotal
 from headway.runtime.losses import losses_of, restore_losses
+from headway.runtime.outgoing import Outgoing
 from headway.runtime.stats import StageStats, known_time
-from headway.runtime.triggers import TriggerEncoder
 from headway.state.manifest import EdgeEntry
 from headway.state.stage import StageStore
+
+if TYPE_CHECKING:
+    from headway.delivery.dispatcher import Dispatcher
 
 __all__ = ["SLICE", "StageTask"]
 
@@ -60,26 +62,21 @@ class StageTask:
         slice_records: int = SLICE,
         failures: Optional[FailureTotal] = None,
         carried: Sequence[EdgeEntry] = (),
+        outputs: Optional[Mapping[str, int]] = None,
+        dispatcher: Optional[Dispatcher] = None,
     ) -> None:
         self.store = store
         self.timers = store.timers
         self.group = group
         self.channels = channels
-        self.outgoing: dict[int, list[Record]] = {}
-        self.encoders: dict[int, TriggerEncoder] = {}
+        self.out = Outgoing(plan, stage, group, groups, outputs or {}, store.deliveries)
         self.losses = losses_of(stage.operators)
         self._clock_ms = clock_ms
         self._wall_ms = wall_ms
         self._slice = slice_records
         self._left = 0
-        self._router = Router(groups)
-        self._exchanges: dict[int, Exchange] = {}
-        self._broadcasts: set[int] = set()
-        self._next_heartbeat_ms: Optional[int] = None
-        self._is_told = False
-        """Whether everyone downstream has been sent something in this epoch."""
         self._target = self._watermark = MIN_TIME_MS
-        self._connect_edges(plan, stage, groups)
+        self._dispatcher = dispatcher
         shared = {table.name: store.tables[index] for index, table in enumerate(stage.tables()) if table.shared}
         self.attempt: Optional[Attempt] = None
         if stage.is_guarded:
@@ -95,7 +92,10 @@ class StageTask:
             context.connect(pushes.pop(MAIN), pushes, self.losses.get(node.name, {}))
         self._by_wall_clock = [context for context in self.contexts if context.operator.wall_clock]
         copies = [copied_entries(plan, edge) for edge in stage.inputs]
-        self._entries = [self._handlers(edge, count) for edge, count in zip(stage.inputs, copies)]
+        self._entries = [
+            self._handlers([(self.contexts[e.rank], e.input) for e in edge.entries], edge.value_type, count)
+            for edge, count in zip(stage.inputs, copies)
+        ]
         is_plain = [edge.entries for edge in stage.inputs] == [[Entry(0)]] and not any(copies)
         self._single_entry = self.contexts[0] if is_plain else None
         self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source and self.attempt is None
@@ -113,36 +113,36 @@ class StageTask:
             self._single_entry = None
             self._strip_origin = False
         if self.attempt is not None:
-            edges = [self._carried_edge(edge) for edge in self._carried[: self._first_input]]
+            edges = [carried_edge(self._stage, edge) for edge in self._carried[: self._first_input]]
             self.attempt.connect([*edges, *self._stage.inputs], self._entries)
             self.attempt.failures.restore(known.get("failures"))
         self.channels.restore(known.get("claims"))
         restore_losses(self.losses, known.get("losses", {}))
         self._target = self._watermark = self.channels.watermark()
+        if self._dispatcher is not None:
+            self._dispatcher.attach(self.store, self.out.delivered.values())
         progress = known.get("progress")
         if progress is not None:
             self._watermark = progress["watermark"]
-            for edge, counted in progress["ordinals"].items():
-                self.encoders[int(edge)].ordinals = counted
+            self.out.restore(progress["ordinals"])
 
     def prepare(self) -> int:
         """Close the epoch: one synced write of what it changed."""
         meta: dict[str, Any] = {"claims": self.channels.claims_by_edge(), "losses": self.losses}
-        # None are left behind the watermark, but where time has gone back before them.
-        ordinals = {str(edge): encoder.ordinals for edge, encoder in self.encoders.items() if encoder.ordinals}
+        ordinals = self.out.ordinals()
         if self.is_behind or ordinals:
             meta["progress"] = {"watermark": self._watermark, "ordinals": ordinals}
         if self.attempt is not None and self.attempt.failures.count:
             meta["failures"] = self.attempt.failures.stored()
         version = self.store.commit(meta)
-        self._is_told = False
-        for exchange in self._exchanges.values():
-            exchange.open_epoch()
+        self.out.open_epoch()
         return version
 
     def committed(self, version: int) -> None:
-        """Let readers see the epoch."""
+        """Let readers see the epoch, and its triggers leave."""
         self.store.settle(sync=False)
+        if self._dispatcher is not None and self.out.delivered:
+            self._dispatcher.committed(self.group, self.store.deliveries.numbered())
 
     def statistics(self) -> StageStats:
         """What is kept for this group."""
@@ -157,39 +157,16 @@ class StageTask:
             failed=0 if self.attempt is None else self.attempt.failures.count,
         )
 
-    def _handlers(self, edge: Edge, copied: int) -> list[Handle]:
+    def _handlers(self, entries: Iterable[tuple[OperatorContext, str]], value_type: Any, copied: int) -> list[Handle]:
         """What takes the records of an input; the first `copied` of them get copies."""
-        handlers = [
-            self.contexts[entry.rank].handler(entry.input, edge.value_type, self.attempt) for entry in edge.entries
-        ]
-        return [copying(handle, edge.value_type) for handle in handlers[:copied]] + handlers[copied:]
-
-    def _carried_edge(self, edge: EdgeEntry) -> Edge:
-        """The exchange of today that leads to the same operators, as one for records in the form of before."""
-        now = self._stage.edge_to(*edge.entries[0])
-        if now is None:
-            return Edge(-1, Port(*edge.producer), edge.from_source, self._stage.name, -1, Any, broadcast=edge.broadcast)
-        # A record that does not say where it stood cannot become a letter.
-        tolerance = now.tolerance if edge.has_places or not edge.from_source else None
-        return replace(now, from_source=edge.from_source, broadcast=edge.broadcast, tolerance=tolerance)
+        handlers = [context.handler(name, value_type, self.attempt) for context, name in entries]
+        return [copying(handle, value_type) for handle in handlers[:copied]] + handlers[copied:]
 
     def _carried_handlers(self, edge: EdgeEntry) -> list[Handle]:
         """What takes the records that waited when the plan changed."""
         contexts = {context.name: context for context in self.contexts}
-        value_type = self._carried_edge(edge).value_type
-        handlers = [contexts[operator].handler(name, value_type, self.attempt) for operator, name in edge.entries]
-        return [copying(handle, value_type) for handle in handlers[:-1]] + handlers[-1:]
-
-    def _connect_edges(self, plan: Plan, stage: KeyedStage, groups: int) -> None:
-        sinks = {sink.name: sink.node for sink in plan.sinks}
-        for edge in plan.edges_of(list(stage.outputs.values())):
-            everyone = [0] if edge.target in sinks else list(range(groups))
-            self._exchanges[edge.id] = Exchange(edge.id, edge.target, f"{self.group:03d}", everyone)
-            self.outgoing[edge.id] = []
-            if edge.broadcast:
-                self._broadcasts.add(edge.id)
-            if edge.target in sinks:
-                self.encoders[edge.id] = TriggerEncoder(plan.flow, edge, sinks[edge.target])
+        entries = [(contexts[operator], name) for operator, name in edge.entries]
+        return self._handlers(entries, carried_edge(self._stage, edge).value_type, len(entries) - 1)
 
     @property
     def watermark(self) -> int:
@@ -233,7 +210,7 @@ class StageTask:
     @property
     def wake_at_ms(self) -> Optional[int]:
         """When `on_clock` should be called, on the task's clock; None when there is no need."""
-        return self._clock_ms() if self.is_behind else self._next_heartbeat_ms
+        return self._clock_ms() if self.is_behind else self.out.next_heartbeat_ms
 
     def _advance(self) -> None:
         """Go on by one slice."""
@@ -362,20 +339,10 @@ class StageTask:
         return True
 
     def _flush(self, *, force: bool) -> list[Message]:
-        out: list[Message] = []
-        watermark = self._watermark
-        for edge, records in self.outgoing.items():
-            if records:
-                self._exchanges[edge].send(self._by_group(edge, records), "", watermark, out)
-                records.clear()
-        if self.encoders:
+        out = self.out.send(self._watermark)
+        if self.out.encoders:
             self._forget_ordinals()
-        if not self._is_told:
-            self._is_told = True
-            for exchange in self._exchanges.values():
-                exchange.prove(watermark, out)
-        if force or watermark > MIN_TIME_MS:
-            self._next_heartbeat_ms = self._heartbeat(watermark, out, force=force)
+        self.out.heartbeat(self._watermark, self._clock_ms(), out, force=force)
         return out
 
     def _forget_ordinals(self) -> None:
@@ -383,18 +350,4 @@ class StageTask:
         time_ms, origin = self._watermark + 1, ""
         if self.is_behind and self.store.waiting.next_ms > time_ms and self.timers.near.first_ms == time_ms:
             origin = self.timers.near.first[1]
-        for encoder in self.encoders.values():
-            encoder.forget_ordinals(time_ms, origin)
-
-    def _by_group(self, edge: int, records: list[Record]) -> dict[int, list[Record]]:
-        if edge in self.encoders:
-            return {0: records.copy()}
-        if edge in self._broadcasts:
-            return to_everyone(records, self._exchanges[edge].groups)
-        self._router.sort_in(records)
-        return self._router.take()
-
-    def _heartbeat(self, watermark: int, out: list[Message], *, force: bool) -> Optional[int]:
-        now_ms = self._clock_ms()
-        times = [exchange.heartbeat(watermark, now_ms, out, force=force) for exchange in self._exchanges.values()]
-        return min((time for time in times if time is not None), default=None)
+        self.out.forget_ordinals(time_ms, origin)

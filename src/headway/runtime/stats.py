@@ -8,6 +8,7 @@ from typing import Any, Optional
 import msgspec
 
 from headway.basics.times import MAX_TIME_MS, MIN_TIME_MS
+from headway.delivery.stats import DeliveryStats
 from headway.runtime.losses import Losses, added_up
 
 __all__ = [
@@ -197,6 +198,8 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """What the user should know, such as a link that is not read."""
     losses: Losses = {}
     """What operators have lost to their bounds, by operator and side output."""
+    deliveries: dict[str, DeliveryStats] = {}
+    """How it stands with the outputs that are delivered."""
 
 
 class RunStats(msgspec.Struct, frozen=True):
@@ -218,6 +221,7 @@ class RunStats(msgspec.Struct, frozen=True):
     losses: Losses = {}
     """What operators have lost to their bounds, by operator and side output."""
     sources: dict[str, SourceStats] = {}
+    deliveries: dict[str, DeliveryStats] = {}
 
     @property
     def horizon(self) -> Optional[int]:
@@ -255,6 +259,10 @@ def total(workers: Iterable[WorkerStats]) -> RunStats:
     for worker in known:
         for name, part in worker.sources.items():
             sources[name] = sources[name].plus(part) if name in sources else part
+    deliveries: dict[str, DeliveryStats] = {}
+    for worker in known:
+        for name, stats in worker.deliveries.items():
+            deliveries[name] = deliveries[name].plus(stats) if name in deliveries else stats
     watermarks = [worker.watermark for worker in known if worker.watermark is not None]
     newest = [worker.newest for worker in known if worker.newest is not None]
     return RunStats(
@@ -272,6 +280,7 @@ def total(workers: Iterable[WorkerStats]) -> RunStats:
         workers=known,
         losses=added_up(worker.losses for worker in known),
         sources=sources,
+        deliveries=deliveries,
     )
 
 

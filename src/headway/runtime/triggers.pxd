@@ -16,6 +16,8 @@ cdef class TriggerEncoder:
     cdef bytes _common
     cdef object _target
     cdef object _id_by
+    cdef bint _is_delivered
+    cdef bint _has_subject
     cdef dict _ordinals
     cdef long long _minute
     cdef bytes _minute_text

@@ -8,7 +8,7 @@ from typing import Any, Final, Optional
 
 import msgspec
 
-from headway.basics.times import format_time
+from headway.basics.times import MIN_TIME_MS, format_time
 from headway.errors import UserCodeError
 from headway.graph import SinkNode
 from headway.plan.stages import Edge
@@ -16,13 +16,23 @@ from headway.runtime.batch import Record
 from headway.types.isolation import writable, written_types
 from headway.types.values import shape_of
 
-__all__ = ["TriggerEncoder"]
+__all__ = ["TriggerEncoder", "sequence_of"]
 
 _BEGIN: Final = b'{"specversion":"1.0","id":"'
 _TIME: Final = b',"time":"'
 _DATA: Final = b'","datacontenttype":"application/json","data":'
+_ORDINALS: Final = 100_000
 _SECONDS: Final = [b"%02d." % second for second in range(60)]
 _MILLISECONDS: Final = [b"%03dZ" % millisecond for millisecond in range(1_000)]
+
+
+def sequence_of(time_ms: int, ordinal: int) -> str:
+    """Twenty digits that grow with the time and, at one time, with the ordinal.
+
+    >>> sequence_of(-1, 7) < sequence_of(0, 0) < sequence_of(0, 10) < sequence_of(1, 2)
+    True
+    """
+    return f"{(time_ms - MIN_TIME_MS) * _ORDINALS + min(ordinal, _ORDINALS - 1):020d}"
 
 
 class TriggerEncoder:
@@ -49,6 +59,8 @@ class TriggerEncoder:
         self._common = b'","source":' + self._encode(f"/headway/{flow}") + b',"type":' + self._encode(trigger_type)
         self._target = edge.target
         self._id_by = sink.id_by
+        self._is_delivered = sink.delivered is not None
+        self._has_subject = sink.delivered is None or sink.delivered.has_keys
         self._ordinals: dict[tuple[str, int], int] = {}
         self._minute = 0
         self._minute_text = b"1970-01-01T00:00:"
@@ -62,10 +74,15 @@ class TriggerEncoder:
             raise UserCodeError(msg) from error
 
     def encode_keyed(self, time_ms: int, subject: str, origin: str, value: Any) -> Record:
-        """The record of a value that the key `origin` has emitted; ordinals count for each key and time."""
+        """The record of a value that the key `origin` has emitted; ordinals count for each key and time.
+
+        One that is to be delivered is `(time_ms, key, line, sequence)`.
+        """
         ordinal = self._ordinals.get((origin, time_ms), 0)
-        record = self.encode(time_ms, subject, ordinal, origin, value)
+        record = self.encode(time_ms, subject if self._has_subject else None, ordinal, origin, value)
         self._ordinals[origin, time_ms] = ordinal + 1
+        if self._is_delivered:
+            return (time_ms, subject, record[2], sequence_of(time_ms, ordinal))
         return record
 
     def take_back(self, time_ms: int, origin: str, count: int) -> None:

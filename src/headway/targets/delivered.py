@@ -14,7 +14,7 @@ from headway.targets.base import Target
 __all__ = ["Delivered", "Delivering", "Edge", "OnFailure"]
 
 Edge = Literal["direct", "indirect"]
-"""What waits for a receiver: on a direct edge the flow does, at a stated bound; on an indirect one nothing ever does."""
+"""Who waits for a receiver: on a direct edge the flow does, at a stated bound; on an indirect one nobody ever does."""
 
 OnFailure = Literal["block", "skip"]
 """What becomes of a trigger that fails for long: it holds up those of its key, or it is given up and they go on."""

@@ -1,0 +1,421 @@
+"""Which triggers of one output go next, and what becomes of them: all decisions of delivery, and no network.
+
+The dispatcher asks with `take`, hands over, and tells with `answered` what came of it. Time and chance are given, so
+that tests decide both. What it knows of rows is a window on the queues of the groups that this process runs: it reads
+the log as it is delivered, and of lanes that failed only those that are due. However many rows wait, memory is that of
+the window.
+
+Rows of one lane go one after the other; a lane with a row that has failed is parked as a whole until that row is due. A
+target that is `in_order` gets the log of each group batch by batch instead, and what fails there holds up that log.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Final, NamedTuple, Optional
+
+from headway.delivery.breaker import Breaker
+from headway.delivery.lanes import LANE_ROWS, ActiveLane, QueueWindow
+from headway.delivery.pauses import RETRY_AFTER_MAX_MS, pause_ms
+from headway.state.delivery_queue import DeliveryQueue, QueueChange
+from headway.state.delivery_rows import Lane, Undelivered
+from headway.targets.base import Answer, Outcome, Target
+from headway.targets.delivered import Delivering
+
+__all__ = ["Courier", "Item"]
+
+_WINDOW: Final = 4_096
+"""Rows in memory, at most about."""
+_CHUNK: Final = 256
+"""Rows of a log that are read at a time."""
+_FLOOR_EVERY: Final = 512
+"""Answers after which the first number that may wait is noted: what lies before it need not be searched again."""
+_FRESH: Final = Lane()
+
+
+class Item(NamedTuple):
+    """A trigger that is under way."""
+
+    lane: ActiveLane
+    row: Undelivered
+
+
+class Courier:
+    """Decides for one output in one process. One thread.
+
+    `now_ms` is the wall clock, in epoch milliseconds; `random` gives numbers from 0 to 1; `tell` takes what a person
+    should know.
+    """
+
+    def __init__(
+        self,
+        output: str,
+        target: Target,
+        delivering: Delivering,
+        now_ms: Callable[[], int],
+        random: Callable[[], float],
+        tell: Callable[[str], None],
+    ) -> None:
+        self.output = output
+        self.target = target
+        self.delivering = delivering
+        self.breaker = Breaker(target.limits.concurrency)
+        self.attempts: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
+        """How many triggers were attempted in this run, by what came of it."""
+        self.windows: list[QueueWindow] = []
+        self.under_way = 0
+        """Batches that were taken and not answered."""
+        self._now_ms = now_ms
+        self._random = random
+        self._tell = tell
+        self._ready: deque[ActiveLane] = deque()
+        self._loaded = 0
+        self._turn = 0
+        self._may_begin = target.limits.per_second
+        self._counted_ms = now_ms()
+        self._answers = 0
+        self._told_full = False
+        self._stopped = ""
+
+    def add(self, queue: DeliveryQueue) -> None:
+        """Deliver from the queue of one more group."""
+        self.windows.append(QueueWindow(queue, in_order=self.target.in_order))
+        self._stopped = self._stopped or queue.totals.stopped
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait, also those under way."""
+        return sum(window.queue.waiting for window in self.windows)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more wait than may."""
+        return self.waiting > self.delivering.waiting_max
+
+    @property
+    def stopped(self) -> str:
+        """Why the receiver wants nothing more; empty where it does."""
+        return self._stopped
+
+    def take(self) -> list[Item]:
+        """The next batch to be handed over now; empty where there is none. Reads from the disk where it must."""
+        now_ms = self._now_ms()
+        if self._stopped or self.under_way >= self.breaker.width(now_ms):
+            return []
+        most = min(self.target.limits.batch, self._allowed(now_ms))
+        if most < 1:
+            return []
+        self._fill(now_ms, self.target.limits.batch * max(2, self.target.limits.concurrency))
+        items: list[Item] = []
+        while self._ready and len(items) < most:
+            if self._ready[0].is_log:
+                if not items:
+                    log = self._ready.popleft()
+                    items = [Item(log, row) for row in islice(log.rows, most)]
+                break
+            lane = self._ready.popleft()
+            items.append(Item(lane, lane.rows[0]))
+        if items:
+            self.under_way += 1
+            if self._may_begin is not None:
+                self._may_begin -= len(items)
+        return items
+
+    def answered(self, items: Sequence[Item], answers: Sequence[Answer]) -> None:
+        """Note what came of a batch, on the disk too; not synced."""
+        now_ms = self._now_ms()
+        self.under_way -= 1
+        self._note_receiver(answers, now_ms)
+        changes: dict[int, QueueChange] = {}
+        goes_on: list[ActiveLane] = []
+        for answer in answers:
+            self.attempts[answer.outcome] += 1
+        for item in items:
+            queue = item.lane.window.queue
+            if queue.group not in changes:
+                changes[queue.group] = queue.change()
+        if items[0].lane.is_log:
+            self._settle_log(items, answers, changes[items[0].lane.window.queue.group], now_ms)
+            goes_on.append(items[0].lane)
+        else:
+            for item, answer in zip(items, answers):
+                if self._settle(item, answer, changes[item.lane.window.queue.group], now_ms):
+                    goes_on.append(item.lane)
+        self._answers += len(items)
+        if self._answers >= _FLOOR_EVERY:
+            self._answers = 0
+            for window in {id(item.lane.window): item.lane.window for item in items}.values():
+                changes[window.queue.group].set_floor(window.floor())
+        for change in changes.values():
+            change.write()
+        for lane in goes_on:
+            self._go_on(lane)
+
+    def wake_at_ms(self) -> Optional[int]:
+        """When there may be something to take though nothing else happens, by the wall clock; None where never."""
+        if self._stopped:
+            return None
+        now_ms = self._now_ms()
+        times = [window.next_due_ms for window in self.windows]
+        times += [w.log.state.due_ms for w in self.windows if w.log is not None and w.log.rows and w.log.state]
+        opens_ms = self.breaker.opens_at_ms
+        if opens_ms is not None:
+            return opens_ms if self.waiting else None
+        if self._may_begin is not None and self._may_begin < 1 and self.waiting:
+            rate = self.target.limits.per_second
+            assert rate is not None
+            times.append(now_ms + int((1 - self._may_begin) / rate * 1_000) + 1)
+        return min((time for time in times if time is not None), default=None)
+
+    def give_way(self) -> int:
+        """Give up the oldest rows of an indirect edge until no more wait than may; returns how many."""
+        over = self.waiting - self.delivering.waiting_max
+        if self.delivering.edge != "indirect" or over <= 0:
+            self._told_full = self._told_full and over > 0
+            return 0
+        reason = f"more than {self.delivering.waiting_max:,} triggers waited for {self.target.describe()}"
+        count = 0
+        while over > count and (given := self._give_up_oldest(over - count, reason)):
+            count += given
+        if count and not self._told_full:
+            self._told_full = True
+            self._tell(f"output {self.output!r}: {reason}, so the oldest are given up: see headway triggers ls --dead")
+        return count
+
+    def retry_all(self) -> None:
+        """Try everything now that waits for a later time, also where the receiver wanted nothing more."""
+        now_ms = self._now_ms()
+        self._stopped = ""
+        self.breaker.reset()
+        for window in self.windows:
+            change = window.queue.change()
+            change.stop("")
+            for name, lane in window.queue.lanes():
+                if name not in window.lanes and lane.due_ms > now_ms:
+                    change.put_lane(name, _due(lane, now_ms), lane)
+            change.write()
+            window.next_due_ms = window.queue.next_due_ms()
+            if window.log is not None and window.log.state is not None:
+                window.log.state = _due(window.log.state, now_ms)
+
+    def _allowed(self, now_ms: int) -> int:
+        """How many triggers may begin now, by the limit of the rate."""
+        rate = self.target.limits.per_second
+        if rate is None or self._may_begin is None:
+            return self.target.limits.batch
+        passed_ms = max(0, now_ms - self._counted_ms)
+        self._counted_ms = now_ms
+        self._may_begin = min(max(1.0, rate), self._may_begin + passed_ms * rate / 1_000)
+        return int(self._may_begin)
+
+    def _fill(self, now_ms: int, wanted: int) -> None:
+        """Read rows into memory until enough lanes are ready, or all has been read."""
+        for _ in range(len(self.windows)):
+            if len(self._ready) >= wanted:
+                return
+            window = self.windows[self._turn % len(self.windows)]
+            self._turn += 1
+            self._load_due(window, now_ms)
+            if not window.is_read and self._loaded < _WINDOW:
+                self._load_log(window)
+            log = window.log
+            if log is not None and log.rows and not log.is_queued and (log.state or _FRESH).due_ms <= now_ms:
+                self._make_ready(log)
+
+    def _load_due(self, window: QueueWindow, now_ms: int) -> None:
+        if window.next_due_ms is None:
+            return
+        until_ms = now_ms
+        if window.next_due_ms > now_ms + 2 * max(self.delivering.retry_longest_ms, RETRY_AFTER_MAX_MS):
+            until_ms = window.next_due_ms  # The clock was set back: nothing can have been put off for so long.
+        if window.next_due_ms > until_ms or self._loaded >= _WINDOW:
+            return
+        limit = len(window.lanes) + _CHUNK
+        names = window.queue.due(until_ms, limit)
+        for name in names:
+            if name not in window.lanes:
+                self._load_parked(window, name)
+        if len(names) < limit:
+            window.next_due_ms = window.queue.next_due_ms(until_ms)
+
+    def _load_parked(self, window: QueueWindow, name: str) -> None:
+        state = window.queue.lane(name)
+        if state is None:
+            return
+        lane = ActiveLane(window, name, state)
+        window.lanes[name] = lane
+        self._load_rows(lane)
+
+    def _load_rows(self, lane: ActiveLane) -> None:
+        """Read what is parked of a lane; without any the lane is done."""
+        window = lane.window
+        rows = window.queue.parked(lane.name, LANE_ROWS)
+        if not rows:
+            assert lane.state is not None
+            change = window.queue.change()
+            change.remove_lane(lane.name, lane.state)
+            change.write()
+            del window.lanes[lane.name]
+            return
+        lane.rows.extend(rows)
+        self._loaded += len(rows)
+        self._make_ready(lane)
+
+    def _make_ready(self, lane: ActiveLane) -> None:
+        lane.is_queued = True
+        self._ready.append(lane)
+
+    def _load_log(self, window: QueueWindow) -> None:
+        rows = window.queue.log(window.after, _CHUNK)
+        if not rows:
+            window.after = window.queue.next - 1
+            return
+        window.after = rows[-1].number
+        if window.log is not None:
+            window.log.rows.extend(rows)
+            self._loaded += len(rows)
+            return
+        parked: list[Undelivered] = []
+        change = window.queue.change()
+        for row in rows:
+            name = row.row.lane
+            lane = window.lanes.get(name)
+            if lane is None and window.queue.lane(name) is None:
+                lane = window.lanes[name] = ActiveLane(window, name, None)
+                self._make_ready(lane)
+            if lane is None or lane.state is not None:
+                parked.append(row)
+            elif len(lane.rows) < LANE_ROWS:
+                lane.rows.append(row)
+                self._loaded += 1
+            else:
+                parked.append(row)
+                lane.state = _FRESH
+                change.put_lane(name, _FRESH, None)
+        if parked:
+            change.park(parked)
+            change.write()
+
+    def _note_receiver(self, answers: Sequence[Answer], now_ms: int) -> None:
+        """What answers say of the receiver as a whole."""
+        self.breaker.record(any(answer.outcome is not Outcome.RETRY for answer in answers), now_ms)
+        pauses = [a.retry_after_s for a in answers if a.outcome is Outcome.RETRY and a.retry_after_s]
+        if pauses and max(pauses) > 0:
+            self.breaker.leave_alone(int(min(max(pauses) * 1_000, RETRY_AFTER_MAX_MS)), now_ms)
+        stops = next((answer for answer in answers if answer.stops), None)
+        if stops is not None and not self._stopped:
+            self._stopped = stops.reason or "it wants nothing more"
+            for window in self.windows:
+                change = window.queue.change()
+                change.stop(self._stopped)
+                change.write()
+            self._tell(
+                f"output {self.output!r}: {self.target.describe()} wants no more triggers ({self._stopped}): they wait "
+                "until headway triggers retry says otherwise"
+            )
+
+    def _settle(self, item: Item, answer: Answer, change: QueueChange, now_ms: int) -> bool:
+        """What becomes of one row; returns whether its lane goes on."""
+        lane, before = item.lane, item.lane.state
+        state = self._failed(before, answer, now_ms)
+        if answer.outcome is not Outcome.DONE and not self._gives_up(answer, state, now_ms):
+            self._put_off(lane, state, change)
+            return False
+        self._leave(item, answer, state, change, now_ms)
+        if before is not None and before.attempts:
+            lane.state = Lane(due_ms=before.due_ms)
+            change.put_lane(lane.name, lane.state, before)
+        return True
+
+    def _settle_log(self, items: Sequence[Item], answers: Sequence[Answer], change: QueueChange, now_ms: int) -> None:
+        """What becomes of a batch of a log: the first row that failed is tried again before what lies behind it."""
+        lane = items[0].lane
+        state = None
+        for item, answer in zip(items, answers):
+            failed = self._failed(lane.state, answer, now_ms)
+            # What lies behind a row that is never taken has been taken: it cannot hold that up any more.
+            is_over = answer.outcome is not Outcome.RETRY or self._gives_up(answer, failed, now_ms)
+            if is_over and (state is None or answer.outcome is not Outcome.RETRY):
+                self._leave(item, answer, failed, change, now_ms)
+            elif state is None:
+                state = failed
+        if state is not None or (lane.state is not None and lane.state.attempts):
+            lane.state = state or _FRESH
+            change.set_log(lane.state)
+
+    def _failed(self, before: Optional[Lane], answer: Answer, now_ms: int) -> Lane:
+        """How it stands with a lane after one more attempt that failed."""
+        known = before or _FRESH
+        attempts = known.attempts + 1
+        if answer.outcome is Outcome.NEVER:
+            pause = self.delivering.retry_longest_ms
+        else:
+            pause = pause_ms(self.delivering, attempts, answer.retry_after_s, self._random)
+        return Lane(attempts, known.first_ms or now_ms, now_ms + pause, answer.reason, answer.head)
+
+    def _gives_up(self, answer: Answer, state: Lane, now_ms: int) -> bool:
+        if self.delivering.on_failure == "block" or answer.stops:
+            return False
+        after_ms = self.delivering.give_up_after_ms
+        return answer.outcome is Outcome.NEVER or (after_ms is not None and now_ms - state.first_ms >= after_ms)
+
+    def _leave(self, item: Item, answer: Answer, state: Lane, change: QueueChange, now_ms: int) -> None:
+        """A row waits no longer: it was taken, or is given up."""
+        if answer.outcome is Outcome.DONE:
+            change.delivered([item.row])
+        else:
+            change.died(item.row, answer.reason, answer.head, state.attempts, now_ms)
+        item.lane.rows.remove(item.row)
+        self._loaded -= 1
+
+    def _put_off(self, lane: ActiveLane, state: Lane, change: QueueChange) -> None:
+        """Try the first row of a lane later, and all others of it behind that one."""
+        lane.is_queued = False
+        change.park(lane.rows)
+        change.put_lane(lane.name, state, lane.state)
+        self._loaded -= len(lane.rows)
+        window = lane.window
+        del window.lanes[lane.name]
+        if window.next_due_ms is None or state.due_ms < window.next_due_ms:
+            window.next_due_ms = state.due_ms
+
+    def _go_on(self, lane: ActiveLane) -> None:
+        """The next row of a lane, if it has one."""
+        lane.is_queued = False
+        if lane.is_log:
+            if lane.rows and (lane.state or _FRESH).due_ms <= self._now_ms():
+                self._make_ready(lane)
+        elif lane.rows:
+            self._make_ready(lane)
+        elif lane.state is not None:
+            self._load_rows(lane)
+        else:
+            del lane.window.lanes[lane.name]
+
+    def _give_up_oldest(self, most: int, reason: str) -> int:
+        """Give up some rows that are not in memory, of lanes that failed first, as they are older; returns how many."""
+        now_ms = self._now_ms()
+        count = 0
+        for window in self.windows:
+            change = window.queue.change()
+            for row in islice(self._oldest(window), most - count):
+                change.died(row, reason, "", 0, now_ms)
+                count += 1
+            change.write()
+            if count >= most:
+                break
+        return count
+
+    @staticmethod
+    def _oldest(window: QueueWindow) -> Iterator[Undelivered]:
+        for row in islice(window.queue.rows(), _WINDOW + _CHUNK):
+            in_memory = row.row.lane in window.lanes if row.is_parked else row.number <= window.after
+            if not in_memory:
+                yield row
+
+
+def _due(lane: Lane, now_ms: int) -> Lane:
+    """A lane that is due now; it keeps the attempts that it has had."""
+    return Lane(lane.attempts, lane.first_ms, now_ms, lane.reason, lane.head)

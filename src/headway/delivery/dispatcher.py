@@ -1,0 +1,307 @@
+"""The dispatcher: hands triggers over to targets, in a thread of its own beside the engine's.
+
+One event loop runs all targets of a process. The engine only says that an epoch with new rows is committed; everything
+else happens here: reading rows, calling the target, noting what came of it. So a receiver that is slow or gone never
+holds the engine's thread. Nothing is polled: a courier sleeps until rows are committed, an answer is there, or the time
+of a retry has come.
+
+A crash may come at any moment. Rows are removed when their answer is there, so what was under way is delivered again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final, Optional
+
+import msgspec
+
+from headway.delivery.courier import Courier, Item
+from headway.delivery.stats import DeliveryStats
+from headway.errors import HeadwayError
+from headway.state.delivery_queue import DeliveryQueue
+from headway.state.stage import StageStore
+from headway.targets.base import Answer, Delivery, Outcome, Target
+from headway.targets.delivered import Delivered
+
+__all__ = ["Dispatcher"]
+
+_LAST_ANSWERS_S: Final = 5.0
+"""How long the end of a run that was told to stop waits for what is under way."""
+_SLEEP_MAX_S: Final = 60.0
+"""The longest sleep: the wall clock, by which retries are due, may have been moved meanwhile."""
+_SLEEP_MIN_S: Final = 0.002
+_BEAT_S: Final = 0.05
+_CLOSE_S: Final = 10.0
+
+
+class _Line(msgspec.Struct):
+    """A CloudEvent as it is stored."""
+
+    id: str
+    type: str
+    source: str
+    data: msgspec.Raw
+    subject: Optional[str] = None
+
+
+class Dispatcher:
+    """Delivers the triggers of all groups that one process runs. Methods are called on the engine's thread.
+
+    `outputs` are those that are delivered, by number, with their names. `failed` takes what ends the run: an error of
+    the state, or one in a target that is not the receiver's. `tell` takes what a person should know.
+    """
+
+    def __init__(
+        self,
+        outputs: Mapping[int, tuple[str, Delivered]],
+        wall_ms: Callable[[], int],
+        failed: Callable[[BaseException], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._wall_ms = wall_ms
+        self._failed = failed
+        self._tell = tell
+        self._routes = {
+            number: _Route(
+                Courier(name, output.target, output.delivering, wall_ms, random.random, tell),
+                is_direct=output.delivering.edge == "direct",
+            )
+            for number, (name, output) in outputs.items()
+        }
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="headway-dispatcher", daemon=True)
+        self._paused = False
+        self._is_open = False
+        self.failure: Optional[BaseException] = None
+        """What ends the run."""
+
+    def register(self, output: int, queue: DeliveryQueue) -> None:
+        """Deliver what waits of an output in a group of this process, now and later."""
+        if not self._is_open:
+            self._is_open = True
+            self._thread.start()
+        self._loop.call_soon_threadsafe(self._add, output, queue)
+
+    def attach(self, store: StageStore, outputs: Iterable[int]) -> None:
+        """Deliver what waits of some outputs in the group of a stage, now and later."""
+        for output in sorted(set(outputs)):
+            self.register(output, store.delivery_queue(output))
+
+    def committed(self, group: int, numbered: Mapping[int, int]) -> None:
+        """An epoch is committed: for each output the number that its next row in this group gets."""
+        self._loop.call_soon_threadsafe(self._note, group, dict(numbered))
+
+    @property
+    def is_pressing(self) -> bool:
+        """Whether a direct edge has as many triggers waiting as may: then the flow should read nothing more."""
+        return any(route.is_direct and route.courier.is_full for route in self._routes.values())
+
+    def statistics(self) -> dict[str, DeliveryStats]:
+        """How it stands with each output. Some microseconds for each group."""
+        now_ms = self._wall_ms()
+        return {route.courier.output: route.statistics(now_ms) for route in self._routes.values()}
+
+    def finish(self, stopping: Callable[[], bool], beat: Callable[[], None]) -> None:
+        """The run ends: deliver what can be delivered now; what has to be retried waits for the next run.
+
+        Once `stopping` says so, only what is under way is waited for, some seconds at most. `beat` is called meanwhile.
+        """
+        until_s: Optional[float] = None
+        while self._is_open and self.failure is None and not all(route.rests for route in self._routes.values()):
+            if stopping() and until_s is None:
+                until_s = time.monotonic() + _LAST_ANSWERS_S
+                self._paused = True
+            if until_s is not None and (
+                time.monotonic() > until_s or not any(route.courier.under_way for route in self._routes.values())
+            ):
+                return
+            beat()
+            time.sleep(_BEAT_S)
+        self.check()
+
+    def check(self) -> None:
+        """Raise what has ended the thread."""
+        if self.failure is not None:
+            raise self.failure
+
+    def close(self) -> None:
+        """End the thread; what is under way is delivered again by the next run. Again does nothing."""
+        if not self._is_open:
+            if not self._loop.is_closed():
+                self._loop.close()
+            return
+        self._is_open = False
+        self._loop.call_soon_threadsafe(self._cancel)
+        self._thread.join(_CLOSE_S)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve_all())
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:
+            self.failure = error
+            self._failed(error)
+        finally:
+            self._loop.close()
+
+    async def _serve_all(self) -> None:
+        self._tasks = [asyncio.ensure_future(self._serve(route)) for route in self._routes.values()]
+        try:
+            await asyncio.gather(*self._tasks)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def _add(self, output: int, queue: DeliveryQueue) -> None:
+        route = self._routes[output]
+        route.courier.add(queue)
+        route.queues[queue.group] = queue
+        route.wake()
+
+    def _note(self, group: int, numbered: Mapping[int, int]) -> None:
+        for output, number in numbered.items():
+            route = self._routes[output]
+            queue = route.queues.get(group)
+            if queue is not None and queue.next != number:
+                queue.next = number
+                route.wake()
+
+    async def _serve(self, route: _Route) -> None:
+        """Deliver the triggers of one output, until the task is cancelled."""
+        courier = route.courier
+        under_way: set[asyncio.Task[None]] = set()
+        try:
+            await courier.target.open()
+            while True:
+                courier.give_way()
+                items = [] if self._paused else courier.take()
+                if items:
+                    route.rests = False
+                    task = asyncio.ensure_future(self._hand_over(route, items))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                    if not route.is_direct:
+                        await asyncio.sleep(0)  # Direct edges take all that they can before an indirect one goes on.
+                else:
+                    await self._sleep(route)
+                if route.failure is not None:
+                    raise route.failure
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+            await _closed(courier.target)
+
+    async def _sleep(self, route: _Route) -> None:
+        """Sleep until something has happened, or the time has come for what was put off."""
+        courier = route.courier
+        route.rests = courier.under_way == 0 and not route.event.is_set()
+        at_ms = courier.wake_at_ms()
+        timeout_s: Optional[float] = None
+        if at_ms is not None and not (courier.under_way and at_ms <= self._wall_ms()):
+            timeout_s = min(_SLEEP_MAX_S, max(_SLEEP_MIN_S, (at_ms - self._wall_ms()) / 1_000))
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(route.event.wait(), timeout_s)
+        route.event.clear()
+
+    async def _hand_over(self, route: _Route, items: Sequence[Item]) -> None:
+        courier = route.courier
+        target = courier.target
+        batch = [_delivery(item) for item in items]
+        timeout_s = target.limits.timeout_s
+        try:
+            answers = list(await asyncio.wait_for(target.deliver(batch), timeout_s))
+            if len(answers) != len(batch) or not all(isinstance(answer, Answer) for answer in answers):
+                reason = f"{target.describe()} has to give {len(batch)} answers, not {answers!r:.200}"
+                answers = [Answer(Outcome.RETRY, reason)] * len(batch)
+        except asyncio.TimeoutError:
+            answers = [Answer(Outcome.RETRY, f"no answer within {timeout_s:g} s")] * len(batch)
+        except HeadwayError as error:
+            route.failure = error
+            return
+        except Exception as error:
+            answers = [Answer(Outcome.RETRY, f"{type(error).__name__}: {error}")] * len(batch)
+        finally:
+            route.event.set()
+        try:
+            courier.answered(items, answers)
+        except Exception as error:
+            route.failure = error
+
+
+class _Route:
+    """One output's courier, and how its task is woken."""
+
+    def __init__(self, courier: Courier, *, is_direct: bool) -> None:
+        self.courier = courier
+        self.is_direct = is_direct
+        self.queues: dict[int, DeliveryQueue] = {}
+        self.event = asyncio.Event()
+        self.rests = True
+        """Whether there is nothing to do before something happens or a time has come."""
+        self.failure: Optional[BaseException] = None
+        self._oldest: tuple[int, int] = (-1, 0)
+
+    def wake(self) -> None:
+        """Something has happened."""
+        self.rests = False
+        self.event.set()
+
+    def statistics(self, now_ms: int) -> DeliveryStats:
+        courier = self.courier
+        totals = [window.queue.totals for window in courier.windows]
+        waiting = courier.waiting
+        gone = sum(total.gone for total in totals)
+        if not waiting:
+            self._oldest = (-1, now_ms)
+        elif self._oldest[0] != gone:
+            # Something has left since: what waits now has waited since the last look at most.
+            self._oldest = (gone, now_ms)
+        return DeliveryStats(
+            target=courier.target.describe(),
+            edge=courier.delivering.edge,
+            waiting=waiting,
+            delivered=sum(total.delivered for total in totals),
+            dead=sum(total.died for total in totals),
+            dropped=sum(total.dropped for total in totals),
+            attempts={outcome.value: count for outcome, count in courier.attempts.items()},
+            breaker=courier.breaker.state(now_ms).value,
+            stopped=courier.stopped,
+            oldest_ms=now_ms - self._oldest[1] if waiting else 0,
+        )
+
+
+def _delivery(item: Item) -> Delivery:
+    stored = item.row.row
+    line = msgspec.json.decode(stored.line, type=_Line)
+    lane = item.lane
+    attempts = 0 if lane.state is None else lane.state.attempts
+    return Delivery(
+        id=line.id,
+        type=line.type,
+        source=line.source,
+        subject=line.subject,
+        time_ms=stored.time_ms,
+        data=bytes(line.data),
+        sequence=stored.sequence,
+        place=stored.place or lane.window.queue.place,
+        number=stored.number if stored.place else item.row.number,
+        attempt=attempts + 1,
+    )
+
+
+async def _closed(target: Target) -> None:
+    with suppress(Exception):  # It is let go of: what it meets while closing changes nothing.
+        await asyncio.wait_for(target.close(), _CLOSE_S)

@@ -1,0 +1,58 @@
+"""What is in memory of the rows that wait: a window on each queue, lane by lane."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Optional
+
+from headway.state.delivery_queue import DeliveryQueue
+from headway.state.delivery_rows import Lane, Undelivered
+
+__all__ = ["LANE_ROWS", "ActiveLane", "QueueWindow"]
+
+LANE_ROWS: Final = 64
+"""Rows of one lane in memory: more wait on the disk, so that a busy key does not fill the window."""
+
+
+class ActiveLane:
+    """A lane with rows in memory: the first of them is under way, or ready to go."""
+
+    __slots__ = ("is_log", "is_queued", "name", "rows", "state", "window")
+
+    def __init__(self, window: QueueWindow, name: str, state: Optional[Lane], *, is_log: bool = False) -> None:
+        self.window = window
+        self.name = name
+        self.is_log = is_log
+        """Whether it stands for the whole log, of which a receiver takes one batch after the other."""
+        self.is_queued = False
+        """Whether it is under way, or among those that are ready."""
+        self.rows: deque[Undelivered] = deque()
+        self.state = state
+        """How it stands with the lane where it is parked: then more of its rows may be parked. None where it is not."""
+
+
+class QueueWindow:
+    """One queue, how far its log has been read into memory, and its lanes that are there."""
+
+    __slots__ = ("after", "lanes", "log", "next_due_ms", "queue")
+
+    def __init__(self, queue: DeliveryQueue, *, in_order: bool) -> None:
+        self.queue = queue
+        self.log = ActiveLane(self, "", queue.totals.log, is_log=True) if in_order else None
+        """The whole log as one lane, for a receiver that takes it strictly in order."""
+        self.after = -1
+        """The number of the last row of the log that was read."""
+        self.lanes: dict[str, ActiveLane] = {}
+        self.next_due_ms = queue.next_due_ms()
+        """When the next lane that is parked is due, as of the last look; None where none is."""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all of the log has been read."""
+        return self.after + 1 >= self.queue.next
+
+    def floor(self) -> int:
+        """No row of the log that waits has a number below it."""
+        lanes = [*self.lanes.values(), *([] if self.log is None else [self.log])]
+        numbers = [row.number for lane in lanes for row in lane.rows if not row.is_parked]
+        return min(numbers, default=self.after + 1)

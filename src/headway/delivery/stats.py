@@ -1,0 +1,50 @@
+"""What deliveries say about themselves."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headway.delivery.breaker import BreakerState
+
+__all__ = ["DeliveryStats"]
+
+
+class DeliveryStats(msgspec.Struct, frozen=True, kw_only=True):
+    """How it stands with the deliveries of one output in one process."""
+
+    target: str
+    edge: str
+    waiting: int
+    """Triggers that wait, also those under way."""
+    delivered: int
+    """Over the state directory's life, as are the two that follow."""
+    dead: int
+    """Given up, and not put back or dropped since."""
+    dropped: int
+    attempts: dict[str, int] = {}
+    """In this run, by what came of them: done, retry, never."""
+    breaker: str = BreakerState.CLOSED.value
+    stopped: str = ""
+    """Why the receiver wants nothing more; empty where it does."""
+    oldest_ms: int = 0
+    """For how long the trigger that has waited longest has waited, as far as this run has seen, in milliseconds."""
+
+    @property
+    def made(self) -> int:
+        """Triggers that the flow has made for it."""
+        return self.waiting + self.delivered + self.dead + self.dropped
+
+    def plus(self, other: DeliveryStats) -> DeliveryStats:
+        """Both together: those of two processes."""
+        worse = max(self.breaker, other.breaker, key=[state.value for state in BreakerState].index)
+        return msgspec.structs.replace(
+            self,
+            waiting=self.waiting + other.waiting,
+            delivered=self.delivered + other.delivered,
+            dead=self.dead + other.dead,
+            dropped=self.dropped + other.dropped,
+            attempts={name: count + other.attempts.get(name, 0) for name, count in self.attempts.items()},
+            breaker=worse,
+            stopped=self.stopped or other.stopped,
+            oldest_ms=max(self.oldest_ms, other.oldest_ms),
+        )

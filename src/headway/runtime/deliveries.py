@@ -1,0 +1,37 @@
+"""The outputs of a plan that are delivered, and the dispatcher of a process that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Optional
+
+from headway.plan.stages import Plan
+from headway.state.manifest import Manifest
+
+if TYPE_CHECKING:
+    from headway.delivery.dispatcher import Dispatcher
+
+__all__ = ["delivered_numbers", "make_dispatcher"]
+
+
+def delivered_numbers(plan: Plan, manifest: Manifest) -> dict[str, int]:
+    """The numbers of the outputs that are delivered, by name."""
+    return {sink.name: manifest.outputs[sink.name].id for sink in plan.sinks if sink.delivered is not None}
+
+
+def make_dispatcher(
+    plan: Plan,
+    manifest: Manifest,
+    wall_ms: Callable[[], int],
+    failed: Callable[[BaseException], None],
+    tell: Callable[[str], None],
+) -> Optional[Dispatcher]:
+    """The dispatcher for a plan; None where nothing is delivered."""
+    outputs = {
+        manifest.outputs[sink.name].id: (sink.name, sink.delivered) for sink in plan.sinks if sink.delivered is not None
+    }
+    if not outputs:
+        return None
+    from headway.delivery.dispatcher import Dispatcher  # Its event loop is a long import for who delivers nothing.
+
+    return Dispatcher(outputs, wall_ms, failed, tell)
