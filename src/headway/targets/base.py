@@ -76,11 +76,12 @@ class Delivery:
     sequence: str
     """Twenty digits that grow, compared as texts, within each key. The same at each attempt."""
     place: str
-    """The log of the outbox that the trigger stands in: a fixed name, which no other state directory gives, nor one that
-    was made anew. Triggers of one key are in one place."""
+    """The log of the outbox that the trigger stands in: a fixed name, which no other state directory gives, nor one
+    that was made anew. Triggers of one key are in one place."""
     number: int
     """Its number in its place. Numbers grow; a target that keeps the last one of each place in the transaction of its
-    own effects, and passes over what is not above it, is exact. What comes back from the dead letters gets a new one."""
+    own effects, and passes over what is not above it, is exact. What comes back from the dead letters gets a new one,
+    above all others."""
     traceparent: Optional[str] = None
     """W3C trace context of the event that caused it, if it had one."""
     attempt: int = 1
