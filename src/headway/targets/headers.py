@@ -16,20 +16,20 @@ _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _SCHEME: Final = re.compile(r"([A-Za-z]+ )?((?:env|file):.+)")
 """`env:NAME`, or with the scheme of an authorization before it, such as `Bearer env:NAME`."""
 _OURS: Final = frozenset(
-    [
-        "connection",
-        "content-length",
-        "content-type",
-        "cookie",
-        "expect",
-        "host",
-        "keep-alive",
-        "te",
-        "traceparent",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ]
+    {
+        *(
+            "connection",
+            "content-length",
+            "content-type",
+            "cookie",
+            "expect",
+            "host",
+            "keep-alive",
+            "te",
+            "traceparent",
+        ),
+        *("trailer", "transfer-encoding", "upgrade"),
+    }
 )
 _DEFAULTS: Final = {"user-agent": "headway", "accept": "*/*", "accept-encoding": "identity"}
 

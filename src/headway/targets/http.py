@@ -16,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Optional, Union
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Optional
 
 from headway.basics.times import Duration, duration_ms
 from headway.errors import UsageError
@@ -141,10 +142,13 @@ class Webhook(Target):
     def check(self) -> None:
         """Look whether secrets and certificates are there and can be used."""
         needed("aiohttp", "http", "hw.webhook(...)")
-        self._url.read()
         self._signer.check()
         self._headers.read()
-        self._tls.context()
+        if self._url.read().scheme == "https":
+            self._tls.context()
+        elif self._tls.is_given:
+            msg = f"ca, cert and key are for https: the address of {self.name!r} begins with http"
+            raise UsageError(msg)
 
     async def open(self) -> None:
         """Make the pool of connections; none is opened yet."""
@@ -182,13 +186,11 @@ class Webhook(Target):
         """One attempt: the status, 0 where none came, and what it means."""
         import aiohttp
 
-        secrets: list[str] = []
         try:
-            url, own = self._url.read(), self._headers.read()
-            secrets = [*self._url.secrets(), *self._headers.secrets(), *self._signer.texts()]
             message = message_of(self._mode, batch)
-            headers = {**own, **message.headers, **self._signer.headers(message.id, message.body)}
-            return await self._exchange(url, message, headers, until_s, secrets)
+            signed = self._signer.headers(message.id, message.body)
+            headers = {**self._headers.read(), **message.headers, **signed}
+            return await self._exchange(self._url.read(), message, headers, until_s)
         except UsageError as error:
             reason = str(error)
         except asyncio.TimeoutError:
@@ -200,10 +202,10 @@ class Webhook(Target):
             reason = f"the answer is no HTTP: {error.message}"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
-        return 0, Answer(Outcome.RETRY, hide(_one_line(reason), secrets))
+        return 0, Answer(Outcome.RETRY, self._hide(" ".join(reason.split())))
 
     async def _exchange(
-        self, url: Any, message: Message, headers: dict[str, str], until_s: float, secrets: list[str]
+        self, url: Any, message: Message, headers: dict[str, str], until_s: float
     ) -> tuple[int, Answer]:
         import aiohttp
 
@@ -220,10 +222,18 @@ class Webhook(Target):
             timeout=aiohttp.ClientTimeout(total=remaining_s),
         ) as response:
             body = await _beginning(response)
-            head = "" if response.ok else hide(body.decode(errors="backslashreplace"), secrets)
+            head = "" if 200 <= response.status < 300 else self._hide(body.decode(errors="backslashreplace"))
             retry_after = response.headers.get("Retry-After")
             answer = answer_for(response.status, head, retry_after, now_s=self._now_s(), own=self._answers)
             return response.status, answer
+
+    def _hide(self, text: str) -> str:
+        """The text without secrets: a receiver may send back what it was sent, and errors may quote it."""
+        for secrets_of in (self._url.secrets, self._headers.secrets, self._signer.texts):
+            # One that cannot be read any more was not sent either.
+            with suppress(UsageError):
+                text = hide(text, secrets_of())
+        return text
 
     async def close(self) -> None:
         """Close all connections."""
@@ -240,6 +250,8 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
 
     content = response.content
     found = b""
+    if content.at_eof():
+        return found
     # Closing it wakes whoever reads, and costs no task.
     closing = asyncio.get_running_loop().call_later(_BODY_S, response.close)
     try:
@@ -252,7 +264,3 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     if not content.at_eof():
         response.close()
     return found[:_BODY_MAX]
-
-
-def _one_line(text: Union[str, Exception]) -> str:
-    return " ".join(str(text).split())

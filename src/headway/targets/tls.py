@@ -32,6 +32,11 @@ class TlsFiles:
         self._seen: Any = None
         self._context: Optional[ssl.SSLContext] = None
 
+    @property
+    def is_given(self) -> bool:
+        """Whether there is any file."""
+        return self._ca is not None or self._cert is not None
+
     def context(self) -> ssl.SSLContext:
         """The context of this moment. Raises `UsageError` where a file cannot be read or used.
 

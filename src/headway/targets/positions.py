@@ -1,0 +1,89 @@
+"""How a table knows what is in it already: the part of the exact SQL targets that both databases share.
+
+Next to the table that is written there is a table `headway_positions`, with a row for each place of an outbox: the
+number of the last delivery that is in. It is read (and locked) and written in the transaction of the rows. So rows and
+number are there together or not at all, whatever breaks: when an answer to a commit is lost, the same deliveries come
+again, and are passed over by their numbers. Rows that the database has refused are kept with the number as well: when
+they come again they are refused again, although their number is passed.
+
+A number that comes with another id than it had says that this place is told by two outboxes: a state directory was put
+back from a copy, say. Then nothing is written, because what else would be passed over cannot be known.
+
+Rejected: to know each delivery by its id. It needs an index of all ids for ever, and a table of one row per key has no
+room for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Optional
+
+import msgspec
+
+from headway.targets.base import DONE, Answer, Delivery, Outcome
+
+__all__ = ["NOTHING_YET", "POSITIONS", "Position", "Refusals", "all_retried", "answers_of", "by_place", "encoded"]
+
+POSITIONS: Final = "headway_positions"
+"""The name of the table."""
+
+Refusals = dict[int, list[str]]
+"""Numbers of deliveries that the database will never take, with the reason and what it said in detail."""
+
+
+class Position(NamedTuple):
+    """How far a place of an outbox is in a table."""
+
+    number: int
+    id: str
+    refused: Refusals
+    """Of the last batch alone: when a later one comes, what was refused before has been heard."""
+
+    @classmethod
+    def of_row(cls, number: int, id: str, refused: str) -> Position:
+        """From what stands in the table."""
+        return cls(number, id, msgspec.json.decode(refused, type=Refusals))
+
+    def contradiction(self, batch: Sequence[Delivery]) -> Optional[str]:
+        """Why this cannot be the position of these deliveries; None where it can."""
+        found = next((each for each in batch if each.number == self.number and each.id != self.id), None)
+        if found is None:
+            return None
+        return (
+            f"{POSITIONS} has number {self.number} of place {found.place!r} for the trigger {self.id}, and now it is "
+            f"{found.id}: another state directory has written there. If this one is right, delete that row"
+        )
+
+    def after(self, batch: Sequence[Delivery], refused: Refusals) -> Position:
+        """The position when a batch is in, of which some were refused."""
+        first, last = batch[0].number, batch[-1]
+        kept = {number: why for number, why in self.refused.items() if number >= first}
+        return Position(max(last.number, self.number), last.id, {**kept, **refused})
+
+
+NOTHING_YET: Final = Position(0, "", {})
+
+
+def encoded(refused: Refusals) -> str:
+    """Refusals as text for the table."""
+    return msgspec.json.encode(refused).decode()
+
+
+def answers_of(batch: Sequence[Delivery], refused: Mapping[int, Sequence[str]]) -> list[Answer]:
+    """An answer for each delivery, once the transaction is over."""
+    return [
+        Answer(Outcome.NEVER, *refused[delivery.number]) if delivery.number in refused else DONE for delivery in batch
+    ]
+
+
+def all_retried(batch: Sequence[Delivery], reason: str) -> list[Answer]:
+    """Nothing of the batch is in, or nobody knows."""
+    return [Answer(Outcome.RETRY, reason)] * len(batch)
+
+
+def by_place(batch: Sequence[Delivery]) -> dict[str, list[Delivery]]:
+    """Deliveries by place, in their order."""
+    found: dict[str, list[Delivery]] = {}
+    for delivery in batch:
+        found.setdefault(delivery.place, []).append(delivery)
+    return found
