@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Optional, Union
 
-import msgspec
 from msgspec import inspect
 
 from headway.errors import UsageError
@@ -61,6 +60,7 @@ def key_names(key: Union[str, Sequence[str], None]) -> tuple[str, ...]:
 def rows_of(value_type: Any, key: tuple[str, ...]) -> Rows:
     """The columns of a type's fields. Raises `UsageError` for a type without fields, and a key that is none of them.
 
+    >>> import msgspec
     >>> class Cart(msgspec.Struct):
     ...     cart: str
     ...     cents: int

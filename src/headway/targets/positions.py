@@ -40,9 +40,9 @@ class Position(NamedTuple):
     """Of the last batch alone: when a later one comes, what was refused before has been heard."""
 
     @classmethod
-    def of_row(cls, number: int, id: str, refused: str) -> Position:
+    def of_row(cls, number: int, last_id: str, refused: str) -> Position:
         """From what stands in the table."""
-        return cls(number, id, msgspec.json.decode(refused, type=Refusals))
+        return cls(number, last_id, msgspec.json.decode(refused, type=Refusals))
 
     def contradiction(self, batch: Sequence[Delivery]) -> Optional[str]:
         """Why this cannot be the position of these deliveries; None where it can."""
@@ -55,13 +55,13 @@ class Position(NamedTuple):
         )
 
     def after(self, batch: Sequence[Delivery], refused: Refusals) -> Position:
-        """The position when a batch is in, of which some were refused."""
+        """The position when a batch is in, whose last delivery is new, and of which some were refused."""
         first, last = batch[0].number, batch[-1]
         kept = {number: why for number, why in self.refused.items() if number >= first}
-        return Position(max(last.number, self.number), last.id, {**kept, **refused})
+        return Position(last.number, last.id, {**kept, **refused})
 
 
-NOTHING_YET: Final = Position(0, "", {})
+NOTHING_YET: Final = Position(-1, "", {})
 
 
 def encoded(refused: Refusals) -> str:
