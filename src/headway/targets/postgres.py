@@ -1,10 +1,10 @@
 """Triggers into PostgreSQL: a table of triggers, or one of typed rows; each batch is one transaction, and exact.
 
-`headway.targets.positions` says what makes it exact. A batch is one statement over arrays: some 30 us a row. When the
-database refuses it for what is in a row (SQLSTATE of class 22, 23, 44 or 54, or what a trigger function of its own
-raises), the batch is halved behind savepoints until the rows at fault stand alone; they are refused, and the others go
-in. Whatever else fails concerns the table or the server, and is retried. Deferred constraints are checked at once, so
-that they point at a row as well.
+`headway.targets.positions` says what makes it exact. A batch is one statement over one JSON list: some 30 us a row.
+When the database refuses it for what is in a row (SQLSTATE of class 22, 23, 44 or 54, or what a trigger function of its
+own raises), the batch is halved behind savepoints until the rows at fault stand alone; they are refused, and the others
+go in. Whatever else fails concerns the table or the server, and is retried. Deferred constraints are checked at once,
+so that they point at a row as well.
 
 Connections are taken out of use by cutting them, not by asking the server to stop: a server that hangs would not hear.
 """
@@ -53,7 +53,8 @@ _CONNECT_S: Final = 10
 _COLUMNS: Final = """
 SELECT a.attname, format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, NULL),
        a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND a.attgenerated = ''
-FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
 _UNIQUE: Final = """
 SELECT array_agg(a.attname::text) FROM pg_index i
@@ -306,7 +307,7 @@ class Postgres(Target):
         try:
             async with connection.transaction():
                 rows = self._newest(batch)
-                await connection.execute(insertion.encode(), self._table.parameters(rows))
+                await connection.execute(insertion.encode(), [self._table.parameter(rows)])
         except psycopg.Error as error:
             if not _is_of_a_row(error):
                 raise

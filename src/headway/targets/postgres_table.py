@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Optional
 
+import msgspec
+
 from headway.basics.times import format_time
 from headway.errors import UsageError
 from headway.targets.base import Delivery
@@ -59,6 +61,7 @@ _TRIGGERS: Final = (
 )
 _OPTIONAL: Final = frozenset({"source", "sequence"})
 _IDENTIFIER_BYTES_MAX: Final = 63
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Found(NamedTuple):
@@ -134,42 +137,39 @@ class Table:
         return None
 
     def insertion(self, found: Sequence[Found]) -> str:
-        """The statement that writes rows; its parameters are `parameters`."""
+        """The statement that writes rows; its parameter is that of `parameter`."""
         # Cast to `character` means a single one, and the column itself says how many there may be.
         types = {column.name: {"character": "bpchar"}.get(column.type, column.type) for column in found}
         columns = [column for column in self.columns if column.name in types]
         names = [quoted(column.name) for column in columns]
-        if self._of_triggers:
-            values = [f"v.{name}::{types[column.name]}" for column, name in zip(columns, names)]
-            arrays = ", ".join(["%s::text[]"] * len(self.columns))
-            source = f"unnest({arrays}) AS v({', '.join(quoted(column.name) for column in self.columns)})"
-            updates = []
-        else:
-            values = [_from_json(column, types[column.name]) for column in columns]
-            # OFFSET 0 keeps the planner from parsing the JSON once for each column.
-            source = "unnest(%s::text[]) AS d(t), LATERAL (SELECT d.t::jsonb AS j OFFSET 0) AS v"
-            others = [name for name, column in zip(names, columns) if column.name not in self._key]
-            updates = [f"{name} = excluded.{name}" for name in others]
+        values = [_from_json(column, types[column.name]) for column in columns]
+        if self._of_triggers:  # A trigger's value may be null, and is there all the same.
+            values = [f"(v.j->'data')::{types['data']}" if c.kind == "json" else v for c, v in zip(columns, values)]
+        updates = [] if self._of_triggers else [f"{n} = excluded.{n}" for n in names if n not in map(quoted, self._key)]
         action = f"UPDATE SET {', '.join(updates)}" if updates else "NOTHING"
         return (
-            f"INSERT INTO {self.sql} ({', '.join(names)}) SELECT {', '.join(values)} FROM {source} "
+            f"INSERT INTO {self.sql} ({', '.join(names)}) SELECT {', '.join(values)} "
+            f"FROM jsonb_array_elements(%s::jsonb) AS v(j) "
             f"ON CONFLICT ({', '.join(map(quoted, self._key))}) DO {action}"
         )
 
-    def parameters(self, batch: Sequence[Delivery]) -> list[list[Optional[str]]]:
-        """The columns of deliveries, as texts, in the order of `columns`; for typed rows their data alone."""
-        data: list[Optional[str]] = [delivery.data.decode() for delivery in batch]
-        if not self._of_triggers:
-            return [data]
-        return [
-            [delivery.id for delivery in batch],
-            [delivery.type for delivery in batch],
-            [delivery.subject for delivery in batch],
-            [format_time(delivery.time_ms) for delivery in batch],
-            data,
-            [delivery.source for delivery in batch],
-            [delivery.sequence for delivery in batch],
-        ]
+    def parameter(self, batch: Sequence[Delivery]) -> str:
+        """Deliveries as one JSON list, which is written and read in one go; an array takes each element by itself."""
+        rows = map(_trigger, batch) if self._of_triggers else (delivery.data for delivery in batch)
+        return (b"[" + b",".join(rows) + b"]").decode()
+
+
+def _trigger(delivery: Delivery) -> bytes:
+    row = {
+        "id": delivery.id,
+        "type": delivery.type,
+        "subject": delivery.subject,
+        "time": format_time(delivery.time_ms),
+        "data": msgspec.Raw(delivery.data),
+        "source": delivery.source,
+        "sequence": delivery.sequence,
+    }
+    return _encode(row)
 
 
 def _is_identifier(text: str) -> bool:

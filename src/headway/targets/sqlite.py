@@ -14,7 +14,7 @@ import base64
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, Final, Optional, Union
 
@@ -24,7 +24,7 @@ from headway.basics.times import Duration, duration_ms, format_time
 from headway.errors import UsageError
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
 from headway.targets.checks import number_in
-from headway.targets.columns import Column, Rows, key_names, rows_of
+from headway.targets.columns import Column, key_names, rows_of
 from headway.targets.positions import (
     NOTHING_YET,
     POSITIONS,
@@ -113,7 +113,7 @@ class Sqlite(Target):
         self._name = name or f"sqlite {path} {table}"
         self._connection: Optional[sqlite3.Connection] = None
         self._insertion = ""
-        self._threads = Threads(1, self._name)
+        self._threads: Optional[Threads] = None
 
     @property
     def name(self) -> str:
@@ -144,20 +144,24 @@ class Sqlite(Target):
     async def open(self) -> None:
         """Look whether it can be used; the file is opened when it is needed."""
         self.check()
+        self._threads = Threads(1, self._name)
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Write the batch, one transaction for each place in it."""
+        assert self._threads is not None, "open() comes before deliver()"
         try:
             return await self._threads.run(partial(self._deliver, batch))
         except asyncio.CancelledError:
             if self._connection is not None:
-                self._connection.interrupt()
+                with suppress(sqlite3.Error):  # It may have been closed meanwhile.
+                    self._connection.interrupt()
             raise
 
     async def close(self) -> None:
         """Close the file, once what is under way is over."""
-        await self._threads.run(self._close)
-        self._threads.close()
+        if self._threads is not None:
+            await self._threads.run(self._close)
+            self._threads.close()
 
     def _deliver(self, batch: Sequence[Delivery]) -> list[Answer]:
         answers: dict[tuple[str, int], Answer] = {}
@@ -275,11 +279,12 @@ class Sqlite(Target):
         return {name: "TEXT NOT NULL" if name in _NEEDED else "TEXT" for name in _TRIGGERS}
 
     def _insertion_of(self, names: list[str], key: str) -> str:
-        others = [name for name in names if self._rows is not None and name not in self._key]
-        updates = ", ".join(f"{_quoted(name)} = excluded.{_quoted(name)}" for name in others)
+        others = [_quoted(name) for name in names if self._rows is not None and name not in self._key]
+        updates = ", ".join(f"{name} = excluded.{name}" for name in others)
+        action = f"UPDATE SET {updates}" if updates else "NOTHING"
         return (
             f"INSERT INTO {_quoted(self._table)} ({', '.join(map(_quoted, names))}) "
-            f"VALUES ({', '.join('?' * len(names))}) ON CONFLICT ({key}) DO {f'UPDATE SET {updates}' if updates else 'NOTHING'}"
+            f"VALUES ({', '.join('?' * len(names))}) ON CONFLICT ({key}) DO {action}"
         )
 
     def _close(self) -> None:

@@ -28,12 +28,14 @@ class Threads:
         self._jobs: SimpleQueue[Optional[_Job]] = SimpleQueue()
         self._count = 0
         self._busy = 0
+        self._is_closed = False
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """What the function returns or raises, in a thread, in a copy of the caller's context.
 
         Where all threads are busy it waits for one. When the caller is cancelled before, it is not run.
         """
+        assert not self._is_closed, "nothing runs in threads that were closed"
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         if self._busy >= self._count < self._most:
@@ -45,6 +47,7 @@ class Threads:
 
     def close(self) -> None:
         """Let the threads end when they have done what they do."""
+        self._is_closed = True
         for _ in range(self._count):
             self._jobs.put(None)
 
