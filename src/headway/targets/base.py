@@ -118,7 +118,7 @@ class Target(ABC):
     """Whether all triggers of one place come one batch after the other, in the order of their numbers. A target that
     keeps the last number has to be asked so: a trigger that fails then holds up all of its place, not only its key.
     Behind the first RETRY of a batch such a target answers RETRY alone. What it has refused for ever (NEVER) may come
-    again after a crash, and it must know then that this was not done."""
+    again after a crash, and it must know then that this was not done: of the last 1,000 that it refused in a place."""
 
     @property
     @abstractmethod

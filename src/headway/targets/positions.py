@@ -22,10 +22,24 @@ import msgspec
 
 from headway.targets.base import DONE, Answer, Delivery, Outcome
 
-__all__ = ["NOTHING_YET", "POSITIONS", "Position", "Refusals", "all_retried", "answers_of", "by_place", "encoded"]
+__all__ = [
+    "NOTHING_YET",
+    "POSITIONS",
+    "Position",
+    "Refusals",
+    "all_retried",
+    "answers_of",
+    "by_place",
+    "encoded",
+    "refusal",
+]
 
 POSITIONS: Final = "headway_positions"
 """The name of the table."""
+
+_REFUSALS_MAX: Final = 1_000
+_DETAIL_MAX: Final = 300
+"""Characters of what the database says in detail: a thousand of them are in one row of the table."""
 
 Refusals = dict[int, list[str]]
 """Numbers of deliveries that the database will never take, with the reason and what it said in detail."""
@@ -37,7 +51,7 @@ class Position(NamedTuple):
     number: int
     id: str
     refused: Refusals
-    """Of the last batch alone: when a later one comes, what was refused before has been heard."""
+    """Of the last refusals some hundreds: what comes again after a crash is among the last."""
 
     @classmethod
     def of_row(cls, number: int, last_id: str, refused: str) -> Position:
@@ -56,12 +70,20 @@ class Position(NamedTuple):
 
     def after(self, batch: Sequence[Delivery], refused: Refusals) -> Position:
         """The position when a batch is in, whose last delivery is new, and of which some were refused."""
-        first, last = batch[0].number, batch[-1]
-        kept = {number: why for number, why in self.refused.items() if number >= first}
-        return Position(last.number, last.id, {**kept, **refused})
+        last = batch[-1]
+        kept = self.refused
+        if refused:
+            together = {**self.refused, **refused}
+            kept = {number: together[number] for number in sorted(together)[-_REFUSALS_MAX:]}
+        return Position(last.number, last.id, kept)
 
 
 NOTHING_YET: Final = Position(-1, "", {})
+
+
+def refusal(reason: str, detail: str = "") -> list[str]:
+    """What is kept of a refusal."""
+    return [reason[:_DETAIL_MAX], detail[:_DETAIL_MAX]]
 
 
 def encoded(refused: Refusals) -> str:

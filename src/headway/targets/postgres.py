@@ -34,6 +34,7 @@ from headway.targets.positions import (
     answers_of,
     by_place,
     encoded,
+    refusal,
 )
 from headway.targets.postgres_table import Found, Table
 from headway.targets.secret import hide
@@ -47,7 +48,6 @@ __all__ = ["Postgres", "postgres"]
 
 _OF_A_ROW: Final = ("22", "23", "44", "54", "P0001", "21000")
 """What SQLSTATEs begin with that say something about a row."""
-_HEAD_MAX: Final = 2_000
 _CONNECT_S: Final = 10
 
 _COLUMNS: Final = """
@@ -279,12 +279,15 @@ class Postgres(Target):
             if new:
                 await self._insert(connection, session.insertion, new, refused)
                 position = position.after(batch, refused)
-                await connection.execute(
-                    f"UPDATE {self._table.positions} SET number = %s, id = %s, refused = %s "
-                    "WHERE target = %s AND place = %s",
-                    [position.number, position.id, encoded(position.refused), self._table_name, place],
-                )
+                await self._keep(connection, place, position, bool(refused))
         return answers_of(batch, position.refused)
+
+    async def _keep(self, connection: Connection, place: str, position: Position, is_refusing: bool) -> None:
+        """Write the position; what was refused is written again only when there is more of it."""
+        values = [position.number, position.id, *([encoded(position.refused)] if is_refusing else [])]
+        refused = ", refused = %s" if is_refusing else ""
+        query = f"UPDATE {self._table.positions} SET number = %s, id = %s{refused} WHERE target = %s AND place = %s"
+        await connection.execute(query.encode(), [*values, self._table_name, place])
 
     async def _position(self, connection: Connection, place: str) -> Position:
         """The position of a place, locked: another process that still writes there is waited for."""
@@ -313,7 +316,7 @@ class Postgres(Target):
                 raise
             if len(batch) == 1:
                 detail = error.diag.message_detail or ""
-                refused[batch[0].number] = [self._reason(error), detail[:_HEAD_MAX]]
+                refused[batch[0].number] = refusal(self._reason(error), detail)
                 return
             half = len(batch) // 2
             await self._insert(connection, insertion, batch[:half], refused)

@@ -34,6 +34,7 @@ from headway.targets.positions import (
     answers_of,
     by_place,
     encoded,
+    refusal,
 )
 from headway.targets.threads import Threads
 
@@ -194,8 +195,7 @@ class Sqlite(Target):
                 break
         if new:
             position = position.after(batch, refused)
-            values = (self._table, place, position.number, position.id, encoded(position.refused))
-            connection.execute(f"INSERT OR REPLACE INTO {POSITIONS} VALUES (?, ?, ?, ?, ?)", values)
+            self._keep(connection, place, position, bool(refused))
         connection.execute("COMMIT")
         return answers_of(batch, position.refused)
 
@@ -204,6 +204,16 @@ class Sqlite(Target):
         row = connection.execute(query, (self._table, place)).fetchone()
         return NOTHING_YET if row is None else Position.of_row(*row)
 
+    def _keep(self, connection: sqlite3.Connection, place: str, position: Position, is_refusing: bool) -> None:
+        """Write the position; what was refused is written again only when there is more of it."""
+        values = [self._table, place, position.number, position.id, encoded(position.refused) if is_refusing else "{}"]
+        refused = ", refused = excluded.refused" if is_refusing else ""
+        connection.execute(
+            f"INSERT INTO {POSITIONS} VALUES (?, ?, ?, ?, ?) ON CONFLICT (target, place) "
+            f"DO UPDATE SET number = excluded.number, id = excluded.id{refused}",
+            values,
+        )
+
     def _insert(self, connection: sqlite3.Connection, delivery: Delivery, refused: Refusals) -> bool:
         """Insert a row, unless it is refused. False when the transaction is over because of it."""
         if delivery.number in refused:
@@ -211,7 +221,7 @@ class Sqlite(Target):
         try:
             connection.execute(self._insertion, self._values(delivery))
         except _REFUSING as error:
-            refused[delivery.number] = [str(error), ""]
+            refused[delivery.number] = refusal(str(error))
         return connection.in_transaction
 
     def _values(self, delivery: Delivery) -> Sequence[Any]:
