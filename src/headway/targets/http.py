@@ -39,6 +39,8 @@ __all__ = ["Webhook", "webhook"]
 
 _BODY_MAX: Final = 20_000
 """Bytes of an answer that are looked at."""
+_REASON_MAX: Final = 300
+"""Characters: an error may quote what the receiver has sent."""
 _BODY_S: Final = 2.0
 """How long the body of an answer is waited for, once its status is there."""
 _SPARE_S: Final = 5.0
@@ -202,7 +204,7 @@ class Webhook(Target):
             reason = f"the answer is no HTTP: {error.message}"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
-        return 0, Answer(Outcome.RETRY, self._hide(" ".join(reason.split())))
+        return 0, Answer(Outcome.RETRY, self._hide(" ".join(reason.split()))[:_REASON_MAX])
 
     async def _exchange(
         self, url: Any, message: Message, headers: dict[str, str], until_s: float
