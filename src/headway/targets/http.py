@@ -199,6 +199,9 @@ class Webhook(Target):
             reason = f"no answer within {self.limits.timeout_s - _SPARE_S:g} s"
         except aiohttp.ClientConnectorCertificateError as error:
             reason = f"the certificate is refused: {error.certificate_error}"
+        except aiohttp.ClientConnectorError as error:
+            why = error.os_error.strerror or error.os_error
+            reason = f"cannot connect to {error.host}:{error.port}: {why}"
         except aiohttp.ClientResponseError as error:
             # Its text has the address, which may be secret.
             reason = f"the answer is no HTTP: {error.message}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Any, Final, NamedTuple, Optional
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -12,6 +13,7 @@ from headway.targets.secret import Secret
 __all__ = ["Url"]
 
 _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
+_NUMBER: Final = re.compile(r"[0-9]*|0x[0-9a-f]*")
 _EXAMPLE: Final = "write one such as https://shop.example/hooks"
 
 
@@ -69,13 +71,22 @@ def _checked(text: str, shown: str) -> SplitResult:
     if parts.username is not None or parts.password is not None:
         msg = 'the url has a name or a password in it: use headers={"Authorization": "Basic env:NAME"}'
         raise UsageError(msg)
-    if parts.scheme not in ("http", "https") or not host or _CONTROL.search(text):
+    if parts.scheme not in ("http", "https") or not host or _CONTROL.search(text) or not _is_written_as_usual(host):
         msg = f"{shown.partition('?')[0]!r} is no address of an HTTP service: {_EXAMPLE}"
         raise UsageError(msg)
     if parts.fragment:
         msg = f"{shown.partition('?')[0].partition('#')[0]} has a part behind #, which is never sent: leave it out"
         raise UsageError(msg)
     return parts
+
+
+def _is_written_as_usual(host: str) -> bool:
+    """Whether a host is a name, or an address as it is usually written: `127.1` and `2130706433` are neither."""
+    try:
+        ip_address(host)
+        return True
+    except ValueError:
+        return _NUMBER.fullmatch(host.rpartition(".")[2]) is None and ":" not in host
 
 
 def _shown(parts: SplitResult) -> str:
