@@ -96,6 +96,20 @@ if TYPE_CHECKING:
     from headway.operators.windows.windowers import sliding as sliding
     from headway.operators.windows.windowers import tumbling as tumbling
     from headway.running import run as run
+    from headway.targets.base import DONE as DONE
+    from headway.targets.base import Answer as Answer
+    from headway.targets.base import Delivery as Delivery
+    from headway.targets.base import Guarantee as Guarantee
+    from headway.targets.base import Limits as Limits
+    from headway.targets.base import Outcome as Outcome
+    from headway.targets.base import Target as Target
+    from headway.targets.call import NeverDeliver as NeverDeliver
+    from headway.targets.call import RetryLater as RetryLater
+    from headway.targets.call import Trigger as Trigger
+    from headway.targets.call import call as call
+    from headway.targets.http import webhook as webhook
+    from headway.targets.postgres import postgres as postgres
+    from headway.targets.sqlite import sqlite as sqlite
     from headway.types.schema import Event as Event
     from headway.types.schema import Json as Json
     from headway.types.schema import State as State
@@ -147,6 +161,11 @@ _HOMES: Final = {
     "operators.windows.early": "every",
     "operators.windows.results": "WindowResult",
     "operators.windows.windowers": "count_window cumulative session sliding tumbling",
+    "targets.base": "DONE Answer Delivery Guarantee Limits Outcome Target",
+    "targets.call": "NeverDeliver RetryLater Trigger call",
+    "targets.http": "webhook",
+    "targets.postgres": "postgres",
+    "targets.sqlite": "sqlite",
     "running": "run",
     "types.schema": "Event Json State Time",
     "declare.streams": "KeyedStream Processed SourceStream Stream",

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Optional
+from typing import Any, Final, Optional
 
 __all__ = ["DONE", "Answer", "Delivery", "Guarantee", "Limits", "Outcome", "Target"]
 
@@ -76,10 +76,12 @@ class Delivery:
     sequence: str
     """Twenty digits that grow, compared as texts, within each key. The same at each attempt."""
     place: str
-    """The log of the outbox that the trigger stands in: a fixed name. Triggers of one key are in one place."""
+    """The log of the outbox that the trigger stands in: a fixed name, which no other state directory gives, nor one
+    that was made anew. Triggers of one key are in one place."""
     number: int
     """Its number in its place. Numbers grow; a target that keeps the last one of each place in the transaction of its
-    own effects, and passes over what is not above it, is exact."""
+    own effects, and passes over what is not above it, is exact. What comes back from the dead letters gets a new one,
+    above all others."""
     traceparent: Optional[str] = None
     """W3C trace context of the event that caused it, if it had one."""
     attempt: int = 1
@@ -114,7 +116,9 @@ class Target(ABC):
 
     in_order: bool = False
     """Whether all triggers of one place come one batch after the other, in the order of their numbers. A target that
-    keeps the last number has to be asked so: a trigger that fails then holds up all of its place, not only its key."""
+    keeps the last number has to be asked so: a trigger that fails then holds up all of its place, not only its key.
+    Behind the first RETRY of a batch such a target answers RETRY alone. What it has refused for ever (NEVER) may come
+    again after a crash, and it must know then that this was not done: of the last 1,000 that it refused in a place."""
 
     @property
     @abstractmethod
@@ -122,6 +126,14 @@ class Target(ABC):
         """What tells this target from others, the same at each start, such as `http https://shop.example/hooks`.
 
         State of the target, such as whether its breaker is open, is kept and shown under it. It holds no secret.
+        """
+
+    def takes(self, trigger_type: str, value_type: Any) -> None:  # noqa: B027 - most take whatever can be JSON.
+        """Learn that a step of a flow sends it triggers of this type, whose values are of this type.
+
+        Called where the flow is declared, once for each such step, before anything else. `value_type` is what the
+        stream's values are, such as a class of events, `hw.Json`, or `Any` where that is not known. Raises
+        `UsageError` for values that it cannot take; the author of the flow gets it with the line.
         """
 
     def check(self) -> None:  # noqa: B027 - most have nothing to check.
@@ -149,5 +161,9 @@ class Target(ABC):
         """Release what `open` took. Called once; nothing is called afterwards."""
 
     def describe(self) -> str:
-        """One short line for people."""
+        """One short line for people. It holds no secret."""
         return self.name
+
+    def __repr__(self) -> str:
+        """By its name: what else it holds may be secret."""
+        return f"<{type(self).__name__} {self.name}>"

@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from headway.testing.kit import FlowTest
 from headway.testing.oracle import Oracle, OracleResult, run_oracle
+from headway.testing.targets import check_target
 
-__all__ = ["FlowTest", "Oracle", "OracleResult", "run_oracle"]
+__all__ = ["FlowTest", "Oracle", "OracleResult", "check_target", "run_oracle"]

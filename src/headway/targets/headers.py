@@ -1,0 +1,82 @@
+"""Headers that a user adds to each request, some of them secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from headway.errors import UsageError
+from headway.targets.secret import HIDDEN, Secret
+
+__all__ = ["Headers"]
+
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+_SCHEME: Final = re.compile(r"([A-Za-z]+ )?((?:env|file):.+)")
+"""`env:NAME`, or with the scheme of an authorization before it, such as `Bearer env:NAME`."""
+_OURS: Final = frozenset(
+    {
+        *(
+            "connection",
+            "content-length",
+            "content-type",
+            "cookie",
+            "expect",
+            "host",
+            "keep-alive",
+            "te",
+            "traceparent",
+        ),
+        *("trailer", "transfer-encoding", "upgrade"),
+    }
+)
+_DEFAULTS: Final = {"user-agent": "headway", "accept": "*/*", "accept-encoding": "identity"}
+
+
+class Headers:
+    """Headers with values as they are, or by reference; both are taken for secret and never shown.
+
+    >>> Headers({"X-Shop": "eu"}).read()["x-shop"]
+    'eu'
+    """
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._given: list[tuple[str, str, Secret]] = []
+        for name, value in headers.items():
+            lowered = _checked_name(name)
+            if not isinstance(value, str) or not _VALUE.fullmatch(value) or not value:
+                msg = f"headers: the value of {name!r} is no text of one line of ASCII"
+                raise UsageError(msg)
+            found = _SCHEME.fullmatch(value)
+            scheme, text = (found[1] or "", found[2]) if found else ("", value)
+            self._given.append((lowered, scheme, Secret(text, f"header {name!r}")))
+
+    def read(self) -> dict[str, str]:
+        """All headers of this moment. Raises `UsageError` where a value is not there, or cannot be one."""
+        found = dict(_DEFAULTS)
+        for name, scheme, secret in self._given:
+            value = secret.one()
+            if not _VALUE.fullmatch(value):
+                msg = f"{secret!r} is no text of one line of ASCII"
+                raise UsageError(msg)
+            found[name] = scheme + value
+        return found
+
+    def secrets(self) -> list[str]:
+        """The values that must not be shown, without a scheme before them. Raises as `read` does."""
+        return [secret.one() for _, _, secret in self._given]
+
+    def __repr__(self) -> str:
+        return f"<headers {', '.join(f'{name}: {HIDDEN}' for name, _, _ in self._given)}>"
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        msg = f"headers: {name!r} is no name of a header"
+        raise UsageError(msg)
+    lowered = name.lower()
+    if lowered in _OURS or lowered.startswith(("ce-", "webhook-")):
+        msg = f"headers: {name!r} is set by Headway itself: leave it out"
+        raise UsageError(msg)
+    return lowered

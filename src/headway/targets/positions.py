@@ -1,0 +1,111 @@
+"""How a table knows what is in it already: the part of the exact SQL targets that both databases share.
+
+Next to the table that is written there is a table `headway_positions`, with a row for each place of an outbox: the
+number of the last delivery that is in. It is read (and locked) and written in the transaction of the rows. So rows and
+number are there together or not at all, whatever breaks: when an answer to a commit is lost, the same deliveries come
+again, and are passed over by their numbers. Rows that the database has refused are kept with the number as well: when
+they come again they are refused again, although their number is passed.
+
+A number that comes with another id than it had says that this place is told by two outboxes: a state directory was put
+back from a copy, say. Then nothing is written, because what else would be passed over cannot be known.
+
+Rejected: to know each delivery by its id. It needs an index of all ids for ever, and a table of one row per key has no
+room for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Optional
+
+import msgspec
+
+from headway.targets.base import DONE, Answer, Delivery, Outcome
+
+__all__ = [
+    "NOTHING_YET",
+    "POSITIONS",
+    "Position",
+    "Refusals",
+    "all_retried",
+    "answers_of",
+    "by_place",
+    "encoded",
+    "refusal",
+]
+
+POSITIONS: Final = "headway_positions"
+"""The name of the table."""
+
+_REFUSALS_MAX: Final = 1_000
+_DETAIL_MAX: Final = 300
+"""Characters of what the database says in detail: a thousand of them are in one row of the table."""
+
+Refusals = dict[int, list[str]]
+"""Numbers of deliveries that the database will never take, with the reason and what it said in detail."""
+
+
+class Position(NamedTuple):
+    """How far a place of an outbox is in a table."""
+
+    number: int
+    id: str
+    refused: Refusals
+    """Of the last refusals some hundreds: what comes again after a crash is among the last."""
+
+    @classmethod
+    def of_row(cls, number: int, last_id: str, refused: str) -> Position:
+        """From what stands in the table."""
+        return cls(number, last_id, msgspec.json.decode(refused, type=Refusals))
+
+    def contradiction(self, batch: Sequence[Delivery]) -> Optional[str]:
+        """Why this cannot be the position of these deliveries; None where it can."""
+        found = next((each for each in batch if each.number == self.number and each.id != self.id), None)
+        if found is None:
+            return None
+        return (
+            f"{POSITIONS} has number {self.number} of place {found.place!r} for the trigger {self.id}, and now it is "
+            f"{found.id}: another state directory has written there. If this one is right, delete that row"
+        )
+
+    def after(self, batch: Sequence[Delivery], refused: Refusals) -> Position:
+        """The position when a batch is in, whose last delivery is new, and of which some were refused."""
+        last = batch[-1]
+        kept = self.refused
+        if refused:
+            together = {**self.refused, **refused}
+            kept = {number: together[number] for number in sorted(together)[-_REFUSALS_MAX:]}
+        return Position(last.number, last.id, kept)
+
+
+NOTHING_YET: Final = Position(-1, "", {})
+
+
+def refusal(reason: str, detail: str = "") -> list[str]:
+    """What is kept of a refusal."""
+    return [reason[:_DETAIL_MAX], detail[:_DETAIL_MAX]]
+
+
+def encoded(refused: Refusals) -> str:
+    """Refusals as text for the table."""
+    return msgspec.json.encode(refused).decode()
+
+
+def answers_of(batch: Sequence[Delivery], refused: Mapping[int, Sequence[str]]) -> list[Answer]:
+    """An answer for each delivery, once the transaction is over."""
+    return [
+        Answer(Outcome.NEVER, *refused[delivery.number]) if delivery.number in refused else DONE for delivery in batch
+    ]
+
+
+def all_retried(batch: Sequence[Delivery], reason: str) -> list[Answer]:
+    """Nothing of the batch is in, or nobody knows."""
+    return [Answer(Outcome.RETRY, reason)] * len(batch)
+
+
+def by_place(batch: Sequence[Delivery]) -> dict[str, list[Delivery]]:
+    """Deliveries by place, in their order."""
+    found: dict[str, list[Delivery]] = {}
+    for delivery in batch:
+        found.setdefault(delivery.place, []).append(delivery)
+    return found

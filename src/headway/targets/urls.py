@@ -1,0 +1,100 @@
+"""The address of a receiver: checked when it is declared, and shown without what may be secret in it."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Any, Final, NamedTuple, Optional
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from headway.errors import UsageError
+from headway.targets.secret import Secret
+
+__all__ = ["Url"]
+
+_CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
+_NUMBER: Final = re.compile(r"[0-9]*|0x[0-9a-f]*")
+_EXAMPLE: Final = "write one such as https://shop.example/hooks"
+
+
+class _Parsed(NamedTuple):
+    text: str
+    url: Any
+
+
+class Url:
+    """An address, or a reference to one that is itself a secret.
+
+    >>> Url("https://shop.example/hooks?token=swordfish").shown
+    'https://shop.example/hooks?token=…'
+    >>> Url("env:SHOP_URL").shown
+    'env:SHOP_URL'
+    """
+
+    def __init__(self, text: str) -> None:
+        self._secret = Secret(text, "url")
+        self._parsed: Optional[_Parsed] = None
+        if self._secret.reference is None:
+            self.shown = _shown(_checked(text, text))
+        else:
+            self.shown = self._secret.reference
+
+    def read(self) -> Any:
+        """The address of this moment, as `yarl.URL`. Raises `UsageError` where there is none."""
+        text = self._secret.one()
+        if self._parsed is None or self._parsed.text != text:
+            _checked(text, repr(self._secret))
+            from yarl import URL
+
+            try:
+                self._parsed = _Parsed(text, URL(text))
+            except ValueError:
+                msg = f"{self.shown} is no address: {_EXAMPLE}"
+                raise UsageError(msg) from None
+        return self._parsed.url
+
+    def secrets(self) -> list[str]:
+        """What of the address must not be shown."""
+        text = self._secret.one()
+        if self._secret.reference is not None:
+            return [text, *_after_host(text)]
+        return [urlsplit(text).query, *(value for _, value in parse_qsl(urlsplit(text).query))]
+
+
+def _checked(text: str, shown: str) -> SplitResult:
+    """The parts of an address. The messages show no more of it than may be seen."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if parts.username is not None or parts.password is not None:
+        msg = 'the url has a name or a password in it: use headers={"Authorization": "Basic env:NAME"}'
+        raise UsageError(msg)
+    if parts.scheme not in ("http", "https") or not host or _CONTROL.search(text) or not _is_written_as_usual(host):
+        msg = f"{shown.partition('?')[0]!r} is no address of an HTTP service: {_EXAMPLE}"
+        raise UsageError(msg)
+    if parts.fragment:
+        msg = f"{shown.partition('?')[0].partition('#')[0]} has a part behind #, which is never sent: leave it out"
+        raise UsageError(msg)
+    return parts
+
+
+def _is_written_as_usual(host: str) -> bool:
+    """Whether a host is a name, or an address as it is usually written: `127.1` and `2130706433` are neither."""
+    try:
+        ip_address(host)
+        return True
+    except ValueError:
+        return _NUMBER.fullmatch(host.rpartition(".")[2]) is None and ":" not in host
+
+
+def _shown(parts: SplitResult) -> str:
+    names = "&".join(f"{name}=…" for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+    asked = f"?{names or '…'}" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{asked}"
+
+
+def _after_host(text: str) -> list[str]:
+    parts = urlsplit(text)
+    return [found for found in (parts.path, parts.query) if found.strip("/")]

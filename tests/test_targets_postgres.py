@@ -1,0 +1,296 @@
+"""PostgreSQL as a target when things break: rows are there once, in order, with nothing that would sort out repeats.
+
+The table of triggers has a key, which would hide a second insertion. A trigger function of the database writes down
+each one in a table without any: what is asserted is that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tests.postgres_server import PostgresServer, postgres_server
+from tests.targets_harness import deliver, delivery_of, outcomes, run, with_target
+
+import headway as hw
+from headway.errors import UsageError
+from headway.targets.base import Outcome, Target
+
+DONE, RETRY, NEVER = Outcome.DONE, Outcome.RETRY, Outcome.NEVER
+AUDITED = """
+CREATE TABLE audited (id text PRIMARY KEY, type text, subject text, time timestamptz, data jsonb);
+CREATE TABLE audit (number bigint, place bigserial);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN INSERT INTO audit (number) VALUES ((new.data->>'number')::bigint); RETURN new; END $$;
+CREATE TRIGGER note BEFORE INSERT ON audited FOR EACH ROW EXECUTE FUNCTION note();
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    found = postgres_server()
+    found.query("DROP SCHEMA IF EXISTS public CASCADE")
+    found.query("CREATE SCHEMA public")
+    yield found
+
+
+@pytest.fixture
+def audited(server: PostgresServer) -> PostgresServer:
+    for statement in re.split(r";\n", AUDITED.strip()):
+        server.query(statement)
+    return server
+
+
+def noted(server: PostgresServer) -> list[int]:
+    return [row[0] for row in server.query("SELECT number FROM audit ORDER BY place")]
+
+
+class Proxy:
+    """Stands between a client and the server, and swallows the answer to the COMMITs that it is told."""
+
+    def __init__(self, port: int, swallowed: set[int]) -> None:
+        self._to, self._swallowed, self.commits = port, swallowed, 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._to)) as server:
+            cut = threading.Event()
+            answering = threading.Thread(target=self._answers, args=(client, server, cut), daemon=True)
+            answering.start()
+            with suppress(OSError):
+                while sent := client.recv(65_536):
+                    if b"COMMIT" in sent:
+                        self.commits += 1
+                        if self.commits in self._swallowed:
+                            cut.set()
+                    server.sendall(sent)
+            with suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+            answering.join()
+
+    def _answers(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
+        with suppress(OSError):
+            while answer := server.recv(65_536):
+                if cut.is_set():
+                    break  # It is committed, and nobody hears of it.
+                client.sendall(answer)
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+def test_an_answer_that_is_lost_behind_a_commit(audited: PostgresServer) -> None:
+    proxy = Proxy(audited.port, swallowed={2, 3, 6})
+    target = hw.postgres(f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres", "audited")
+    lost = []
+
+    async def all_of(opened: Target) -> None:
+        at = 0
+        while at < 40:
+            answers = await opened.deliver([delivery_of(number) for number in range(at, at + 5)])
+            if outcomes(answers) == [DONE] * 5:
+                at += 5
+            else:
+                assert outcomes(answers) == [RETRY] * 5
+                lost.append(at)
+
+    with_target(target, all_of)
+    proxy.close()
+    assert len(lost) == 3
+    assert noted(audited) == list(range(40))
+
+
+@pytest.mark.parametrize("total", [1_200, pytest.param(20_000, marks=pytest.mark.soak)])
+def test_a_client_that_is_killed_at_any_moment(audited: PostgresServer, tmp_path: Path, total: int) -> None:
+    chance, file = random.Random(7), tmp_path / "acknowledged"
+    file.write_text("0")
+    kills = 0
+    for seed in range(200):
+        arguments = [sys.executable, "-m", "tests.targets_client", audited.dsn, str(file), str(total), str(seed)]
+        process = subprocess.Popen(arguments, cwd=Path(__file__).parent.parent, env=os.environ)
+        try:
+            # Until it has come some way: the moment is anywhere in its work.
+            start, until = int(file.read_text()), chance.randint(50, 500)
+            while process.poll() is None and int(file.read_text()) < start + until:
+                os.sched_yield()
+            if process.poll() is not None:
+                break
+            process.kill()
+            kills += 1
+        finally:
+            process.wait(timeout=30)
+    assert process.returncode == 0 and kills >= 2
+    assert noted(audited) == list(range(total))
+
+
+def test_a_server_that_crashes_in_the_middle(audited: PostgresServer) -> None:
+    total, target = 2_000, hw.postgres(audited.dsn, "audited")
+    crashes = {300, 900, 1_500}
+
+    async def all_of(opened: Target) -> int:
+        at, failed = 0, 0
+        while at < total:
+            task = asyncio.ensure_future(opened.deliver([delivery_of(number) for number in range(at, at + 50)]))
+            if at in crashes:
+                crashes.remove(at)
+                for _ in range(at // 100):
+                    await asyncio.sleep(0)
+                audited.crash()
+                failed += 1
+                answers = await task
+                assert set(outcomes(answers)) <= {DONE, RETRY}
+                audited.start()
+            else:
+                answers = await task
+            at += 50 if outcomes(answers) == [DONE] * 50 else 0
+        return failed
+
+    assert with_target(target, all_of) == 3
+    assert noted(audited) == list(range(total))
+
+
+def test_cancelled_at_any_step(audited: PostgresServer) -> None:
+    async def all_of(opened: Target) -> None:
+        for steps in range(40):
+            batch = [delivery_of(number) for number in range(steps * 3, steps * 3 + 3)]
+            task = asyncio.ensure_future(opened.deliver(batch))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            assert outcomes(await opened.deliver(batch)) == [DONE] * 3
+
+    with_target(hw.postgres(audited.dsn, "audited"), all_of)
+    assert noted(audited) == list(range(120))
+
+
+def test_two_that_write_one_place(audited: PostgresServer) -> None:
+    """Another process of the run before may still be at it: each delivery is in once."""
+
+    async def both() -> None:
+        targets = [hw.postgres(audited.dsn, "audited") for _ in range(2)]
+        for target in targets:
+            await target.open()
+        for at in range(0, 100, 5):
+            batch = [delivery_of(number) for number in range(at, at + 5)]
+            for answers in await asyncio.gather(*(target.deliver(batch) for target in targets)):
+                assert outcomes(answers) == [DONE] * 5
+        for target in targets:
+            await target.close()
+
+    run(both())
+    assert noted(audited) == list(range(100))
+
+
+class Typed(msgspec.Struct):
+    """Each kind of field."""
+
+    key: int
+    text: str
+    share: float
+    fine: bool
+    at: Any = None
+    parts: list[int] = []
+    raw: bytes = b""
+    maybe: int | None = None
+
+
+def test_columns_and_what_is_in_them(server: PostgresServer) -> None:
+    value = Typed(1, "ü\n%s", 0.5, True, {"a": None}, [1, 2], b"\x00\xff", None)
+    [answer] = deliver(hw.postgres(server.dsn, "typed", key="key", row=Typed), [delivery_of(0, value)])
+    assert answer.outcome is DONE
+    assert server.query("SELECT * FROM typed") == [(1, "ü\n%s", 0.5, True, {"a": None}, [1, 2], b"\x00\xff", None)]
+
+
+def test_a_table_of_the_users_own_types(server: PostgresServer) -> None:
+    server.query("CREATE TYPE mood AS ENUM ('good', 'bad')")
+    server.query("CREATE DOMAIN percent AS double precision CHECK (value <= 1)")
+    server.query(
+        "CREATE TABLE typed (key int UNIQUE, text mood, share percent, fine varchar(5), at text, "
+        "parts json, raw bytea, maybe numeric(4, 1), more text DEFAULT 'x')"
+    )
+    target = hw.postgres(server.dsn, "typed", key="key", row=Typed)
+    values = [
+        Typed(1, "good", 0.5, True),
+        Typed(2, "odd", 0.5, True),
+        Typed(3, "bad", 1.5, True),
+        Typed(4, "bad", 1, False),
+    ]
+    answers = deliver(target, [delivery_of(number, value) for number, value in enumerate(values)])
+    assert outcomes(answers) == [DONE, NEVER, NEVER, DONE]
+    assert [row[0] for row in server.query("SELECT key FROM typed ORDER BY key")] == [1, 4]
+
+
+def test_a_deferred_constraint_costs_its_row_alone(server: PostgresServer) -> None:
+    server.query("CREATE TABLE parents (key int PRIMARY KEY)")
+    server.query(
+        "CREATE TABLE typed (key bigint PRIMARY KEY REFERENCES parents DEFERRABLE INITIALLY DEFERRED, text text, "
+        "share float, fine bool, at jsonb, parts jsonb, raw bytea, maybe bigint)"
+    )
+    server.query("INSERT INTO parents VALUES (1), (3)")
+    target = hw.postgres(server.dsn, "typed", key="key", row=Typed)
+    answers = deliver(target, [delivery_of(number, Typed(number, "", 0, True)) for number in range(1, 4)])
+    assert outcomes(answers) == [DONE, NEVER, DONE]
+    assert "foreign key" in answers[1].reason and "not present" in answers[1].head
+
+
+def test_nul_in_a_value_costs_its_row_alone(server: PostgresServer) -> None:
+    batch = [delivery_of(number, {"v": "\0" if number == 3 else "x"}) for number in range(8)]
+    answers = deliver(hw.postgres(server.dsn, "triggers"), batch)
+    assert [number for number, answer in enumerate(answers) if answer.outcome is NEVER] == [3]
+
+
+def test_no_password_is_shown(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    dsn = "postgresql://app:sword%40fish@127.0.0.1:1/shop"
+    target = hw.postgres(dsn, "carts")
+    [answer] = deliver(target, [delivery_of(0)])
+    assert answer.outcome is RETRY and "refused" in answer.reason
+    monkeypatch.setenv("DATABASE", "postgresql://app:sword%40fish@127.0.0.1:1/shop?nonsense=1")
+    odd = hw.postgres("env:DATABASE", "carts")
+    [wrong] = deliver(odd, [delivery_of(0)])
+    assert wrong.outcome is RETRY
+    shown = " ".join([answer.reason, wrong.reason, repr(target), target.name, repr(odd), repr(vars(target))])
+    assert "sword" not in shown and "env:DATABASE carts" in odd.name
+    for bad in ("postgrs://app:swordfish@host/shop", "swordfish"):
+        with pytest.raises(UsageError) as raised:
+            hw.postgres(bad, "carts")
+        assert "swordfish" not in str(raised.value)
+
+
+def test_a_server_that_does_not_answer_is_left_at_once(server: PostgresServer) -> None:
+    """It accepts, and says nothing: who is cancelled does not wait for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = hw.postgres(f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/postgres", "triggers")
+
+        async def cancelled(opened: Target) -> None:
+            task = asyncio.ensure_future(opened.deliver([delivery_of(0)]))
+            accepted, _ = await asyncio.get_running_loop().run_in_executor(None, silent.accept)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError), accepted:
+                await task
+
+        with_target(target, cancelled)
