@@ -9,13 +9,18 @@ from typing import Any, TypeVar
 import msgspec
 
 from headway.operators.base import Context, Operator
+from headway.types.schema import State
 
 __all__ = ["Relay", "content_key"]
 
 E = TypeVar("E")
 
 
-class Relay(Operator[E, Any, E]):
+class RelayState(State):
+    """Nothing: no row is kept."""
+
+
+class Relay(Operator[E, RelayState, E]):
     """Passes each event on and keeps nothing.
 
     Triggers that are to be delivered in order per key must be made where the key is: in its key group.
@@ -24,7 +29,7 @@ class Relay(Operator[E, Any, E]):
     def _bind(self, event_type: Any, inputs: Mapping[str, Any], /) -> None:
         self.output_type = event_type
 
-    def on_event(self, state: Any, event: E, ctx: Context[E], /) -> None:
+    def on_event(self, state: RelayState, event: E, ctx: Context[E], /) -> None:
         """Pass the event on."""
         ctx.emit(event)
         ctx.forget()

@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from headway.state.database import VERSION_BYTE, Database
-from headway.state.delivery_rows import LOG, NEXT, DeliveryRow, Next, encode, number_bytes, read_next
+from headway.state.delivery_rows import LOG, NEXT, DeliveryRow, Next, encode, new_place, number_bytes, read_next
 from headway.state.keys import id_bytes
 
 __all__ = ["Deliveries"]
@@ -59,14 +59,14 @@ class Deliveries:
         prefix = id_bytes(output)
         known = self._next.get(output)
         if known is None:
-            known = read_next(self._database, prefix)
+            known = read_next(self._database, prefix) or Next(0, new_place(output, self._database.group))
         number = known.number
         log = prefix + LOG
         for time_ms, lane, line, sequence in triggers:
             row = DeliveryRow(lane, time_ms, sequence, line)
             self._made[log + number_bytes(number)] = VERSION_BYTE + encode(row)
             number += 1
-        self._next[output] = known = Next(number, known.born)
+        self._next[output] = known = Next(number, known.place)
         self._made[prefix + NEXT] = VERSION_BYTE + encode(known)
 
     def delta(self) -> dict[bytes, bytes | None]:

@@ -48,12 +48,19 @@ class DeliveryQueue:
         self._prefix = id_bytes(output)
         self.totals = self._read_totals()
         known = read_next(database, self._prefix)
-        self.next = known.number
+        self.next = 0 if known is None else known.number
         """The number that the next row gets, as far as this side knows."""
-        self.place = f"{output}/{known.born}/{database.group}"
-        """The name of the log, which no other one has ever had."""
+        self._place = "" if known is None else known.place
         self.has_parked = next(iter(self._scan(LANE)), None) is not None
         """Whether there may be lanes that are parked."""
+
+    @property
+    def place(self) -> str:
+        """The name of the log, which no other one has ever had. There is one as soon as a row is there."""
+        if not self._place:
+            known = read_next(self._database, self._prefix)
+            self._place = "" if known is None else known.place
+        return self._place
 
     @property
     def waiting(self) -> int:

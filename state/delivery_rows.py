@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secrets import token_hex
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -27,6 +28,7 @@ __all__ = [
     "Undelivered",
     "decoded",
     "encode",
+    "new_place",
     "number_bytes",
     "read_next",
     "read_number",
@@ -120,8 +122,8 @@ class Next(msgspec.Struct, array_like=True, frozen=True):
     """Where the numbers of an output stand in a group."""
 
     number: int = 0
-    born: int = 0
-    """The generation in which key groups were last divided otherwise: numbers of before are of other places."""
+    place: str = ""
+    """The name of their log: another one in each state directory, and after key groups were divided otherwise."""
 
 
 class Undelivered(NamedTuple):
@@ -147,11 +149,19 @@ def decoded(database: Database, key: bytes, payload: bytes, kind: type[T]) -> T:
     return value
 
 
-def read_next(database: Database, prefix: bytes) -> Next:
-    """Where the numbers of the output with this prefix stand."""
+def read_next(database: Database, prefix: bytes) -> Next | None:
+    """Where the numbers of the output with this prefix stand; None before it has any."""
     key = prefix + NEXT
     payload = database.get(DELIVERIES, key)
-    return Next() if payload is None else decoded(database, key, payload, Next)
+    return None if payload is None else decoded(database, key, payload, Next)
+
+
+def new_place(output: int, group: int) -> str:
+    """The name of a log of an output in a group: no other one has it, also not in a directory that is made anew.
+
+    A receiver that remembers the last number of a place would pass over what comes later under a smaller one.
+    """
+    return f"{output}/{group}/{token_hex(8)}"
 
 
 def number_bytes(number: int) -> bytes:

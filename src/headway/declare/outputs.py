@@ -88,6 +88,7 @@ class OutputSteps:
             return
         with declaring():
             delivering = _delivering(label, options)
+            to.takes(type, self.type)
         keyed = self._flow.graph.keyed[self._port]
         output = Delivered(to, delivering, has_keys=keyed)
         self._sink(label, output, was, type, self._id_fields(id_by), self._beside_its_key(label))

@@ -11,13 +11,13 @@ target that is `in_order` gets the log of each group batch by batch instead, and
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple, Optional
 
 from headway.delivery.breaker import Breaker
-from headway.delivery.lanes import LANE_ROWS, ActiveLane, QueueWindow
+from headway.delivery.lanes import FRESH, ActiveLane, QueueWindow
+from headway.delivery.loader import WINDOW_ROWS, Loader
 from headway.delivery.pauses import RETRY_AFTER_MAX_MS, pause_ms
 from headway.state.delivery_queue import DeliveryQueue, QueueChange
 from headway.state.delivery_rows import Lane, Undelivered
@@ -26,13 +26,8 @@ from headway.targets.delivered import Delivering
 
 __all__ = ["Courier", "Item"]
 
-_WINDOW: Final = 4_096
-"""Rows in memory, at most about."""
-_CHUNK: Final = 256
-"""Rows of a log that are read at a time."""
 _FLOOR_EVERY: Final = 512
 """Answers after which the first number that may wait is noted: what lies before it need not be searched again."""
-_FRESH: Final = Lane()
 
 
 class Item(NamedTuple):
@@ -64,15 +59,14 @@ class Courier:
         self.breaker = Breaker(target.limits.concurrency)
         self.attempts: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
         """How many triggers were attempted in this run, by what came of it."""
-        self.windows: list[QueueWindow] = []
+        self.has_more = False
+        """Whether the last `take` has read rows that cannot go now, and there are more to be read."""
         self.under_way = 0
         """Batches that were taken and not answered."""
         self._now_ms = now_ms
         self._random = random
         self._tell = tell
-        self._ready: deque[ActiveLane] = deque()
-        self._loaded = 0
-        self._turn = 0
+        self._loader = Loader(delivering)
         self._may_begin = target.limits.per_second
         self._counted_ms = now_ms()
         self._answers = 0
@@ -81,8 +75,13 @@ class Courier:
 
     def add(self, queue: DeliveryQueue) -> None:
         """Deliver from the queue of one more group."""
-        self.windows.append(QueueWindow(queue, in_order=self.target.in_order))
+        self._loader.windows.append(QueueWindow(queue, in_order=self.target.in_order))
         self._stopped = self._stopped or queue.totals.stopped
+
+    @property
+    def windows(self) -> list[QueueWindow]:
+        """What is in memory of each queue."""
+        return self._loader.windows
 
     @property
     def waiting(self) -> int:
@@ -102,20 +101,22 @@ class Courier:
     def take(self) -> list[Item]:
         """The next batch to be handed over now; empty where there is none. Reads from the disk where it must."""
         now_ms = self._now_ms()
+        self.has_more = False
         if self._stopped or self.under_way >= self.breaker.width(now_ms):
             return []
         most = min(self.target.limits.batch, self._allowed(now_ms))
         if most < 1:
             return []
-        self._fill(now_ms, self.target.limits.batch * max(2, self.target.limits.concurrency))
+        self.has_more = self._loader.fill(now_ms, self.target.limits.batch * max(2, self.target.limits.concurrency))
+        ready = self._loader.ready
         items: list[Item] = []
-        while self._ready and len(items) < most:
-            if self._ready[0].is_log:
+        while ready and len(items) < most:
+            if ready[0].is_log:
                 if not items:
-                    log = self._ready.popleft()
+                    log = ready.popleft()
                     items = [Item(log, row) for row in islice(log.rows, most)]
                 break
-            lane = self._ready.popleft()
+            lane = ready.popleft()
             items.append(Item(lane, lane.rows[0]))
         if items:
             self.under_way += 1
@@ -151,7 +152,7 @@ class Courier:
         for change in changes.values():
             change.write()
         for lane in goes_on:
-            self._go_on(lane)
+            self._loader.go_on(lane, now_ms)
 
     def wake_at_ms(self) -> Optional[int]:
         """When there may be something to take though nothing else happens, by the wall clock; None where never."""
@@ -159,7 +160,8 @@ class Courier:
             return None
         now_ms = self._now_ms()
         times = [window.next_due_ms for window in self.windows]
-        times += [w.log.state.due_ms for w in self.windows if w.log is not None and w.log.rows and w.log.state]
+        logs = [window.log for window in self.windows if window.log is not None]
+        times += [log.state.due_ms for log in logs if log.rows and log.state is not None and log.state.due_ms > now_ms]
         opens_ms = self.breaker.opens_at_ms
         if opens_ms is not None:
             return opens_ms if self.waiting else None
@@ -210,94 +212,6 @@ class Courier:
         self._may_begin = min(max(1.0, rate), self._may_begin + passed_ms * rate / 1_000)
         return int(self._may_begin)
 
-    def _fill(self, now_ms: int, wanted: int) -> None:
-        """Read rows into memory until enough lanes are ready, or all has been read."""
-        for _ in range(len(self.windows)):
-            if len(self._ready) >= wanted:
-                return
-            window = self.windows[self._turn % len(self.windows)]
-            self._turn += 1
-            self._load_due(window, now_ms)
-            if not window.is_read and self._loaded < _WINDOW:
-                self._load_log(window)
-            log = window.log
-            if log is not None and log.rows and not log.is_queued and (log.state or _FRESH).due_ms <= now_ms:
-                self._make_ready(log)
-
-    def _load_due(self, window: QueueWindow, now_ms: int) -> None:
-        if window.next_due_ms is None:
-            return
-        until_ms = now_ms
-        if window.next_due_ms > now_ms + 2 * max(self.delivering.retry_longest_ms, RETRY_AFTER_MAX_MS):
-            until_ms = window.next_due_ms  # The clock was set back: nothing can have been put off for so long.
-        if window.next_due_ms > until_ms or self._loaded >= _WINDOW:
-            return
-        limit = len(window.lanes) + _CHUNK
-        names = window.queue.due(until_ms, limit)
-        for name in names:
-            if name not in window.lanes:
-                self._load_parked(window, name)
-        if len(names) < limit:
-            window.next_due_ms = window.queue.next_due_ms(until_ms)
-
-    def _load_parked(self, window: QueueWindow, name: str) -> None:
-        state = window.queue.lane(name)
-        if state is None:
-            return
-        lane = ActiveLane(window, name, state)
-        window.lanes[name] = lane
-        self._load_rows(lane)
-
-    def _load_rows(self, lane: ActiveLane) -> None:
-        """Read what is parked of a lane; without any the lane is done."""
-        window = lane.window
-        rows = window.queue.parked(lane.name, LANE_ROWS)
-        if not rows:
-            assert lane.state is not None
-            change = window.queue.change()
-            change.remove_lane(lane.name, lane.state)
-            change.write()
-            del window.lanes[lane.name]
-            return
-        lane.rows.extend(rows)
-        self._loaded += len(rows)
-        self._make_ready(lane)
-
-    def _make_ready(self, lane: ActiveLane) -> None:
-        lane.is_queued = True
-        self._ready.append(lane)
-
-    def _load_log(self, window: QueueWindow) -> None:
-        rows = window.queue.log(window.after, _CHUNK)
-        if not rows:
-            window.after = window.queue.next - 1
-            return
-        window.after = rows[-1].number
-        if window.log is not None:
-            window.log.rows.extend(rows)
-            self._loaded += len(rows)
-            return
-        parked: list[Undelivered] = []
-        change = window.queue.change()
-        for row in rows:
-            name = row.row.lane
-            lane = window.lanes.get(name)
-            if lane is None and window.queue.lane(name) is None:
-                lane = window.lanes[name] = ActiveLane(window, name, None)
-                self._make_ready(lane)
-            if lane is None or lane.state is not None:
-                parked.append(row)
-            elif len(lane.rows) < LANE_ROWS:
-                lane.rows.append(row)
-                self._loaded += 1
-            else:
-                parked.append(row)
-                lane.state = _FRESH
-                change.put_lane(name, _FRESH, None)
-        if parked:
-            change.park(parked)
-            change.write()
-
     def _note_receiver(self, answers: Sequence[Answer], now_ms: int) -> None:
         """What answers say of the receiver as a whole."""
         self.breaker.record(any(answer.outcome is not Outcome.RETRY for answer in answers), now_ms)
@@ -321,7 +235,7 @@ class Courier:
         lane, before = item.lane, item.lane.state
         state = self._failed(before, answer, now_ms)
         if answer.outcome is not Outcome.DONE and not self._gives_up(answer, state, now_ms):
-            self._put_off(lane, state, change)
+            self._loader.put_off(lane, state, change)
             return False
         self._leave(item, answer, state, change, now_ms)
         if before is not None and before.attempts:
@@ -342,12 +256,12 @@ class Courier:
             elif state is None:
                 state = failed
         if state is not None or (lane.state is not None and lane.state.attempts):
-            lane.state = state or _FRESH
+            lane.state = state or FRESH
             change.set_log(lane.state)
 
     def _failed(self, before: Optional[Lane], answer: Answer, now_ms: int) -> Lane:
         """How it stands with a lane after one more attempt that failed."""
-        known = before or _FRESH
+        known = before or FRESH
         attempts = known.attempts + 1
         if answer.outcome is Outcome.NEVER:
             pause = self.delivering.retry_longest_ms
@@ -367,32 +281,7 @@ class Courier:
             change.delivered([item.row])
         else:
             change.died(item.row, answer.reason, answer.head, state.attempts, now_ms)
-        item.lane.rows.remove(item.row)
-        self._loaded -= 1
-
-    def _put_off(self, lane: ActiveLane, state: Lane, change: QueueChange) -> None:
-        """Try the first row of a lane later, and all others of it behind that one."""
-        lane.is_queued = False
-        change.park(lane.rows)
-        change.put_lane(lane.name, state, lane.state)
-        self._loaded -= len(lane.rows)
-        window = lane.window
-        del window.lanes[lane.name]
-        if window.next_due_ms is None or state.due_ms < window.next_due_ms:
-            window.next_due_ms = state.due_ms
-
-    def _go_on(self, lane: ActiveLane) -> None:
-        """The next row of a lane, if it has one."""
-        lane.is_queued = False
-        if lane.is_log:
-            if lane.rows and (lane.state or _FRESH).due_ms <= self._now_ms():
-                self._make_ready(lane)
-        elif lane.rows:
-            self._make_ready(lane)
-        elif lane.state is not None:
-            self._load_rows(lane)
-        else:
-            del lane.window.lanes[lane.name]
+        self._loader.leave(item.lane, item.row)
 
     def _give_up_oldest(self, most: int, reason: str) -> int:
         """Give up some rows that are not in memory, of lanes that failed first, as they are older; returns how many."""
@@ -410,7 +299,7 @@ class Courier:
 
     @staticmethod
     def _oldest(window: QueueWindow) -> Iterator[Undelivered]:
-        for row in islice(window.queue.rows(), _WINDOW + _CHUNK):
+        for row in islice(window.queue.rows(), 2 * WINDOW_ROWS):
             in_memory = row.row.lane in window.lanes if row.is_parked else row.number <= window.after
             if not in_memory:
                 yield row

@@ -34,7 +34,7 @@ _LAST_ANSWERS_S: Final = 5.0
 """How long the end of a run that was told to stop waits for what is under way."""
 _SLEEP_MAX_S: Final = 60.0
 """The longest sleep: the wall clock, by which retries are due, may have been moved meanwhile."""
-_SLEEP_MIN_S: Final = 0.002
+_SLEEP_MIN_S: Final = 0.01
 _BEAT_S: Final = 0.05
 _CLOSE_S: Final = 10.0
 
@@ -194,6 +194,8 @@ class Dispatcher:
                     task.add_done_callback(under_way.discard)
                     if not route.is_direct:
                         await asyncio.sleep(0)  # Direct edges take all that they can before an indirect one goes on.
+                elif courier.has_more:
+                    await asyncio.sleep(0)
                 else:
                     await self._sleep(route)
                 if route.failure is not None:

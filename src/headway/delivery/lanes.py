@@ -8,10 +8,10 @@ from typing import Final, Optional
 from headway.state.delivery_queue import DeliveryQueue
 from headway.state.delivery_rows import Lane, Undelivered
 
-__all__ = ["LANE_ROWS", "ActiveLane", "QueueWindow"]
+__all__ = ["FRESH", "ActiveLane", "QueueWindow"]
 
-LANE_ROWS: Final = 64
-"""Rows of one lane in memory: more wait on the disk, so that a busy key does not fill the window."""
+FRESH: Final = Lane()
+"""How it stands with a lane in which nothing has failed."""
 
 
 class ActiveLane:

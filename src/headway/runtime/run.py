@@ -141,9 +141,13 @@ def plan_of(flow: Declared, state_dir: Path) -> Plan:
 
 
 def compile_flow(flow: Declared, state_dir: Path) -> Plan:
-    """The plan of a flow that is to run. Looks at all its files: raises `UsageError` where it would read its output."""
+    """The plan of a flow that is to run. Looks at all its files: raises `UsageError` where it would read its output.
+
+    Targets look for what can be known to be wrong with them, and raise it.
+    """
     plan = plan_of(flow, state_dir)
     keep_apart(plan, state_dir)
+    _check_targets(plan)
     return plan
 
 
@@ -154,6 +158,13 @@ def check_inputs(plan: Plan, *, follow: bool) -> None:
             found = source.node.input.describe()
             msg = f"source {source.name!r}: {found} matches nothing; check the path, or use --follow to wait for it"
             raise InputError(msg)
+
+
+def _check_targets(plan: Plan) -> None:
+    """Raise `UsageError` where a target can be known not to work, such as for a secret that is not there."""
+    for sink in plan.sinks:
+        if sink.delivered is not None:
+            sink.delivered.target.check()
 
 
 Observer = Callable[[RunStats], None]

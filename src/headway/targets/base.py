@@ -80,8 +80,8 @@ class Delivery:
     that was made anew. Triggers of one key are in one place."""
     number: int
     """Its number in its place. Numbers grow; a target that keeps the last one of each place in the transaction of its
-    own effects, and passes over what is not above it, is exact. What comes back from the dead letters gets a new one,
-    above all others."""
+    own effects, and passes over what is not above it, is exact. What comes back from the dead letters gets a place of
+    its own."""
     traceparent: Optional[str] = None
     """W3C trace context of the event that caused it, if it had one."""
     attempt: int = 1
