@@ -75,6 +75,8 @@ class Courier:
 
     def add(self, queue: DeliveryQueue) -> None:
         """Deliver from the queue of one more group."""
+        if self.target.in_order:
+            queue.take_in_order()
         self._loader.windows.append(QueueWindow(queue, in_order=self.target.in_order))
         self._stopped = self._stopped or queue.totals.stopped
 

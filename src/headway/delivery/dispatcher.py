@@ -290,6 +290,7 @@ def _delivery(item: Item) -> Delivery:
     line = msgspec.json.decode(stored.line, type=_Line)
     lane = item.lane
     attempts = 0 if lane.state is None else lane.state.attempts
+    place, number, former_places = item.row.place(lane.window.queue.place)
     return Delivery(
         id=line.id,
         type=line.type,
@@ -298,8 +299,9 @@ def _delivery(item: Item) -> Delivery:
         time_ms=stored.time_ms,
         data=bytes(line.data),
         sequence=stored.sequence,
-        place=stored.place or lane.window.queue.place,
-        number=stored.number if stored.place else item.row.number,
+        place=place,
+        number=number,
+        former_places=former_places,
         attempt=attempts + 1,
     )
 
