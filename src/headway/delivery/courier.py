@@ -31,10 +31,11 @@ _FLOOR_EVERY: Final = 512
 
 
 class Item(NamedTuple):
-    """A trigger that is under way."""
+    """A trigger that is under way: the first row of its lane, or one of the first of a whole log."""
 
     lane: ActiveLane
     row: Undelivered
+    """As it was when it was taken; where it is stored may be another place by now."""
 
 
 class Courier:
@@ -279,11 +280,13 @@ class Courier:
 
     def _leave(self, item: Item, answer: Answer, state: Lane, change: QueueChange, now_ms: int) -> None:
         """A row waits no longer: it was taken, or is given up."""
+        lane = item.lane
+        row = item.row if lane.is_log else lane.rows[0]  # Which may have been parked since.
         if answer.outcome is Outcome.DONE:
-            change.delivered([item.row])
+            change.delivered([row])
         else:
-            change.died(item.row, answer.reason, answer.head, state.attempts, now_ms)
-        self._loader.leave(item.lane, item.row)
+            change.died(row, answer.reason, answer.head, state.attempts, now_ms)
+        self._loader.leave(lane, row)
 
     def _give_up_oldest(self, most: int, reason: str) -> int:
         """Give up some rows that are not in memory, of lanes that failed first, as they are older; returns how many."""

@@ -153,7 +153,9 @@ class Loader:
                 lane.rows.append(row)
                 self._loaded += 1
             else:
-                parked.append(row)
+                # As a whole: after a crash what is parked goes before what the log still has.
+                parked += [*lane.rows, row]
+                lane.rows = deque(one._replace(is_parked=True) for one in lane.rows)
                 lane.state = FRESH
                 change.put_lane(name, FRESH, None)
         if parked:
