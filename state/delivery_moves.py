@@ -4,9 +4,10 @@ What must hold: nothing is lost, what waits of a key keeps its order, and a rece
 place is neither told twice of what it has nor passes over what it has not.
 
 A new group's log has numbers and a name of its own. Rows of several old logs meet in it, and rows of one old log are
-spread over several groups, whose couriers know nothing of each other. So a row keeps the number that it had and the name
-of the place in which it had it (`DeliveryRow.former`). It is delivered under a place that belongs to the new log and
-that place together: rows of it come in the order of their old numbers, and from nobody else. The old place is named with
+spread over several groups, whose couriers know nothing of each other. So a row keeps the number that it had and the
+name of the place in which it had it (`DeliveryRow.former`). It is delivered under a place that belongs to the new log
+and that place together: rows of it come in the order of their old numbers, and from nobody else. The old place is named
+with it. Nobody writes there any more, so the last number that the receiver has of it says what it had taken.
 it. Nobody writes there any more, so the last number that the receiver has of it says what it had taken.
 
 Of the old groups, one comes after the other; of each first what is parked, then the log. A key is in one old group, and

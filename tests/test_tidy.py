@@ -54,7 +54,7 @@ MAY_IMPORT: Final = {
     "plan": "basics types connectors operators state targets graph",
     "runtime": "basics types connectors operators state targets delivery graph plan",
     "explain": "basics types operators graph declare plan",
-    "cli": "basics types connectors state graph declare plan runtime explain generate",
+    "cli": "basics types connectors state delivery graph declare plan runtime explain generate",
     "face": "basics types connectors operators targets graph declare cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",

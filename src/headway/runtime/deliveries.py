@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Optional
 
 from headway.plan.stages import Plan
+from headway.runtime.directory import StateDirectory
 from headway.state.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def delivered_numbers(plan: Plan, manifest: Manifest) -> dict[str, int]:
 def make_dispatcher(
     plan: Plan,
     manifest: Manifest,
+    directory: StateDirectory,
     wall_ms: Callable[[], int],
     failed: Callable[[BaseException], None],
     tell: Callable[[str], None],
@@ -32,6 +34,8 @@ def make_dispatcher(
     }
     if not outputs:
         return None
-    from headway.delivery.dispatcher import Dispatcher  # Its event loop is a long import for who delivers nothing.
+    # Its event loop is a long import for who delivers nothing.
+    from headway.delivery.dispatcher import Dispatcher
+    from headway.delivery.requests import Requests
 
-    return Dispatcher(outputs, wall_ms, failed, tell)
+    return Dispatcher(outputs, wall_ms, failed, tell, Requests(directory.path))

@@ -101,7 +101,7 @@ class Job:
         self.failures = FailureTotal(
             lambda count: self.board.report_failures(worker, count), lambda: self.board.failures_elsewhere(worker)
         )
-        self.dispatcher = make_dispatcher(self.plan, self.manifest, self.wall_ms, self.failed, self.tell)
+        self.dispatcher = make_dispatcher(self.plan, self.manifest, self.directory, self.wall_ms, self.failed, self.tell)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
