@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, Optional
+from typing import Any, Final, Optional
 
 import msgspec
 
@@ -85,7 +85,7 @@ class Dispatcher:
         if not self._is_open:
             self._is_open = True
             self._thread.start()
-        self._loop.call_soon_threadsafe(self._add, output, queue)
+        self._call(self._add, output, queue)
 
     def attach(self, store: StageStore, outputs: Iterable[int]) -> None:
         """Deliver what waits of some outputs in the group of a stage, now and later."""
@@ -94,7 +94,7 @@ class Dispatcher:
 
     def committed(self, group: int, numbered: Mapping[int, int]) -> None:
         """An epoch is committed: for each output the number that its next row in this group gets."""
-        self._loop.call_soon_threadsafe(self._note, group, dict(numbered))
+        self._call(self._note, group, dict(numbered))
 
     @property
     def is_pressing(self) -> bool:
@@ -136,8 +136,12 @@ class Dispatcher:
                 self._loop.close()
             return
         self._is_open = False
-        self._loop.call_soon_threadsafe(self._cancel)
+        self._call(self._cancel)
         self._thread.join(_CLOSE_S)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        with suppress(RuntimeError):  # The loop is closed where an error has ended the thread: `check` raises that.
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -18,7 +18,7 @@ from headway.plan.stages import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import carried_codec, edge_codec, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
-from headway.runtime.deliveries import delivered_numbers, make_dispatcher
+from headway.runtime.deliveries import delivered_numbers, make_dispatcher, pressure
 from headway.runtime.directory import StateDirectory
 from headway.runtime.discovery import Discovery
 from headway.runtime.failures import FailureTotal
@@ -95,13 +95,13 @@ class Job:
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
         self._began_with = self.directory.positions(self.manifest.generation).sources
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
-        shared = None if self.options.board_path is None else self.board
-        self.commitments = Commitments(shared, self.options.worker, self.options.workers)
         worker = self.options.worker
+        self.commitments = Commitments(self.board if self.options.board_path else None, worker, self.options.workers)
         self.failures = FailureTotal(
             lambda count: self.board.report_failures(worker, count), lambda: self.board.failures_elsewhere(worker)
         )
         self.dispatcher = make_dispatcher(self.plan, self.manifest, self.wall_ms, self.failed, self.tell)
+        self._is_pressed = pressure(self.dispatcher, self.board, worker)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
@@ -185,7 +185,7 @@ class Job:
 
     def holds_back(self) -> bool:
         """Whether nothing more should be read now: tasks are behind, or as many triggers wait as may."""
-        return self.is_behind() or (self.dispatcher is not None and self.dispatcher.is_pressing)
+        return self.is_behind() or self._is_pressed()
 
     def is_awaited(self) -> bool:
         """Whether anybody needs a proof that the epoch before is durable: to go on, or to hear that it is."""
@@ -245,6 +245,7 @@ class Job:
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=self.options.drain_to_ms,
             redrive=None if number else redrive_path(self.directory.path, source.name),
+            is_pressed=self._is_pressed,
         )
         slot = Slot(
             self.plan,

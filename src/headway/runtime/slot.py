@@ -97,7 +97,7 @@ class Slot:
         self._rejects = Rejects(source.name, tolerance, counted)
         self._trial = None if tolerance is None else Trial(self._rejects, self._codec, source.node.event_type)
         self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
-        self._silence = Silence(source.node, self._partitions, board, name, follow=options.follow)
+        self._silence = Silence(source.node, self._partitions, board, name, options)
         self._redriver: Optional[Redriver] = None
         if options.redrive is not None:
             self._redriver = Redriver(self, plan, options.redrive, kept.get("redrive"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -23,6 +24,9 @@ class SlotOptions:
     """Read nothing more, and claim this time: the books are being closed."""
     redrive: Optional[Path] = None
     """Where the redriven dead letters are that this slot reads; None for all but the first one of a source."""
+
+    is_pressed: Callable[[], bool] = lambda: False
+    """Whether nothing more should be read because as many triggers wait to be delivered as may."""
 
     @property
     def discover_every_ms(self) -> Optional[int]:
