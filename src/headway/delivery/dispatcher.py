@@ -111,6 +111,11 @@ class Dispatcher:
 
         Once `stopping` says so, only what is under way is waited for, some seconds at most. `beat` is called meanwhile.
         """
+        # What was said to the thread before must have been heard there: only then it can be known to rest.
+        heard = threading.Event()
+        self._call(heard.set)
+        while self._is_open and self.failure is None and not heard.wait(_BEAT_S):
+            beat()
         until_s: Optional[float] = None
         while self._is_open and self.failure is None and not all(route.rests for route in self._routes.values()):
             if stopping() and until_s is None:
