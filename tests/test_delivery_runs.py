@@ -74,6 +74,17 @@ def test_without_keys_triggers_have_no_subject(tmp_path: Path) -> None:
     assert len({delivery.id for delivery in target.got}) == len(target.got) > 0
 
 
+def test_a_trace_is_carried_on_where_the_value_has_one(tmp_path: Path) -> None:
+    target = Script()
+    flow = hw.Flow("traced")
+    traces: list[Any] = ["00-" + "a" * 32 + "-" + "b" * 16 + "-01", "nonsense", 7, None]
+    items = [{"at": at, "user": "ann", "traceparent": trace} for at, trace in enumerate(traces)] + [{"at": 9}]
+    source = flow.source("events", hw.Json, hw.items(items), time="at")
+    source.filter(lambda event: "user" in event).key_by("user").trigger("happened", target)
+    run(flow, tmp_path, drain=True)
+    assert [delivery.traceparent for delivery in target.got] == [traces[0], None, None, None]
+
+
 def test_the_same_log_gives_the_same_triggers(tmp_path: Path) -> None:
     found = []
     for number, epoch_ms in enumerate([1, 10_000]):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,6 +48,15 @@ class _Line(msgspec.Struct):
     source: str
     data: msgspec.Raw
     subject: Optional[str] = None
+
+
+class _Traced(msgspec.Struct):
+    """The part of a value that says which trace it belongs to."""
+
+    traceparent: Optional[str] = None
+
+
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Dispatcher:
@@ -309,8 +319,20 @@ def _delivery(item: Item) -> Delivery:
         sequence=stored.sequence,
         place=stored.place or lane.window.queue.place,
         number=stored.number if stored.place else item.row.number,
+        traceparent=_traceparent(line.data),
         attempt=attempts + 1,
     )
+
+
+def _traceparent(data: msgspec.Raw) -> Optional[str]:
+    """The W3C trace context that a value carries in its field `traceparent`; None where it has none that is one."""
+    if b'"traceparent"' not in bytes(data):
+        return None
+    try:
+        found = msgspec.json.decode(data, type=_Traced).traceparent
+    except msgspec.ValidationError:
+        return None
+    return found if found is not None and _TRACEPARENT.fullmatch(found) else None
 
 
 async def _closed(target: Target) -> None:
