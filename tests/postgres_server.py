@@ -33,7 +33,7 @@ class PostgresServer:
 
     def __init__(self, binaries: Path) -> None:
         # The server does not run as root.
-        self._user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+        self._user: Any = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
         self._binaries = binaries
         self._directory = Path(tempfile.mkdtemp(prefix="headway-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,7 +58,7 @@ class PostgresServer:
             capture_output=True,
             cwd=self._directory,
             timeout=60,
-            **self._user,  # type: ignore[arg-type]
+            **self._user,
         )
         assert ran.returncode == 0, ran.stderr.decode()
 
@@ -78,7 +78,7 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
                 cwd=self._directory,
-                **self._user,  # type: ignore[call-overload]
+                **self._user,
             )
         until_s = time.monotonic() + READY_S
         while not self._is_ready():

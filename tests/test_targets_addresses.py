@@ -77,7 +77,7 @@ def test_allow_wins_over_deny(allow: list[str], deny: list[str], number: int) ->
 def test_networks_that_are_none() -> None:
     for options in ({"allow": ["10.0.0.1/8"]}, {"deny": ["lan"]}, {"allow": "loopback"}):
         with pytest.raises(UsageError, match=r"is no network|is one text"):
-            AddressPolicy(**options)  # type: ignore[arg-type]
+            AddressPolicy(**options)
 
 
 def post(url: str, port: int, **options: Any) -> Answer:

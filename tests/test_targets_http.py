@@ -258,12 +258,15 @@ def test_secrets_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
         await respond(400, body=body)(request, reader, writer)
 
     monkeypatch.setenv("SHOP_TOKEN", "swordfish-1")
-    options = {"headers": {"Authorization": "Bearer env:SHOP_TOKEN", "X-Key": "swordfish-2"}, "secret": SECRET}
+    options: dict[str, Any] = {
+        "headers": {"Authorization": "Bearer env:SHOP_TOKEN", "X-Key": "swordfish-2"},
+        "secret": SECRET,
+    }
     [answer], hostile = post(echo, path="/hooks?key=swordfish-3", **options)
     [request] = hostile.requests
     assert request.header("authorization") == "Bearer swordfish-1"
     assert "swordfish" not in answer.head and "***" in answer.head
-    target = hw.webhook("http://shop.example/hooks?key=swordfish-3", **options)  # type: ignore[arg-type]
+    target = hw.webhook("http://shop.example/hooks?key=swordfish-3", **options)
     shown = repr(target) + target.name + target.describe() + repr(vars(target))
     assert "swordfish" not in shown and SECRET[6:] not in shown
     assert target.name == "http http://shop.example/hooks?key=…"

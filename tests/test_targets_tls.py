@@ -82,7 +82,7 @@ def test_a_certificate_that_is_renewed(authority: Authority, other: Authority, t
             url = f"https://127.0.0.1:{hostile.port}/"
             target = hw.webhook(url, ca=str(authority.ca), cert=str(cert), key=str(key), timeout="10s")
             await target.open()
-            answers = []
+            answers: list[Answer] = []
             for pair in (other.signed("client"), authority.signed("renewed")):
                 put(pair)
                 answers += await target.deliver([delivery_of(1)])
