@@ -17,6 +17,8 @@ import headway as hw
 from headway.errors import UsageError
 from headway.targets.base import Answer, Outcome
 
+pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'headway[http]'")
+
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
