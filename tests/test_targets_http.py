@@ -217,6 +217,37 @@ def test_what_is_sent_in_the_other_modes() -> None:
         assert len((request.header("webhook-signature") or "").split()) == 2
 
 
+def test_a_large_value() -> None:
+    value = {"text": "x" * 5_000_000}
+    [answer], hostile = post(respond(), batches=[[delivery_of(1, value)]], secret=SECRET)
+    [request] = hostile.requests
+    assert answer.outcome is DONE and msgspec.json.decode(request.body) == value
+    assert request.header("transfer-encoding") is None and request.header("content-type") == "application/json"
+
+
+def test_a_receiver_that_answers_before_it_has_read() -> None:
+    """And closes, in the middle of what is sent: its answer counts if it comes through, and nothing is raised."""
+
+    async def answer(reader: Any, writer: Any) -> None:
+        await reader.readexactly(10)
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def exchange() -> Answer:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        target = hw.webhook(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", timeout="5s")
+        await target.open()
+        [found] = await target.deliver([delivery_of(1, {"text": "x" * 20_000_000})])
+        await target.close()
+        server.close()
+        await server.wait_closed()
+        return found
+
+    found = run(exchange())
+    assert found.outcome in (RETRY, NEVER) and found.reason
+
+
 def test_a_list_that_is_refused_is_halved() -> None:
     """The receiver refuses lists with one bad event; only that one is refused in the end."""
 

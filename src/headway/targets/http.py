@@ -14,6 +14,7 @@ a connection of its own for each request: it costs a handshake.
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -43,6 +44,8 @@ _REASON_MAX: Final = 300
 """Characters: an error may quote what the receiver has sent."""
 _BODY_S: Final = 2.0
 """How long the body of an answer is waited for, once its status is there."""
+_WHOLE_MAX: Final = 1 << 20
+"""Bytes of a message that are written in one go."""
 _IDLE_S: Final = 4.0
 """How long a connection is kept for the next request. Many servers close theirs after 5 s: who sends at that moment
 gets no answer, and has to retry for nothing."""
@@ -226,7 +229,8 @@ class Webhook(Target):
             raise asyncio.TimeoutError
         async with self._session.post(
             url,
-            data=message.body,
+            # Large ones go out in parts, so that they do not hold up all others.
+            data=message.body if len(message.body) <= _WHOLE_MAX else io.BytesIO(message.body),
             headers=headers,
             allow_redirects=False,
             ssl=self._tls.context() if url.scheme == "https" else True,
