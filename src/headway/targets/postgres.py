@@ -207,18 +207,14 @@ class Postgres(Target):
             await asyncio.wait([task])
         except asyncio.CancelledError:
             session.cut()
-            self._given_up.add(task)
-            task.add_done_callback(self._forget)
+            ending = asyncio.ensure_future(_end(task, session))
+            self._given_up.add(ending)
+            ending.add_done_callback(self._given_up.discard)
             raise
         answers, is_usable = task.result()
         if is_usable:
             self._idle.append(session)
         return answers
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._given_up.discard(task)
-        if not task.cancelled():
-            task.exception()
 
     async def _attempt(self, session: _Session, place: str, batch: list[Delivery]) -> tuple[list[Answer], bool]:
         """Answers, and whether the connection can be used again."""
@@ -354,6 +350,19 @@ class Postgres(Target):
         state = getattr(error, "sqlstate", None)
         text = " ".join((getattr(getattr(error, "diag", None), "message_primary", None) or str(error)).split())
         return hide(f"{text} (SQLSTATE {state})" if state else text or type(error).__name__, self._dsn.secrets())
+
+
+async def _end(task: asyncio.Task[Any], session: _Session) -> None:
+    """Close a connection once nothing uses it any more. The task may have been over already, with it still open."""
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
+    if session.connection is not None:
+        await session.connection.close()
 
 
 def _is_of_a_row(error: psycopg.Error) -> bool:
