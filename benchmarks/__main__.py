@@ -24,6 +24,7 @@ from benchmarks import (
     operators,
     plots,
     resume,
+    targets,
     timers,
     windows,
     workers,
@@ -50,6 +51,7 @@ _ALL: Final = (
     hot.CASE,
     bounds.CASE,
     latency.CASE,
+    targets.CASE,
 )
 CASES: Final = {case.name: case for case in _ALL}
 

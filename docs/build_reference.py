@@ -30,6 +30,7 @@ GROUPS: Final = {
     "Joins and lookup tables": ("operators.joins.",),
     "Types, times, errors": ("types.", "basics.times", "errors", "graph", "declare.streams"),
     "Inputs and outputs": ("connectors.",),
+    "Targets": ("targets.",),
     "Running": ("running", "declare.flow"),
 }
 """Titles, and the modules whose names stand there; the longest beginning of a module's name decides."""

@@ -23,6 +23,7 @@ from benchmarks import (
     keys,
     latency,
     operators,
+    targets,
     timers,
     windows,
 )
@@ -131,6 +132,12 @@ def test_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle, "_CALM", 0.9)
     [row] = idle.CASE.find(SIZES).rows
     assert 0 <= row.arm.told("idle_cores") < 1
+
+
+def test_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "PLACES", [])
+    finding = targets.CASE.find(replace(SIZES, clicks=200))
+    assert all(row.arm.running > 0 for row in finding.rows) and "no PostgreSQL" in finding.notes[0]
 
 
 @pytest.mark.parametrize("job", sorted(bare_clicks.JOBS))
