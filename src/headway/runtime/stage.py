@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Optional
 
 from headway.basics.times import MIN_TIME_MS
@@ -12,7 +11,9 @@ from headway.graph import MAIN, Port
 from headway.plan.stages import Edge, Entry, KeyedStage, Plan
 from headway.runtime.attempt import Attempt
 from headway.runtime.batch import Batch, Record
+from headway.runtime.carried import carried_edge
 from headway.runtime.channels import Channels
+from headway.runtime.concerns import unsifted_until
 from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.copies import copied_entries, copying
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
@@ -97,7 +98,10 @@ class StageTask:
         copies = [copied_entries(plan, edge) for edge in stage.inputs]
         self._entries = [self._handlers(edge, count) for edge, count in zip(stage.inputs, copies)]
         is_plain = [edge.entries for edge in stage.inputs] == [[Entry(0)]] and not any(copies)
-        self._single_entry = self.contexts[0] if is_plain else None
+        is_quick = stage.operators[0].operator.concerns is None or stage.inputs[0].sieve is not None
+        self._single_entry = self.contexts[0] if is_plain and is_quick else None
+        self._unsifted_ms = MIN_TIME_MS
+        """Up to when the next records may be such as concern nobody."""
         self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source and self.attempt is None
         self._stage = stage
         self._carried = carried
@@ -113,11 +117,12 @@ class StageTask:
             self._single_entry = None
             self._strip_origin = False
         if self.attempt is not None:
-            edges = [self._carried_edge(edge) for edge in self._carried[: self._first_input]]
+            edges = [carried_edge(self._stage, edge) for edge in self._carried[: self._first_input]]
             self.attempt.connect([*edges, *self._stage.inputs], self._entries)
             self.attempt.failures.restore(known.get("failures"))
         self.channels.restore(known.get("claims"))
         restore_losses(self.losses, known.get("losses", {}))
+        self._unsifted_ms = unsifted_until(self._stage.inputs, self.store.waiting)
         self._target = self._watermark = self.channels.watermark()
         progress = known.get("progress")
         if progress is not None:
@@ -164,19 +169,10 @@ class StageTask:
         ]
         return [copying(handle, edge.value_type) for handle in handlers[:copied]] + handlers[copied:]
 
-    def _carried_edge(self, edge: EdgeEntry) -> Edge:
-        """The exchange of today that leads to the same operators, as one for records in the form of before."""
-        now = self._stage.edge_to(*edge.entries[0])
-        if now is None:
-            return Edge(-1, Port(*edge.producer), edge.from_source, self._stage.name, -1, Any, broadcast=edge.broadcast)
-        # A record that does not say where it stood cannot become a letter.
-        tolerance = now.tolerance if edge.has_places or not edge.from_source else None
-        return replace(now, from_source=edge.from_source, broadcast=edge.broadcast, tolerance=tolerance)
-
     def _carried_handlers(self, edge: EdgeEntry) -> list[Handle]:
         """What takes the records that waited when the plan changed."""
         contexts = {context.name: context for context in self.contexts}
-        value_type = self._carried_edge(edge).value_type
+        value_type = carried_edge(self._stage, edge).value_type
         handlers = [contexts[operator].handler(name, value_type, self.attempt) for operator, name in edge.entries]
         return [copying(handle, value_type) for handle in handlers[:-1]] + handlers[-1:]
 
@@ -260,7 +256,7 @@ class StageTask:
         records.reverse()
         if self.attempt is not None:
             self._run_guarded(records, self.attempt)
-        elif self._single_entry is not None:
+        elif self._single_entry is not None and records[-1][0] > self._unsifted_ms:
             self._run_single(records, self._single_entry)
         else:
             self._run_many(records)
