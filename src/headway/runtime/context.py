@@ -242,7 +242,7 @@ class OperatorContext:
         if after is not None:
             if at is not None:
                 raise TypeError(two_times(name))
-            at = self.time + known_duration_ms(after)
+            at = self.time + (after if type(after) is int and after >= 0 else known_duration_ms(after))
         self.set_timer(name, at)
 
     def set_timer(self, name: str, at: Optional[int]) -> None:
