@@ -80,7 +80,8 @@ def one_of(tests: Sequence[Callable[[Any], bool]], event_type: Any) -> Callable[
     def holds(event: Any) -> bool:
         return any(test(event) for test in tests)
 
-    return _with_mask(holds, tests, any)
+    either: Callable[[Any], bool] = _with_mask(holds, tests, any)
+    return either
 
 
 def _with_mask(holds: Any, tests: Sequence[Any], together: Callable[[Any], bool]) -> Any:

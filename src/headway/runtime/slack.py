@@ -1,10 +1,10 @@
 """How exactly the system wakes a thread that sleeps: the one that waits for the engine's workers may be woken late.
 
-While workers run in threads of their own, the engine's first thread looks every millisecond whether they have ended, and
-takes the interpreter's lock for that: 1.6 % of a core in each process, for nothing. The time cannot be told to it. But
-Linux lets a thread say by how much its wake-ups may be put off, so that they come together with others; the engine's
-own sleep is then longer by as much. A thread has the slack of the one that started it, so each worker takes its own
-back when it first gets to Python.
+While workers run in threads of their own, the engine's first thread looks every millisecond whether they have ended,
+and takes the interpreter's lock for that: 1.6 % of a core in each process, for nothing. It cannot be told to look less
+often. But Linux lets a thread say by how much its wake-ups may be put off, so that they come together with others; the
+engine's own sleep is then longer by as much. A thread has the slack of the one that started it, so each worker takes
+its own back when it first gets to Python.
 
 Elsewhere than on Linux nothing is done, and nothing else changes.
 """
