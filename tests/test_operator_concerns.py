@@ -152,6 +152,15 @@ def test_what_an_operator_emits_is_sifted_on_its_way(tmp_path: Path) -> None:
         assert sorted(found, key=lambda event: event.at) == WANTED, build.__name__
 
 
+@pytest.mark.parametrize(
+    "met", [hw.where(kind="add"), hw.where(kind=("add", "view")), hw.where(user=("a", "b")), lambda e: e.kind != "end"]
+)
+def test_a_filter_before_it_may_say_less_or_more(met: Any, tmp_path: Path) -> None:
+    found, _ = told(STREAM, lambda seen: seen.filter(met).key_by("user").process("count", Counting(WHERE)), tmp_path)
+    test = resolve(met, Seen)
+    assert sorted(found, key=lambda event: event.at) == [event for event in WANTED if test(event)]
+
+
 def test_an_event_without_a_key_is_a_dead_letter_whomever_it_concerns(tmp_path: Path) -> None:
     """Where a key may be missing it is read first."""
     events = [Seen("a", "view", 1_000), Seen("b", "add", 1_001)]

@@ -7,12 +7,12 @@ from typing import Any, Optional
 
 from headway.graph import MAIN, KeyByNode
 from headway.operators.base import Operator
-from headway.operators.conditions import is_columnar, one_of
+from headway.operators.conditions import field_equality, is_columnar, one_of
 from headway.operators.options import any_of
 from headway.plan.stages import Apply, Branch, Edge, KeyedStage, ToStage
 from headway.types.schema import decoded_type
 
-__all__ = ["concern_of", "sieve_at", "sieve_of"]
+__all__ = ["concern_of", "is_implied", "sieve_at", "sieve_of"]
 
 
 def concern_of(operator: Operator[Any, Any, Any], name: str, value_type: Any) -> Optional[Callable[[Any], bool]]:
@@ -51,3 +51,17 @@ def sieve_at(branch: Branch, value_type: Any) -> Optional[Callable[[Any], bool]]
     found = [sieve_at(then, value_type) for then in branch.then.branches]
     tests = [test for test in found if test is not None]
     return one_of(tests, value_type) if tests and len(tests) == len(found) else None
+
+
+def is_implied(sieve: Callable[[Any], bool], by: Callable[[Any], bool]) -> bool:
+    """Whether all values that pass a filter pass the sieve too, where both are about one and the same field.
+
+    >>> from headway.operators.conditions import where
+    >>> adds, changes = where(kind="add").bind(dict), where(kind=("add", "remove")).bind(dict)
+    >>> is_implied(changes, by=adds), is_implied(adds, by=changes), is_implied(changes, by=bool)
+    (True, False, False)
+    """
+    asked, known = field_equality(sieve), field_equality(by)
+    if asked is None or known is None or asked[0] != known[0]:
+        return False
+    return all(value in asked[1] for value in known[1])

@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import KeyByNode, KeySpec, SourceNode
 from headway.operators.conditions import mask_of
-from headway.plan.sieves import sieve_at
+from headway.plan.sieves import is_implied, sieve_at
 from headway.plan.stages import Apply, Branch, Segment, ToSink, ToStage
 from headway.runtime.batch import Record
 from headway.runtime.column_steps import STATELESS, Columns, Place, chosen
@@ -146,13 +146,22 @@ class ColumnProgram:
             exchange.send(take(), partition, watermark, out)
 
     def _compile(
-        self, branch: Branch, value_type: Any, *, made: bool, sifted: bool = False
+        self,
+        branch: Branch,
+        value_type: Any,
+        *,
+        made: bool,
+        sifted: bool = False,
+        met: Optional[Callable[[Any], bool]] = None,
     ) -> Callable[[Columns, str], None]:
         """What a branch does; `made` says that the values are made by the flow's code, and nobody has checked them.
 
-        Those that concern nobody are left out as early as can be, unless they are `sifted` already.
+        Those that concern nobody are left out as early as can be, unless they are `sifted` already, or the filter that
+        they have `met` says as much.
         """
         sieve = None if sifted or made else sieve_at(branch, value_type)
+        if sieve is not None and met is not None and is_implied(sieve, by=met):
+            sieve, sifted = None, True
         if sieve is not None:
             return _sifting(sieve, self._compile(branch, value_type, made=made, sifted=True))
         if isinstance(branch, ToStage):
@@ -169,8 +178,10 @@ class ColumnProgram:
         node = branch.node
         following = value_type if isinstance(node, KeyByNode) or node.kind in ("filter", "reject") else Any
         made = made or (not isinstance(node, KeyByNode) and node.kind in ("map", "flat_map"))
+        if not isinstance(node, KeyByNode):
+            met = node.function if node.kind == "filter" else None
         sifted = sifted and len(branch.then.branches) == 1
-        rest = [self._compile(then, following, made=made, sifted=sifted) for then in branch.then.branches]
+        rest = [self._compile(then, following, made=made, sifted=sifted, met=met) for then in branch.then.branches]
         apply = (
             self._rekey(node, value_type)
             if isinstance(node, KeyByNode)
