@@ -13,6 +13,7 @@ from benchmarks import (
     auctions,
     bounds,
     carts,
+    concerns,
     epochs,
     hot,
     idle,
@@ -38,6 +39,7 @@ __all__ = ["CASES", "main"]
 
 _ALL: Final = (
     carts.CASE,
+    concerns.CASE,
     operators.CASE,
     workers.CASE,
     epochs.CASE,

@@ -17,6 +17,7 @@ from benchmarks import (
     bare_clicks,
     bounds,
     clicks,
+    concerns,
     epochs,
     idle,
     jobs,
@@ -77,6 +78,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 IN_PROCESS = [
     operators.CASE,
+    concerns.CASE,
     epochs.CASE,
     *(case for case in jobs.CASES if case.name != "exchange"),
     *windows.CASES,
