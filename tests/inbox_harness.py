@@ -121,7 +121,7 @@ class Machine:
         """All records, as a flow reads them."""
         reader = InboxReader(self.directory, "log/0", None, follow=False)
         try:
-            found = []
+            found: list[bytes] = []
             while (chunk := reader.read(200)) is not None:
                 assert chunk.first_ordinal == len(found)
                 found += chunk.data.splitlines()

@@ -33,6 +33,7 @@ LAYERS: Final = {
     "plan": "plan",
     "runtime": "runtime",
     "explain": "explain",
+    "ingest": "ingest",
     "cli": "__main__ cli running",
     # What users import, and what is written with it.
     "face": "__init__ results",
@@ -55,8 +56,9 @@ MAY_IMPORT: Final = {
     "declare": "basics types connectors operators targets graph",
     "plan": "basics types connectors operators state targets graph",
     "runtime": "basics types connectors operators state targets graph plan",
+    "ingest": "basics types connectors state inbox web graph declare plan runtime",
     "explain": "basics types operators graph declare plan",
-    "cli": "basics types connectors state graph declare plan runtime explain generate",
+    "cli": "basics types connectors state inbox web ingest graph declare plan runtime explain generate",
     "face": "basics types connectors operators targets graph declare inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",

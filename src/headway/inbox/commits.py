@@ -27,8 +27,9 @@ class Receipt(NamedTuple):
 class ConflictError(Exception):
     """An idempotency key was used before, within the window, for other content. Nothing of the batch was appended."""
 
-    def __init__(self, number: int, key: str, position: int) -> None:
-        super().__init__(f"the idempotency key {key!r} was used for other content, at position {position}")
+    def __init__(self, number: int, key: str, position: Optional[int]) -> None:
+        where = "" if position is None else f", at position {position}"
+        super().__init__(f"the idempotency key {key[1:]!r} was used for other content{where}")
         self.number = number
         """Which item of the batch has it, from 0."""
 
@@ -40,6 +41,7 @@ class Item(NamedTuple):
     """Each a line of JSON with its end."""
     records: int
     key: Optional[str]
+    """With a letter before it that says what kind of key it is."""
 
 
 def item_of(line: bytes, key: Optional[str] = None) -> Item:
@@ -117,8 +119,7 @@ class Inbox:
                 here = entries.get(key) or (fresh[key][0] if key in fresh else None)
                 known = self.window.find(key, now_ms) if here is None else None
                 if (here or known) is not None and (here or known).digest != digest:  # type: ignore[union-attr]
-                    position = -1 if known is None else known.position
-                    return ConflictError(number, item.key, position)
+                    return ConflictError(number, item.key, None if known is None else known.position)
                 if known is not None:
                     receipts.append(Receipt(known.position, duplicate=True))
                     continue

@@ -220,9 +220,13 @@ class InboxLog:
         except OSError as error:
             raise self._break(error) from error
 
-    def _break(self, error: OSError) -> BrokenLogError:
-        self._broken = f"a write failed: {error.strerror or error}"
+    def give_up(self, reason: str) -> None:
+        """Take nothing any more: something is not as it should be."""
+        self._broken = reason
         self._cells.has_failed = True
+
+    def _break(self, error: OSError) -> BrokenLogError:
+        self.give_up(f"a write failed: {error.strerror or error}")
         msg = (
             f"the inbox {self.directory} cannot be written: {error.strerror or error}; whether the last events are on "
             "the disk is not known: look at the disk, then start again"
