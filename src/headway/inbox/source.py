@@ -13,11 +13,10 @@ from headway.connectors.base import Input, PartitionReader, Position, Tell, unhe
 from headway.errors import UsageError
 from headway.inbox.reader import InboxReader
 from headway.inbox.settings import PARTITIONS_MOST, InboxSettings, settings_of
+from headway.state.files import INBOX_NAME
 
-__all__ = ["FOLDER", "HttpInput", "http_source"]
+__all__ = ["HttpInput", "http_source"]
 
-FOLDER: Final = "inbox"
-"""The folder in the state directory that has the logs."""
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9_.~-]*)+")
 _RESERVED: Final = ("/healthz", "/readyz", "/openapi.json")
 _FORMATS: Final = ("json", "cloudevents")
@@ -92,7 +91,7 @@ class HttpInput(Input):
     @property
     def own_log(self) -> Optional[str]:
         """Its log."""
-        return f"{FOLDER}/{self.log}"
+        return f"{INBOX_NAME}/{self.log}"
 
     def within(self, directory: Path) -> Input:
         """The same in a state directory."""
@@ -107,7 +106,7 @@ class HttpInput(Input):
         if self.state_dir is None:
             msg = f"{self.describe()} is read by `headway run` or hw.run(...), which give it a state directory"
             raise UsageError(msg)
-        return self.state_dir / FOLDER / partition
+        return self.state_dir / INBOX_NAME / partition
 
     def partition_of(self, key: Optional[str]) -> str:
         """Where events with a partition key go."""

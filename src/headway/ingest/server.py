@@ -7,18 +7,19 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from headway.declare.flow import Flow
 from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import LockedStateError, UsageError
 from headway.graph import SourceNode
 from headway.inbox.commits import Inbox
-from headway.inbox.source import FOLDER, HttpInput
+from headway.inbox.source import HttpInput
 from headway.ingest.app import IngestApp
 from headway.ingest.door import Door
-from headway.state.files import state_files
+from headway.state.files import INBOX_NAME, state_files
 from headway.web.addresses import Address
 from headway.web.child import Child, run_child
 from headway.web.host import serve
@@ -40,7 +41,7 @@ def doors_of(flow: Flow, state_dir: Path) -> dict[str, Door]:
     for node in flow.graph.nodes.values():
         if isinstance(node, SourceNode) and isinstance(node.input, HttpInput):
             placed = node.input.within(state_dir)
-            doors[node.input.path] = Door(_with_input(node, placed))
+            doors[node.input.path] = Door(replace(node, input=placed))
     if not doors:
         msg = (
             f"the flow {flow.name!r} has no source that takes posts: declare one with "
@@ -50,15 +51,9 @@ def doors_of(flow: Flow, state_dir: Path) -> dict[str, Door]:
     return doors
 
 
-def _with_input(node: SourceNode, placed: Any) -> SourceNode:
-    from dataclasses import replace
-
-    return replace(node, input=placed)
-
-
-def open_when_free(door: Door, partition: str) -> Inbox:
+def open_when_free(door: Door, partition: str, within_s: float = _LOCKED_S) -> Inbox:
     """Open the inbox of a partition; waits a little for whoever writes to it. Raises `LockedStateError` after that."""
-    until = time.monotonic() + _LOCKED_S
+    until = time.monotonic() + within_s
     while True:
         try:
             return Inbox(door.input.directory(partition), door.input.settings)
@@ -70,7 +65,7 @@ def open_when_free(door: Door, partition: str) -> Inbox:
 
 def socket_path(state_dir: Path) -> Path:
     """Where `headway ingest` finds the server of a run, as a socket that only the user of the run can open."""
-    return state_dir / FOLDER / SOCKET_NAME
+    return state_dir / INBOX_NAME / SOCKET_NAME
 
 
 def _local_socket(state_dir: Path) -> socket.socket:
@@ -117,6 +112,8 @@ def work(child: Child) -> None:
     try:
         serve(guards, [*child.sockets, local], gate=gate, stopping=child.stopping)
     finally:
+        with suppress(FileNotFoundError):
+            socket_path(state_dir).unlink()
         app.close()
 
 
