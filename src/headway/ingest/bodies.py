@@ -34,6 +34,7 @@ _JSON_TYPE: Final = re.compile(r"(?:application|text)/(?:[\w.!#$&^+-]+\+)?json\s
 _ATTRIBUTES: Final = ("id", "source", "type")
 _BLANKS: Final = b" \t\r\n"
 _NO_ENDS: Final = bytes.maketrans(b"\r\n", b"  ")
+_BAD: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_raw_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -152,7 +153,7 @@ def _json(body: bytes) -> Item:
         return Item(_line(body), 1, None)
     try:
         parts = _decode_raw_list(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _BAD as error:
         raise ProblemError(422, f"the body is not JSON: {error}") from None
     return Item(b"".join(_line(bytes(part)) for part in parts), len(parts), None)
 
@@ -167,7 +168,7 @@ def _lines(body: bytes) -> Item:
 def _batched(body: bytes, form: str) -> Parsed:
     try:
         parts = [bytes(part) for part in _decode_raw_list(body)]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _BAD as error:
         raise ProblemError(422, f"the body is no batch of CloudEvents: {error}") from None
     return _structured(parts, form)
 
@@ -178,7 +179,7 @@ def _structured(bodies: Sequence[bytes], form: str) -> Parsed:
     for index, body in enumerate(bodies):
         try:
             members = _decode_members(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _BAD as error:
             raise _unfit(index, f"not a CloudEvent: {error}") from None
         attributes = {name: _decoded(raw) for name, raw in members.items() if name not in ("data", "data_base64")}
         key = _identity(attributes, index)
@@ -196,7 +197,7 @@ def _structured(bodies: Sequence[bytes], form: str) -> Parsed:
 def _decoded(raw: msgspec.Raw) -> Any:
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _BAD:
         return None
 
 

@@ -52,6 +52,10 @@ class Door:
         """Look at so many events, each a line of JSON. Raises `RefusedError`."""
         decoded = LinesChunk(lines, first_ordinal=0, first_byte=0).decode(self._codec)
         refusals = [_refusal(bad.ordinal, bad.reason) for bad in decoded.bad]
+        if len(decoded.events) + len(decoded.bad) != records:
+            # A blank line has a number in the log, and the flow reads nothing there.
+            known = {*decoded.ordinals, *(bad.ordinal for bad in decoded.bad)}
+            refusals += [_refusal(index, "there is no event") for index in range(records) if index not in known]
         if self._times is not None:
             refusals += self._untimely(decoded.events, decoded.ordinals)
         if refusals:
