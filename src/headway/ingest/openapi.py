@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.basics.times import EARLIEST_MS, LATEST_MS
 from headway.ingest.bodies import BATCHED, JSON, LINES, STRUCTURED
 from headway.ingest.door import Door
 from headway.types.schema import Json, type_label
@@ -67,6 +68,13 @@ _PROBLEM: Final = {
         },
     },
 }
+_TIME: Final = {
+    "description": "Epoch milliseconds in the years 1000 to 8999, or RFC 3339 text with a zone.",
+    "anyOf": [
+        {"type": "integer", "minimum": EARLIEST_MS, "maximum": LATEST_MS},
+        {"type": "string", "format": "date-time"},
+    ],
+}
 _KEY: Final = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
 
 
@@ -76,7 +84,7 @@ def document(flow: str, doors: Mapping[str, Door], *, max_body: int, has_tokens:
     known = [kind for kind in types.values() if not _is_untyped(kind)]
     found, schemas = msgspec.json.schema_components(known, ref_template="#/components/schemas/{name}")
     named = dict(zip(map(id, known), found))
-    events = {path: named.get(id(kind), {"type": "object"}) for path, kind in types.items()}
+    events = {path: _timed(door, named.get(id(types[path]), {"type": "object"})) for path, door in doors.items()}
     components: dict[str, Any] = {"schemas": {**schemas, "Receipt": _RECEIPT, "Problem": _PROBLEM}}
     made: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -88,6 +96,12 @@ def document(flow: str, doors: Mapping[str, Door], *, max_body: int, has_tokens:
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         made["security"] = [{"token": []}]
     return made
+
+
+def _timed(door: Door, event: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an event together with what its time may be, which its type does not say."""
+    time = door.node.time
+    return event if not isinstance(time, str) else {"allOf": [event, {"required": [time], "properties": {time: _TIME}}]}
 
 
 def _is_untyped(kind: Any) -> bool:
@@ -104,9 +118,10 @@ def _operation(door: Door, event: dict[str, Any], has_tokens: bool) -> dict[str,
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "required": door.input.require_key and door.input.format == "json",
+                "required": False,
                 "schema": _KEY,
-                "description": "A repeat with the same content gets the receipt of the first one.",
+                "description": "A repeat with the same content gets the receipt of the first one."
+                + (" Required but for CloudEvents." if door.input.require_key else ""),
             },
             {"name": "Partition-Key", "in": "header", "required": False, "schema": _KEY},
         ],
