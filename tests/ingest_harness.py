@@ -59,12 +59,17 @@ class Running:
         return ask(self.at, "POST", path, body.encode() if isinstance(body, str) else body, fields)
 
     def lines(self, partition: str) -> list[bytes]:
-        reader = InboxReader(self.state_dir / "inbox" / partition, partition, None, follow=False)
-        with contextlib.closing(reader):
-            found: list[bytes] = []
-            while (chunk := reader.read(1_000)) is not None:
-                found += chunk.data.splitlines()
-            return found
+        return lines_of(self.state_dir, partition)
+
+
+def lines_of(state_dir: Path, partition: str) -> list[bytes]:
+    """What a flow would read."""
+    reader = InboxReader(state_dir / "inbox" / partition, partition, None, follow=False)
+    with contextlib.closing(reader):
+        found: list[bytes] = []
+        while (chunk := reader.read(1_000)) is not None:
+            found += chunk.data.splitlines()
+        return found
 
 
 @contextlib.contextmanager
