@@ -136,19 +136,21 @@ def _batches(descriptor: int, file: str, door: Door, id_field: Optional[str]) ->
     from headway.ingest.bodies import BATCHED, LINES
 
     run = uuid.uuid4().hex
-    number = 1
+    count = 0
     for lines in _pieces(descriptor, file):
-        first, number = number, number + len(lines)
-        if not any(line.strip() for line in lines):
+        found = [(number, line) for number, line in enumerate(lines, count + 1) if line.strip()]
+        count += len(lines)
+        if not found:
             continue
+        numbers = [number for number, _ in found]
         if door.input.format == "cloudevents":
-            yield Batch(BATCHED, b"[" + b",".join(line for line in lines if line.strip()) + b"]", None, first)
+            yield Batch(BATCHED, b"[" + b",".join(line for _, line in found) + b"]", None, numbers)
         elif id_field is not None:
-            events = [envelope(line, id_field, first + index) for index, line in enumerate(lines) if line.strip()]
-            yield Batch(BATCHED, b"[" + b",".join(events) + b"]", None, first)
+            events = [envelope(line, id_field, number) for number, line in found]
+            yield Batch(BATCHED, b"[" + b",".join(events) + b"]", None, numbers)
         else:
             # The key makes it safe to send the batch again when no answer came.
-            yield Batch(LINES[0], b"\n".join(lines), f"ingest-{run}-{first}", first)
+            yield Batch(LINES[0], b"\n".join(line for _, line in found), f"ingest-{run}-{numbers[0]}", numbers)
 
 
 def _pieces(descriptor: int, file: str) -> Iterator[list[bytes]]:

@@ -11,6 +11,7 @@ import http.client
 import os
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Optional
@@ -40,8 +41,13 @@ class Batch:
     content_type: str
     body: bytes
     key: Optional[str]
-    first_line: int
-    """The number of its first line, from 1."""
+    numbers: Sequence[int]
+    """Which lines of the file they are, from 1."""
+
+    @property
+    def first_line(self) -> int:
+        """The number of its first line."""
+        return self.numbers[0]
 
     @property
     def headers(self) -> dict[str, str]:
@@ -197,7 +203,7 @@ def _connected(path: Path) -> Optional[_Connection]:
 def _refused(batch: Batch, detail: str, errors: list[Any]) -> InputError:
     if not errors:
         return InputError(f"the batch that begins at line {batch.first_line} is refused: {detail}")
-    line = batch.first_line + int(errors[0]["index"])
+    line = batch.numbers[int(errors[0]["index"])]
     more = f" (and {len(errors) - 1} more in its batch)" if len(errors) > 1 else ""
     msg = (
         f"line {line} is refused: {errors[0]['reason']}{more}; nothing from line {batch.first_line} on was appended: "

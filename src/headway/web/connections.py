@@ -113,6 +113,8 @@ class _Bounded(HttpToolsProtocol):
             return
         self._head_bytes += len(data)
         super().data_received(data)
+        if not self._complete and self._timer is None:
+            self._start(self._limits.body_s, self._body_is_late)  # Most bodies come with their head, and need no timer.
         if self in self._waiting and self._head_bytes > _HEAD_BYTES:
             self._refuse(431, f"the head of a request has more than {_HEAD_BYTES:,} bytes")
 
@@ -126,7 +128,7 @@ class _Bounded(HttpToolsProtocol):
         self._waiting.pop(self, None)
         self._complete = False
         self._head_bytes = 0
-        self._start(self._limits.body_s, self._body_is_late)
+        self._cancel()
         if not self.transport.is_closing():
             super().on_headers_complete()
 
