@@ -16,6 +16,7 @@ from benchmarks import (
     epochs,
     hot,
     idle,
+    ingest,
     jobs,
     keys,
     latency,
@@ -50,6 +51,7 @@ _ALL: Final = (
     hot.CASE,
     bounds.CASE,
     latency.CASE,
+    ingest.CASE,
 )
 CASES: Final = {case.name: case for case in _ALL}
 
