@@ -17,6 +17,7 @@ from benchmarks import (
     epochs,
     hot,
     idle,
+    ingest,
     jobs,
     keys,
     latency,
@@ -54,6 +55,7 @@ _ALL: Final = (
     bounds.CASE,
     latency.CASE,
     targets.CASE,
+    ingest.CASE,
 )
 CASES: Final = {case.name: case for case in _ALL}
 
