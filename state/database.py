@@ -122,13 +122,21 @@ class Database:
     """
 
     def __init__(
-        self, directory: Path, group: int, options: StoreOptions, *, secondary_path: Path | None = None
+        self,
+        directory: Path,
+        group: int,
+        options: StoreOptions,
+        *,
+        secondary_path: Path | None = None,
+        with_pending: bool = False,
     ) -> None:
         self.directory = directory
         self.group = group
         self.path = group_path(directory, group)
         self._db: Rdict | None = None
-        families = (ROWS, TIMERS, WAITING) if secondary_path else (ROWS, TIMERS, WAITING, OUTBOX, PENDING)
+        families: tuple[str, ...] = (ROWS, TIMERS, WAITING, OUTBOX, PENDING)
+        if secondary_path:
+            families = (ROWS, PENDING) if with_pending else (ROWS, TIMERS, WAITING)
         access = AccessType.secondary(str(secondary_path)) if secondary_path else AccessType.read_write()
         # A secondary keeps all files open: what the primary deletes meanwhile could not be opened again.
         open_files_max = -1 if secondary_path else options.open_files
@@ -187,7 +195,7 @@ class Database:
         while cursor.valid():
             yield cursor.key(), cursor.value()
             cursor.next()
-        self._check_end(cursor)
+        self.check_end(cursor)
 
     def last_key(self, family: str, start: bytes, end: bytes) -> bytes | None:
         """The greatest key with `start <= key < end`; raises as `scan` does."""
@@ -196,12 +204,12 @@ class Database:
         if cursor.valid() and cursor.key() == end:
             cursor.prev()
         if not cursor.valid():
-            self._check_end(cursor)
+            self.check_end(cursor)
             return None
         key: bytes = cursor.key()
         return key if key >= start else None
 
-    def _check_end(self, cursor: RdictIter) -> None:
+    def check_end(self, cursor: RdictIter) -> None:
         """Raise `StateError` if a cursor that stands nowhere met something that cannot be read."""
         try:
             cursor.status()
