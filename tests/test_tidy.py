@@ -25,6 +25,7 @@ LAYERS: Final = {
     "operators": "operators",
     "state": "state",
     "targets": "targets",
+    "web": "web",
     # The way of a flow: declared as a graph, planned, run, and explained to people.
     "graph": "graph",
     "declare": "declare",
@@ -47,6 +48,7 @@ MAY_IMPORT: Final = {
     "operators": "basics types",
     "state": "basics types",
     "targets": "basics types",
+    "web": "basics",
     "graph": "basics connectors operators targets",
     "declare": "basics types connectors operators targets graph",
     "plan": "basics types connectors operators state targets graph",

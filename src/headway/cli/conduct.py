@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
     from headway.cli.summary import Ending
     from headway.declare.flow import Flow
     from headway.declare.loading import FlowSpec
-    from headway.runtime.run import RunOptions
+    from headway.runtime.run import Beside, RunOptions
     from headway.runtime.stopping import StopFlag
 
 __all__ = ["Member", "conduct", "is_stdout"]
@@ -29,11 +30,13 @@ def conduct(
     member: Optional[Member] = None,
     progress: bool,
     tell: Optional[Callable[[str], None]] = None,
+    beside: Beside = nullcontext,
 ) -> Ending:
     """Run a flow until it ends or is stopped, by `flag` or a signal, and tell how it ended.
 
     `tell` hears what has changed in the flow; else it is shown.
 
+    What `beside` makes, such as a server, goes on during the run.
     `spec` is what several workers make the flow from. Raises what `run_flow`, `run_cluster` and `run_member` raise.
     """
     from headway.cli.progress import progress_for, shown
@@ -55,12 +58,14 @@ def conduct(
     started = time.monotonic()
     with flag.on_signals() as stop, shown(shows):
         if member is not None:
-            result = run_member(flow, options, *member, stop=stop, observe=shows.observe, tell=tell_change)
+            result = run_member(
+                flow, options, *member, stop=stop, observe=shows.observe, tell=tell_change, beside=beside
+            )
         elif options.workers == 1:
-            result = run_flow(flow, options, stop=stop, observe=shows.observe, tell=tell_change)
+            result = run_flow(flow, options, stop=stop, observe=shows.observe, tell=tell_change, beside=beside)
         else:
             assert spec is not None
-            result = run_cluster(spec, options, stop=stop, observe=shows.observe, tell=tell_change)
+            result = run_cluster(spec, options, stop=stop, observe=shows.observe, tell=tell_change, beside=beside)
     process = f"process {member[0]} of {len(member[1])}" if member else None
     return Ending(plan, options.state_dir, result, resumed, time.monotonic() - started, process)
 
