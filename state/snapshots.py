@@ -73,13 +73,13 @@ class _Stand:
 class _Part:
     """One key group at the epoch of a snapshot."""
 
-    __slots__ = ("_changes", "_cursor", "_database", "_keys", "controls")
+    __slots__ = ("_changes", "_cursor", "_keys", "controls", "database")
 
     def __init__(self, stand: _Stand, versions: Mapping[int, int]) -> None:
         ahead = frozenset(task for task, version in versions.items() if version > stand.version(task))
         self._changes, self._keys = stand.over(ahead)
         self._cursor = stand.cursor
-        self._database = stand.database
+        self.database = stand.database
         self.controls = stand.controls | {task: stand.pending[task].control for task in ahead}
 
     def get(self, stored_key: bytes) -> Optional[bytes]:
@@ -88,7 +88,7 @@ class _Part:
         cursor = self._cursor
         cursor.seek(stored_key)
         if not cursor.valid():
-            self._database.check_end(cursor)
+            self.database.check_end(cursor)
             return None
         value: Optional[bytes] = cursor.value() if cursor.key() == stored_key else None
         return value
@@ -111,7 +111,7 @@ class _Part:
                 yield key, cursor.value()
             cursor.next()
         else:
-            self._database.check_end(cursor)
+            self.database.check_end(cursor)
         for key in keys[at:stop]:
             changed = changes[key]
             if changed is not None:
@@ -132,6 +132,11 @@ class Snapshot:
         """
         part = self._parts[group_of(key, len(self._parts))]
         return None if part is None else part.get(id_bytes(number) + key.encode())
+
+    def database(self, key: str) -> Optional[Database]:
+        """What holds the rows of a key, for messages; None while nothing does."""
+        part = self._parts[group_of(key, len(self._parts))]
+        return None if part is None else part.database
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Stored rows with `start <= key < end`, in order; read as they are asked for, some 2 µs each.

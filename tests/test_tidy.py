@@ -32,6 +32,9 @@ LAYERS: Final = {
     "plan": "plan",
     "runtime": "runtime",
     "explain": "explain",
+    # Asking a flow from outside: who answers, and who asks.
+    "serving": "serving",
+    "client": "client",
     "cli": "__main__ cli running",
     # What users import, and what is written with it.
     "face": "__init__ results",
@@ -54,7 +57,9 @@ MAY_IMPORT: Final = {
     "plan": "basics types connectors operators state targets graph",
     "runtime": "basics types connectors operators state targets graph plan",
     "explain": "basics types operators graph declare plan",
-    "cli": "basics types connectors state graph declare plan runtime explain generate",
+    "serving": "basics types state graph declare plan web",
+    "client": "basics types",
+    "cli": "basics types connectors state graph declare plan runtime explain serving web generate",
     "face": "basics types connectors operators targets graph declare cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",

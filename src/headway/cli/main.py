@@ -16,6 +16,7 @@ from headway.cli.generate import generate
 from headway.cli.options import examples
 from headway.cli.process import Interrupts, open_standard_streams
 from headway.cli.run import run
+from headway.cli.serve import serve
 from headway.cli.state import state
 from headway.cli.version import version
 
@@ -61,7 +62,7 @@ def headway(ctx: click.Context, show_version: bool) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (run, explain, generate, state, dead_letters, version):
+for command in (run, serve, explain, generate, state, dead_letters, version):
     headway.add_command(command)
 
 

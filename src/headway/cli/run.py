@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
 from headway.cli.conduct import Member, conduct, is_stdout
-from headway.cli.options import DURATION, SIZE, examples, flow_argument, json_option, set_option
+from headway.cli.options import (
+    DURATION,
+    SIZE,
+    examples,
+    flow_argument,
+    host_name_option,
+    json_option,
+    set_option,
+    token_option,
+)
 from headway.cli.process import say
+from headway.cli.serve import views_beside
 from headway.running import EPOCH_LEAST_MS
 
 if TYPE_CHECKING:
     from headway.cli.summary import Ending
     from headway.plan.stages import Plan
+    from headway.runtime.run import Beside
 
 __all__ = ["run"]
 
@@ -129,6 +141,14 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     help="Restart all workers when nothing has moved for this long. With --workers 2 or more.",
 )
 @click.option(
+    "--serve",
+    "serve_at",
+    metavar="HOST:PORT",
+    help="Answer questions about the flow's views there, in a process beside the run; see headway serve.",
+)
+@token_option
+@host_name_option
+@click.option(
     "--max-restarts",
     type=click.IntRange(0),
     default=5,
@@ -143,6 +163,9 @@ def run(
     addresses: Optional[list[str]],
     as_json: bool,
     quiet: bool,
+    serve_at: Optional[str],
+    tokens: tuple[str, ...],
+    host_names: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Run a flow: to the end of its input, or with --follow until it is stopped.
@@ -168,7 +191,10 @@ def run(
     if as_json:
         _check_stdout_is_free(plan_of(loaded, run_options.state_dir))
     show = not (quiet or as_json)
-    ending = conduct(loaded, run_options, flag=StopFlag(), spec=spec, member=member, progress=show)
+    beside: Beside = nullcontext
+    if serve_at is not None:
+        beside = views_beside(spec, run_options.state_dir, serve_at, tokens, host_names, show=show)
+    ending = conduct(loaded, run_options, flag=StopFlag(), spec=spec, member=member, progress=show, beside=beside)
     _tell(ending, as_json=as_json, quiet=quiet)
 
 

@@ -1,0 +1,46 @@
+"""Receipts: where an event stands in its log, as a token that a client hands on without looking into it.
+
+Whoever has written an event gets one, and may give it to whoever asks for decision state: `at_least=RECEIPT` is answered
+with state that includes the event. A token is text that needs no quoting in a URL.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import msgspec
+
+__all__ = ["Receipt"]
+
+
+class Receipt(msgspec.Struct, frozen=True, array_like=True):
+    """The place of one event.
+
+    >>> token = Receipt("orders", "orders/3", 17).token()
+    >>> token, Receipt.of(token)
+    ('r1.k6ZvcmRlcnOob3JkZXJzLzMR', Receipt(log='orders', partition='orders/3', position=17))
+    """
+
+    log: str
+    """The name of the source that reads the log."""
+    partition: str
+    position: int
+    """The number of the record in its partition, from 0."""
+
+    def token(self) -> str:
+        """The text that stands for it."""
+        return "r1." + base64.urlsafe_b64encode(msgspec.msgpack.encode(self)).decode().rstrip("=")
+
+    @classmethod
+    def of(cls, token: str) -> Receipt:
+        """What a token stands for; raises `ValueError` for what is none."""
+        version, _, text = token.partition(".")
+        try:
+            if version != "r1" or not text.isascii():
+                raise ValueError
+            found = msgspec.msgpack.decode(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True), type=cls)
+        except (ValueError, binascii.Error, msgspec.DecodeError):
+            msg = f"{token[:100]!r} is not a receipt: give the one that came with the acknowledgement of the event"
+            raise ValueError(msg) from None
+        return found
