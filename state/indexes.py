@@ -19,6 +19,7 @@ old entry with each row in memory*: rows that leave the cache would have to brin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import isnan
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final, NamedTuple, Optional
@@ -105,9 +106,9 @@ def rank_bytes(value: Any) -> bytes | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     near = float(value) + 0.0  # Minus nought is nought.
-    if near != near:
+    if isnan(near):
         return None
-    [bits] = (int.from_bytes(_DOUBLE.pack(near), "big"),)
+    bits = int.from_bytes(_DOUBLE.pack(near), "big")
     bits = (1 << 64) - 1 - bits if bits & _HALF else bits | _HALF
     rest = value - int(near) if isinstance(value, int) else 0
     return (_NUMBER + bits.to_bytes(8, "big") + (rest + _HALF).to_bytes(8, "big")).translate(_INVERTED)

@@ -294,5 +294,3 @@ def _has(stand: _Stand, wanted: Mapping[int, int]) -> bool:
         if behind and not (behind == 1 and task in stand.pending):
             return False
     return True
-
-

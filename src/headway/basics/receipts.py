@@ -1,7 +1,7 @@
 """Receipts: where an event stands in its log, as a token that a client hands on without looking into it.
 
-Whoever has written an event gets one, and may give it to whoever asks for decision state: `at_least=RECEIPT` is answered
-with state that includes the event. A token is text that needs no quoting in a URL.
+Whoever has written an event gets one, and may give it to whoever is asked for decision state: `at_least=RECEIPT` is
+answered with state that includes the event. A token is text that needs no quoting in a URL.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
         try:
             if version != "r1" or not text.isascii():
                 raise ValueError
-            found = msgspec.msgpack.decode(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True), type=cls)
+            found = msgspec.msgpack.decode(
+                base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True), type=cls
+            )
         except (ValueError, binascii.Error, msgspec.DecodeError):
             msg = f"{token[:100]!r} is not a receipt: give the one that came with the acknowledgement of the event"
             raise ValueError(msg) from None

@@ -151,9 +151,7 @@ class Flow:
         >>> payments = flow.source("payments", hw.Json, hw.items([]), time="at")
         >>> flow.serve("last-payment", payments.key_by("card"), index="cents", forget_after="30d")
         """
-        add_view(
-            self, name, what, fields=fields, index=index, delete=delete, forget_after=forget_after, was=was
-        )
+        add_view(self, name, what, fields=fields, index=index, delete=delete, forget_after=forget_after, was=was)
 
     def _add(self, node: Node, output_type: Any, *, keyed: bool) -> Port:
         """Add a node to the graph and return its main port. Raises `FlowError` for a name used twice."""

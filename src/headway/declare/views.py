@@ -39,7 +39,7 @@ class StateOf:
 
 
 def state_of(step: KeyedStream[Any], /) -> StateOf:
-    """The state that a keyed step keeps for each key, for `flow.serve(name, state_of(step))`.
+    """What a keyed step keeps for each key, to be served as a view: `flow.serve(name, hw.state_of(step))`.
 
     `step` is what `process` or another step with state has returned. Raises `FlowError` for a stream of which no step
     keeps anything.
@@ -158,5 +158,3 @@ def _stored_name(value_type: Any, field: str) -> str:
     if isinstance(value_type, type) and issubclass(value_type, msgspec.Struct):
         return next(one.encode_name for one in msgspec.structs.fields(value_type) if one.name == field)
     return field
-
-

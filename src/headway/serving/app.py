@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Optional
 
-
 from headway.errors import HeadwayError
 from headway.serving.answers import JSON, Freshness, KeyAnswer, encode, key_answer, matches, record
 from headway.serving.catalog import Presence, Shown
@@ -18,8 +17,8 @@ from headway.serving.state import DecisionState
 from headway.serving.streams import stream_key
 from headway.serving.watching import Watchers
 from headway.state.snapshots import Snapshot
-from headway.web.problems import ProblemError, Receive, Scope, Send, answer
 from headway.web.middleware import header, read_body
+from headway.web.problems import ProblemError, Receive, Scope, Send, answer
 
 __all__ = ["ViewsApp"]
 
@@ -112,7 +111,8 @@ class ViewsApp:
 
     async def _views(self, scope: Scope, send: Send) -> None:
         Query(scope, ())
-        views = [self._about(shown) for shown in self.state.views().values()]
+        known = self.state.views()
+        views = [self._about(known[name]) if name in known else {"name": name} for name in self.state.declared]
         body: dict[str, Any] = {"views": views}
         if self.state.snapshot is not None:
             body |= {"epoch": self.state.snapshot.cut.epoch, "age_ms": self.state.age_ms(self._wall_ms())}
@@ -274,7 +274,8 @@ class ViewsApp:
         if self.state.catalog is None:
             raise _not_known(self.state.not_ready or "")
         if view in self.state.catalog.missing:
-            raise _not_known("no run of this flow has known this view yet")
+            msg = "no run of this flow has known this view yet"
+            raise _not_known(msg)
         listed = ", ".join(self.state.views()) or "it has none"
         raise ProblemError(404, f"the flow has no view {view!r:.80}: {listed}", title="no such view", reason="no view")
 
@@ -287,5 +288,3 @@ def _allow(method: str, allowed: str) -> None:
     if method != allowed and not (allowed == "GET" and method == "HEAD"):
         methods = "GET, HEAD" if allowed == "GET" else allowed
         raise ProblemError(405, f"{method:.20} is not taken here: {methods}", headers={"allow": methods})
-
-

@@ -87,12 +87,10 @@ class Shown:
     def count_some(self, snapshot: Snapshot, prefix: str, start: str, most: int) -> tuple[int, str]:
         """How many of the next `most` rows are of keys that are there, and the key to go on with, empty at the end."""
         count = 0
-        seen = 0
-        for stored_key, stored in snapshot.scan(*self._range(prefix, start)):
+        for seen, (stored_key, stored) in enumerate(snapshot.scan(*self._range(prefix, start))):
             key = stored_key[ID_BYTES:].decode()
             if seen == most:
                 return count, key
-            seen += 1
             count += not self.view.of_stream or self._found(snapshot, key, stored).presence is Presence.PRESENT
         return count, ""
 
@@ -164,5 +162,3 @@ def _sources_of(plan: Plan) -> dict[str, frozenset[str]]:
             sources |= reached.get(edge.producer.node, {edge.producer.node})
         reached |= {node.name: sources for node in stage.operators}
     return {name: frozenset(sources) for name, sources in reached.items()}
-
-

@@ -76,9 +76,7 @@ def work(child: Child) -> None:
     tokens = Tokens.load(options["tokens"], "--serve-token")
     hosts = host_names(address, options["host_names"])
     directory = Path(options["state_dir"])
-    serve_views(
-        flow, directory, child.sockets, tokens=tokens, hosts=hosts, stopping=child.stopping, ready=child.ready
-    )
+    serve_views(flow, directory, child.sockets, tokens=tokens, hosts=hosts, stopping=child.stopping, ready=child.ready)
 
 
 if __name__ == "__main__":

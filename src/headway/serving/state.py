@@ -60,6 +60,8 @@ class DecisionState:
         self.fault: Optional[str] = None
         """Why the newest state cannot be read, for logs."""
         self.is_closing = False
+        self.declared = list(plan.graph.views)
+        """The names of all views of the flow."""
         self._plan = plan
         self._inputs = {source.name: source.node.input for source in plan.sources}
         self._directory = directory
