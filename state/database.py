@@ -6,6 +6,7 @@ and no column family handle is alive: iterators do not outlive a call, and handl
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,7 @@ __all__ = [
     "Database",
     "Writer",
     "group_path",
+    "logs_mark",
 ]
 
 CONTROL: Final = "default"
@@ -86,6 +88,19 @@ def group_path(directory: Path, group: int) -> Path:
     'state/groups/007'
     """
     return directory / "groups" / f"{group:03d}"
+
+
+def logs_mark(directory: Path, group: int) -> tuple[str, int]:
+    """Which files the primary of a group writes to: its manifest, and the number of its last log. Lists a directory.
+
+    A secondary may catch up only while they are the same as before it was opened. When the primary flushes, it begins
+    another log, and a secondary that has read the old one in part keeps what it has read of it in front of the newer
+    files, and goes on answering with that. So where the primary has another log, a secondary is to be opened anew.
+    """
+    path = group_path(directory, group)
+    with state_files(path, "read"):
+        numbers = [int(name[:-4]) for name in os.listdir(path) if name.endswith(".log")]
+        return (path / "CURRENT").read_text().strip(), max(numbers, default=0)
 
 
 class Batch:

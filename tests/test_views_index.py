@@ -63,7 +63,11 @@ def stage_of(store: GroupStore, *, indexed: bool = True) -> StageStore:
 
 def expected_order(model: dict[str, dict[str, Any]]) -> list[str]:
     ranked = [(rank_bytes(row.get("score")), key) for key, row in model.items() if row]
-    return [key for rank, key in sorted((rank, key.encode()) for rank, key in ranked if rank is not None) for key in [key.decode()]]
+    return [
+        key
+        for rank, key in sorted((rank, key.encode()) for rank, key in ranked if rank is not None)
+        for key in [key.decode()]
+    ]
 
 
 def stored_order(directory: Path) -> list[str]:
@@ -147,9 +151,7 @@ def test_an_index_that_is_built_later_is_the_same(
         stage.commit(None)
         stage.settle()
     view = ViewEntry(operator="scores", operator_id=ROW, index="score", index_id=INDEX, is_built=False)
-    manifest = Manifest(
-        flow="f", key_groups=1, sources={}, operators={}, outputs={}, stages=[], views={"scores": view}
-    )
+    manifest = Manifest(flow="f", key_groups=1, sources={}, operators={}, outputs={}, stages=[], views={"scores": view})
     built = build_indexes(directory, manifest)
     assert build_indexes(directory, manifest) == built, "a kill in between means that it is done again"
     assert built.views["scores"].is_built

@@ -111,6 +111,8 @@ class DecisionState:
                 if self.fault != str(error):
                     self.fault = str(error)
                     log.warning("the views cannot be read on: %s", error)
+                if self._follower is not None:
+                    self._follower.close()
                 self._follower, self._stamp = None, None
             await asyncio.sleep(self._pause_s())
         for waiter in list(self._waiting):
@@ -176,8 +178,11 @@ class DecisionState:
         return "its event was read, and waits until time has passed it"
 
     def close(self) -> None:
-        """Tell all who wait, and let the state go."""
+        """Stop following, and let everything go; `follow` then tells all who wait. Again does nothing."""
         self.is_closing = True
+        if self._follower is not None:
+            self._follower.close()
+            self._follower = None
 
     def _pause_s(self) -> float:
         lively = bool(self._waiting) or self._clock_s() - self._changed_s < _LIVELY_S
@@ -231,6 +236,8 @@ class DecisionState:
             if manifest.flow != self._plan.flow:
                 msg = f"{self._directory} belongs to the flow {manifest.flow!r}, not to {self._plan.flow!r}"
                 raise StateError(msg)
+            if self._follower is not None:
+                self._follower.close()
             self._manifest_stamp = stamp
             self._next_catalog = Catalog(self._plan, manifest)
             self._follower = Follower(self._directory, manifest, self._next_catalog.tasks)
