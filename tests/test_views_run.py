@@ -125,7 +125,7 @@ def test_what_was_written_can_be_read_over_restarts_and_workers(tmp_path: Path, 
     """A receipt is reached only when the state of the view has its event, whoever runs the flow meanwhile."""
     state = opened.enter_context(closing(decision_state(tmp_path, by_clock="true")))
     log: list[dict[str, object]] = []
-    partition = str(tmp_path / "transfers-0.jsonl")
+    partition = "transfers-0.jsonl"
     for number, workers in enumerate((1, 2, 3)):
         with running(tmp_path, "--set", "by_clock=true", workers=workers) as process:
             for _ in range(4):
@@ -145,8 +145,8 @@ def test_what_was_written_can_be_read_over_restarts_and_workers(tmp_path: Path, 
 def test_what_waits_for_time_is_not_there_yet(tmp_path: Path, opened: ExitStack) -> None:
     """The last event waits, since another one of its time may come: its receipt is not reached, the one before is."""
     write_lines(tmp_path / "transfers-0.jsonl", transfers(5))
-    partition = str(tmp_path / "transfers-0.jsonl")
-    receipt = Receipt("transfers", partition, 3)
+    partition = "transfers-0.jsonl"
+    receipt = Receipt("transfers", partition, 3, time_ms=3)
     with running(tmp_path) as process:
         state = opened.enter_context(closing(decision_state(tmp_path)))
         until(lambda: reached(state, receipt), "all events but the last", process=process)

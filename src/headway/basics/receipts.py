@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Optional
 
 import msgspec
 
@@ -19,7 +20,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
 
     >>> token = Receipt("orders", "orders/3", 17).token()
     >>> token, Receipt.of(token)
-    ('r1.k6ZvcmRlcnOob3JkZXJzLzMR', Receipt(log='orders', partition='orders/3', position=17))
+    ('r1.lKZvcmRlcnOob3JkZXJzLzMRwA', Receipt(log='orders', partition='orders/3', position=17, time_ms=None))
     """
 
     log: str
@@ -27,6 +28,8 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
     partition: str
     position: int
     """The number of the record in its partition, from 0."""
+    time_ms: Optional[int] = None
+    """The time of the event, where whoever has written it knows: then it is known sooner that the state has it."""
 
     def token(self) -> str:
         """The text that stands for it."""

@@ -11,9 +11,9 @@ version when it has taken the one before: versions in between are skipped, so th
 
 **Receipts.** A receipt names a record of a partition. State includes its event when an epoch is committed that has read
 past it, *and* time has passed the event in the stage of the view: before that it waits there for events that may still
-come before it. Which time that is, nobody notes for each event; but the event is no later than the latest one of its
-partition in the first epoch that had read it. So the last positions are remembered, and a receipt is taken for reached
-when the view's watermark is at the latest time of the first of them that is behind the record.
+come before it. A receipt may say which time that is. For one that does not: the event is no later than the latest one
+of its partition in the first epoch that had read it. So the last positions are remembered, and such a receipt is taken
+for reached when the view's watermark is at the latest time of the first of them that is behind the record.
 """
 
 from __future__ import annotations
@@ -173,7 +173,8 @@ class DecisionState:
         if latest_ms is None or receipt.log not in shown.sources:
             return None
         watermark = self.snapshot.cut.watermarks[shown.task]
-        if watermark is not None and watermark >= latest_ms:
+        happened_ms = latest_ms if receipt.time_ms is None else min(receipt.time_ms, latest_ms)
+        if watermark is not None and watermark >= happened_ms:
             return None
         return "its event was read, and waits until time has passed it"
 
