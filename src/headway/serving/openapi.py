@@ -22,7 +22,7 @@ def document(views: Mapping[str, Shown]) -> dict[str, Any]:
     types = {name: shown.view.value_type for name, shown in views.items()}
     described, components = msgspec.json.schema_components(types.values(), ref_template=_REF)
     schemas: dict[str, Any] = dict(components)
-    schemas["problem"] = _object({"title": _TEXT, "status": _INTEGER, "detail": _TEXT, "reason": _TEXT})
+    schemas["problem"] = _object({"title": _TEXT, "status": _INTEGER, "detail": _TEXT}, optional={"reason": _TEXT})
     paths: dict[str, Any] = {"/v1/views": {"get": _operation("List the views", {"views": _list_of({})})}}
     for (name, shown), schema in zip(views.items(), described):
         value = _only(schema, components, shown.view.fields)

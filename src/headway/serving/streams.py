@@ -46,6 +46,8 @@ async def stream_key(
             if found.etag != known:
                 known = found.etag
                 await _send(send, _event(found, fresh(view)))
+                found = look()  # It may have changed while the client took its time.
+                continue
             news = asyncio.ensure_future(watchers.wait(view, key, known, _QUIET_S))
             await asyncio.wait({news, gone}, return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
