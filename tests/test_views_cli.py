@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from headway.client import Client, ServiceError
-from headway.web.addresses import Address
 from tests.views_flow import Account
 from tests.views_harness import FLOW, UNTIL_S, balances, finished, running, transfers, until, write_lines
 from tests.web_harness import ask
+
+from headway.client import Client, ServiceError
+from headway.web.addresses import Address
 
 
 def free_port() -> int:

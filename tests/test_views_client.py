@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.views_flow import NAMES, Account
+from tests.views_harness import balances, decision_state, finished, flow_of, serving, transfers, write_lines
 
 import headway as hw
 from headway.basics.receipts import Receipt
@@ -16,8 +18,6 @@ from headway.client import Answer, AsyncClient, Client, NotYetError, ServiceErro
 from headway.errors import UsageError
 from headway.web.addresses import Address
 from headway.web.tokens import Tokens
-from tests.views_flow import NAMES, Account
-from tests.views_harness import balances, decision_state, finished, flow_of, serving, transfers, write_lines
 
 EVENTS = transfers(30)
 EXPECTED = {name: Account(*pair) for name, pair in balances(EVENTS).items()}

@@ -12,13 +12,13 @@ from urllib.parse import quote
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.views_flow import NAMES
+from tests.views_harness import balances, decision_state, finished, flow_of, serving, transfers, write_lines
+from tests.web_harness import Answer, ask, connect, read_answer, request_bytes
 
 from headway.basics.receipts import Receipt
 from headway.web.addresses import Address
 from headway.web.tokens import Tokens
-from tests.views_flow import NAMES
-from tests.views_harness import balances, decision_state, finished, flow_of, serving, transfers, write_lines
-from tests.web_harness import Answer, ask, connect, read_answer, request_bytes
 
 EVENTS = transfers(50)
 EXPECTED = balances(EVENTS)

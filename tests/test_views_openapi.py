@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.views_harness import finished, serving, transfers
 from tests.web_harness import ask
 

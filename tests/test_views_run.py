@@ -9,10 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
-from headway.basics.receipts import Receipt
-from headway.serving.catalog import Presence
-from headway.serving.state import DecisionState
 from tests.views_flow import NAMES
 from tests.views_harness import (
     Accounts,
@@ -25,6 +21,10 @@ from tests.views_harness import (
     until,
     write_lines,
 )
+
+from headway.basics.receipts import Receipt
+from headway.serving.catalog import Presence
+from headway.serving.state import DecisionState
 
 
 def accounts(state: DecisionState) -> Accounts:

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.views_harness import decision_state, flow_of, serving, transfers, write_lines
+from tests.web_harness import ask, connect, read_answer, request_bytes
 
 import headway as hw
 from headway.serving.answers import KeyAnswer
 from headway.serving.watching import Watchers
 from headway.web.addresses import Address
 from headway.web.problems import ProblemError
-from tests.views_harness import decision_state, flow_of, serving, transfers, write_lines
-from tests.web_harness import ask, connect, read_answer, request_bytes
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ Every event concerns every account, so each key group hears of each: at the end 
 
 import headway as hw
 
-
 NAMES = ["ann", "bob", "a/b", "%2F", "ü", "\0", "🛒", "x" * 40]
 
 

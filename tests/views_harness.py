@@ -18,6 +18,9 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 
+from tests.views_flow import NAMES
+from tests.web_harness import served
+
 import headway as hw
 from headway.declare.loading import FlowSpec, load_flow
 from headway.plan.planner import compile_plan
@@ -27,8 +30,6 @@ from headway.web.addresses import Address
 from headway.web.connections import ConnectionLimits
 from headway.web.middleware import Gate, guarded
 from headway.web.tokens import Tokens
-from tests.views_flow import NAMES
-from tests.web_harness import served
 
 FLOW = Path(__file__).with_name("views_flow.py")
 UNTIL_S = 60.0
