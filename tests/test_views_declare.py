@@ -58,7 +58,7 @@ def payments(flow: hw.Flow, log: Any = ()) -> Any:
         (lambda flow, stream: [flow.serve("a", stream), flow.serve("a", stream)], "used twice"),
         (lambda flow, stream: flow.serve("payments", stream), "used twice"),
         (lambda flow, stream: hw.state_of(stream), "no step that keeps state"),
-        (lambda flow, stream: hw.state_of(7), "no step that keeps state|expected a step"),
+        (lambda flow, stream: hw.state_of(stream._flow), "expected a step"),
         (
             lambda flow, stream: flow.serve("a", hw.state_of(stream.process("s", Spend())), forget_after="1d"),
             "says what it keeps",
@@ -127,20 +127,24 @@ def top_of(flow: hw.Flow, directory: Path) -> list[str]:
         state.close()
 
 
+def totals_of(log: list[dict[str, Any]]) -> dict[str, int]:
+    return {f"c{card}": sum(one["cents"] for one in log if one["card"] == f"c{card}") for card in range(7)}
+
+
 def test_an_index_may_come_later_and_follows_other_key_groups(tmp_path: Path) -> None:
     from headway.runtime.directory import StateDirectory
     from headway.runtime.opening import rescale
 
-    log = [{"at": number, "card": f"c{number % 7}", "cents": number} for number in range(50)]
+    log: list[dict[str, Any]] = [{"at": number, "card": f"c{number % 7}", "cents": number} for number in range(50)]
     hw.run(spending(log[:20]), state=tmp_path)
     indexed = spending(log[:30], index="cents")
     hw.run(indexed, state=tmp_path)
-    totals = {f"c{card}": sum(one["cents"] for one in log[:29] if one["card"] == f"c{card}") for card in range(7)}
+    totals = totals_of(log[:29])
     assert top_of(indexed, tmp_path) == sorted(totals, key=lambda card: -totals[card])
     with StateDirectory(tmp_path).locked():
         rescale(StateDirectory(tmp_path), key_groups=5, slots=None)
     hw.run(spending(log, index="cents"), state=tmp_path)
-    totals = {f"c{card}": sum(one["cents"] for one in log[:49] if one["card"] == f"c{card}") for card in range(7)}
+    totals = totals_of(log[:49])
     assert top_of(indexed, tmp_path) == sorted(totals, key=lambda card: -totals[card])
 
 

@@ -62,12 +62,8 @@ def stage_of(store: GroupStore, *, indexed: bool = True) -> StageStore:
 
 
 def expected_order(model: dict[str, dict[str, Any]]) -> list[str]:
-    ranked = [(rank_bytes(row.get("score")), key) for key, row in model.items() if row]
-    return [
-        key
-        for rank, key in sorted((rank, key.encode()) for rank, key in ranked if rank is not None)
-        for key in [key.decode()]
-    ]
+    ranked = [(rank_bytes(row.get("score")), key.encode()) for key, row in model.items() if row]
+    return [key.decode() for rank, key in sorted((rank, key) for rank, key in ranked if rank is not None)]
 
 
 def stored_order(directory: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -71,6 +72,10 @@ class Reader:
         return self.handled
 
 
+def has_handled(reader: Reader, count: int) -> bool:
+    return reader.look() >= count
+
+
 def follow_with_kills(directory: Path, *, rounds: int, seed: int) -> None:
     chance = random.Random(seed)
     log = transfers(40 * rounds + 1, seed)
@@ -88,7 +93,7 @@ def read_with_kills(
             for start in range(0, 40, 4):
                 write_lines(directory / "transfers-0.jsonl", part[start : start + 4])
                 target = handled + chance.randint(0, start)
-                until(lambda target=target: reader.look() >= target, f"{target} events", process=process)
+                until(partial(has_handled, reader, target), f"{target} events", process=process)
             if chance.random() < 0.7:
                 kill(process)
         reader.look()
@@ -133,7 +138,7 @@ def test_what_was_written_can_be_read_over_restarts_and_workers(tmp_path: Path, 
                 write_lines(tmp_path / "transfers-0.jsonl", event)
                 log += event
                 receipt = Receipt("transfers", partition, len(log) - 1)
-                until(lambda receipt=receipt: reached(state, receipt), f"event {len(log)}", process=process)
+                until(partial(reached, state, receipt), f"event {len(log)}", process=process)
                 assert accounts(state) == balances(log)
             if number == 1:
                 kill(process)

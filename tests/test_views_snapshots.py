@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -41,8 +41,6 @@ def rows_of(snapshot: Snapshot) -> Model:
 class Following(RuleBasedStateMachine):
     """A run of three key groups, with crashes, beside a follower that moves on when it likes."""
 
-    directory: Path
-
     def __init__(self) -> None:
         super().__init__()
         self.now: Model = {}
@@ -53,9 +51,10 @@ class Following(RuleBasedStateMachine):
         self.kept: list[tuple[Snapshot, Model]] = []
         self.seen = 0
 
-    @initialize(factory=st.just(None))
-    def begin(self, factory: None) -> None:
-        self.place = Path(_factory().mktemp("follow"))
+    @initialize()
+    def begin(self) -> None:
+        self.held = tempfile.TemporaryDirectory(prefix="headway-test-")
+        self.place = Path(self.held.name)
         self.stores: list[GroupStore] = []
         self.open([None] * GROUPS)
         self.follower = Follower(self.place, MANIFEST, [0])
@@ -156,16 +155,7 @@ class Following(RuleBasedStateMachine):
         self.follower.close()
         for store in self.stores:
             store.close()
-
-
-@pytest.fixture(autouse=True)
-def _places(tmp_path_factory: pytest.TempPathFactory) -> None:
-    global _factory
-    _factory = lambda: tmp_path_factory  # noqa: E731
-
-
-def _factory() -> pytest.TempPathFactory:
-    raise NotImplementedError
+        self.held.cleanup()
 
 
 TestFollowing = Following.TestCase

@@ -198,7 +198,7 @@ def test_a_slow_client_is_given_the_newest_and_nothing_is_queued() -> None:
         stream = stream_key({"headers": []}, receive, send, look, watchers, "v", "k", lambda view: fresh)
         task = asyncio.ensure_future(stream)
         await settled()
-        for version in range(2, 50):
+        for version in range(2, 50):  # noqa: B007 - it is what is looked up
             await watchers.tell()
             await settled()
         takes.set()

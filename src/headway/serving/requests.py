@@ -34,8 +34,8 @@ class Target(NamedTuple):
 def parse_target(scope: Scope) -> Optional[Target]:
     """What the path of a request names; None where it is none of views.
 
-    The key is what follows the view's name and a slash: `%2F` and a slash mean the same in it. Raises `ProblemError` for
-    bytes that are no text.
+    The key is what follows the view's name and a slash: `%2F` and a slash mean the same in it. Raises `ProblemError`
+    for bytes that are no text.
     """
     path: bytes = scope["raw_path"]
     if path in (_ROOT, _ROOT + b"/"):
