@@ -13,6 +13,7 @@ from benchmarks import (
     auctions,
     bounds,
     carts,
+    decisions,
     epochs,
     hot,
     idle,
@@ -50,6 +51,7 @@ _ALL: Final = (
     hot.CASE,
     bounds.CASE,
     latency.CASE,
+    decisions.CASE,
 )
 CASES: Final = {case.name: case for case in _ALL}
 

@@ -131,7 +131,11 @@ def test_an_index_is_in_step_with_its_rows(tmp_path_factory: pytest.TempPathFact
     assert stored_order(directory) == expected_order(now)
 
 
-@given(st.dictionaries(st.sampled_from("abcdef"), st.one_of(st.integers(), st.text(max_size=3), st.none())))
+@given(
+    st.dictionaries(
+        st.sampled_from("abcdef"), st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(max_size=3), st.none())
+    )
+)
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_index_that_is_built_later_is_the_same(
     tmp_path_factory: pytest.TempPathFactory, scores: dict[str, Any]

@@ -60,6 +60,7 @@ class DecisionState:
         self.fault: Optional[str] = None
         """Why the newest state cannot be read, for logs."""
         self.is_closing = False
+        self._is_followed = False
         self.declared = list(plan.graph.views)
         """The names of all views of the flow."""
         self._plan = plan
@@ -103,18 +104,14 @@ class DecisionState:
 
     async def follow(self) -> None:
         """Follow what is committed, until `is_closing`."""
-        while not self.is_closing:
-            try:
-                await self._step()
-                self.fault = None
-            except HeadwayError as error:
-                if self.fault != str(error):
-                    self.fault = str(error)
-                    log.warning("the views cannot be read on: %s", error)
-                if self._follower is not None:
-                    self._follower.close()
-                self._follower, self._stamp = None, None
-            await asyncio.sleep(self._pause_s())
+        self._is_followed = True
+        try:
+            while not self.is_closing:
+                await self._step_on()
+                await asyncio.sleep(self._pause_s())
+        finally:  # Also where the loop ends, and all of its tasks are cancelled.
+            self._is_followed = False
+            self._drop_follower()
         for waiter in list(self._waiting):
             if not waiter.done():
                 waiter.set_result(None)
@@ -181,13 +178,23 @@ class DecisionState:
     def close(self) -> None:
         """Stop following, and let everything go; `follow` then tells all who wait. Again does nothing."""
         self.is_closing = True
-        if self._follower is not None:
-            self._follower.close()
-            self._follower = None
+        if not self._is_followed:  # Else `follow` does it, between two steps.
+            self._drop_follower()
 
     def _pause_s(self) -> float:
         lively = bool(self._waiting) or self._clock_s() - self._changed_s < _LIVELY_S
         return _BUSY_S if lively else _IDLE_S
+
+    async def _step_on(self) -> None:
+        try:
+            await self._step()
+            self.fault = None
+        except HeadwayError as error:
+            if self.fault != str(error):
+                self.fault = str(error)
+                log.warning("the views cannot be read on: %s", error)
+            self._drop_follower()
+            self._stamp = None
 
     async def _step(self) -> None:
         self._drop_pins(self._clock_s())
@@ -237,12 +244,16 @@ class DecisionState:
             if manifest.flow != self._plan.flow:
                 msg = f"{self._directory} belongs to the flow {manifest.flow!r}, not to {self._plan.flow!r}"
                 raise StateError(msg)
-            if self._follower is not None:
-                self._follower.close()
+            self._drop_follower()
             self._manifest_stamp = stamp
             self._next_catalog = Catalog(self._plan, manifest)
             self._follower = Follower(self._directory, manifest, self._next_catalog.tasks)
         return self._follower
+
+    def _drop_follower(self) -> None:
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            follower.close()
 
     def _drop_pins(self, now_s: float) -> None:
         while self._pins:
