@@ -1,8 +1,8 @@
 """Asks a server of views for one key at a time, at a fixed rate, and tells how long the answers took.
 
-`python -m benchmarks.asker HOST PORT VIEW KEYS RATE SECONDS` writes one line of JSON at its end, or at SIGTERM. Questions
-are sent when their time has come, whether those before have been answered or not: a server that stands still makes all
-of them late.
+`python -m benchmarks.asker HOST PORT VIEW KEYS RATE SECONDS` writes one line of JSON at its end, or at SIGTERM.
+Questions are sent when their time has come, whether those before have been answered or not: a server that stands still
+makes all of them late.
 """
 
 from __future__ import annotations

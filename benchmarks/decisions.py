@@ -18,7 +18,7 @@ import msgspec
 from benchmarks.cache import scratch
 from benchmarks.case import Arm, Case, Finding, Row, Sizes, against, alternate
 from benchmarks.engine import EngineSpec
-from benchmarks.processes import ROOT, BenchmarkError, Run, gone, measure
+from benchmarks.processes import ROOT, BenchmarkError, Run, gone, measure, start
 from benchmarks.shop import shop_stream
 
 __all__ = ["CASE"]
@@ -29,6 +29,8 @@ _RATE: Final = 2_000
 _P99_MS: Final = 10.0
 _LEAST: Final = 0.9
 _READY_S: Final = 60.0
+_LONG_S: Final = "600"
+"""Longer than any flow takes: the asker ends with it."""
 _NOTE: Final = (
     "flow, server and asker are a process each: on fewer cores than three they take time from each other. Questions "
     "are sent when their time has come, whether those before have been answered or not"
@@ -76,21 +78,8 @@ def _ask(process: subprocess.Popen[bytes], directory: Path, users: int) -> dict[
         server = subprocess.Popen(command, cwd=ROOT, stdout=words, stderr=words)
         try:
             _wait_for(port, server)
-            asker = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "benchmarks.asker",
-                    "127.0.0.1",
-                    str(port),
-                    _VIEW,
-                    str(users),
-                    str(_RATE),
-                    "600",
-                ],
-                cwd=ROOT,
-                stdout=found,
-                stderr=words,
+            asker = start(
+                ["benchmarks.asker", "127.0.0.1", str(port), _VIEW, str(users), str(_RATE), _LONG_S], found, words
             )
             while not gone(process) and asker.poll() is None:
                 time.sleep(0.01)

@@ -234,14 +234,14 @@ def test_values_of_ten_megabytes(tmp_path: Path) -> None:
 
     flow = hw.Flow("large")
     log = [{"at": number, "key": f"k{number}", "text": "x" * (10 << 20)} for number in range(3)]
-    flow.serve("texts", flow.source("texts", hw.Json, hw.items([*log, {"at": 9, "key": "z"}]), time="at").key_by("key"))
+    flow.serve("large", flow.source("texts", hw.Json, hw.items([*log, {"at": 9, "key": "z"}]), time="at").key_by("key"))
     hw.run(flow, state=tmp_path)
     with serving(DecisionState(compile_plan(flow.graph), tmp_path)) as server:
-        answer = get(server, "/texts/k1")
+        answer = get(server, "/large/k1")
         assert (answer.status, answer.json["value"]) == (200, log[1])
-        assert get(server, "/texts/k1", if_none_match=answer.headers["etag"]).status == 304
+        assert get(server, "/large/k1", if_none_match=answer.headers["etag"]).status == 304
         keys = json.dumps({"keys": ["k0", "k1", "k2"]}).encode()
-        assert ask(server, "POST", "/v1/views/texts:batch", keys).status == 413
-        first = get(server, "/texts:list").json
-        rest = get(server, f"/texts:list?cursor={first['next']}").json
+        assert ask(server, "POST", "/v1/views/large:batch", keys).status == 413
+        first = get(server, "/large:list").json
+        rest = get(server, f"/large:list?cursor={first['next']}").json
         assert [item["key"] for item in [*first["items"], *rest["items"]]] == ["k0", "k1", "k2"]

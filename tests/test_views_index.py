@@ -75,6 +75,7 @@ def stored_order(directory: Path) -> list[str]:
         database.close()
 
 
+stored_integers = st.integers(-(2**63), 2**63 - 1)
 changes = st.lists(
     st.one_of(
         st.tuples(
