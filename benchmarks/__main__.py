@@ -14,6 +14,7 @@ from benchmarks import (
     bounds,
     carts,
     concerns,
+    decisions,
     epochs,
     hot,
     idle,
@@ -56,6 +57,7 @@ _ALL: Final = (
     latency.CASE,
     targets.CASE,
     ingest.CASE,
+    decisions.CASE,
 )
 CASES: Final = {case.name: case for case in _ALL}
 

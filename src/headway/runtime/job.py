@@ -18,6 +18,7 @@ from headway.plan.stages import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import carried_codec, edge_codec, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
+from headway.runtime.cuts import cuts_of
 from headway.runtime.deliveries import delivered_numbers, make_dispatcher, pressure
 from headway.runtime.directory import StateDirectory
 from headway.runtime.discovery import Discovery
@@ -33,6 +34,7 @@ from headway.runtime.slot_options import SlotOptions
 from headway.runtime.stage import StageTask
 from headway.state.group import GroupStore
 from headway.state.groups import routing_name
+from headway.state.indexes import indexes_of
 from headway.state.inputs import InputCodec
 from headway.state.manifest import Manifest
 from headway.state.options import StoreOptions
@@ -93,6 +95,7 @@ class Job:
         self._lock = Lock()
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
+        self.cuts = cuts_of(self.manifest, self.options, self.tell)
         self._began_with = self.directory.positions(self.manifest.generation).sources
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
         worker = self.options.worker
@@ -266,6 +269,8 @@ class Job:
         )
         self.slots[name] = slot
         commitment = self.commitments.add(slot, version, is_called=True)
+        if self.cuts is not None:
+            self.cuts.note_slot(source.name, name, kept)
         self.resumed_events += slot.events
         return commitment
 
@@ -292,7 +297,11 @@ class Job:
         """Open a keyed stage in one key group at the version that the engine knows, or new."""
         number = [other.name for other in self.plan.stages].index(stage.name)
         known = self.manifest.operators
-        operators = [OperatorSpec(*table, id=known[table.name].id) for table in stage.tables()]
+        views = self.manifest.views
+        operators = [
+            OperatorSpec(*table, id=known[table.name].id, indexes=indexes_of(views, table.name))
+            for table in stage.tables()
+        ]
         carried = self.manifest.stages[number].carried
         codecs = [carried_codec(stage, edge) for edge in carried]
         codecs += [edge_codec(edge) for edge in stage.inputs]
@@ -316,6 +325,8 @@ class Job:
         )
         commitment = self.commitments.add(task, version)
         self.tasks[stage.name, group] = task
+        if self.cuts is not None:
+            self.cuts.note_task(stage.name, group, version or 0, task.watermark)
         return commitment
 
     def sink_task(self, sink: SinkStage, version: Optional[int]) -> Commitment[SinkTask]:
@@ -359,6 +370,8 @@ class Job:
 
     def settle(self) -> None:
         """After the whole run has ended well: everything is durable, on every worker."""
+        if self.cuts is not None:
+            self.cuts.end()
         self.commitments.end()
         for store in self.stores():
             store.settle()
@@ -371,6 +384,8 @@ class Job:
         """Close all inputs, outputs and stores; raises the first `StateError` of these once all are closed."""
         if self.dispatcher is not None:
             self.dispatcher.close()
+        if self.cuts is not None:
+            self.cuts.close()
         for slot in list(self.slots.values()):
             slot.close()
         for sink in list(self.sinks.values()):
