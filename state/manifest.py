@@ -59,10 +59,12 @@ class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutputEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """An output: the number of its task, and the ways that lead to it."""
+    """An output: its number, and the ways that lead to it. One that is written has a task of that number."""
 
     id: int
     inputs: list["EdgeEntry"] = []
+    delivered: bool = False
+    """Whether its triggers wait in the key groups that make them until a target has taken them."""
 
 
 class EdgeEntry(msgspec.Struct, frozen=True, kw_only=True):

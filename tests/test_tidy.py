@@ -65,7 +65,7 @@ MAY_IMPORT: Final = {
     "explain": "basics types operators graph declare plan",
     "serving": "basics types state graph declare plan web",
     "client": "basics types",
-    "cli": "basics types connectors state inbox web ingest graph declare plan runtime explain serving generate",
+    "cli": "basics types connectors state inbox delivery web graph declare plan runtime ingest explain serving generate",
     "face": "basics types connectors operators targets graph declare inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",

@@ -19,6 +19,7 @@ from headway.cli.process import Interrupts, open_standard_streams
 from headway.cli.run import run
 from headway.cli.serve import serve
 from headway.cli.state import state
+from headway.cli.triggers import triggers
 from headway.cli.version import version
 
 __all__ = ["headway", "main"]
@@ -63,7 +64,7 @@ def headway(ctx: click.Context, show_version: bool) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (run, serve, ingest, explain, generate, state, dead_letters, version):
+for command in (run, serve, ingest, explain, generate, state, triggers, dead_letters, version):
     headway.add_command(command)
 
 

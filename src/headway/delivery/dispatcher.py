@@ -15,13 +15,15 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Optional
 
 import msgspec
 
 from headway.delivery.courier import Courier, Item
+from headway.delivery.desk import Desk
+from headway.delivery.requests import Answered, Counts, Request, Requests
 from headway.delivery.stats import DeliveryStats
 from headway.errors import HeadwayError
 from headway.state.delivery_queue import DeliveryQueue
@@ -63,7 +65,8 @@ class Dispatcher:
     """Delivers the triggers of all groups that one process runs. Methods are called on the engine's thread.
 
     `outputs` are those that are delivered, by number, with their names. `failed` takes what ends the run: an error of
-    the state, or one in a target that is not the receiver's. `tell` takes what a person should know.
+    the state, or one in a target that is not the receiver's. `tell` takes what a person should know. `requests` is where
+    commands leave what they ask for.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Dispatcher:
         wall_ms: Callable[[], int],
         failed: Callable[[BaseException], None],
         tell: Callable[[str], None],
+        requests: Optional[Requests] = None,
     ) -> None:
         self._wall_ms = wall_ms
         self._failed = failed
@@ -85,7 +89,9 @@ class Dispatcher:
         }
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="headway-dispatcher", daemon=True)
+        self._desk = None if requests is None else Desk(requests, self._places, self._carry_out, self._look)
         self._paused = False
+        self._is_ending = False
         self._is_open = False
         self.failure: Optional[BaseException] = None
         """What ends the run."""
@@ -114,7 +120,9 @@ class Dispatcher:
     def statistics(self) -> dict[str, DeliveryStats]:
         """How it stands with each output. Some microseconds for each group."""
         now_ms = self._wall_ms()
-        return {route.courier.output: route.statistics(now_ms) for route in self._routes.values()}
+        return {
+            route.courier.output: route.statistics(now_ms, is_ending=self._is_ending) for route in self._routes.values()
+        }
 
     def finish(self, stopping: Callable[[], bool], beat: Callable[[], None]) -> None:
         """The run ends: deliver what can be delivered now; what has to be retried waits for the next run.
@@ -127,6 +135,7 @@ class Dispatcher:
         while self._is_open and self.failure is None and not heard.wait(_BEAT_S):
             beat()
         until_s: Optional[float] = None
+        self._is_ending = True
         while self._is_open and self.failure is None and not all(route.rests for route in self._routes.values()):
             if stopping() and until_s is None:
                 until_s = time.monotonic() + _LAST_ANSWERS_S
@@ -172,6 +181,8 @@ class Dispatcher:
 
     async def _serve_all(self) -> None:
         self._tasks = [asyncio.ensure_future(self._serve(route)) for route in self._routes.values()]
+        if self._desk is not None:
+            self._tasks.append(asyncio.ensure_future(self._desk.serve()))
         try:
             await asyncio.gather(*self._tasks)
         finally:
@@ -196,6 +207,23 @@ class Dispatcher:
             if queue is not None and queue.next != number:
                 queue.next = number
                 route.wake()
+
+    def _places(self) -> list[tuple[int, int]]:
+        return [(number, group) for number, route in self._routes.items() for group in route.queues]
+
+    def _carry_out(self, request: Request) -> Iterator[tuple[tuple[int, int], Counts]]:
+        for number, route in self._routes.items():
+            if number in request.outputs:
+                for group, counts in route.courier.carry_out(request):
+                    yield (number, group), counts
+                route.wake()
+
+    def _look(self) -> list[Answered]:
+        stats = self.statistics()
+        return [
+            Answered(output=number, groups=sorted(route.queues), stats=stats[route.courier.output])
+            for number, route in self._routes.items()
+        ]
 
     async def _serve(self, route: _Route) -> None:
         """Deliver the triggers of one output, until the task is cancelled."""
@@ -280,7 +308,7 @@ class _Route:
         self.rests = False
         self.event.set()
 
-    def statistics(self, now_ms: int) -> DeliveryStats:
+    def statistics(self, now_ms: int, *, is_ending: bool) -> DeliveryStats:
         courier = self.courier
         totals = [window.queue.totals for window in courier.windows]
         waiting = courier.waiting
@@ -301,6 +329,9 @@ class _Route:
             breaker=courier.breaker.state(now_ms).value,
             stopped=courier.stopped,
             oldest_ms=now_ms - self._oldest[1] if waiting else 0,
+            waiting_max=courier.delivering.waiting_max,
+            is_pressing=self.is_direct and courier.is_full,
+            is_ending=is_ending and not self.rests,
         )
 
 
@@ -309,6 +340,7 @@ def _delivery(item: Item) -> Delivery:
     line = msgspec.json.decode(stored.line, type=_Line)
     lane = item.lane
     attempts = 0 if lane.state is None else lane.state.attempts
+    place, number, former_places = item.row.place(lane.window.queue.place)
     return Delivery(
         id=line.id,
         type=line.type,
@@ -317,8 +349,9 @@ def _delivery(item: Item) -> Delivery:
         time_ms=stored.time_ms,
         data=bytes(line.data),
         sequence=stored.sequence,
-        place=stored.place or lane.window.queue.place,
-        number=stored.number if stored.place else item.row.number,
+        place=place,
+        number=number,
+        former_places=former_places,
         traceparent=_traceparent(line.data),
         attempt=attempts + 1,
     )

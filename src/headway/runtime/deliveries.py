@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Optional
 
 from headway.plan.stages import Plan
 from headway.runtime.board import Board
+from headway.runtime.directory import StateDirectory
 from headway.state.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def delivered_numbers(plan: Plan, manifest: Manifest) -> dict[str, int]:
 def make_dispatcher(
     plan: Plan,
     manifest: Manifest,
+    directory: StateDirectory,
     wall_ms: Callable[[], int],
     failed: Callable[[BaseException], None],
     tell: Callable[[str], None],
@@ -33,9 +35,11 @@ def make_dispatcher(
     }
     if not outputs:
         return None
-    from headway.delivery.dispatcher import Dispatcher  # Its event loop is a long import for who delivers nothing.
+    # Its event loop is a long import for who delivers nothing.
+    from headway.delivery.dispatcher import Dispatcher
+    from headway.delivery.requests import Requests
 
-    return Dispatcher(outputs, wall_ms, failed, tell)
+    return Dispatcher(outputs, wall_ms, failed, tell, Requests(directory.path))
 
 
 def pressure(dispatcher: Optional[Dispatcher], board: Board, worker: int) -> Callable[[], bool]:

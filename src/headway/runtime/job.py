@@ -30,9 +30,9 @@ from headway.runtime.redrive import redrive_path
 from headway.runtime.rest import NAP_MS, Rest
 from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot
-from headway.runtime.slot_options import SlotOptions
+from headway.runtime.slot_options import SlotOptions, kept_before
 from headway.runtime.stage import StageTask
-from headway.state.group import GroupStore
+from headway.state.group import GroupStore, close_all
 from headway.state.groups import routing_name
 from headway.state.indexes import indexes_of
 from headway.state.inputs import InputCodec
@@ -103,7 +103,9 @@ class Job:
         self.failures = FailureTotal(
             lambda count: self.board.report_failures(worker, count), lambda: self.board.failures_elsewhere(worker)
         )
-        self.dispatcher = make_dispatcher(self.plan, self.manifest, self.wall_ms, self.failed, self.tell)
+        self.dispatcher = make_dispatcher(
+            self.plan, self.manifest, self.directory, self.wall_ms, self.failed, self.tell
+        )
         self._is_pressed = pressure(self.dispatcher, self.board, worker)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
@@ -240,7 +242,7 @@ class Job:
             return entry.partitions.get(partition, crc32(partition.encode()) % entry.slots) == number
 
         if version is None:
-            kept = self._kept_before(source.name, number, assigned)
+            kept = kept_before(self._began_with.get(source.name), number, assigned)
         options = SlotOptions(
             groups=self.manifest.key_groups,
             follow=self.options.follow,
@@ -273,18 +275,6 @@ class Job:
             self.cuts.note_slot(source.name, name, kept)
         self.resumed_events += slot.events
         return commitment
-
-    def _kept_before(self, source: str, number: int, assigned: Callable[[str], bool]) -> Mapping[str, Any]:
-        """A slot's part of where the source stood when this generation began; all else goes to the first slot."""
-        known = self._began_with.get(source)
-        if known is None:
-            return {}
-        partitions = {name: position for name, position in known.partitions.items() if assigned(name)}
-        if number:
-            return {"partitions": partitions}
-        counts, letter = known.counts, known.first_letter
-        kept = {"partitions": partitions, "counts": counts, "first_letter": letter, "failures": known.failures}
-        return kept if known.redrive is None else {**kept, "redrive": known.redrive}
 
     def routes(self, target: str) -> list[str]:
         """The routing names of a stage's groups, or of the one group of an output."""
@@ -392,14 +382,7 @@ class Job:
             with suppress(OutputError):  # What was written is durable, or will be taken back.
                 sink.release()
         groups, self._groups = self._groups, {}
-        refused: list[StateError] = []
-        for store in groups.values():
-            try:
-                store.close()
-            except StateError as error:
-                refused.append(error)
-        if refused:
-            raise refused[0]
+        close_all(groups.values())
 
     def __enter__(self) -> Job:
         return self

@@ -82,6 +82,9 @@ class Delivery:
     """Its number in its place. Numbers grow; a target that keeps the last one of each place in the transaction of its
     own effects, and passes over what is not above it, is exact. What comes back from the dead letters gets a place of
     its own."""
+    former_places: tuple[str, ...] = ()
+    """Places that it had before, under the same number: it may have been taken there, though nobody noted it. Nothing
+    of such a place is delivered under its name any more, so what is above the last number there is new."""
     traceparent: Optional[str] = None
     """W3C trace context of the event that caused it, if it had one."""
     attempt: int = 1

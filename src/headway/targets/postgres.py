@@ -279,6 +279,8 @@ class Postgres(Target):
         async with connection.transaction():
             await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
             position = await self._position(connection, place)
+            if position.number == NOTHING_YET.number and batch[0].former_places:
+                position = position.going_on_from(await self._known(connection, batch[0].former_places))
             contradiction = position.contradiction(batch)
             if contradiction is not None:
                 return all_retried(batch, contradiction)
@@ -310,6 +312,12 @@ class Postgres(Target):
             row = await (await connection.execute(query, given)).fetchone()
         assert row is not None, "it was inserted, by us or by another"
         return Position.of_row(*row)
+
+    async def _known(self, connection: Connection, places: Sequence[str]) -> list[Position]:
+        """The positions that there are of some places under whose names nobody writes any more."""
+        query = f"SELECT number, id, refused FROM {self._table.positions} WHERE target = %s AND place = ANY(%s)"
+        rows = await (await connection.execute(query, [self._table_name, list(places)])).fetchall()
+        return [Position.of_row(*row) for row in rows]
 
     async def _insert(self, connection: Connection, insertion: str, batch: list[Delivery], refused: Refusals) -> None:
         """Insert the batch; where that is refused, each half of it, down to the rows at fault."""
