@@ -29,7 +29,10 @@ GROUPS: Final = {
     "Aggregates": ("operators.aggregates.",),
     "Joins and lookup tables": ("operators.joins.",),
     "Types, times, errors": ("types.", "basics.times", "errors", "graph", "declare.streams"),
-    "Inputs and outputs": ("connectors.",),
+    "Inputs and outputs": (
+        "inbox.source",
+        "connectors.",
+    ),
     "Running": ("running", "declare.flow"),
 }
 """Titles, and the modules whose names stand there; the longest beginning of a module's name decides."""

@@ -19,6 +19,7 @@ from benchmarks import (
     clicks,
     epochs,
     idle,
+    ingest,
     jobs,
     keys,
     latency,
@@ -123,6 +124,11 @@ def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     [row] = latency.CASE.find(SIZES).rows
     assert row.arm.told("p50") <= row.arm.told("p99") <= row.arm.told("p99.9")
     assert 0 < row.arm.told("p50") < 20_000
+
+
+def test_ingest() -> None:
+    rows = ingest.CASE.find(SIZES).rows
+    assert [row.figure > 0 for row in rows] == [True] * 3
 
 
 @pytest.mark.usefixtures("in_process")
@@ -232,4 +238,4 @@ def test_plots(tmp_path: Path) -> None:
 
 
 def test_every_case_has_a_name_of_its_own() -> None:
-    assert len({case.name for case in CASES.values()}) == len(CASES) == 20
+    assert len({case.name for case in CASES.values()}) == len(CASES) == 21

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 import click
 
 from headway.cli.conduct import Member, conduct, is_stdout
+from headway.cli.listening import Listening, listen_options
 from headway.cli.options import (
     DURATION,
     SIZE,
@@ -59,6 +60,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
         "headway run flows/abandoned_carts.py",
         "headway run flows/abandoned_carts.py --set input='events/shop-*.jsonl' --drain --state .headway/events",
         "headway run flows/abandoned_carts.py --follow --workers 4 --state /var/lib/carts",
+        "headway run flows/my_flow.py --listen 127.0.0.1:8080",
         "headway run my_flow.py --state /mnt/shared/carts --process 0 --addresses a:2101,b:2101",
     ),
 )
@@ -156,6 +158,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     metavar="N",
     help="Give up after this many restarts in a row. With --workers 2 or more.",
 )
+@listen_options
 def run(
     flow: str,
     settings: dict[str, str],
@@ -164,6 +167,8 @@ def run(
     as_json: bool,
     quiet: bool,
     serve_at: Optional[str],
+    listen: Optional[str],
+    max_body: int,
     tokens: tuple[str, ...],
     host_names: tuple[str, ...],
     **options: Any,
@@ -179,6 +184,10 @@ def run(
     if options["drain"] and options["follow"]:
         msg = "--drain closes the books at the end of the input, and --follow never sees one: choose one of the two"
         raise click.UsageError(msg)
+    if listen is not None and options["drain"]:
+        msg = "--drain closes the books at the end of the input, and --listen takes ever more: choose one of the two"
+        raise click.UsageError(msg)
+    options["follow"] = options["follow"] or listen is not None
     member = _member(process, addresses, options["workers"])
     from headway.cli.places import default_state_dir
     from headway.declare.loading import FlowSpec, load_flow
@@ -194,7 +203,27 @@ def run(
     beside: Beside = nullcontext
     if serve_at is not None:
         beside = views_beside(spec, run_options.state_dir, serve_at, tokens, host_names, show=show)
-    ending = conduct(loaded, run_options, flag=StopFlag(), spec=spec, member=member, progress=show, beside=beside)
+    listening = None
+    if listen is not None:
+        listening = Listening.checked(
+            loaded,
+            spec,
+            run_options.state_dir,
+            listen,
+            tokens=tokens,
+            host_names=host_names,
+            max_body=max_body,
+        )
+    ending = conduct(
+        loaded,
+        run_options,
+        flag=StopFlag(),
+        spec=spec,
+        member=member,
+        progress=show,
+        beside=beside,
+        listening=listening,
+    )
     _tell(ending, as_json=as_json, quiet=quiet)
 
 

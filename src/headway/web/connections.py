@@ -54,6 +54,37 @@ def bounded_protocol(limits: ConnectionLimits) -> type[asyncio.Protocol]:
     return Bounded
 
 
+class _Joining:
+    """A transport that writes the head of an answer together with what follows at once: that is one call, not two."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held + data)
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
+            self._held = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held)
+
+
 class _Bounded(HttpToolsProtocol):
     def __init__(self, limits: ConnectionLimits, waiting: dict[_Bounded, None], *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -66,7 +97,7 @@ class _Bounded(HttpToolsProtocol):
         """Whether the request that came last has been read to its end."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]
         if len(self.connections) > self._limits.connections and not self._close_idle():
             self._refuse(503, "too many connections: come again in a moment")
             return
@@ -82,6 +113,8 @@ class _Bounded(HttpToolsProtocol):
             return
         self._head_bytes += len(data)
         super().data_received(data)
+        if not self._complete and self._timer is None:
+            self._start(self._limits.body_s, self._body_is_late)  # Most bodies come with their head, and need no timer.
         if self in self._waiting and self._head_bytes > _HEAD_BYTES:
             self._refuse(431, f"the head of a request has more than {_HEAD_BYTES:,} bytes")
 
@@ -95,7 +128,7 @@ class _Bounded(HttpToolsProtocol):
         self._waiting.pop(self, None)
         self._complete = False
         self._head_bytes = 0
-        self._start(self._limits.body_s, self._body_is_late)
+        self._cancel()
         if not self.transport.is_closing():
             super().on_headers_complete()
 

@@ -9,6 +9,7 @@
 4. 429 with `Retry-After` when as many requests are under way as may be.
 5. 413 for a declared size above the limit; and, while the body is read, for an actual one.
 
+Whoever comes by a socket in the file system was let in by its rights: neither the host nor a token is asked for.
 `/healthz` and `/readyz` are answered here, without a token: 200 as long as the process lives, and 503 where it should
 get no requests. Slow and idle connections are the business of `headway.web.connections`.
 """
@@ -140,6 +141,8 @@ def _check(scope: Scope, gate: Gate, tokens: Tokens, names: frozenset[str]) -> N
     if gate.is_draining:
         headers = {"retry-after": str(RETRY_AFTER_S)}
         raise ProblemError(503, "the server is about to stop: come again in a moment", headers=headers)
+    if scope["server"] is not None and scope["server"][1] is None:
+        return
     if names and (name := _host_of(scope)) not in names:
         detail = f"this server is not {name!r}: it answers to {', '.join(sorted(names))}"
         raise ProblemError(421, detail)
