@@ -29,7 +29,10 @@ GROUPS: Final = {
     "Aggregates": ("operators.aggregates.",),
     "Joins and lookup tables": ("operators.joins.",),
     "Types, times, errors": ("types.", "basics.times", "errors", "graph", "declare.streams"),
-    "Inputs and outputs": ("connectors.",),
+    "Inputs and outputs": (
+        "inbox.source",
+        "connectors.",
+    ),
     "Targets": ("targets.",),
     "Running": ("running", "declare.flow"),
 }

@@ -159,8 +159,6 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     help="Give up after this many restarts in a row. With --workers 2 or more.",
 )
 @listen_options
-@token_option
-@host_name_option
 def run(
     flow: str,
     settings: dict[str, str],

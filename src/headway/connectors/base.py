@@ -265,7 +265,7 @@ class Input(ABC):
 
         By this a receipt, which names the number of a record, is compared with what a flow has read.
         """
-        count = position.get("ordinal")
+        count = position.get("ordinal", position.get("record"))
         return count if isinstance(count, int) else None
 
     @property

@@ -236,7 +236,8 @@ class ViewsApp:
         receipt = query.receipt()
         epoch = query.number("epoch", 0, 0, 1 << 62)
         if receipt is not None and not self.state.knows(receipt):
-            raise ProblemError(400, f"at_least: the receipt is of {receipt.log!r:.80}, which is no source of this flow")
+            log_name = receipt.log or receipt.partition
+            raise ProblemError(400, f"at_least: the receipt is of {log_name!r:.80}, which is no source of this flow")
         until_s = time.monotonic() + within_s
         while True:
             missing = self._missing(receipt, epoch, shown)
