@@ -38,6 +38,7 @@ LAYERS: Final = {
     # Asking a flow from outside: who answers, and who asks.
     "serving": "serving",
     "client": "client",
+    "demo": "demo",
     "cli": "__main__ cli running",
     # What users import, and what is written with it.
     "face": "__init__ results",
@@ -65,7 +66,8 @@ MAY_IMPORT: Final = {
     "explain": "basics types operators graph declare plan",
     "serving": "basics types state graph declare plan web",
     "client": "basics types",
-    "cli": "basics types connectors state inbox delivery web graph declare plan runtime ingest explain serving generate",
+    "demo": "basics client web",
+    "cli": "basics types connectors state inbox delivery web graph declare plan runtime ingest explain serving demo generate",
     "face": "basics types connectors operators targets graph declare inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",

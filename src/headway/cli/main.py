@@ -10,6 +10,7 @@ import click
 
 from headway.cli.commands import Commands
 from headway.cli.dead_letters import dead_letters
+from headway.cli.demo import demo
 from headway.cli.explain import explain
 from headway.cli.failures import report
 from headway.cli.generate import generate
@@ -64,7 +65,7 @@ def headway(ctx: click.Context, show_version: bool) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (run, serve, ingest, explain, generate, state, triggers, dead_letters, version):
+for command in (run, serve, ingest, explain, generate, state, triggers, dead_letters, demo, version):
     headway.add_command(command)
 
 
