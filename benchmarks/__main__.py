@@ -13,9 +13,12 @@ from benchmarks import (
     auctions,
     bounds,
     carts,
+    concerns,
+    decisions,
     epochs,
     hot,
     idle,
+    ingest,
     jobs,
     keys,
     latency,
@@ -24,6 +27,7 @@ from benchmarks import (
     operators,
     plots,
     resume,
+    targets,
     timers,
     windows,
     workers,
@@ -37,6 +41,7 @@ __all__ = ["CASES", "main"]
 
 _ALL: Final = (
     carts.CASE,
+    concerns.CASE,
     operators.CASE,
     workers.CASE,
     epochs.CASE,
@@ -50,6 +55,9 @@ _ALL: Final = (
     hot.CASE,
     bounds.CASE,
     latency.CASE,
+    targets.CASE,
+    ingest.CASE,
+    decisions.CASE,
 )
 CASES: Final = {case.name: case for case in _ALL}
 

@@ -28,8 +28,12 @@ GROUPS: Final = {
     "Windows": ("operators.windows.",),
     "Aggregates": ("operators.aggregates.",),
     "Joins and lookup tables": ("operators.joins.",),
-    "Types, times, errors": ("types.", "basics.times", "errors", "graph", "declare.streams"),
-    "Inputs and outputs": ("connectors.",),
+    "Types, times, errors": ("types.", "basics.times", "errors", "graph", "declare.streams", "declare.views"),
+    "Inputs and outputs": (
+        "inbox.source",
+        "connectors.",
+    ),
+    "Targets": ("targets.",),
     "Running": ("running", "declare.flow"),
 }
 """Titles, and the modules whose names stand there; the longest beginning of a module's name decides."""

@@ -1,4 +1,4 @@
-"""A process that delivers, as a dispatcher would: `python -m tests.targets_client DSN FILE TOTAL SEED`.
+"""A process that delivers, as a dispatcher would: `python -m tests.targets_client KIND ADDRESS FILE TOTAL SEED`.
 
 The file holds the number of deliveries that were acknowledged. It is written behind each answer, so that whoever kills
 this process may find anything done that the file does not tell.
@@ -17,9 +17,9 @@ import headway as hw
 from headway.targets.base import Outcome
 
 
-async def main(dsn: str, file: Path, total: int, seed: int) -> None:
+async def main(kind: str, address: str, file: Path, total: int, seed: int) -> None:
     chance = random.Random(seed)
-    target = hw.postgres(dsn, "audited")
+    target: hw.Target = (hw.postgres if kind == "postgres" else hw.sqlite)(address, "audited")
     await target.open()
     at = int(file.read_text())
     while at < total:
@@ -38,4 +38,4 @@ async def main(dsn: str, file: Path, total: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])))

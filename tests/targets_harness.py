@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -65,3 +70,24 @@ def deliver(target: Target, *batches: Sequence[Delivery]) -> list[Answer]:
 
 def outcomes(answers: Sequence[Answer]) -> list[Outcome]:
     return [answer.outcome for answer in answers]
+
+
+def deliver_with_kills(kind: str, address: str, file: Path, total: int) -> None:
+    """Let processes deliver to a database, one after the other, each killed at some moment but the last."""
+    chance, kills = random.Random(7), 0
+    file.write_text("0")
+    for seed in range(1_000):
+        arguments = ["tests.targets_client", kind, address, str(file), str(total), str(seed)]
+        process = subprocess.Popen([sys.executable, "-m", *arguments], cwd=Path(__file__).parent.parent, env=os.environ)
+        try:
+            # Until it has come some way: the moment is anywhere in its work.
+            start, until = int(file.read_text()), chance.randint(50, 500)
+            while process.poll() is None and int(file.read_text()) < start + until:
+                os.sched_yield()
+            if process.poll() is not None:
+                break
+            process.kill()
+            kills += 1
+        finally:
+            process.wait(timeout=30)
+    assert process.returncode == 0 and kills >= 2

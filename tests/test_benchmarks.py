@@ -17,12 +17,15 @@ from benchmarks import (
     bare_clicks,
     bounds,
     clicks,
+    concerns,
     epochs,
     idle,
+    ingest,
     jobs,
     keys,
     latency,
     operators,
+    targets,
     timers,
     windows,
 )
@@ -76,6 +79,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 IN_PROCESS = [
     operators.CASE,
+    concerns.CASE,
     epochs.CASE,
     *(case for case in jobs.CASES if case.name != "exchange"),
     *windows.CASES,
@@ -125,12 +129,23 @@ def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < row.arm.told("p50") < 20_000
 
 
+def test_ingest() -> None:
+    rows = ingest.CASE.find(SIZES).rows
+    assert [row.figure > 0 for row in rows] == [True] * 3
+
+
 @pytest.mark.usefixtures("in_process")
 def test_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle, "_CALM_S", 0.2)
     monkeypatch.setattr(idle, "_CALM", 0.9)
     [row] = idle.CASE.find(SIZES).rows
     assert 0 <= row.arm.told("idle_cores") < 1
+
+
+def test_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "PLACES", [])
+    finding = targets.CASE.find(replace(SIZES, clicks=200))
+    assert all(row.arm.running > 0 for row in finding.rows) and "no PostgreSQL" in finding.notes[0]
 
 
 @pytest.mark.parametrize("job", sorted(bare_clicks.JOBS))
@@ -232,4 +247,4 @@ def test_plots(tmp_path: Path) -> None:
 
 
 def test_every_case_has_a_name_of_its_own() -> None:
-    assert len({case.name for case in CASES.values()}) == len(CASES) == 19
+    assert len({case.name for case in CASES.values()}) == len(CASES) == 21

@@ -17,6 +17,8 @@ from headway.errors import UsageError
 from headway.targets.addresses import AddressPolicy, AddressRefusedError
 from headway.targets.base import Answer, Outcome
 
+pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'headway[http]'")
+
 
 @pytest.mark.parametrize(
     "address",
@@ -77,7 +79,7 @@ def test_allow_wins_over_deny(allow: list[str], deny: list[str], number: int) ->
 def test_networks_that_are_none() -> None:
     for options in ({"allow": ["10.0.0.1/8"]}, {"deny": ["lan"]}, {"allow": "loopback"}):
         with pytest.raises(UsageError, match=r"is no network|is one text"):
-            AddressPolicy(**options)  # type: ignore[arg-type]
+            AddressPolicy(**options)
 
 
 def post(url: str, port: int, **options: Any) -> Answer:

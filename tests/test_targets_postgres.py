@@ -7,12 +7,8 @@ each one in a table without any: what is asserted is that.
 from __future__ import annotations
 
 import asyncio
-import os
-import random
 import re
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,7 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.postgres_server import PostgresServer, postgres_server
-from tests.targets_harness import deliver, delivery_of, outcomes, run, with_target
+from tests.targets_harness import deliver, deliver_with_kills, delivery_of, outcomes, run, with_target
 
 import headway as hw
 from headway.errors import UsageError
@@ -125,24 +121,7 @@ def test_an_answer_that_is_lost_behind_a_commit(audited: PostgresServer) -> None
 
 @pytest.mark.parametrize("total", [1_200, pytest.param(20_000, marks=pytest.mark.soak)])
 def test_a_client_that_is_killed_at_any_moment(audited: PostgresServer, tmp_path: Path, total: int) -> None:
-    chance, file = random.Random(7), tmp_path / "acknowledged"
-    file.write_text("0")
-    kills = 0
-    for seed in range(200):
-        arguments = [sys.executable, "-m", "tests.targets_client", audited.dsn, str(file), str(total), str(seed)]
-        process = subprocess.Popen(arguments, cwd=Path(__file__).parent.parent, env=os.environ)
-        try:
-            # Until it has come some way: the moment is anywhere in its work.
-            start, until = int(file.read_text()), chance.randint(50, 500)
-            while process.poll() is None and int(file.read_text()) < start + until:
-                os.sched_yield()
-            if process.poll() is not None:
-                break
-            process.kill()
-            kills += 1
-        finally:
-            process.wait(timeout=30)
-    assert process.returncode == 0 and kills >= 2
+    deliver_with_kills("postgres", audited.dsn, tmp_path / "acknowledged", total)
     assert noted(audited) == list(range(total))
 
 

@@ -19,6 +19,7 @@ from tests.targets_harness import deliver, delivery_of, outcomes, with_target
 import headway as hw
 from headway.errors import UsageError
 from headway.targets.base import Delivery, Guarantee, Outcome, Target
+from headway.testing import check_target
 
 
 class Cart(msgspec.Struct):
@@ -245,6 +246,25 @@ def test_options_that_cannot_be(database: Database) -> None:
         target.check()
     target.takes("cart.abandoned", Cart)
     assert target.guarantee is Guarantee.EXACT and target.in_order
+
+
+@pytest.mark.parametrize("options", [{}, {"key": "cart"}], ids=["triggers", "rows"])
+def test_the_contract(database: Database, options: dict[str, Any]) -> None:
+    table = database.fresh()
+
+    def received() -> list[str]:
+        """Of typed rows no ids are there: each has a key of its own here, by which it is told."""
+        column = "cart" if options else "id"
+        return [row[0] for row in database.query(f"SELECT {column} FROM {table}")]
+
+    check_target(
+        lambda: database.make(table, **options),
+        value=lambda number: {"cart": str(number), "cents": number},
+        value_type=Cart,
+        received=None if options else received,
+        secrets=["swordfish"],
+    )
+    assert len(received()) == len(set(received())) > 50
 
 
 def test_sqlite_takes_a_trigger_that_rolls_back(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ import headway as hw
 from headway.errors import UsageError
 from headway.targets.base import Answer, Outcome
 
+pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'headway[http]'")
+
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
@@ -82,7 +84,7 @@ def test_a_certificate_that_is_renewed(authority: Authority, other: Authority, t
             url = f"https://127.0.0.1:{hostile.port}/"
             target = hw.webhook(url, ca=str(authority.ca), cert=str(cert), key=str(key), timeout="10s")
             await target.open()
-            answers = []
+            answers: list[Answer] = []
             for pair in (other.signed("client"), authority.signed("renewed")):
                 put(pair)
                 answers += await target.deliver([delivery_of(1)])

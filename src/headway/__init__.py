@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from headway.declare.streams import Processed as Processed
     from headway.declare.streams import SourceStream as SourceStream
     from headway.declare.streams import Stream as Stream
+    from headway.declare.views import state_of as state_of
     from headway.errors import FlowError as FlowError
     from headway.errors import HeadwayError as HeadwayError
     from headway.graph import INGESTION_TIME as INGESTION_TIME
+    from headway.inbox.source import http_source as http_source
     from headway.operators.absence import Absence as Absence
     from headway.operators.aggregates.approximate import approx_distinct as approx_distinct
     from headway.operators.aggregates.base import Aggregate as Aggregate
@@ -125,7 +127,9 @@ _HOMES: Final = {
     "connectors.stdout": "to_stdout",
     "errors": "FlowError HeadwayError",
     "declare.flow": "Flow dead_letter",
+    "declare.views": "state_of",
     "graph": "INGESTION_TIME",
+    "inbox.source": "http_source",
     "operators.joins.lookups": "Lookup lookup",
     "operators.absence": "Absence",
     "operators.aggregates.approximate": "approx_distinct",

@@ -67,6 +67,8 @@ class OutputSteps:
         wait in each process. Beyond that, on a `"direct"` edge (the default) the flow stops reading until some are
         delivered. An `"indirect"` edge never holds up anything: its oldest are given up.
 
+        A value with a field `traceparent` (W3C trace context) has it carried on to the receiver.
+
         Options of delivery are refused for outputs. A trigger that waits costs a row of the state, and no memory.
         """
         if not isinstance(type, str) or not type:

@@ -71,9 +71,7 @@ class Desk:
         todo = [
             place
             for place in places
-            if request.below(*place) is not None
-            and (name, place) not in self._done
-            and place not in answered_before
+            if request.below(*place) is not None and (name, place) not in self._done and place not in answered_before
         ]
         if not todo:
             return

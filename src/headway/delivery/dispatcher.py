@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, Optional
+from typing import Any, Final, Optional
 
 import msgspec
 
@@ -49,6 +50,15 @@ class _Line(msgspec.Struct):
     source: str
     data: msgspec.Raw
     subject: Optional[str] = None
+
+
+class _Traced(msgspec.Struct):
+    """The part of a value that says which trace it belongs to."""
+
+    traceparent: Optional[str] = None
+
+
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Dispatcher:
@@ -91,7 +101,7 @@ class Dispatcher:
         if not self._is_open:
             self._is_open = True
             self._thread.start()
-        self._loop.call_soon_threadsafe(self._add, output, queue)
+        self._call(self._add, output, queue)
 
     def attach(self, store: StageStore, outputs: Iterable[int]) -> None:
         """Deliver what waits of some outputs in the group of a stage, now and later."""
@@ -100,7 +110,7 @@ class Dispatcher:
 
     def committed(self, group: int, numbered: Mapping[int, int]) -> None:
         """An epoch is committed: for each output the number that its next row in this group gets."""
-        self._loop.call_soon_threadsafe(self._note, group, dict(numbered))
+        self._call(self._note, group, dict(numbered))
 
     @property
     def is_pressing(self) -> bool:
@@ -119,6 +129,11 @@ class Dispatcher:
 
         Once `stopping` says so, only what is under way is waited for, some seconds at most. `beat` is called meanwhile.
         """
+        # What was said to the thread before must have been heard there: only then it can be known to rest.
+        heard = threading.Event()
+        self._call(heard.set)
+        while self._is_open and self.failure is None and not heard.wait(_BEAT_S):
+            beat()
         until_s: Optional[float] = None
         self._is_ending = True
         while self._is_open and self.failure is None and not all(route.rests for route in self._routes.values()):
@@ -145,8 +160,12 @@ class Dispatcher:
                 self._loop.close()
             return
         self._is_open = False
-        self._loop.call_soon_threadsafe(self._cancel)
+        self._call(self._cancel)
         self._thread.join(_CLOSE_S)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        with suppress(RuntimeError):  # The loop is closed where an error has ended the thread: `check` raises that.
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -333,8 +352,20 @@ def _delivery(item: Item) -> Delivery:
         place=place,
         number=number,
         former_places=former_places,
+        traceparent=_traceparent(line.data),
         attempt=attempts + 1,
     )
+
+
+def _traceparent(data: msgspec.Raw) -> Optional[str]:
+    """The W3C trace context that a value carries in its field `traceparent`; None where it has none that is one."""
+    if b'"traceparent"' not in bytes(data):
+        return None
+    try:
+        found = msgspec.json.decode(data, type=_Traced).traceparent
+    except msgspec.ValidationError:
+        return None
+    return found if found is not None and _TRACEPARENT.fullmatch(found) else None
 
 
 async def _closed(target: Target) -> None:

@@ -24,6 +24,7 @@ from headway.graph import (
     SourceNode,
     StatelessNode,
 )
+from headway.plan.sieves import sieve_of
 from headway.plan.stages import (
     Apply,
     Branch,
@@ -101,7 +102,7 @@ def _with_dead_letters(graph: Graph, output: Optional[Output]) -> Graph:
     merge = MergeNode("dead-letters.merge", "", tuple(unread))
     sink = SinkNode(DEAD_LETTER_SINK, "", Port(merge.name), output, None)
     nodes = {**graph.nodes, merge.name: merge, sink.name: sink}
-    return Graph(graph.flow, nodes, graph.types, graph.keyed)
+    return Graph(graph.flow, nodes, graph.types, graph.keyed, graph.views)
 
 
 class _Compiler:
@@ -130,6 +131,8 @@ class _Compiler:
         for stage in self.plan.stages:
             self._connect_operators(stage)
             self._find_tolerance(stage)
+            for edge in stage.inputs:
+                edge.sieve = sieve_of(stage, edge)
         for sink in self.plan.sinks:
             for path in self.paths[sink.name]:
                 self._append(path, ToSink(self._edge(path, sink.name, sink.inputs)))

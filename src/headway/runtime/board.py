@@ -24,7 +24,7 @@ __all__ = ["Board", "Progress", "sources_in_step"]
 _ENTRY: Final = struct.Struct("<qqq")
 _WORKER: Final = struct.Struct("<qq")
 _COUNT: Final = struct.Struct("<q")
-_SHARE: Final = _WORKER.size + 3 * _COUNT.size
+_SHARE: Final = _WORKER.size + 4 * _COUNT.size
 _UNSTARTED, _ACTIVE, _IDLE, _DONE = range(4)
 LEAD_RECORDS: Final = 50_000
 """How many records a slot may read ahead of the slowest one before it pauses."""
@@ -93,7 +93,7 @@ class Board:
         return sum(_COUNT.unpack_from(self._memory, place)[0] for place in places)
 
     def _at(self, worker: int) -> int:
-        """Where the part of a worker begins: its progress, participants in doubt, failures, its last epoch."""
+        """Where the part of a worker begins: progress, participants in doubt, failures, its last epoch, pressing."""
         return len(self._index) * _ENTRY.size + worker * _SHARE
 
     def progress(self) -> Progress:
@@ -122,6 +122,15 @@ class Board:
         """When a slot of any worker has last closed an epoch; 0 when none has."""
         places = [self._failures_at(worker) + _COUNT.size for worker in range(self._workers)]
         return max(int(_COUNT.unpack_from(self._memory, place)[0]) for place in places)
+
+    def report_pressing(self, worker: int, *, is_pressing: bool) -> None:
+        """Say whether as many triggers wait in a worker as may, so that no worker should read more."""
+        _COUNT.pack_into(self._memory, self._failures_at(worker) + 2 * _COUNT.size, is_pressing)
+
+    def is_pressed(self) -> bool:
+        """Whether any worker has said so."""
+        places = [self._failures_at(worker) + 2 * _COUNT.size for worker in range(self._workers)]
+        return any(_COUNT.unpack_from(self._memory, place)[0] for place in places)
 
     def least_published(self) -> int:
         """The least watermark that any slot has published."""

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Optional
 
 from headway.plan.stages import Plan
+from headway.runtime.board import Board
 from headway.runtime.directory import StateDirectory
 from headway.state.manifest import Manifest
 
 if TYPE_CHECKING:
     from headway.delivery.dispatcher import Dispatcher
 
-__all__ = ["delivered_numbers", "make_dispatcher"]
+__all__ = ["delivered_numbers", "make_dispatcher", "pressure"]
 
 
 def delivered_numbers(plan: Plan, manifest: Manifest) -> dict[str, int]:
@@ -39,3 +40,15 @@ def make_dispatcher(
     from headway.delivery.requests import Requests
 
     return Dispatcher(outputs, wall_ms, failed, tell, Requests(directory.path))
+
+
+def pressure(dispatcher: Optional[Dispatcher], board: Board, worker: int) -> Callable[[], bool]:
+    """What says whether so many triggers wait in any worker that nothing more should be read."""
+    if dispatcher is None:
+        return lambda: False
+
+    def is_pressed() -> bool:
+        board.report_pressing(worker, is_pressing=dispatcher.is_pressing)
+        return board.is_pressed()
+
+    return is_pressed

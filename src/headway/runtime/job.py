@@ -18,7 +18,8 @@ from headway.plan.stages import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import carried_codec, edge_codec, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
-from headway.runtime.deliveries import delivered_numbers, make_dispatcher
+from headway.runtime.cuts import cuts_of
+from headway.runtime.deliveries import delivered_numbers, make_dispatcher, pressure
 from headway.runtime.directory import StateDirectory
 from headway.runtime.discovery import Discovery
 from headway.runtime.failures import FailureTotal
@@ -29,10 +30,11 @@ from headway.runtime.redrive import redrive_path
 from headway.runtime.rest import NAP_MS, Rest
 from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot
-from headway.runtime.slot_options import SlotOptions
+from headway.runtime.slot_options import SlotOptions, kept_before
 from headway.runtime.stage import StageTask
-from headway.state.group import GroupStore
+from headway.state.group import GroupStore, close_all
 from headway.state.groups import routing_name
+from headway.state.indexes import indexes_of
 from headway.state.inputs import InputCodec
 from headway.state.manifest import Manifest
 from headway.state.options import StoreOptions
@@ -93,15 +95,18 @@ class Job:
         self._lock = Lock()
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
+        self.cuts = cuts_of(self.manifest, self.options, self.tell)
         self._began_with = self.directory.positions(self.manifest.generation).sources
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
-        shared = None if self.options.board_path is None else self.board
-        self.commitments = Commitments(shared, self.options.worker, self.options.workers)
         worker = self.options.worker
+        self.commitments = Commitments(self.board if self.options.board_path else None, worker, self.options.workers)
         self.failures = FailureTotal(
             lambda count: self.board.report_failures(worker, count), lambda: self.board.failures_elsewhere(worker)
         )
-        self.dispatcher = make_dispatcher(self.plan, self.manifest, self.directory, self.wall_ms, self.failed, self.tell)
+        self.dispatcher = make_dispatcher(
+            self.plan, self.manifest, self.directory, self.wall_ms, self.failed, self.tell
+        )
+        self._is_pressed = pressure(self.dispatcher, self.board, worker)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
@@ -185,7 +190,7 @@ class Job:
 
     def holds_back(self) -> bool:
         """Whether nothing more should be read now: tasks are behind, or as many triggers wait as may."""
-        return self.is_behind() or (self.dispatcher is not None and self.dispatcher.is_pressing)
+        return self.is_behind() or self._is_pressed()
 
     def is_awaited(self) -> bool:
         """Whether anybody needs a proof that the epoch before is durable: to go on, or to hear that it is."""
@@ -237,7 +242,7 @@ class Job:
             return entry.partitions.get(partition, crc32(partition.encode()) % entry.slots) == number
 
         if version is None:
-            kept = self._kept_before(source.name, number, assigned)
+            kept = kept_before(self._began_with.get(source.name), number, assigned)
         options = SlotOptions(
             groups=self.manifest.key_groups,
             follow=self.options.follow,
@@ -245,6 +250,7 @@ class Job:
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=self.options.drain_to_ms,
             redrive=None if number else redrive_path(self.directory.path, source.name),
+            is_pressed=self._is_pressed,
         )
         slot = Slot(
             self.plan,
@@ -265,20 +271,10 @@ class Job:
         )
         self.slots[name] = slot
         commitment = self.commitments.add(slot, version, is_called=True)
+        if self.cuts is not None:
+            self.cuts.note_slot(source.name, name, kept)
         self.resumed_events += slot.events
         return commitment
-
-    def _kept_before(self, source: str, number: int, assigned: Callable[[str], bool]) -> Mapping[str, Any]:
-        """A slot's part of where the source stood when this generation began; all else goes to the first slot."""
-        known = self._began_with.get(source)
-        if known is None:
-            return {}
-        partitions = {name: position for name, position in known.partitions.items() if assigned(name)}
-        if number:
-            return {"partitions": partitions}
-        counts, letter = known.counts, known.first_letter
-        kept = {"partitions": partitions, "counts": counts, "first_letter": letter, "failures": known.failures}
-        return kept if known.redrive is None else {**kept, "redrive": known.redrive}
 
     def routes(self, target: str) -> list[str]:
         """The routing names of a stage's groups, or of the one group of an output."""
@@ -291,7 +287,11 @@ class Job:
         """Open a keyed stage in one key group at the version that the engine knows, or new."""
         number = [other.name for other in self.plan.stages].index(stage.name)
         known = self.manifest.operators
-        operators = [OperatorSpec(*table, id=known[table.name].id) for table in stage.tables()]
+        views = self.manifest.views
+        operators = [
+            OperatorSpec(*table, id=known[table.name].id, indexes=indexes_of(views, table.name))
+            for table in stage.tables()
+        ]
         carried = self.manifest.stages[number].carried
         codecs = [carried_codec(stage, edge) for edge in carried]
         codecs += [edge_codec(edge) for edge in stage.inputs]
@@ -315,6 +315,8 @@ class Job:
         )
         commitment = self.commitments.add(task, version)
         self.tasks[stage.name, group] = task
+        if self.cuts is not None:
+            self.cuts.note_task(stage.name, group, version or 0, task.watermark)
         return commitment
 
     def sink_task(self, sink: SinkStage, version: Optional[int]) -> Commitment[SinkTask]:
@@ -358,6 +360,8 @@ class Job:
 
     def settle(self) -> None:
         """After the whole run has ended well: everything is durable, on every worker."""
+        if self.cuts is not None:
+            self.cuts.end()
         self.commitments.end()
         for store in self.stores():
             store.settle()
@@ -370,20 +374,15 @@ class Job:
         """Close all inputs, outputs and stores; raises the first `StateError` of these once all are closed."""
         if self.dispatcher is not None:
             self.dispatcher.close()
+        if self.cuts is not None:
+            self.cuts.close()
         for slot in list(self.slots.values()):
             slot.close()
         for sink in list(self.sinks.values()):
             with suppress(OutputError):  # What was written is durable, or will be taken back.
                 sink.release()
         groups, self._groups = self._groups, {}
-        refused: list[StateError] = []
-        for store in groups.values():
-            try:
-                store.close()
-            except StateError as error:
-                refused.append(error)
-        if refused:
-            raise refused[0]
+        close_all(groups.values())
 
     def __enter__(self) -> Job:
         return self

@@ -16,13 +16,22 @@ from headway.runtime.settle import Committed, committed
 from headway.state.changes import Change, check_changes, compare
 from headway.state.dropping import erase, without
 from headway.state.evolve import Evolution
+from headway.state.indexes import build_indexes
 from headway.state.inputs import InputCodec
 from headway.state.keys import FIRST_INPUT
 from headway.state.manifest import Manifest, StageEntry
 from headway.state.positions import Positions
 from headway.state.rescale import Rescaling, discard_move, finish_move, rescaled
 
-__all__ = ["DEFAULT_KEY_GROUPS", "changes_of", "drop_state", "join_manifest", "open_manifest", "rescale", "settled_manifest"]
+__all__ = [
+    "DEFAULT_KEY_GROUPS",
+    "changes_of",
+    "drop_state",
+    "join_manifest",
+    "open_manifest",
+    "rescale",
+    "settled_manifest",
+]
 
 DEFAULT_KEY_GROUPS = 12
 
@@ -58,6 +67,9 @@ def open_manifest(
     directory.remove_other_generations(expected.generation)
     if expected.dropped:  # Whoever dropped it was interrupted.
         expected = erase(directory.path, expected)
+        directory.keep_manifest(expected)
+    if not all(view.is_built for view in expected.views.values()):
+        expected = build_indexes(directory.path, expected)
         directory.keep_manifest(expected)
     return expected
 

@@ -8,6 +8,7 @@ from typing import Optional
 from headway.graph import INGESTION_TIME, SourceNode
 from headway.runtime.board import Board
 from headway.runtime.partition import Partition, is_idle
+from headway.runtime.slot_options import SlotOptions
 
 __all__ = ["Silence"]
 
@@ -19,7 +20,7 @@ class Silence:
     """
 
     def __init__(
-        self, source: SourceNode, partitions: Mapping[str, Partition], board: Board, slot: str, *, follow: bool
+        self, source: SourceNode, partitions: Mapping[str, Partition], board: Board, slot: str, options: SlotOptions
     ) -> None:
         self.is_whole = False
         """Whether all partitions are idle."""
@@ -27,7 +28,8 @@ class Silence:
         self._partitions = partitions
         self._board = board
         self._slot = slot
-        self._follow = follow
+        self._follow = options.follow
+        self._is_pressed = options.is_pressed
         self._ooo_ms = source.out_of_order_ms
         self._followed: Optional[int] = None
         """What idle partitions have last been told to claim; None where time went by the clock."""
@@ -36,11 +38,18 @@ class Silence:
         """Let time move where no events move it: with ingestion time, and past partitions that are idle."""
         if self._source.time is INGESTION_TIME:
             for partition in self._partitions.values():
-                if not partition.ended:
-                    partition.max_time = max(partition.max_time or wall_ms, wall_ms)
+                if partition.ended:
+                    continue
+                known = partition.reader is not None or self._source.input.own_log is not None
+                floor_ms = partition.floor_ms(wall_ms) if known else wall_ms
+                if floor_ms is not None:
+                    partition.max_time = max(partition.max_time or floor_ms, floor_ms)
             return
         idle_after_ms = self._source.idle_after_ms
         if idle_after_ms is None or not self._follow:
+            return
+        if self._is_pressed():
+            self._stand_still(now_ms)
             return
         active = [p.watermark(self._ooo_ms) for p in self._partitions.values() if not is_idle(p, now_ms, idle_after_ms)]
         self.is_whole = not active
@@ -52,6 +61,14 @@ class Silence:
                 if moved:
                     partition.credited_to_ms = now_ms
                 self._skip_idle(partition, target, now_ms)
+
+    def _stand_still(self, now_ms: int) -> None:
+        """Nobody looks whether there are events: so no partition is silent for longer than before."""
+        for partition in self._partitions.values():
+            if partition.quiet_since_ms is not None:
+                partition.quiet_since_ms = now_ms
+            if partition.credited_to_ms is not None:
+                partition.credited_to_ms = now_ms
 
     def _skip_idle(self, partition: Partition, target: Optional[int], now_ms: int) -> None:
         """An idle partition claims what the active ones do; where none is active, time goes on by the clock."""

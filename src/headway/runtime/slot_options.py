@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
-__all__ = ["SlotOptions"]
+from headway.state.positions import SourcePosition
+
+__all__ = ["SlotOptions", "kept_before"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,22 @@ class SlotOptions:
     redrive: Optional[Path] = None
     """Where the redriven dead letters are that this slot reads; None for all but the first one of a source."""
 
+    is_pressed: Callable[[], bool] = lambda: False
+    """Whether nothing more should be read because as many triggers wait to be delivered as may."""
+
     @property
     def discover_every_ms(self) -> Optional[int]:
         """How often to look for new partitions; None for only once."""
         return self.discover_ms if self.follow else None
+
+
+def kept_before(known: Optional[SourcePosition], number: int, assigned: Callable[[str], bool]) -> Mapping[str, Any]:
+    """A slot's part of where its source stood when this generation began; all else goes to the first slot."""
+    if known is None:
+        return {}
+    partitions = {name: position for name, position in known.partitions.items() if assigned(name)}
+    if number:
+        return {"partitions": partitions}
+    counts, letter = known.counts, known.first_letter
+    kept = {"partitions": partitions, "counts": counts, "first_letter": letter, "failures": known.failures}
+    return kept if known.redrive is None else {**kept, "redrive": known.redrive}

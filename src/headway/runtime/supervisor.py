@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,11 @@ from headway.basics.utf8 import is_utf8
 from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import ClockError, ClusterError, ForeignPeerError, HeadwayError
 from headway.runtime.board import Board
+from headway.runtime.cuts import forget_cuts
 from headway.runtime.job_options import monotonic_ms
 from headway.runtime.peers import connections, free_addresses, has_listened, have_met
 from headway.runtime.run import (
+    Beside,
     Observer,
     RunOptions,
     RunResult,
@@ -47,6 +50,7 @@ __all__ = ["run_cluster"]
 log = logging.getLogger("headway")
 
 _POLL_S = 0.02
+_REST_S = 0.1
 _OBSERVE_S = 0.5
 _START_S = 60.0
 """How long a worker may take to start."""
@@ -171,6 +175,7 @@ class Supervisor:
             make_private(self.run_dir)
             for old in self.run_dir.glob("worker-*.json"):
                 old.unlink()
+            forget_cuts(self.run_dir)
             Board.create(board, self.slots, self.options.workers)
         options = self.options.job_options(drain_to_ms=drain_to_ms, board_path=board)
         addresses = free_addresses(self.options.workers)
@@ -278,8 +283,15 @@ class Supervisor:
                     raise WorkerLost(msg)
                 if self.observe is not None:
                     self.observe(stats)
-            time.sleep(_POLL_S)
+            self._rest()
         self._check_alive()
+
+    def _rest(self) -> None:
+        """Sleep until a worker says something, or ends, which ends what it can say; a tenth of a second at most."""
+        speakers = [child.status_fd for child in self._children if child.process.poll() is None]
+        said, _, _ = select.select(speakers, [], [], _REST_S)
+        if said:
+            time.sleep(_POLL_S)
 
     def _check_alive(self) -> None:
         """Raise when workers have ended badly: the error that one of them left, or `WorkerLost`."""
@@ -334,6 +346,7 @@ def run_cluster(
     stop: Optional[StopFlag] = None,
     observe: Optional[Observer] = None,
     tell: TellChange = unheard_change,
+    beside: Beside = nullcontext,
 ) -> RunResult:
     """Run a flow in `options.workers` processes; see `run_flow`, which it equals in all that matters.
 
@@ -350,7 +363,7 @@ def run_cluster(
         supervisor = Supervisor(
             spec, options, slots, manifest.generation, stop, observe, lock.fileno(), directory.premises()
         )
-        with directory.engine_log(manifest.generation).summed():
+        with beside(), directory.engine_log(manifest.generation).summed():
             result = finish_run(manifest, options, before, stop, supervisor.run, lambda: supervisor.resumed_events)
         return replace(result, restarts=supervisor.restarts)
 

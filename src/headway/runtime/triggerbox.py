@@ -258,7 +258,8 @@ class Triggerbox:
 
     def _is_used(self) -> bool:
         """Whether the process may live that has the lock, or had it last. The lock itself is not tried: a run that
-        starts at this moment would find it taken."""
+        starts at this moment would find it taken.
+        """
         try:
             os.kill(int((self._directory.path / LOCK_NAME).read_text()), 0)
         except (ProcessLookupError, ValueError, FileNotFoundError):

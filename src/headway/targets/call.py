@@ -213,6 +213,9 @@ async def _apart(awaitable: Awaitable[Any]) -> Any:
     if task.cancelled():
         msg = "it cancelled itself"
         raise RuntimeError(msg)
+    error = task.exception()
+    if error is not None:
+        raise as_exception(error)
     return task.result()
 
 
@@ -233,7 +236,7 @@ def _seen(task: asyncio.Future[Any]) -> None:
 def _answers_of(returned: Any, count: int) -> list[Answer]:
     if returned is None:
         return [DONE] * count
-    told = returned if isinstance(returned, list) and len(returned) == count else [Ellipsis]
+    told: list[Any] = returned if isinstance(returned, list) and len(returned) == count else [...]
     if all(each is None or isinstance(each, Exception) for each in told):
         return [DONE if each is None else _answer_of(each) for each in told]
     reason = (

@@ -14,6 +14,7 @@ a connection of its own for each request: it costs a handshake.
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -43,6 +44,11 @@ _REASON_MAX: Final = 300
 """Characters: an error may quote what the receiver has sent."""
 _BODY_S: Final = 2.0
 """How long the body of an answer is waited for, once its status is there."""
+_WHOLE_MAX: Final = 1 << 20
+"""Bytes of a message that are written in one go."""
+_IDLE_S: Final = 4.0
+"""How long a connection is kept for the next request. Many servers close theirs after 5 s: who sends at that moment
+gets no answer, and has to retry for nothing."""
 _SPARE_S: Final = 5.0
 """By how much the dispatcher waits longer: an answer of our own says more than that time is over."""
 _SPLIT: Final = frozenset({400, 413, 422})
@@ -156,7 +162,10 @@ class Webhook(Target):
         """Make the pool of connections; none is opened yet."""
         aiohttp = needed("aiohttp", "http", "hw.webhook(...)")
         connector = aiohttp.TCPConnector(
-            limit=self.limits.concurrency, socket_factory=self._addresses.socket_for, ttl_dns_cache=10
+            limit=self.limits.concurrency,
+            socket_factory=self._addresses.socket_for,
+            ttl_dns_cache=10,
+            keepalive_timeout=_IDLE_S,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -220,7 +229,8 @@ class Webhook(Target):
             raise asyncio.TimeoutError
         async with self._session.post(
             url,
-            data=message.body,
+            # Large ones go out in parts, so that they do not hold up all others.
+            data=message.body if len(message.body) <= _WHOLE_MAX else io.BytesIO(message.body),
             headers=headers,
             allow_redirects=False,
             ssl=self._tls.context() if url.scheme == "https" else True,

@@ -107,7 +107,10 @@ def encoded(refused: Refusals) -> str:
 def answers_of(batch: Sequence[Delivery], refused: Mapping[int, Sequence[str]]) -> list[Answer]:
     """An answer for each delivery, once the transaction is over."""
     return [
-        Answer(Outcome.NEVER, *refused[delivery.number]) if delivery.number in refused else DONE for delivery in batch
+        Answer(Outcome.NEVER, refused[delivery.number][0], refused[delivery.number][1])
+        if delivery.number in refused
+        else DONE
+        for delivery in batch
     ]
 
 

@@ -49,6 +49,8 @@ __all__ = ["Postgres", "postgres"]
 _OF_A_ROW: Final = ("22", "23", "44", "54", "P0001", "21000")
 """What SQLSTATEs begin with that say something about a row."""
 _CONNECT_S: Final = 10
+_CLOSING_S: Final = 0.2
+"""How long connections that are being made may take to be there, and be closed."""
 
 _COLUMNS: Final = """
 SELECT a.attname, format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, NULL),
@@ -106,9 +108,15 @@ class _Session:
     def __init__(self) -> None:
         self.connection: Optional[Connection] = None
         self.insertion = ""
+        self.is_given_up = False
 
     def cut(self) -> None:
-        """End the connection from this side: whoever waits for the server fails at once."""
+        """End the connection from this side: whoever waits for the server fails at once.
+
+        One that is still being made is not cancelled, because the library may lose it, open, at that moment. It is cut
+        when it is there.
+        """
+        self.is_given_up = True
         if self.connection is not None and not self.connection.closed:
             with suppress(OSError), socket.socket(fileno=os.dup(self.connection.fileno())) as wire:
                 wire.shutdown(socket.SHUT_RDWR)
@@ -186,7 +194,11 @@ class Postgres(Target):
                 await session.connection.close()
         self._idle.clear()
         if self._given_up:
-            await asyncio.wait(self._given_up)
+            _, connecting = await asyncio.wait(self._given_up, timeout=_CLOSING_S)
+            for task in connecting:
+                task.cancel()
+            if connecting:
+                await asyncio.wait(connecting)
 
     async def _deliver(self, place: str, batch: list[Delivery]) -> list[Answer]:
         session = self._idle.pop() if self._idle else _Session()
@@ -194,22 +206,15 @@ class Postgres(Target):
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
-            # A connection that is cut wakes the task; one that is not there yet can be given up.
-            if session.connection is None:
-                task.cancel()
             session.cut()
-            self._given_up.add(task)
-            task.add_done_callback(self._forget)
+            ending = asyncio.ensure_future(_end(task, session))
+            self._given_up.add(ending)
+            ending.add_done_callback(self._given_up.discard)
             raise
         answers, is_usable = task.result()
         if is_usable:
             self._idle.append(session)
         return answers
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._given_up.discard(task)
-        if not task.cancelled():
-            task.exception()
 
     async def _attempt(self, session: _Session, place: str, batch: list[Delivery]) -> tuple[list[Answer], bool]:
         """Answers, and whether the connection can be used again."""
@@ -242,6 +247,9 @@ class Postgres(Target):
                 application_name="headway",
                 client_encoding="utf8",
             )
+            if session.is_given_up:
+                msg = "nobody waits for it any more"
+                raise ConnectionError(msg)
         if not session.insertion:
             found = await self._fitted(session.connection)
             session.insertion = self._table.insertion(found)
@@ -350,6 +358,19 @@ class Postgres(Target):
         state = getattr(error, "sqlstate", None)
         text = " ".join((getattr(getattr(error, "diag", None), "message_primary", None) or str(error)).split())
         return hide(f"{text} (SQLSTATE {state})" if state else text or type(error).__name__, self._dsn.secrets())
+
+
+async def _end(task: asyncio.Task[Any], session: _Session) -> None:
+    """Close a connection once nothing uses it any more. The task may have been over already, with it still open."""
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
+    if session.connection is not None:
+        await session.connection.close()
 
 
 def _is_of_a_row(error: psycopg.Error) -> bool:

@@ -151,7 +151,8 @@ class Sqlite(Target):
         """Write the batch, one transaction for each place in it."""
         assert self._threads is not None, "open() comes before deliver()"
         try:
-            return await self._threads.run(partial(self._deliver, batch))
+            answers: list[Answer] = await self._threads.run(partial(self._deliver, batch))
+            return answers
         except asyncio.CancelledError:
             if self._connection is not None:
                 with suppress(sqlite3.Error):  # It may have been closed meanwhile.

@@ -90,8 +90,10 @@ def _is_written_as_usual(host: str) -> bool:
 
 
 def _shown(parts: SplitResult) -> str:
-    names = "&".join(f"{name}=…" for name, _ in parse_qsl(parts.query, keep_blank_values=True))
-    asked = f"?{names or '…'}" if parts.query else ""
+    pairs = (part.partition("=") for part in parts.query.split("&"))
+    # Without an equals sign it may be a value as well.
+    names = "&".join(f"{name}=…" if equals else "…" for name, equals, _ in pairs)
+    asked = f"?{names}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc}{parts.path}{asked}"
 
 

@@ -21,6 +21,8 @@ _TYPE: Final = "contract.checked"
 _HARD_KEYS: Final = ("", "a\r\nx-injected: 1", 'quote " and % and ü', "🛒", "'; DROP TABLE x; --", "k" * 500)
 _TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 _LIMIT_S: Final = 60.0
+_ENDING_S: Final = 5.0
+"""How long tasks that were cancelled may take to end, seconds."""
 
 Values = Callable[[int], Any]
 Received = Callable[[], Collection[str]]
@@ -72,13 +74,10 @@ def _run(step: Coroutine[Any, Any, None]) -> None:
     async def limited() -> None:
         await asyncio.wait_for(step, _LIMIT_S)
         # What was cancelled gets the time to end.
-        for _ in range(100):
-            if len(asyncio.all_tasks()) <= 1:
-                return
-            await asyncio.sleep(0.01)
-        left = [str(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        msg = f"close() leaves tasks behind: {', '.join(left)}"
-        raise AssertionError(msg)
+        ending = asyncio.all_tasks() - {asyncio.current_task()}
+        if ending:
+            _, left = await asyncio.wait(ending, timeout=_ENDING_S)
+            assert not left, f"close() leaves tasks behind: {', '.join(map(str, left))}"
 
     asyncio.run(limited())
 
