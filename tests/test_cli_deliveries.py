@@ -111,5 +111,5 @@ def test_the_end_tells_what_was_delivered_and_the_next_step(
     assert main(["run", "flow.py"]) == 0
     text = capsys.readouterr().err
     assert "2 delivered, 1 waiting, 1 dead" in text
-    assert "note: seen: 1 trigger waits for the next run to be delivered: headway triggers ls .headway/box" in text
+    assert "note: seen: 1 trigger waits for the next run; to see them: headway triggers ls .headway/box" in text
     assert "headway triggers ls .headway/box --dead" in text

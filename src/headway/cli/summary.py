@@ -239,7 +239,8 @@ def _undelivered(ending: Ending) -> Iterator[str]:
             )
         elif one.waiting:
             waits = count_text(one.waiting, "trigger waits", "triggers wait")
-            yield f"{name}: {waits} for the next run to be delivered: headway triggers ls {place}"
+            way = "to be delivered by headway triggers deliver FLOW" if ending.result.drained else "for the next run"
+            yield f"{name}: {waits} {way}; to see them: headway triggers ls {place}"
         if one.dead:
             yield (
                 f"{name}: {count_text(one.dead, 'trigger')} given up: headway triggers ls {place} --dead, and "
