@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,6 +35,17 @@ QUIET = """
 import headway as hw
 flow = hw.Flow("quiet")
 flow.source("orders", hw.Json, hw.items([]), time="at").to("out", hw.to_jsonl("out.jsonl"))
+"""
+SILENT = """
+import headway as hw
+
+class Stamp(hw.Operator[hw.Json, hw.State, hw.Json]):
+    def on_event(self, state, event, ctx):
+        ctx.emit({"at": ctx.time, **event})
+
+flow = hw.Flow("stamps")
+events = flow.source("events", hw.Json, hw.http_source("/events"), time=hw.INGESTION_TIME)
+events.key_by("n").process("stamp", Stamp()).to("out", hw.to_jsonl("out.jsonl"))
 """
 TOKEN = "correct-horse-battery-staple"
 
@@ -151,6 +163,28 @@ def test_while_a_run_listens(place: Path) -> None:
     assert TOKEN not in err
     assert TOKEN.encode() not in (place / "state" / "run" / "ingest.log").read_bytes()
     assert not (place / "state" / "inbox" / "ingest.sock").exists()
+
+
+def test_a_replay_has_the_same_ingestion_times(place: Path) -> None:
+    """Another state directory, another number of workers, another time: the same log gives the same bytes."""
+    (place / "flow.py").write_text(SILENT)
+    for number in range(4):
+        told(ingest(place, "events", "-", "--json", stdin=b'{"n": %d}\n' % number))
+    shutil.copytree(place / "state" / "inbox", place / "other" / "inbox")
+    run(place, "flow.py", "--state", "state", "--drain")
+    first = (place / "out.jsonl").read_bytes()
+    times = [json.loads(line)["at"] for line in first.splitlines()]
+    assert len(times) == 4
+    assert times == sorted(times)
+    (place / "out.jsonl").unlink()
+    run(place, "flow.py", "--state", "other", "--workers", "2", "--drain")
+    assert (place / "out.jsonl").read_bytes() == first
+
+
+def test_two_sources_cannot_share_a_log(place: Path) -> None:
+    (place / "flow.py").write_text(FLOW.replace('"/events"', '"/orders"'))
+    code, err = Started(place, "flow.py", "--state", "state").outcome()
+    assert (code, "'orders' and 'events' both keep inbox/orders" in err) == (2, True), err
 
 
 @pytest.mark.parametrize(

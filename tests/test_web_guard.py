@@ -12,7 +12,7 @@ from tests.web_harness import ask, connect, is_closed, read_answer, request_byte
 
 from headway.errors import UsageError
 from headway.web.addresses import Address, listen, parse_address, refuse_open
-from headway.web.connections import ConnectionLimits
+from headway.web.limits import ConnectionLimits
 from headway.web.middleware import Gate, guarded, host_names, read_body
 from headway.web.problems import ProblemError, Receive, Scope, Send, answer
 from headway.web.tokens import Tokens
