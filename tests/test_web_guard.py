@@ -109,8 +109,8 @@ def test_slow_and_idle() -> None:
 
 
 def test_idle_ones_make_room() -> None:
-    with served(guarded(echo), limits=ConnectionLimits(connections=50)) as at:
-        idle = [connect(at) for _ in range(300)]
+    with served(guarded(echo), limits=ConnectionLimits(connections=200)) as at:
+        idle = [connect(at) for _ in range(1_000)]
         with connect(at) as sock:
             for _ in range(3):
                 sock.sendall(request_bytes("POST", "/", b"hello"))
