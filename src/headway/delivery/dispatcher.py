@@ -16,7 +16,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Optional, TypeVar
 
@@ -68,8 +68,8 @@ class Dispatcher:
     """Delivers the triggers of all groups that one process runs. Methods are called on the engine's thread.
 
     `outputs` are those that are delivered, by number, with their names. `failed` takes what ends the run: an error of
-    the state, or one in a target that is not the receiver's. `tell` takes what a person should know. `requests` is where
-    commands leave what they ask for.
+    the state, or one in a target that is not the receiver's. `tell` takes what a person should know. `requests` is
+    where commands leave what they ask for.
     """
 
     def __init__(
