@@ -62,7 +62,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     made_ms: int
     """When, in epoch milliseconds: what died later is not meant."""
     outputs: dict[int, dict[int, int]]
-    """By output and key group, as numbers: the number that its next row was to get. Rows from there on are not meant."""
+    """By output and key group, both by number: the number that the next row was to get there. Rows from there on are
+    not meant."""
     key: Optional[str] = None
     """Only what is of this key."""
     ids: Optional[list[str]] = None

@@ -44,6 +44,7 @@ class Delivered(Output):
         self.delivering = delivering
         self.has_keys = has_keys
         """Whether the stream has keys of its own; else triggers have no subject, and no order among each other."""
+        self.guarantee = target.guarantee
 
     @override
     def open(self, position: Optional[Position], *, mark: Optional[str]) -> NoReturn:
