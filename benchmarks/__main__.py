@@ -15,6 +15,7 @@ from benchmarks import (
     carts,
     concerns,
     decisions,
+    deliveries,
     epochs,
     hot,
     idle,
@@ -56,6 +57,7 @@ _ALL: Final = (
     bounds.CASE,
     latency.CASE,
     targets.CASE,
+    deliveries.CASE,
     ingest.CASE,
     decisions.CASE,
 )

@@ -18,6 +18,7 @@ from benchmarks import (
     bounds,
     clicks,
     concerns,
+    decisions,
     epochs,
     idle,
     ingest,
@@ -120,6 +121,12 @@ def test_a_wrong_table_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("module", ["json", "orjson"])
 def test_bytewax_finds_the_same_carts(module: str) -> None:
     assert run_bytewax(shop_stream(SIZES, 1), module).running_s > 0
+
+
+def test_decisions() -> None:
+    answers, beside = decisions.CASE.find(SIZES).rows
+    assert answers.arm.told("answers") > 100
+    assert beside.reference is not None
 
 
 def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,4 +254,4 @@ def test_plots(tmp_path: Path) -> None:
 
 
 def test_every_case_has_a_name_of_its_own() -> None:
-    assert len({case.name for case in CASES.values()}) == len(CASES) == 21
+    assert len({case.name for case in CASES.values()}) == len(CASES) == 22

@@ -67,8 +67,8 @@ MAY_IMPORT: Final = {
     "serving": "basics types state graph declare plan web",
     "client": "basics types",
     "demo": "basics client web",
-    "cli": "basics types connectors state inbox delivery web graph declare plan runtime ingest explain serving demo "
-    "generate",
+    "cli": "basics types connectors state inbox delivery web graph declare plan runtime "
+    "ingest explain serving demo generate",
     "face": "basics types connectors operators targets graph declare inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",

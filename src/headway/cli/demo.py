@@ -20,4 +20,4 @@ def demo() -> None:
     require_server("headway demo")
     from headway.demo.story import tell_story
 
-    tell_story(lambda text: click.echo(text))
+    tell_story(click.echo)

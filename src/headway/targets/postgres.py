@@ -49,8 +49,9 @@ __all__ = ["Postgres", "postgres"]
 _OF_A_ROW: Final = ("22", "23", "44", "54", "P0001", "21000")
 """What SQLSTATEs begin with that say something about a row."""
 _CONNECT_S: Final = 10
-_CLOSING_S: Final = 0.2
-"""How long connections that are being made may take to be there, and be closed."""
+_CLOSING_S: Final = 2.0
+"""How long connections that are being made may take to be there, and be closed. Then they are cancelled all the same:
+the library may lose one that is there at that very moment, and the interpreter closes it."""
 
 _COLUMNS: Final = """
 SELECT a.attname, format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, NULL),
