@@ -128,7 +128,7 @@ def _delivered(to: str, count: int, *, are_taken: bool = True) -> Run:
                 lines.write(json.dumps({"at": number, "user": f"u{number % 5_000}", "n": number}) + "\n")
         options = ["--state", str(directory / "state"), "--set", f"to={to}", "--set", f"input={log}", "--json"]
         run = measure(["headway", "run", str(FLOW), *options])
-    stats = run.answer["deliveries"]["step.taken"]
+    stats = run.answer["outputs"]["step.taken"]["delivery"]
     if (stats["delivered"] if are_taken else stats["waiting"]) != count:
         msg = f"of {count} triggers {stats['delivered']} were delivered, and {stats['waiting']} wait"
         raise BenchmarkError(msg)
