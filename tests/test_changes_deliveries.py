@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +155,49 @@ def test_what_is_dropped_by_name_is_gone(
     (tmp_path / "down").unlink()
     run(tmp_path, "seen")
     assert waiting(tmp_path) == 0 and not (tmp_path / "taken.txt").exists()
+
+
+TABLE = "log.key_by('key').trigger('seen', to=hw.sqlite('shop.db', 'seen'), retry_first='1ms')\n"
+
+
+@pytest.mark.parametrize("groups", [0, 5, 1])
+def test_an_exact_target_takes_what_waited_for_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], groups: int
+) -> None:
+    """What one took key by key, the other takes in the order of its place: it must pass over nothing."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "down").touch()
+    run(tmp_path, "seen")
+    if groups:
+        assert main(["state", "rescale", "flow.py", "--key-groups", str(groups)]) == 0
+    assert main(["triggers", "retry", "flow.py"]) == 0
+    (tmp_path / "flow.py").write_text(FLOW + TABLE)
+    told = cluster.run(tmp_path, "flow.py")["outputs"]["seen"]["delivery"]
+    assert (told["waiting"], told["delivered"]) == (0, 8)
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as shop:
+        found = shop.execute("SELECT subject, data FROM seen ORDER BY rowid").fetchall()
+    for key in {subject for subject, _ in found}:
+        numbers = [json.loads(data)["n"] for subject, data in found if subject == key]
+        assert numbers == sorted(numbers)
+    assert sorted(json.loads(data)["n"] for _, data in found) == list(range(8))
+
+
+def test_an_exact_target_stays_exact_over_other_key_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows are in, and the flow was gone before it knew: in other key groups they come again, and are passed over."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "down").touch()
+    run(tmp_path, "seen")
+    (tmp_path / "flow.py").write_text(FLOW + TABLE)
+    assert main(["triggers", "retry", "flow.py"]) == 0
+    shutil.copytree(tmp_path / ".headway", tmp_path / "before")
+    assert main(["triggers", "deliver", "flow.py"]) == 0
+    for groups in ("3", "1", "4"):
+        shutil.rmtree(tmp_path / ".headway")
+        shutil.copytree(tmp_path / "before", tmp_path / ".headway")
+        assert main(["state", "rescale", "flow.py", "--key-groups", groups]) == 0
+        assert main(["triggers", "deliver", "flow.py"]) == 0
+        assert waiting(tmp_path) == 0
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as shop:
+        assert shop.execute("SELECT count(*), count(DISTINCT id) FROM seen").fetchone() == (8, 8)
