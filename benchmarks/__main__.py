@@ -16,6 +16,7 @@ from benchmarks import (
     epochs,
     hot,
     idle,
+    ingest,
     jobs,
     keys,
     latency,
@@ -52,6 +53,7 @@ _ALL: Final = (
     bounds.CASE,
     latency.CASE,
     targets.CASE,
+    ingest.CASE,
 )
 CASES: Final = {case.name: case for case in _ALL}
 

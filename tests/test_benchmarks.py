@@ -19,6 +19,7 @@ from benchmarks import (
     clicks,
     epochs,
     idle,
+    ingest,
     jobs,
     keys,
     latency,
@@ -124,6 +125,11 @@ def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     [row] = latency.CASE.find(SIZES).rows
     assert row.arm.told("p50") <= row.arm.told("p99") <= row.arm.told("p99.9")
     assert 0 < row.arm.told("p50") < 20_000
+
+
+def test_ingest() -> None:
+    rows = ingest.CASE.find(SIZES).rows
+    assert [row.figure > 0 for row in rows] == [True] * 3
 
 
 @pytest.mark.usefixtures("in_process")

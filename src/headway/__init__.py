@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headway.errors import FlowError as FlowError
     from headway.errors import HeadwayError as HeadwayError
     from headway.graph import INGESTION_TIME as INGESTION_TIME
+    from headway.inbox.source import http_source as http_source
     from headway.operators.absence import Absence as Absence
     from headway.operators.aggregates.approximate import approx_distinct as approx_distinct
     from headway.operators.aggregates.base import Aggregate as Aggregate
@@ -126,6 +127,7 @@ _HOMES: Final = {
     "errors": "FlowError HeadwayError",
     "declare.flow": "Flow dead_letter",
     "graph": "INGESTION_TIME",
+    "inbox.source": "http_source",
     "operators.joins.lookups": "Lookup lookup",
     "operators.absence": "Absence",
     "operators.aggregates.approximate": "approx_distinct",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
+    from headway.cli.listening import Listening
     from headway.cli.summary import Ending
     from headway.declare.flow import Flow
     from headway.declare.loading import FlowSpec
-    from headway.runtime.run import RunOptions
+    from headway.runtime.run import Beside, RunOptions
     from headway.runtime.stopping import StopFlag
 
 __all__ = ["Member", "conduct", "is_stdout"]
@@ -29,11 +31,14 @@ def conduct(
     member: Optional[Member] = None,
     progress: bool,
     tell: Optional[Callable[[str], None]] = None,
+    beside: Beside = nullcontext,
+    listening: Optional[Listening] = None,
 ) -> Ending:
     """Run a flow until it ends or is stopped, by `flag` or a signal, and tell how it ended.
 
     `tell` hears what has changed in the flow; else it is shown.
 
+    What `beside` makes goes on during the run, and so does the server of `listening`.
     `spec` is what several workers make the flow from. Raises what `run_flow`, `run_cluster` and `run_member` raise.
     """
     from headway.cli.progress import progress_for, shown
@@ -52,15 +57,22 @@ def conduct(
     def tell_change(change: Change) -> None:
         (tell or shows.tell)(f"{plan.flow} has changed: {change}")
 
+    @contextmanager
+    def all_beside() -> Iterator[None]:
+        with beside(), nullcontext() if listening is None else listening.beside(shows.tell)():
+            yield
+
     started = time.monotonic()
     with flag.on_signals() as stop, shown(shows):
         if member is not None:
-            result = run_member(flow, options, *member, stop=stop, observe=shows.observe, tell=tell_change)
+            result = run_member(
+                flow, options, *member, stop=stop, observe=shows.observe, tell=tell_change, beside=beside
+            )
         elif options.workers == 1:
-            result = run_flow(flow, options, stop=stop, observe=shows.observe, tell=tell_change)
+            result = run_flow(flow, options, stop=stop, observe=shows.observe, tell=tell_change, beside=all_beside)
         else:
             assert spec is not None
-            result = run_cluster(spec, options, stop=stop, observe=shows.observe, tell=tell_change)
+            result = run_cluster(spec, options, stop=stop, observe=shows.observe, tell=tell_change, beside=all_beside)
     process = f"process {member[0]} of {len(member[1])}" if member else None
     return Ending(plan, options.state_dir, result, resumed, time.monotonic() - started, process)
 

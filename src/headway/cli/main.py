@@ -13,6 +13,7 @@ from headway.cli.dead_letters import dead_letters
 from headway.cli.explain import explain
 from headway.cli.failures import report
 from headway.cli.generate import generate
+from headway.cli.ingest import ingest
 from headway.cli.options import examples
 from headway.cli.process import Interrupts, open_standard_streams
 from headway.cli.run import run
@@ -61,7 +62,7 @@ def headway(ctx: click.Context, show_version: bool) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (run, explain, generate, state, dead_letters, version):
+for command in (run, ingest, explain, generate, state, dead_letters, version):
     headway.add_command(command)
 
 

@@ -12,7 +12,17 @@ import click
 from headway.basics.times import duration_ms, parse_time
 from headway.errors import UsageError
 
-__all__ = ["DURATION", "MOMENT", "SIZE", "examples", "flow_argument", "json_option", "set_option"]
+__all__ = [
+    "DURATION",
+    "MOMENT",
+    "SIZE",
+    "examples",
+    "flow_argument",
+    "host_name_option",
+    "json_option",
+    "set_option",
+    "token_option",
+]
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -103,6 +113,21 @@ def json_option(text: str) -> Callable[[C], C]:
         return click.option("--json", "as_json", is_flag=True, help=text)(command)
 
     return add
+
+
+def token_option(command: C) -> C:
+    """Which bearer tokens a server takes."""
+    text = (
+        "Ask for a bearer token: env:NAME or file:PATH, with one token a line. May be given several times; any of the "
+        "tokens is taken."
+    )
+    return click.option("--token", "tokens", metavar="WHERE", multiple=True, help=text)(command)
+
+
+def host_name_option(command: C) -> C:
+    """Under which names a server is asked."""
+    text = "A name under which clients ask, besides those of this machine; may be given several times."
+    return click.option("--host-name", "host_names", metavar="NAME", multiple=True, help=text)(command)
 
 
 def _settings(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

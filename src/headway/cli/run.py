@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, Optional
 import click
 
 from headway.cli.conduct import Member, conduct, is_stdout
-from headway.cli.options import DURATION, SIZE, examples, flow_argument, json_option, set_option
+from headway.cli.listening import Listening, listen_options
+from headway.cli.options import (
+    DURATION,
+    SIZE,
+    examples,
+    flow_argument,
+    host_name_option,
+    json_option,
+    set_option,
+    token_option,
+)
 from headway.cli.process import say
 from headway.running import EPOCH_LEAST_MS
 
@@ -47,6 +57,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
         "headway run flows/abandoned_carts.py",
         "headway run flows/abandoned_carts.py --set input='events/shop-*.jsonl' --drain --state .headway/events",
         "headway run flows/abandoned_carts.py --follow --workers 4 --state /var/lib/carts",
+        "headway run flows/my_flow.py --listen 127.0.0.1:8080",
         "headway run my_flow.py --state /mnt/shared/carts --process 0 --addresses a:2101,b:2101",
     ),
 )
@@ -136,6 +147,9 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     metavar="N",
     help="Give up after this many restarts in a row. With --workers 2 or more.",
 )
+@listen_options
+@token_option
+@host_name_option
 def run(
     flow: str,
     settings: dict[str, str],
@@ -143,6 +157,10 @@ def run(
     addresses: Optional[list[str]],
     as_json: bool,
     quiet: bool,
+    listen: Optional[str],
+    max_body: int,
+    tokens: tuple[str, ...],
+    host_names: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Run a flow: to the end of its input, or with --follow until it is stopped.
@@ -156,6 +174,10 @@ def run(
     if options["drain"] and options["follow"]:
         msg = "--drain closes the books at the end of the input, and --follow never sees one: choose one of the two"
         raise click.UsageError(msg)
+    if listen is not None and options["drain"]:
+        msg = "--drain closes the books at the end of the input, and --listen takes ever more: choose one of the two"
+        raise click.UsageError(msg)
+    options["follow"] = options["follow"] or listen is not None
     member = _member(process, addresses, options["workers"])
     from headway.cli.places import default_state_dir
     from headway.declare.loading import FlowSpec, load_flow
@@ -168,7 +190,18 @@ def run(
     if as_json:
         _check_stdout_is_free(plan_of(loaded, run_options.state_dir))
     show = not (quiet or as_json)
-    ending = conduct(loaded, run_options, flag=StopFlag(), spec=spec, member=member, progress=show)
+    listening = None
+    if listen is not None:
+        listening = Listening.checked(
+            loaded,
+            spec,
+            run_options.state_dir,
+            listen,
+            tokens=tokens,
+            host_names=host_names,
+            max_body=max_body,
+        )
+    ending = conduct(loaded, run_options, flag=StopFlag(), spec=spec, member=member, progress=show, listening=listening)
     _tell(ending, as_json=as_json, quiet=quiet)
 
 

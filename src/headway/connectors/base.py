@@ -10,6 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NamedTuple, Optional
 
 from headway.types.decoding import LineCodec
@@ -140,6 +141,10 @@ class Chunk(ABC):
         reading the chunk.
         """
 
+    def receipt_times(self, ordinals: Sequence[int]) -> Optional[list[int]]:
+        """When the log took records, in epoch milliseconds, never falling; None for a log that does not say."""
+        return None
+
 
 class Extent(NamedTuple):
     """How much of a partition has been read, in bytes as they are stored."""
@@ -173,6 +178,21 @@ class PartitionReader(ABC):
         """How far the partition has been read; None where its size is not known, or not final. Costs little."""
         return None
 
+    def has_more(self) -> bool:
+        """Whether there is something to be read now, where that can be told without asking the operating system.
+
+        Asked up to a thousand times a second. Else False: then `read` is tried after pauses of up to 55 ms.
+        """
+        return False
+
+    def floor_ms(self, wall_ms: int) -> Optional[int]:
+        """With ingestion time: no record that is yet to be read was received before this time, in epoch milliseconds.
+
+        Asked whenever a slot looks for records, with the present. A log without receipt times says the present, since
+        its records happen when they are read. None while nothing is known.
+        """
+        return wall_ms
+
     def committed(self, position: Position) -> None:  # noqa: B027 (most readers have nobody to tell)
         """Everything before `position` will never be asked for again: it is durable on every worker what became of it.
 
@@ -202,6 +222,18 @@ class Input(ABC):
     def paths(self) -> list[str]:
         """The paths of the files that there are to be read now; empty when none is there, or it reads no files."""
         return []
+
+    def within(self, directory: Path) -> Input:
+        """The same input in a state directory, for one that keeps something there. Called before it is used."""
+        return self
+
+    @property
+    def own_log(self) -> Optional[str]:
+        """The name of the log in the state directory that it alone reads; None for logs of others.
+
+        Of such a log readers tell at once whether there is more, and when it took a record.
+        """
+        return None
 
     def apart_from(self, own: OwnFiles) -> Input:
         """The same input without the files that the flow writes itself, should such appear."""

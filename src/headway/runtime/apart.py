@@ -24,6 +24,7 @@ def keep_apart(plan: Plan, state_dir: Path) -> None:
     """
     outputs = [(sink, path) for sink in plan.sinks if (path := sink.node.output.writes) is not None]
     _check_outputs(outputs, state_dir)
+    _check_own_logs(plan)
     own = OwnFiles({path: f"the output {sink.name!r}" for sink, path in outputs}, str(state_dir))
     for source in plan.sources:
         name, found = source.name, source.node.input
@@ -35,7 +36,7 @@ def keep_apart(plan: Plan, state_dir: Path) -> None:
                 )
                 raise UsageError(msg)
         _check_paths(name, found, own, state_dir)
-        source.node = replace(source.node, input=found.apart_from(own))
+        source.node = replace(source.node, input=found.apart_from(own).within(state_dir))
 
 
 def _check_outputs(outputs: list[tuple[SinkStage, str]], state_dir: Path) -> None:
@@ -54,6 +55,21 @@ def _check_outputs(outputs: list[tuple[SinkStage, str]], state_dir: Path) -> Non
                     "each a file of its own, or merge the streams"
                 )
                 raise UsageError(msg)
+
+
+def _check_own_logs(plan: Plan) -> None:
+    known: dict[str, str] = {}
+    for source in plan.sources:
+        own_log = source.node.input.own_log
+        if own_log is None:
+            continue
+        if own_log in known:
+            msg = (
+                f"the sources {known[own_log]!r} and {source.name!r} both keep {own_log} in the state directory: give "
+                "them other paths, or use the stream of one of them twice"
+            )
+            raise UsageError(msg)
+        known[own_log] = source.name
 
 
 def _check_paths(name: str, found: Input, own: OwnFiles, state_dir: Path) -> None:

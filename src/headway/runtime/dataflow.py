@@ -70,7 +70,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
             self._commitment.proven()
             self._rest.called(job.clock_ms(), job.board.last_closed_ms() if self._rest.is_closed else 0)
             job.check_clock()
-            if job.clock_ms() < self._poll_at_ms and not job.stopping():
+            if job.clock_ms() < self._poll_at_ms and not self._slot.has_news() and not job.stopping():
                 job.doze(self._rest)
                 return []
             if job.stopping() or self._slot.done:

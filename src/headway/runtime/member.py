@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Optional
 
 from headway.errors import ClusterError, UsageError
@@ -19,6 +19,7 @@ from headway.runtime.job import Job
 from headway.runtime.opening import join_manifest
 from headway.runtime.rendezvous import agree_on_key, has_secret, make_secret, read_secret
 from headway.runtime.run import (
+    Beside,
     Observer,
     RunOptions,
     RunResult,
@@ -52,6 +53,7 @@ def run_member(
     stop: Optional[StopFlag] = None,
     observe: Optional[Observer] = None,
     tell: TellChange = unheard_change,
+    beside: Beside = nullcontext,
 ) -> RunResult:
     """Run process `index` of a cluster whose processes listen at `addresses` (host:port, the same list for all).
 
@@ -84,6 +86,7 @@ def run_member(
         key = agree_on_key(secret, index, list(addresses), within_s=_PREPARED_S, stopping=stop)
         job_options = options.job_options(workers=len(addresses))
         job = held.enter_context(Job(plan, manifest, job_options, stopping=stop, interrupted=stop.is_urgent))
+        held.enter_context(beside())
         job.on_beat = observer_beat(job, observe, index)
         _execute(job, index, addresses, key)
         stats = total([worker_stats(job, index)])

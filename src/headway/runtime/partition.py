@@ -69,6 +69,15 @@ class Partition:
         if reader is not None:
             reader.close()
 
+    def floor_ms(self, wall_ms: int) -> Optional[int]:
+        """With ingestion time: nothing that is yet to be read happens before it; None where that is not known."""
+        return None if self.reader is None else self.reader.floor_ms(wall_ms)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether its reader can tell at once that there is more, and does."""
+        return self.reader is not None and self.reader.has_more()
+
     @property
     def stand(self) -> Optional[Position]:
         """Where it is to be read on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Optional
@@ -168,6 +168,9 @@ def _check_targets(plan: Plan) -> None:
 
 
 Observer = Callable[[RunStats], None]
+Beside = Callable[[], AbstractContextManager[object]]
+"""Makes what goes on beside a run, such as a server. It is entered once the state directory is ready and locked, before
+the first event, and left behind the last one."""
 TellChange = Callable[[Change], None]
 
 
@@ -196,12 +199,13 @@ def run_flow(
     stop: Optional[StopFlag] = None,
     observe: Optional[Observer] = None,
     tell: TellChange = unheard_change,
+    beside: Beside = nullcontext,
 ) -> RunResult:
     """Run a flow in this process until its input ends or `stop` is set; see `RunOptions`.
 
     `tell` hears, before the first event, each change of the flow since the last run. `observe` is called about twice a
-    second with the state of things. Raises the `HeadwayError` that ended the run; everything up to the last durable
-    epoch stays done, and the next run goes on from there.
+    second with the state of things. What `beside` makes goes on meanwhile. Raises the `HeadwayError` that ended the
+    run; everything up to the last durable epoch stays done, and the next run goes on from there.
     """
     stop = stop or StopFlag()
     directory = options.directory
@@ -215,7 +219,7 @@ def run_flow(
         def work(drain_to_ms: Optional[int]) -> RunStats:
             return run_once(plan, manifest, options, drain_to_ms, stop, observe, resumed)
 
-        with directory.engine_log(manifest.generation).summed():
+        with beside(), directory.engine_log(manifest.generation).summed():
             return finish_run(manifest, options, before, stop, work, lambda: resumed[0])
 
 

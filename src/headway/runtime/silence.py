@@ -38,8 +38,12 @@ class Silence:
         """Let time move where no events move it: with ingestion time, and past partitions that are idle."""
         if self._source.time is INGESTION_TIME:
             for partition in self._partitions.values():
-                if not partition.ended:
-                    partition.max_time = max(partition.max_time or wall_ms, wall_ms)
+                if partition.ended:
+                    continue
+                known = partition.reader is not None or self._source.input.own_log is not None
+                floor_ms = partition.floor_ms(wall_ms) if known else wall_ms
+                if floor_ms is not None:
+                    partition.max_time = max(partition.max_time or floor_ms, floor_ms)
             return
         idle_after_ms = self._source.idle_after_ms
         if idle_after_ms is None or not self._follow:

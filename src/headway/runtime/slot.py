@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import Any, Optional
 
@@ -16,7 +16,7 @@ from headway.connectors.lines import LinesChunk
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan.stages import Edge, Plan, SourceStage
 from headway.runtime.board import Board
-from headway.runtime.columns import OF_THE_FLOW, ColumnProgram, Columns, Door, column_getter, read_one_by_one
+from headway.runtime.columns import OF_THE_FLOW, ColumnProgram, Columns, Door, read_one_by_one
 from headway.runtime.discovery import Discovery
 from headway.runtime.exchange import Exchange, Message
 from headway.runtime.failures import Failures, FailureTotal
@@ -26,12 +26,12 @@ from headway.runtime.redrive import Redriver
 from headway.runtime.rejects import LetterRejects, Rejected, Rejects, StrictRejects
 from headway.runtime.silence import Silence
 from headway.runtime.slot_options import SlotOptions
+from headway.runtime.stamps import stamps, time_reader, times_are_int
 from headway.runtime.stats import FirstLetter, SlotStats, known_time
 from headway.runtime.trial import Trial
 from headway.runtime.triggers import TriggerEncoder
 from headway.types.decoding import LineCodec
 from headway.types.letters import DeadLetter
-from headway.types.schema import decoded_type
 
 __all__ = ["Slot"]
 
@@ -86,9 +86,9 @@ class Slot:
         """Of which positions of the last epoch readers are to hear."""
         self._ooo_ms = source.node.out_of_order_ms
         self._codec = LineCodec(source.node.event_type)
-        self._times = self._time_reader()
-        time = source.node.time
-        self._times_are_int = isinstance(time, str) and decoded_type(source.node.event_type, time) is int
+        self._times = time_reader(source.node, wall_ms)
+        self._times_are_int = times_are_int(source.node)
+        self._reads_own_log = source.node.input.own_log is not None
         self._partitions: dict[str, Partition] = {}
         self._discovery = discovery or Discovery(source.node.input, options.discover_every_ms, unheard)
         self._names: Optional[list[str]] = None  # Those of all partitions of the source; None before the first look.
@@ -177,6 +177,10 @@ class Slot:
             bytes_read=None if extent is None else extent.read,
             bytes_total=None if extent is None else extent.total,
         )
+
+    def has_news(self) -> bool:
+        """Whether a log of Headway's own has more, which is told at once: then there is nothing to wait for."""
+        return self._reads_own_log and any(partition.has_more for partition in self._partitions.values())
 
     @property
     def first_letter(self) -> Optional[FirstLetter]:
@@ -323,7 +327,7 @@ class Slot:
             self._trial.begin(chunk)
         self.events += len(decoded.events) + len(decoded.bad)
         before = partition.max_time
-        columns, span = self._timed(partition, Columns([], decoded.ordinals, decoded.events))
+        columns, span = self._timed(partition, chunk, Columns([], decoded.ordinals, decoded.events))
         if floor_ms is None:
             on_time, late = split_late(partition, columns, span, self._ooo_ms)
         else:
@@ -358,18 +362,13 @@ class Slot:
         for program in self._programs.values():
             program.flush(partition.name, watermark, out)
 
-    def _time_reader(self) -> Callable[[Sequence[Any]], list[Any]]:
-        spec = self.source.node.time
-        if spec is INGESTION_TIME:
-            return lambda values: [self._wall_ms()] * len(values)
-        return column_getter(spec, self.source.node.event_type)
-
-    def _timed(self, partition: Partition, columns: Columns) -> tuple[Columns, Span]:
+    def _timed(self, partition: Partition, chunk: Chunk, columns: Columns) -> tuple[Columns, Span]:
         """Add the column of times, and say how far they go; events without a usable time become dead letters."""
         try:
-            times = self._times(columns.values)
-            if self.source.node.time is INGESTION_TIME and times and partition.max_time is not None:
-                times = [max(times[0], partition.max_time)] * len(times)
+            if self.source.node.time is INGESTION_TIME:
+                times = stamps(chunk, columns.ordinals, self._wall_ms(), partition.max_time)
+            else:
+                times = self._times(columns.values)
             if not times:
                 return columns._replace(times=times), NO_SPAN
             if self._times_are_int or set(map(type, times)) == {int}:

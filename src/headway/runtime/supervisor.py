@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from headway.runtime.board import Board
 from headway.runtime.job_options import monotonic_ms
 from headway.runtime.peers import connections, free_addresses, has_listened, have_met
 from headway.runtime.run import (
+    Beside,
     Observer,
     RunOptions,
     RunResult,
@@ -334,6 +335,7 @@ def run_cluster(
     stop: Optional[StopFlag] = None,
     observe: Optional[Observer] = None,
     tell: TellChange = unheard_change,
+    beside: Beside = nullcontext,
 ) -> RunResult:
     """Run a flow in `options.workers` processes; see `run_flow`, which it equals in all that matters.
 
@@ -350,7 +352,7 @@ def run_cluster(
         supervisor = Supervisor(
             spec, options, slots, manifest.generation, stop, observe, lock.fileno(), directory.premises()
         )
-        with directory.engine_log(manifest.generation).summed():
+        with beside(), directory.engine_log(manifest.generation).summed():
             result = finish_run(manifest, options, before, stop, supervisor.run, lambda: supervisor.resumed_events)
         return replace(result, restarts=supervisor.restarts)
 

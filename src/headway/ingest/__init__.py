@@ -1,0 +1,1 @@
+"""Events from outside into a flow's inboxes: by HTTP, or from a file."""
