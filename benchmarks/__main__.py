@@ -13,6 +13,7 @@ from benchmarks import (
     auctions,
     bounds,
     carts,
+    decisions,
     epochs,
     hot,
     idle,
@@ -54,6 +55,7 @@ _ALL: Final = (
     latency.CASE,
     targets.CASE,
     ingest.CASE,
+    decisions.CASE,
 )
 CASES: Final = {case.name: case for case in _ALL}
 

@@ -6,6 +6,9 @@
 Without `input` the flow reads synthetic payments and rules; `headway generate payments DIR` makes others. A rule is a
 line such as `{"at": epoch ms, "threshold": 80, "weights": {"device": 50}, "off": ["distance"], "blocked": ["XX"]}`:
 from its time on it replaces the rule before. `headway state get flows/fraud_score.py score c000042` shows a card.
+
+With `--serve 127.0.0.1:8090` other services may ask for what a card's last payment came to, before they take the next:
+`curl http://127.0.0.1:8090/v1/views/scores/c000042`, or the highest of all at `/v1/views/scores:top?n=5`.
 """
 
 from math import asin, cos, radians, sin, sqrt
@@ -132,3 +135,4 @@ else:
 score = hw.Expiring(Score(), hw.ttl("90d"))
 suspicious = payments.key_by("card").process("score", score, rules=changes.broadcast())
 suspicious.trigger("card.suspicious", hw.to_jsonl(output))
+flow.serve("scores", hw.state_of(suspicious), fields=("score", "reasons", "at"), index="score")

@@ -13,6 +13,7 @@ from headway.state.manifest import Manifest
 from headway.state.names import former_name, former_names, owner
 from headway.state.reads import Reads, stateless_pairs
 from headway.state.schemas import schema_changes
+from headway.state.views import view_changes
 
 __all__ = ["Change", "check_changes", "compare", "renamed"]
 
@@ -115,6 +116,7 @@ class _Comparison:
             yield from _changes(f"step {name!r}", differences)
         for kind in _KINDS:
             yield from self._gone(kind)
+        yield from (Change(what=what, text=text) for what, text in view_changes(found, expected))
 
     def former(self, kind: str) -> dict[str, str]:
         """The name before of each of today's, in the order of the flow; its own where it had none."""

@@ -6,6 +6,7 @@ and no column family handle is alive: iterators do not outlive a call, and handl
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,7 @@ __all__ = [
     "Database",
     "Writer",
     "group_path",
+    "logs_mark",
 ]
 
 CONTROL: Final = "default"
@@ -91,6 +93,19 @@ def group_path(directory: Path, group: int) -> Path:
     return directory / "groups" / f"{group:03d}"
 
 
+def logs_mark(directory: Path, group: int) -> tuple[str, int]:
+    """Which files the primary of a group writes to: its manifest, and the number of its last log. Lists a directory.
+
+    A secondary may catch up only while they are the same as before it was opened. When the primary flushes, it begins
+    another log, and a secondary that has read the old one in part keeps what it has read of it in front of the newer
+    files, and goes on answering with that. So where the primary has another log, a secondary is to be opened anew.
+    """
+    path = group_path(directory, group)
+    with state_files(path, "read"):
+        numbers = [int(name[:-4]) for name in os.listdir(path) if name.endswith(".log")]
+        return (path / "CURRENT").read_text().strip(), max(numbers, default=0)
+
+
 class Batch:
     """Writes that become durable together or not at all."""
 
@@ -125,13 +140,21 @@ class Database:
     """
 
     def __init__(
-        self, directory: Path, group: int, options: StoreOptions, *, secondary_path: Path | None = None
+        self,
+        directory: Path,
+        group: int,
+        options: StoreOptions,
+        *,
+        secondary_path: Path | None = None,
+        with_pending: bool = False,
     ) -> None:
         self.directory = directory
         self.group = group
         self.path = group_path(directory, group)
         self._db: Rdict | None = None
-        families = (ROWS, TIMERS, WAITING) if secondary_path else (ROWS, TIMERS, WAITING, OUTBOX, DELIVERIES, PENDING)
+        families: tuple[str, ...] = (ROWS, TIMERS, WAITING, OUTBOX, DELIVERIES, PENDING)
+        if secondary_path:
+            families = (ROWS, PENDING) if with_pending else (ROWS, TIMERS, WAITING)
         access = AccessType.secondary(str(secondary_path)) if secondary_path else AccessType.read_write()
         # A secondary keeps all files open: what the primary deletes meanwhile could not be opened again.
         open_files_max = -1 if secondary_path else options.open_files
@@ -192,7 +215,7 @@ class Database:
         while cursor.valid():
             yield cursor.key(), cursor.value()
             cursor.next()
-        self._check_end(cursor)
+        self.check_end(cursor)
 
     def last_key(self, family: str, start: bytes, end: bytes) -> bytes | None:
         """The greatest key with `start <= key < end`; raises as `scan` does."""
@@ -201,12 +224,12 @@ class Database:
         if cursor.valid() and cursor.key() == end:
             cursor.prev()
         if not cursor.valid():
-            self._check_end(cursor)
+            self.check_end(cursor)
             return None
         key: bytes = cursor.key()
         return key if key >= start else None
 
-    def _check_end(self, cursor: RdictIter) -> None:
+    def check_end(self, cursor: RdictIter) -> None:
         """Raise `StateError` if a cursor that stands nowhere met something that cannot be read."""
         try:
             cursor.status()

@@ -74,6 +74,15 @@ def without(manifest: Manifest, name: str) -> Manifest:
         # Nothing is stored of it any more, so that nothing is there to be compared with what the flow is to be.
         operators[one] = msgspec.structs.replace(operators[one], id=next_id, state={}, version=1, former=[])
         next_id += 1
+    views = dict(manifest.views)
+    for one, view in views.items():
+        if view.operator in used:
+            if view.index:
+                dropped.append(view.index_id)
+            views[one] = msgspec.structs.replace(
+                view, operator_id=operators[view.operator].id, index_id=next_id if view.index else 0, is_built=True
+            )
+            next_id += 1
     left = msgspec.structs.replace(
         retired,
         sources=_others(retired.sources, names),
@@ -85,6 +94,7 @@ def without(manifest: Manifest, name: str) -> Manifest:
         manifest,
         generation=manifest.generation + bool(used),
         operators=operators,
+        views=views,
         steps=_others(manifest.steps, names) if used else manifest.steps,
         retired=left,
         next_id=next_id,

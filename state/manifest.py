@@ -23,6 +23,7 @@ __all__ = [
     "SourceEntry",
     "StageEntry",
     "StepEntry",
+    "ViewEntry",
 ]
 
 MANIFEST_NAME: Final = "flow.json"
@@ -108,6 +109,28 @@ class StepEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Names that it had before, as the flow says."""
 
 
+class ViewEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A view: whose rows it shows, and the index that is kept for it."""
+
+    operator: str
+    operator_id: int
+    """The number of that operator: under another one the index is made anew."""
+    of_stream: bool = False
+    """Whether it shows the last value of each key of a stream, rather than a state."""
+    fields: list[str] = []
+    """What is shown; everything where there are none."""
+    index: str = ""
+    """The field by which the greatest are found; empty where there is no index."""
+    index_default: int | float | str | None = None
+    """What it is in values that leave it out."""
+    index_id: int = 0
+    """The number under which the index is stored."""
+    was: list[str] = []
+    """Names that it had before, as the flow says."""
+    is_built: bool = True
+    """Whether the index has all rows that there are; until it has, the flow does not run."""
+
+
 class Retired(msgspec.Struct, frozen=True, kw_only=True):
     """What the flow no longer has, kept until it is dropped by name: with that name it comes back as it was."""
 
@@ -144,6 +167,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     stages: list[StageEntry]
     steps: dict[str, StepEntry] = {}
     """Each step of the flow, by name."""
+    views: dict[str, ViewEntry] = {}
+    """What other services may ask for, by name."""
     retired: Retired = Retired()
     next_id: int = 1
     """The number that the next source, operator or output gets; none is given twice."""
@@ -166,6 +191,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             {name: (entry.id, entry.shared) for name, entry in self.operators.items()},
             self.outputs,
             [(stage.name, stage.operators, stage.inputs) for stage in self.stages],
+            {view.index_id: view.operator_id for view in self.views.values() if view.index},
         )
 
     def output_group(self, number: int) -> int:

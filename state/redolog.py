@@ -11,7 +11,7 @@ from headway.state.database import CONTROL, DELIVERIES, OUTBOX, PENDING, ROWS, T
 from headway.state.keys import successor
 from headway.state.redo import NO_STATE, Control, Delta
 
-__all__ = ["RedoLog"]
+__all__ = ["RedoLog", "chunk_key"]
 
 _VERSION_BYTES: Final = 8
 _CHUNK_BYTES: Final = 4
@@ -90,7 +90,7 @@ class RedoLog:
         batch.put(CONTROL, self._prefix, delta.control.encode())
 
     def _chunk_key(self, version: int, index: int) -> bytes:
-        return self._prefix + version.to_bytes(_VERSION_BYTES, "big") + index.to_bytes(_CHUNK_BYTES, "big")
+        return chunk_key(self._prefix, version, index)
 
     def _read_control(self) -> Control:
         payload = self._database.get(CONTROL, self._prefix)
@@ -135,3 +135,8 @@ class RedoLog:
                 "recovery log and state are from different times or runs: restore both from the same backup"
             )
         raise IncompatibleStateError(msg)
+
+
+def chunk_key(prefix: bytes, version: int, index: int) -> bytes:
+    """Where a part of a pending delta is stored, by the prefix of its task."""
+    return prefix + version.to_bytes(_VERSION_BYTES, "big") + index.to_bytes(_CHUNK_BYTES, "big")

@@ -53,7 +53,12 @@ def rescaled(manifest: Manifest, positions: Positions, key_groups: int, slots: i
             known = positions.sources.get(name)
             partitions = sorted({*entry.partitions, *(known.partitions if known is not None else ())})
             sources[name] = _with_slots(entry, partitions, min(slots, max(1, len(partitions))))
-    return msgspec.structs.replace(manifest, key_groups=key_groups, sources=sources, generation=manifest.generation + 1)
+    views = dict(manifest.views)
+    if key_groups != manifest.key_groups:  # The new groups get the rows; an index is made of them afterwards.
+        views = {name: msgspec.structs.replace(view, is_built=not view.index) for name, view in views.items()}
+    return msgspec.structs.replace(
+        manifest, key_groups=key_groups, sources=sources, views=views, generation=manifest.generation + 1
+    )
 
 
 def _with_slots(entry: SourceEntry, partitions: list[str], slots: int) -> SourceEntry:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from headway.errors import InternalError
-from headway.state.database import CONTROL, VERSION_BYTE, Database
+from headway.state.database import CONTROL, ROWS, VERSION_BYTE, Database
 from headway.state.deliveries import Deliveries
 from headway.state.delivery_queue import DeliveryQueue
+from headway.state.indexes import IndexSpec, RowIndex
 from headway.state.inputs import InputCodec
 from headway.state.instances import keys_gained
 from headway.state.keys import id_bytes
@@ -44,6 +45,8 @@ class OperatorSpec:
     """What makes states of this version out of older ones."""
     id: int = 0
     """The number under which its rows and timers are stored."""
+    indexes: Sequence[IndexSpec] = ()
+    """What its rows are to be found by, besides their keys."""
 
 
 class StageStore:
@@ -91,6 +94,7 @@ class StageStore:
             )
             for rank, operator in enumerate(operators)
         ]
+        self._indexes = [RowIndex(index, operator.id) for operator in operators for index in operator.indexes]
         self._counted = [table for table, operator in zip(self.tables, operators) if not operator.shared]
         for table in self.tables:
             table.set_budget(options.cache_bytes)
@@ -149,6 +153,8 @@ class StageStore:
         encoded_meta = _encoded(meta)
         rows: dict[bytes, bytes | None] = {}
         grown, keys = self._encode_rows(rows)
+        for index in self._indexes:
+            index.update(rows, self._stored)
         changed = self._has_changed_besides_rows
         if rows or changed or encoded_meta != self._redo.control.meta:
             control = Control(
@@ -251,6 +257,17 @@ class StageStore:
             else:
                 table.encode_dirty(into, None)
         return grown, keys_gained(self._counted, moved, into) if moved else 0
+
+    def _stored(self, key: bytes) -> bytes | None:
+        """The value of a row as of the last commit."""
+        pending = self._redo.pending
+        if pending is not None and key in pending.rows:
+            return pending.rows[key]
+        try:
+            value: bytes | None = self._database.family(ROWS).get(key)
+        except Exception as error:  # rocksdict raises nothing more specific
+            raise self._database.refusal(error, "read") from error
+        return value
 
     def _write(self, delta: Delta) -> None:
         """Make `delta` pending and the one before final."""

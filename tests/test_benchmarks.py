@@ -245,4 +245,4 @@ def test_plots(tmp_path: Path) -> None:
 
 
 def test_every_case_has_a_name_of_its_own() -> None:
-    assert len({case.name for case in CASES.values()}) == len(CASES) == 19
+    assert len({case.name for case in CASES.values()}) == len(CASES) == 20

@@ -34,7 +34,10 @@ LAYERS: Final = {
     "plan": "plan",
     "runtime": "runtime",
     "explain": "explain",
+    # Asking a flow from outside: who answers, and who asks.
     "ingest": "ingest",
+    "serving": "serving",
+    "client": "client",
     "cli": "__main__ cli running",
     # What users import, and what is written with it.
     "face": "__init__ results",
@@ -60,7 +63,9 @@ MAY_IMPORT: Final = {
     "runtime": "basics types connectors operators state targets delivery graph plan",
     "ingest": "basics types connectors state inbox web graph declare plan runtime",
     "explain": "basics types operators graph declare plan",
-    "cli": "basics types connectors state inbox web ingest graph declare plan runtime explain generate",
+    "serving": "basics types state graph declare plan web",
+    "client": "basics types",
+    "cli": "basics types connectors state inbox web ingest graph declare plan runtime explain serving generate",
     "face": "basics types connectors operators targets graph declare inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",

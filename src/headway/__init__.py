@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from headway.declare.streams import Processed as Processed
     from headway.declare.streams import SourceStream as SourceStream
     from headway.declare.streams import Stream as Stream
+    from headway.declare.views import state_of as state_of
     from headway.errors import FlowError as FlowError
     from headway.errors import HeadwayError as HeadwayError
     from headway.graph import INGESTION_TIME as INGESTION_TIME
@@ -126,6 +127,7 @@ _HOMES: Final = {
     "connectors.stdout": "to_stdout",
     "errors": "FlowError HeadwayError",
     "declare.flow": "Flow dead_letter",
+    "declare.views": "state_of",
     "graph": "INGESTION_TIME",
     "inbox.source": "http_source",
     "operators.joins.lookups": "Lookup lookup",

@@ -7,6 +7,8 @@
     ├── InputError                an input cannot be read: whoever owns the input
     ├── OutputError               an output cannot be written: whoever owns the output
     │   └── ReaderGoneError           nobody reads standard output any more: nobody need act
+    ├── ServiceError              a server of views gives no answer, or refuses: whoever asks, or runs the server
+    │   └── NotYetError               it will know later: ask again
     ├── StateError                the state directory cannot be used: whoever operates the flow
     │   ├── IncompatibleStateError    it belongs to another flow, format or version of the flow
     │   ├── CorruptStateError         what is stored cannot be read back
@@ -39,8 +41,10 @@ __all__ = [
     "InternalError",
     "KeyNeededError",
     "LockedStateError",
+    "NotYetError",
     "OutputError",
     "ReaderGoneError",
+    "ServiceError",
     "StateError",
     "UsageError",
     "UserCodeError",
@@ -105,6 +109,18 @@ class ReaderGoneError(OutputError):
     """Whoever read standard output has closed it, as `head` does when it has seen enough."""
 
     exit_code = 141
+
+
+class ServiceError(HeadwayError):
+    """A server of views gives no answer, or refuses to give one."""
+
+    exit_code = 4
+    status: int = 0
+    """That of the answer; 0 where none came."""
+
+
+class NotYetError(ServiceError):
+    """A server of views does not know yet what it was asked for: no epoch is committed, or none late enough."""
 
 
 class StateError(HeadwayError):

@@ -31,6 +31,7 @@ __all__ = [
     "StatelessNode",
     "TimeSpec",
     "Tolerance",
+    "View",
 ]
 
 MAIN = "main"
@@ -194,6 +195,29 @@ class SinkNode(Node):
         return (self.upstream,)
 
 
+@dataclass(frozen=True)
+class View:
+    """Decision state: what an operator keeps for each key, under a name by which other services ask for it."""
+
+    name: str
+    where: str = field(compare=False)
+    """The line of the flow that declares it, for messages."""
+    operator: str
+    """The operator whose rows are shown."""
+    value_type: Any
+    """The type of what is shown of a key, before `fields`."""
+    of_stream: bool = False
+    """Whether it shows the last value of each key of a stream, which an operator made for it keeps."""
+    fields: tuple[str, ...] = ()
+    """What is shown; everything where there are none."""
+    index: Optional[str] = None
+    """The field by which the greatest are found."""
+    index_default: Any = None
+    """What that is in values which leave it out because it is as its default."""
+    was: tuple[str, ...] = ()
+    """Names that it had before."""
+
+
 @dataclass
 class Graph:
     """All nodes of a flow, by name, in the order in which they were declared."""
@@ -204,6 +228,8 @@ class Graph:
     """The type of the values of each port; `Any` where it is not known."""
     keyed: dict[Port, bool] = field(default_factory=dict)
     """Whether the values of each port have a key."""
+    views: dict[str, View] = field(default_factory=dict)
+    """What other services may ask for, by name."""
 
 
 class Declared(Protocol):

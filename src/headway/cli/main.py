@@ -17,6 +17,7 @@ from headway.cli.ingest import ingest
 from headway.cli.options import examples
 from headway.cli.process import Interrupts, open_standard_streams
 from headway.cli.run import run
+from headway.cli.serve import serve
 from headway.cli.state import state
 from headway.cli.version import version
 
@@ -62,7 +63,7 @@ def headway(ctx: click.Context, show_version: bool) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (run, ingest, explain, generate, state, dead_letters, version):
+for command in (run, ingest, serve, explain, generate, state, dead_letters, version):
     headway.add_command(command)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -20,11 +21,13 @@ from headway.cli.options import (
     token_option,
 )
 from headway.cli.process import say
+from headway.cli.serve import views_beside
 from headway.running import EPOCH_LEAST_MS
 
 if TYPE_CHECKING:
     from headway.cli.summary import Ending
     from headway.plan.stages import Plan
+    from headway.runtime.run import Beside
 
 __all__ = ["run"]
 
@@ -140,6 +143,12 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     help="Restart all workers when nothing has moved for this long. With --workers 2 or more.",
 )
 @click.option(
+    "--serve",
+    "serve_at",
+    metavar="HOST:PORT",
+    help="Answer questions about the flow's views there, in a process beside the run; see headway serve.",
+)
+@click.option(
     "--max-restarts",
     type=click.IntRange(0),
     default=5,
@@ -159,6 +168,7 @@ def run(
     quiet: bool,
     listen: Optional[str],
     max_body: int,
+    serve_at: Optional[str],
     tokens: tuple[str, ...],
     host_names: tuple[str, ...],
     **options: Any,
@@ -201,7 +211,19 @@ def run(
             host_names=host_names,
             max_body=max_body,
         )
-    ending = conduct(loaded, run_options, flag=StopFlag(), spec=spec, member=member, progress=show, listening=listening)
+    beside: Beside = nullcontext
+    if serve_at is not None:
+        beside = views_beside(spec, run_options.state_dir, serve_at, tokens, host_names, show=show)
+    ending = conduct(
+        loaded,
+        run_options,
+        flag=StopFlag(),
+        spec=spec,
+        member=member,
+        progress=show,
+        beside=beside,
+        listening=listening,
+    )
     _tell(ending, as_json=as_json, quiet=quiet)
 
 

@@ -260,6 +260,14 @@ class Input(ABC):
     def describe(self) -> str:
         """One short line for people, such as `files events/*.jsonl`."""
 
+    def records_before(self, position: Position) -> Optional[int]:
+        """How many records of its partition are before a position; None where a position does not say.
+
+        By this a receipt, which names the number of a record, is compared with what a flow has read.
+        """
+        count = position.get("ordinal")
+        return count if isinstance(count, int) else None
+
     @property
     def reading(self) -> str:
         """How the log is cut into partitions, in words that follow "read"; empty where there is only one way.

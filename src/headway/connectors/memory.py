@@ -96,6 +96,10 @@ class ItemsInput(Input):
             self._used.add(partition)
         return _IteratorReader(iter(log), start, self._batch, follow=follow)
 
+    def records_before(self, position: Position) -> Optional[int]:
+        """The position is that number."""
+        return int(position["item"])
+
     def describe(self) -> str:
         """The partitions, such as `items` or `items left, right`."""
         names = self.partitions()

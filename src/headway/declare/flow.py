@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final, Optional, TypeVar, Union
 
 from headway.basics.declaring import Was, declaring, fail, former_names, place
@@ -10,9 +11,11 @@ from headway.basics.times import Duration, duration_ms
 from headway.connectors.base import Input
 from headway.declare.fields import check_decodable, check_time
 from headway.declare.parameters import Parameter, V, convert, given_parameters
-from headway.declare.streams import SourceStream
+from headway.declare.streams import KeyedStream, SourceStream
+from headway.declare.views import StateOf, add_view
 from headway.errors import FlowError
 from headway.graph import Graph, IngestionTime, Node, Port, SourceNode, TimeSpec, Tolerance
+from headway.operators.conditions import Condition
 from headway.types.schema import type_label
 
 __all__ = ["Flow", "dead_letter"]
@@ -121,6 +124,34 @@ class Flow:
                 on_error=self._on_error if on_error is None else _tolerance(on_error, f"source {name!r}"),
             )
         return SourceStream(self, self._add(node, event_type, keyed=False))
+
+    def serve(
+        self,
+        name: str,
+        what: Union[KeyedStream[Any], StateOf],
+        *,
+        fields: Optional[Sequence[str]] = None,
+        index: Optional[str] = None,
+        delete: Optional[Condition] = None,
+        forget_after: Optional[Duration] = None,
+        was: Was = (),
+    ) -> None:
+        """Let other services ask for decision state: a named view, by key, for `headway serve FLOW`.
+
+        `what` is a stream with keys, of which the last value of each key is served (an operator of this `name` keeps
+        it, one row for each key); or `hw.state_of(step)`, what a step keeps for each key.
+
+        `fields` are those that are shown, by default all. `index` is a field, of numbers or text, by which the greatest
+        are found: it costs some 8 µs for each row that an epoch has changed. For a stream, a value that meets the
+        condition `delete` removes its key, and `forget_after` drops what has not been renewed for so long in event
+        time; that it was there is remembered for as long again. `was` is the name that the view had before.
+
+        >>> import headway as hw
+        >>> flow = hw.Flow("scores")
+        >>> payments = flow.source("payments", hw.Json, hw.items([]), time="at")
+        >>> flow.serve("last-payment", payments.key_by("card"), index="cents", forget_after="30d")
+        """
+        add_view(self, name, what, fields=fields, index=index, delete=delete, forget_after=forget_after, was=was)
 
     def _add(self, node: Node, output_type: Any, *, keyed: bool) -> Port:
         """Add a node to the graph and return its main port. Raises `FlowError` for a name used twice."""

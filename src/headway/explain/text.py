@@ -12,6 +12,7 @@ from headway.declare.flow import Flow
 from headway.declare.parameters import Parameter
 from headway.errors import UsageError
 from headway.explain.diagram import explain_mermaid
+from headway.explain.views import view_block, view_records
 from headway.graph import DEAD_LETTERS, LATE, MAIN, KeyByNode, Node, OperatorNode, Port, SinkNode, SourceNode
 from headway.operators.base import Operator
 from headway.operators.expiring import Expiring
@@ -63,6 +64,7 @@ def explain_text(flow: Flow, plan: Plan) -> str:
         f"FLOW  {flow.name}",
         *_parameter_block(flow.parameters),
         "STEPS  as declared\n\n" + _step_table(flow),
+        *view_block(flow.graph),
         f"PLAN  {_summary(plan)}",
         *("\n".join(_source_lines(plan, source)) for source in plan.sources),
         *("\n".join(_stage_lines(plan, stage)) for stage in plan.stages),
@@ -276,6 +278,7 @@ def explain_json(flow: Flow, plan: Plan) -> dict[str, Any]:
         "flow": flow.name,
         "parameters": [{"name": p.name, "default": p.default, "value": p.value, "help": p.help} for p in parameters],
         "steps": [_step_record(flow, node) for node in flow.graph.nodes.values()],
+        "views": view_records(flow.graph),
         "sources": [_source_record(source) for source in plan.sources],
         "stages": [_stage_record(stage) for stage in plan.stages],
         "outputs": [

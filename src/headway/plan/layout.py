@@ -25,6 +25,7 @@ from headway.state.manifest import (
     SourceEntry,
     StageEntry,
     StepEntry,
+    ViewEntry,
 )
 from headway.state.names import former_name, owner
 from headway.state.schemas import following
@@ -66,7 +67,8 @@ def lay_out(plan: Plan, key_groups: int, found: Optional[Manifest]) -> Manifest:
         stages=[_stage_entry(stage) for stage in plan.stages],
         steps=steps,
     )
-    expected = msgspec.structs.replace(expected, next_id=numbers.next_id)
+    views = _view_entries(plan, expected.operators, found, numbers)
+    expected = msgspec.structs.replace(expected, views=views, next_id=numbers.next_id)
     if found is None:
         return expected
     same = found.layout == expected.layout
@@ -75,7 +77,7 @@ def lay_out(plan: Plan, key_groups: int, found: Optional[Manifest]) -> Manifest:
         generation=found.generation + (not same),
         stages=found.stages if same else expected.stages,
         retired=numbers.retired(),
-        dropped=found.dropped,
+        dropped=[*found.dropped, *_index_ids(found.views) - _index_ids(views)],
         drain=found.drain,
     )
 
@@ -169,6 +171,37 @@ def _operator_entry(table: Table, number: int, known: Optional[OperatorEntry]) -
         shared=table.shared,
     )
     return following(known, entry)
+
+
+def _view_entries(
+    plan: Plan, operators: Mapping[str, OperatorEntry], found: Optional[Manifest], numbers: _Numbers
+) -> dict[str, ViewEntry]:
+    """The views; one that is indexed as before keeps its index, any other gets one that is still to be built."""
+    known = {} if found is None else found.views
+    entries = {}
+    for view in plan.graph.views.values():
+        entry = ViewEntry(
+            operator=view.operator,
+            operator_id=operators[view.operator].id,
+            of_stream=view.of_stream,
+            fields=list(view.fields),
+            index=view.index or "",
+            index_default=view.index_default,
+            was=list(view.was),
+        )
+        if view.index is not None:
+            before = known.get(former_name(view.name, view.was, known, plan.graph.views))
+            kept = ("operator_id", "of_stream", "index", "index_default")
+            if before is not None and all(getattr(before, name) == getattr(entry, name) for name in kept):
+                entry = msgspec.structs.replace(entry, index_id=before.index_id, is_built=before.is_built)
+            else:
+                entry = msgspec.structs.replace(entry, index_id=numbers.new(), is_built=found is None)
+        entries[view.name] = entry
+    return entries
+
+
+def _index_ids(views: Mapping[str, ViewEntry]) -> set[int]:
+    return {view.index_id for view in views.values() if view.index}
 
 
 def _stage_entry(stage: KeyedStage) -> StageEntry:

@@ -101,7 +101,7 @@ def _with_dead_letters(graph: Graph, output: Optional[Output]) -> Graph:
     merge = MergeNode("dead-letters.merge", "", tuple(unread))
     sink = SinkNode(DEAD_LETTER_SINK, "", Port(merge.name), output, None)
     nodes = {**graph.nodes, merge.name: merge, sink.name: sink}
-    return Graph(graph.flow, nodes, graph.types, graph.keyed)
+    return Graph(graph.flow, nodes, graph.types, graph.keyed, graph.views)
 
 
 class _Compiler:

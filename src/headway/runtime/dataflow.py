@@ -59,6 +59,8 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
         self._rest = Rest(job.options.epoch_ms, job.clock_ms())
         self._has_said_all = False
         self._finished = False
+        self._closed = self._told = 0
+        """How many epochs it has closed in this run, and how many of them readers were told of."""
 
     @override
     def next_batch(self) -> list[Message]:
@@ -67,6 +69,10 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
         job = self._job
         job.beat()
         with job.guard:
+            if self._told != self._closed:
+                self._told = self._closed
+                if job.cuts is not None:
+                    job.cuts.proven(self._closed)
             self._commitment.proven()
             self._rest.called(job.clock_ms(), job.board.last_closed_ms() if self._rest.is_closed else 0)
             job.check_clock()
@@ -119,6 +125,9 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
         with self._job.committing():
             version = self._commitment.prepare()
             self._job.board.report_closed(self._job.options.worker, self._rest.closed())
+            self._closed += 1
+            if self._job.cuts is not None:
+                self._job.cuts.note_slot(self._slot.source.name, self._slot.name, self._slot.kept)
             return [self._slot.name, version, self._slot.kept]
 
 
@@ -190,8 +199,12 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
     @override
     def snapshot(self) -> Token:
         assert self._commitment is not None
+        task = self._commitment.participant
         with self._job.committing():
-            return [self._commitment.participant.group, self._commitment.prepare()]
+            version = self._commitment.prepare()
+            if self._job.cuts is not None:
+                self._job.cuts.note_task(self._stage.name, task.group, version, task.watermark)
+            return [task.group, version]
 
 
 class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):

@@ -13,11 +13,13 @@ from zlib import crc32
 
 from headway.basics.times import MAX_TIME_MS, MIN_TIME_MS
 from headway.connectors.base import Output
-from headway.errors import ClockError, OutputError, StateError
+from headway.errors import OutputError, StateError
 from headway.plan.stages import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import carried_codec, edge_codec, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
+from headway.runtime.clock_watch import ClockWatch
+from headway.runtime.cuts import cuts_of
 from headway.runtime.deliveries import delivered_numbers, make_dispatcher, pressure
 from headway.runtime.directory import StateDirectory
 from headway.runtime.discovery import Discovery
@@ -29,10 +31,11 @@ from headway.runtime.redrive import redrive_path
 from headway.runtime.rest import NAP_MS, Rest
 from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot
-from headway.runtime.slot_options import SlotOptions
+from headway.runtime.slot_options import SlotOptions, kept_before
 from headway.runtime.stage import StageTask
 from headway.state.group import GroupStore
 from headway.state.groups import routing_name
+from headway.state.indexes import indexes_of
 from headway.state.inputs import InputCodec
 from headway.state.manifest import Manifest
 from headway.state.options import StoreOptions
@@ -43,8 +46,6 @@ __all__ = ["Job"]
 
 _CALM_AFTER_MS = 1_000
 _DOZE_MS = 1
-_SET_BACK_MS = 1_000
-"""By how much the clock may be set back without notice: epochs last so much longer."""
 _STUCK_MS = 10_000
 
 
@@ -84,7 +85,7 @@ class Job:
         self.directory = StateDirectory(self.options.state_dir)
         self.premises = self.directory.premises()
         self.read_at_ms = self.clock_ms()
-        self._ahead_ms = self.wall_ms() - self.clock_ms()
+        self._clock = ClockWatch(self.wall_ms, self.clock_ms)
         self._has_worked = False
         self._events_seen = 0
         self._progress = (Progress(0, MIN_TIME_MS), self.read_at_ms)
@@ -93,6 +94,7 @@ class Job:
         self._lock = Lock()
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
+        self.cuts = cuts_of(self.manifest, self.options, self.tell)
         self._began_with = self.directory.positions(self.manifest.generation).sources
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
         worker = self.options.worker
@@ -167,16 +169,9 @@ class Job:
 
     def check_clock(self) -> None:
         """Raise `ClockError` when the machine's clock has been set back: the engine times epochs by it."""
-        ahead_ms = self.wall_ms() - self.clock_ms()
         if self.dispatcher is not None:
             self.dispatcher.check()
-        if ahead_ms < self._ahead_ms - _SET_BACK_MS:
-            msg = (
-                f"the machine's clock was set back by {(self._ahead_ms - ahead_ms) / 1000:.1f} s, and epochs would not "
-                "end before it has caught up: the run starts again from the last durable epoch"
-            )
-            raise ClockError(msg)
-        self._ahead_ms = ahead_ms
+        self._clock.check()
 
     def is_behind(self) -> bool:
         """Whether a task of any worker of this machine has more to do than what it has done."""
@@ -237,7 +232,7 @@ class Job:
             return entry.partitions.get(partition, crc32(partition.encode()) % entry.slots) == number
 
         if version is None:
-            kept = self._kept_before(source.name, number, assigned)
+            kept = kept_before(self._began_with.get(source.name), number, assigned)
         options = SlotOptions(
             groups=self.manifest.key_groups,
             follow=self.options.follow,
@@ -266,20 +261,10 @@ class Job:
         )
         self.slots[name] = slot
         commitment = self.commitments.add(slot, version, is_called=True)
+        if self.cuts is not None:
+            self.cuts.note_slot(source.name, name, kept)
         self.resumed_events += slot.events
         return commitment
-
-    def _kept_before(self, source: str, number: int, assigned: Callable[[str], bool]) -> Mapping[str, Any]:
-        """A slot's part of where the source stood when this generation began; all else goes to the first slot."""
-        known = self._began_with.get(source)
-        if known is None:
-            return {}
-        partitions = {name: position for name, position in known.partitions.items() if assigned(name)}
-        if number:
-            return {"partitions": partitions}
-        counts, letter = known.counts, known.first_letter
-        kept = {"partitions": partitions, "counts": counts, "first_letter": letter, "failures": known.failures}
-        return kept if known.redrive is None else {**kept, "redrive": known.redrive}
 
     def routes(self, target: str) -> list[str]:
         """The routing names of a stage's groups, or of the one group of an output."""
@@ -292,7 +277,11 @@ class Job:
         """Open a keyed stage in one key group at the version that the engine knows, or new."""
         number = [other.name for other in self.plan.stages].index(stage.name)
         known = self.manifest.operators
-        operators = [OperatorSpec(*table, id=known[table.name].id) for table in stage.tables()]
+        views = self.manifest.views
+        operators = [
+            OperatorSpec(*table, id=known[table.name].id, indexes=indexes_of(views, table.name))
+            for table in stage.tables()
+        ]
         carried = self.manifest.stages[number].carried
         codecs = [carried_codec(stage, edge) for edge in carried]
         codecs += [edge_codec(edge) for edge in stage.inputs]
@@ -316,6 +305,8 @@ class Job:
         )
         commitment = self.commitments.add(task, version)
         self.tasks[stage.name, group] = task
+        if self.cuts is not None:
+            self.cuts.note_task(stage.name, group, version or 0, task.watermark)
         return commitment
 
     def sink_task(self, sink: SinkStage, version: Optional[int]) -> Commitment[SinkTask]:
@@ -359,6 +350,8 @@ class Job:
 
     def settle(self) -> None:
         """After the whole run has ended well: everything is durable, on every worker."""
+        if self.cuts is not None:
+            self.cuts.end()
         self.commitments.end()
         for store in self.stores():
             store.settle()
@@ -371,6 +364,8 @@ class Job:
         """Close all inputs, outputs and stores; raises the first `StateError` of these once all are closed."""
         if self.dispatcher is not None:
             self.dispatcher.close()
+        if self.cuts is not None:
+            self.cuts.close()
         for slot in list(self.slots.values()):
             slot.close()
         for sink in list(self.sinks.values()):

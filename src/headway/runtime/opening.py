@@ -15,6 +15,7 @@ from headway.runtime.settle import Committed, committed
 from headway.state.changes import Change, check_changes, compare
 from headway.state.dropping import erase, without
 from headway.state.evolve import Evolution
+from headway.state.indexes import build_indexes
 from headway.state.inputs import InputCodec
 from headway.state.keys import FIRST_INPUT
 from headway.state.manifest import Manifest, StageEntry
@@ -57,6 +58,9 @@ def open_manifest(
     directory.remove_other_generations(expected.generation)
     if expected.dropped:  # Whoever dropped it was interrupted.
         expected = erase(directory.path, expected)
+        directory.keep_manifest(expected)
+    if not all(view.is_built for view in expected.views.values()):
+        expected = build_indexes(directory.path, expected)
         directory.keep_manifest(expected)
     return expected
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
-__all__ = ["SlotOptions"]
+from headway.state.positions import SourcePosition
+
+__all__ = ["SlotOptions", "kept_before"]
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,18 @@ class SlotOptions:
     def discover_every_ms(self) -> Optional[int]:
         """How often to look for new partitions; None for only once."""
         return self.discover_ms if self.follow else None
+
+
+def kept_before(known: Optional[SourcePosition], number: int, assigned: Callable[[str], bool]) -> Mapping[str, Any]:
+    """The part of slot `number` of where its source stood when this generation began, if it was known.
+
+    Partitions go to the slot that they are `assigned` to, all else to the first slot.
+    """
+    if known is None:
+        return {}
+    partitions = {name: position for name, position in known.partitions.items() if assigned(name)}
+    if number:
+        return {"partitions": partitions}
+    counts, letter = known.counts, known.first_letter
+    kept = {"partitions": partitions, "counts": counts, "first_letter": letter, "failures": known.failures}
+    return kept if known.redrive is None else {**kept, "redrive": known.redrive}

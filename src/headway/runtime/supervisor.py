@@ -21,6 +21,7 @@ from headway.basics.utf8 import is_utf8
 from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import ClockError, ClusterError, ForeignPeerError, HeadwayError
 from headway.runtime.board import Board
+from headway.runtime.cuts import forget_cuts
 from headway.runtime.job_options import monotonic_ms
 from headway.runtime.peers import connections, free_addresses, has_listened, have_met
 from headway.runtime.run import (
@@ -172,6 +173,7 @@ class Supervisor:
             make_private(self.run_dir)
             for old in self.run_dir.glob("worker-*.json"):
                 old.unlink()
+            forget_cuts(self.run_dir)
             Board.create(board, self.slots, self.options.workers)
         options = self.options.job_options(drain_to_ms=drain_to_ms, board_path=board)
         addresses = free_addresses(self.options.workers)

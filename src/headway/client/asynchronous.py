@@ -1,0 +1,154 @@
+"""The client for asyncio, on aiohttp: `pip install 'headway[http]'`."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Optional, TypeVar
+
+from headway.basics.times import Duration
+from headway.client.protocol import WAIT_MOST_S, Answer, Reply, Request, ViewProtocol, check_url, read_token
+from headway.errors import ServiceError, UsageError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["AsyncClient", "AsyncView"]
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """As `Client`, for asyncio. Use it as an async context manager, or call `close`.
+
+    Raises `UsageError` where aiohttp is not installed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: Optional[str] = None,
+        timeout_s: float = 10.0,
+        monotone: bool = False,
+        tls: Optional[ssl.SSLContext] = None,
+        connections: int = 100,
+    ) -> None:
+        try:
+            import aiohttp  # noqa: F401
+        except ImportError:
+            msg = "AsyncClient needs aiohttp, not installed here: pip install 'headway[http]'"
+            raise UsageError(msg) from None
+        check_url(url)
+        self.url = url.rstrip("/")
+        self._tls = tls
+        self._headers = {"accept": "application/json", **read_token(token)}
+        self._timeout_s = timeout_s
+        self._monotone = monotone
+        self._connections = connections
+        self._session: Optional[aiohttp.ClientSession] = None
+
+    def view(self, name: str, value_type: type[T] = dict) -> AsyncView[T]:  # type: ignore[assignment]
+        """A view by its name; see `Client.view`."""
+        return AsyncView(self, ViewProtocol(name, value_type, monotone=self._monotone))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        await self.close()
+
+    async def ask(self, request: Request) -> Reply:
+        """Send a request; raises `ServiceError` when no answer comes."""
+        import aiohttp
+        from yarl import URL
+
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=self._connections)
+            self._session = aiohttp.ClientSession(headers=self._headers, connector=connector, auto_decompress=False)
+        url = URL(self.url + request.path, encoded=True)
+        try:
+            async with self._session.request(
+                request.method,
+                url,
+                data=request.body,
+                headers=request.headers,
+                timeout=aiohttp.ClientTimeout(total=self._timeout_s + request.wait_s),
+                allow_redirects=False,
+                ssl=True if self._tls is None else self._tls,
+            ) as response:
+                body = await response.read()
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Reply(response.status, headers, body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            msg = f"{self.url} gives no answer: {error or type(error).__name__}; check that it is served there"
+            raise ServiceError(msg) from error
+
+
+class AsyncView(Generic[T]):
+    """One view of a flow; see `View`, which says what each method does."""
+
+    def __init__(self, client: AsyncClient, protocol: ViewProtocol[T]) -> None:
+        self._client = client
+        self._protocol = protocol
+
+    def __repr__(self) -> str:
+        return f"AsyncView({self._protocol.name!r} of {self._client.url})"
+
+    async def get(self, key: str, *, at_least: Optional[str] = None, wait: Duration = 0) -> Optional[T]:
+        """The value of a key; None where there is none."""
+        return (await self.read(key, at_least=at_least, wait=wait)).value
+
+    async def read(self, key: str, *, at_least: Optional[str] = None, wait: Duration = 0) -> Answer[T]:
+        """What there is of a key, and how fresh that is."""
+        request = self._protocol.read(key, at_least=at_least, wait=wait)
+        answer = self._protocol.one(key, await self._client.ask(request))
+        assert answer is not None
+        return answer
+
+    async def many(
+        self, keys: Iterable[str], *, at_least: Optional[str] = None, wait: Duration = 0
+    ) -> dict[str, Answer[T]]:
+        """Up to 1,000 keys at one epoch."""
+        request = self._protocol.many(keys, at_least=at_least, wait=wait)
+        return {answer.key: answer for answer in (await self._several(request))[0]}
+
+    async def scan(self, prefix: str = "", *, page: int = 500) -> AsyncIterator[Answer[T]]:
+        """All keys that begin with `prefix`, in order and of one epoch, read page by page."""
+        cursor = ""
+        while True:
+            answers, cursor, _ = await self._several(self._protocol.page(prefix, page, cursor))
+            for answer in answers:
+                yield answer
+            if not cursor:
+                return
+
+    async def top(self, n: int = 10, *, by: Optional[str] = None) -> list[Answer[T]]:
+        """The keys with the greatest values of the field by which the view is indexed, the greatest first."""
+        return (await self._several(self._protocol.top(n, by)))[0]
+
+    async def count(self, prefix: str = "") -> int:
+        """How many keys begin with `prefix`."""
+        return (await self._several(self._protocol.count(prefix)))[2]
+
+    async def watch(self, key: str, *, after: str = "") -> AsyncIterator[Answer[T]]:
+        """What there is of a key now, and then each change of it, for ever; versions may be skipped."""
+        while True:
+            wait_s = WAIT_MOST_S if after else 0.0
+            request = self._protocol.read(key, at_least=None, wait=0, after=after, default_wait_s=wait_s)
+            answer = self._protocol.one(key, await self._client.ask(request))
+            if answer is not None and answer.etag != after:
+                after = answer.etag
+                yield answer
+
+    async def _several(self, request: Request) -> tuple[list[Answer[T]], str, int]:
+        return self._protocol.several(await self._client.ask(request))

@@ -1,0 +1,252 @@
+"""What the clients of views say and hear, without a network: requests as data, and what an answer means."""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, NamedTuple, Optional, TypeVar, Union
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from headway.basics.times import Duration, duration_ms
+from headway.errors import NotYetError, ServiceError, UsageError
+
+__all__ = ["Answer", "Reply", "Request", "Status", "ViewProtocol", "check_url", "read_token"]
+
+T = TypeVar("T")
+_BEHIND: Final = (412, 503)
+WAIT_MOST_S: Final = 60.0
+
+
+class Status(enum.Enum):
+    """Whether a view has something for a key."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    FORGOTTEN = "forgotten"
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T]):
+    """What a view says of one key."""
+
+    key: str
+    status: Status
+    value: Optional[T]
+    """None where there is nothing, or nothing any more."""
+    epoch: int
+    """Of which epoch it is; greater ones are newer."""
+    watermark: Optional[int]
+    """Up to which event time everything is in it, in epoch milliseconds; None while that is not known."""
+    age_ms: int
+    """How long ago it was the newest."""
+    etag: str = ""
+    """Tells this version from others; the same on each server. Empty in answers about several keys."""
+    timers: Mapping[str, int] = field(default_factory=dict)
+    """What is armed for the key, where the view shows a state: event times in epoch milliseconds."""
+
+
+class Request(NamedTuple):
+    """What is asked."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Optional[bytes] = None
+    wait_s: float = 0.0
+    """How long the server may hold the answer back."""
+
+
+class Reply(NamedTuple):
+    """What came back; names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def check_url(url: str) -> tuple[str, str, int, str]:
+    """Scheme, host, port and path of a server's URL; raises `UsageError` for what is none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        parts, port = urlsplit(""), 0
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        msg = f"{url!r} is not the address of a server: write it such as http://127.0.0.1:8090"
+        raise UsageError(msg)
+    return parts.scheme, parts.hostname, port, parts.path.rstrip("/")
+
+
+def read_token(token: Optional[str]) -> dict[str, str]:
+    """The header that shows a bearer token; `env:NAME` means a variable of the environment."""
+    if token is None:
+        return {}
+    if token.startswith("env:"):
+        name = token.removeprefix("env:")
+        token = os.environ.get(name, "")
+        if not token:
+            msg = f"token='env:{name}': that variable is not set"
+            raise UsageError(msg)
+    return {"authorization": f"Bearer {token}"}
+
+
+class ViewProtocol(Generic[T]):
+    """Requests about one view, and what the answers mean. Knows the newest epoch that it has seen."""
+
+    def __init__(self, name: str, value_type: type[T], *, monotone: bool) -> None:
+        self.name = name
+        self.epoch = 0
+        self._base = f"/v1/views/{quote(name, safe='')}"
+        self._monotone = monotone
+        self._decode_one = msgspec.json.Decoder(_record_of(value_type)).decode
+        several: Any = msgspec.defstruct(
+            "Several",
+            [
+                ("epoch", int),
+                ("age_ms", int),
+                ("watermark", Optional[int], None),
+                ("items", list[_record_of(value_type)], []),  # type: ignore[misc]
+                ("values", list[_record_of(value_type)], []),  # type: ignore[misc]
+                ("count", int, 0),
+                ("next", str, ""),
+            ],
+        )
+        self._decode_several = msgspec.json.Decoder(several).decode
+
+    def read(
+        self, key: str, *, at_least: Optional[str], wait: Duration, after: str = "", default_wait_s: float = 0.0
+    ) -> Request:
+        """One key; with `after`, an ETag, a version that is another one, for which the server waits."""
+        headers = {"if-none-match": after} if after else {}
+        return self._get(f"/{quote(key, safe='')}", {}, at_least, wait, headers, default_wait_s)
+
+    def one(self, key: str, reply: Reply) -> Optional[Answer[T]]:
+        """What is said of one key; None when it is as it was."""
+        if reply.status == 304:
+            return None
+        status = {200: Status.PRESENT, 404: Status.ABSENT, 410: Status.FORGOTTEN}.get(reply.status)
+        if status is None or (status is not Status.PRESENT and _problem(reply).reason != status.value):
+            raise error_of(reply)
+        self._saw(int(reply.headers["headway-epoch"]))
+        record = self._decoded(self._decode_one, reply) if status is Status.PRESENT else None
+        watermark = reply.headers.get("headway-watermark-ms")
+        return Answer(
+            key,
+            status,
+            None if record is None else record.value,
+            int(reply.headers["headway-epoch"]),
+            None if watermark is None else int(watermark),
+            int(reply.headers["headway-age-ms"]),
+            reply.headers.get("etag", ""),
+            {} if record is None else record.timers,
+        )
+
+    def many(self, keys: Iterable[str], *, at_least: Optional[str], wait: Duration) -> Request:
+        """Several keys, all of one epoch."""
+        asked = self._get(":batch", {}, at_least, wait, {"content-type": "application/json"})
+        return asked._replace(method="POST", body=msgspec.json.encode({"keys": list(keys)}))
+
+    def page(self, prefix: str, limit: int, cursor: str) -> Request:
+        """Some keys in order."""
+        given: dict[str, Union[str, int]] = {"limit": limit}
+        given |= {"cursor": cursor} if cursor else {"prefix": prefix}
+        return self._get(":list", given, None, 0, is_first=not cursor)
+
+    def top(self, count: int, by: Optional[str]) -> Request:
+        """The keys with the greatest values of the indexed field."""
+        return self._get(":top", {"n": count, **({} if by is None else {"by": by})}, None, 0)
+
+    def count(self, prefix: str) -> Request:
+        """How many keys there are."""
+        return self._get(":count", {"prefix": prefix}, None, 0)
+
+    def several(self, reply: Reply) -> tuple[list[Answer[T]], str, int]:
+        """What is said of several keys, the cursor of the next page, and a count."""
+        if reply.status != 200:
+            raise error_of(reply)
+        found = self._decoded(self._decode_several, reply)
+        self._saw(found.epoch)
+        answers = [
+            Answer(
+                record.key,
+                Status(record.status),
+                record.value,
+                found.epoch,
+                found.watermark,
+                found.age_ms,
+                timers=record.timers,
+            )
+            for record in found.items or found.values
+        ]
+        return answers, found.next, found.count
+
+    def _get(
+        self,
+        rest: str,
+        given: Mapping[str, Union[str, int]],
+        at_least: Optional[str],
+        wait: Duration,
+        headers: Optional[dict[str, str]] = None,
+        default_wait_s: float = 0.0,
+        *,
+        is_first: bool = True,
+    ) -> Request:
+        query = dict(given)
+        wait_s = duration_ms(wait, what="wait") / 1000 or default_wait_s
+        if at_least is not None:
+            query["at_least"] = at_least
+        if self._monotone and self.epoch and is_first:
+            query["epoch"] = self.epoch
+            wait_s = wait_s or 1.0
+        if wait_s:
+            query["wait"] = f"{round(wait_s * 1000)}ms"
+        path = self._base + rest + (f"?{urlencode(query)}" if query else "")
+        return Request("GET", path, headers or {}, wait_s=min(wait_s, WAIT_MOST_S))
+
+    def _saw(self, epoch: int) -> None:
+        self.epoch = max(self.epoch, epoch)
+
+    def _decoded(self, decode: Any, reply: Reply) -> Any:
+        try:
+            return decode(reply.body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            msg = f"view {self.name!r}: the answer does not fit the type that was given for its values: {error}"
+            raise ServiceError(msg) from error
+
+
+def error_of(reply: Reply) -> ServiceError:
+    """The error that an answer means."""
+    told = _problem(reply)
+    kind = NotYetError if reply.status in _BEHIND and told.reason in ("behind", "not known") else ServiceError
+    error = kind(f"{told.title or 'the server has refused'} ({reply.status}): {told.detail}".rstrip(": "))
+    error.status = reply.status
+    return error
+
+
+def _record_of(value_type: Any) -> Any:
+    return msgspec.defstruct(
+        "Record",
+        [
+            ("key", str),
+            ("value", Optional[value_type], None),
+            ("timers", dict[str, int], {}),
+            ("status", str, Status.PRESENT.value),
+        ],
+    )
+
+
+class _Problem(msgspec.Struct):
+    title: str = ""
+    detail: str = ""
+    reason: str = ""
+
+
+def _problem(reply: Reply) -> _Problem:
+    try:
+        return msgspec.json.decode(reply.body, type=_Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _Problem(detail=reply.body[:200].decode(errors="replace"))
