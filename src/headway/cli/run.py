@@ -10,6 +10,7 @@ import click
 
 from headway.cli.conduct import Member, conduct, is_stdout
 from headway.cli.listening import Listening, listen_options
+from headway.cli.measuring import Measuring, metrics_option
 from headway.cli.options import (
     DURATION,
     SIZE,
@@ -60,7 +61,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
         "headway run flows/abandoned_carts.py",
         "headway run flows/abandoned_carts.py --set input='events/shop-*.jsonl' --drain --state .headway/events",
         "headway run flows/abandoned_carts.py --follow --workers 4 --state /var/lib/carts",
-        "headway run flows/my_flow.py --listen 127.0.0.1:8080",
+        "headway run flows/my_flow.py --listen 127.0.0.1:8080 --metrics 127.0.0.1:9100",
         "headway run my_flow.py --state /mnt/shared/carts --process 0 --addresses a:2101,b:2101",
     ),
 )
@@ -157,6 +158,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     help="Give up after this many restarts in a row. With --workers 2 or more.",
 )
 @listen_options
+@metrics_option
 @token_option
 @host_name_option
 def run(
@@ -169,6 +171,7 @@ def run(
     listen: Optional[str],
     max_body: int,
     serve_at: Optional[str],
+    metrics_at: Optional[str],
     tokens: tuple[str, ...],
     host_names: tuple[str, ...],
     **options: Any,
@@ -188,6 +191,9 @@ def run(
         msg = "--drain closes the books at the end of the input, and --listen takes ever more: choose one of the two"
         raise click.UsageError(msg)
     options["follow"] = options["follow"] or listen is not None
+    if listen is not None and process is not None:
+        msg = "--listen writes to one inbox, and each --process would open it: use --workers, or 'headway ingest'"
+        raise click.UsageError(msg)
     member = _member(process, addresses, options["workers"])
     from headway.cli.places import default_state_dir
     from headway.declare.loading import FlowSpec, load_flow
@@ -200,6 +206,10 @@ def run(
     if as_json:
         _check_stdout_is_free(plan_of(loaded, run_options.state_dir))
     show = not (quiet or as_json)
+    measuring = None
+    if metrics_at is not None:
+        measuring = _measuring(loaded.name, metrics_at, run_options.state_dir, member, tokens, host_names)
+    metrics_dir = None if measuring is None else measuring.directory
     listening = None
     if listen is not None:
         listening = Listening.checked(
@@ -210,10 +220,13 @@ def run(
             tokens=tokens,
             host_names=host_names,
             max_body=max_body,
+            metrics_dir=metrics_dir,
         )
     beside: Beside = nullcontext
     if serve_at is not None:
-        beside = views_beside(spec, run_options.state_dir, serve_at, tokens, host_names, show=show)
+        beside = views_beside(
+            spec, run_options.state_dir, serve_at, tokens, host_names, show=show, metrics_dir=metrics_dir
+        )
     ending = conduct(
         loaded,
         run_options,
@@ -223,8 +236,27 @@ def run(
         progress=show,
         beside=beside,
         listening=listening,
+        measuring=measuring,
     )
     _tell(ending, as_json=as_json, quiet=quiet)
+
+
+def _measuring(
+    flow: str,
+    given: str,
+    state_dir: Path,
+    member: Optional[Member],
+    tokens: tuple[str, ...],
+    host_names: tuple[str, ...],
+) -> Measuring:
+    """The exporter of this run; of a cluster that is started by hand each process has its own."""
+    from headway.metrics.snapshots import snapshot_directory
+
+    directory = snapshot_directory(state_dir, None if member is None else member[0])
+    log_path = directory.with_name(f"{directory.name}.log")
+    return Measuring.checked(
+        flow, given, directory, log_path, state_dir=state_dir, tokens=tokens, host_names=host_names
+    )
 
 
 def _member(process: Optional[int], addresses: Optional[list[str]], workers: int) -> Optional[Member]:

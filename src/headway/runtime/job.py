@@ -23,6 +23,7 @@ from headway.runtime.cuts import cuts_of
 from headway.runtime.deliveries import delivered_numbers, make_dispatcher, pressure
 from headway.runtime.directory import StateDirectory
 from headway.runtime.discovery import Discovery
+from headway.runtime.epochs import EpochWatch
 from headway.runtime.failures import FailureTotal
 from headway.runtime.job_options import Guard, JobOptions, monotonic_ms, slot_names, wall_ms
 from headway.runtime.limits import open_files_per_group, raise_open_files
@@ -85,6 +86,8 @@ class Job:
         self.directory = StateDirectory(self.options.state_dir)
         self.premises = self.directory.premises()
         self.read_at_ms = self.clock_ms()
+        self.started_ms = self.wall_ms()
+        self.epochs = EpochWatch(self.clock_ms, self.wall_ms)
         self._clock = ClockWatch(self.wall_ms, self.clock_ms)
         self._has_worked = False
         self._events_seen = 0
@@ -217,7 +220,9 @@ class Job:
             self.premises.check()
             yield
             self.commitments.tell()
-        self.commit_ms += (time.perf_counter() - started) * 1000
+        took_s = time.perf_counter() - started
+        self.commit_ms += took_s * 1000
+        self.epochs.wrote(took_s)
 
     def slot_names(self, source: str) -> list[str]:
         """The reader slots of a source."""
