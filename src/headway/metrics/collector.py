@@ -30,7 +30,7 @@ __all__ = ["FlowCollector"]
 log = logging.getLogger("headway")
 
 
-@dataclass
+@dataclass(eq=False)
 class FlowCollector(Collector):
     """Tells of one flow what its processes have left in `directory`.
 

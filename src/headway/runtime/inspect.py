@@ -57,7 +57,7 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
         losses=added_up(stage.losses for stage in stages),
         deliveries=deliveries,
         stages={name: StagePart.of(found) for name, found in groups.items()},
-        epochs=job.epochs.statistics(),
+        epochs=job.epochs.statistics() if slots else None,
         started_ms=job.started_ms,
         cpu_s=time.process_time(),
     )

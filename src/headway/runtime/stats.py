@@ -272,7 +272,7 @@ class WorkerStats(msgspec.Struct, frozen=True):
     stages: dict[str, StagePart] = {}
     """How it stands with each keyed stage."""
     epochs: Optional[EpochStats] = None
-    """What is known of the epochs of the process."""
+    """What is known of the epochs of the process; None where it reads no source, and so closes none by itself."""
     started_ms: int = 0
     """When the process began its work, in epoch milliseconds: with `pid` it tells processes apart."""
     cpu_s: float = 0.0
