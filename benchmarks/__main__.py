@@ -15,6 +15,7 @@ from benchmarks import (
     carts,
     decisions,
     epochs,
+    exporter,
     hot,
     idle,
     ingest,
@@ -56,6 +57,7 @@ _ALL: Final = (
     targets.CASE,
     ingest.CASE,
     decisions.CASE,
+    exporter.CASE,
 )
 CASES: Final = {case.name: case for case in _ALL}
 

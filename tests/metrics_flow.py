@@ -35,13 +35,12 @@ class Total(hw.Operator[Order, Cart, Order]):
 
 
 async def remind(trigger: hw.Trigger[Order]) -> None:
-    """Refuses a cart for good, has another one come again, and takes the rest."""
+    """Refuses a cart for good, fails on another one, and takes the rest."""
     if trigger.key == "never":
         reason = "this cart is closed"
         raise hw.NeverDeliver(reason)
     if trigger.key == "later":
-        reason = "not now"
-        raise hw.RetryLater(reason, after="1h")
+        raise ConnectionError(trigger.key)
 
 
 flow = hw.Flow("shop")

@@ -18,6 +18,7 @@ from benchmarks import (
     bounds,
     clicks,
     epochs,
+    exporter,
     idle,
     ingest,
     jobs,
@@ -125,6 +126,11 @@ def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     [row] = latency.CASE.find(SIZES).rows
     assert row.arm.told("p50") <= row.arm.told("p99") <= row.arm.told("p99.9")
     assert 0 < row.arm.told("p50") < 20_000
+
+
+def test_exporter() -> None:
+    ratio, scrape = exporter.CASE.find(SIZES).rows
+    assert ratio.figure > 0 and scrape.figure > 0
 
 
 def test_ingest() -> None:
