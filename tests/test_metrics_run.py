@@ -38,16 +38,17 @@ def free_addresses(count: int) -> list[Address]:
 class Shop:
     """A run of the flow with all its servers."""
 
-    def __init__(self, directory: Path, workers: int) -> None:
+    def __init__(self, directory: Path, workers: int, *options: object) -> None:
         self.directory = directory
         self.workers = workers
+        self.options = options
         self.posts, self.views, self.metrics = free_addresses(3)
         self.started = self._start()
         self.posted = 0
 
     def _start(self) -> Started:
         servers = ["--listen", self.posts, "--serve", self.views, "--metrics", self.metrics]
-        options = ["--state", "state", "--workers", self.workers, "--epoch", "20ms", *servers]
+        options = ["--state", "state", "--workers", self.workers, "--epoch", "20ms", *servers, *self.options]
         started = Started(self.directory, FLOW, *options)
         await_true(lambda: started.process.poll() is not None or self._is_ready(), "the servers")
         started.check_running()

@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from headway.metrics.snapshots import RunObserver
 
-__all__ = ["Measuring", "metrics_option"]
+__all__ = ["Measuring", "metrics_option", "traces_option"]
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -25,6 +25,15 @@ def metrics_option(command: C) -> C:
         "those of this machine need a --token."
     )
     return click.option("--metrics", "metrics_at", metavar="HOST:PORT", help=text)(command)
+
+
+def traces_option(command: C) -> C:
+    """Where to send traces."""
+    text = (
+        "Send OpenTelemetry spans of deliveries, and of posts to --listen: to console (stderr), to an OTLP address such "
+        "as http://127.0.0.1:4318, or to otlp, where the variables OTEL_EXPORTER_OTLP_... say."
+    )
+    return click.option("--traces", metavar="WHERE", help=text)(command)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import click
 
 from headway.cli.conduct import Member, conduct, is_stdout
 from headway.cli.listening import Listening, listen_options
-from headway.cli.measuring import Measuring, metrics_option
+from headway.cli.measuring import Measuring, metrics_option, traces_option
 from headway.cli.options import (
     DURATION,
     SIZE,
@@ -159,6 +159,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
 )
 @listen_options
 @metrics_option
+@traces_option
 @token_option
 @host_name_option
 def run(
@@ -199,9 +200,12 @@ def run(
     from headway.declare.loading import FlowSpec, load_flow
     from headway.runtime.run import RunOptions, plan_of
     from headway.runtime.stopping import StopFlag
+    from headway.tracing.start import check_traces
 
     spec = FlowSpec(flow, settings)
     loaded = load_flow(spec)
+    if options["traces"] is not None:
+        check_traces(options["traces"])
     run_options = RunOptions(**{**options, "state_dir": options["state_dir"] or default_state_dir(loaded)})
     if as_json:
         _check_stdout_is_free(plan_of(loaded, run_options.state_dir))
@@ -221,6 +225,7 @@ def run(
             host_names=host_names,
             max_body=max_body,
             metrics_dir=metrics_dir,
+            traces=run_options.traces,
         )
     beside: Beside = nullcontext
     if serve_at is not None:

@@ -116,6 +116,10 @@ class IngestApp:
         taken = self.taken[partition.source]
         taken.events += parsed.records
         taken.duplicates += sum(receipt.duplicate for receipt in outcome)
+        if "headway.receipt" in scope:
+            position = max(receipt.position for receipt in outcome)
+            about = {"source": partition.source, "log": partition.name, "position": position, "events": parsed.records}
+            scope["headway.receipt"] = {f"headway.{name}": value for name, value in about.items()}
         await answer(send, 200, _answer(partition.name, parsed, outcome), _JSON)
 
     async def _body(self, door: Door, scope: Scope, receive: Receive) -> Parsed:

@@ -21,6 +21,8 @@ from headway.ingest.app import IngestApp
 from headway.ingest.door import Door
 from headway.metrics.snapshots import IngestSnapshot, Leaver, now_ms, process_name
 from headway.state.files import INBOX_NAME, state_files
+from headway.tracing.spans import traced
+from headway.tracing.start import tracer_for
 from headway.web.addresses import Address
 from headway.web.child import Child, run_child
 from headway.web.counting import counted
@@ -130,16 +132,22 @@ def work(child: Child) -> None:
     guards = guarded(
         app, gate=gate, tokens=tokens, hosts=hosts, max_body=app.max_body, max_concurrency=options["max_concurrency"]
     )
+    tracing = None if options["traces"] is None else tracer_for(options["traces"], flow.name)
     responses: dict[str, int] = {}
     local = _local_socket(state_dir)
     child.ready()
     try:
         with _leaving(options["metrics_dir"], app, gate, responses):
-            serve(counted(guards, responses), [*child.sockets, local], gate=gate, stopping=child.stopping)
+            whole = counted(guards, responses)
+            if tracing is not None:
+                whole = traced(whole, tracing[0], flow.name)
+            serve(whole, [*child.sockets, local], gate=gate, stopping=child.stopping)
     finally:
         with suppress(FileNotFoundError):
             socket_path(state_dir).unlink()
         app.close()
+        if tracing is not None:
+            tracing[1]()
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Optional
 
 from headway.plan.stages import Plan
 from headway.runtime.board import Board
+from headway.runtime.job_options import JobOptions
 from headway.state.manifest import Manifest
 
 if TYPE_CHECKING:
     from headway.delivery.dispatcher import Dispatcher
+    from headway.delivery.spans import AttemptSpans
 
 __all__ = ["delivered_numbers", "make_dispatcher", "pressure"]
 
@@ -23,6 +25,7 @@ def delivered_numbers(plan: Plan, manifest: Manifest) -> dict[str, int]:
 def make_dispatcher(
     plan: Plan,
     manifest: Manifest,
+    options: JobOptions,
     wall_ms: Callable[[], int],
     failed: Callable[[BaseException], None],
     tell: Callable[[str], None],
@@ -35,7 +38,18 @@ def make_dispatcher(
         return None
     from headway.delivery.dispatcher import Dispatcher  # Its event loop is a long import for who delivers nothing.
 
-    return Dispatcher(outputs, wall_ms, failed, tell)
+    return Dispatcher(outputs, wall_ms, failed, tell, _spans(plan.flow, options.traces))
+
+
+def _spans(flow: str, traces: Optional[str]) -> Optional[AttemptSpans]:
+    """What traces attempts in this process; None where nobody asks for it."""
+    if traces is None:
+        return None
+    from headway.tracing.spans import DeliverySpans
+    from headway.tracing.start import tracer_for
+
+    tracer, end = tracer_for(traces, flow)
+    return DeliverySpans(tracer, flow, end)
 
 
 def pressure(dispatcher: Optional[Dispatcher], board: Board, worker: int) -> Callable[[], bool]:
