@@ -30,7 +30,7 @@ class Total(hw.Operator[Order, Cart, Order]):
         ctx.timer("quiet", after="1h")
         ctx.emit(event)
 
-    def on_timer(self, state: Cart, name: str, ctx: hw.Context[Order]) -> None:
+    def on_timer(self, state: Cart, timer: hw.Timer, ctx: hw.Context[Order]) -> None:
         state.n = 0
 
 

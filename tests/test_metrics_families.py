@@ -22,7 +22,7 @@ from headway.runtime.epochs import EpochStats, EpochWatch
 from headway.runtime.stats import SourceStats, StagePart, StageStats, WorkerStats, total
 
 NOW_MS: Final = 1_800_000_000_000
-EMPTY: Final = {
+EMPTY: Final[dict[str, Any]] = {
     **dict.fromkeys(("events", "late", "dead_letters", "keys", "rows", "timers", "waiting", "commit_ms"), 0),
     "outputs": {},
     "watermark": None,
@@ -107,7 +107,8 @@ def test_labels_of_any_content_can_be_sent() -> None:
     registry = CollectorRegistry()
     collector = _Fixed(found)
     registry.register(collector)
-    for encode, parse in ((generate_latest, parse_text), (generate_openmetrics, parse_openmetrics)):
+    formats: list[tuple[Any, Any]] = [(generate_latest, parse_text), (generate_openmetrics, parse_openmetrics)]
+    for encode, parse in formats:
         read = {family.name: family for family in parse(encode(registry).decode())}
         [sample] = read["headway_keys"].samples
         assert sample.labels["stage"].startswith('a"\\\n?{}\\udcff') and len(sample.labels["stage"]) < 250
@@ -138,11 +139,11 @@ def test_what_is_told_can_be_read_in_both_formats(tmp_path: Path) -> None:
     assert collector.describe() == []
     registry = CollectorRegistry()
     registry.register(collector)
-    text = generate_openmetrics(registry).decode()
+    encode: Any = generate_openmetrics
+    parse: Any = parse_openmetrics
+    text = encode(registry).decode()
     assert "_created" not in text and text.endswith("# EOF\n")
-    read = {
-        sample.name + sample.labels.get("le", ""): sample.value for f in parse_openmetrics(text) for sample in f.samples
-    }
+    read = {sample.name + sample.labels.get("le", ""): sample.value for f in parse(text) for sample in f.samples}
     assert read["headway_ingest_fsync_seconds_bucket0.001"] == 2
     assert read["headway_ingest_fsync_seconds_bucket60.0"] == 3
     assert read["headway_ingest_fsync_seconds_bucket+Inf"] == read["headway_ingest_fsync_seconds_count"] == 4

@@ -30,8 +30,8 @@ def metrics_option(command: C) -> C:
 def traces_option(command: C) -> C:
     """Where to send traces."""
     text = (
-        "Send OpenTelemetry spans of deliveries, and of posts to --listen: to console (stderr), to an OTLP address such "
-        "as http://127.0.0.1:4318, or to otlp, where the variables OTEL_EXPORTER_OTLP_... say."
+        "Send OpenTelemetry spans of deliveries, and of posts to --listen: to console (stderr), to an OTLP address "
+        "such as http://127.0.0.1:4318, or to otlp, where the variables OTEL_EXPORTER_OTLP_... say."
     )
     return click.option("--traces", metavar="WHERE", help=text)(command)
 

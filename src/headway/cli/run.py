@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
+from headway.cli.companions import Asked, Companions
 from headway.cli.conduct import Member, conduct, is_stdout
-from headway.cli.listening import Listening, listen_options
-from headway.cli.measuring import Measuring, metrics_option, traces_option
+from headway.cli.listening import listen_options
+from headway.cli.measuring import metrics_option, traces_option
 from headway.cli.options import (
     DURATION,
     SIZE,
@@ -22,13 +22,11 @@ from headway.cli.options import (
     token_option,
 )
 from headway.cli.process import say
-from headway.cli.serve import views_beside
 from headway.running import EPOCH_LEAST_MS
 
 if TYPE_CHECKING:
     from headway.cli.summary import Ending
     from headway.plan.stages import Plan
-    from headway.runtime.run import Beside
 
 __all__ = ["run"]
 
@@ -169,12 +167,6 @@ def run(
     addresses: Optional[list[str]],
     as_json: bool,
     quiet: bool,
-    listen: Optional[str],
-    max_body: int,
-    serve_at: Optional[str],
-    metrics_at: Optional[str],
-    tokens: tuple[str, ...],
-    host_names: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Run a flow: to the end of its input, or with --follow until it is stopped.
@@ -185,16 +177,9 @@ def run(
 
     Durations are numbers with a unit: 250ms, 90s, 30m, 1h30m, 7d.
     """
-    if options["drain"] and options["follow"]:
-        msg = "--drain closes the books at the end of the input, and --follow never sees one: choose one of the two"
-        raise click.UsageError(msg)
-    if listen is not None and options["drain"]:
-        msg = "--drain closes the books at the end of the input, and --listen takes ever more: choose one of the two"
-        raise click.UsageError(msg)
-    options["follow"] = options["follow"] or listen is not None
-    if listen is not None and process is not None:
-        msg = "--listen writes to one inbox, and each --process would open it: use --workers, or 'headway ingest'"
-        raise click.UsageError(msg)
+    asked = Asked.taken_from(options)
+    _check_together(options, asked.listen, process)
+    options["follow"] = options["follow"] or asked.listen is not None
     member = _member(process, addresses, options["workers"])
     from headway.cli.places import default_state_dir
     from headway.declare.loading import FlowSpec, load_flow
@@ -210,28 +195,7 @@ def run(
     if as_json:
         _check_stdout_is_free(plan_of(loaded, run_options.state_dir))
     show = not (quiet or as_json)
-    measuring = None
-    if metrics_at is not None:
-        measuring = _measuring(loaded.name, metrics_at, run_options.state_dir, member, tokens, host_names)
-    metrics_dir = None if measuring is None else measuring.directory
-    listening = None
-    if listen is not None:
-        listening = Listening.checked(
-            loaded,
-            spec,
-            run_options.state_dir,
-            listen,
-            tokens=tokens,
-            host_names=host_names,
-            max_body=max_body,
-            metrics_dir=metrics_dir,
-            traces=run_options.traces,
-        )
-    beside: Beside = nullcontext
-    if serve_at is not None:
-        beside = views_beside(
-            spec, run_options.state_dir, serve_at, tokens, host_names, show=show, metrics_dir=metrics_dir
-        )
+    servers = Companions.checked(loaded, spec, run_options, asked, member, show=show)
     ending = conduct(
         loaded,
         run_options,
@@ -239,29 +203,22 @@ def run(
         spec=spec,
         member=member,
         progress=show,
-        beside=beside,
-        listening=listening,
-        measuring=measuring,
+        **servers._asdict(),
     )
     _tell(ending, as_json=as_json, quiet=quiet)
 
 
-def _measuring(
-    flow: str,
-    given: str,
-    state_dir: Path,
-    member: Optional[Member],
-    tokens: tuple[str, ...],
-    host_names: tuple[str, ...],
-) -> Measuring:
-    """The exporter of this run; of a cluster that is started by hand each process has its own."""
-    from headway.metrics.snapshots import snapshot_directory
-
-    directory = snapshot_directory(state_dir, None if member is None else member[0])
-    log_path = directory.with_name(f"{directory.name}.log")
-    return Measuring.checked(
-        flow, given, directory, log_path, state_dir=state_dir, tokens=tokens, host_names=host_names
-    )
+def _check_together(options: dict[str, Any], listen: Optional[str], process: Optional[int]) -> None:
+    """Raise for options that exclude each other."""
+    if options["drain"] and options["follow"]:
+        msg = "--drain closes the books at the end of the input, and --follow never sees one: choose one of the two"
+        raise click.UsageError(msg)
+    if listen is not None and options["drain"]:
+        msg = "--drain closes the books at the end of the input, and --listen takes ever more: choose one of the two"
+        raise click.UsageError(msg)
+    if listen is not None and process is not None:
+        msg = "--listen writes to one inbox, and each --process would open it: use --workers, or 'headway ingest'"
+        raise click.UsageError(msg)
 
 
 def _member(process: Optional[int], addresses: Optional[list[str]], workers: int) -> Optional[Member]:
