@@ -17,6 +17,7 @@ from benchmarks import (
     decisions,
     deliveries,
     epochs,
+    exporter,
     hot,
     idle,
     ingest,
@@ -60,6 +61,7 @@ _ALL: Final = (
     deliveries.CASE,
     ingest.CASE,
     decisions.CASE,
+    exporter.CASE,
 )
 CASES: Final = {case.name: case for case in _ALL}
 

@@ -25,6 +25,7 @@ import msgspec
 from headway.delivery.courier import Courier, Item
 from headway.delivery.desk import Desk
 from headway.delivery.requests import Answered, Counts, Request, Requests
+from headway.delivery.spans import AttemptSpans
 from headway.delivery.stats import DeliveryStats
 from headway.errors import HeadwayError
 from headway.state.delivery_queue import DeliveryQueue
@@ -69,7 +70,7 @@ class Dispatcher:
 
     `outputs` are those that are delivered, by number, with their names. `failed` takes what ends the run: an error of
     the state, or one in a target that is not the receiver's. `tell` takes what a person should know. `requests` is
-    where commands leave what they ask for.
+    where commands leave what they ask for. `spans` hear of each attempt.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class Dispatcher:
         failed: Callable[[BaseException], None],
         tell: Callable[[str], None],
         requests: Optional[Requests] = None,
+        spans: Optional[AttemptSpans] = None,
     ) -> None:
         self._wall_ms = wall_ms
         self._failed = failed
         self._tell = tell
+        self._spans = spans
         self._routes = {
             number: _Route(
                 Courier(name, output.target, output.delivering, wall_ms, random.random, tell),
@@ -165,6 +168,8 @@ class Dispatcher:
         self._is_open = False
         self._call(self._cancel)
         self._thread.join(_CLOSE_S)
+        if self._spans is not None:
+            self._spans.end()
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         with suppress(RuntimeError):  # The loop is closed where an error has ended the thread: `check` raises that.
@@ -273,6 +278,8 @@ class Dispatcher:
         target = courier.target
         batch = [_delivery(item) for item in items]
         timeout_s = target.limits.timeout_s
+        span = None if self._spans is None else self._spans.begin(courier.output, target.describe(), batch)
+        answers: Optional[list[Answer]] = None
         try:
             answers = list(await _within(timeout_s, target.deliver(batch)))
             if len(answers) != len(batch) or not all(isinstance(answer, Answer) for answer in answers):
@@ -287,6 +294,8 @@ class Dispatcher:
             answers = [Answer(Outcome.RETRY, f"{type(error).__name__}: {error}")] * len(batch)
         finally:
             route.event.set()
+            if self._spans is not None:
+                self._spans.finish(span, batch, answers)
         try:
             courier.answered(items, answers)
         except Exception as error:
