@@ -51,6 +51,7 @@ def drip(head: bytes, piece: bytes) -> Behaviour:
         while not gone.done():
             writer.write(piece)
             await asyncio.wait([gone], timeout=0.1)
+        gone.exception()
         writer.close()
 
     return answer

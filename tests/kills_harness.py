@@ -198,9 +198,10 @@ class Chaos:
 
     def stop(self) -> None:
         """SIGTERM, and a good end."""
+        self.await_true(lambda: _catches(self.run.pid, signal.SIGTERM), "a run that can be told to stop")
         send(self.run.pid, signal.SIGTERM)
         code, err = self.run.outcome(PATIENCE_S)
-        assert code == 0, err
+        assert code == 0, f"{code}: {err}"
 
     def finish(self) -> Json:
         """One more run to the end of the input."""
@@ -209,6 +210,16 @@ class Chaos:
     def end(self) -> None:
         if self.started is not None:
             self.started.end()
+
+
+def _catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def server_of(run: Started, module: bytes) -> list[int]:
