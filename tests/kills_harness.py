@@ -162,7 +162,6 @@ class Chaos:
     options: tuple[object, ...] = ()
     workers_max: int = 3
     started: Started | None = None
-    _pids: set[int] = field(default_factory=set)
 
     @property
     def run(self) -> Started:
@@ -203,9 +202,9 @@ class Chaos:
         code, err = self.run.outcome(PATIENCE_S)
         assert code == 0, f"{code}: {err}"
 
-    def finish(self) -> Json:
+    def finish(self, *options: object) -> Json:
         """One more run to the end of the input."""
-        return run(self.directory, "flow.py", "--workers", 1, "--key-groups", 6)
+        return run(self.directory, "flow.py", "--workers", 1, "--key-groups", 6, *options)
 
     def end(self) -> None:
         if self.started is not None:
