@@ -1,4 +1,4 @@
-"""Kills at random moments: the logs, the receiver's process, the runs, and the books that what arrived is compared with.
+"""Kills at random moments: logs, the receiver, the runs, and the books that what arrived is compared with.
 
 A moment is a number of things that have happened, drawn at random, and not a time: so a slow machine sees the same.
 """
@@ -242,7 +242,7 @@ def headway(directory: Path, *arguments: str) -> None:
 
 
 def check_webhooks(records: list[Json], written: list[Json]) -> None:
-    """All that was written has come, once by its id, in the order of its key, as it was written; and nothing else has."""
+    """All that was written has come, once by its id, in the order of its key and as it was written; nothing else has."""
     expected: dict[str, list[str]] = {}
     for line in written:
         expected.setdefault(line["subject"], []).append(line["data"]["nonce"])
@@ -269,7 +269,7 @@ def check_webhooks(records: list[Json], written: list[Json]) -> None:
 
 def retry_what_was_put_off_for_years(receiver: Receiver, directory: Path, known: int) -> int:
     """Say that the receiver is back, once for each time that it wanted to be left alone for years; returns how many."""
-    found = sum(record["what"] == TEN_YEARS for record in receiver.records())
+    found = sum(1 for record in receiver.records() if record["what"] == TEN_YEARS)
     if found > known:
         headway(directory, "triggers", "retry", "flow.py")
     return found
@@ -277,5 +277,3 @@ def retry_what_was_put_off_for_years(receiver: Receiver, directory: Path, known:
 
 def needs_http() -> None:
     pytest.importorskip("aiohttp", reason="the extra `http` is not installed")
-
-

@@ -22,7 +22,9 @@ def check_postgres() -> str:
     except ImportError as error:
         msg = f"the client library is not there ({error}): make setup, or pip install 'headway[postgres]'"
         raise LookupError(msg) from error
-    install = f"install PostgreSQL {POSTGRES_LEAST} or newer, as with apt-get install postgresql; it need not be running"
+    install = (
+        f"install PostgreSQL {POSTGRES_LEAST} or newer, as with apt-get install postgresql; it need not be running"
+    )
     if not PLACES:
         msg = f"there is none in /usr/lib/postgresql: {install}"
         raise LookupError(msg)

@@ -1,8 +1,8 @@
 """From a post to a webhook and to a decision, with kills of the ingest server, the views, the run and the receiver.
 
-Clients post numbers, each again until it is acknowledged. What must hold: each acknowledged event has led to one trigger
-by its id, in the order in which its client was acknowledged; and whoever asks a view with a receipt sees its event, and
-never less than before.
+Clients post numbers, each again until it is acknowledged. What must hold: each acknowledged event has led to one
+trigger by its id, in the order in which its client was acknowledged; and whoever asks a view with a receipt sees its
+event, and never less than before.
 """
 
 from __future__ import annotations

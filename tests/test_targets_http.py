@@ -150,7 +150,7 @@ def test_what_nobody_has_asked_for_answers_no_request(more: bytes, is_read: bool
         async with HostileServer(answer) as hostile:
             target = hw.webhook(f"http://127.0.0.1:{hostile.port}/hooks", timeout="5s")
             await target.open()
-            answers = []
+            answers: list[Answer] = []
             for number in range(3):
                 answers += await target.deliver([delivery_of(number)])
                 kept[-1].write(more)
