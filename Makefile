@@ -12,7 +12,7 @@ TWINS := tests/test_contract.py tests/test_state_machine.py tests/test_state_sta
 	tests/test_compiled.py tests/test_connectors_lines.py src/headway/runtime src/headway/state
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check format docs bench soak clean
+.PHONY: help setup run demo services test check format docs bench soak clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ $(VENV)/.demo: $(INSTALLED)
 
 demo: $(BUILT) $(VENV)/.demo  ## a little shop that explains itself: events by HTTP, a decision, a webhook, a kill -9
 	@$(BIN)/headway demo
+
+services: $(READY)  ## whether the servers that some tests need can be started here: PostgreSQL
+	@$(BIN)/python -m tests.services
 
 test: $(BUILT) $(READY)  ## all tests but the long ones
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not soak'

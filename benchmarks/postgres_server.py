@@ -42,6 +42,12 @@ class PostgresServer:
     def dsn(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
+    @property
+    def pid(self) -> int:
+        """The number of its first process, of which the others are children."""
+        assert self._process is not None
+        return self._process.pid
+
     def _run(self, command: str, *arguments: str) -> None:
         ran = subprocess.run(
             [str(self._binaries / command), *arguments],
@@ -72,11 +78,12 @@ class PostgresServer:
                 **self._user,
             )
         until_s = time.monotonic() + _READY_S
-        while not self._is_ready():
+        while not self.is_ready():
             assert time.monotonic() < until_s, (self._directory / "log").read_text()[-2_000:]
             time.sleep(0.02)
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether it takes connections now."""
         import psycopg
 
         try:

@@ -74,18 +74,21 @@ def in_turn(*behaviours: Behaviour) -> Behaviour:
 
 @dataclass
 class HostileServer:
-    """Serves while it is entered. `unread` closes connections before anything is read."""
+    """Serves while it is entered. `unread` says of each connection whether it is closed before anything is read.
+
+    `port` is 0 for any that is free, and then the one that it has got.
+    """
 
     behaviour: Behaviour = field(default_factory=respond)
     tls: ssl.SSLContext | None = None
-    unread: bool = False
+    unread: Callable[[], bool] = lambda: False
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     port: int = 0
 
     async def __aenter__(self) -> HostileServer:
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self.tls)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -102,7 +105,7 @@ class HostileServer:
         self._tasks.add(task)
         self.connections += 1
         try:
-            while not self.unread and not writer.is_closing():
+            while not self.unread() and not writer.is_closing():
                 request = await self._read(reader)
                 self.requests.append(request)
                 await self.behaviour(request, reader, writer)

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import msgspec
 import pytest
-from tests.hostile_server import Behaviour, HostileServer, hang, in_turn, raw, respond
+from tests.hostile_server import Behaviour, HostileServer, Request, hang, in_turn, raw, respond
 from tests.targets_harness import delivery_of, outcomes, run
 
 import headway as hw
@@ -117,7 +117,7 @@ def test_no_answer() -> None:
 
 
 def test_closed_before_it_has_read() -> None:
-    [answer], hostile = post(respond(), server={"unread": True})
+    [answer], hostile = post(respond(), server={"unread": lambda: True})
     assert answer.outcome is RETRY and not hostile.requests
 
 
@@ -134,6 +134,34 @@ def test_500_and_then_200() -> None:
     answers, hostile = post(in_turn(respond(500), raw(b""), respond()), batches=[[delivery_of(1)]] * 4)
     assert outcomes(answers) == [RETRY, RETRY, DONE, DONE]
     assert len({request.header("webhook-id") for request in hostile.requests}) == 1
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+@pytest.mark.parametrize("more", [b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"?"])
+def test_what_nobody_has_asked_for_answers_no_request(more: bytes, is_read: bool) -> None:
+    """A receiver says something more on a connection that is kept, before the next request goes out."""
+    kept: list[asyncio.StreamWriter] = []
+
+    async def answer(request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        kept.append(writer)
+        await respond()(request, reader, writer)
+
+    async def exchange() -> tuple[list[Answer], list[Optional[str]]]:
+        async with HostileServer(answer) as hostile:
+            target = hw.webhook(f"http://127.0.0.1:{hostile.port}/hooks", timeout="5s")
+            await target.open()
+            answers: list[Answer] = []
+            for number in range(3):
+                answers += await target.deliver([delivery_of(number)])
+                kept[-1].write(more)
+                for _ in range(10 if is_read else 0):
+                    await asyncio.sleep(0)
+            await target.close()
+            return answers, [request.header("ce-id") for request in hostile.requests]
+
+    answers, ids = run(exchange())
+    assert outcomes(answers) == [DONE] * 3
+    assert ids == [delivery_of(number).id for number in range(3)], "each has been there before it counted as taken"
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_a_certificate_that_is_renewed(authority: Authority, other: Authority, t
 
 def test_no_tls_where_it_is_meant() -> None:
     async def exchange() -> Answer:
-        async with HostileServer(raw(b"HTTP/1.1 200 OK\r\n\r\n"), unread=True) as hostile:
+        async with HostileServer(raw(b"HTTP/1.1 200 OK\r\n\r\n"), unread=lambda: True) as hostile:
             target = hw.webhook(f"https://127.0.0.1:{hostile.port}/")
             await target.open()
             [answer] = await target.deliver([delivery_of(1)])

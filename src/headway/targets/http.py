@@ -161,7 +161,9 @@ class Webhook(Target):
     async def open(self) -> None:
         """Make the pool of connections; none is opened yet."""
         aiohttp = needed("aiohttp", "http", "hw.webhook(...)")
-        connector = aiohttp.TCPConnector(
+        from headway.targets.pool import Pool
+
+        connector = Pool(
             limit=self.limits.concurrency,
             socket_factory=self._addresses.socket_for,
             ttl_dns_cache=10,

@@ -1,0 +1,64 @@
+"""What the tests need of servers, and whether it can be started here: `python -m tests.services`.
+
+Each is started once, asked something, and ended. What is missing is told with the way to install it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from benchmarks.postgres_server import PLACES, PostgresServer
+
+POSTGRES_LEAST: Final = 15
+
+
+def check_postgres() -> str:
+    """Which PostgreSQL there is. Raises `LookupError`, with what to do, where there is none that works."""
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        msg = f"the client library is not there ({error}): make setup, or pip install 'headway[postgres]'"
+        raise LookupError(msg) from error
+    install = (
+        f"install PostgreSQL {POSTGRES_LEAST} or newer, as with apt-get install postgresql; it need not be running"
+    )
+    if not PLACES:
+        msg = f"there is none in /usr/lib/postgresql: {install}"
+        raise LookupError(msg)
+    try:
+        server = PostgresServer(PLACES[0])
+    except (AssertionError, OSError, subprocess.SubprocessError, LookupError) as error:
+        msg = f"that in {PLACES[0]} cannot be started: {error}"
+        raise LookupError(msg) from error
+    try:
+        [(version,)] = server.query("SHOW server_version")
+    finally:
+        server.remove()
+    if int(str(version).split(".", maxsplit=1)[0]) < POSTGRES_LEAST:
+        msg = f"that in {PLACES[0]} is {version}: {install}"
+        raise LookupError(msg)
+    return f"{version}, in {PLACES[0]}"
+
+
+SERVICES: Final[dict[str, Callable[[], str]]] = {"PostgreSQL": check_postgres}
+
+
+def main() -> int:
+    """Tell of each service; returns the exit code, 1 where one is missing."""
+    code = 0
+    for name, check in SERVICES.items():
+        try:
+            sys.stdout.write(f"{name}: {check()}\n")
+        except LookupError as error:
+            sys.stderr.write(f"{name}: {error}\n")
+            code = 1
+    if code:
+        sys.stderr.write("Without it the tests that need it are skipped; .ci/run needs all of them.\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
