@@ -96,7 +96,7 @@ def check_end(world: World, asked: Asked) -> None:
 
 
 @pytest.mark.parametrize("in_order", [False, True])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     begin=st.lists(EPOCH, min_size=1, max_size=2),
     rest=st.lists(STEPS, min_size=12, max_size=40),
