@@ -12,7 +12,7 @@ TWINS := tests/test_contract.py tests/test_state_machine.py tests/test_state_sta
 	tests/test_compiled.py tests/test_connectors_lines.py src/headway/runtime src/headway/state
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format docs bench soak clean
+.PHONY: help setup run demo test check format docs bench soak clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,14 @@ run: $(BUILT)  ## the abandoned-carts flow on a generated stream, checked agains
 	@rm -rf .headway/make-run
 	$(BIN)/headway run flows/abandoned_carts.py --set input='events/shop-*.jsonl' --set output=triggers.jsonl --state .headway/make-run --drain
 	@$(BIN)/headway generate check events/expected.jsonl triggers.jsonl
+
+$(VENV)/.demo: $(INSTALLED)
+	@HEADWAY_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--no-build-isolation --editable '.[http,serve]'
+	@touch $@
+
+demo: $(BUILT) $(VENV)/.demo  ## a little shop that explains itself: events by HTTP, a decision, a webhook, a kill -9
+	@$(BIN)/headway demo
 
 test: $(BUILT) $(READY)  ## all tests but the long ones
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not soak'

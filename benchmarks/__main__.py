@@ -13,7 +13,9 @@ from benchmarks import (
     auctions,
     bounds,
     carts,
+    concerns,
     decisions,
+    deliveries,
     epochs,
     exporter,
     hot,
@@ -41,6 +43,7 @@ __all__ = ["CASES", "main"]
 
 _ALL: Final = (
     carts.CASE,
+    concerns.CASE,
     operators.CASE,
     workers.CASE,
     epochs.CASE,
@@ -55,6 +58,7 @@ _ALL: Final = (
     bounds.CASE,
     latency.CASE,
     targets.CASE,
+    deliveries.CASE,
     ingest.CASE,
     decisions.CASE,
     exporter.CASE,

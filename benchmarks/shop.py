@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Optional
 
 import orjson
 
@@ -19,6 +19,7 @@ from headway.generate.shop import ShopOptions, generate_shop
 __all__ = ["AFTER_MS", "FLOW", "check_triggers", "run_bare", "run_bytewax", "run_carts", "shop_stream"]
 
 FLOW: Final = "headway.flows.abandoned_carts"
+UNFILTERED: Final = "benchmarks.flows_unfiltered"
 AFTER_MS: Final = 1_800_000
 
 _Cart = tuple[int, str, str, float]
@@ -36,13 +37,22 @@ def shop_stream(sizes: Sizes, files: int) -> Path:
     return cached(f"shop-{sizes.name}-{files}", (options, code("src/headway/generate")), build)
 
 
-def run_carts(stream: Path, *, workers: int, epoch_ms: int = 1_000) -> Run:
-    """Run the shipped flow over a stream, and check what it found."""
+def run_carts(stream: Path, *, workers: int, epoch_ms: int = 1_000, concerns: Optional[str] = None) -> Run:
+    """Run the shipped flow over a stream, and check what it found.
+
+    With `concerns` it is the flow without a filter, whose operator says (`"yes"`) or does not (`"no"`) which events
+    concern it.
+    """
     with scratch() as directory:
         out = directory / "triggers.jsonl"
-        parameters = {"input": f"{stream}/shop-*.jsonl", "output": str(out), "out_of_order": "0s"}
+        parameters = {"input": f"{stream}/shop-*.jsonl", "output": str(out)}
+        parameters |= {"out_of_order": "0s"} if concerns is None else {"concerns": concerns}
         spec = EngineSpec(
-            flow=FLOW, parameters=parameters, state_dir=str(directory / "state"), workers=workers, epoch_ms=epoch_ms
+            flow=FLOW if concerns is None else UNFILTERED,
+            parameters=parameters,
+            state_dir=str(directory / "state"),
+            workers=workers,
+            epoch_ms=epoch_ms,
         )
         run = run_engine(spec)
         check_triggers(stream, out)

@@ -28,8 +28,11 @@ GROUPS: Final = {
     "Windows": ("operators.windows.",),
     "Aggregates": ("operators.aggregates.",),
     "Joins and lookup tables": ("operators.joins.",),
-    "Types, times, errors": ("types.", "basics.times", "errors", "graph", "declare.streams"),
-    "Inputs and outputs": ("connectors.",),
+    "Types, times, errors": ("types.", "basics.times", "errors", "graph", "declare.streams", "declare.views"),
+    "Inputs and outputs": (
+        "inbox.source",
+        "connectors.",
+    ),
     "Targets": ("targets.",),
     "Running": ("running", "declare.flow"),
 }

@@ -10,7 +10,7 @@ from typing_extensions import TypeVar
 from headway.basics.times import Duration, duration_ms
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Predicate, resolve
-from headway.operators.options import any_of
+from headway.operators.options import any_of, told_apart
 from headway.types.schema import Event, State
 
 __all__ = ["Absence", "Absent"]
@@ -75,6 +75,7 @@ class Absence(Operator[E, Any, Absent[E]]):
         self.state_type = _state_of(event_type)
         self._starts = resolve(self.start, event_type)
         self._ends = any_of(self.end, event_type)
+        self.concerns = told_apart([self._starts, self._ends])
 
     def on_event(self, state: Any, event: E, ctx: Context[Absent[E]], /) -> None:
         """End the wait, begin it, or begin it anew."""

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Generic, NamedTuple, Optional, Protocol, TypeVar, get_args, get_origin, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic, NamedTuple, Optional, Protocol, TypeVar, Union, get_args, get_origin, overload
 
 from typing_extensions import Self
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from headway.basics.times import Duration
 from headway.errors import FlowError
+from headway.operators.conditions import Condition
 from headway.operators.given import Given
 from headway.types.schema import Json, State, type_label
 
@@ -266,6 +267,12 @@ class Operator(Given, Generic[E_contra, S, Out_co]):
 
     shared_type: Any = None
     """Class of the state that broadcast inputs maintain, called without arguments at first; None without those."""
+
+    concerns: Union[Condition, Sequence[Condition], None] = None
+    """Which events of the main input concern the operator: those that meet this condition, or one of several; None for
+    all. `on_event` is not called for the others, and they cost no row and no timer. Where the condition is made of
+    `where(...)` on declared fields, they are left out before they are sent to the key group, as if a filter stood
+    there, at some 40 ns each. It must depend on the event alone."""
 
     shares_values: bool = False
     """Whether handlers only put values into a state and take them out, and never change one in place: the same list,

@@ -16,7 +16,9 @@ __all__ = [
     "choices",
     "field_equality",
     "field_getter",
+    "is_columnar",
     "mask_of",
+    "one_of",
     "resolve",
     "where",
 ]
@@ -46,12 +48,48 @@ class Where:
                 )
                 raise FlowError(msg)
             tests.append(_test(name, wanted, event_type))
-        if len(tests) == 1:
-            return tests[0]
-        return lambda event: all(test(event) for test in tests)
+        return tests[0] if len(tests) == 1 else _all_of(tests)
 
     def __repr__(self) -> str:
         return "where(" + ", ".join(f"{name}={value!r}" for name, value in self.fields.items()) + ")"
+
+
+def _all_of(tests: Sequence[Any]) -> Any:
+    def holds(event: Any) -> bool:
+        return all(test(event) for test in tests)
+
+    return _with_mask(holds, tests, all)
+
+
+def one_of(tests: Sequence[Callable[[Any], bool]], event_type: Any) -> Callable[[Any], bool]:
+    """The predicate that holds where any of these does; conditions on one field become one look at it.
+
+    >>> starts, ends = where(kind="add").bind(dict), where(kind="checkout").bind(dict)
+    >>> field_equality(one_of([starts, ends], dict))
+    ('kind', ('add', 'checkout'))
+    """
+    if len(tests) == 1:
+        return tests[0]
+    equalities = [equality for test in tests if (equality := field_equality(test)) is not None]
+    if len(equalities) == len(tests) and len({name for name, _ in equalities}) == 1:
+        values = [value for _, wanted in equalities for value in wanted]
+        distinct = [value for index, value in enumerate(values) if value not in values[:index]]
+        made: Callable[[Any], bool] = _test(equalities[0][0], distinct, event_type)
+        return made
+
+    def holds(event: Any) -> bool:
+        return any(test(event) for test in tests)
+
+    either: Callable[[Any], bool] = _with_mask(holds, tests, any)
+    return either
+
+
+def _with_mask(holds: Any, tests: Sequence[Any], together: Callable[[Any], bool]) -> Any:
+    """A predicate that is asked of whole columns where all that it is made of are."""
+    masks = [getattr(test, "mask", None) for test in tests]
+    if None not in masks:
+        holds.mask = lambda events: list(map(together, zip(*(mask(events) for mask in masks))))  # type: ignore[misc]
+    return holds
 
 
 def _test(name: str, wanted: Any, event_type: Any) -> Any:
@@ -103,6 +141,15 @@ def mask_of(test: Callable[[Any], bool], events: Sequence[Any]) -> list[bool]:
     """
     mask = getattr(test, "mask", None)
     return list(map(test, events)) if mask is None else mask(events)
+
+
+def is_columnar(test: Callable[[Any], bool]) -> bool:
+    """Whether a predicate is made of equalities of declared fields: it then costs little, and never fails.
+
+    >>> is_columnar(where(kind="add").bind(dict)), is_columnar(bool)
+    (False, False)
+    """
+    return hasattr(test, "mask")
 
 
 def field_equality(test: Callable[[Any], bool]) -> Optional[tuple[str, tuple[Any, ...]]]:

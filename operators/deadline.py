@@ -12,7 +12,7 @@ from headway.basics.times import Duration, duration_ms
 from headway.errors import FlowError, UsageError
 from headway.operators.base import Context, Operator, Timer
 from headway.operators.conditions import Predicate, resolve
-from headway.operators.options import positive_ms, reader
+from headway.operators.options import positive_ms, reader, told_apart
 from headway.types.schema import Event, State
 
 __all__ = ["Deadline", "DeadlineResult", "Within"]
@@ -99,6 +99,7 @@ class Deadline(Operator[E, Any, DeadlineResult[E]]):
         self._starts = resolve(self.start, event_type)
         self._ends = [(name, resolve(condition, event_type)) for name, condition in self.ends.items()]
         self._within_ms = _length_of(self.within, event_type)
+        self.concerns = told_apart([self._starts, *(test for _, test in self._ends)])
 
     def on_event(self, state: Any, event: E, ctx: Context[DeadlineResult[E]], /) -> None:
         """End the wait, begin it, or begin it anew."""

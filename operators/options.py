@@ -9,10 +9,10 @@ import msgspec
 
 from headway.basics.times import Duration, duration_ms
 from headway.errors import FlowError, UsageError
-from headway.operators.conditions import Condition, field_getter, resolve
+from headway.operators.conditions import Condition, field_getter, is_columnar, one_of, resolve
 from headway.types.schema import Json, field_names, returned_type, type_label, without_none
 
-__all__ = ["By", "Value", "any_of", "optional_ms", "positive_int", "positive_ms", "reader", "value_of"]
+__all__ = ["By", "Value", "any_of", "optional_ms", "positive_int", "positive_ms", "reader", "told_apart", "value_of"]
 
 Value = Union[str, Callable[[Any], Any]]
 """The name of a field, or a function of the event. Aggregates skip a value of None."""
@@ -73,8 +73,15 @@ def any_of(conditions: Union[Condition, Sequence[Condition]], event_type: Any) -
     if not conditions:
         msg = "a list of conditions needs at least one of them"
         raise FlowError(msg)
-    tests = [resolve(condition, event_type) for condition in conditions]
-    return lambda event: any(test(event) for test in tests)
+    return one_of([resolve(condition, event_type) for condition in conditions], event_type)
+
+
+def told_apart(tests: Sequence[Callable[[Any], bool]]) -> Optional[list[Callable[[Any], bool]]]:
+    """`Operator.concerns` of an operator for which only events count that meet one of these tests.
+
+    None where one of them is a function of the flow's: it would be called twice for each event.
+    """
+    return list(tests) if all(map(is_columnar, tests)) else None
 
 
 def optional_ms(length: Optional[Duration], what: str) -> Optional[int]:

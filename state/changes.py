@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from headway.errors import IncompatibleStateError
 from headway.state.differences import Difference, drop, step_differences
-from headway.state.manifest import Manifest
+from headway.state.manifest import Manifest, OutputEntry
 from headway.state.names import former_name, former_names, owner
 from headway.state.reads import Reads, stateless_pairs
 from headway.state.schemas import schema_changes
@@ -94,6 +94,14 @@ _RENAMED: Final = {
 }
 
 
+_OF_DELIVERY: Final = {
+    "back": "it is back, and what waits is delivered",
+    "gone": "the flow has it no more; what waits stays, and is delivered to nobody",
+    "renamed": "it goes on with what waits for that; new triggers have other ids",
+}
+"""The same of outputs that are delivered."""
+
+
 class _Comparison:
     def __init__(self, found: Manifest, expected: Manifest) -> None:
         self._found = found
@@ -138,9 +146,10 @@ class _Comparison:
             yield Change(what=what, text=_NEW[kind])
             return
         if old not in before:
-            yield Change(what=what, text=_BACK[kind])
+            yield Change(what=what, text=self._told("back", kind, old, _BACK))
         if old != name:
-            yield Change(what=what, text=f"it was called {owner(old)!r}: {_RENAMED[kind]}")
+            text = self._told("renamed", kind, old, _RENAMED)
+            yield Change(what=what, text=f"it was called {owner(old)!r}: {text}")
         was, now = self._steps.get(old), self._expected.steps.get(name)
         # Shared rows belong to a step of another name.
         differences = [] if was is None or now is None else list(step_differences(old, was, now))
@@ -184,15 +193,17 @@ class _Comparison:
         for side in [side for side in sides if side not in now]:
             yield Change(what=what, text=f"its side {side!r} is not read any more")
 
+    def _told(self, what: str, kind: str, old: str, texts: Mapping[str, str]) -> str:
+        """What becomes of what `old` has, of one of these kinds."""
+        entry = self._known(kind)[old]
+        return _OF_DELIVERY[what] if isinstance(entry, OutputEntry) and entry.delivered else texts[kind]
+
     def _gone(self, kind: str) -> Iterator[Change]:
         used = set(self.former(kind).values())
         for name in getattr(self._found, f"{kind}s"):
             if name not in used and name == owner(name):
-                text = (
-                    f"{_GONE[kind]} until they are dropped"
-                    if kind == "operator"
-                    else f"{_GONE[kind]} until it is dropped"
-                )
+                they = "they are" if kind == "operator" else "it is"
+                text = f"{self._told('gone', kind, name, _GONE)} until {they} dropped"
                 yield Change(what=f"{kind} {name!r}", text=f"{text}: headway state drop FLOW {name}")
 
 

@@ -154,7 +154,7 @@ class Database:
         self._db: Rdict | None = None
         families: tuple[str, ...] = (ROWS, TIMERS, WAITING, OUTBOX, DELIVERIES, PENDING)
         if secondary_path:
-            families = (ROWS, PENDING) if with_pending else (ROWS, TIMERS, WAITING)
+            families = (ROWS, PENDING) if with_pending else (ROWS, TIMERS, WAITING, *self._if_there(DELIVERIES))
         access = AccessType.secondary(str(secondary_path)) if secondary_path else AccessType.read_write()
         # A secondary keeps all files open: what the primary deletes meanwhile could not be opened again.
         open_files_max = -1 if secondary_path else options.open_files
@@ -179,9 +179,20 @@ class Database:
             name: self._db.get_column_family_handle(name) for name in families
         }
 
+    def has(self, family: str) -> bool:
+        """Whether there is such a family: a secondary makes none."""
+        return family in self._families
+
     def family(self, name: str) -> Rdict:
         """The column family itself, for reading single keys; it is closed with the database."""
         return self._families[name]
+
+    def _if_there(self, family: str) -> list[str]:
+        """A family that a database has only once a run has opened it that knows of it."""
+        try:
+            return [family] if family in Rdict.list_cf(str(self.path), Options(raw_mode=True)) else []
+        except Exception as error:  # rocksdict raises nothing more specific
+            raise self.refusal(error, "open") from error
 
     def get(self, family: str, key: bytes) -> bytes | None:
         """The value of `key` without its version byte; None where there is none.

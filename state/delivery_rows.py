@@ -11,6 +11,7 @@ from headway.state.database import DELIVERIES, Database
 from headway.state.keys import ID_BYTES
 
 __all__ = [
+    "BEFORE",
     "DEAD",
     "DUE",
     "HEAD",
@@ -66,9 +67,11 @@ class DeliveryRow(msgspec.Struct, array_like=True, frozen=True):
     line: bytes
     """The CloudEvent in JSON."""
     place: str = ""
-    """Where it had its number when key groups were divided otherwise; empty where that is this group."""
+    """A place of its own, for one that stands no longer where it was made in its turn; empty for all others."""
     number: int = 0
-    """The number that it had there."""
+    """The number that it has in its own place, or had in the former one."""
+    former: str = ""
+    """The place in which it had its number when key groups were divided otherwise; empty where they were not."""
 
 
 class Lane(msgspec.Struct, array_like=True, frozen=True):
@@ -132,6 +135,27 @@ class Undelivered(NamedTuple):
     number: int
     row: DeliveryRow
     is_parked: bool
+
+    def place(self, log: str) -> tuple[str, int, tuple[str, ...]]:
+        """The place that it is delivered under from a log, its number there, and the places that it had before.
+
+        Rows that have come from another group keep the numbers that they had, in a place for each such group: what the
+        receiver had taken of that place is above none of them, and what it goes on taking of it elsewhere neither.
+
+        >>> Undelivered(7, DeliveryRow("cart-1", 0, "", b"", former="b<a", number=3), is_parked=False).place("c")
+        ('c<b<a', 3, ('b<a', 'a'))
+        """
+        row = self.row
+        if row.place:
+            return row.place, row.number, ()
+        if not row.former:
+            return log, self.number, ()
+        parts = row.former.split(BEFORE)
+        return log + BEFORE + row.former, row.number, tuple(BEFORE.join(parts[at:]) for at in range(len(parts)))
+
+
+BEFORE: Final = "<"
+"""In the name of a place, stands between that of a log and the place in which its rows were before."""
 
 
 encode: Final = msgspec.msgpack.Encoder().encode

@@ -64,6 +64,10 @@ def step_differences(name: str, found: StepEntry, expected: StepEntry) -> Iterat
         yield from _of_types(found.parameters, expected.parameters)
         yield from _told(found.parameters, expected.parameters, _SOURCE_TELLS)
     else:
+        if _is_delivered(found) != _is_delivered(expected):
+            text = f"it was {_way(found)}, now it is {_way(expected)}: what it has of the one cannot go on as the other"
+            yield Difference(text, "to go on: give the output another name")
+            return
         if found.kind != expected.kind:
             yield Difference(f"it was a {_word(found)}, now it is a {_word(expected)}")
         yield from _of_types(found.parameters, expected.parameters)
@@ -77,8 +81,24 @@ _SOURCE_TELLS: Final = {
 _OUTPUT_TELLS: Final = {
     "place": "it goes on there at the position that it had, so what was written must have been moved there",
     "id_by": "new triggers have other ids",
+    "target": "what waits goes to the new one",
+    **dict.fromkeys(
+        ("edge", "on_failure", "give_up_after", "retry_first", "retry_longest", "waiting_max"),
+        "it holds for what waits as well",
+    ),
 }
 _OPERATOR_TELLS: Final = {"": "what it kept stays, and timers fire as they were set"}
+
+
+def _is_delivered(entry: StepEntry) -> bool:
+    return "target" in entry.parameters
+
+
+def _way(entry: StepEntry) -> str:
+    """How an output is served, and where that is."""
+    if _is_delivered(entry):
+        return f"delivered to {_shown(entry.parameters['target'])}"
+    return f"written to {_shown(entry.parameters.get('place', 'the state directory'))}"
 
 
 def _word(entry: StepEntry) -> str:

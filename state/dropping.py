@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from headway.errors import UsageError
-from headway.state.database import ROWS, TIMERS, Database, group_path
+from headway.state.database import DELIVERIES, ROWS, TIMERS, Database, group_path
 from headway.state.keys import id_bytes, successor
 from headway.state.manifest import Manifest
 from headway.state.names import SHARED
@@ -56,6 +56,9 @@ def without(manifest: Manifest, name: str) -> Manifest:
     ]
     used = [one for one in manifest.operators if one in names]
     if not gone and not used:
+        if name in manifest.outputs and manifest.outputs[name].delivered:
+            msg = f"the flow delivers {name!r}: to forget what waits, headway triggers drop FLOW --output {name}"
+            raise UsageError(msg)
         if name in manifest.sources or name in manifest.outputs:
             what = "reads" if name in manifest.sources else "writes"
             msg = (
@@ -118,7 +121,7 @@ def _all_names(manifest: Manifest) -> list[str]:
 
 
 def erase(directory: Path, manifest: Manifest) -> Manifest:
-    """Delete the rows and timers of all `dropped` numbers; returns the manifest without them, to be stored.
+    """Delete the rows, timers and triggers of all `dropped` numbers; returns the manifest without them, to be stored.
 
     With the lock held and no group open. May be repeated after a kill at any moment. Takes some microseconds a key.
     """
@@ -139,7 +142,7 @@ def _erase(database: Database, numbers: Iterable[int]) -> None:
     count = 0
     for number in numbers:
         prefix = id_bytes(number)
-        for family in (ROWS, TIMERS):
+        for family in (ROWS, TIMERS, DELIVERIES):
             for key, _ in database.scan(family, prefix, successor(prefix)):
                 batch.delete(family, key)
                 count += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from headway.state.keys import task_prefix
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
 
-__all__ = ["GroupStore", "label"]
+__all__ = ["GroupStore", "close_all", "label"]
 
 _FORMAT_KEY: Final = b"\xff\xff\xff\xffformat"
 _FORMAT: Final = 3
@@ -99,6 +99,18 @@ class GroupStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def close_all(groups: Iterable[GroupStore]) -> None:
+    """Close all of them; raises the first `StateError` once all are closed."""
+    refused: list[StateError] = []
+    for group in groups:
+        try:
+            group.close()
+        except StateError as error:
+            refused.append(error)
+    if refused:
+        raise refused[0]
 
 
 def label(group: int) -> tuple[bytes, bytes]:

@@ -59,10 +59,12 @@ class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutputEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """An output: the number of its task, and the ways that lead to it."""
+    """An output: its number, and the ways that lead to it. One that is written has a task of that number."""
 
     id: int
     inputs: list["EdgeEntry"] = []
+    delivered: bool = False
+    """Whether its triggers wait in the key groups that make them until a target has taken them."""
 
 
 class EdgeEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,7 +217,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         try:
             found_format = msgspec.json.decode(data, type=_Format).format
             if found_format == FORMAT:
-                return msgspec.json.decode(data, type=Manifest)._checked(path)
+                return msgspec.json.decode(data, type=Manifest)._checked(path, data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             msg = f"{path} cannot be read ({error}): restore it from a backup, or {_START_EMPTY}"
             raise CorruptStateError(msg) from error
@@ -226,9 +228,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         bare = msgspec.structs.replace(self, checksum="")
         return msgspec.structs.replace(self, checksum=checksum(msgspec.json.encode(bare)))
 
-    def _checked(self, path: Path) -> "Manifest":
-        """Without its checksum, once that is known to be the right one."""
-        right = self._sealed().checksum
+    def _checked(self, path: Path, data: bytes) -> "Manifest":
+        """Without its checksum, once that is known to be the right one: of what was written, also with fewer fields."""
+        right = checksum(msgspec.json.encode({**msgspec.json.decode(data), "checksum": ""}))
         if self.checksum != right:
             msg = (
                 f"{path} is damaged: its checksum is {self.checksum!r}, expected {right!r}; restore it from a backup, "

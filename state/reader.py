@@ -14,7 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from headway.errors import StateError, UsageError
-from headway.state.database import CONTROL, ROWS, Database, group_path
+from headway.state.database import CONTROL, DELIVERIES, ROWS, Database, group_path
+from headway.state.delivery_queue import DeliveryQueue
 from headway.state.groups import group_of
 from headway.state.keys import id_bytes, successor, task_prefix
 from headway.state.manifest import MANIFEST_NAME, Manifest
@@ -109,6 +110,13 @@ class StateReader:
             return (decode_meta(Control.decode(payload).meta) or {}).get("position")
         except msgspec.DecodeError as error:
             raise database.corrupt(CONTROL, key, f"not a control record ({error})") from error
+
+    def deliveries(self, output: int) -> Iterator[DeliveryQueue]:
+        """What waits of an output that is delivered, by its number, group by group; groups without any are left out."""
+        for group in range(self.manifest.key_groups):
+            database = self._database(group)
+            if database is not None and database.has(DELIVERIES):
+                yield DeliveryQueue(database, output)
 
     def refresh(self) -> None:
         """See what has been committed since."""

@@ -26,6 +26,7 @@ import msgspec
 
 from headway.state.carried import CarriedTask, carry_output, key_of, waiting_records
 from headway.state.database import CONTROL, ROWS, TIMERS, Database, Writer
+from headway.state.delivery_moves import DeliveryMove
 from headway.state.files import state_files
 from headway.state.group import label
 from headway.state.groups import group_of
@@ -97,18 +98,32 @@ class Rescaling:
         self._settle()
         with ExitStack() as held:
             groups = [_Group(place, group, self._new, held) for group in range(self._new.key_groups)]
+            moves = self._delivery_moves(groups)
             with self._before.groups() as databases:
                 for group, database in databases:
+                    for move in moves:
+                        move.take(database)
                     self._move_rows(database, group, groups)
                     self._move_timers(database, groups)
                     for task, stage in enumerate(self._old.stages):
                         self._move_waiting(database, group, task, stage, groups)
                     for task in self._before.outputs:
                         self._move_output(database, group, task, groups)
+            for move in moves:
+                move.finish()
             for one in groups:
                 for task in self._handled:
                     self._finish_stage(one, task)
                 one.writer.flush(sync=self._sync)
+
+    def _delivery_moves(self, groups: list[_Group]) -> list[DeliveryMove]:
+        outputs = {**self._old.retired.outputs, **self._old.outputs}
+        moves = [DeliveryMove(entry.id, [one.writer for one in groups]) for entry in outputs.values()]
+        with self._before.groups() as databases:
+            for _, database in databases:
+                for move in moves:
+                    move.count(database)
+        return moves
 
     def _settle(self) -> None:
         """Promote or discard what is pending, and learn how far each stage has come."""

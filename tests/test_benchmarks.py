@@ -17,6 +17,8 @@ from benchmarks import (
     bare_clicks,
     bounds,
     clicks,
+    concerns,
+    decisions,
     epochs,
     exporter,
     idle,
@@ -79,6 +81,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 IN_PROCESS = [
     operators.CASE,
+    concerns.CASE,
     epochs.CASE,
     *(case for case in jobs.CASES if case.name != "exchange"),
     *windows.CASES,
@@ -119,6 +122,12 @@ def test_a_wrong_table_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("module", ["json", "orjson"])
 def test_bytewax_finds_the_same_carts(module: str) -> None:
     assert run_bytewax(shop_stream(SIZES, 1), module).running_s > 0
+
+
+def test_decisions() -> None:
+    answers, beside = decisions.CASE.find(SIZES).rows
+    assert answers.arm.told("answers") > 100
+    assert beside.reference is not None
 
 
 def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,4 +260,4 @@ def test_plots(tmp_path: Path) -> None:
 
 
 def test_every_case_has_a_name_of_its_own() -> None:
-    assert len({case.name for case in CASES.values()}) == len(CASES) == 20
+    assert len({case.name for case in CASES.values()}) == len(CASES) == 22

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,17 @@ QUIET = """
 import headway as hw
 flow = hw.Flow("quiet")
 flow.source("orders", hw.Json, hw.items([]), time="at").to("out", hw.to_jsonl("out.jsonl"))
+"""
+SILENT = """
+import headway as hw
+
+class Stamp(hw.Operator[hw.Json, hw.State, hw.Json]):
+    def on_event(self, state, event, ctx):
+        ctx.emit({"at": ctx.time, **event})
+
+flow = hw.Flow("stamps")
+events = flow.source("events", hw.Json, hw.http_source("/events"), time=hw.INGESTION_TIME)
+events.key_by("n").process("stamp", Stamp()).to("out", hw.to_jsonl("out.jsonl"))
 """
 TOKEN = "correct-horse-battery-staple"
 
@@ -151,6 +164,74 @@ def test_while_a_run_listens(place: Path) -> None:
     assert TOKEN not in err
     assert TOKEN.encode() not in (place / "state" / "run" / "ingest.log").read_bytes()
     assert not (place / "state" / "inbox" / "ingest.sock").exists()
+
+
+def test_a_pipe_that_is_idle_keeps_nobody_out(place: Path) -> None:
+    """A run that follows reads what a command appends, and may begin to listen while the command waits for more."""
+    command = [sys.executable, "-m", "headway", "ingest", "flow.py", "events", "-", "--state", "state"]
+    event = b'{"specversion": "1.0", "id": "%d", "source": "/x", "type": "y"}\n'
+    with subprocess.Popen(command, cwd=place, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as feeding:
+        assert feeding.stdin is not None
+        feeding.stdin.write(event % 1)
+        feeding.stdin.flush()
+        await_true(lambda: list(place.glob("state/inbox/events/0/*.log")) != [], "the log")
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            port = int(sock.getsockname()[1])
+        run_until(place, 1, lambda: None, "--follow")
+
+        def feed() -> None:
+            assert feeding.stdin is not None
+            feeding.stdin.write(event % 2)
+            feeding.stdin.flush()
+
+        run_until(place, 2, feed, "--listen", str(port))
+        feeding.stdin.close()
+        assert feeding.wait(60) == 0
+
+
+def run_until(place: Path, lines: int, ready: Callable[[], None], *options: str) -> None:
+    """Run the flow until so many events have come out; `ready` is called once a server, if it has one, listens."""
+    started = Started(place, "flow.py", "--state", "state", "--epoch", "50ms", *options)
+
+    def happened(condition: bool) -> bool:
+        return condition or not is_alive(started.pid)
+
+    try:
+        if "--listen" in options:
+            await_true(lambda: happened("takes events" in started.log.read_text()), "a server")
+        ready()
+        await_true(lambda: happened(count_lines(place / "events.jsonl") == lines), "events")
+        started.check_running()
+    finally:
+        send(started.pid, signal.SIGTERM)
+        code, err = started.outcome()
+    assert code == 0, err
+
+
+def count_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def test_a_replay_has_the_same_ingestion_times(place: Path) -> None:
+    """Another state directory, another number of workers, another time: the same log gives the same bytes."""
+    (place / "flow.py").write_text(SILENT)
+    for number in range(4):
+        told(ingest(place, "events", "-", "--json", stdin=b'{"n": %d}\n' % number))
+    shutil.copytree(place / "state" / "inbox", place / "other" / "inbox")
+    run(place, "flow.py", "--state", "state", "--drain")
+    first = (place / "out.jsonl").read_bytes()
+    times = [json.loads(line)["at"] for line in first.splitlines()]
+    assert len(times) == 4
+    assert times == sorted(times)
+    (place / "out.jsonl").unlink()
+    run(place, "flow.py", "--state", "other", "--workers", "2", "--drain")
+    assert (place / "out.jsonl").read_bytes() == first
+
+
+def test_two_sources_cannot_share_a_log(place: Path) -> None:
+    (place / "flow.py").write_text(FLOW.replace('"/events"', '"/orders"'))
+    code, err = Started(place, "flow.py", "--state", "state").outcome()
+    assert (code, "'orders' and 'events' both keep inbox/orders" in err) == (2, True), err
 
 
 @pytest.mark.parametrize(

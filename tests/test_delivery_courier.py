@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.delivery_world import World
+from tests.delivery_world import OUTPUT, World
 
 from headway.delivery import loader
+from headway.delivery.requests import Request
 from headway.targets.base import Answer, Limits, Outcome
 from headway.targets.delivered import Delivering
 
@@ -147,7 +148,8 @@ def test_a_receiver_that_wants_no_more_gets_nothing_until_somebody_says_so(world
     assert not world.take()
     assert world.courier.wake_at_ms() is None
     assert "410 Gone" in world.told[0]
-    world.courier.retry_all()
+    asked = Request(action="retry", made_ms=world.now_ms, outputs={OUTPUT: {0: 2}})
+    assert [counts.retried for _, counts in world.courier.carry_out(asked)] == [1]
     world.deliver_all()
     world.check_end()
 

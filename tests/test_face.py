@@ -88,6 +88,7 @@ def test_importing_headway_imports_no_more_of_it_than_it_must() -> None:
     loaded = loaded_by("import headway.results, headway.operators")
     assert below("headway", loaded) == {
         "headway",
+        "headway.basics",
         "headway.basics.compiled",
         "headway.basics.lazy",
         "headway.operators",

@@ -51,7 +51,7 @@ class Client:
         self.at, self.path, self.name = at, path, name
         self.acknowledged: list[int] = []
         self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._post)
+        self.thread = threading.Thread(target=self._post, daemon=True)
 
     def _post(self) -> None:
         while not self.stop.is_set():

@@ -150,6 +150,28 @@ def test_a_refusal_is_remembered_over_a_restart(database: Database) -> None:
     assert outcomes(deliver(database.make(table, key="cart", row=Cart), batch)) == expected
 
 
+def test_what_was_taken_under_a_former_place_is_passed_over(database: Database) -> None:
+    """Key groups were divided otherwise: the rows of one place are in two now, each of which has a part of them."""
+    table = database.fresh()
+    bad = {"cart": "b", "cents": TOO_LARGE}
+    before = [delivery_of(number, bad if number == 2 else {"cart": f"c{number}", "cents": 1}) for number in range(9)]
+    target = database.make(table, key="cart", row=Cart)
+    assert Outcome.NEVER in outcomes(deliver(target, before[:5]))
+    parts = [
+        [
+            replace(each, place=f"{name}<place-0", former_places=("place-0",))
+            for each in before
+            if each.number % 2 == odd
+        ]
+        for odd, name in enumerate("ab")
+    ]
+    for part in (parts[1], parts[0], parts[1][1:]):
+        answers = deliver(database.make(table, key="cart", row=Cart), part)
+        for delivery, answer in zip(part, answers):
+            assert answer.outcome is (Outcome.NEVER if delivery.number == 2 else Outcome.DONE)
+    assert len(database.query(f"SELECT cart FROM {table}")) == 8
+
+
 def test_another_state_directory_is_noticed(database: Database) -> None:
     table = database.fresh()
     deliver(database.make(table), [delivery_of(number) for number in range(3)])

@@ -40,6 +40,7 @@ LAYERS: Final = {
     "ingest": "ingest",
     "serving": "serving",
     "client": "client",
+    "demo": "demo",
     "cli": "__main__ cli running",
     # What users import, and what is written with it.
     "face": "__init__ results",
@@ -69,8 +70,9 @@ MAY_IMPORT: Final = {
     "explain": "basics types operators graph declare plan",
     "serving": "basics types state graph declare plan web metrics",
     "client": "basics types",
-    "cli": "basics types connectors state inbox web ingest graph declare plan runtime explain tracing metrics serving "
-    "generate",
+    "demo": "basics client web",
+    "cli": "basics types connectors state inbox delivery web graph declare plan runtime "
+    "ingest explain tracing metrics serving demo generate",
     "face": "basics types connectors operators targets graph declare inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",

@@ -98,8 +98,9 @@ def test_reading_what_one_has_written_and_watching_it(tmp_path: Path) -> None:
         watched = accounts.watch("ann")
         first = next(watched)
         token = Receipt("transfers", "transfers-0.jsonl", 8, time_ms=8).token()
-        with pytest.raises(NotYetError, match="not been read yet"):
-            accounts.get("ann", at_least=token)
+        for receipt in (token, {"log": "transfers-0.jsonl", "position": 8, "duplicate": False}):
+            with pytest.raises(NotYetError, match="not been read yet"):
+                accounts.get("ann", at_least=receipt)
         write_lines(tmp_path / "transfers-0.jsonl", transfers(5, start=5))
         hw.run(flow_of(tmp_path), state=tmp_path / "state", epoch="20ms")
         assert accounts.get("ann", at_least=token, wait="30s") == Account(

@@ -84,6 +84,8 @@ def test_what_is_behind_a_receipt_or_an_epoch_is_told(server: Address) -> None:
     partition = "transfers-0.jsonl"
     reached, ahead = Receipt("transfers", partition, 49, time_ms=49), Receipt("transfers", partition, 50)
     assert get(server, f"/accounts/ann?at_least={reached.token()}").status == 200
+    assert get(server, f"/accounts/ann?at_least={partition}@50").status == 412
+    assert get(server, "/accounts/ann?at_least=nowhere@50").status == 400
     behind = get(server, f"/accounts/ann?at_least={ahead.token()}")
     assert (behind.status, behind.json["reason"]) == (412, "behind")
     assert get(server, f"/accounts/ann?at_least={ahead.token()}&wait=20ms").status == 412

@@ -12,7 +12,7 @@ from tests.web_harness import ask, connect, is_closed, read_answer, request_byte
 
 from headway.errors import UsageError
 from headway.web.addresses import Address, listen, parse_address, refuse_open
-from headway.web.connections import ConnectionLimits
+from headway.web.limits import ConnectionLimits
 from headway.web.middleware import Gate, guarded, host_names, read_body
 from headway.web.problems import ProblemError, Receive, Scope, Send, answer
 from headway.web.tokens import Tokens
@@ -109,8 +109,8 @@ def test_slow_and_idle() -> None:
 
 
 def test_idle_ones_make_room() -> None:
-    with served(guarded(echo), limits=ConnectionLimits(connections=50)) as at:
-        idle = [connect(at) for _ in range(300)]
+    with served(guarded(echo), limits=ConnectionLimits(connections=200)) as at:
+        idle = [connect(at) for _ in range(1_000)]
         with connect(at) as sock:
             for _ in range(3):
                 sock.sendall(request_bytes("POST", "/", b"hello"))

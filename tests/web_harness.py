@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 
 from headway.web.addresses import Address, listen
-from headway.web.connections import ConnectionLimits
 from headway.web.host import serve
+from headway.web.limits import ConnectionLimits
 from headway.web.middleware import Gate
 from headway.web.problems import App
 

@@ -60,6 +60,13 @@ class Chain:
         """Whether some link has a time of its own."""
         return any(link.gap_ms is not None for link in self.links)
 
+    @property
+    def concerns(self) -> Optional[list[Callable[[Any], bool]]]:
+        """The tests of which an event must meet one to change anything; None where every event does."""
+        if any(link.strict for link in self.links):
+            return None
+        return [test.holds for test in _tests_of(self)]
+
 
 def chain_of(automaton: Automaton, after: AfterMatch) -> Optional[Chain]:
     """The pattern as a chain; None if it is none, or if what a match skips cannot be told from a chain."""

@@ -8,6 +8,7 @@ from typing_extensions import TypeVar
 
 from headway.errors import FlowError
 from headway.operators.base import BroadcastContext, Context, Operator, Timer
+from headway.operators.options import told_apart
 from headway.operators.patterns.automaton import Automaton, compile_pattern
 from headway.operators.patterns.buffer import state_of
 from headway.operators.patterns.chain import Chain, chain_of
@@ -100,6 +101,7 @@ class MatchPattern(Operator[E, Any, Any]):
         else:
             self.state_type, taken_type = state_of_chain(kept.type, _fingerprint(automaton))
             self._matcher = ChainMatcher(chain, event_type, taken_type, options)
+            self.concerns = None if chain.concerns is None else told_apart(chain.concerns)
 
     def _chain(self, automaton: Automaton) -> Optional[Chain]:
         return chain_of(automaton, self.after)

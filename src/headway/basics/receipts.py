@@ -1,7 +1,8 @@
 """Receipts: where an event stands in its log, as a token that a client hands on without looking into it.
 
 Whoever has written an event gets one, and may give it to whoever is asked for decision state: `at_least=RECEIPT` is
-answered with state that includes the event. A token is text that needs no quoting in a URL.
+answered with state that includes the event. A token is text that needs no quoting in a URL. Where a log and a position
+were told, as ingest by HTTP does, `LOG@POSITION` says the same.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
     """
 
     log: str
-    """The name of the source that reads the log."""
+    """The name of the source that reads the log; empty for the one that has the partition."""
     partition: str
     position: int
     """The number of the record in its partition, from 0."""
@@ -37,7 +38,14 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def of(cls, token: str) -> Receipt:
-        """What a token stands for; raises `ValueError` for what is none."""
+        """What a token, or `LOG@POSITION`, stands for; raises `ValueError` for what is neither.
+
+        >>> Receipt.of("orders/3@17")
+        Receipt(log='', partition='orders/3', position=17, time_ms=None)
+        """
+        partition, _, position = token.rpartition("@")
+        if partition and position.isascii() and position.isdigit() and len(position) < 19:
+            return cls("", partition, int(position))
         version, _, text = token.partition(".")
         try:
             if version != "r1" or not text.isascii():

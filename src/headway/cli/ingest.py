@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ _BATCH_LINES: Final = 1_000
 _BATCH_BYTES: Final = 1 << 20
 _LINE_MOST: Final = 4 << 20
 _SHOW_S: Final = 0.5
+_IDLE_S: Final = 1.0
 
 
 @click.command(
@@ -95,7 +97,7 @@ def ingest(
     make_private(directory)
     totals = _Totals(source, shows=not (quiet or as_json))
     with _opened(file) as descriptor, Appending(door, directory) as appending:
-        for batch in _batches(descriptor, file, door, id_field):
+        for batch in _batches(descriptor, file, door, id_field, appending.let_go):
             taken = appending.append(batch)
             totals.add(taken.events, taken.duplicates, taken.position)
     totals.end()
@@ -130,14 +132,19 @@ def _opened(file: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _batches(descriptor: int, file: str, door: Door, id_field: Optional[str]) -> Iterator[Batch]:
-    """The lines in batches; of a stream what is there, without waiting for a batch to be full."""
+def _batches(
+    descriptor: int, file: str, door: Door, id_field: Optional[str], idle: Callable[[], None]
+) -> Iterator[Batch]:
+    """The lines in batches; of a stream what is there, without waiting for a batch to be full.
+
+    `idle` is called when nothing has come for a second.
+    """
     from headway.ingest.append import Batch, envelope
     from headway.ingest.bodies import BATCHED, LINES
 
     run = uuid.uuid4().hex
     count = 0
-    for lines in _pieces(descriptor, file):
+    for lines in _pieces(descriptor, file, idle):
         found = [(number, line) for number, line in enumerate(lines, count + 1) if line.strip()]
         count += len(lines)
         if not found:
@@ -153,11 +160,13 @@ def _batches(descriptor: int, file: str, door: Door, id_field: Optional[str]) ->
             yield Batch(LINES[0], b"\n".join(line for _, line in found), f"ingest-{run}-{numbers[0]}", numbers)
 
 
-def _pieces(descriptor: int, file: str) -> Iterator[list[bytes]]:
+def _pieces(descriptor: int, file: str, idle: Callable[[], None]) -> Iterator[list[bytes]]:
     """Whole lines, up to a batch of them."""
     rest = b""
     while True:
         try:
+            if not select.select([descriptor], [], [], _IDLE_S)[0]:
+                idle()
             data = os.read(descriptor, _BATCH_BYTES)
         except OSError as error:
             msg = f"cannot read {file}: {error.strerror}; check the file"

@@ -10,6 +10,7 @@ import click
 
 from headway.cli.commands import Commands
 from headway.cli.dead_letters import dead_letters
+from headway.cli.demo import demo
 from headway.cli.explain import explain
 from headway.cli.failures import report
 from headway.cli.generate import generate
@@ -19,6 +20,7 @@ from headway.cli.process import Interrupts, open_standard_streams
 from headway.cli.run import run
 from headway.cli.serve import serve
 from headway.cli.state import state
+from headway.cli.triggers import triggers
 from headway.cli.version import version
 
 __all__ = ["headway", "main"]
@@ -63,7 +65,7 @@ def headway(ctx: click.Context, show_version: bool) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (run, ingest, serve, explain, generate, state, dead_letters, version):
+for command in (run, serve, ingest, explain, generate, state, triggers, dead_letters, demo, version):
     headway.add_command(command)
 
 

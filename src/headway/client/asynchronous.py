@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Optional, TypeVar
 
 from headway.basics.times import Duration
-from headway.client.protocol import WAIT_MOST_S, Answer, Reply, Request, ViewProtocol, check_url, read_token
+from headway.client.protocol import WAIT_MOST_S, Answer, AtLeast, Reply, Request, ViewProtocol, check_url, read_token
 from headway.errors import ServiceError, UsageError
 
 if TYPE_CHECKING:
@@ -104,20 +104,18 @@ class AsyncView(Generic[T]):
     def __repr__(self) -> str:
         return f"AsyncView({self._protocol.name!r} of {self._client.url})"
 
-    async def get(self, key: str, *, at_least: Optional[str] = None, wait: Duration = 0) -> Optional[T]:
+    async def get(self, key: str, *, at_least: AtLeast = None, wait: Duration = 0) -> Optional[T]:
         """The value of a key; None where there is none."""
         return (await self.read(key, at_least=at_least, wait=wait)).value
 
-    async def read(self, key: str, *, at_least: Optional[str] = None, wait: Duration = 0) -> Answer[T]:
+    async def read(self, key: str, *, at_least: AtLeast = None, wait: Duration = 0) -> Answer[T]:
         """What there is of a key, and how fresh that is."""
         request = self._protocol.read(key, at_least=at_least, wait=wait)
         answer = self._protocol.one(key, await self._client.ask(request))
         assert answer is not None
         return answer
 
-    async def many(
-        self, keys: Iterable[str], *, at_least: Optional[str] = None, wait: Duration = 0
-    ) -> dict[str, Answer[T]]:
+    async def many(self, keys: Iterable[str], *, at_least: AtLeast = None, wait: Duration = 0) -> dict[str, Answer[T]]:
         """Up to 1,000 keys at one epoch."""
         request = self._protocol.many(keys, at_least=at_least, wait=wait)
         return {answer.key: answer for answer in (await self._several(request))[0]}

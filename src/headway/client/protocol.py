@@ -14,9 +14,11 @@ import msgspec
 from headway.basics.times import Duration, duration_ms
 from headway.errors import NotYetError, ServiceError, UsageError
 
-__all__ = ["Answer", "Reply", "Request", "Status", "ViewProtocol", "check_url", "read_token"]
+__all__ = ["Answer", "AtLeast", "Reply", "Request", "Status", "ViewProtocol", "check_url", "read_token"]
 
 T = TypeVar("T")
+AtLeast = Optional[Union[str, Mapping[str, Any]]]
+"""A receipt as text, or what ingest by HTTP has answered: its `log` and `position`."""
 _BEHIND: Final = (412, 503)
 WAIT_MOST_S: Final = 60.0
 
@@ -118,7 +120,7 @@ class ViewProtocol(Generic[T]):
         self._decode_several = msgspec.json.Decoder(several).decode
 
     def read(
-        self, key: str, *, at_least: Optional[str], wait: Duration, after: str = "", default_wait_s: float = 0.0
+        self, key: str, *, at_least: AtLeast, wait: Duration, after: str = "", default_wait_s: float = 0.0
     ) -> Request:
         """One key; with `after`, an ETag, a version that is another one, for which the server waits."""
         headers = {"if-none-match": after} if after else {}
@@ -145,7 +147,7 @@ class ViewProtocol(Generic[T]):
             {} if record is None else record.timers,
         )
 
-    def many(self, keys: Iterable[str], *, at_least: Optional[str], wait: Duration) -> Request:
+    def many(self, keys: Iterable[str], *, at_least: AtLeast, wait: Duration) -> Request:
         """Several keys, all of one epoch."""
         asked = self._get(":batch", {}, at_least, wait, {"content-type": "application/json"})
         return asked._replace(method="POST", body=msgspec.json.encode({"keys": list(keys)}))
@@ -188,7 +190,7 @@ class ViewProtocol(Generic[T]):
         self,
         rest: str,
         given: Mapping[str, Union[str, int]],
-        at_least: Optional[str],
+        at_least: AtLeast,
         wait: Duration,
         headers: Optional[dict[str, str]] = None,
         default_wait_s: float = 0.0,
@@ -198,7 +200,7 @@ class ViewProtocol(Generic[T]):
         query = dict(given)
         wait_s = duration_ms(wait, what="wait") / 1000 or default_wait_s
         if at_least is not None:
-            query["at_least"] = at_least
+            query["at_least"] = at_least if isinstance(at_least, str) else f"{at_least['log']}@{at_least['position']}"
         if self._monotone and self.epoch and is_first:
             query["epoch"] = self.epoch
             wait_s = wait_s or 1.0

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final, Generic, Optional, TypeVar
 
 from headway.basics.times import Duration
-from headway.client.protocol import WAIT_MOST_S, Answer, Reply, Request, ViewProtocol, check_url, read_token
+from headway.client.protocol import WAIT_MOST_S, Answer, AtLeast, Reply, Request, ViewProtocol, check_url, read_token
 from headway.errors import ServiceError
 
 __all__ = ["Client", "View"]
@@ -127,11 +127,11 @@ class View(Generic[T]):
     def __repr__(self) -> str:
         return f"View({self._protocol.name!r} of {self._client.url})"
 
-    def get(self, key: str, *, at_least: Optional[str] = None, wait: Duration = 0) -> Optional[T]:
+    def get(self, key: str, *, at_least: AtLeast = None, wait: Duration = 0) -> Optional[T]:
         """The value of a key; None where there is none. See `read`."""
         return self.read(key, at_least=at_least, wait=wait).value
 
-    def read(self, key: str, *, at_least: Optional[str] = None, wait: Duration = 0) -> Answer[T]:
+    def read(self, key: str, *, at_least: AtLeast = None, wait: Duration = 0) -> Answer[T]:
         """What there is of a key, and how fresh that is.
 
         `at_least` is a receipt: the state includes its event, for which the server waits as long as `wait` says.
@@ -141,7 +141,7 @@ class View(Generic[T]):
         assert answer is not None
         return answer
 
-    def many(self, keys: Iterable[str], *, at_least: Optional[str] = None, wait: Duration = 0) -> dict[str, Answer[T]]:
+    def many(self, keys: Iterable[str], *, at_least: AtLeast = None, wait: Duration = 0) -> dict[str, Answer[T]]:
         """Up to 1,000 keys at one epoch."""
         request = self._protocol.many(keys, at_least=at_least, wait=wait)
         return {answer.key: answer for answer in self._several(request)[0]}

@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple, Optional
 
+from headway.delivery.actions import carry_out
 from headway.delivery.breaker import Breaker
 from headway.delivery.lanes import FRESH, ActiveLane, QueueWindow
 from headway.delivery.loader import WINDOW_ROWS, Loader
 from headway.delivery.pauses import RETRY_AFTER_MAX_MS, pause_ms
+from headway.delivery.requests import Counts, Request
 from headway.state.delivery_queue import DeliveryQueue, QueueChange
 from headway.state.delivery_rows import Lane, Undelivered
 from headway.targets.base import Answer, Outcome, Target
@@ -76,6 +78,8 @@ class Courier:
 
     def add(self, queue: DeliveryQueue) -> None:
         """Deliver from the queue of one more group."""
+        if self.target.in_order:
+            queue.take_in_order()
         self._loader.windows.append(QueueWindow(queue, in_order=self.target.in_order))
         self._stopped = self._stopped or queue.totals.stopped
 
@@ -93,6 +97,11 @@ class Courier:
     def is_full(self) -> bool:
         """Whether more wait than may."""
         return self.waiting > self.delivering.waiting_max
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether triggers wait for nothing but the limit of the rate."""
+        return self._may_begin is not None and self._may_begin < 1 and self.waiting > 0 and not self._stopped
 
     @property
     def stopped(self) -> str:
@@ -116,9 +125,11 @@ class Courier:
                 if not items:
                     log = ready.popleft()
                     items = [Item(log, row) for row in islice(log.rows, most)]
+                    log.under_way = len(items)
                 break
             lane = ready.popleft()
             items.append(Item(lane, lane.rows[0]))
+            lane.under_way = 1
         if items:
             self.under_way += 1
             if self._may_begin is not None:
@@ -135,6 +146,7 @@ class Courier:
         for answer in answers:
             self.attempts[answer.outcome] += 1
         for item in items:
+            item.lane.under_way = 0
             queue = item.lane.window.queue
             if queue.group not in changes:
                 changes[queue.group] = queue.change()
@@ -187,21 +199,16 @@ class Courier:
             self._tell(f"output {self.output!r}: {reason}, so the oldest are given up: see headway triggers ls --dead")
         return count
 
-    def retry_all(self) -> None:
-        """Try everything now that waits for a later time, also where the receiver wanted nothing more."""
-        now_ms = self._now_ms()
-        self._stopped = ""
-        self.breaker.reset()
-        for window in self.windows:
-            change = window.queue.change()
-            change.stop("")
-            for name, lane in window.queue.lanes():
-                if name not in window.lanes and lane.due_ms > now_ms:
-                    change.put_lane(name, _due(lane, now_ms), lane)
-            change.write()
-            window.next_due_ms = window.queue.next_due_ms()
-            if window.log is not None and window.log.state is not None:
-                window.log.state = _due(window.log.state, now_ms)
+    def carry_out(self, request: Request) -> Iterator[tuple[int, Counts]]:
+        """Do what somebody asks for, some hundred rows at a time; gives what was done, with the group."""
+        if request.action == "retry":
+            self._stopped = ""
+            self.breaker.reset()
+        for window in list(self.windows):
+            below = request.below(window.queue.output, window.queue.group)
+            if below is not None:
+                for counts in carry_out(request, below, window, self._loader, self._now_ms()):
+                    yield window.queue.group, counts
 
     def _allowed(self, now_ms: int) -> int:
         """How many triggers may begin now, by the limit of the rate."""
@@ -235,10 +242,11 @@ class Courier:
         """What becomes of one row; returns whether its lane goes on."""
         lane, before = item.lane, item.lane.state
         state = self._failed(before, answer, now_ms)
-        if answer.outcome is not Outcome.DONE and not self._gives_up(answer, state, now_ms):
-            self._loader.put_off(lane, state, change)
-            return False
-        self._leave(item, answer, state, change, now_ms)
+        if not self._drops(item, answer, change):
+            if answer.outcome is not Outcome.DONE and not self._gives_up(answer, state, now_ms):
+                self._loader.put_off(lane, state, change)
+                return False
+            self._leave(item, answer, state, change, now_ms)
         if before is not None and before.attempts:
             lane.state = Lane(due_ms=before.due_ms)
             change.put_lane(lane.name, lane.state, before)
@@ -249,6 +257,8 @@ class Courier:
         lane = items[0].lane
         state = None
         for item, answer in zip(items, answers):
+            if self._drops(item, answer, change):
+                continue
             failed = self._failed(lane.state, answer, now_ms)
             # What lies behind a row that is never taken has been taken: it cannot hold that up any more.
             is_over = answer.outcome is not Outcome.RETRY or self._gives_up(answer, failed, now_ms)
@@ -259,6 +269,19 @@ class Courier:
         if state is not None or (lane.state is not None and lane.state.attempts):
             lane.state = state or FRESH
             change.set_log(lane.state)
+
+    def _drops(self, item: Item, answer: Answer, change: QueueChange) -> bool:
+        """Whether a row has failed that somebody has dropped while it was under way: then it is gone."""
+        lane, number = item.lane, item.row.number
+        if number not in lane.drops:
+            return False
+        lane.drops.discard(number)
+        if answer.outcome is Outcome.DONE:
+            return False
+        row = item.row if lane.is_log else lane.rows[0]
+        change.dropped([row])
+        self._loader.leave(lane, row)
+        return True
 
     def _failed(self, before: Optional[Lane], answer: Answer, now_ms: int) -> Lane:
         """How it stands with a lane after one more attempt that failed."""
@@ -306,8 +329,3 @@ class Courier:
             in_memory = row.row.lane in window.lanes if row.is_parked else row.number <= window.after
             if not in_memory:
                 yield row
-
-
-def _due(lane: Lane, now_ms: int) -> Lane:
-    """A lane that is due now; it keeps the attempts that it has had."""
-    return Lane(lane.attempts, lane.first_ms, now_ms, lane.reason, lane.head)

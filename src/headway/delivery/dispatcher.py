@@ -13,15 +13,18 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, Optional
+from typing import Any, Final, Optional, TypeVar
 
 import msgspec
 
 from headway.delivery.courier import Courier, Item
+from headway.delivery.desk import Desk
+from headway.delivery.requests import Answered, Counts, Request, Requests
 from headway.delivery.spans import AttemptSpans
 from headway.delivery.stats import DeliveryStats
 from headway.errors import HeadwayError
@@ -31,6 +34,8 @@ from headway.targets.base import Answer, Delivery, Outcome, Target
 from headway.targets.delivered import Delivered
 
 __all__ = ["Dispatcher"]
+
+T = TypeVar("T")
 
 _LAST_ANSWERS_S: Final = 5.0
 """How long the end of a run that was told to stop waits for what is under way."""
@@ -64,8 +69,8 @@ class Dispatcher:
     """Delivers the triggers of all groups that one process runs. Methods are called on the engine's thread.
 
     `outputs` are those that are delivered, by number, with their names. `failed` takes what ends the run: an error of
-    the state, or one in a target that is not the receiver's. `tell` takes what a person should know. `spans` hear of
-    each attempt.
+    the state, or one in a target that is not the receiver's. `tell` takes what a person should know. `requests` is
+    where commands leave what they ask for. `spans` hear of each attempt.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Dispatcher:
         wall_ms: Callable[[], int],
         failed: Callable[[BaseException], None],
         tell: Callable[[str], None],
+        requests: Optional[Requests] = None,
         spans: Optional[AttemptSpans] = None,
     ) -> None:
         self._wall_ms = wall_ms
@@ -89,7 +95,9 @@ class Dispatcher:
         }
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="headway-dispatcher", daemon=True)
+        self._desk = None if requests is None else Desk(requests, self._places, self._carry_out, self._look)
         self._paused = False
+        self._is_ending = False
         self._is_open = False
         self.failure: Optional[BaseException] = None
         """What ends the run."""
@@ -118,7 +126,9 @@ class Dispatcher:
     def statistics(self) -> dict[str, DeliveryStats]:
         """How it stands with each output. Some microseconds for each group."""
         now_ms = self._wall_ms()
-        return {route.courier.output: route.statistics(now_ms) for route in self._routes.values()}
+        return {
+            route.courier.output: route.statistics(now_ms, is_ending=self._is_ending) for route in self._routes.values()
+        }
 
     def finish(self, stopping: Callable[[], bool], beat: Callable[[], None]) -> None:
         """The run ends: deliver what can be delivered now; what has to be retried waits for the next run.
@@ -131,6 +141,7 @@ class Dispatcher:
         while self._is_open and self.failure is None and not heard.wait(_BEAT_S):
             beat()
         until_s: Optional[float] = None
+        self._is_ending = True
         while self._is_open and self.failure is None and not all(route.rests for route in self._routes.values()):
             if stopping() and until_s is None:
                 until_s = time.monotonic() + _LAST_ANSWERS_S
@@ -178,6 +189,8 @@ class Dispatcher:
 
     async def _serve_all(self) -> None:
         self._tasks = [asyncio.ensure_future(self._serve(route)) for route in self._routes.values()]
+        if self._desk is not None:
+            self._tasks.append(asyncio.ensure_future(self._desk.serve()))
         try:
             await asyncio.gather(*self._tasks)
         finally:
@@ -202,6 +215,23 @@ class Dispatcher:
             if queue is not None and queue.next != number:
                 queue.next = number
                 route.wake()
+
+    def _places(self) -> list[tuple[int, int]]:
+        return [(number, group) for number, route in self._routes.items() for group in route.queues]
+
+    def _carry_out(self, request: Request) -> Iterator[tuple[tuple[int, int], Counts]]:
+        for number, route in self._routes.items():
+            if number in request.outputs:
+                for group, counts in route.courier.carry_out(request):
+                    yield (number, group), counts
+                route.wake()
+
+    def _look(self) -> list[Answered]:
+        stats = self.statistics()
+        return [
+            Answered(output=number, groups=sorted(route.queues), stats=stats[route.courier.output])
+            for number, route in self._routes.items()
+        ]
 
     async def _serve(self, route: _Route) -> None:
         """Deliver the triggers of one output, until the task is cancelled."""
@@ -234,7 +264,7 @@ class Dispatcher:
     async def _sleep(self, route: _Route) -> None:
         """Sleep until something has happened, or the time has come for what was put off."""
         courier = route.courier
-        route.rests = courier.under_way == 0 and not route.event.is_set()
+        route.rests = courier.under_way == 0 and not route.event.is_set() and not courier.is_paced
         at_ms = courier.wake_at_ms()
         timeout_s: Optional[float] = None
         if at_ms is not None and not (courier.under_way and at_ms <= self._wall_ms()):
@@ -251,7 +281,7 @@ class Dispatcher:
         span = None if self._spans is None else self._spans.begin(courier.output, target.describe(), batch)
         answers: Optional[list[Answer]] = None
         try:
-            answers = list(await asyncio.wait_for(target.deliver(batch), timeout_s))
+            answers = list(await _within(timeout_s, target.deliver(batch)))
             if len(answers) != len(batch) or not all(isinstance(answer, Answer) for answer in answers):
                 reason = f"{target.describe()} has to give {len(batch)} answers, not {answers!r:.200}"
                 answers = [Answer(Outcome.RETRY, reason)] * len(batch)
@@ -290,7 +320,7 @@ class _Route:
         self.rests = False
         self.event.set()
 
-    def statistics(self, now_ms: int) -> DeliveryStats:
+    def statistics(self, now_ms: int, *, is_ending: bool) -> DeliveryStats:
         courier = self.courier
         totals = [window.queue.totals for window in courier.windows]
         waiting = courier.waiting
@@ -311,6 +341,9 @@ class _Route:
             breaker=courier.breaker.state(now_ms).value,
             stopped=courier.stopped,
             oldest_ms=now_ms - self._oldest[1] if waiting else 0,
+            waiting_max=courier.delivering.waiting_max,
+            is_pressing=self.is_direct and courier.is_full,
+            is_ending=is_ending and not self.rests,
         )
 
 
@@ -319,6 +352,7 @@ def _delivery(item: Item) -> Delivery:
     line = msgspec.json.decode(stored.line, type=_Line)
     lane = item.lane
     attempts = 0 if lane.state is None else lane.state.attempts
+    place, number, former_places = item.row.place(lane.window.queue.place)
     return Delivery(
         id=line.id,
         type=line.type,
@@ -327,8 +361,9 @@ def _delivery(item: Item) -> Delivery:
         time_ms=stored.time_ms,
         data=bytes(line.data),
         sequence=stored.sequence,
-        place=stored.place or lane.window.queue.place,
-        number=stored.number if stored.place else item.row.number,
+        place=place,
+        number=number,
+        former_places=former_places,
         traceparent=_traceparent(line.data),
         attempt=attempts + 1,
     )
@@ -343,6 +378,14 @@ def _traceparent(data: msgspec.Raw) -> Optional[str]:
     except msgspec.ValidationError:
         return None
     return found if found is not None and _TRACEPARENT.fullmatch(found) else None
+
+
+async def _within(timeout_s: float, work: Awaitable[T]) -> T:
+    """The result of `work`; raises `asyncio.TimeoutError` when it takes longer."""
+    if sys.version_info < (3, 11):
+        return await asyncio.wait_for(work, timeout_s)
+    async with asyncio.timeout(timeout_s):  # Without a task of its own, which costs as much as a tenth of a request.
+        return await work
 
 
 async def _closed(target: Target) -> None:

@@ -17,7 +17,7 @@ FRESH: Final = Lane()
 class ActiveLane:
     """A lane with rows in memory: the first of them is under way, or ready to go."""
 
-    __slots__ = ("is_log", "is_queued", "name", "rows", "state", "window")
+    __slots__ = ("drops", "is_log", "is_queued", "name", "rows", "state", "under_way", "window")
 
     def __init__(self, window: QueueWindow, name: str, state: Optional[Lane], *, is_log: bool = False) -> None:
         self.window = window
@@ -27,6 +27,10 @@ class ActiveLane:
         self.is_queued = False
         """Whether it is under way, or among those that are ready."""
         self.rows: deque[Undelivered] = deque()
+        self.under_way = 0
+        """How many of its first rows have been handed over and not been answered."""
+        self.drops: set[int] = set()
+        """The numbers of those among them that nobody wants any more, unless they are taken."""
         self.state = state
         """How it stands with the lane where it is parked: then more of its rows may be parked. None where it is not."""
 
@@ -45,6 +49,11 @@ class QueueWindow:
         self.lanes: dict[str, ActiveLane] = {}
         self.next_due_ms = queue.next_due_ms()
         """When the next lane that is parked is due, as of the last look; None where none is."""
+
+    def held(self) -> set[int]:
+        """The numbers of all rows that are in memory."""
+        lanes = [*self.lanes.values(), *([] if self.log is None else [self.log])]
+        return {row.number for lane in lanes for row in lane.rows}
 
     @property
     def is_read(self) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from headway.delivery.lanes import FRESH, ActiveLane, QueueWindow
@@ -72,6 +74,34 @@ class Loader:
         del window.lanes[lane.name]
         if window.next_due_ms is None or state.due_ms < window.next_due_ms:
             window.next_due_ms = state.due_ms
+
+    def make_way(self, lane: ActiveLane, change: QueueChange) -> None:
+        """Let what is put before the rows of a lane go next: but for its first row, which may be under way."""
+        change.park(lane.rows)
+        change.put_lane(lane.name, lane.state or FRESH, lane.state)
+        lane.state = lane.state or FRESH
+        self._loaded -= len(lane.rows) - 1
+        lane.rows = deque([lane.rows[0]._replace(is_parked=True)])
+
+    def drop(self, lane: ActiveLane, wanted: Callable[[Undelivered], bool], change: QueueChange) -> tuple[int, int]:
+        """Remove rows that are in memory; returns how many were, and how many are under way and are when they fail."""
+        started = {row.number for row in islice(lane.rows, lane.under_way) if wanted(row)}
+        lane.drops |= started
+        left = [row for at, row in enumerate(lane.rows) if at < lane.under_way or not wanted(row)]
+        gone = len(lane.rows) - len(left)
+        if gone:
+            numbers = {row.number for row in left}
+            change.dropped(row for row in lane.rows if row.number not in numbers)
+            self._loaded -= gone
+            lane.rows = deque(left)
+        if not left and lane.is_queued:
+            self.ready.remove(lane)
+            lane.is_queued = False
+        if not left and not lane.is_log:
+            del lane.window.lanes[lane.name]
+            if lane.state is not None:
+                lane.window.next_due_ms = min(lane.window.next_due_ms or 0, lane.state.due_ms)
+        return gone, len(started)
 
     @property
     def _may_read(self) -> bool:

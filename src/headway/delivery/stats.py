@@ -28,6 +28,12 @@ class DeliveryStats(msgspec.Struct, frozen=True, kw_only=True):
     """Why the receiver wants nothing more; empty where it does."""
     oldest_ms: int = 0
     """For how long the trigger that has waited longest has waited, as far as this run has seen, in milliseconds."""
+    waiting_max: int = 0
+    """How many may wait, in all processes together."""
+    is_pressing: bool = False
+    """Whether the flow reads nothing more until some are delivered: as many wait on a direct edge as may."""
+    is_ending: bool = False
+    """Whether the end of the run waits for what can be delivered now."""
 
     @property
     def made(self) -> int:
@@ -47,4 +53,7 @@ class DeliveryStats(msgspec.Struct, frozen=True, kw_only=True):
             breaker=worse,
             stopped=self.stopped or other.stopped,
             oldest_ms=max(self.oldest_ms, other.oldest_ms),
+            waiting_max=self.waiting_max + other.waiting_max,
+            is_pressing=self.is_pressing or other.is_pressing,
+            is_ending=self.is_ending or other.is_ending,
         )

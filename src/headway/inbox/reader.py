@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Optional
+from typing import Final, Optional
 
-from headway.connectors.base import Decoded, Extent, PartitionReader, Position
+from headway.connectors.base import Extent, PartitionReader, Position
 from headway.connectors.lines import LinesChunk
 from headway.errors import InputError, LockedStateError
 from headway.inbox.cells import Cells
@@ -18,7 +18,6 @@ from headway.inbox.log import InboxLog
 from headway.inbox.recovery import segments_in
 from headway.state.files import RESTORE, state_files
 from headway.state.private import open_private
-from headway.types.decoding import LineCodec
 
 __all__ = ["InboxChunk", "InboxReader"]
 
@@ -32,10 +31,6 @@ class InboxChunk(LinesChunk):
 
     received: tuple[tuple[int, int], ...] = field(default=())
     """The number of a batch's first record and its receipt time, for each batch."""
-
-    def decode(self, codec: LineCodec[Any]) -> Decoded:
-        """As lines."""
-        return super().decode(codec)
 
     def record(self, ordinal: int) -> tuple[str, bytes]:
         """The number of a record, and its bytes."""

@@ -126,25 +126,20 @@ class IngestApp:
         """Read, unpack and check the events of a request."""
         if self.queued_bytes > _QUEUED_MOST:
             raise busy(_DISK_IS_SLOW)
-        reserved = int(header(scope, b"content-length") or 0)
-        if self._reading + reserved > _READING_MOST:
-            raise busy(_MUCH_UNDER_WAY)
-        self._reading += reserved
+        size = 0
         try:
             parts: list[bytes] = []
-            size = 0
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ConnectionResetError
                 part = message.get("body", b"")
                 parts.append(part)
+                # What has come counts, not what was declared: who declares much and sends nothing takes no room.
                 size += len(part)
-                if size > reserved:
-                    self._reading += size - reserved
-                    reserved = size
-                    if self._reading > _READING_MOST:
-                        raise busy(_MUCH_UNDER_WAY)
+                self._reading += len(part)
+                if self._reading > _READING_MOST:
+                    raise busy(_MUCH_UNDER_WAY)
                 if not message.get("more_body"):
                     break
             body = inflate(header(scope, b"content-encoding"), b"".join(parts), self.max_body)
@@ -155,7 +150,7 @@ class IngestApp:
         except RefusedError as error:
             raise ProblemError(422, str(error), title="Event refused", errors=error.refusals) from None
         finally:
-            self._reading -= reserved
+            self._reading -= size
         return parsed
 
     async def _committed(self, appender: Appender, parsed: Parsed) -> list[Receipt]:

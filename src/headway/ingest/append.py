@@ -95,7 +95,7 @@ class Appending:
         return self
 
     def __exit__(self, *about: object) -> None:
-        self._let_go()
+        self.let_go()
         if self._connection is not None:
             self._connection.close()
 
@@ -119,7 +119,7 @@ class Appending:
 
     def _try(self, batch: Batch) -> Taken:
         if self._inbox is not None and time.monotonic() - self._held_since > _HOLD_S:
-            self._let_go()
+            self.let_go()
             time.sleep(_PAUSE_S)  # A server that waits gets it.
         if self._inbox is None and self._connection is None:
             self._connection = _connected(socket_path(self._state_dir))
@@ -162,7 +162,8 @@ class Appending:
         duplicates = sum(size for size, receipt in zip(sizes, outcome) if receipt.duplicate)
         return Taken(parsed.records, max(receipt.position for receipt in outcome), duplicates)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Let others write, such as a server that starts; the next batch takes the log again."""
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
             inbox.close()

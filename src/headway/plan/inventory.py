@@ -20,6 +20,7 @@ from headway.graph import (
 )
 from headway.plan.describe import entries, operator_entries, text_of, type_entries
 from headway.state.manifest import StepEntry
+from headway.targets.delivered import Delivering
 from headway.types.typetexts import type_text
 
 __all__ = ["steps_of"]
@@ -71,7 +72,10 @@ class _Inventory:
             yield "keyed by", " | ".join(self._keys_of(node))
             yield from self._given_types(node)
         elif isinstance(node, SinkNode):
-            if node.where:  # Else it is the planner's own, which lies in the state directory wherever that is.
+            if node.delivered is not None:
+                yield "target", node.delivered.target.describe()
+                yield from _delivering(node.delivered.delivering)
+            elif node.where:  # Else it is the planner's own, which lies in the state directory wherever that is.
                 yield "place", node.output.describe()
             if node.trigger_type is not None:
                 yield "trigger type", node.trigger_type
@@ -122,6 +126,16 @@ class _Inventory:
             else:
                 ways += [upstream.node for upstream in node.inputs]
         return list(found)
+
+
+def _delivering(given: Delivering) -> Iterator[tuple[str, str]]:
+    yield "edge", given.edge
+    yield "on_failure", given.on_failure
+    if given.give_up_after_ms is not None:
+        yield "give_up_after", format_duration(given.give_up_after_ms)
+    yield "retry_first", format_duration(given.retry_first_ms)
+    yield "retry_longest", format_duration(given.retry_longest_ms)
+    yield "waiting_max", f"{given.waiting_max:,}"
 
 
 def _kind(node: Node) -> str:

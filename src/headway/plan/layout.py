@@ -61,7 +61,11 @@ def lay_out(plan: Plan, key_groups: int, found: Optional[Manifest]) -> Manifest:
             for table in tables
         },
         outputs={
-            sink.name: OutputEntry(id=numbers.of_output(sink.name), inputs=[_edge(edge, []) for edge in sink.inputs])
+            sink.name: OutputEntry(
+                id=numbers.of_output(sink.name),
+                inputs=[_edge(edge, []) for edge in sink.inputs],
+                delivered=sink.delivered is not None,
+            )
             for sink in plan.sinks
         },
         stages=[_stage_entry(stage) for stage in plan.stages],

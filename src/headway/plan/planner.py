@@ -24,6 +24,7 @@ from headway.graph import (
     SourceNode,
     StatelessNode,
 )
+from headway.plan.sieves import sieve_of
 from headway.plan.stages import (
     Apply,
     Branch,
@@ -130,6 +131,8 @@ class _Compiler:
         for stage in self.plan.stages:
             self._connect_operators(stage)
             self._find_tolerance(stage)
+            for edge in stage.inputs:
+                edge.sieve = sieve_of(stage, edge)
         for sink in self.plan.sinks:
             for path in self.paths[sink.name]:
                 self._append(path, ToSink(self._edge(path, sink.name, sink.inputs)))

@@ -110,6 +110,8 @@ class Edge:
     """Whether each value goes to all key groups, rather than to that of its key."""
     tolerance: Optional[Tolerance] = None
     """What happens when the target's code fails on one of its values: None stops the run. Of edges to stages."""
+    sieve: Optional[Callable[[Any], bool]] = field(default=None, compare=False, repr=False)
+    """What a value must meet to concern any of the operators: its sender sends no others. None for all."""
 
     @property
     def has_places(self) -> bool:

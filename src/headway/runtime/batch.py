@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
 
 from headway.errors import FlowError, UserCodeError
-from headway.graph import Port
 from headway.plan.stages import Edge, KeyedStage, Plan
 from headway.state.inputs import InputCodec, Ordinal
 from headway.state.manifest import EdgeEntry
@@ -21,7 +19,6 @@ __all__ = [
     "Record",
     "batch_of",
     "carried_codec",
-    "carried_edge",
     "codec_of",
     "edge_codec",
     "register_codecs",
@@ -135,16 +132,6 @@ def carried_codec(stage: KeyedStage, edge: EdgeEntry) -> InputCodec:
     now = stage.edge_to(*edge.entries[0])
     value_type = Any if now is None else edge_type(now)
     return InputCodec(value_type, from_stage=not edge.from_source, have_places=edge.has_places)
-
-
-def carried_edge(stage: KeyedStage, edge: EdgeEntry) -> Edge:
-    """The exchange of today that leads to the same operators, as one for records in the form of before."""
-    now = stage.edge_to(*edge.entries[0])
-    if now is None:
-        return Edge(-1, Port(*edge.producer), edge.from_source, stage.name, -1, Any, broadcast=edge.broadcast)
-    # A record that does not say where it stood cannot become a letter.
-    tolerance = now.tolerance if edge.has_places or not edge.from_source else None
-    return replace(now, from_source=edge.from_source, broadcast=edge.broadcast, tolerance=tolerance)
 
 
 def _decoder(shape: Any, edge: Edge) -> Callable[[bytes], list[Record]]:

@@ -3,64 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import compress, repeat
-from operator import itemgetter, not_
-from typing import Any, NamedTuple, Optional, Union
+from itertools import repeat
+from operator import itemgetter
+from typing import Any, Optional, Union
 
 from headway.errors import HeadwayError, UserCodeError
-from headway.graph import KeyByNode, KeySpec, SourceNode, StatelessNode
+from headway.graph import KeyByNode, KeySpec, SourceNode
 from headway.operators.conditions import mask_of
+from headway.plan.sieves import is_implied, sieve_at
 from headway.plan.stages import Apply, Branch, Segment, ToSink, ToStage
 from headway.runtime.batch import Record
+from headway.runtime.column_steps import STATELESS, Columns, Place, chosen
 from headway.runtime.exchange import Exchange, Message, Router, as_key, to_everyone
 from headway.runtime.rejects import UNUSABLE, LetterRejects, Rejects, StrictRejects, failure, reason_of
 from headway.runtime.triggers import TriggerEncoder
 from headway.types.isolation import settler
 from headway.types.schema import Json, columnar, decoded_type
 
-__all__ = ["ColumnProgram", "Columns", "column_getter", "read_one_by_one", "select"]
+__all__ = ["ColumnProgram", "Columns", "column_getter", "getter", "read_one_by_one"]
 
 
 Door = Union[Rejects, LetterRejects, StrictRejects]
 """What takes the events that turn out to be of no use."""
-
-
-class Columns(NamedTuple):
-    """Events of one partition, as parallel columns."""
-
-    times: list[int]
-    ordinals: Sequence[Any]
-    """Where each comes from: its number in the partition, with what flat_map adds."""
-    values: list[Any]
-    keys: Optional[list[str]] = None
-
-
-def select(columns: Columns, mask: list[bool], times: Sequence[int]) -> Columns:
-    """The events that a mask chooses, with these times, of which there is one for each event."""
-    return Columns(
-        list(compress(times, mask)),
-        list(compress(columns.ordinals, mask)),
-        list(compress(columns.values, mask)),
-    )
-
-
-class _Chosen(Sequence[Any]):
-    """The elements of a column that a mask chooses, picked when they are asked for: few ordinals ever are."""
-
-    __slots__ = ("_column", "_mask", "_picked")
-
-    def __init__(self, column: Sequence[Any], mask: Sequence[bool]) -> None:
-        self._column = column
-        self._mask = mask
-        self._picked: Optional[list[Any]] = None
-
-    def __getitem__(self, index: Any) -> Any:
-        if self._picked is None:
-            self._picked = list(compress(self._column, self._mask))
-        return self._picked[index]
-
-    def __len__(self) -> int:
-        return sum(map(bool, self._mask))
 
 
 def column_getter(spec: KeySpec, event_type: Any) -> Callable[[Sequence[Any]], list[Any]]:
@@ -181,13 +145,32 @@ class ColumnProgram:
         for exchange, take in self._gathered:
             exchange.send(take(), partition, watermark, out)
 
-    def _compile(self, branch: Branch, value_type: Any, *, made: bool) -> Callable[[Columns, str], None]:
-        """What a branch does; `made` says that the values are made by the flow's code, and nobody has checked them."""
+    def _compile(
+        self,
+        branch: Branch,
+        value_type: Any,
+        *,
+        made: bool,
+        sifted: bool = False,
+        met: Optional[Callable[[Any], bool]] = None,
+    ) -> Callable[[Columns, str], None]:
+        """What a branch does; `made` says that the values are made by the flow's code, and nobody has checked them.
+
+        Those that concern nobody are left out as early as can be, unless they are `sifted` already, or the filter that
+        they have `met` says as much.
+        """
+        sieve = None if sifted or made else sieve_at(branch, value_type)
+        if sieve is not None and met is not None and is_implied(sieve, by=met):
+            sieve, sifted = None, True
+        if sieve is not None:
+            return _sifting(sieve, self._compile(branch, value_type, made=made, sifted=True))
         if isinstance(branch, ToStage):
             exchange = self._exchanges[branch.edge.id]
             with_places = branch.edge.has_places
             way = self._to_everyone if branch.edge.broadcast else self._to_stage
             send = way(exchange, with_places=with_places)
+            if made and branch.edge.sieve is not None:
+                send = _sifting(branch.edge.sieve, send)
             return _settling(self._rejects.place, branch.edge.value_type, send) if made else send
         if isinstance(branch, ToSink):
             return self._to_sink(self._exchanges[branch.edge.id], self._encoders[branch.edge.id])
@@ -195,11 +178,14 @@ class ColumnProgram:
         node = branch.node
         following = value_type if isinstance(node, KeyByNode) or node.kind in ("filter", "reject") else Any
         made = made or (not isinstance(node, KeyByNode) and node.kind in ("map", "flat_map"))
-        rest = [self._compile(then, following, made=made) for then in branch.then.branches]
+        if not isinstance(node, KeyByNode):
+            met = node.function if node.kind == "filter" else None
+        sifted = sifted and len(branch.then.branches) == 1
+        rest = [self._compile(then, following, made=made, sifted=sifted, met=met) for then in branch.then.branches]
         apply = (
             self._rekey(node, value_type)
             if isinstance(node, KeyByNode)
-            else _STATELESS[node.kind](node, self._rejects.place)
+            else STATELESS[node.kind](node, self._rejects.place)
         )
 
         def run(columns: Columns, partition: str) -> None:
@@ -284,6 +270,17 @@ class ColumnProgram:
         return send
 
 
+def _sifting(sieve: Callable[[Any], bool], run: Callable[[Columns, str], None]) -> Callable[[Columns, str], None]:
+    """Go on with the events that meet a condition."""
+
+    def sift(columns: Columns, partition: str) -> None:
+        kept = chosen(columns, mask_of(sieve, columns.values))
+        if kept.values:
+            run(kept, partition)
+
+    return sift
+
+
 def _settling(place_of: Place, value_type: Any, send: Callable[[Columns, str], None]) -> Callable[[Columns, str], None]:
     """Send values that steps have made as what their type says; those that are it already cost 50 to 100 ns."""
     place = ""
@@ -301,91 +298,3 @@ def _settling(place_of: Place, value_type: Any, send: Callable[[Columns, str], N
         send(columns._replace(values=values), partition)
 
     return settle_and_send
-
-
-Place = Callable[[Any], str]
-"""Where the record with an ordinal stands, for messages."""
-
-
-def _map(node: StatelessNode, place: Place) -> Callable[[Columns, str], Columns]:
-    function = node.function
-
-    def apply(columns: Columns, partition: str) -> Columns:
-        try:
-            return columns._replace(values=list(map(function, columns.values)))
-        except HeadwayError:
-            raise
-        except BaseException as error:
-            raise _failure(node, place, columns, error) from error
-
-    return apply
-
-
-def _filter(node: StatelessNode, place: Place) -> Callable[[Columns, str], Columns]:
-    function = node.function
-    negate = node.kind == "reject"
-
-    def apply(columns: Columns, partition: str) -> Columns:
-        try:
-            mask = mask_of(function, columns.values)
-            if negate:
-                mask = list(map(not_, mask))
-        except HeadwayError:
-            raise
-        except BaseException as error:
-            raise _failure(node, place, columns, error) from error
-        times, ordinals, values, keys = columns
-        kept_keys = None if keys is None else list(compress(keys, mask))
-        return Columns(
-            list(compress(times, mask)),
-            _Chosen(ordinals, mask),
-            list(compress(values, mask)),
-            kept_keys,
-        )
-
-    return apply
-
-
-def _flat_map(node: StatelessNode, place: Place) -> Callable[[Columns, str], Columns]:
-    function = node.function
-
-    def apply(columns: Columns, partition: str) -> Columns:
-        times, ordinals, values, keys = [], [], [], []
-        try:
-            for index, value in enumerate(columns.values):
-                for number, result in enumerate(function(value)):
-                    times.append(columns.times[index])
-                    ordinals.append(f"{columns.ordinals[index]}.{number}")
-                    values.append(result)
-                    if columns.keys is not None:
-                        keys.append(columns.keys[index])
-        except HeadwayError:
-            raise
-        except BaseException as error:
-            raise _failure(node, place, columns, error) from error
-        return Columns(times, ordinals, values, keys if columns.keys is not None else None)
-
-    return apply
-
-
-_STATELESS: dict[str, Callable[[StatelessNode, Place], Callable[[Columns, str], Columns]]] = {
-    "map": _map,
-    "filter": _filter,
-    "reject": _filter,
-    "flat_map": _flat_map,
-}
-
-
-def _failure(node: StatelessNode, place: Place, columns: Columns, error: BaseException) -> UserCodeError:
-    """The error for an exception in a step: runs it again one by one, to name the event."""
-    step = f"the step {node.name!r} ({node.where})"
-    for index, value in enumerate(columns.values):
-        try:
-            result = node.function(value)
-            if node.kind == "flat_map":
-                list(result)
-        except BaseException:
-            return failure(step, node.name, error, place(columns.ordinals[index]), value)
-    wrong = UserCodeError(f"{step} failed with {type(error).__name__}: {error}")
-    wrong.step = node.name
-    return wrong

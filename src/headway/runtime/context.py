@@ -22,6 +22,7 @@ from headway.operators.base import (
 from headway.operators.lifetimes import TIMER
 from headway.plan.stages import Apply, Segment, ToOperator, ToSink, ToStage
 from headway.runtime.columns import getter
+from headway.runtime.concerns import concerned, sifted
 from headway.runtime.exchange import as_key
 from headway.state.rows import Row, RowTable
 from headway.state.stage import StageStore
@@ -95,7 +96,9 @@ class OperatorContext:
             assert self._shared is not None
             return handle if attempt is None else attempt.guarded(self.name, self._shared, handle, shared=True)
         handle = self._keyed_handler("on_event" if name == MAIN else f"on_{name}")
-        return handle if attempt is None else attempt.guarded(self.name, self.table, handle, shared=False)
+        if attempt is not None:
+            handle = attempt.guarded(self.name, self.table, handle, shared=False)
+        return concerned(self, handle, name, value_type)
 
     def _keyed_handler(self, name: str) -> Handle:
         table = self.table
@@ -239,7 +242,7 @@ class OperatorContext:
         if after is not None:
             if at is not None:
                 raise TypeError(two_times(name))
-            at = self.time + known_duration_ms(after)
+            at = self.time + (after if type(after) is int and after >= 0 else known_duration_ms(after))
         self.set_timer(name, at)
 
     def set_timer(self, name: str, at: Optional[int]) -> None:
@@ -329,6 +332,8 @@ def _compile_branch(task: StageTask, context: OperatorContext, branch: Any, reke
         isolate = isolator(branch.edge.value_type, context.place)
         if branch.edge.broadcast:
             return lambda value: records.append((context.time, "", isolate(value), context.key))
+        if branch.edge.sieve is not None:
+            return sifted(branch.edge.sieve, isolate, records, context, keyed)
         return lambda value: records.append((context.time, keyed.key, isolate(value), context.key))
     assert isinstance(branch, ToSink)
     encode = task.out.encoders[branch.edge.id].encode_keyed

@@ -21,6 +21,7 @@ from headway.runtime.exchange import Message
 from headway.runtime.job import Job
 from headway.runtime.participant import Commitment
 from headway.runtime.rest import Rest
+from headway.runtime.slack import prompt
 from headway.runtime.slot import Slot
 from headway.runtime.stage import StageTask
 
@@ -139,6 +140,7 @@ class _Source(FixedPartitionedSource[Message, Any]):
 
     @override
     def list_parts(self) -> list[str]:
+        prompt()  # Every worker begins with this, in the thread that it works in.
         self._job.admitted()
         return self._job.slot_names(self._source.name)
 

@@ -36,9 +36,11 @@ def make_dispatcher(
     }
     if not outputs:
         return None
-    from headway.delivery.dispatcher import Dispatcher  # Its event loop is a long import for who delivers nothing.
+    # Its event loop is a long import for who delivers nothing.
+    from headway.delivery.dispatcher import Dispatcher
+    from headway.delivery.requests import Requests
 
-    return Dispatcher(outputs, wall_ms, failed, tell, _spans(plan.flow, options.traces))
+    return Dispatcher(outputs, wall_ms, failed, tell, Requests(options.state_dir), _spans(plan.flow, options.traces))
 
 
 def _spans(flow: str, traces: Optional[str]) -> Optional[AttemptSpans]:

@@ -20,6 +20,7 @@ from headway.runtime.engine_errors import translated
 from headway.runtime.engine_log import EngineLog
 from headway.runtime.job import Job
 from headway.runtime.seal import Seal, sealing
+from headway.runtime.slack import patient
 from headway.runtime.voice import engine_voice
 
 _GC_THRESHOLDS = (100_000, 20, 50)
@@ -138,11 +139,12 @@ def _run(
     if addresses is None and threads == 1:
         run_main(flow, epoch_interval=epoch, recovery_config=recovery)
     else:
-        cluster_main(
-            flow,
-            list(addresses or ()),
-            index,
-            epoch_interval=epoch,
-            recovery_config=recovery,
-            worker_count_per_proc=threads,
-        )
+        with patient():
+            cluster_main(
+                flow,
+                list(addresses or ()),
+                index,
+                epoch_interval=epoch,
+                recovery_config=recovery,
+                worker_count_per_proc=threads,
+            )

@@ -34,7 +34,7 @@ from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot
 from headway.runtime.slot_options import SlotOptions, kept_before
 from headway.runtime.stage import StageTask
-from headway.state.group import GroupStore
+from headway.state.group import GroupStore, close_all
 from headway.state.groups import routing_name
 from headway.state.indexes import indexes_of
 from headway.state.inputs import InputCodec
@@ -377,14 +377,7 @@ class Job:
             with suppress(OutputError):  # What was written is durable, or will be taken back.
                 sink.release()
         groups, self._groups = self._groups, {}
-        refused: list[StateError] = []
-        for store in groups.values():
-            try:
-                store.close()
-            except StateError as error:
-                refused.append(error)
-        if refused:
-            raise refused[0]
+        close_all(groups.values())
 
     def __enter__(self) -> Job:
         return self

@@ -6,7 +6,7 @@ from itertools import accumulate
 from operator import le
 from typing import Final, Optional
 
-from headway.runtime.columns import Columns, select
+from headway.runtime.column_steps import Columns, select
 from headway.runtime.partition import Partition
 
 __all__ = ["NO_SPAN", "Span", "split_late"]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from headway.delivery.offline import carry_out_pending
 from headway.errors import IncompatibleStateError, UsageError
 from headway.plan.layout import lay_out
 from headway.plan.stages import KeyedStage, Plan
@@ -22,7 +23,15 @@ from headway.state.manifest import Manifest, StageEntry
 from headway.state.positions import Positions
 from headway.state.rescale import Rescaling, discard_move, finish_move, rescaled
 
-__all__ = ["DEFAULT_KEY_GROUPS", "changes_of", "drop_state", "join_manifest", "open_manifest", "rescale"]
+__all__ = [
+    "DEFAULT_KEY_GROUPS",
+    "changes_of",
+    "drop_state",
+    "join_manifest",
+    "open_manifest",
+    "rescale",
+    "settled_manifest",
+]
 
 DEFAULT_KEY_GROUPS = 12
 
@@ -37,7 +46,7 @@ def open_manifest(
     `tell` hears each change of the flow. With the lock held. Raises `IncompatibleStateError` with all changes that
     the state cannot follow, `DrainedStateError` when the books of the directory are closed.
     """
-    found = _opened(directory)
+    found = settled_manifest(directory)
     groups = key_groups or (found.key_groups if found else DEFAULT_KEY_GROUPS)
     expected = lay_out(plan, groups, found)
     if found is None:
@@ -70,7 +79,7 @@ def rescale(directory: StateDirectory, *, key_groups: int | None, slots: int | N
 
     Raises `IncompatibleStateError` where there is no state, `DrainedStateError` for books that are closed.
     """
-    found = _opened(directory)
+    found = settled_manifest(directory)
     if found is None:
         msg = f"{directory} holds no state: run the flow first, or check the path"
         raise IncompatibleStateError(msg)
@@ -85,23 +94,27 @@ def rescale(directory: StateDirectory, *, key_groups: int | None, slots: int | N
         new = msgspec.structs.replace(new, moves=True)
         directory.keep_positions(positions, new.generation)
     directory.keep_manifest(new)
-    settled = _opened(directory)
+    settled = settled_manifest(directory)
     assert settled is not None
     directory.remove_other_generations(settled.generation)
     return settled
 
 
-def _opened(directory: StateDirectory) -> Manifest | None:
-    """The manifest, once the directory is what it says."""
+def settled_manifest(directory: StateDirectory) -> Manifest | None:
+    """The manifest, once the directory is what it says, and what commands have asked of it is done. With the lock held.
+
+    None where there is no state.
+    """
     found = directory.open_manifest()
     if found is None:
         return None
-    if not found.moves:
+    if found.moves:
+        finish_move(directory.path)
+        found = msgspec.structs.replace(found, moves=False)
+        directory.keep_manifest(found)
+    else:
         discard_move(directory.path)
-        return found
-    finish_move(directory.path)
-    found = msgspec.structs.replace(found, moves=False)
-    directory.keep_manifest(found)
+    carry_out_pending(directory.path, found)
     return found
 
 
@@ -138,7 +151,7 @@ def drop_state(directory: StateDirectory, names: Sequence[str]) -> None:
     million rows. With the lock held. Raises `UsageError` for a name that nothing is kept under. A kill at any moment
     leaves either all, or nothing that the flow could find.
     """
-    found = _opened(directory)
+    found = settled_manifest(directory)
     if found is None:
         msg = f"{directory} holds no state: there is nothing to drop, check the path"
         raise UsageError(msg)

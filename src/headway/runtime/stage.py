@@ -10,8 +10,10 @@ from headway.errors import HeadwayError
 from headway.graph import MAIN, Port
 from headway.plan.stages import Entry, KeyedStage, Plan
 from headway.runtime.attempt import Attempt
-from headway.runtime.batch import Batch, Record, carried_edge
+from headway.runtime.batch import Batch, Record
+from headway.runtime.carried import carried_edge
 from headway.runtime.channels import Channels
+from headway.runtime.concerns import unsifted_until
 from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.copies import copied_entries, copying
 from headway.runtime.exchange import Message
@@ -97,7 +99,10 @@ class StageTask:
             for edge, count in zip(stage.inputs, copies)
         ]
         is_plain = [edge.entries for edge in stage.inputs] == [[Entry(0)]] and not any(copies)
-        self._single_entry = self.contexts[0] if is_plain else None
+        is_quick = stage.operators[0].operator.concerns is None or stage.inputs[0].sieve is not None
+        self._single_entry = self.contexts[0] if is_plain and is_quick else None
+        self._unsifted_ms = MIN_TIME_MS
+        """Up to when the next records may be such as concern nobody."""
         self._strip_origin = len(stage.inputs) == 1 and not stage.inputs[0].from_source and self.attempt is None
         self._stage = stage
         self._carried = carried
@@ -118,6 +123,7 @@ class StageTask:
             self.attempt.failures.restore(known.get("failures"))
         self.channels.restore(known.get("claims"))
         restore_losses(self.losses, known.get("losses", {}))
+        self._unsifted_ms = unsifted_until(self._stage.inputs, self.store.waiting)
         self._target = self._watermark = self.channels.watermark()
         if self._dispatcher is not None:
             self._dispatcher.attach(self.store, self.out.delivered.values())
@@ -238,7 +244,7 @@ class StageTask:
         records.reverse()
         if self.attempt is not None:
             self._run_guarded(records, self.attempt)
-        elif self._single_entry is not None:
+        elif self._single_entry is not None and records[-1][0] > self._unsifted_ms:
             self._run_single(records, self._single_entry)
         else:
             self._run_many(records)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -49,6 +50,7 @@ __all__ = ["run_cluster"]
 log = logging.getLogger("headway")
 
 _POLL_S = 0.02
+_REST_S = 0.1
 _OBSERVE_S = 0.5
 _START_S = 60.0
 """How long a worker may take to start."""
@@ -281,8 +283,15 @@ class Supervisor:
                     raise WorkerLost(msg)
                 if self.observe is not None:
                     self.observe(stats)
-            time.sleep(_POLL_S)
+            self._rest()
         self._check_alive()
+
+    def _rest(self) -> None:
+        """Sleep until a worker says something, or ends, which ends what it can say; a tenth of a second at most."""
+        speakers = [child.status_fd for child in self._children if child.process.poll() is None]
+        said, _, _ = select.select(speakers, [], [], _REST_S)
+        if said:
+            time.sleep(_POLL_S)
 
     def _check_alive(self) -> None:
         """Raise when workers have ended badly: the error that one of them left, or `WorkerLost`."""

@@ -12,7 +12,7 @@ from headway.errors import HeadwayError
 from headway.serving.answers import JSON, Freshness, KeyAnswer, encode, key_answer, matches, record
 from headway.serving.catalog import Presence, Shown
 from headway.serving.openapi import document
-from headway.serving.requests import Cursor, Query, Target, keys_of, parse_target
+from headway.serving.requests import Cursor, Query, Target, keys_of, parse_target, wait_of
 from headway.serving.state import DecisionState
 from headway.serving.streams import stream_key
 from headway.serving.watching import Watchers
@@ -28,6 +28,8 @@ _KEYS_MAX: Final = 1_000
 _BYTES_MAX: Final = 16 << 20
 """Of the values in one answer about several keys; a single value may be of any size."""
 _COUNTED: Final = 2_000
+_FIRST_S: Final = 0.3
+"""How long a question waits where nothing is known yet."""
 _FRESH: Final = ("at_least", "epoch", "wait")
 
 Handle = Callable[[Scope, Receive, Send, Shown], Awaitable[None]]
@@ -60,6 +62,9 @@ class ViewsApp:
         """Answer one request. Raises `ProblemError` for what cannot be answered, which `guarded` tells."""
         self.start()
         self.queries += 1
+        if self.state.snapshot is None:
+            # It may have been committed since somebody last looked; a client that waits may also wait for that.
+            await self.state.next_change(max(_FIRST_S, wait_of(scope)))
         try:
             await self._answer(scope, receive, send)
         except HeadwayError as error:
@@ -236,7 +241,8 @@ class ViewsApp:
         receipt = query.receipt()
         epoch = query.number("epoch", 0, 0, 1 << 62)
         if receipt is not None and not self.state.knows(receipt):
-            raise ProblemError(400, f"at_least: the receipt is of {receipt.log!r:.80}, which is no source of this flow")
+            log_name = receipt.log or receipt.partition
+            raise ProblemError(400, f"at_least: the receipt is of {log_name!r:.80}, which is no source of this flow")
         until_s = time.monotonic() + within_s
         while True:
             missing = self._missing(receipt, epoch, shown)
@@ -244,6 +250,8 @@ class ViewsApp:
                 return
             if not await self.state.next_change(until_s - time.monotonic()):
                 break
+        if self.state.is_closing:
+            raise ProblemError(503, "the server is about to stop: come again in a moment", headers={"retry-after": "1"})
         if missing != self.state.not_ready:
             raise ProblemError(412, f"the state is not there yet: {missing}", title="not there yet", reason="behind")
         raise _not_known(missing)

@@ -15,7 +15,7 @@ from headway.basics.times import duration_ms
 from headway.errors import UsageError
 from headway.web.problems import ProblemError, Scope
 
-__all__ = ["Cursor", "Query", "Target", "parse_target"]
+__all__ = ["Cursor", "Query", "Target", "keys_of", "parse_target", "wait_of"]
 
 WAIT_MAX_S: Final = 60.0
 _ROOT: Final = b"/v1/views"
@@ -111,12 +111,7 @@ class Query:
     def wait_s(self) -> float:
         """How long an answer may be held back, in seconds; 60 at most."""
         given = self._given.get("wait")
-        if given is None:
-            return 0.0
-        try:
-            return min(duration_ms(given, what="wait") / 1000, WAIT_MAX_S)
-        except UsageError as error:
-            raise ProblemError(400, f"{error}") from None
+        return 0.0 if given is None else _seconds(given)
 
     def receipt(self) -> Optional[Receipt]:
         """The event that an answer must include."""
@@ -127,6 +122,19 @@ class Query:
             return Receipt.of(given)
         except ValueError as error:
             raise ProblemError(400, f"at_least: {error}") from None
+
+
+def wait_of(scope: Scope) -> float:
+    """How long the answer to a request may be held back, whatever else it asks for; 0 where it does not say."""
+    given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    return _seconds(dict(given)["wait"]) if any(name == "wait" for name, _ in given) else 0.0
+
+
+def _seconds(given: str) -> float:
+    try:
+        return min(duration_ms(given, what="wait") / 1000, WAIT_MAX_S)
+    except UsageError as error:
+        raise ProblemError(400, f"{error}") from None
 
 
 def keys_of(body: bytes, most: int) -> list[str]:

@@ -152,28 +152,41 @@ class DecisionState:
 
     def knows(self, receipt: Receipt) -> bool:
         """Whether a receipt is of a source of this flow."""
-        return receipt.log in self._inputs
+        return self._source_of(receipt) is not None
 
     def reached(self, receipt: Receipt, shown: Shown) -> Optional[str]:
         """What is missing until a view's state includes an event; None when it does."""
         missing = "its event has not been read yet"
         if self.snapshot is None:
             return missing
-        given = self._inputs[receipt.log]
+        source = self._source_of(receipt)
+        if source is None:
+            return missing
+        given = self._inputs[source]
         for places in self._history:
-            stand, latest_ms = places.get(receipt.log, {}).get(receipt.partition, (None, None))
+            stand, latest_ms = places.get(source, {}).get(receipt.partition, (None, None))
             count = None if stand is None else given.records_before(stand)
             if count is not None and count > receipt.position:
                 break
         else:
             return missing
-        if latest_ms is None or receipt.log not in shown.sources:
+        if latest_ms is None or source not in shown.sources:
             return None
         watermark = self.snapshot.cut.watermarks[shown.task]
         happened_ms = latest_ms if receipt.time_ms is None else min(receipt.time_ms, latest_ms)
         if watermark is not None and watermark >= happened_ms:
             return None
         return "its event was read, and waits until time has passed it"
+
+    def _source_of(self, receipt: Receipt) -> Optional[str]:
+        """The source that reads a receipt's log."""
+        if receipt.log:
+            return receipt.log if receipt.log in self._inputs else None
+        known = {} if self.snapshot is None else self.snapshot.cut.positions
+        found = (name for name in self._inputs if receipt.partition in known.get(name, {}))
+        return next(found, None) or next(
+            (name for name, given in self._inputs.items() if receipt.partition in given.partitions()), None
+        )
 
     def close(self) -> None:
         """Stop following, and let everything go; `follow` then tells all who wait. Again does nothing."""

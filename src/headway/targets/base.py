@@ -14,18 +14,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Optional
 
+from headway.basics.guarantees import Guarantee
+
 __all__ = ["DONE", "Answer", "Delivery", "Guarantee", "Limits", "Outcome", "Target"]
-
-
-class Guarantee(Enum):
-    """What a receiver can rely on, as `headway explain` prints it."""
-
-    EXACT = "exact"
-    """Each trigger has its effect once, with no help of the receiver."""
-    BY_ID = "effectively once by id"
-    """A trigger may come again, always with the same id and the same bytes."""
-    AT_LEAST_ONCE = "at least once"
-    """A trigger may come again, and its receiver does not get to see the id."""
 
 
 class Outcome(Enum):
@@ -82,6 +73,9 @@ class Delivery:
     """Its number in its place. Numbers grow; a target that keeps the last one of each place in the transaction of its
     own effects, and passes over what is not above it, is exact. What comes back from the dead letters gets a place of
     its own."""
+    former_places: tuple[str, ...] = ()
+    """Places that it had before, under the same number: it may have been taken there, though nobody noted it. Nothing
+    of such a place is delivered under its name any more, so what is above the last number there is new."""
     traceparent: Optional[str] = None
     """W3C trace context of the event that caused it, if it had one."""
     attempt: int = 1

@@ -9,13 +9,16 @@ they come again they are refused again, although their number is passed.
 A number that comes with another id than it had says that this place is told by two outboxes: a state directory was put
 back from a copy, say. Then nothing is written, because what else would be passed over cannot be known.
 
+When key groups are divided otherwise, what waited gets another place and keeps its number. The positions of the places
+before say then what of it is in; once something is written under the new one, its own position says more.
+
 Rejected: to know each delivery by its id. It needs an index of all ids for ever, and a table of one row per key has no
 room for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Optional
 
 import msgspec
@@ -57,6 +60,16 @@ class Position(NamedTuple):
     def of_row(cls, number: int, last_id: str, refused: str) -> Position:
         """From what stands in the table."""
         return cls(number, last_id, msgspec.json.decode(refused, type=Refusals))
+
+    def going_on_from(self, former: Iterable[Position]) -> Position:
+        """Where a place without a position stands whose deliveries had others before, under the same numbers.
+
+        >>> NOTHING_YET.going_on_from([Position(3, "a", {2: ["no", ""]}), Position(5, "b", {})])
+        Position(number=5, id='b', refused={2: ['no', '']})
+        """
+        together = [self, *former]
+        last = max(together, key=lambda position: position.number)
+        return last._replace(refused={number: why for one in together for number, why in one.refused.items()})
 
     def contradiction(self, batch: Sequence[Delivery]) -> Optional[str]:
         """Why this cannot be the position of these deliveries; None where it can."""

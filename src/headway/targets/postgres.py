@@ -49,8 +49,9 @@ __all__ = ["Postgres", "postgres"]
 _OF_A_ROW: Final = ("22", "23", "44", "54", "P0001", "21000")
 """What SQLSTATEs begin with that say something about a row."""
 _CONNECT_S: Final = 10
-_CLOSING_S: Final = 0.2
-"""How long connections that are being made may take to be there, and be closed."""
+_CLOSING_S: Final = 2.0
+"""How long connections that are being made may take to be there, and be closed. Then they are cancelled all the same:
+the library may lose one that is there at that very moment, and the interpreter closes it."""
 
 _COLUMNS: Final = """
 SELECT a.attname, format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, NULL),
@@ -279,6 +280,8 @@ class Postgres(Target):
         async with connection.transaction():
             await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
             position = await self._position(connection, place)
+            if position.number == NOTHING_YET.number and batch[0].former_places:
+                position = position.going_on_from(await self._known(connection, batch[0].former_places))
             contradiction = position.contradiction(batch)
             if contradiction is not None:
                 return all_retried(batch, contradiction)
@@ -310,6 +313,12 @@ class Postgres(Target):
             row = await (await connection.execute(query, given)).fetchone()
         assert row is not None, "it was inserted, by us or by another"
         return Position.of_row(*row)
+
+    async def _known(self, connection: Connection, places: Sequence[str]) -> list[Position]:
+        """The positions that there are of some places under whose names nobody writes any more."""
+        query = f"SELECT number, id, refused FROM {self._table.positions} WHERE target = %s AND place = ANY(%s)"
+        rows = await (await connection.execute(query, [self._table_name, list(places)])).fetchall()
+        return [Position.of_row(*row) for row in rows]
 
     async def _insert(self, connection: Connection, insertion: str, batch: list[Delivery], refused: Refusals) -> None:
         """Insert the batch; where that is refused, each half of it, down to the rows at fault."""

@@ -186,6 +186,8 @@ class Sqlite(Target):
         while True:
             connection.execute("BEGIN IMMEDIATE")
             position = self._position(connection, place)
+            if position == NOTHING_YET:
+                position = position.going_on_from(self._position(connection, one) for one in batch[0].former_places)
             contradiction = position.contradiction(batch)
             if contradiction is not None:
                 connection.rollback()

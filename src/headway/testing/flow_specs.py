@@ -3,7 +3,7 @@
 A spec is `{"sources": [...], "steps": [...]}`, with `"tolerant": true` where failed events are to be set aside. A step
 reads the streams that earlier ones produced, by name, and its own name is that of the stream it produces; `branch`
 also produces `NAME.else`, `process` `NAME.side`, `absence` `NAME.raw`, and a source `NAME.late`. `process` may read two
-more: `other` with a key, and `news` as a broadcast.
+more: `other` with a key, and `news` as a broadcast; `concerns` are conditions, of which its events meet one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,16 @@ class Scripted(Operator[Any, Memory, Any]):
 
     sides = {"side": Signal}
 
-    def __init__(self, rules: Sequence[Spec], shape: str, *, with_other: bool = False, with_news: bool = False) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Spec],
+        shape: str,
+        *,
+        with_other: bool = False,
+        with_news: bool = False,
+        concerns: Optional[Sequence[Condition]] = None,
+    ) -> None:
+        self.concerns = concerns
         self.output_type = _TYPES[shape]
         self.inputs = {"other": Any} if with_other else {}
         self.broadcasts = {"news": Any} if with_news else {}
@@ -288,7 +297,10 @@ def _build_process(step: Spec, streams: Streams, output: OutputFor) -> Streams:
     inputs = {"other": streams[step["other"]]} if "other" in step else {}
     if "news" in step:
         inputs["news"] = streams[step["news"]].broadcast()
-    operator = Scripted(step["rules"], step["shape"], with_other="other" in step, with_news="news" in step)
+    concerns = [_condition(spec) for spec in step["concerns"]] if "concerns" in step else None
+    operator = Scripted(
+        step["rules"], step["shape"], with_other="other" in step, with_news="news" in step, concerns=concerns
+    )
     stream = streams[step["from"]].process(name, operator, **inputs)
     return {name: stream, f"{name}.side": stream.side("side")}
 

@@ -191,7 +191,9 @@ def _process(draft: _Draft, stream: _Stream) -> None:
     rules = draft.draw(_rules)
     if draft.fails:
         rules = [*rules, *draft.draw(st.lists(_failing_rule, max_size=2))]
-    name = draft.step("process", [stream], rules=rules, shape=shape, **further)
+    concerns = draft.draw(st.just([]) | st.lists(_conditions, min_size=1, max_size=2))
+    options: Spec = {"concerns": concerns} if concerns else {}
+    name = draft.step("process", [stream], rules=rules, shape=shape, **further, **options)
     for read in further.values():
         draft.unread.pop(read, None)
     draft.add(stream._replace(name=name, shape=shape, from_source=False))

@@ -7,6 +7,7 @@ from bisect import insort
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Optional
 
 import msgspec
@@ -23,7 +24,7 @@ from headway.operators.base import (
 )
 from headway.plan.stages import Apply, Edge, Entry, KeyedStage, Segment, ToOperator
 from headway.testing.oracle_context import OracleContext
-from headway.testing.oracle_steps import Ends, Item, Ways, follow, raw_text
+from headway.testing.oracle_steps import Ends, Item, Ways, follow, meets, raw_text
 from headway.types.isolation import UNENCODABLE, Make, declared, isolator
 from headway.types.letters import DeadLetter
 from headway.types.misfits import misfit_of, shown
@@ -216,7 +217,21 @@ class StageOracle:
             return
         assert item.key is not None
         context = OracleContext(self, entry.rank, item.key, item.time, after_ms=0)
+        if entry.input == MAIN and not self._concerns(context, item.value):
+            return
         self._handle("on_event" if entry.input == MAIN else f"on_{entry.input}", item.value, context)
+
+    def _concerns(self, context: OracleContext, event: Any) -> bool:
+        """Whether an event of the main input meets one of the conditions that the operator has for them."""
+        node = self.operators[context.rank]
+        concerns = node.operator.concerns
+        if concerns is None:
+            return True
+        with _naming(node.name):
+            try:
+                return any(map(partial(meets, event), concerns if isinstance(concerns, (list, tuple)) else [concerns]))
+            except Exception as error:
+                raise _failed(node, "concerns", context.key, context.time, event, error) from error
 
     def _on_broadcast(self, entry: Entry, item: Item) -> None:
         node = self.operators[entry.rank]

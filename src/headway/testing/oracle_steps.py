@@ -9,10 +9,22 @@ import msgspec
 
 from headway.errors import HeadwayError, UserCodeError
 from headway.graph import KeyByNode, StatelessNode, Tolerance
+from headway.operators.conditions import Where
 from headway.plan.stages import Apply, Edge, Segment, ToOperator
 from headway.types.letters import DeadLetter
 
-__all__ = ["Ends", "Item", "Useless", "Ways", "field_or_result", "follow", "key_text", "raw_text", "why_useless"]
+__all__ = [
+    "Ends",
+    "Item",
+    "Useless",
+    "Ways",
+    "field_or_result",
+    "follow",
+    "key_text",
+    "meets",
+    "raw_text",
+    "why_useless",
+]
 
 
 class Item(NamedTuple):
@@ -151,6 +163,23 @@ def key_text(value: Any) -> str:
         return str(int(value))
     msg = f"the key is {value!r}, expected text or an integer"
     raise ValueError(msg)
+
+
+def meets(event: Any, condition: Any) -> bool:
+    """Whether an event meets a condition.
+
+    >>> from headway.operators.conditions import where
+    >>> meets({"kind": "add"}, where(kind=("add", "view"))), meets({}, where(kind="add")), meets({}, bool)
+    (True, False, False)
+    """
+    if not isinstance(condition, Where):
+        return bool(condition(event))
+    for name, wanted in condition.fields.items():
+        found = event.get(name) if isinstance(event, dict) else getattr(event, name, None)
+        several = isinstance(wanted, (list, tuple, set, frozenset))
+        if not any(found == value for value in (wanted if several else [wanted])):
+            return False
+    return True
 
 
 def raw_text(value: Any) -> str:

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Any, Final, Optional
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from headway.web.limits import ConnectionLimits
 from headway.web.problems import PROBLEM_TYPE, body_of
 
 __all__ = ["ConnectionLimits", "bounded_protocol"]
@@ -29,17 +29,6 @@ _HEAD_BYTES: Final = 64 << 10
 _HEADERS: Final = 128
 _REST_BYTES: Final = 1 << 20
 _REST_S: Final = 2.0
-
-
-@dataclass(frozen=True)
-class ConnectionLimits:
-    """How many connections a server keeps, and for how long."""
-
-    connections: int = 2_048
-    head_s: float = 15.0
-    """Seconds for the head of the next request."""
-    body_s: float = 30.0
-    """Seconds for the whole body of a request."""
 
 
 def bounded_protocol(limits: ConnectionLimits) -> type[asyncio.Protocol]:

@@ -34,6 +34,8 @@ from headway import errors
 from headway.basics.utf8 import is_utf8
 from headway.errors import ClusterError, HeadwayError, InternalError
 from headway.web.addresses import Address, listen
+from headway.web.limits import ConnectionLimits
+from headway.web.middleware import Gate
 from headway.web.problems import App
 
 __all__ = ["READY", "HostFailure", "HostProcess", "HostSpec", "serve"]
@@ -73,25 +75,24 @@ def serve(
     app: App,
     sockets: Sequence[socket.socket],
     *,
-    gate: Any = None,
-    limits: Any = None,
+    gate: Optional[Gate] = None,
+    limits: Optional[ConnectionLimits] = None,
     stopping: Callable[[], bool] = lambda: False,
     drain_s: float = DRAIN_S,
 ) -> None:
     """Serve an application in this process, until `stopping` says so; then requests under way may take `drain_s` more.
 
-    `gate` is a `headway.web.middleware.Gate` that the application was guarded with, and `limits` are
-    `headway.web.connections.ConnectionLimits`. `stopping` is asked ten times a second. Needs the extra `serve`.
+    `gate` is that with which the application was guarded. `stopping` is asked ten times a second. Needs the extra
+    `serve`, see `headway.web.extras`.
     """
     import asyncio
 
     from uvicorn import Config, Server
 
-    from headway.web.connections import ConnectionLimits, bounded_protocol
-    from headway.web.middleware import Gate
+    from headway.web.connections import bounded_protocol
 
     limits = limits or ConnectionLimits()
-    gate = gate or Gate()
+    shared = gate or Gate()
 
     class _Server(Server):
         def capture_signals(self) -> Any:
@@ -100,7 +101,7 @@ def serve(
 
         async def on_tick(self, counter: int) -> bool:
             if stopping():
-                gate.drain()
+                shared.drain()
                 return True
             return await super().on_tick(counter)
 

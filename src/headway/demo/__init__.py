@@ -1,0 +1,1 @@
+"""`headway demo`: a little shop in one process tree, that shows what a flow gives to the systems around it."""
