@@ -13,7 +13,7 @@ from headway.graph import Declared
 from headway.plan.layout import lay_out
 from headway.runtime.deliveries import delivered_numbers, make_dispatcher
 from headway.runtime.directory import StateDirectory
-from headway.runtime.job_options import wall_ms
+from headway.runtime.job_options import JobOptions, wall_ms
 from headway.runtime.opening import settled_manifest
 from headway.runtime.run import compile_flow
 from headway.state.changes import check_changes
@@ -50,7 +50,7 @@ def deliver_waiting(
             raise IncompatibleStateError(msg)
         expected = lay_out(plan, manifest.key_groups, manifest)
         check_changes(manifest, expected, directory.path)
-        dispatcher = make_dispatcher(plan, expected, directory, wall_ms, lambda error: None, tell)
+        dispatcher = make_dispatcher(plan, expected, JobOptions(directory.path), wall_ms, lambda error: None, tell)
         if dispatcher is None:
             return {}
         outputs = sorted(delivered_numbers(plan, expected).values())
