@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Optional
 
 from headway.plan.stages import Plan
 from headway.runtime.board import Board
-from headway.runtime.directory import StateDirectory
 from headway.runtime.job_options import JobOptions
 from headway.state.manifest import Manifest
 
@@ -26,7 +25,6 @@ def delivered_numbers(plan: Plan, manifest: Manifest) -> dict[str, int]:
 def make_dispatcher(
     plan: Plan,
     manifest: Manifest,
-    directory: StateDirectory,
     options: JobOptions,
     wall_ms: Callable[[], int],
     failed: Callable[[BaseException], None],
@@ -42,8 +40,7 @@ def make_dispatcher(
     from headway.delivery.dispatcher import Dispatcher
     from headway.delivery.requests import Requests
 
-    requests = Requests(directory.path)
-    return Dispatcher(outputs, wall_ms, failed, tell, requests, _spans(plan.flow, options.traces))
+    return Dispatcher(outputs, wall_ms, failed, tell, Requests(options.state_dir), _spans(plan.flow, options.traces))
 
 
 def _spans(flow: str, traces: Optional[str]) -> Optional[AttemptSpans]:

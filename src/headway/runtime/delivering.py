@@ -50,8 +50,7 @@ def deliver_waiting(
             raise IncompatibleStateError(msg)
         expected = lay_out(plan, manifest.key_groups, manifest)
         check_changes(manifest, expected, directory.path)
-        options = JobOptions(directory.path)
-        dispatcher = make_dispatcher(plan, expected, directory, options, wall_ms, lambda error: None, tell)
+        dispatcher = make_dispatcher(plan, expected, JobOptions(directory.path), wall_ms, lambda error: None, tell)
         if dispatcher is None:
             return {}
         outputs = sorted(delivered_numbers(plan, expected).values())

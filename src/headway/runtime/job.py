@@ -105,9 +105,7 @@ class Job:
         self.failures = FailureTotal(
             lambda count: self.board.report_failures(worker, count), lambda: self.board.failures_elsewhere(worker)
         )
-        self.dispatcher = make_dispatcher(
-            self.plan, self.manifest, self.directory, self.options, self.wall_ms, self.failed, self.tell
-        )
+        self.dispatcher = make_dispatcher(self.plan, self.manifest, self.options, self.wall_ms, self.failed, self.tell)
         self._is_pressed = pressure(self.dispatcher, self.board, worker)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
