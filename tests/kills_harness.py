@@ -195,6 +195,11 @@ class Chaos:
         await_true(lambda: not is_alive(self.run.pid) or condition(), what, within_s=PATIENCE_S)
         self.run.check_running()
 
+    def await_count(self, count: Callable[[], int], wanted: int, what: str) -> None:
+        """Wait until there are so many, as long as they become more."""
+        while (known := count()) < wanted:
+            self.await_true(lambda: count() > known, f"more than {known} {what} of {wanted}")
+
     def stop(self) -> None:
         """SIGTERM, and a good end."""
         self.await_true(lambda: _catches(self.run.pid, signal.SIGTERM), "a run that can be told to stop")
@@ -242,7 +247,7 @@ def headway(directory: Path, *arguments: str) -> None:
 
 
 def check_webhooks(records: list[Json], written: list[Json]) -> None:
-    """All that was written has come, once by its id, in the order of its key and as it was written; nothing else has."""
+    """All that was written has come, once by its id, in the order of its key, as it was written; nothing else has."""
     expected: dict[str, list[str]] = {}
     for line in written:
         expected.setdefault(line["subject"], []).append(line["data"]["nonce"])

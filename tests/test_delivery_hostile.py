@@ -43,12 +43,12 @@ def kill_and_deliver(directory: Path, *, rounds: int, steps: int, evil_of: int) 
     put_off = 0
 
     def await_taken(count: int) -> None:
-        def is_there() -> bool:
+        def taken() -> int:
             nonlocal put_off
             put_off = retry_what_was_put_off_for_years(receiver, directory, put_off)
-            return len(receiver.taken()) >= count
+            return len(receiver.taken())
 
-        chaos.await_true(is_there, f"{count} triggers that are taken")
+        chaos.await_count(taken, count, "triggers that are taken")
 
     try:
         feed.grow(steps)
