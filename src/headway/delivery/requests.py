@@ -180,12 +180,6 @@ class Requests:
             for ending in (_ASKED, _ANSWERS):
                 (self.folder / (name + ending)).unlink(missing_ok=True)
 
-    def clear(self) -> None:
-        """Remove all that is left, with the lock held: requests that were carried out, and what was left half."""
-        with state_files(self.folder, "write"):
-            try:
-                names = os.listdir(self.folder)
-            except FileNotFoundError:
-                return
-            for name in names:
-                (self.folder / name).unlink(missing_ok=True)
+    def is_there(self, name: str) -> bool:
+        """Whether a request is still to be carried out, or answered, by somebody."""
+        return (self.folder / (name + _ASKED)).exists()

@@ -214,6 +214,8 @@ class Triggerbox:
         def is_over() -> bool:
             nonlocal polls
             polls += 1
+            if not requests.is_there(name):
+                return True  # Whoever has opened the directory since has carried it out.
             if polls % _TRY_LOCK_EVERY:
                 return False
             try:
