@@ -61,10 +61,11 @@ class Shop:
 
     def restart(self) -> None:
         """Kill the run, and start it again once all its processes have seen that."""
-        pids = [*self.started.workers(), self.started.pid]
+        pids = self.started.workers()
         self.started.kill([self.started.pid])
         self.started.process.wait()
-        await_true(lambda: not any(map(is_alive, pids)), "the end of the run")
+        await_true(lambda: not any(map(is_alive, pids)), "the end of the workers")
+        await_true(lambda: not any(map(is_open, (self.posts, self.views, self.metrics))), "the end of the servers")
         self.started = self._start()
 
     def post(self, *carts: str, at_ms: int, cents: int = 5) -> None:
@@ -93,6 +94,12 @@ class Shop:
                 if module in Path(f"/proc/{pid}/cmdline").read_bytes():
                     found.append(pid)
         return found
+
+
+def is_open(address: Address) -> bool:
+    with suppress(OSError), socket.create_connection((address.host, address.port)):
+        return True
+    return False
 
 
 def scrape(address: Address) -> Samples:
