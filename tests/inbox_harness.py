@@ -113,6 +113,8 @@ class Machine:
                 end = self.random.randint(start, len(data))
                 data[start:end] = bytes(end - start)
             path.write_bytes(data)
+            # What is there when the machine starts again is on the disk.
+            self.files.synced[path.name] = len(data)
         tail = bytearray(self.random.choice(self.tails) or bytes(4096))
         tail[8:16] = (2).to_bytes(8, "little")  # Another start of the machine.
         (self.directory / "tail").write_bytes(tail)

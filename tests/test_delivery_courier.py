@@ -170,6 +170,16 @@ def test_beyond_its_bound_an_indirect_edge_gives_up_its_oldest(tmp_path: Path) -
         world.close()
 
 
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_pause_that_is_asked_for_is_that_of_the_trigger_or_of_the_whole_receiver(world: World, is_busy: bool) -> None:
+    world.epoch(["a", "b"])
+    assert world.take()
+    _, items = world.under_way.pop()
+    world.courier.answered(items, [Answer(Outcome.RETRY, "later", retry_after_s=600.0, is_busy=is_busy)])
+    assert world.take() is not is_busy
+    assert world.courier.waiting == 2
+
+
 def test_a_clock_that_was_set_back_holds_up_nothing(world: World) -> None:
     world.epoch(["a"])
     world.take()

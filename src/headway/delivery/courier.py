@@ -223,7 +223,7 @@ class Courier:
     def _note_receiver(self, answers: Sequence[Answer], now_ms: int) -> None:
         """What answers say of the receiver as a whole."""
         self.breaker.record(any(answer.outcome is not Outcome.RETRY for answer in answers), now_ms)
-        pauses = [a.retry_after_s for a in answers if a.outcome is Outcome.RETRY and a.retry_after_s]
+        pauses = [a.retry_after_s for a in answers if a.is_busy and a.retry_after_s]
         if pauses and max(pauses) > 0:
             self.breaker.leave_alone(int(min(max(pauses) * 1_000, RETRY_AFTER_MAX_MS)), now_ms)
         stops = next((answer for answer in answers if answer.stops), None)

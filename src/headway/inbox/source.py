@@ -32,7 +32,7 @@ def http_source(
     retention: Duration = "24h",
     require_key: bool = False,
 ) -> Input:
-    """Read what clients post to `path` of the server that `headway run --listen HOST:PORT` starts.
+    """Read what clients post to `path` of the server that `headway run FLOW --listen HOST:PORT` starts.
 
     An event is acknowledged once it is durable in a log of the state directory, and the flow reads that log: whatever
     is killed, and whenever, each acknowledged event is in the flow exactly once. An event that the source's type does

@@ -28,6 +28,7 @@ RETRY_AFTER_MAX_S: Final = 86_400.0
 ABOUT_CONTENT: Final = frozenset({400, 406, 411, 412, 413, 414, 415, 416, 417, 422, 431, 451})
 """What says that this content will not be taken, now or later."""
 
+_BUSY: Final = (429, 503)
 _GONE: Final = 410
 _DIGITS_MAX: Final = 12
 _WORDS: Final = {"done": Outcome.DONE, "retry": Outcome.RETRY, "never": Outcome.NEVER}
@@ -73,7 +74,13 @@ def answer_for(
         return Answer(Outcome.NEVER, reason, shown, stops=True)
     if outcome is Outcome.NEVER or (outcome is None and status in ABOUT_CONTENT):
         return Answer(Outcome.NEVER, reason, shown)
-    return Answer(Outcome.RETRY, reason, shown, retry_after_s=retry_after_s(retry_after, now_s))
+    return Answer(
+        Outcome.RETRY,
+        reason,
+        shown,
+        retry_after_s=retry_after_s(retry_after, now_s),
+        is_busy=status in _BUSY,
+    )
 
 
 def retry_after_s(text: Optional[str], now_s: float) -> Optional[float]:

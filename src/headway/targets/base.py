@@ -34,7 +34,8 @@ class Answer:
     `reason` says for people why it is not done, such as `503 Service Unavailable` or `connection refused`. `head` is
     the beginning of what the receiver answered, at most 2,000 characters, for the dead letters. `retry_after_s` is how
     long the receiver asks to be left alone, in seconds; None where it does not say. `stops` says that the receiver
-    wants nothing more at all (HTTP 410): the whole target is off until somebody turns it on.
+    wants nothing more at all (HTTP 410): the whole target is off until somebody turns it on. `is_busy` says that the
+    pause is meant for the whole target (HTTP 429 and 503), and not only for this trigger.
     """
 
     outcome: Outcome
@@ -42,6 +43,7 @@ class Answer:
     head: str = ""
     retry_after_s: Optional[float] = None
     stops: bool = False
+    is_busy: bool = False
 
 
 DONE: Final = Answer(Outcome.DONE)

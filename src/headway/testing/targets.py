@@ -31,7 +31,7 @@ Received = Callable[[], Collection[str]]
 def check_target(
     make_target: Callable[[], Target],
     *,
-    value: Values = lambda number: {"n": number},
+    value: Optional[Values] = None,
     value_type: Any = Any,
     received: Optional[Received] = None,
     make_unreachable: Optional[Callable[[], Target]] = None,
@@ -40,8 +40,8 @@ def check_target(
 ) -> None:
     """Check that a target keeps its contract. Raises `AssertionError` with what it does not keep.
 
-    `make_target` makes the same target each time, with a receiver behind it that takes everything. `value` is the
-    value of the number-th trigger, and `value_type` the type of the stream. `received` tells the ids of what had an
+    `make_target` makes the same target each time, with a receiver behind it that takes everything. `value` makes
+    the value of the number-th trigger (default: `{"n": number}`), and `value_type` is the type of the stream. `received` tells the ids of what had an
     effect so far, as often as it had one: then it is also checked that nothing is missing, and where the target is
     exact that nothing is there twice. `make_unreachable` makes a target whose receiver is not there. `secrets` are
     texts that must not be seen in the target. `cancelled_at` are the numbers of steps of the event loop after which a
@@ -58,7 +58,7 @@ def check_target(
     ...     taken.append(trigger.id)
     >>> check_target(lambda: hw.call(take), received=lambda: taken)
     """
-    check = _Check(make_target, value, value_type, received)
+    check = _Check(make_target, value or _numbered, value_type, received)
     check.declared(list(secrets))
     for step in (check.answers, check.repeats, check.several_at_once):
         _run(step())
@@ -68,6 +68,10 @@ def check_target(
     check.everything_is_there()
     if make_unreachable is not None:
         _run(check.unreachable(make_unreachable()))
+
+
+def _numbered(number: int) -> Any:
+    return {"n": number}
 
 
 def _run(step: Coroutine[Any, Any, None]) -> None:
