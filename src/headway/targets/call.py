@@ -275,8 +275,11 @@ def _name_of(function: Any) -> str:
         function = function.func
     if not inspect.isroutine(function):
         function = type(function)
-    found = _FLOW_FILE.fullmatch(function.__module__)
-    return f"{function.__module__ if found is None else found[1]}.{function.__qualname__}"
+    module = function.__module__
+    if module is None:  # Of what is built in, such as a list's `append`.
+        return str(function.__qualname__)
+    found = _FLOW_FILE.fullmatch(module)
+    return f"{module if found is None else found[1]}.{function.__qualname__}"
 
 
 _FLOW_FILE: Final = re.compile(r"headway_flow_(.+)_[0-9a-f]{8}")

@@ -40,12 +40,12 @@ def check_target(
 ) -> None:
     """Check that a target keeps its contract. Raises `AssertionError` with what it does not keep.
 
-    `make_target` makes the same target each time, with a receiver behind it that takes everything. `value` makes
-    the value of the number-th trigger (default: `{"n": number}`), and `value_type` is the type of the stream. `received` tells the ids of what had an
-    effect so far, as often as it had one: then it is also checked that nothing is missing, and where the target is
-    exact that nothing is there twice. `make_unreachable` makes a target whose receiver is not there. `secrets` are
-    texts that must not be seen in the target. `cancelled_at` are the numbers of steps of the event loop after which a
-    delivery is cancelled.
+    `make_target` makes the same target each time, with a receiver behind it that takes everything. `value` makes the
+    value of the number-th trigger (default: `{"n": number}`), and `value_type` is the type of the stream. `received`
+    tells the ids of what had an effect so far, as often as it had one: then it is also checked that nothing is missing,
+    and where the target is exact that nothing is there twice. `make_unreachable` makes a target whose receiver is not
+    there. `secrets` are texts that must not be seen in the target. `cancelled_at` are the numbers of steps of the event
+    loop after which a delivery is cancelled.
 
     What is checked: the name and the limits; answers for each trigger of a batch, in order; hard keys; repeats with
     the same id; several batches at once; a delivery that is cancelled and comes again; a target that is opened anew
