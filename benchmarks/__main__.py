@@ -15,7 +15,9 @@ from benchmarks import (
     carts,
     concerns,
     decisions,
+    deliveries,
     epochs,
+    exporter,
     hot,
     idle,
     ingest,
@@ -56,8 +58,10 @@ _ALL: Final = (
     bounds.CASE,
     latency.CASE,
     targets.CASE,
+    deliveries.CASE,
     ingest.CASE,
     decisions.CASE,
+    exporter.CASE,
 )
 CASES: Final = {case.name: case for case in _ALL}
 

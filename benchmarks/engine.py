@@ -6,11 +6,14 @@ It does what `headway run` does, and takes the time between the imports and the 
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from benchmarks.procfs import memory_of
+from headway.cli.measuring import Measuring
 from headway.declare.loading import FlowSpec, load_flow
+from headway.metrics.snapshots import RunObserver, snapshot_directory
 from headway.runtime.run import RunOptions, RunResult, run_flow
 from headway.runtime.stopping import StopFlag
 from headway.runtime.supervisor import run_cluster
@@ -31,6 +34,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Wait for more input, until SIGTERM."""
     drain: bool = False
     sync: bool = True
+    metrics: str = ""
+    """Where metrics are exported; nowhere by default."""
 
 
 class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +69,9 @@ def run(spec: EngineSpec) -> EngineReport:
     with StopFlag().on_signals() as stop:
         if spec.workers == 1:
             flow = load_flow(flow_spec)
+            more = exported(spec, flow.name) if spec.metrics else {}
             started_s, started_cpu_s = time.time(), time.process_time()
-            result = run_flow(flow, options, stop=stop)
+            result = run_flow(flow, options, stop=stop, **more)
             ended_s = time.time()
         else:
             started_cpu_s = time.process_time()
@@ -73,6 +79,15 @@ def run(spec: EngineSpec) -> EngineReport:
             ended_s = time.time()
             started_s = opened_s(options.state_dir)
     return report_of(result, ended_s - started_s, time.process_time() - started_cpu_s)
+
+
+def exported(spec: EngineSpec, name: str) -> dict[str, Any]:
+    """What a run is told so that its metrics are exported, as `headway run --metrics` does."""
+    state_dir = Path(spec.state_dir)
+    directory = snapshot_directory(state_dir)
+    measuring = Measuring.checked(name, spec.metrics, directory, directory.with_name("log"), state_dir=state_dir)
+    observer = RunObserver(spec.workers)
+    return {"observe": observer.observe, "beside": lambda: measuring.beside(lambda text: None, observer)}
 
 
 def opened_s(state_dir: Path) -> float:

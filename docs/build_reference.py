@@ -28,7 +28,15 @@ GROUPS: Final = {
     "Windows": ("operators.windows.",),
     "Aggregates": ("operators.aggregates.",),
     "Joins and lookup tables": ("operators.joins.",),
-    "Types, times, errors": ("types.", "basics.times", "errors", "graph", "declare.streams", "declare.views"),
+    "Types, times, errors": (
+        "types.",
+        "basics.times",
+        "basics.guarantees",
+        "errors",
+        "graph",
+        "declare.streams",
+        "declare.views",
+    ),
     "Inputs and outputs": (
         "inbox.source",
         "connectors.",

@@ -3,7 +3,8 @@
     headway run flows/abandoned_carts.py --drain
     headway run flows/abandoned_carts.py --set input='events/shop-*.jsonl' --set after=1h --workers 2
 
-Without `input` the flow reads a synthetic shop stream of 100,000 events, made at its first start.
+Without `input` the flow reads a synthetic shop stream of 100,000 events, made at its first start. With `--set
+webhook=https://shop.example/hooks` the triggers are posted there and not written; that needs `headway[http]`.
 """
 
 from typing import Literal
@@ -72,11 +73,15 @@ events = flow.param(
     "input", "", help="files of shop events, such as 'events/shop-*.jsonl'; a generated stream if empty"
 )
 output = flow.param("output", "triggers.jsonl", help="file for the triggers, CloudEvents one a line")
+webhook = flow.param("webhook", "", help="where to post the triggers instead, such as https://shop.example/hooks")
 after = flow.param("after", "30m", help="how long nothing may happen to a cart")
 out_of_order = flow.param("out_of_order", "2s", help="how far behind the latest event of its file an event may come")
+
+# What is written and what is delivered are two outputs, each with a name of its own.
+target = hw.webhook(webhook) if webhook else hw.to_jsonl(output)
 
 source = hw.files(events) if events else shop_events()
 shop = flow.source("shop", Shop, source, time="at", out_of_order=out_of_order, idle_after="1m")
 changes = shop.filter(hw.where(kind=("add", "remove", "checkout")), name="changes")
 carts = changes.key_by("user").process("abandonment", Abandonment(hw.duration_ms(after)))
-carts.trigger("cart.abandoned", hw.to_jsonl(output))
+carts.trigger("cart.abandoned", target, name="webhook" if webhook else None)

@@ -217,7 +217,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         try:
             found_format = msgspec.json.decode(data, type=_Format).format
             if found_format == FORMAT:
-                return msgspec.json.decode(data, type=Manifest)._checked(path)
+                return msgspec.json.decode(data, type=Manifest)._checked(path, data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             msg = f"{path} cannot be read ({error}): restore it from a backup, or {_START_EMPTY}"
             raise CorruptStateError(msg) from error
@@ -228,9 +228,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         bare = msgspec.structs.replace(self, checksum="")
         return msgspec.structs.replace(self, checksum=checksum(msgspec.json.encode(bare)))
 
-    def _checked(self, path: Path) -> "Manifest":
-        """Without its checksum, once that is known to be the right one."""
-        right = self._sealed().checksum
+    def _checked(self, path: Path, data: bytes) -> "Manifest":
+        """Without its checksum, once that is known to be the right one: of what was written, also with fewer fields."""
+        right = checksum(msgspec.json.encode({**msgspec.json.decode(data), "checksum": ""}))
         if self.checksum != right:
             msg = (
                 f"{path} is damaged: its checksum is {self.checksum!r}, expected {right!r}; restore it from a backup, "

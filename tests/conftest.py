@@ -17,7 +17,8 @@ ROOM_BYTES = 1 << 30
 def pytest_configure(config: pytest.Config) -> None:
     """Say where the tests and their processes write: before anything asks for it."""
     # How long an example takes is not asserted: the machine may be busy with something else.
-    settings.register_profile("headway", deadline=None, print_blob=True)
+    # How many there are is what fits into the ten minutes of all tests; `make soak` has more of what matters most.
+    settings.register_profile("headway", deadline=None, print_blob=True, max_examples=50)
     settings.load_profile("headway")
     _write_to_memory()
     _keep_bytecode(config.rootpath / ".pytest_cache" / "bytecode")

@@ -54,7 +54,7 @@ class World:
         self.stores: list[StageStore] = [group.stage("stage", [], []) for group in self._groups]
         self._target = Receiver(limits, in_order=in_order)
         self._number = 0
-        self._refused: set[int] = set()
+        self._refused: set[tuple[str, int]] = set()
         for store in self.stores:
             store.resume(None)
         self.courier = self._new_courier()
@@ -118,12 +118,12 @@ class World:
         ]
         if self.in_order:
             answers = [
-                Answer(Outcome.NEVER, "refused") if _number(item) in self._refused else answer
+                Answer(Outcome.NEVER, "refused") if _place(item) in self._refused else answer
                 for item, answer in zip(items, answers)
             ]
             answers = _behind_the_first_retry(answers)
             # A target that keeps order has taken what lies behind, and must know what it has not.
-            self._refused |= {_number(i) for i, a in zip(items, answers) if a.outcome is Outcome.NEVER}
+            self._refused |= {_place(i) for i, a in zip(items, answers) if a.outcome is Outcome.NEVER}
         for item, answer in zip(items, answers):
             if answer.outcome is Outcome.DONE:
                 self._take_effect(item)
@@ -199,6 +199,12 @@ class World:
 
 def _number(item: Item) -> int:
     return _number_of(item.row.row.line)
+
+
+def _place(item: Item) -> tuple[str, int]:
+    """The place that it comes under, and its number there: what is put back has another one."""
+    place, number, _ = item.row.place(item.lane.window.queue.place)
+    return place, number
 
 
 def _number_of(line: bytes) -> int:

@@ -20,6 +20,7 @@ from benchmarks import (
     concerns,
     decisions,
     epochs,
+    exporter,
     idle,
     ingest,
     jobs,
@@ -134,6 +135,11 @@ def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     [row] = latency.CASE.find(SIZES).rows
     assert row.arm.told("p50") <= row.arm.told("p99") <= row.arm.told("p99.9")
     assert 0 < row.arm.told("p50") < 20_000
+
+
+def test_exporter() -> None:
+    ratio, scrape = exporter.CASE.find(SIZES).rows
+    assert ratio.figure > 0 and scrape.figure > 0
 
 
 def test_ingest() -> None:
@@ -254,4 +260,4 @@ def test_plots(tmp_path: Path) -> None:
 
 
 def test_every_case_has_a_name_of_its_own() -> None:
-    assert len({case.name for case in CASES.values()}) == len(CASES) == 21
+    assert len({case.name for case in CASES.values()}) == len(CASES) == 25

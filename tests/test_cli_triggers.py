@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
@@ -14,6 +15,7 @@ from tests import cluster_harness as cluster
 
 from headway.cli.main import main
 from headway.delivery.requests import Request, Requests
+from headway.state.reader import StateReader
 
 FLOW = """
 import os
@@ -35,7 +37,6 @@ log.key_by("key").trigger("seen", to=hw.call(take), **OPTIONS)
 """
 KEYS = 5
 EVENTS = 40
-SEEN = [f"k{n % KEYS} {n}" for n in range(EVENTS)]
 
 
 @pytest.fixture
@@ -163,8 +164,36 @@ def test_rows_move_with_their_keys(box: Path, capsys: pytest.CaptureFixture[str]
     (box / "down").unlink()
     records(capsys, "retry")
     cluster.run(box, "flow.py")
-    assert sorted(taken(box)) == sorted(SEEN)
+    assert sorted(taken(box)) == sorted(f"{one['key']} {one['event']['data']['n']}" for one in before)
     assert all(in_order(taken(box), f"k{key}") == sorted(in_order(taken(box), f"k{key}")) for key in range(KEYS))
+
+
+def test_closed_books_are_delivered_without_a_run(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (box / "down").touch()
+    run(box, "--drain")
+    assert main(["run", "flow.py"]) == 3
+    capsys.readouterr()
+    assert records(capsys, "deliver")[0]["seen"]["waiting"] == EVENTS
+    records(capsys, "retry")
+    assert "RuntimeError" in called(capsys, "ls", "--key", "k1")
+    (box / "down").unlink()
+    assert called(capsys, "deliver", "--wait") == f"seen: {EVENTS} delivered, 0 waiting, 0 dead, to call flow.take\n"
+    assert len(taken(box)) == EVENTS
+
+
+def test_there_is_no_state_yet(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["ls"], ["retry"], ["deliver"], ["drop", "--dead", "--yes"]):
+        assert main(["triggers", command[0], "flow.py", *command[1:]]) == 3
+        assert "holds no" in capsys.readouterr().err
+
+
+def test_groups_of_before_hold_no_triggers(box: Path) -> None:
+    """A directory that no run has opened since there are deliveries has no column family of them."""
+    with tarfile.open(Path(__file__).parent / "fixtures" / "state-3.tar.gz") as archive:
+        archive.extractall(box, filter="data")
+    [place] = {path.parent for path in box.rglob("flow.json")}
+    with StateReader(place) as reader:
+        assert list(reader.deliveries(1)) == []
 
 
 @pytest.fixture

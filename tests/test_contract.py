@@ -22,7 +22,7 @@ def expected(case: FlowCase, *, drain: bool) -> dict[str, bytes]:
     return {name: b"".join(line + b"\n" for line in outputs[name]) for name in case.outputs}
 
 
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=40)
 @given(case=flow_cases(), where=harness.conditions(), drain=st.booleans())
 def test_same_log_in_same_triggers_out(case: FlowCase, where: harness.Conditions, drain: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -37,7 +37,7 @@ def test_same_log_in_same_triggers_out_many_times(case: FlowCase, where: harness
         assert harness.run(case, case.logs, where, Path(directory), drain=drain) == expected(case, drain=drain)
 
 
-@settings(SLOW, max_examples=30)
+@settings(SLOW, max_examples=20)
 @given(case=flow_cases(), where=harness.conditions(), data=st.data())
 def test_a_run_resumed_over_a_longer_log_gives_what_one_run_gives(
     case: FlowCase, where: harness.Conditions, data: st.DataObject

@@ -153,8 +153,8 @@ def dead_letters(state_dir: Path) -> dict[str, bytes]:
     return {str(path.relative_to(state_dir)): path.read_bytes() for path in files}
 
 
-def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
-    survive(tmp_path, cycles=20, events=40_000)
+def test_twelve_kills_change_nothing(tmp_path: Path) -> None:
+    survive(tmp_path, cycles=12, events=40_000)
 
 
 @pytest.mark.soak

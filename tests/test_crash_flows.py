@@ -92,7 +92,7 @@ def check(case: FlowCase, rng: Random, *, drain: bool) -> None:
 cases = flow_cases().filter(says_something)
 
 
-@settings(SLOW, max_examples=4)
+@settings(SLOW, max_examples=2)
 @given(case=cases, rng=st.randoms(use_true_random=False), drain=st.booleans())
 def test_killed_processes_write_what_the_oracle_says(case: FlowCase, rng: Random, drain: bool) -> None:
     check(case, rng, drain=drain)

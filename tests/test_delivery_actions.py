@@ -53,6 +53,8 @@ class Asked:
         self.note_dead()
         if action == "drop":
             waiting = [row.row for queue in queues.values() for row in queue.rows()]
+            if any(request.action == "redrive" for request in self.pending):
+                waiting += [dead.row for queue in queues.values() for _, dead in queue.dead()]
         else:
             waiting = [dead.row for queue in queues.values() for _, dead in queue.dead()] if action == "forget" else []
         self.droppable |= {int(row.line.split(b'"')[3]) for row in waiting if lane in (None, row.lane)}
@@ -94,7 +96,7 @@ def check_end(world: World, asked: Asked) -> None:
 
 
 @pytest.mark.parametrize("in_order", [False, True])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     begin=st.lists(EPOCH, min_size=1, max_size=2),
     rest=st.lists(STEPS, min_size=12, max_size=40),

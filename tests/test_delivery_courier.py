@@ -51,7 +51,7 @@ def take_step(world: World, step: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize("in_order", [False, True])
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(
     steps=st.lists(STEPS, max_size=30),
     batch=st.integers(1, 8),

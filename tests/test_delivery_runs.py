@@ -85,6 +85,13 @@ def test_a_trace_is_carried_on_where_the_value_has_one(tmp_path: Path) -> None:
     assert [delivery.traceparent for delivery in target.got] == [traces[0], None, None, None]
 
 
+def test_the_end_of_a_run_waits_for_what_only_the_rate_holds_back(tmp_path: Path) -> None:
+    target = Script(per_second=100.0)
+    result = run(flow_of(target, 130), tmp_path)
+    assert len(target.got) == 130
+    assert result.stats.deliveries["happened"].waiting == 0
+
+
 def test_the_same_log_gives_the_same_triggers(tmp_path: Path) -> None:
     found = []
     for number, epoch_ms in enumerate([1, 10_000]):

@@ -112,16 +112,24 @@ def test_the_plan_reads_like_a_tree() -> None:
 
         output page.seen: trigger of type page.seen to list
            ⇄ 3 from pages: Json
+           direct, ephemeral, at least once
+           nothing waits, and what is there ends with the process
 
         output odd: plain JSON to file odd.jsonl
            ⇄ 4 from count.odd: Click
+           direct, durable, exact
+           nothing waits: an epoch is over when it is written
 
         output late: plain JSON to file late.jsonl
            ⇄ 5 from web.late: Click
+           direct, durable, exact
+           nothing waits: an epoch is over when it is written
 
         output dead-letters: plain JSON to file dead.jsonl
            ⇄ 6 from web.dead-letters: DeadLetter
            ⇄ 7 from app.dead-letters: DeadLetter
+           direct, durable, exact
+           nothing waits: an epoch is over when it is written
         """
     )
 
@@ -172,14 +180,49 @@ def test_the_diagram_has_boxes_and_arrows() -> None:
         ("count", "many", ""),
         ("many", "by-page", ""),
         ("by-page", "pages", "2: Json"),
-        ("pages", "page.seen", "3: Json"),
-        ("count", "odd", "4: Click, odd"),
-        ("web", "late", "5: Click, late"),
-        ("web", "dead-letters", "6: DeadLetter, dead-letters"),
-        ("app", "dead-letters", "7: DeadLetter, dead-letters"),
+        ("pages", "page.seen", "3: Json, direct, ephemeral, at least once"),
+        ("count", "odd", "4: Click, odd, direct, exact"),
+        ("web", "late", "5: Click, late, direct, exact"),
+        ("web", "dead-letters", "6: DeadLetter, dead-letters, direct, exact"),
+        ("app", "dead-letters", "7: DeadLetter, dead-letters, direct, exact"),
     }
     titles = re.findall(r'subgraph box\d+\["([^"]*)"\]', diagram)
     assert titles[:4] == ["source web", "source app", "stage count", "stage pages"]
+
+
+def test_an_edge_says_what_its_receiver_can_rely_on() -> None:
+    def take(trigger: hw.Trigger[dict[str, int]]) -> None: ...
+
+    flow = hw.Flow("edges")
+    clicks = flow.source("clicks", hw.Json, hw.items([]), time="at").key_by("user")
+    clicks.trigger("called", hw.call(take, name="call take"), waiting_max=500)
+    clicks.trigger("told", hw.call(take, name="call take"), edge="indirect")
+    clicks.trigger("stored", hw.sqlite("shop.db", "clicks"))
+    clicks.trigger("printed", hw.to_stdout())
+    text = explain_text(*both(flow))
+    for lines in (
+        [
+            "direct, durable, effectively once by id",
+            "at most 500 wait in the state of each process, then the flow reads",
+        ],
+        [
+            "indirect, durable, effectively once by id",
+            "at most 1,000,000 wait in the state of each process, then the old",
+        ],
+        ["direct, durable, exact", "at most 1,000,000 wait"],
+        ["direct, durable, at least once", "lines wait in the state until their epoch is durable"],
+    ):
+        assert "\n   ".join(lines) in text
+    assert "→ 1 to output called" in text and "→ 1 from called.relay: Json" in text
+    [called, *_] = explain_json(*both(flow))["outputs"]
+    assert {name: called[name] for name in ("edge", "durable", "guarantee", "delivered", "waiting_max")} == {
+        "edge": "direct",
+        "durable": True,
+        "guarantee": "effectively once by id",
+        "delivered": True,
+        "waiting_max": 500,
+    }
+    assert "indirect, effectively once by id" in explain_mermaid(*both(flow))
 
 
 def test_nothing_in_a_label_ends_it() -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import headway as hw
+from headway.cli.main import main
 from headway.declare.loading import FlowSpec, load_flow
 from headway.flows.abandoned_carts import Cart, Shop
 from headway.runtime.run import RunOptions, RunResult, run_flow
@@ -121,3 +125,44 @@ def test_an_absence_finds_the_same_carts_at_the_same_times(stream: ShopStream, t
         check_nothing_is_left(drained(with_absence(stream, directory), directory / "state", threads), stream)
         found = sorted((line["time"], line["subject"]) for line in triggers(directory / "absent.jsonl"))
         assert found == sorted((cart["time"], cart["subject"]) for cart in stream.expected)
+
+
+class _Hooks(BaseHTTPRequestHandler):
+    """Takes whatever is posted."""
+
+    protocol_version = "HTTP/1.1"
+    posted: ClassVar[list[tuple[str, bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.posted.append((self.headers["ce-subject"], body))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *given: object) -> None:
+        """Says nothing."""
+
+
+def test_the_triggers_can_be_posted_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp", reason="webhooks need headway[http]")
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", "shop", "events", "--events", "3000"]) == 0
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hooks)
+    monkeypatch.setattr(_Hooks, "posted", [])
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    run = ["run", "headway.flows.abandoned_carts", "--drain", "--quiet", "--set", "input=events/shop-*.jsonl"]
+    try:
+        assert main([*run, "--state", "written"]) == 0
+        hook = f"webhook=http://127.0.0.1:{server.server_port}/hooks"
+        assert main([*run, "--state", "posted", "--set", hook]) == 0
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    written = [(one["subject"], one["data"]) for one in triggers(tmp_path / "triggers.jsonl")]
+    posted = [(subject, json.loads(body)) for subject, body in _Hooks.posted]
+    assert len(written) > 10
+    for user in {subject for subject, _ in written}:
+        assert [one for one in posted if one[0] == user] == [one for one in written if one[0] == user]
+    assert len(posted) == len(written)

@@ -66,7 +66,7 @@ class Book:
         assert [int(line[5:-1]) for line in found] == sorted(int(line[5:-1]) for line in found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(steps, st.integers(0, 2**32))
 def test_what_was_acknowledged_is_there(given_steps: list[tuple[str, Any]], seed: int) -> None:
     machine = Machine(seed)

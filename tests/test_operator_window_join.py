@@ -64,7 +64,7 @@ def test_a_cogroup_on_the_engine(logs: Logs, windower: Windower, where: Conditio
     check(joining(lambda left, right: left.cogroup("group", right, windower)), logs, where)
 
 
-@settings(SLOW, max_examples=120)
+@settings(SLOW, max_examples=40)
 @given(logs=sides(), windower=WINDOWERS, how=HOWS)
 def test_it_is_the_join_of_sql(logs: Logs, windower: Windower, how: Any) -> None:
     results = emitted(joining(lambda left, right: left.window_join("join", right, windower, how=how)), logs)
@@ -72,7 +72,7 @@ def test_it_is_the_join_of_sql(logs: Logs, windower: Windower, how: Any) -> None
     assert in_order(found) == sql(logs, f"WITH {windows_of(windower)} {MATCHING.format(how=how)}")
 
 
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=40)
 @given(logs=sides(), windower=WINDOWERS)
 def test_a_cogroup_has_all_events_of_each_window(logs: Logs, windower: Windower) -> None:
     groups = emitted(joining(lambda left, right: left.cogroup("group", right, windower)), logs)

@@ -1,4 +1,4 @@
-"""Key groups divided otherwise while triggers wait: against a model of receivers that keep the last number of a place."""
+"""Key groups divided otherwise while triggers wait: against receivers that keep the last number of each place."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ FLIPS = given(share=st.floats(0, 1, exclude_max=True), number=st.integers(0, 10_
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=20, deadline=None, suppress_health_check=QUIET)
 @FLIPS
 def test_after_a_good_end(ended: Path, expected: dict[str, bytes], tmp_path: Path, share: float, number: int) -> None:
     names = small_files(ended)
@@ -143,7 +143,7 @@ def test_after_a_good_end(ended: Path, expected: dict[str, bytes], tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["flow.json", "engine-1"])
-@settings(max_examples=15, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=8, deadline=None, suppress_health_check=QUIET)
 @FLIPS
 def test_where_nothing_else_has_checksums(
     ended: Path, expected: dict[str, bytes], tmp_path: Path, kind: str, share: float, number: int

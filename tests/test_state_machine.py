@@ -328,5 +328,5 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
-    max_examples=70, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=45, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )

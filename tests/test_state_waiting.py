@@ -101,7 +101,7 @@ STEP = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     inputs=st.lists(st.booleans(), min_size=1, max_size=3),
     bound=st.sampled_from([1, 2, 3, 5]),

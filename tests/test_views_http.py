@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -65,6 +66,15 @@ def test_an_etag_is_that_of_the_content(server: Address, place: Path) -> None:
     assert get(server, "/accounts/ann", if_none_match='"other"').status == 200
     with serving(decision_state(place)) as other:
         assert get(other, "/accounts/ann").headers["etag"] == answer.headers["etag"]
+
+
+def test_a_view_that_is_not_known_yet_is_waited_for(tmp_path: Path) -> None:
+    with serving(decision_state(tmp_path)) as empty, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(get, empty, "/accounts/ann?wait=60s")
+        finished(tmp_path, EVENTS).close()
+        answer = asked.result()
+    assert answer.status == 200
+    assert 0 < answer.json["value"]["n"] <= EXPECTED["ann"][0]
 
 
 def test_absent_not_known_and_no_such_view_are_different_answers(server: Address, tmp_path: Path) -> None:

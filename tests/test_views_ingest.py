@@ -58,6 +58,7 @@ def test_a_decision_includes_what_was_posted_before(tmp_path: Path) -> None:
                     assert found is not None and found.orders == total
         finally:
             kill(process)
+        until(lambda: not is_up(listen) and not is_up(serve), "the servers have noticed that their run is gone")
 
 
 def read(spent: Any, receipt: dict[str, Any]) -> Any:

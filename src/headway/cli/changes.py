@@ -126,6 +126,11 @@ def _loss(reader: StateReader, name: str) -> str:
     from headway.state.dropping import kept_under
 
     operators = [one for one in kept_under(reader.manifest, name) if one in reader.kept()]
+    output = reader.manifest.retired.outputs.get(name)
+    if output is not None and output.delivered:
+        queues = list(reader.deliveries(output.id))
+        alive, dead = sum(queue.waiting for queue in queues), sum(queue.totals.died for queue in queues)
+        return f"{name}: {alive:,} triggers that wait, {dead:,} that were given up"
     if not operators:
         return f"{name}: its position"
     rows = timers = 0

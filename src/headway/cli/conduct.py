@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
     from headway.cli.listening import Listening
+    from headway.cli.measuring import Measuring
     from headway.cli.summary import Ending
     from headway.declare.flow import Flow
     from headway.declare.loading import FlowSpec
-    from headway.runtime.run import Beside, RunOptions
+    from headway.runtime.run import Beside, Observer, RunOptions
+    from headway.runtime.stats import RunStats
     from headway.runtime.stopping import StopFlag
 
 __all__ = ["Member", "conduct", "is_stdout"]
@@ -33,12 +35,13 @@ def conduct(
     tell: Optional[Callable[[str], None]] = None,
     beside: Beside = nullcontext,
     listening: Optional[Listening] = None,
+    measuring: Optional[Measuring] = None,
 ) -> Ending:
     """Run a flow until it ends or is stopped, by `flag` or a signal, and tell how it ended.
 
     `tell` hears what has changed in the flow; else it is shown.
 
-    What `beside` makes goes on during the run, and so does the server of `listening`.
+    What `beside` makes goes on during the run, and so do the server of `listening` and the exporter of `measuring`.
     `spec` is what several workers make the flow from. Raises what `run_flow`, `run_cluster` and `run_member` raise.
     """
     from headway.cli.progress import progress_for, shown
@@ -57,24 +60,43 @@ def conduct(
     def tell_change(change: Change) -> None:
         (tell or shows.tell)(f"{plan.flow} has changed: {change}")
 
+    observe: Observer = shows.observe
+    observer = None
+    if measuring is not None:
+        from headway.metrics.snapshots import RunObserver
+
+        observer = RunObserver(1 if member else options.workers)
+        observe = _both(shows.observe, observer.observe)
+
+    @contextmanager
+    def exporting() -> Iterator[None]:
+        with nullcontext() if measuring is None else measuring.beside(shows.tell, observer):
+            yield
+
     @contextmanager
     def all_beside() -> Iterator[None]:
-        with beside(), nullcontext() if listening is None else listening.beside(shows.tell)():
+        with exporting(), beside(), nullcontext() if listening is None else listening.beside(shows.tell)():
             yield
 
     started = time.monotonic()
     with flag.on_signals() as stop, shown(shows):
         if member is not None:
-            result = run_member(
-                flow, options, *member, stop=stop, observe=shows.observe, tell=tell_change, beside=beside
-            )
+            result = run_member(flow, options, *member, stop=stop, observe=observe, tell=tell_change, beside=all_beside)
         elif options.workers == 1:
-            result = run_flow(flow, options, stop=stop, observe=shows.observe, tell=tell_change, beside=all_beside)
+            result = run_flow(flow, options, stop=stop, observe=observe, tell=tell_change, beside=all_beside)
         else:
             assert spec is not None
-            result = run_cluster(spec, options, stop=stop, observe=shows.observe, tell=tell_change, beside=all_beside)
+            result = run_cluster(spec, options, stop=stop, observe=observe, tell=tell_change, beside=all_beside)
     process = f"process {member[0]} of {len(member[1])}" if member else None
     return Ending(plan, options.state_dir, result, resumed, time.monotonic() - started, process)
+
+
+def _both(one: Observer, other: Observer) -> Observer:
+    def observe(stats: RunStats) -> None:
+        other(stats)
+        one(stats)
+
+    return observe
 
 
 def is_stdout(sink: Any) -> bool:

@@ -32,7 +32,8 @@ def explain(flow: str, settings: dict[str, str], mermaid: bool, machine: Optiona
 
     FLOW is a Python file, or the name of a module; add :NAME where it has several flows. Shown are the
     parameters with their values, the steps with their types and lines, and the plan: steps that run
-    together are in one stage, and events move between stages over exchanges (⇄), where the key changes.
+    together are in one stage, and events move between stages over exchanges (⇄), where the key changes. Triggers for a
+    target wait where they are made (→). Of each output it says what its receiver can rely on.
     """
     if mermaid + as_json + (machine is not None) > 1:
         msg = "--mermaid, --machine and --json each write something else: choose one"

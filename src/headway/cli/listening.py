@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
@@ -49,6 +49,8 @@ class Listening:
     tokens: tuple[str, ...]
     host_names: tuple[str, ...]
     max_body: int
+    metrics_dir: Optional[Path]
+    traces: Optional[str]
     paths: tuple[str, ...]
 
     @classmethod
@@ -62,6 +64,8 @@ class Listening:
         tokens: tuple[str, ...] = (),
         host_names: tuple[str, ...] = (),
         max_body: int = 8 << 20,
+        metrics_dir: Optional[Path] = None,
+        traces: Optional[str] = None,
     ) -> Listening:
         """Raises `UsageError` for what cannot be, so that it is told before the state directory is touched."""
         from headway.web.addresses import parse_address, refuse_open
@@ -74,7 +78,7 @@ class Listening:
         address = parse_address(listen, "--listen")
         refuse_open(address, "--listen", has_token=bool(Tokens.load(tokens, "--token")), option="--token")
         paths = tuple(sorted(doors_of(flow, state_dir)))
-        return cls(spec, state_dir, address, tokens, host_names, max_body, paths)
+        return cls(spec, state_dir, address, tokens, host_names, max_body, metrics_dir, traces, paths)
 
     def beside(self, tell: Callable[[str], None]) -> Beside:
         """What goes on beside the run; `tell` hears where it listens."""
@@ -95,6 +99,8 @@ class Listening:
                 "host_names": list(self.host_names),
                 "max_body": self.max_body,
                 "max_concurrency": 1_024,
+                "traces": self.traces,
+                "metrics_dir": None if self.metrics_dir is None else str(self.metrics_dir.absolute()),
             }
             host = HostProcess("headway.ingest.server", self.address, "--listen", options, run_dir / "ingest.log")
             with host:

@@ -13,7 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from headway.cli.escapes import printable_line, printable_lines
+from headway.cli.deliveries import Alerts, delivery_text, ending_text
+from headway.cli.escapes import printable, printable_line, printable_lines
 from headway.cli.meter import Meter
 from headway.cli.news import News
 from headway.cli.texts import bytes_text, count_text, lag_text, left_text, seconds_text, time_text
@@ -40,6 +41,7 @@ class LivePanel:
         self._started_s = clock_s()
         self._meter = Meter()
         self._news = News()
+        self._alerts = Alerts()
         self._stats: Optional[RunStats] = None
         # The flow's own output on stdout goes where it went without the panel.
         self._live = Live(
@@ -55,7 +57,7 @@ class LivePanel:
         """Take what the next refresh shows; what workers want to be told is printed above the panel at once."""
         self._meter.observe(stats)
         self._stats = stats
-        for notice in self._news.of(stats):
+        for notice in (*self._news.of(stats), *self._alerts.of(stats)):
             self.tell(f"note: {printable_line(notice)}")
 
     def tell(self, text: str) -> None:
@@ -97,6 +99,11 @@ class LivePanel:
             count_text(stats.dead_letters, "dead letter"),
         )
         grid.add_row("out", "   ".join(gone))
+        for name, delivery in stats.deliveries.items():
+            # As text: in a name nothing may count as markup.
+            grid.add_row(Text(printable(name)), Text(delivery_text(delivery)))
+        if ending := ending_text(stats):
+            grid.add_row("end", Text(printable(ending), style="bold"))
         memory = bytes_text(sum(worker.rss_bytes for worker in stats.workers))
         grid.add_row("cost", f"{memory} of memory   {self._meter.commit_ms_per_s:,.0f} ms of each second for commits")
         return grid if len(stats.workers) < 2 else Group(grid, Text(), self._workers(stats))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Optional, Protocol
 
+from headway.cli.deliveries import Alerts, delivery_text
 from headway.cli.escapes import printable_line, printable_lines
 from headway.cli.meter import Meter
 from headway.cli.news import News
@@ -73,10 +74,13 @@ class Lines(Quiet):
         self._told: Optional[RunStats] = None
         self._is_idle = False
         self._news = News()
+        self._alerts = Alerts()
 
     def observe(self, stats: RunStats) -> None:
         """Write a line when the last one, or the start, is long enough ago."""
         self._meter.observe(stats)
+        for alert in self._alerts.of(stats):
+            self.tell(f"note: {printable_line(alert)}")
         now_s = self._clock_s()
         if self._next_s is None:
             self._next_s = now_s + LINE_EVERY_S
@@ -99,6 +103,7 @@ class Lines(Quiet):
 def _counts(stats: RunStats) -> tuple[object, ...]:
     return (
         *(stats.events, stats.late, stats.dead_letters, stats.outputs),
+        *((one.waiting, one.delivered, one.dead, one.breaker) for one in stats.deliveries.values()),
         *(stats.keys, stats.timers, stats.waiting, [worker.pid for worker in stats.workers]),
     )
 
@@ -116,6 +121,7 @@ def _line(stats: RunStats, meter: Meter) -> str:
         count_text(stats.triggers, "trigger"),
         f"{stats.late:,} late",
         count_text(stats.dead_letters, "dead letter"),
+        *(f"{name}: {delivery_text(one)}" for name, one in stats.deliveries.items()),
         bytes_text(sum(worker.rss_bytes for worker in stats.workers)),
     ]
     return ", ".join(parts)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
+from headway.cli.companions import Asked, Companions
 from headway.cli.conduct import Member, conduct, is_stdout
-from headway.cli.listening import Listening, listen_options
+from headway.cli.listening import listen_options
+from headway.cli.measuring import metrics_option, traces_option
 from headway.cli.options import (
     DURATION,
     SIZE,
@@ -21,13 +22,11 @@ from headway.cli.options import (
     token_option,
 )
 from headway.cli.process import say
-from headway.cli.serve import views_beside
 from headway.running import EPOCH_LEAST_MS
 
 if TYPE_CHECKING:
     from headway.cli.summary import Ending
     from headway.plan.stages import Plan
-    from headway.runtime.run import Beside
 
 __all__ = ["run"]
 
@@ -60,7 +59,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
         "headway run flows/abandoned_carts.py",
         "headway run flows/abandoned_carts.py --set input='events/shop-*.jsonl' --drain --state .headway/events",
         "headway run flows/abandoned_carts.py --follow --workers 4 --state /var/lib/carts",
-        "headway run flows/my_flow.py --listen 127.0.0.1:8080",
+        "headway run flows/my_flow.py --listen 127.0.0.1:8080 --metrics 127.0.0.1:9100",
         "headway run my_flow.py --state /mnt/shared/carts --process 0 --addresses a:2101,b:2101",
     ),
 )
@@ -148,8 +147,6 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     metavar="HOST:PORT",
     help="Answer questions about the flow's views there, in a process beside the run; see headway serve.",
 )
-@token_option
-@host_name_option
 @click.option(
     "--max-restarts",
     type=click.IntRange(0),
@@ -159,6 +156,10 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     help="Give up after this many restarts in a row. With --workers 2 or more.",
 )
 @listen_options
+@metrics_option
+@traces_option
+@token_option
+@host_name_option
 def run(
     flow: str,
     settings: dict[str, str],
@@ -166,11 +167,6 @@ def run(
     addresses: Optional[list[str]],
     as_json: bool,
     quiet: bool,
-    listen: Optional[str],
-    max_body: int,
-    serve_at: Optional[str],
-    tokens: tuple[str, ...],
-    host_names: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Run a flow: to the end of its input, or with --follow until it is stopped.
@@ -181,39 +177,25 @@ def run(
 
     Durations are numbers with a unit: 250ms, 90s, 30m, 1h30m, 7d.
     """
-    if options["drain"] and options["follow"]:
-        msg = "--drain closes the books at the end of the input, and --follow never sees one: choose one of the two"
-        raise click.UsageError(msg)
-    if listen is not None and options["drain"]:
-        msg = "--drain closes the books at the end of the input, and --listen takes ever more: choose one of the two"
-        raise click.UsageError(msg)
-    options["follow"] = options["follow"] or listen is not None
+    asked = Asked.taken_from(options)
+    _check_together(options, asked.listen, process)
+    options["follow"] = options["follow"] or asked.listen is not None
     member = _member(process, addresses, options["workers"])
     from headway.cli.places import default_state_dir
     from headway.declare.loading import FlowSpec, load_flow
     from headway.runtime.run import RunOptions, plan_of
     from headway.runtime.stopping import StopFlag
+    from headway.tracing.start import check_traces
 
     spec = FlowSpec(flow, settings)
     loaded = load_flow(spec)
+    if options["traces"] is not None:
+        check_traces(options["traces"])
     run_options = RunOptions(**{**options, "state_dir": options["state_dir"] or default_state_dir(loaded)})
     if as_json:
         _check_stdout_is_free(plan_of(loaded, run_options.state_dir))
     show = not (quiet or as_json)
-    listening = None
-    if listen is not None:
-        listening = Listening.checked(
-            loaded,
-            spec,
-            run_options.state_dir,
-            listen,
-            tokens=tokens,
-            host_names=host_names,
-            max_body=max_body,
-        )
-    beside: Beside = nullcontext
-    if serve_at is not None:
-        beside = views_beside(spec, run_options.state_dir, serve_at, tokens, host_names, show=show)
+    servers = Companions.checked(loaded, spec, run_options, asked, member, show=show)
     ending = conduct(
         loaded,
         run_options,
@@ -221,10 +203,22 @@ def run(
         spec=spec,
         member=member,
         progress=show,
-        beside=beside,
-        listening=listening,
+        **servers._asdict(),
     )
     _tell(ending, as_json=as_json, quiet=quiet)
+
+
+def _check_together(options: dict[str, Any], listen: Optional[str], process: Optional[int]) -> None:
+    """Raise for options that exclude each other."""
+    if options["drain"] and options["follow"]:
+        msg = "--drain closes the books at the end of the input, and --follow never sees one: choose one of the two"
+        raise click.UsageError(msg)
+    if listen is not None and options["drain"]:
+        msg = "--drain closes the books at the end of the input, and --listen takes ever more: choose one of the two"
+        raise click.UsageError(msg)
+    if listen is not None and process is not None:
+        msg = "--listen writes to one inbox, and each --process would open it: use --workers, or 'headway ingest'"
+        raise click.UsageError(msg)
 
 
 def _member(process: Optional[int], addresses: Optional[list[str]], workers: int) -> Optional[Member]:

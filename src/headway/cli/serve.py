@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Optional
 
 import click
 
+from headway.cli.measuring import Measuring, metrics_option
 from headway.cli.options import examples, flow_argument, host_name_option, set_option, token_option
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ DEFAULT_ADDRESS = "127.0.0.1:8090"
 )
 @token_option
 @host_name_option
+@metrics_option
 def serve(
     flow: str,
     settings: dict[str, str],
@@ -53,6 +56,7 @@ def serve(
     state_dir: Optional[Path],
     tokens: Sequence[str],
     host_names: Sequence[str],
+    metrics_at: Optional[str],
 ) -> None:
     """Answer questions about the views of a flow over HTTP, whether it runs or not, until Ctrl-C or SIGTERM.
 
@@ -77,9 +81,18 @@ def serve(
     loaded = load_flow(FlowSpec(flow, settings))
     check_views(loaded)
     admitted = Tokens.load(tokens, "--token")
-    sock = listening(address, "--listen")
-    host, port = sock.getsockname()[:2]
-    with StopFlag().on_signals() as stop:
+    with ExitStack() as held:
+        folder = Path(held.enter_context(TemporaryDirectory(prefix="headway-metrics-")))
+        metrics = None
+        if metrics_at is not None:
+            metrics = Measuring.checked(
+                loaded.name, metrics_at, folder / "metrics", folder / "log", tokens=tokens, host_names=host_names
+            )
+        sock = listening(address, "--listen")
+        host, port = sock.getsockname()[:2]
+        stop = held.enter_context(StopFlag().on_signals())
+        if metrics is not None:
+            held.enter_context(metrics.beside(lambda text: click.echo(text, err=True)))
         click.echo(f"views of {loaded.name}: http://{type(address)(host, port)}/v1/views", err=True)
         serve_views(
             loaded,
@@ -88,11 +101,19 @@ def serve(
             tokens=admitted,
             hosts=names_of(address, host_names),
             stopping=stop,
+            metrics=None if metrics is None else metrics.directory,
         )
 
 
 def views_beside(
-    spec: FlowSpec, state_dir: Path, given: str, tokens: Sequence[str], host_names: Sequence[str], *, show: bool
+    spec: FlowSpec,
+    state_dir: Path,
+    given: str,
+    tokens: Sequence[str],
+    host_names: Sequence[str],
+    *,
+    show: bool,
+    metrics_dir: Optional[Path] = None,
 ) -> Beside:
     """What serves the views of a flow beside its run. Raises `UsageError` for what cannot be served."""
     from headway.web.addresses import parse_address, refuse_open
@@ -122,6 +143,7 @@ def views_beside(
             "port": address.port,
             "tokens": list(tokens),
             "host_names": list(host_names),
+            "metrics_dir": None if metrics_dir is None else str(metrics_dir.absolute()),
         }
         with HostProcess("headway.serving.server", address, "--serve", options, run_dir / "serve.log") as server:
             if show:

@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from headway.basics import compiled
 from headway.basics.times import DRAIN_STEPS, format_time
+from headway.cli.deliveries import delivery_json, ended_text
 from headway.cli.escapes import printable_line
 from headway.cli.texts import count_text, seconds_text, time_text
 from headway.graph import DEAD_LETTERS, Port
@@ -62,7 +63,11 @@ def summary_json(ending: Ending) -> dict[str, Any]:
     """All that is known of the run, as JSON values."""
     stats = ending.result.stats
     outputs = {
-        sink.name: {"count": stats.outputs.get(sink.name, 0), "to": sink.node.output.describe()}
+        sink.name: {
+            "count": stats.outputs.get(sink.name, 0),
+            "to": sink.node.output.describe(),
+            "delivery": delivery_json(stats.deliveries[sink.name]) if sink.name in stats.deliveries else None,
+        }
         for sink in ending.plan.sinks
     }
     return {
@@ -129,7 +134,8 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
     yield "late", f"{stats.late:,}"
     for sink in ending.plan.sinks:
         name = "dead letters" if sink.name == DEAD_LETTER_SINK else sink.name
-        yield name, f"{stats.outputs.get(sink.name, 0):,}  to {sink.node.output.describe()}"
+        told = f"; {ended_text(stats.deliveries[sink.name])}" if sink.name in stats.deliveries else ""
+        yield name, f"{stats.outputs.get(sink.name, 0):,}  to {sink.node.output.describe()}{told}"
     if not any(sink.name == DEAD_LETTER_SINK for sink in ending.plan.sinks):
         yield "dead letters", f"{stats.dead_letters:,}"
     for operator, sides in stats.losses.items():
@@ -222,8 +228,29 @@ def _source_json(source: SourceStats) -> dict[str, Any]:
     }
 
 
+def _undelivered(ending: Ending) -> Iterator[str]:
+    """What becomes of triggers that were not taken, and what to do about them."""
+    place = ending.state_dir
+    for name, one in ending.result.stats.deliveries.items():
+        if one.stopped:
+            yield (
+                f"{name}: {one.target} wants no more triggers ({one.stopped}), {one.waiting:,} wait; to ask it again: "
+                f"headway triggers retry {place} --output {name}"
+            )
+        elif one.waiting:
+            waits = count_text(one.waiting, "trigger waits", "triggers wait")
+            way = "to be delivered by headway triggers deliver FLOW" if ending.result.drained else "for the next run"
+            yield f"{name}: {waits} {way}; to see them: headway triggers ls {place}"
+        if one.dead:
+            yield (
+                f"{name}: {count_text(one.dead, 'trigger')} given up: headway triggers ls {place} --dead, and "
+                "headway triggers redrive puts them back"
+            )
+
+
 def _hints(ending: Ending) -> Iterator[str]:
     stats, result = ending.result.stats, ending.result
+    yield from _undelivered(ending)
     if result.drained or result.stopped:
         return
     silent = [name for worker in stats.workers for name in worker.silent]

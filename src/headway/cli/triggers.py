@@ -12,7 +12,7 @@ import click
 from headway.cli.changes import state_option
 from headway.cli.commands import Commands
 from headway.cli.escapes import json_text, printable, printable_line
-from headway.cli.options import examples, json_option
+from headway.cli.options import examples, flow_argument, json_option, set_option
 from headway.cli.process import say
 
 if TYPE_CHECKING:
@@ -234,6 +234,47 @@ def drop(
             counts = counts.plus(box.change("forget", wanted))
     under_way = f"; {counts.under_way:,} under way, to be dropped when they fail" if counts.under_way else ""
     _tell(counts, as_json, f"{_count(counts.dropped, 'trigger')} dropped{under_way}")
+
+
+@triggers.command(
+    name="deliver",
+    epilog=examples(
+        "headway triggers deliver flows/abandoned_carts.py --set webhook=https://shop.example/hooks",
+        "headway triggers deliver flows/abandoned_carts.py --state /var/lib/carts --wait",
+    ),
+)
+@flow_argument
+@set_option
+@state_option
+@click.option("--wait", is_flag=True, help="Go on until nothing waits, also for what is to be retried later.")
+@json_option("Write one JSON object.")
+def deliver(flow: str, settings: dict[str, str], state_dir: Optional[Path], wait: bool, as_json: bool) -> None:
+    """Deliver what waits without reading on: of a stopped flow, or of one whose books are closed.
+
+    Ctrl-C ends it; what has not been taken then waits as before.
+    """
+    from headway.cli.deliveries import delivery_json, ended_text
+    from headway.cli.places import default_state_dir
+    from headway.declare.loading import FlowSpec, load_flow
+    from headway.runtime.delivering import deliver_waiting
+    from headway.runtime.directory import StateDirectory
+    from headway.runtime.stopping import StopFlag
+
+    loaded = load_flow(FlowSpec(flow, settings))
+    directory = StateDirectory(state_dir or default_state_dir(loaded))
+
+    def tell(text: str) -> None:
+        click.echo(printable_line(f"note: {text}"), err=True)
+
+    with StopFlag().on_signals() as stop:
+        found = deliver_waiting(loaded, directory, until_none=wait, stopping=stop, tell=tell)
+    if as_json:
+        say(json_text({name: delivery_json(stats) for name, stats in found.items()}))
+        return
+    for name, stats in found.items():
+        say(printable_line(f"{name}: {ended_text(stats)}, to {stats.target}"))
+    if not found:
+        say("the flow delivers nothing")
 
 
 def _tell(counts: Counts, as_json: bool, text: str) -> None:

@@ -11,8 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Optional
+from typing import Any, ClassVar, Final, NamedTuple, Optional
 
+from headway.basics.guarantees import Guarantee
 from headway.types.decoding import LineCodec
 
 __all__ = [
@@ -309,6 +310,12 @@ class OutputWriter(ABC):
 
 class Output(ABC):
     """Where a flow's results go."""
+
+    guarantee: ClassVar[Guarantee] = Guarantee.AT_LEAST_ONCE
+    """What a reader of it can rely on when the flow has crashed and has gone on."""
+
+    is_durable: ClassVar[bool] = True
+    """Whether what was written outlives the process of the flow."""
 
     by_partition: bool = False
     """Whether dead letters are written as they come, partition by partition, and do not wait for time."""

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EACCES, EDQUOT, EFBIG, EISDIR, ELOOP, ENOSPC, EPERM, EROFS
-from typing import Final, Optional, Union
+from typing import ClassVar, Final, Optional, Union
 
+from headway.basics.guarantees import Guarantee
 from headway.basics.utf8 import is_utf8
 from headway.connectors.base import Output, OutputWriter, Position
 from headway.connectors.bytelog import FINGERPRINT_BYTES, TOO_MANY_FILES, Tail, fingerprint
@@ -65,6 +66,8 @@ class JsonlOutput(Output):
     path: str
     private: bool = False
     """Whether only its owner may read it, and a link in its place is not followed; else as the umask has it."""
+
+    guarantee: ClassVar[Guarantee] = Guarantee.EXACT
 
     def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:
         """Cut the file back to the position, or begin a new one."""

@@ -11,6 +11,7 @@ from zlib import crc32
 
 from typing_extensions import override
 
+from headway.basics.guarantees import Guarantee
 from headway.connectors.base import Output, OutputWriter, Position
 from headway.connectors.jsonl import JsonlOutput, writing
 
@@ -37,6 +38,7 @@ class LetterFiles(Output):
     """
 
     by_partition = True
+    guarantee = Guarantee.EXACT
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

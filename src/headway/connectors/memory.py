@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Optional, Union, get_origin
+from typing import Any, ClassVar, Optional, Union, get_origin
 
 import msgspec
 import orjson
@@ -241,6 +241,8 @@ class ListOutput(Output):
     """What `to_list` returns."""
 
     target: list[Any]
+
+    is_durable: ClassVar[bool] = False
 
     @property
     def shared(self) -> bool:

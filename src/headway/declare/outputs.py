@@ -93,7 +93,9 @@ class OutputSteps:
             to.takes(type, self.type)
         keyed = self._flow.graph.keyed[self._port]
         output = Delivered(to, delivering, has_keys=keyed)
-        self._sink(label, output, was, type, self._id_fields(id_by), self._beside_its_key(label))
+        self._sink(
+            label, output, was, type, self._id_fields(id_by), self._beside_its_key(label, former_names(label, was))
+        )
 
     def to(self, name: str, output: Output, *, was: Was = ()) -> None:
         """Write each value as plain JSON, without an envelope. `name` is the step's, `was` one that it had before."""
@@ -134,7 +136,7 @@ class OutputSteps:
         node = SinkNode(name, place(), port or self._port, output, trigger_type, id_by, was=former_names(name, was))
         self._flow._add(node, None, keyed=False)
 
-    def _beside_its_key(self, name: str) -> Port:
+    def _beside_its_key(self, name: str, was: Sequence[str]) -> Port:
         """The port of this stream where its values are in the key group of their key, made if there is none."""
         graph = self._flow.graph
         node = graph.nodes[self._port.node]
@@ -146,7 +148,8 @@ class OutputSteps:
         if not graph.keyed[port]:
             key = KeyByNode(f"{name}.key", place(), port, content_key)
             port = self._flow._add(key, value_type, keyed=True)
-        relay = OperatorNode(f"{name}.relay", place(), port, Relay[Any]().bind(value_type))
+        former = tuple(f"{one}.relay" for one in was)
+        relay = OperatorNode(f"{name}.relay", place(), port, Relay[Any]().bind(value_type), was=former)
         return self._flow._add(relay, value_type, keyed=True)
 
 

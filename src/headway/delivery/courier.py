@@ -99,6 +99,11 @@ class Courier:
         return self.waiting > self.delivering.waiting_max
 
     @property
+    def is_paced(self) -> bool:
+        """Whether triggers wait for nothing but the limit of the rate."""
+        return self._may_begin is not None and self._may_begin < 1 and self.waiting > 0 and not self._stopped
+
+    @property
     def stopped(self) -> str:
         """Why the receiver wants nothing more; empty where it does."""
         return self._stopped

@@ -20,14 +20,18 @@ __all__ = ["carry_out_all", "carry_out_pending"]
 
 
 def carry_out_pending(directory: Path, manifest: Manifest) -> None:
-    """Do what former runs have left undone, with the lock held. Without any it costs one `stat`."""
+    """Do what former runs have left undone, with the lock held. Without any it costs one `stat`.
+
+    What comes meanwhile is left to the run that is about to begin.
+    """
     requests = Requests(directory)
     if not requests.mark():
         return
-    pending = [request for _, request in requests.pending() if request.action != "look"]
-    if pending:
-        carry_out_all(directory, manifest, pending)
-    requests.clear()
+    pending = list(requests.pending())
+    if any(request.action != "look" for _, request in pending):
+        carry_out_all(directory, manifest, [request for _, request in pending])
+    for name, _ in pending:
+        requests.remove(name)
 
 
 def carry_out_all(directory: Path, manifest: Manifest, asked: Iterable[Request]) -> Counts:

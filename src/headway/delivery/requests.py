@@ -62,7 +62,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     made_ms: int
     """When, in epoch milliseconds: what died later is not meant."""
     outputs: dict[int, dict[int, int]]
-    """By output and key group, as numbers: the number that its next row was to get. Rows from there on are not meant."""
+    """By output and key group, both by number: the number that the next row was to get there. Rows from there on are
+    not meant."""
     key: Optional[str] = None
     """Only what is of this key."""
     ids: Optional[list[str]] = None
@@ -179,12 +180,6 @@ class Requests:
             for ending in (_ASKED, _ANSWERS):
                 (self.folder / (name + ending)).unlink(missing_ok=True)
 
-    def clear(self) -> None:
-        """Remove all that is left, with the lock held: requests that were carried out, and what was left half."""
-        with state_files(self.folder, "write"):
-            try:
-                names = os.listdir(self.folder)
-            except FileNotFoundError:
-                return
-            for name in names:
-                (self.folder / name).unlink(missing_ok=True)
+    def is_there(self, name: str) -> bool:
+        """Whether a request is still to be carried out, or answered, by somebody."""
+        return (self.folder / (name + _ASKED)).exists()

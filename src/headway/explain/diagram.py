@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from headway.declare.flow import Flow
+from headway.explain.edges import output_edge
 from headway.graph import MAIN
 from headway.plan.labels import kind_label
 from headway.plan.stages import Apply, Edge, KeyedStage, Plan, Segment, ToOperator
@@ -32,7 +33,7 @@ def explain_mermaid(flow: Flow, plan: Plan) -> str:
       subgraph box1["output clicked"]
         n1["clicked<br/>list"]
       end
-      n0 == "0: Json" ==> n1
+      n0 == "0: Json, direct, ephemeral, at least once" ==> n1
     """
     return "\n".join(["flowchart TD", *_Diagram(plan).lines()])
 
@@ -49,6 +50,7 @@ class _Diagram:
         self.operators = {node.name: self._id() for stage in plan.stages for node in stage.operators}
         self.sinks = {sink.name: self._id() for sink in plan.sinks}
         self.stages = {stage.name: stage for stage in plan.stages}
+        self.ways = {sink.name: output_edge(sink).label for sink in plan.sinks}
 
     def lines(self) -> Iterator[str]:
         """The boxes, then the arrows."""
@@ -93,6 +95,8 @@ class _Diagram:
                 edge = branch.edge
                 label = f"{edge.id}: {type_label(edge.value_type)}" + (f", {port}" if port else "")
                 label += ", broadcast" if edge.broadcast else ""
+                if edge.target in self.ways:
+                    label += f", {self.ways[edge.target]}"
                 for target in self._targets(edge):
                     self.links.append(f'{start} == "{_escape(label)}" ==> {target}')
 

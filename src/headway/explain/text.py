@@ -12,6 +12,7 @@ from headway.declare.flow import Flow
 from headway.declare.parameters import Parameter
 from headway.errors import UsageError
 from headway.explain.diagram import explain_mermaid
+from headway.explain.edges import output_edge
 from headway.explain.views import view_block, view_records
 from headway.graph import DEAD_LETTERS, LATE, MAIN, KeyByNode, Node, OperatorNode, Port, SinkNode, SourceNode
 from headway.operators.base import Operator
@@ -59,6 +60,8 @@ def explain_text(flow: Flow, plan: Plan) -> str:
     <BLANKLINE>
     output clicked: trigger of type clicked to list
        ⇄ 0 from clicks: Json
+       direct, ephemeral, at least once
+       nothing waits, and what is there ends with the process
     """
     parts = [
         f"FLOW  {flow.name}",
@@ -209,7 +212,8 @@ def _sink_lines(sink: SinkStage) -> Iterator[str]:
     what = "plain JSON" if node.trigger_type is None else f"trigger of type {node.trigger_type}"
     yield f"output {sink.name}: {what} to {node.output.describe()}"
     for edge in sink.inputs:
-        yield f"   {_arrival(edge)}"
+        yield f"   {_arrival(edge, delivered=sink.delivered is not None)}"
+    yield from (f"   {line}" for line in output_edge(sink).lines)
 
 
 def entry_label(stage: KeyedStage, entry: Entry) -> str:
@@ -218,8 +222,8 @@ def entry_label(stage: KeyedStage, entry: Entry) -> str:
     return name if entry.input == MAIN else f"{name}.{entry.input}"
 
 
-def _arrival(edge: Edge) -> str:
-    return f"⇄ {edge.id} from {edge.producer}: {type_label(edge.value_type)}"
+def _arrival(edge: Edge, *, delivered: bool = False) -> str:
+    return f"{'→' if delivered else '⇄'} {edge.id} from {edge.producer}: {type_label(edge.value_type)}"
 
 
 @dataclass(frozen=True)
@@ -250,8 +254,9 @@ def _branch_label(plan: Plan, branch: Branch, origin: _Origin) -> str:
         assert origin.stage is not None
         return f"to {branch.entry.rank} {entry_label(origin.stage, branch.entry)}, at once"
     edge = branch.edge
-    if any(edge.target == sink.name for sink in plan.sinks):
-        return f"⇄ {edge.id} to output {edge.target}"
+    sink = next((sink for sink in plan.sinks if sink.name == edge.target), None)
+    if sink is not None:
+        return f"{'⇄' if sink.delivered is None else '→'} {edge.id} to output {edge.target}"
     if edge.broadcast:
         return f"⇄ {edge.id} to stage {edge.target}, broadcast to all key groups"
     return f"⇄ {edge.id} to stage {edge.target}" + (f", by {origin.key}" if origin.key else ", by the same key")
@@ -287,6 +292,7 @@ def explain_json(flow: Flow, plan: Plan) -> dict[str, Any]:
                 "to": sink.node.output.describe(),
                 "trigger": sink.node.trigger_type,
                 "exchanges": [edge.id for edge in sink.inputs],
+                **output_edge(sink).record(),
             }
             for sink in plan.sinks
         ],

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, Optional
 
+from headway.basics.histogram import Histogram
 from headway.errors import StateError
 from headway.inbox.commits import Inbox, Item, Outcome
 from headway.inbox.log import BrokenLogError
@@ -49,6 +50,11 @@ class Appender:
     def is_broken(self) -> bool:
         """Whether the inbox takes nothing any more."""
         return self._inbox.log.is_broken
+
+    @property
+    def syncs(self) -> Histogram:
+        """How long it took to make groups durable, since the inbox was opened."""
+        return self._inbox.log.syncs
 
     def submit(self, items: Sequence[Item], size: int, token: Any) -> None:
         """Have a batch of so many bytes committed; `deliver` gets the outcome with the token. Called by one thread."""

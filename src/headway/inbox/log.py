@@ -40,6 +40,7 @@ from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from typing import Final, NamedTuple, Optional
 
+from headway.basics.histogram import Histogram
 from headway.errors import LockedStateError, StateError
 from headway.inbox.cells import Cells
 from headway.inbox.files import Files
@@ -106,6 +107,8 @@ class InboxLog:
         self._segment_bytes = segment_bytes
         self._room_bytes = room_bytes
         self._files = files or Files()
+        self.syncs = Histogram()
+        """How long it took to make groups of batches durable."""
         self._wall_ms = wall_ms
         self._fd: Optional[int] = None
         self._broken: Optional[str] = None
@@ -215,10 +218,12 @@ class InboxLog:
 
     def _sync(self) -> None:
         assert self._fd is not None
+        began_s = time.perf_counter()
         try:
             self._files.sync(self._fd)
         except OSError as error:
             raise self._break(error) from error
+        self.syncs.observe(time.perf_counter() - began_s)
 
     def give_up(self, reason: str) -> None:
         """Take nothing any more: something is not as it should be."""

@@ -10,6 +10,7 @@ from typing import Any, Final, Optional
 
 import msgspec
 
+from headway.basics.histogram import Histogram
 from headway.errors import StateError
 from headway.inbox.appender import Appender, Told
 from headway.inbox.commits import ConflictError, Inbox, Item, Outcome, Receipt
@@ -17,6 +18,7 @@ from headway.inbox.log import NoRoomError
 from headway.ingest.bodies import Parsed, inflate, parse
 from headway.ingest.door import Door, RefusedError
 from headway.ingest.openapi import document
+from headway.metrics.snapshots import SourceIngest
 from headway.web.middleware import busy, header
 from headway.web.problems import ProblemError, Receive, Scope, Send, answer
 
@@ -36,6 +38,7 @@ _encode: Final = msgspec.json.Encoder().encode
 class _Partition:
     name: str
     appender: Appender
+    source: str
 
 
 @dataclass
@@ -52,6 +55,8 @@ class IngestApp:
     on_broken: Callable[[], None]
     max_body: int = 8 << 20
     has_tokens: bool = False
+    taken: dict[str, SourceIngest] = field(default_factory=dict)
+    """What was taken for each source."""
     _partitions: dict[str, _Partition] = field(default_factory=dict)
     _reading: int = 0
     _loop: Optional[asyncio.AbstractEventLoop] = None
@@ -59,15 +64,33 @@ class IngestApp:
     def start(self) -> None:
         """Open all inboxes. Raises what `InboxLog` raises."""
         for door in self.doors.values():
+            self.taken[door.node.name] = SourceIngest()
             for name in door.input.partitions():
                 inbox = self.open_inbox(door, name)
-                self._partitions[name] = _Partition(name, Appender(inbox, self._deliver, self.on_broken))
+                appender = Appender(inbox, self._deliver, self.on_broken)
+                self._partitions[name] = _Partition(name, appender, door.node.name)
         self._openapi = _encode(document(self.flow, self.doors, max_body=self.max_body, has_tokens=self.has_tokens))
 
     def close(self) -> None:
         """Make durable what was submitted, and let the inboxes go."""
         for partition in self._partitions.values():
             partition.appender.close()
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be made durable, about."""
+        return sum(partition.appender.queued_bytes for partition in self._partitions.values())
+
+    def statistics(self) -> dict[str, SourceIngest]:
+        """What was taken for each source, with the times of its syncs. Called by any thread."""
+        found = {}
+        for name, taken in self.taken.items():
+            syncs = Histogram()
+            for partition in list(self._partitions.values()):
+                if partition.source == name:
+                    syncs = syncs.plus(partition.appender.syncs)
+            found[name] = SourceIngest(events=taken.events, duplicates=taken.duplicates, syncs=syncs)
+        return found
 
     def not_ready(self) -> Optional[str]:
         """Why it should get no requests."""
@@ -90,11 +113,18 @@ class IngestApp:
         parsed = await self._body(door, scope, receive)
         partition = self._partitions[door.input.partition_of(parsed.partition_key)]
         outcome = await self._committed(partition.appender, parsed)
+        taken = self.taken[partition.source]
+        taken.events += parsed.records
+        taken.duplicates += sum(receipt.duplicate for receipt in outcome)
+        if "headway.receipt" in scope:
+            position = max(receipt.position for receipt in outcome)
+            about = {"source": partition.source, "log": partition.name, "position": position, "events": parsed.records}
+            scope["headway.receipt"] = {f"headway.{name}": value for name, value in about.items()}
         await answer(send, 200, _answer(partition.name, parsed, outcome), _JSON)
 
     async def _body(self, door: Door, scope: Scope, receive: Receive) -> Parsed:
         """Read, unpack and check the events of a request."""
-        if sum(partition.appender.queued_bytes for partition in self._partitions.values()) > _QUEUED_MOST:
+        if self.queued_bytes > _QUEUED_MOST:
             raise busy(_DISK_IS_SLOW)
         size = 0
         try:

@@ -6,10 +6,10 @@ import os
 import socket
 import sys
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Optional
 
 from headway.declare.flow import Flow
 from headway.declare.loading import FlowSpec, load_flow
@@ -19,9 +19,13 @@ from headway.inbox.commits import Inbox
 from headway.inbox.source import HttpInput
 from headway.ingest.app import IngestApp
 from headway.ingest.door import Door
+from headway.metrics.snapshots import IngestSnapshot, Leaver, now_ms, process_name
 from headway.state.files import INBOX_NAME, state_files
+from headway.tracing.spans import traced
+from headway.tracing.start import tracer_for
 from headway.web.addresses import Address
 from headway.web.child import Child, run_child
+from headway.web.counting import counted
 from headway.web.host import serve
 from headway.web.middleware import Gate, guarded, host_names
 from headway.web.tokens import Tokens
@@ -86,6 +90,27 @@ def _local_socket(state_dir: Path) -> socket.socket:
     return sock
 
 
+def _leaving(
+    directory: Optional[str], app: IngestApp, gate: Gate, responses: dict[str, int]
+) -> AbstractContextManager[object]:
+    """What leaves snapshots for an exporter, where there is one."""
+    if directory is None:
+        return nullcontext()
+    process = process_name(now_ms())
+
+    def take() -> IngestSnapshot:
+        return IngestSnapshot(
+            process=process,
+            at_ms=now_ms(),
+            responses=dict(responses),
+            under_way=gate.under_way,
+            queued_bytes=app.queued_bytes,
+            sources=app.statistics(),
+        )
+
+    return Leaver(Path(directory), take)
+
+
 def work(child: Child) -> None:
     """Serve until the run ends, or an inbox is broken."""
     options = child.options
@@ -107,14 +132,22 @@ def work(child: Child) -> None:
     guards = guarded(
         app, gate=gate, tokens=tokens, hosts=hosts, max_body=app.max_body, max_concurrency=options["max_concurrency"]
     )
+    tracing = None if options["traces"] is None else tracer_for(options["traces"], flow.name)
+    responses: dict[str, int] = {}
     local = _local_socket(state_dir)
     child.ready()
     try:
-        serve(guards, [*child.sockets, local], gate=gate, stopping=child.stopping)
+        with _leaving(options["metrics_dir"], app, gate, responses):
+            whole = counted(guards, responses)
+            if tracing is not None:
+                whole = traced(whole, tracing[0], flow.name)
+            serve(whole, [*child.sockets, local], gate=gate, stopping=child.stopping)
     finally:
         with suppress(FileNotFoundError):
             socket_path(state_dir).unlink()
         app.close()
+        if tracing is not None:
+            tracing[1]()
 
 
 if __name__ == "__main__":

@@ -127,6 +127,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
             version = self._commitment.prepare()
             self._job.board.report_closed(self._job.options.worker, self._rest.closed())
             self._closed += 1
+            self._job.epochs.closed(self._slot.name)
             if self._job.cuts is not None:
                 self._job.cuts.note_slot(self._slot.source.name, self._slot.name, self._slot.kept)
             return [self._slot.name, version, self._slot.kept]

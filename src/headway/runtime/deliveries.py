@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Optional
 
 from headway.plan.stages import Plan
 from headway.runtime.board import Board
-from headway.runtime.directory import StateDirectory
+from headway.runtime.job_options import JobOptions
 from headway.state.manifest import Manifest
 
 if TYPE_CHECKING:
     from headway.delivery.dispatcher import Dispatcher
+    from headway.delivery.spans import AttemptSpans
 
 __all__ = ["delivered_numbers", "make_dispatcher", "pressure"]
 
@@ -24,7 +25,7 @@ def delivered_numbers(plan: Plan, manifest: Manifest) -> dict[str, int]:
 def make_dispatcher(
     plan: Plan,
     manifest: Manifest,
-    directory: StateDirectory,
+    options: JobOptions,
     wall_ms: Callable[[], int],
     failed: Callable[[BaseException], None],
     tell: Callable[[str], None],
@@ -39,7 +40,18 @@ def make_dispatcher(
     from headway.delivery.dispatcher import Dispatcher
     from headway.delivery.requests import Requests
 
-    return Dispatcher(outputs, wall_ms, failed, tell, Requests(directory.path))
+    return Dispatcher(outputs, wall_ms, failed, tell, Requests(options.state_dir), _spans(plan.flow, options.traces))
+
+
+def _spans(flow: str, traces: Optional[str]) -> Optional[AttemptSpans]:
+    """What traces attempts in this process; None where nobody asks for it."""
+    if traces is None:
+        return None
+    from headway.tracing.spans import DeliverySpans
+    from headway.tracing.start import tracer_for
+
+    tracer, end = tracer_for(traces, flow)
+    return DeliverySpans(tracer, flow, end)
 
 
 def pressure(dispatcher: Optional[Dispatcher], board: Board, worker: int) -> Callable[[], bool]:

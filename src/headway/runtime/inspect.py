@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
 from typing import Optional
 
 from headway.runtime.job import Job
 from headway.runtime.losses import added_up
-from headway.runtime.stats import SlotStats, SourceStats, WorkerStats
-
-_SILENT_SHOWN = 5
+from headway.runtime.stats import HOLDING_SHOWN, SlotStats, SourceStats, StagePart, StageStats, WorkerStats
 
 __all__ = ["worker_stats"]
 
@@ -22,7 +21,10 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
     With `final`, for a settled job, also how far time must go to close the books: that reads all rows.
     """
     slots = [slot.statistics() for slot in list(job.slots.values())]
-    stages = [task.statistics() for task in list(job.tasks.values())]
+    groups: dict[str, list[StageStats]] = {}
+    for (stage_name, _), task in list(job.tasks.items()):
+        groups.setdefault(stage_name, []).append(task.statistics())
+    stages = [stage for found in groups.values() for stage in found]
     sinks = [sink.statistics() for sink in list(job.sinks.values())]
     deliveries = {} if job.dispatcher is None else job.dispatcher.statistics()
     newest = [slot.newest for slot in slots if slot.newest is not None]
@@ -50,10 +52,14 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
         resumed=job.resumed_events,
         notices=list(job.notices),
         sources=_sources(slots),
-        silent=[name for slot in slots for name in slot.silent][:_SILENT_SHOWN],
+        silent=[name for slot in slots for name in slot.silent][:HOLDING_SHOWN],
         horizon=_horizon_ms(job) if final else None,
         losses=added_up(stage.losses for stage in stages),
         deliveries=deliveries,
+        stages={name: StagePart.of(found) for name, found in groups.items()},
+        epochs=job.epochs.statistics() if slots else None,
+        started_ms=job.started_ms,
+        cpu_s=time.process_time(),
     )
 
 

@@ -13,15 +13,17 @@ from zlib import crc32
 
 from headway.basics.times import MAX_TIME_MS, MIN_TIME_MS
 from headway.connectors.base import Output
-from headway.errors import ClockError, OutputError, StateError
+from headway.errors import OutputError, StateError
 from headway.plan.stages import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import carried_codec, edge_codec, register_codecs
 from headway.runtime.board import Board, Progress, sources_in_step
 from headway.runtime.channels import Channels
+from headway.runtime.clock_watch import ClockWatch
 from headway.runtime.cuts import cuts_of
 from headway.runtime.deliveries import delivered_numbers, make_dispatcher, pressure
 from headway.runtime.directory import StateDirectory
 from headway.runtime.discovery import Discovery
+from headway.runtime.epochs import EpochWatch
 from headway.runtime.failures import FailureTotal
 from headway.runtime.job_options import Guard, JobOptions, monotonic_ms, slot_names, wall_ms
 from headway.runtime.limits import open_files_per_group, raise_open_files
@@ -45,8 +47,6 @@ __all__ = ["Job"]
 
 _CALM_AFTER_MS = 1_000
 _DOZE_MS = 1
-_SET_BACK_MS = 1_000
-"""By how much the clock may be set back without notice: epochs last so much longer."""
 _STUCK_MS = 10_000
 
 
@@ -86,7 +86,9 @@ class Job:
         self.directory = StateDirectory(self.options.state_dir)
         self.premises = self.directory.premises()
         self.read_at_ms = self.clock_ms()
-        self._ahead_ms = self.wall_ms() - self.clock_ms()
+        self.started_ms = self.wall_ms()
+        self.epochs = EpochWatch(self.clock_ms, self.wall_ms)
+        self._clock = ClockWatch(self.wall_ms, self.clock_ms)
         self._has_worked = False
         self._events_seen = 0
         self._progress = (Progress(0, MIN_TIME_MS), self.read_at_ms)
@@ -103,9 +105,7 @@ class Job:
         self.failures = FailureTotal(
             lambda count: self.board.report_failures(worker, count), lambda: self.board.failures_elsewhere(worker)
         )
-        self.dispatcher = make_dispatcher(
-            self.plan, self.manifest, self.directory, self.wall_ms, self.failed, self.tell
-        )
+        self.dispatcher = make_dispatcher(self.plan, self.manifest, self.options, self.wall_ms, self.failed, self.tell)
         self._is_pressed = pressure(self.dispatcher, self.board, worker)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
@@ -172,16 +172,9 @@ class Job:
 
     def check_clock(self) -> None:
         """Raise `ClockError` when the machine's clock has been set back: the engine times epochs by it."""
-        ahead_ms = self.wall_ms() - self.clock_ms()
         if self.dispatcher is not None:
             self.dispatcher.check()
-        if ahead_ms < self._ahead_ms - _SET_BACK_MS:
-            msg = (
-                f"the machine's clock was set back by {(self._ahead_ms - ahead_ms) / 1000:.1f} s, and epochs would not "
-                "end before it has caught up: the run starts again from the last durable epoch"
-            )
-            raise ClockError(msg)
-        self._ahead_ms = ahead_ms
+        self._clock.check()
 
     def is_behind(self) -> bool:
         """Whether a task of any worker of this machine has more to do than what it has done."""
@@ -227,7 +220,9 @@ class Job:
             self.premises.check()
             yield
             self.commitments.tell()
-        self.commit_ms += (time.perf_counter() - started) * 1000
+        took_s = time.perf_counter() - started
+        self.commit_ms += took_s * 1000
+        self.epochs.wrote(took_s)
 
     def slot_names(self, source: str) -> list[str]:
         """The reader slots of a source."""

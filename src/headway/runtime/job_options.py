@@ -50,6 +50,8 @@ class JobOptions:
     """The number of this process."""
     slice_records: int = SLICE
     """How much a task does before others have their turn, in records."""
+    traces: Optional[str] = None
+    """Where spans of deliveries go; None for nowhere."""
 
 
 class Guard:

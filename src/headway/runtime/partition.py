@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Optional
 
@@ -9,7 +10,7 @@ from headway.basics.times import MIN_TIME_MS
 from headway.connectors.base import Extent, PartitionReader, Position
 from headway.plan.stages import SourceStage
 
-__all__ = ["Partition", "is_idle"]
+__all__ = ["Partition", "furthest_behind", "is_idle"]
 
 
 @dataclass
@@ -96,3 +97,9 @@ def _hears(reader: PartitionReader) -> bool:
 def is_idle(partition: Partition, now_ms: int, idle_after_ms: int) -> bool:
     """Whether it has brought nothing for that long."""
     return partition.quiet_since_ms is not None and now_ms - partition.quiet_since_ms >= idle_after_ms
+
+
+def furthest_behind(partitions: Iterable[Partition], out_of_order_ms: int) -> Optional[str]:
+    """The partition that time waits for: the first by name of those with the least watermark; None without any."""
+    behind = [(partition.watermark(out_of_order_ms), partition.name) for partition in partitions]
+    return min(behind)[1] if behind else None

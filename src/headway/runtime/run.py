@@ -75,6 +75,8 @@ class RunOptions:
     """How far a reader may be ahead of the slowest one, in records, before it pauses."""
     slice_records: int = SLICE
     """How much a task does before others have their turn, in records: a watermark may release any number of them."""
+    traces: Optional[str] = None
+    """Where spans of deliveries are sent: `console` (stderr), `otlp` (as the environment says) or an address."""
     threads: int = 1
     """Workers as threads of one process; for tests of flows that exist only in memory."""
 
@@ -112,6 +114,7 @@ class RunOptions:
             lead_records=self.lead_records,
             slice_records=self.slice_records,
             workers=self.workers,
+            traces=self.traces,
         )
         return replace(options, **changes)
 

@@ -21,7 +21,7 @@ from headway.runtime.discovery import Discovery
 from headway.runtime.exchange import Exchange, Message
 from headway.runtime.failures import Failures, FailureTotal
 from headway.runtime.lateness import NO_SPAN, Span, split_late
-from headway.runtime.partition import Partition
+from headway.runtime.partition import Partition, furthest_behind
 from headway.runtime.redrive import Redriver
 from headway.runtime.rejects import LetterRejects, Rejected, Rejects, StrictRejects
 from headway.runtime.silence import Silence
@@ -173,7 +173,9 @@ class Slot:
             dead_letters=self.dead,
             first_letter=self.first_letter,
             newest=self.newest,
-            silent=self.silent,
+            silent=[p.name for p in self._partitions.values() if p.max_time is None],
+            partitions=len(self._partitions),
+            holding=furthest_behind(self._partitions.values(), self._ooo_ms),
             bytes_read=None if extent is None else extent.read,
             bytes_total=None if extent is None else extent.total,
         )
@@ -195,11 +197,6 @@ class Slot:
         if not self._partitions:
             return MIN_TIME_MS
         return min(partition.watermark(self._ooo_ms) for partition in self._partitions.values())
-
-    @property
-    def silent(self) -> list[str]:
-        """The partitions that hold time back because none of their records has told a time yet."""
-        return [p.name for p in self._partitions.values() if p.max_time is None]
 
     @property
     def extent(self) -> Optional[Extent]:

@@ -37,7 +37,10 @@ class SlotOptions:
 
 
 def kept_before(known: Optional[SourcePosition], number: int, assigned: Callable[[str], bool]) -> Mapping[str, Any]:
-    """A slot's part of where its source stood when this generation began; all else goes to the first slot."""
+    """The part of slot `number` of where its source stood when this generation began, if it was known.
+
+    Partitions go to the slot that they are `assigned` to, all else to the first slot.
+    """
     if known is None:
         return {}
     partitions = {name: position for name, position in known.partitions.items() if assigned(name)}

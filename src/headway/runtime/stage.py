@@ -159,6 +159,7 @@ class StageTask:
             rows=self.store.row_count,
             timers=self.store.timer_count,
             waiting=len(self.store.waiting),
+            due=self.timers.near.first_ms if self.store.timer_count else None,
             losses={operator: dict(sides) for operator, sides in self.losses.items()},
             failed=0 if self.attempt is None else self.attempt.failures.count,
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Optional
+from typing import Any, Final, Optional
 
 import msgspec
 
 from headway.basics.times import MAX_TIME_MS, MIN_TIME_MS
 from headway.delivery.stats import DeliveryStats
+from headway.runtime.epochs import EpochStats
 from headway.runtime.losses import Losses, added_up
 
 __all__ = [
@@ -18,10 +19,15 @@ __all__ = [
     "SinkStats",
     "SlotStats",
     "SourceStats",
+    "StagePart",
     "StageStats",
     "WorkerStats",
     "total",
 ]
+
+
+HOLDING_SHOWN: Final = 5
+"""How many partitions that hold time back are told of a source, and of a process."""
 
 
 class FirstLetter(msgspec.Struct, frozen=True, order=True):
@@ -59,16 +65,40 @@ class SourceStats(msgspec.Struct, frozen=True):
     """How far its input has been read, in bytes as they are stored; None where that is not known."""
     bytes_total: Optional[int] = None
     """How large its input is, in bytes as they are stored; None where that is not known."""
+    late: int = 0
+    """Events behind their partition's watermark."""
+    partitions: int = 0
+    """Partitions that are known."""
+    watermark: Optional[int] = None
+    """The least watermark of its partitions, in epoch milliseconds; None while one of them has none."""
+    holding: list[str] = []
+    """Partitions that time waits for: those without a watermark, or else the one that is furthest behind; some."""
 
     def plus(self, other: SourceStats) -> SourceStats:
         """The sum of two parts of a source."""
+        furthest = _furthest(self, other)
         return SourceStats(
             events=self.events + other.events,
             dead_letters=self.dead_letters + other.dead_letters,
             first=other.first if self.first is None else self.first.earlier(other.first),
             bytes_read=_known_sum(self.bytes_read, other.bytes_read),
             bytes_total=_known_sum(self.bytes_total, other.bytes_total),
+            late=self.late + other.late,
+            partitions=self.partitions + other.partitions,
+            watermark=furthest.watermark,
+            holding=furthest.holding,
         )
+
+
+def _furthest(left: SourceStats, right: SourceStats) -> SourceStats:
+    """That of two parts which holds time back; both, where neither has a watermark."""
+    if not left.partitions or not right.partitions:
+        return left if left.partitions else right
+    if left.watermark is None and right.watermark is None:
+        return SourceStats(holding=sorted({*left.holding, *right.holding})[:HOLDING_SHOWN])
+    if left.watermark is None or right.watermark is None:
+        return left if left.watermark is None else right
+    return left if (left.watermark, left.holding) <= (right.watermark, right.holding) else right
 
 
 def _known_sum(left: Optional[int], right: Optional[int]) -> Optional[int]:
@@ -105,6 +135,10 @@ class SlotStats(ParticipantStats, frozen=True, kw_only=True):
     """How far its partitions have been read, in bytes as they are stored; None where that is not known."""
     bytes_total: Optional[int]
     """How large its partitions are, in bytes as they are stored; None where that is not known."""
+    partitions: int = 0
+    """Partitions that it reads."""
+    holding: Optional[str] = None
+    """The partition that is furthest behind; None where it has none."""
 
     @property
     def of_source(self) -> SourceStats:
@@ -115,6 +149,10 @@ class SlotStats(ParticipantStats, frozen=True, kw_only=True):
             first=self.first_letter,
             bytes_read=self.bytes_read,
             bytes_total=self.bytes_total,
+            late=self.late,
+            partitions=self.partitions,
+            watermark=self.watermark,
+            holding=self.silent[:HOLDING_SHOWN] or ([] if self.holding is None else [self.holding]),
         )
 
 
@@ -131,6 +169,8 @@ class StageStats(ParticipantStats, frozen=True, kw_only=True):
     """Records that wait for the watermark."""
     losses: Losses
     """What operators have lost to their bounds, by operator and side output."""
+    due: Optional[int] = None
+    """No armed timer is due before, in epoch milliseconds; None where none is armed."""
     failed: int = 0
     """How many events and timers the flow's code has failed on, over all runs, that were set aside."""
 
@@ -146,6 +186,35 @@ class SinkStats(ParticipantStats, frozen=True, kw_only=True):
     """Records that wait for the watermark."""
     unwritten: int
     """Of `count`, those that are to be written once their epoch is durable."""
+
+
+class StagePart(msgspec.Struct, frozen=True, kw_only=True):
+    """A keyed stage in one process: all its key groups there."""
+
+    watermark: Optional[int]
+    """The least of its groups, in epoch milliseconds; None while one of them has none."""
+    keys: int
+    rows: int
+    timers: int
+    waiting: int
+    due: Optional[int]
+    """No armed timer is due before, in epoch milliseconds; None where none is armed."""
+    failed: int
+
+    @staticmethod
+    def of(groups: Sequence[StageStats]) -> StagePart:
+        """The sum of some groups, at least one."""
+        watermarks = [group.watermark for group in groups]
+        known = [watermark for watermark in watermarks if watermark is not None]
+        return StagePart(
+            watermark=min(known) if len(known) == len(watermarks) else None,
+            keys=sum(group.keys for group in groups),
+            rows=sum(group.rows for group in groups),
+            timers=sum(group.timers for group in groups),
+            waiting=sum(group.waiting for group in groups),
+            due=min((group.due for group in groups if group.due is not None), default=None),
+            failed=sum(group.failed for group in groups),
+        )
 
 
 class WorkerStats(msgspec.Struct, frozen=True):
@@ -200,6 +269,14 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """What operators have lost to their bounds, by operator and side output."""
     deliveries: dict[str, DeliveryStats] = {}
     """How it stands with the outputs that are delivered."""
+    stages: dict[str, StagePart] = {}
+    """How it stands with each keyed stage."""
+    epochs: Optional[EpochStats] = None
+    """What is known of the epochs of the process; None where it reads no source, and so closes none by itself."""
+    started_ms: int = 0
+    """When the process began its work, in epoch milliseconds: with `pid` it tells processes apart."""
+    cpu_s: float = 0.0
+    """Processor time of the process, in seconds."""
 
 
 class RunStats(msgspec.Struct, frozen=True):
@@ -222,6 +299,8 @@ class RunStats(msgspec.Struct, frozen=True):
     """What operators have lost to their bounds, by operator and side output."""
     sources: dict[str, SourceStats] = {}
     deliveries: dict[str, DeliveryStats] = {}
+    restarts: int = 0
+    """How often all workers have been started again."""
 
     @property
     def horizon(self) -> Optional[int]:

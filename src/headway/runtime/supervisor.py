@@ -333,7 +333,7 @@ class Supervisor:
             path = self.run_dir / f"worker-{index}.json"
             with state_files(path, "read"), suppress(FileNotFoundError):
                 found.append(msgspec.json.decode(read_private(path), type=WorkerStats))
-        stats = total(found)
+        stats = msgspec.structs.replace(total(found), restarts=self.restarts)
         if self.observe is not None and len(found) == self.options.workers and not self._children:
             self.observe(stats)
         return stats

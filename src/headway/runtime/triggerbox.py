@@ -1,4 +1,4 @@
-"""The triggers of a state directory that are to be delivered, from outside: what waits, what was given up, and changes."""
+"""The triggers of a state directory that are delivered, from outside: what waits, what was given up, and changes."""
 
 from __future__ import annotations
 
@@ -214,6 +214,8 @@ class Triggerbox:
         def is_over() -> bool:
             nonlocal polls
             polls += 1
+            if not requests.is_there(name):
+                return True  # Whoever has opened the directory since has carried it out.
             if polls % _TRY_LOCK_EVERY:
                 return False
             try:
@@ -257,8 +259,9 @@ class Triggerbox:
             requests.remove(name)
 
     def _is_used(self) -> bool:
-        """Whether the process may live that has the lock, or had it last. The lock itself is not tried: a run that
-        starts at this moment would find it taken.
+        """Whether the process may live that has the lock, or had it last.
+
+        The lock itself is not tried: a run that starts at this moment would find it taken.
         """
         try:
             os.kill(int((self._directory.path / LOCK_NAME).read_text()), 0)

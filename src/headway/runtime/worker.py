@@ -34,7 +34,7 @@ from headway.state.private import write_private
 
 __all__ = ["READY", "WorkerFailure", "WorkerSpec", "error_of", "failure_of"]
 
-_STATS_MS = 500
+_STATS_S = 0.5
 READY = b"ready\n"
 _MESSAGE_MAX = 20_000
 """Characters of a message that crosses: it must fit into the pipe, whoever reads it."""
@@ -116,6 +116,47 @@ class _Commands:
         os._exit(_ORPHANED)
 
 
+class _Teller:
+    """Leaves the worker's statistics twice a second, from a thread of its own, as long as its block lasts.
+
+    The engine's thread writes no file for it, and what is left is not old when nothing has reached this worker for
+    long. When something last moved is what the engine's thread has said: a worker that hangs does not seem to live.
+    """
+
+    def __init__(self, job: Job, spec: WorkerSpec) -> None:
+        self._job = job
+        self._index = spec.index
+        self._path = Path(spec.run_dir) / f"worker-{spec.index}.json"
+        self._beat_ms = job.clock_ms()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="headway-statistics", daemon=True)
+
+    def beat(self) -> None:
+        """Something moves."""
+        self._beat_ms = self._job.clock_ms()
+
+    def tell(self, *, final: bool = False) -> None:
+        """Leave them now. Raises `StateError` when the disk refuses."""
+        stats = msgspec.structs.replace(worker_stats(self._job, self._index, final=final), beat_ms=self._beat_ms)
+        with state_files(self._path, "write"):
+            write_private(self._path, msgspec.json.encode(stats))
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(_STATS_S):
+            try:
+                self.tell()
+            except BaseException as error:
+                self._job.failed(error)
+                return
+
+
 def work(spec: WorkerSpec) -> None:
     """Run one worker to its end."""
     commands = _Commands(spec.command_fd)
@@ -133,24 +174,16 @@ def work(spec: WorkerSpec) -> None:
     manifest = Manifest.load(options.state_dir)
     assert manifest is not None
     job = Job(plan, manifest, options, stopping=commands.stop.is_set)
-    run_dir = Path(spec.run_dir)
-    next_ms = 0
-
-    def beat() -> None:
-        nonlocal next_ms
-        now_ms = job.clock_ms()
-        if now_ms >= next_ms:
-            next_ms = now_ms + _STATS_MS
-            _write(run_dir / f"worker-{spec.index}.json", worker_stats(job, spec.index))
-
+    teller = _Teller(job, spec)
     job.admitted = commands.trust.wait
-    job.on_beat = beat
+    job.on_beat = teller.beat
     job.on_failure = partial(_fail, spec)  # Peers would hang or panic, so it ends at once.
     os.write(spec.status_fd, READY)
     commands.go.wait()
     with job:
-        execute(job, index=spec.index, addresses=spec.addresses, key=commands.key)
-        _write(run_dir / f"worker-{spec.index}.json", worker_stats(job, spec.index, final=spec.final))
+        with teller:
+            execute(job, index=spec.index, addresses=spec.addresses, key=commands.key)
+        teller.tell(final=spec.final)
 
 
 def _fail(spec: WorkerSpec, error: BaseException) -> NoReturn:
@@ -163,11 +196,6 @@ def _fail(spec: WorkerSpec, error: BaseException) -> NoReturn:
         traceback.print_exception(error)
         sys.stderr.flush()
     os._exit(getattr(error, "exit_code", InternalError.exit_code))
-
-
-def _write(path: Path, value: msgspec.Struct) -> None:
-    with state_files(path, "write"):
-        write_private(path, msgspec.json.encode(value))
 
 
 def main() -> None:

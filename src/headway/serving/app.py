@@ -136,9 +136,10 @@ class ViewsApp:
     async def _key(self, scope: Scope, receive: Receive, send: Send, view: str, key: str) -> None:
         query = Query(scope, _FRESH)
         left_s = query.wait_s()
-        shown = self._shown(view)
         began_s = time.monotonic()
-        await self._await_fresh(query, shown, left_s)
+        await self._await_known(view, left_s)
+        shown = self._shown(view)
+        await self._await_fresh(query, shown, left_s - (time.monotonic() - began_s))
         if b"text/event-stream" in header(scope, b"accept"):
             await stream_key(scope, receive, send, lambda: self._look(view, key), self.watchers, view, key, self._fresh)
             return
@@ -235,6 +236,14 @@ class ViewsApp:
     async def _several(self, send: Send, shown: Shown, snapshot: Snapshot, body: dict[str, Any]) -> None:
         fresh = Freshness.of(snapshot, shown.task, self._wall_ms())
         await answer(send, 200, encode({**fresh._asdict(), **body}), JSON, fresh.headers())
+
+    async def _await_known(self, view: str, within_s: float) -> None:
+        """Return once a view is known, or after that time: a flow that has just started has no epoch yet."""
+        until_s = time.monotonic() + within_s
+        state = self.state
+        while view not in state.views() and (state.catalog is None or view in state.catalog.missing):
+            if not await state.next_change(until_s - time.monotonic()):
+                return
 
     async def _await_fresh(self, query: Query, shown: Shown, within_s: float) -> None:
         """Return once the state is as new as it must be. Raises `ProblemError` when it is not in time."""

@@ -5,18 +5,21 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from headway.declare.flow import Flow
 from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import UsageError
+from headway.metrics.snapshots import Leaver, ViewsSnapshot, now_ms, process_name
 from headway.plan.planner import compile_plan
 from headway.serving.app import ViewsApp
 from headway.serving.state import DecisionState
 from headway.web.addresses import Address
 from headway.web.child import Child, run_child
 from headway.web.connections import ConnectionLimits
+from headway.web.counting import counted
 from headway.web.host import serve
 from headway.web.middleware import Gate, guarded, host_names
 from headway.web.tokens import Tokens
@@ -44,8 +47,12 @@ def serve_views(
     hosts: Collection[str],
     stopping: Callable[[], bool],
     ready: Callable[[], None] = lambda: None,
+    metrics: Optional[Path] = None,
 ) -> None:
-    """Serve until `stopping`; calls `ready` once requests are taken. Raises `UsageError` for a flow without views."""
+    """Serve until `stopping`; calls `ready` once requests are taken. Raises `UsageError` for a flow without views.
+
+    `metrics` is where snapshots for an exporter are left.
+    """
     check_views(flow)
     state = DecisionState(compile_plan(flow.graph), directory)
     state.refresh()
@@ -54,9 +61,12 @@ def serve_views(
     guard = guarded(app, gate=gate, tokens=tokens, hosts=hosts, max_concurrency=_UNDER_WAY)
     gate.not_ready = lambda: state.not_ready
 
+    responses: dict[str, int] = {}
+    whole = counted(guard, responses)
+
     async def entrance(scope: Any, receive: Any, send: Any) -> None:
         app.start()
-        await guard(scope, receive, send)
+        await whole(scope, receive, send)
 
     def ends() -> bool:
         if not stopping():
@@ -65,7 +75,25 @@ def serve_views(
         return True
 
     ready()
-    serve(entrance, sockets, gate=gate, limits=ConnectionLimits(connections=_CONNECTIONS), stopping=ends)
+    with nullcontext() if metrics is None else Leaver(metrics, _taker(app, gate, responses)):
+        serve(entrance, sockets, gate=gate, limits=ConnectionLimits(connections=_CONNECTIONS), stopping=ends)
+
+
+def _taker(app: ViewsApp, gate: Gate, responses: dict[str, int]) -> Callable[[], ViewsSnapshot]:
+    process = process_name(now_ms())
+
+    def take() -> ViewsSnapshot:
+        snapshot = app.state.snapshot
+        return ViewsSnapshot(
+            process=process,
+            at_ms=now_ms(),
+            responses=dict(responses),
+            under_way=gate.under_way,
+            watching=app.watchers.count,
+            cut_at_ms=None if snapshot is None else snapshot.cut.at_ms,
+        )
+
+    return take
 
 
 def work(child: Child) -> None:
@@ -76,7 +104,17 @@ def work(child: Child) -> None:
     tokens = Tokens.load(options["tokens"], "--serve-token")
     hosts = host_names(address, options["host_names"])
     directory = Path(options["state_dir"])
-    serve_views(flow, directory, child.sockets, tokens=tokens, hosts=hosts, stopping=child.stopping, ready=child.ready)
+    metrics = options["metrics_dir"]
+    serve_views(
+        flow,
+        directory,
+        child.sockets,
+        tokens=tokens,
+        hosts=hosts,
+        stopping=child.stopping,
+        ready=child.ready,
+        metrics=None if metrics is None else Path(metrics),
+    )
 
 
 if __name__ == "__main__":

@@ -14,18 +14,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Optional
 
+from headway.basics.guarantees import Guarantee
+
 __all__ = ["DONE", "Answer", "Delivery", "Guarantee", "Limits", "Outcome", "Target"]
-
-
-class Guarantee(Enum):
-    """What a receiver can rely on, as `headway explain` prints it."""
-
-    EXACT = "exact"
-    """Each trigger has its effect once, with no help of the receiver."""
-    BY_ID = "effectively once by id"
-    """A trigger may come again, always with the same id and the same bytes."""
-    AT_LEAST_ONCE = "at least once"
-    """A trigger may come again, and its receiver does not get to see the id."""
 
 
 class Outcome(Enum):

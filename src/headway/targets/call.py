@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Optional, TypeVar, Union
+from typing import Any, Final, Generic, Optional, TypeVar, Union
 
 import msgspec
 
@@ -274,4 +275,9 @@ def _name_of(function: Any) -> str:
         function = function.func
     if not inspect.isroutine(function):
         function = type(function)
-    return f"{function.__module__}.{function.__qualname__}"
+    found = _FLOW_FILE.fullmatch(function.__module__)
+    return f"{function.__module__ if found is None else found[1]}.{function.__qualname__}"
+
+
+_FLOW_FILE: Final = re.compile(r"headway_flow_(.+)_[0-9a-f]{8}")
+"""The module that a flow's file is loaded as: its name, without what tells it from others, is what people know."""

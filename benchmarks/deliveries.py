@@ -1,0 +1,154 @@
+"""Case `deliveries`: from a post to its webhook, and how many triggers a flow delivers in a second while it runs."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from benchmarks.cache import scratch
+from benchmarks.case import MIB, Arm, Case, Finding, Row, Sizes, alternate, within
+from benchmarks.hooks import Arrived
+from benchmarks.postgres_server import PLACES, PostgresServer
+from benchmarks.processes import ROOT, BenchmarkError, Run, gone, measure
+
+__all__ = ["CASE"]
+
+FLOW: Final = Path(__file__).with_name("flows_deliveries.py")
+_RATE: Final = 1_000
+_P99_MS: Final = 300
+_WEBHOOKS: Final = 3_000
+_ROWS: Final = 20_000
+_GROWTH: Final = 64 * MIB
+_NOBODY: Final = "http://127.0.0.1:9/gone"
+_READY_S: Final = 60.0
+_SHARE: Final = 20
+"""A webhook costs a message: fewer are sent."""
+
+
+def _about(sizes: Sizes) -> str:
+    return (
+        f"{_RATE:,} events/s by HTTP, a webhook for each, epochs of 100 ms; {sizes.events // _SHARE:,} triggers to a "
+        f"webhook, {sizes.events:,} to PostgreSQL and to nobody"
+    )
+
+
+def _find(sizes: Sizes) -> Finding:
+    posted = Arm("from a post to its webhook", partial(_round_trip, sizes), _RATE * sizes.seconds)
+    hooks = Arm("webhooks, while the flow runs", partial(_to_receiver, sizes.events // _SHARE), sizes.events // _SHARE)
+    few = Arm("to nobody, a tenth", partial(_to_nobody, sizes.events // 10), sizes.events // 10)
+    many = Arm("to nobody, all", partial(_to_nobody, sizes.events), sizes.events)
+    rows_arm = Arm("rows, while the flow runs", partial(_to_postgres, sizes.events), sizes.events)
+    arms = [posted, hooks, few, many, *([rows_arm] if PLACES else [])]
+    for arm in arms:
+        alternate([arm], sizes.repeats)
+    growth = many.peak_bytes - few.peak_bytes
+    found = [
+        within(posted, posted.told("p99_ms"), _P99_MS, "ms at the 99th percentile"),
+        _at_least(hooks, hooks.told("delivered_s"), _WEBHOOKS, "/s"),
+        Row(many, few, growth, f"{growth / MIB:+.0f} MiB", f"<= {_GROWTH // MIB} MiB", growth <= _GROWTH),
+    ]
+    notes = ["client, server, flow and receiver share the machine"]
+    if PLACES:
+        found.append(_at_least(rows_arm, rows_arm.told("delivered_s"), _ROWS, "/s"))
+    else:
+        notes.append("there is no PostgreSQL in /usr/lib/postgresql: its row is missing")
+    return Finding(found, notes)
+
+
+def _at_least(arm: Arm, figure: float, least: float, unit: str) -> Row:
+    return Row(arm, None, figure, f"{figure:,.0f}{unit}", f">= {least:,g}{unit}", figure >= least)
+
+
+def _round_trip(sizes: Sizes) -> Run:
+    arrived: list[Arrived] = []
+    arguments = [sys.executable, "-m", "benchmarks.hooks", str(_RATE), str(sizes.seconds)]
+    with (
+        scratch() as directory,
+        subprocess.Popen(arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client,
+    ):
+        assert client.stdin is not None and client.stdout is not None
+        to = f"to=http://127.0.0.1:{int(client.stdout.readline())}/hooks"
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            port = int(sock.getsockname()[1])
+
+        def meanwhile(process: subprocess.Popen[bytes]) -> None:
+            assert client.stdin is not None and client.stdout is not None
+            _await(port, process)
+            client.stdin.write(b"%d\n" % port)
+            client.stdin.flush()
+            arrived.append(msgspec.json.decode(client.stdout.readline(), type=Arrived))
+            process.terminate()
+
+        options = ["--state", str(directory / "state"), "--set", to, "--epoch", "100ms", "--json"]
+        run = measure(["headway", "run", str(FLOW), "--listen", str(port), *options], meanwhile=meanwhile)
+    (found,) = arrived
+    if found.arrived != found.posted:
+        msg = f"{found.posted} events were posted, and {found.arrived} webhooks came"
+        raise BenchmarkError(msg)
+    run.answer.update(p50_ms=found.p50_ms, p99_ms=found.p99_ms)
+    run.answer.update(running_s=float(sizes.seconds), running_cpu_s=run.cpu_s)
+    return run
+
+
+def _to_receiver(count: int) -> Run:
+    with subprocess.Popen([sys.executable, "-m", "benchmarks.receiver"], cwd=ROOT, stdout=subprocess.PIPE) as receiver:
+        assert receiver.stdout is not None
+        try:
+            return _delivered(f"http://127.0.0.1:{int(receiver.stdout.readline())}/hooks", count)
+        finally:
+            receiver.kill()
+
+
+def _to_postgres(count: int) -> Run:
+    server = PostgresServer(PLACES[0])
+    try:
+        return _delivered(server.dsn, count)
+    finally:
+        server.remove()
+
+
+def _to_nobody(count: int) -> Run:
+    return _delivered(_NOBODY, count, are_taken=False)
+
+
+def _delivered(to: str, count: int, *, are_taken: bool = True) -> Run:
+    """The flow reads a file, and makes a trigger of each line."""
+    with scratch() as directory:
+        log = directory / "steps.jsonl"
+        with log.open("w") as lines:
+            for number in range(count + 1):
+                lines.write(json.dumps({"at": number, "user": f"u{number % 5_000}", "n": number}) + "\n")
+        options = ["--state", str(directory / "state"), "--set", f"to={to}", "--set", f"input={log}", "--json"]
+        run = measure(["headway", "run", str(FLOW), *options])
+    stats = run.answer["outputs"]["step.taken"]["delivery"]
+    if (stats["delivered"] if are_taken else stats["waiting"]) != count:
+        msg = f"of {count} triggers {stats['delivered']} were delivered, and {stats['waiting']} wait"
+        raise BenchmarkError(msg)
+    seconds = run.answer["seconds"]
+    run.answer.update(delivered_s=count / seconds, running_s=seconds, running_cpu_s=run.cpu_s)
+    return run
+
+
+def _await(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Until the server takes connections."""
+    until_s = time.monotonic() + _READY_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            if time.monotonic() > until_s or gone(process):
+                msg = "the server did not come"
+                raise BenchmarkError(msg) from None
+            time.sleep(0.05)
+
+
+CASE = Case("deliveries", _about, _find)

@@ -1,0 +1,89 @@
+"""The metrics that there are: names, kinds, labels, and what each of them means. `docs/metrics.md` says more."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+__all__ = ["CATALOG", "CATALOG_BY_NAME", "Metric"]
+
+Kind = Literal["gauge", "counter", "histogram", "info"]
+
+
+class Metric(NamedTuple):
+    """One metric. All have the label `flow` besides `labels`."""
+
+    name: str
+    """As it is exported, without what the kind adds to it: `_bucket`, `_sum` and `_count` of a histogram."""
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+
+    @property
+    def family(self) -> str:
+        """The name of its family: without the suffix that says the kind."""
+        return self.name.removesuffix("_total").removesuffix("_info")
+
+
+def _metrics(kind: Kind, *rows: tuple[str, str, str]) -> list[Metric]:
+    return [Metric(f"headway_{name}", kind, tuple(labels.split()), text) for name, labels, text in rows]
+
+
+CATALOG: Final = (
+    *_metrics(
+        "gauge",
+        ("watermark_seconds", "stage", "Up to when a stage has handled everything, in epoch seconds."),
+        ("watermark_lag_seconds", "stage", "By how much the watermark of a stage is behind the clock."),
+        ("source_watermark_seconds", "source", "The least watermark of a source's partitions, in epoch seconds."),
+        ("partitions", "source", "Partitions of a source that are known."),
+        ("keys", "stage", "Keys of which a stage keeps something."),
+        ("state_rows", "stage", "Rows that a stage stores: one for each operator and key."),
+        ("timers", "stage", "Timers that are armed."),
+        ("timer_lateness_seconds", "stage", "By how much the earliest armed timer may be overdue, at most."),
+        ("waiting_events", "stage", "Events that wait for the watermark of a stage."),
+        ("epoch_age_seconds", "worker", "Since when a worker has closed no epoch."),
+        ("busy_ratio", "worker", "Part of the last epoch in which the thread of the engine worked, from 0 to 1."),
+        ("workers", "", "Workers that there are to be."),
+        ("snapshot_age_seconds", "worker", "How old is what a worker has said of itself last."),
+        ("memory_bytes", "worker", "Memory of a worker's process."),
+        ("state_bytes", "part", "Bytes of files in the state directory."),
+        ("outbox_pending", "output target", "Triggers that wait for delivery, also those under way."),
+        ("outbox_oldest_age_seconds", "output target", "How long the trigger that has waited longest has waited."),
+        ("outbox_dead", "output target", "Triggers that were given up, and neither put back nor dropped since."),
+        ("breaker_state", "output target state", "1 for the state that the circuit breaker of a target is in, else 0."),
+        ("ingest_queued_bytes", "", "Bytes of posted events that wait to be made durable."),
+        ("ingest_under_way", "", "Requests with events that are being answered."),
+        ("queries_under_way", "", "Questions about views that are being answered, also those that wait for a change."),
+        ("watchers", "", "Clients that wait for a change of a view."),
+        ("views_age_seconds", "", "How long ago what questions about views are answered with was the newest."),
+    ),
+    *_metrics(
+        "counter",
+        ("events_total", "source", "Events read, undecodable ones included."),
+        ("late_total", "source", "Events that came behind the watermark of their partition."),
+        ("dead_letters_total", "source", "Events that could not be used."),
+        ("failures_total", "stage", "Events and timers that the flow's code has failed on, and that were set aside."),
+        ("lost_total", "operator output", "Values that an operator has let go of by its stated bounds."),
+        ("outputs_total", "output", "Records that an output has been given; triggers that were made."),
+        ("delivered_total", "output target", "Triggers that were delivered."),
+        ("dropped_total", "output target", "Triggers that were dropped by command."),
+        ("delivery_attempts_total", "output target outcome", "Attempts to deliver, by what came of them."),
+        ("restarts_total", "", "How often all workers were started again."),
+        ("worker_cpu_seconds_total", "worker", "Processor time of a worker's process."),
+        ("ingest_events_total", "source", "Posted events that were acknowledged, repeats included."),
+        ("ingest_duplicates_total", "source", "Posts, or events with keys of their own, that were repeats."),
+        ("ingest_requests_total", "code", "Answers to posts, by status."),
+        ("queries_total", "code", "Answers to questions about views, by status."),
+    ),
+    *_metrics(
+        "histogram",
+        ("epoch_duration_seconds", "worker", "From the end of an epoch to the end of the next."),
+        ("epoch_write_seconds", "worker", "Time spent writing what an epoch has changed."),
+        ("ingest_fsync_seconds", "source", "How long it took to make a group of posted events durable."),
+    ),
+    *_metrics(
+        "info",
+        ("holding_partition_info", "source partition", "A partition that time waits for; at most 5 of a source."),
+        ("build_info", "version", "Which version of Headway runs."),
+    ),
+)
+CATALOG_BY_NAME: Final = {metric.name: metric for metric in CATALOG}
