@@ -35,8 +35,12 @@ class PostgresServer:
             self.port = found.getsockname()[1]
         data = str(self._directory / "data")
         self._data = data
-        self._run("initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C")
-        self.start()
+        try:
+            self._run("initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C")
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
 
     @property
     def dsn(self) -> str:
