@@ -153,7 +153,7 @@ enriched.map(lambda found: found.right.rate)  # wrong: Item "None" of
 dropped.map(lambda found: found.right.rat)  # wrong: "Rate" has no attribute "rat"; maybe "rate"?
 both.map(lambda one: one.price)  # wrong: Item "Bill" of
 paired.map(lambda bill: bill.user)  # wrong: "Bill" has no attribute "user"
-events.to("file", "out.jsonl")  # wrong: Argument 2 to "to" of "_Base" has incompatible type "str"
+events.to("file", "out.jsonl")  # wrong: Argument 2 to "to" of "OutputSteps" has incompatible type "str"
 flow.source("more", Shop, "in.jsonl", time="at")  # wrong: Argument 3 to "source" of "Flow" has incompatible type "str"
 """
 
