@@ -163,7 +163,9 @@ def test_a_dead_letter_has_the_place_and_the_bytes_of_its_record(tmp_path: Path,
     ]
     assert [letter["raw"].encode() for letter in letters] == [lines[n] for n in bad]
     first = FirstLetter("a.log", 7, letters[0]["position"], letters[0]["reason"])
-    known = SourceStats(500, 5, first, bytes_read=None, bytes_total=None, partitions=1, watermark=499, holding=["a.log"])
+    known = SourceStats(
+        500, 5, first, bytes_read=None, bytes_total=None, partitions=1, watermark=499, holding=["a.log"]
+    )
     assert result.stats.sources == {"log": known}
 
 

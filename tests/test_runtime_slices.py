@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from headway.runtime import run as runs
 from headway.runtime.batch import Batch, register_codecs
 from headway.runtime.channels import Channels
 from headway.runtime.job import Job
+from headway.runtime.job_options import wall_ms
 from headway.runtime.participant import Commitment
 from headway.runtime.run import RunOptions, run_flow
 from headway.runtime.stage import StageTask
@@ -156,12 +156,10 @@ def test_a_clock_that_is_set_back_starts_the_run_again(tmp_path: Path, monkeypat
     make = Job
 
     def made(*args: Any, **options: Any) -> Job:
-        job = make(*args, **options)
         if not jobs:
-            real: Callable[[], int] = job.wall_ms
-            job.wall_ms = lambda: real() - (3_600_000 if job.stores() else 0)
-        jobs.append(job)
-        return job
+            options["wall_ms"] = lambda: wall_ms() - (3_600_000 if jobs and jobs[0].stores() else 0)
+        jobs.append(make(*args, **options))
+        return jobs[-1]
 
     monkeypatch.setattr(runs, "Job", made)
     run_flow(flow_of(events, found), RunOptions(tmp_path / "state", key_groups=2, sync=False, chunk_bytes=64))

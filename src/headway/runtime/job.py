@@ -88,7 +88,7 @@ class Job:
         self.read_at_ms = self.clock_ms()
         self.started_ms = self.wall_ms()
         self.epochs = EpochWatch(self.clock_ms, self.wall_ms)
-        self._clock = ClockWatch(lambda: self.wall_ms(), lambda: self.clock_ms())
+        self._clock = ClockWatch(self.wall_ms, self.clock_ms)
         self._has_worked = False
         self._events_seen = 0
         self._progress = (Progress(0, MIN_TIME_MS), self.read_at_ms)
