@@ -201,11 +201,11 @@ class Chaos:
             self.await_true(lambda: count() > known, f"more than {known} {what} of {wanted}")
 
     def stop(self) -> None:
-        """SIGTERM, and a good end."""
+        """SIGTERM, and a good end; or that of a worker that was killed just before, which the next run makes good."""
         self.await_true(lambda: _catches(self.run.pid, signal.SIGTERM), "a run that can be told to stop")
         send(self.run.pid, signal.SIGTERM)
         code, err = self.run.outcome(PATIENCE_S)
-        assert code == 0, f"{code}: {err}"
+        assert code == 0 or (code == 5 and "while the run was being stopped" in err), f"{code}: {err}"
 
     def finish(self, *options: object) -> Json:
         """One more run to the end of the input."""
