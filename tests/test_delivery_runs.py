@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -12,6 +11,7 @@ import pytest
 import headway as hw
 from headway.errors import FlowError, UserCodeError
 from headway.runtime.run import RunOptions, RunResult, run_flow
+from headway.runtime.stats import RunStats
 from headway.runtime.stopping import StopFlag
 from headway.targets.base import DONE, Answer, Delivery, Outcome, Target
 
@@ -41,8 +41,15 @@ def flow_of(target: Target, events: int, **options: Any) -> hw.Flow:
     return flow
 
 
-def run(flow: hw.Flow, directory: Path, stop: Optional[StopFlag] = None, **options: Any) -> RunResult:
-    return run_flow(flow, RunOptions(directory, **{"key_groups": 3, "epoch_ms": 20, **options}), stop=stop)
+def run(
+    flow: hw.Flow,
+    directory: Path,
+    stop: Optional[StopFlag] = None,
+    observe: Optional[Callable[[RunStats], None]] = None,
+    **options: Any,
+) -> RunResult:
+    options = {"key_groups": 3, "epoch_ms": 20, **options}
+    return run_flow(flow, RunOptions(directory, **options), stop=stop, observe=observe)
 
 
 def test_each_trigger_is_delivered_once_and_says_what_it_is(tmp_path: Path) -> None:
@@ -126,10 +133,12 @@ def test_a_target_with_a_fault_is_one_that_failed(tmp_path: Path, answer: Callab
 def test_a_direct_edge_that_is_full_stops_the_reading_and_an_indirect_one_does_not(tmp_path: Path) -> None:
     down = Script(lambda delivery: Answer(Outcome.RETRY, "503"))
     stop = StopFlag()
-    timer = threading.Timer(1.5, stop.set)
-    timer.start()
-    direct = run(flow_of(down, 200_000, waiting_max=100), tmp_path / "direct", stop)
-    timer.cancel()
+
+    def stop_when_it_presses(stats: RunStats) -> None:
+        if stats.deliveries["happened"].is_pressing:
+            stop.set()
+
+    direct = run(flow_of(down, 200_000, waiting_max=100), tmp_path / "direct", stop, stop_when_it_presses)
     assert direct.stopped
     assert 100 < direct.stats.deliveries["happened"].waiting < 200_000
     assert direct.stats.events < 200_000

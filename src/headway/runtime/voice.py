@@ -145,9 +145,10 @@ class Sieve:
         said = self.begun + said
         self.begun = b""
         if self._voice.panic_bytes or _PANIC in said:
-            before = b"" if self._voice.panic_bytes else said.partition(_PANIC)[0]
-            self._voice.panic_bytes = (self._voice.panic_bytes + said)[:_PANIC_KEPT]
-            return said if self._aloud else before[: before.rfind(b"\n") + 1]
+            # What others wrote may have come in the same piece, before the line that the panic begins with.
+            begins_at = 0 if self._voice.panic_bytes else said.rfind(b"\n", 0, said.index(_PANIC)) + 1
+            self._voice.panic_bytes = (self._voice.panic_bytes + said[begins_at:])[:_PANIC_KEPT]
+            return said if self._aloud else said[:begins_at]
         line_at = said.rfind(b"\n") + 1
         if said.startswith(_THREAD, line_at) or _THREAD.startswith(said[line_at:]):
             said, self.begun = said[:line_at], said[line_at:]
