@@ -82,6 +82,7 @@ class DurableFunction(Generic[R]):
         self.__wrapped__ = code
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Coroutine[Any, Any, R]:
+        """The coroutine itself; the first argument is the context."""
         return self.code(*arguments, **keywords)
 
     def __repr__(self) -> str:

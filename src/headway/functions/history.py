@@ -25,7 +25,7 @@ from typing import Final, Literal, Optional, Union
 import msgspec
 
 from headway.errors import CorruptStateError
-from headway.functions.options import CallOptions
+from headway.functions.options import CallOptions, ParentClose
 
 __all__ = [
     "COMMANDS",
@@ -197,6 +197,16 @@ class Called(_Entry, frozen=True, tag=20):
     arguments: bytes = b"[]"
     to: str = ""
     options: Optional[CallOptions] = None
+
+    @property
+    def parent_close(self) -> ParentClose:
+        """What becomes of a child when its parent ends.
+
+        >>> Called(1, "function", "ship").parent_close, Called(1, "start", "ship").parent_close
+        ('cancel', 'abandon')
+        """
+        asked = None if self.options is None else self.options.parent_close
+        return asked or ("abandon" if self.kind == "start" else "cancel")
 
 
 class CallCancelled(_Entry, frozen=True, tag=21):

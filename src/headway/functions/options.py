@@ -82,7 +82,8 @@ class CallOptions(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     `attempt_timeout` bounds one attempt (start to close), `timeout` all of them with their pauses (schedule to close),
     `start_timeout` the time until a worker takes it (schedule to start), `heartbeat_timeout` the silence of a step that
     tells of its progress. `queue` names where it waits, `priority` who goes first there (smaller is earlier), and
-    `fairness` whose turn it is: those with one key share one turn. `parent_close` is for children that are functions.
+    `fairness` whose turn it is: those with one key share one turn. `parent_close` says what becomes of
+    a child that is under way when its parent ends: it is cancelled, or left alone if it was only started.
 
     >>> CallOptions(timeout="5m", queue="slow").timeout_ms
     300000
@@ -96,7 +97,7 @@ class CallOptions(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     queue: str = ""
     priority: int = 0
     fairness: str = ""
-    parent_close: ParentClose = "cancel"
+    parent_close: Optional[ParentClose] = None
 
     def __post_init__(self) -> None:
         _settle(self, "attempt_timeout", "timeout", "heartbeat_timeout", "start_timeout")
@@ -126,7 +127,7 @@ class CallOptions(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
 
         >>> CallOptions(queue="slow").over(CallOptions(timeout="1s", queue="quick"))
         CallOptions(retry=None, attempt_timeout=None, timeout=1000, heartbeat_timeout=None, start_timeout=None, \
-queue='slow', priority=0, fairness='', parent_close='cancel')
+queue='slow', priority=0, fairness='', parent_close=None)
         """
         if below is None:
             return self
