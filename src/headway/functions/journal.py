@@ -116,16 +116,15 @@ class Journal:
         self._commands.append(TimerSet(number, at_ms))
         return number
 
-    def note(self, command: Command) -> None:
-        """Any other command."""
+    def note(self, command: Command) -> Command:
+        """Any other command; gives what the history says of it."""
         if self.fault is not None:
-            return
-        if self.is_replaying:
-            found = self._take(_key_of(command))
-            if found is not None:
-                self._commands.append(found)
-        else:
-            self._commands.append(command)
+            return command
+        found = self._take(_key_of(command)) if self.is_replaying else command
+        if found is None:
+            return command
+        self._commands.append(found)
+        return found
 
     def patched(self, change_id: str) -> bool:
         """Whether the code takes the new way: where it is new, and where it has taken it before."""

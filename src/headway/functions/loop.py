@@ -42,6 +42,7 @@ from typing import Any, Final, Optional, Protocol, TypeVar, Union, cast
 
 from headway.basics.times import LAST_TIMER_MS
 from headway.functions.closing import close_coroutine, close_generator
+from headway.functions.failures import ReadOnly
 from headway.functions.refusals import REFUSED, refusal
 from headway.functions.tasks import WAKING, Future, Handle, Task, TimerHandle
 
@@ -105,14 +106,16 @@ class Loop(asyncio.AbstractEventLoop):
         self.now_ms = 0
         self.is_live = False
         self.is_dead = False
+        self.is_looking = False
+        self.was_touched = False
         self.silent: Callable[[], bool] = lambda: False
 
     def run(self) -> None:
-        """Step until nothing can go on. Raises `TooManySteps`, `KeyboardInterrupt` or `MemoryError`, nothing else."""
+        """Step until nothing can go on. Raises `TooManySteps` and `NOT_THE_CODES`, nothing else."""
         ready = self._ready
         left = self._steps_max
-        with_loop = _Inside(self)
-        self.is_live = not self.is_dead
+        inside = _Inside(self)
+        was_live, self.is_live = self.is_live, not self.is_dead
         try:
             while ready:
                 if left == 0:
@@ -120,8 +123,8 @@ class Loop(asyncio.AbstractEventLoop):
                 left -= 1
                 ready.popleft().run()
         finally:
-            self.is_live = False
-            with_loop.leave()
+            self.is_live = was_live and not self.is_dead
+            inside.leave()
 
     def abandon(self) -> None:
         """Nothing of it runs any more, to any effect."""
@@ -167,6 +170,10 @@ class Loop(asyncio.AbstractEventLoop):
 
     def step_soon(self, item: _Ready) -> None:
         """Has something run after all that is ready now."""
+        if self.is_looking:
+            self.was_touched = True
+            msg = "queries, conditions and checks of updates only look: they cannot set or wake anything"
+            raise ReadOnly(msg)
         if not self.is_dead:
             self._ready.append(item)
 
@@ -189,8 +196,7 @@ class Loop(asyncio.AbstractEventLoop):
             self.step_soon(callback.__self__)  # type: ignore[attr-defined]
             return _WOKEN
         handle = Handle(callback, args, self, context)
-        if not self.is_dead:
-            self._ready.append(handle)
+        self.step_soon(handle)
         return handle
 
     def call_later(  # type: ignore[override]

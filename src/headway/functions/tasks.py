@@ -20,12 +20,20 @@ if TYPE_CHECKING:
 
     from headway.functions.loop import Loop
 
-__all__ = ["WAKING", "Future", "Handle", "Task", "TimerHandle"]
+__all__ = ["NOT_THE_CODES", "WAKING", "Future", "Handle", "Interrupted", "Task", "TimerHandle"]
 
 T = TypeVar("T")
 
 _enter: Final[Callable[[Any, Any], None]] = asyncio.tasks._enter_task
 _leave: Final[Callable[[Any, Any], None]] = asyncio.tasks._leave_task
+
+
+class Interrupted(BaseException):
+    """Raised into the thread of an instance by a watchdog, after `Instance.interrupt`: its code runs and never waits."""
+
+
+NOT_THE_CODES: Final = (KeyboardInterrupt, MemoryError, Interrupted)
+"""What may come up while code runs and is no outcome of it."""
 
 _SCOPES: Final = ("asyncio.timeouts", "asyncio.taskgroups")
 
@@ -186,7 +194,7 @@ class Task(Future[T]):
         except asyncio.CancelledError as cancelled:
             self._end()
             super().cancel(*cancelled.args[:1])
-        except (KeyboardInterrupt, MemoryError):
+        except NOT_THE_CODES:
             # Not the function's doing: it goes to whoever steps the loop, and no code of the function sees it again.
             self._end()
             super().cancel()
@@ -299,7 +307,7 @@ def _run(handle: Any) -> None:
         return
     try:
         handle._context.run(handle._callback, *handle._args)
-    except (KeyboardInterrupt, MemoryError):
+    except NOT_THE_CODES:
         raise
     except BaseException as error:
         handle._loop.call_exception_handler({"message": "a callback has failed", "exception": error})
