@@ -130,7 +130,9 @@ def _text(error: BaseException) -> str:
 
 def _frames(error: BaseException) -> str:
     try:
-        return _clean(user_frames(error), _TRACEBACK_MAX)
+        # Without the marks below the lines, which only some versions of Python draw.
+        lines = [line for line in user_frames(error).splitlines() if line.strip(" ~^")]
+        return _clean("\n".join(lines), _TRACEBACK_MAX)
     except BaseException:
         return ""
 

@@ -270,7 +270,7 @@ class Loop(asyncio.AbstractEventLoop):
         coro.close()
         message = (
             f"asyncio.{frame.f_code.co_name} begins coroutines that are not in a list in another order each time: give "
-            "it a list of tasks (asyncio.create_task), or use that of the context"
+            "it a list of tasks (asyncio.create_task), or use context.as_completed or context.gather"
         )
         self.refused(message)
         raise RuntimeError(message)
