@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from headway.errors import FunctionBlocked
+from headway.functions.closing import parked_count
 from headway.functions.declared import durable_workflow
 from headway.functions.history import Identity
 from headway.functions.instance import Instance
@@ -211,6 +213,53 @@ def test_a_generator_that_is_left_half_way_runs_nothing() -> None:
     assert world.status is Status.COMPLETED
     assert "tidy" not in str(world.history)
     world.check_nothing_left()
+
+
+def test_leaving_nested_code_that_catches_everything(capfd: pytest.CaptureFixture[str]) -> None:
+    """In coroutines in coroutines, in a generator in the middle of its wait: nothing is left for the collector."""
+    unraisable: list[Any] = []
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable.append
+
+    async def inner(context, name):
+        try:
+            await context.call(name)
+        except:
+            await context.call("inner")
+        finally:
+            await asyncio.sleep(1)
+
+    async def numbers(context):
+        try:
+            await inner(context, "before")
+            yield 1
+        except:
+            await inner(context, "again")
+
+    @durable_workflow
+    async def outer(context):
+        try:
+            async for _ in numbers(context):
+                await inner(context, "within")
+        except:
+            await inner(context, "outer")
+
+    parked = parked_count()
+    try:
+        for answers in (), ("before",):
+            world = World(outer)
+            for name in answers:
+                world.answer(name)
+                world.fire()
+            stored = list(world.stored)
+            world.instance.close()
+            del world.instance
+            gc.collect()
+            assert world.stored == stored
+    finally:
+        sys.unraisablehook = hook
+    assert not unraisable
+    assert parked_count() == parked
+    assert capfd.readouterr() == ("", "")
 
 
 def test_nobody_awaits_an_error(caplog: pytest.LogCaptureFixture) -> None:
