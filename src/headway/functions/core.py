@@ -33,13 +33,16 @@ from headway.functions.history import (
 from headway.functions.journal import Journal, describe
 from headway.functions.loop import STEPS_MAX, Loop
 from headway.functions.options import CallOptions
-from headway.functions.tasks import NOT_THE_CODES, Future
+from headway.functions.tasks import NOT_THE_CODES, Future, Interrupted
 from headway.functions.updates import Updates
 
 __all__ = ["Core", "Undo"]
 
 _SENT: Final = ("signal", "start")
 """Kinds of calls that cannot be taken back once they are on their way."""
+
+_DEAF_MAX: Final = 10_000
+"""How often code may ask without being heard, beyond what a round may do, before it is told to stop."""
 
 _loop_class: Final[Any] = Loop
 
@@ -98,6 +101,10 @@ class Core:
             msg = f"{self.identity}: queries, conditions and checks of updates only look: they cannot call or wait"
             raise ReadOnly(msg)
         if not self.loop.is_live:
+            self._commands_left -= 1
+            if self._commands_left < -_DEAF_MAX:
+                # It asks on and on and never waits: only this ends it, unless it catches that as well.
+                raise Interrupted
             return True
         if sys.exc_info()[0] in NOT_THE_CODES:
             # Caught by a bare `except`, which goes on as if it were an outcome of what it awaited.
@@ -106,6 +113,7 @@ class Core:
             return True
         self._commands_left -= 1
         if self._commands_left < 0:
+            self._commands_left = 0
             self.block(f"it has done more than {self._steps_max} things without waiting for anything")
         return self.loop.is_dead
 
