@@ -192,7 +192,7 @@ async def sleeps(context: Any) -> Any:
 
 @durable_workflow
 async def signals(context: Any) -> Any:
-    found = []
+    found: list[Any] = []
     while len(found) < 3:
         first = asyncio.create_task(asyncio.wait_for(context.wait("a"), 2))
         second = asyncio.create_task(asyncio.wait_for(context.wait("b"), 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, NamedTuple, Optional, Protocol
 
 from hypothesis import strategies as st
@@ -358,10 +359,8 @@ class Model:
 
     async def _undo(self) -> None:
         while self.undos:
-            try:
+            with suppress(ValueError):
                 await self.call(self.undos.pop())
-            except ValueError:
-                pass
 
     def answer(self, label: str, value: Any) -> None:
         future = self.calls[label].pop(0)

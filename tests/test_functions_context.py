@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.functions_harness import Evict, World, evictions, failure, named
 
 from headway.errors import UsageError
 from headway.functions.declared import durable_workflow
@@ -35,7 +36,6 @@ from headway.functions.instance import Instance
 from headway.functions.options import CallOptions, RetryPolicy
 from headway.functions.status import Cancellation, Status
 from headway.functions.tokens import read_token
-from tests.functions_harness import Evict, World, evictions, failure, named
 
 YEAR_MS = 365 * 86_400_000
 
@@ -335,9 +335,8 @@ def test_scopes(evict: Evict) -> None:
         found = [scope.was_cancelled]
         scope.cancel()
         try:
-            async with context.timeout("1m"):
-                async with context.timeout("1h"):
-                    await context.call("slow")
+            async with context.timeout("1m"), context.timeout("1h"):
+                await context.call("slow")
         except TimeoutError as error:
             found.append(str(error))
         async with context.timeout("1h") as limit:
@@ -397,7 +396,7 @@ def test_cancelling(evict: Evict, state: str) -> None:
 
     world = World(busy, evict=evict)
     assert named(world.cancel("stop")) == ["tidy"]
-    assert list(world.open_calls.values())[0].name == "tidy"
+    assert next(iter(world.open_calls.values())).name == "tidy"
     assert not world.open_timers
     world.answer("tidy")
     assert world.instance.outcome == Cancelled("stop")
@@ -414,6 +413,7 @@ def test_a_deadline(evict: Evict) -> None:
     world = World(slow, evict=evict, deadline_ms=61_000)
     assert [timer.at_ms for timer in world.open_timers.values()] == [61_000]
     assert named(world.fire()) == ["undo"]
+    assert world.cancel() == [], "it changes nothing any more"
     world.answer("undo")
     assert world.failed_with.type == "DeadlineExceeded"
     world.check_nothing_left()
@@ -726,7 +726,8 @@ def test_results_and_arguments_that_cannot_be_written(evict: Evict) -> None:
 def test_large_values(evict: Evict) -> None:
     @durable_workflow
     async def large(context, text: str) -> str:
-        return await context.call("echo", text)
+        echo: str = await context.call("echo", text)
+        return echo
 
     text = "x" * 10_000_000
     world = World(large, text, evict=evict)

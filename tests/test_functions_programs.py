@@ -9,6 +9,8 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.functions_harness import World, failure
+from tests.functions_model import Interpreter, Model, Node, OnContext, programs
 
 from headway.functions.declared import durable_workflow
 from headway.functions.history import (
@@ -19,9 +21,7 @@ from headway.functions.history import (
     TimerCancelled,
     TimerSet,
 )
-from headway.functions.status import Status
-from tests.functions_harness import World, failure
-from tests.functions_model import Interpreter, Model, Node, OnContext, programs
+from headway.functions.status import Cancellation, Status
 
 ROUNDS_MAX = 60
 
@@ -69,12 +69,9 @@ def happens(chance: random.Random, model: Model, world: World) -> list[Command]:
     dice = chance.random()
     open_calls = sorted((call.name, number) for number, call in world.open_calls.items())
     if dice < 0.05:
-        commands = world.cancel()
-        if commands or world.instance.cancellation.value != "not asked":
-            if not hasattr(model, "was_cancelled"):
-                model.was_cancelled = True  # type: ignore[attr-defined]
-                model.cancel()
-        return commands
+        if world.instance.cancellation is Cancellation.NOT_ASKED:
+            model.cancel()
+        return world.cancel()
     if dice < 0.3 and world.open_timers:
         commands = world.fire()
         model.now_ms = world.now_ms

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from tests.functions_harness import World, named
 
 from headway.errors import CorruptStateError, FunctionBlocked, InternalError, ReplayMismatch, UsageError
 from headway.functions.declared import durable_workflow
@@ -22,7 +23,6 @@ from headway.functions.history import (
 )
 from headway.functions.instance import Instance
 from headway.functions.status import Status
-from tests.functions_harness import World, named
 
 
 @durable_workflow(name="changing")

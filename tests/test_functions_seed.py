@@ -8,8 +8,8 @@ import sys
 from typing import Any
 
 import pytest
-
 from tests.functions_harness import Evict, World, evictions, failure, named
+
 from headway.functions.closing import parked_count
 from headway.functions.declared import durable_workflow
 from headway.functions.history import CallCancelled, Called, Cancelled, Finished

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextvars import Context as Variables
 from typing import Any, Optional
 
@@ -48,6 +47,7 @@ class Run:
         self.main: Optional[Task[Any]] = None
         self.undoing: Optional[Task[list[Failure]]] = None
         self.cancel_reason: Optional[str] = None
+        self._verdict: Optional[Command] = None
         self._ending: Optional[Command] = None
         self._deadline_passed = False
         self._signal_ids: set[str] = set()
@@ -147,31 +147,31 @@ class Run:
     def _after_main(self, main: Task[Any]) -> None:
         """The main coroutine has ended: its compensations run if it did so badly, and then that is its outcome."""
         core = self.core
-        error: Optional[BaseException] = asyncio.CancelledError() if main.cancelled() else main.exception()
-        if error is not None and core.undos and self.undoing is None:
-            self.undoing = core.loop.create_task(undo_all(core), name="compensations", context=Variables())
-            core.run()
-        if self.undoing is not None and not self.undoing.done():
-            return
-        failures = tuple(self.undoing.result()) if self.undoing is not None else ()
-        self._ending = self._outcome(main, error, failures)
+        if self._verdict is None:
+            # Told before compensations run: what comes meanwhile does not change why it has ended.
+            self._verdict = self._outcome(main)
+            if core.undos and not isinstance(self._verdict, Finished):
+                self.undoing = core.loop.create_task(undo_all(core), name="compensations", context=Variables())
+                core.run()
+        if self.undoing is None:
+            self._ending = self._verdict
+        elif self.undoing.done():
+            self._ending = _with_failures(self._verdict, tuple(self.undoing.result()))
 
-    def _outcome(self, main: Task[Any], error: Optional[BaseException], failures: tuple[Failure, ...]) -> Command:
-        if error is None:
-            try:
-                return Finished(self.core.function.encode_result(main.result()))
-            except UsageError as unfit:
-                return FinishedBadly(Failure("ResultError", str(unfit)))
-        if isinstance(error, asyncio.CancelledError):
+    def _outcome(self, main: Task[Any]) -> Command:
+        if main.cancelled():
             if self.cancel_reason is not None:
-                return Cancelled(self.cancel_reason, failures)
+                return Cancelled(self.cancel_reason)
             if self._deadline_passed:
-                failure = Failure("DeadlineExceeded", "the function was not done at its deadline")
-            else:
-                failure = Failure("CancelledError", "the code cancelled itself: nobody has asked it to end")
-        else:
-            failure = failure_of(error)
-        return FinishedBadly(msgspec.structs.replace(failure, others=(*failure.others, *failures)))
+                return FinishedBadly(Failure("DeadlineExceeded", "the function was not done at its deadline"))
+            return FinishedBadly(Failure("CancelledError", "the code cancelled itself: nobody has asked it to end"))
+        error = main.exception()
+        if error is not None:
+            return FinishedBadly(failure_of(error))
+        try:
+            return Finished(self.core.function.encode_result(main.result()))
+        except UsageError as unfit:
+            return FinishedBadly(Failure("ResultError", str(unfit)))
 
     def _end(self, command: Command) -> None:
         """What is still open is taken back, and the run is over."""
@@ -195,6 +195,15 @@ class Run:
         core.calls.clear()
         core.timers.clear()
         core.loop.close()
+
+
+def _with_failures(command: Command, failures: tuple[Failure, ...]) -> Command:
+    """The end of a function, with the compensations that have failed."""
+    if isinstance(command, Cancelled):
+        return msgspec.structs.replace(command, failures=failures)
+    assert isinstance(command, FinishedBadly)
+    failure = command.failure
+    return FinishedBadly(msgspec.structs.replace(failure, others=(*failure.others, *failures)))
 
 
 async def _failing(error: BaseException) -> None:
