@@ -9,8 +9,9 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.functions_grammar import Interpreter, Node, OnContext, programs
 from tests.functions_harness import World, failure
-from tests.functions_model import Interpreter, Model, Node, OnContext, programs
+from tests.functions_model import Model
 
 from headway.functions.declared import durable_workflow
 from headway.functions.history import (
