@@ -198,3 +198,25 @@ def test_terminating_runs_no_code(evict: Evict) -> None:
     assert world.status is Status.TERMINATED
     assert world.signal("late") == world.cancel() == world.terminate() == []
     world.check_nothing_left()
+
+
+@evictions
+def test_a_limit_that_passes_while_it_is_cancelled(evict: Evict) -> None:
+    """It ends as cancelled and not as late: somebody has asked for that, and code that caught it was cut off."""
+
+    @durable_workflow
+    async def tidying(context):
+        try:
+            async with context.timeout("1m"):
+                try:
+                    await context.call("work")
+                except asyncio.CancelledError:
+                    await context.call("tidy")
+        except TimeoutError:
+            await context.call("late")
+
+    world = World(tidying, evict=evict)
+    assert named(world.cancel()) == ["tidy"]
+    assert named(world.fire()) == []
+    assert world.instance.outcome == Cancelled("asked")
+    world.check_nothing_left()
