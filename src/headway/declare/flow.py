@@ -49,6 +49,8 @@ class Flow:
         self.graph = Graph(name)
         self.parameters: dict[str, Parameter] = {}
         self._counts: dict[str, int] = {}
+        self._delivered: dict[Port, list[str]] = {}
+        """The steps by which triggers of each stream are delivered."""
         self._check_name(name, "flow")
         self._on_error = _tolerance(on_error, f"the flow {name!r}")
 

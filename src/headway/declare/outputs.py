@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 from headway.basics.declaring import Was, declaring, fail, former_names, place
 from headway.basics.times import Duration
 from headway.connectors.base import Output
-from headway.graph import KeyByNode, OperatorNode, Port, SinkNode, StatelessNode
+from headway.graph import INGESTION_TIME, KeyByNode, OperatorNode, Port, SinkNode, StatelessNode
 from headway.operators.options import positive_ms
 from headway.operators.relay import Relay, content_key
 from headway.targets.base import Target
@@ -17,6 +17,8 @@ from headway.types.schema import field_names, type_label
 
 if TYPE_CHECKING:
     from headway.declare.flow import Flow
+    from headway.declare.streams import Stream
+    from headway.types.outcomes import DeliveryOutcome
 
 __all__ = ["OutputSteps"]
 
@@ -96,6 +98,50 @@ class OutputSteps:
         self._sink(
             label, output, was, type, self._id_fields(id_by), self._beside_its_key(label, former_names(label, was))
         )
+        self._flow._delivered.setdefault(self._port, []).append(label)
+
+    @property
+    def deliveries(self) -> Stream[DeliveryOutcome]:
+        """What became of this stream's triggers: an event for each that was delivered or given up.
+
+        So a flow can react, as with an e-mail where a webhook was given up. Outcomes are a source of the flow, named
+        `NAME.deliveries`, with ingestion time: each is durable in a log of the state directory before the trigger's row
+        is removed, and is there once by the trigger's id (within a day, and the last 500,000 of a worker). Outcomes
+        behind the end of a bounded run's input are read by the next run. Costs some 10 µs for each delivery.
+
+        Declared behind the stream's one `trigger(TYPE, TARGET)`; where there are several, use `deliveries_of(NAME)`.
+
+        >>> import headway as hw
+        >>> flow = hw.Flow("carts")
+        >>> carts = flow.source("carts", hw.Json, hw.items([]), time="at").key_by("cart")
+        >>> carts.trigger("cart.seen", hw.webhook("https://shop.example/hooks"), on_failure="skip")
+        >>> dead = carts.deliveries.filter(hw.where(outcome="dead"))
+        >>> dead.key_by("type").trigger("delivery.failed", hw.to_list([]))
+        """
+        names = self._flow._delivered.get(self._port, [])
+        if len(names) != 1:
+            found = f"delivers by {', '.join(map(repr, names))}: use .deliveries_of(NAME)" if names else "delivers none"
+            fail(f".deliveries tells what became of triggers that are delivered, and the stream {self._port} {found}")
+        return self.deliveries_of(names[0])
+
+    def deliveries_of(self, name: str) -> Stream[DeliveryOutcome]:
+        """As `deliveries`, of the triggers of this stream that the step `name` delivers."""
+        from headway.declare.streams import Stream
+        from headway.inbox.runlog import RunLogInput
+        from headway.types.outcomes import DeliveryOutcome
+
+        flow = self._flow
+        sink = flow.graph.nodes.get(name)
+        if name not in flow._delivered.get(self._port, []) or not isinstance(sink, SinkNode) or not sink.delivered:
+            known = ", ".join(map(repr, flow._delivered.get(self._port, []))) or "none"
+            fail(f"deliveries_of({name!r}): the stream {self._port} delivers by {known}")
+        label = f"{name}.deliveries"
+        if sink.delivered.reported is None:
+            former = tuple(f"{one}.deliveries" for one in sink.was)
+            log = RunLogInput(label, f"deliveries of {name}", former=former)
+            sink.delivered.reported = log
+            flow.source(label, DeliveryOutcome, log, time=INGESTION_TIME, was=former)
+        return Stream(flow, Port(label))
 
     def to(self, name: str, output: Output, *, was: Was = ()) -> None:
         """Write each value as plain JSON, without an envelope. `name` is the step's, `was` one that it had before."""

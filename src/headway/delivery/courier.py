@@ -12,6 +12,7 @@ target that is `in_order` gets the log of each group batch by batch instead, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from itertools import islice
 from typing import Final, NamedTuple, Optional
 
@@ -22,14 +23,21 @@ from headway.delivery.loader import WINDOW_ROWS, Loader
 from headway.delivery.pauses import RETRY_AFTER_MAX_MS, pause_ms
 from headway.delivery.requests import Counts, Request
 from headway.state.delivery_queue import DeliveryQueue, QueueChange
-from headway.state.delivery_rows import Lane, Undelivered
+from headway.state.delivery_rows import DeliveryRow, Lane, Undelivered
 from headway.targets.base import Answer, Outcome, Target
 from headway.targets.delivered import Delivering
 
-__all__ = ["Courier", "Item"]
+__all__ = ["Courier", "Fate", "Item"]
 
 _FLOOR_EVERY: Final = 512
 """Answers after which the first number that may wait is noted: what lies before it need not be searched again."""
+
+
+class Fate(Enum):
+    """How a delivery has come to its end."""
+
+    DELIVERED = "delivered"
+    DEAD = "dead"
 
 
 class Item(NamedTuple):
@@ -75,6 +83,8 @@ class Courier:
         self._answers = 0
         self._told_full = False
         self._stopped = ""
+        self.on_overflow: Callable[[DeliveryRow, str], None] = lambda row, reason: None
+        """Told of each row that is given up because too many wait, with the reason."""
 
     def add(self, queue: DeliveryQueue) -> None:
         """Deliver from the queue of one more group."""
@@ -136,9 +146,29 @@ class Courier:
                 self._may_begin -= len(items)
         return items
 
-    def answered(self, items: Sequence[Item], answers: Sequence[Answer]) -> None:
-        """Note what came of a batch, on the disk too; not synced."""
-        now_ms = self._now_ms()
+    def fates(self, items: Sequence[Item], answers: Sequence[Answer], now_ms: int) -> list[Optional[Fate]]:
+        """What `answered` will find to be at its end at this time, and how; None for what is tried again or dropped."""
+        is_held = False
+        found: list[Optional[Fate]] = []
+        for item, answer in zip(items, answers):
+            lane = item.lane
+            is_final = answer.outcome is not Outcome.RETRY
+            fate = None
+            if answer.outcome is Outcome.DONE:
+                fate = Fate.DELIVERED
+            elif item.row.number not in lane.drops:
+                first_ms = (lane.state or FRESH).first_ms or now_ms
+                is_over = self._gives_up(answer, Lane(first_ms=first_ms), now_ms)
+                if lane.is_log:
+                    is_over = (is_over or is_final) and (is_final or not is_held)
+                fate = Fate.DEAD if is_over else None
+                is_held = is_held or not is_over
+            found.append(fate)
+        return found
+
+    def answered(self, items: Sequence[Item], answers: Sequence[Answer], now_ms: Optional[int] = None) -> None:
+        """Note what came of a batch, on the disk too; not synced. `now_ms` is that of `fates`, if it was called."""
+        now_ms = self._now_ms() if now_ms is None else now_ms
         self.under_way -= 1
         self._note_receiver(answers, now_ms)
         changes: dict[int, QueueChange] = {}
@@ -316,6 +346,7 @@ class Courier:
         for window in self.windows:
             change = window.queue.change()
             for row in islice(self._oldest(window), most - count):
+                self.on_overflow(row.row, reason)
                 change.died(row, reason, "", 0, now_ms)
                 count += 1
             change.write()

@@ -38,9 +38,16 @@ def make_dispatcher(
         return None
     # Its event loop is a long import for who delivers nothing.
     from headway.delivery.dispatcher import Dispatcher
+    from headway.delivery.reports import Reports
     from headway.delivery.requests import Requests
 
-    return Dispatcher(outputs, wall_ms, failed, tell, Requests(options.state_dir), _spans(plan.flow, options.traces))
+    reports = {
+        number: Reports(output.reported, options.state_dir, options.worker)
+        for number, (_, output) in outputs.items()
+        if output.reported is not None
+    }
+    spans = _spans(plan.flow, options.traces)
+    return Dispatcher(outputs, wall_ms, failed, tell, Requests(options.state_dir), spans, reports)
 
 
 def _spans(flow: str, traces: Optional[str]) -> Optional[AttemptSpans]:

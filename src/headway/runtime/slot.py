@@ -173,7 +173,7 @@ class Slot:
             dead_letters=self.dead,
             first_letter=self.first_letter,
             newest=self.newest,
-            silent=[p.name for p in self._partitions.values() if p.max_time is None],
+            silent=[p.name for p in self._partitions.values() if p.max_time is None and not self._reads_own_log],
             partitions=len(self._partitions),
             holding=furthest_behind(self._partitions.values(), self._ooo_ms),
             bytes_read=None if extent is None else extent.read,
