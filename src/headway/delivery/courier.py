@@ -67,7 +67,7 @@ class Courier:
         self.output = output
         self.target = target
         self.delivering = delivering
-        self.breaker = Breaker(target.limits.concurrency)
+        self.breaker = Breaker(target.limits.concurrency, never_opens=not target.has_breaker)
         self.attempts: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
         """How many triggers were attempted in this run, by what came of it."""
         self.has_more = False
@@ -171,10 +171,47 @@ class Courier:
         now_ms = self._now_ms() if now_ms is None else now_ms
         self.under_way -= 1
         self._note_receiver(answers, now_ms)
-        changes: dict[int, QueueChange] = {}
-        goes_on: list[ActiveLane] = []
         for answer in answers:
             self.attempts[answer.outcome] += 1
+        if self.delivering.leaves_early:
+            items, answers = self._defer(items, answers)
+        if items:
+            self._settle_all(items, answers, now_ms)
+
+    def take_early(self, group: int, rows: Sequence[Undelivered]) -> None:
+        """Deliver rows whose epoch is not durable yet; of an output that `leaves_early`."""
+        for window in self.windows:
+            if window.queue.group == group:
+                self._loader.take_early(window, rows)
+
+    def committed(self, group: int) -> None:
+        """More rows of a group are durable: what came of them meanwhile is noted."""
+        for window in self.windows:
+            if window.queue.group == group and window.deferred:
+                known, window.deferred = window.deferred, []
+                window.deferred = [one for one in known if one[1].number >= window.queue.next]
+                due = [one for one in known if one[1].number < window.queue.next]
+                if due:
+                    items = [Item(lane, row) for lane, row, _ in due]
+                    self._settle_all(items, [answer for *_, answer in due], self._now_ms())
+
+    @staticmethod
+    def _defer(items: Sequence[Item], answers: Sequence[Answer]) -> tuple[list[Item], list[Answer]]:
+        """Keep what came of rows that are not durable yet; returns the others."""
+        settled: list[Item] = []
+        known: list[Answer] = []
+        for item, answer in zip(items, answers):
+            window = item.lane.window
+            if item.row.number >= window.queue.next:
+                window.deferred.append((item.lane, item.row, answer))
+            else:
+                settled.append(item)
+                known.append(answer)
+        return settled, known
+
+    def _settle_all(self, items: Sequence[Item], answers: Sequence[Answer], now_ms: int) -> None:
+        changes: dict[int, QueueChange] = {}
+        goes_on: list[ActiveLane] = []
         for item in items:
             item.lane.under_way = 0
             queue = item.lane.window.queue

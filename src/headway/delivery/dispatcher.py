@@ -28,6 +28,7 @@ from headway.delivery.spans import AttemptSpans
 from headway.delivery.stats import DeliveryStats
 from headway.errors import HeadwayError
 from headway.state.delivery_queue import DeliveryQueue
+from headway.state.delivery_rows import Undelivered
 from headway.state.stage import StageStore
 from headway.targets.base import Answer, Outcome, Target
 from headway.targets.delivered import Delivered
@@ -99,6 +100,10 @@ class Dispatcher:
     def committed(self, group: int, numbered: Mapping[int, int]) -> None:
         """An epoch is committed: for each output the number that its next row in this group gets."""
         self._call(self._note, group, dict(numbered))
+
+    def leave_early(self, output: int, group: int, rows: Sequence[Undelivered]) -> None:
+        """Deliver rows of an epoch that is not durable yet, of an output that says so."""
+        self._call(self._take_early, output, group, rows)
 
     @property
     def is_pressing(self) -> bool:
@@ -190,12 +195,18 @@ class Dispatcher:
         route.queues[queue.group] = queue
         route.wake()
 
+    def _take_early(self, output: int, group: int, rows: Sequence[Undelivered]) -> None:
+        route = self._routes[output]
+        route.courier.take_early(group, rows)
+        route.wake()
+
     def _note(self, group: int, numbered: Mapping[int, int]) -> None:
         for output, number in numbered.items():
             route = self._routes[output]
             queue = route.queues.get(group)
             if queue is not None and queue.next != number:
                 queue.next = number
+                route.courier.committed(group)
                 route.wake()
 
     def _places(self) -> list[tuple[int, int]]:

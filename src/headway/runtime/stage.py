@@ -71,7 +71,7 @@ class StageTask:
         self.timers = store.timers
         self.group = group
         self.channels = channels
-        self.out = Outgoing(plan, stage, group, groups, outputs or {}, store.deliveries)
+        self.out = Outgoing(plan, stage, group, groups, outputs or {}, store.deliveries, dispatcher)
         self.losses = losses_of(stage.operators)
         self._clock_ms = clock_ms
         self._wall_ms = wall_ms

@@ -34,6 +34,8 @@ class Delivering:
     """The longest pause between two attempts."""
     waiting_max: int = 1_000_000
     """How many triggers may wait in each process."""
+    leaves_early: bool = False
+    """Whether triggers are handed over before their epoch is durable; see `headway.state.deliveries`."""
 
 
 class Delivered(Output):
