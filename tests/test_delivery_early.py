@@ -30,7 +30,7 @@ STEPS = st.one_of(
 
 
 class EarlyWorld:
-    """One group whose stage emits numbered calls, each a lane of its own; after a crash it emits the lost ones again."""
+    """One group whose stage emits numbered calls, each a lane of its own, and again what a crash has undone."""
 
     def __init__(self, directory: Path, limits: Limits) -> None:
         self.now_ms = 1_700_000_000_000

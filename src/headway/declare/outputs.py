@@ -216,7 +216,7 @@ def _delivering(label: str, options: dict[str, Any]) -> Delivering:
     waiting_max = options.get("waiting_max", Delivering.waiting_max)
     if type(waiting_max) is not int or waiting_max < 1:
         fail(f"{label!r}: waiting_max={waiting_max!r} must be a number of triggers, at least 1")
-    times = {
+    times: dict[str, Any] = {
         f"{option}_ms": positive_ms(options[option], option)
         for option in ("give_up_after", "retry_first", "retry_longest")
         if option in options
