@@ -43,7 +43,7 @@ def flow_of(
     items = [{"at": at, "cart": f"c{at % 5}"} for at in range(41)]
     carts = flow.source("carts", hw.Json, hw.items(items), time="at").key_by("cart")
     carts.trigger("cart.seen", Script(answer), name=name, was=was or (), **options)
-    carts.deliveries.to("outcomes", hw.to_list(found))
+    carts.deliveries().to("outcomes", hw.to_list(found))
     return flow
 
 
@@ -144,18 +144,18 @@ def test_a_full_disk_ends_the_run_before_a_row_is_removed(tmp_path: Path, monkey
 def test_streams_that_deliver_none_or_several_are_refused() -> None:
     flow = hw.Flow("carts")
     carts = flow.source("carts", hw.Json, hw.items([]), time="at").key_by("cart")
-    with pytest.raises(FlowError, match="delivers none"):
-        _ = carts.deliveries
-    carts.trigger("written", hw.to_list([]))
-    with pytest.raises(FlowError, match="delivers none"):
-        _ = carts.deliveries
     with pytest.raises(FlowError, match="delivers by none"):
-        carts.deliveries_of("written")
+        carts.deliveries()
+    carts.trigger("written", hw.to_list([]))
+    with pytest.raises(FlowError, match="delivers by none"):
+        carts.deliveries()
+    with pytest.raises(FlowError, match="delivers by none"):
+        carts.deliveries("written")
     carts.trigger("one", Script(lambda delivery: DONE))
     carts.trigger("two", Script(lambda delivery: DONE))
-    with pytest.raises(FlowError, match=r"delivers by 'one', 'two': use \.deliveries_of\(NAME\)"):
-        _ = carts.deliveries
-    assert carts.deliveries_of("one").type is DeliveryOutcome
-    assert carts.deliveries_of("one").type is carts.deliveries_of("one").type
+    with pytest.raises(FlowError, match="delivers by 'one', 'two': name one"):
+        carts.deliveries()
+    assert carts.deliveries("one").type is DeliveryOutcome
+    assert carts.deliveries("one").type is carts.deliveries("one").type
     with pytest.raises(FlowError, match="test_deliveries_stream"):
-        carts.deliveries_of("three")
+        carts.deliveries("three")

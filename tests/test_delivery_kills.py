@@ -56,7 +56,7 @@ counted = steps.key_by("user").process("count", Count())
 counted.trigger("counted", hw.call(note, concurrency=8), retry_first="50ms")
 counted.trigger("stored", hw.sqlite("stored.db", "steps", batch=50))
 counted.trigger("written", hw.to_jsonl("written.jsonl"))
-counted.deliveries_of("counted").to("outcomes", hw.to_jsonl("outcomes.jsonl"))
+counted.deliveries("counted").to("outcomes", hw.to_jsonl("outcomes.jsonl"))
 """
 EVENTS = 4_000
 USERS = 40

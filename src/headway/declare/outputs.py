@@ -100,8 +100,7 @@ class OutputSteps:
         )
         self._flow._delivered.setdefault(self._port, []).append(label)
 
-    @property
-    def deliveries(self) -> Stream[DeliveryOutcome]:
+    def deliveries(self, name: Optional[str] = None) -> Stream[DeliveryOutcome]:
         """What became of this stream's triggers: an event for each that was delivered or given up.
 
         So a flow can react, as with an e-mail where a webhook was given up. Outcomes are a source of the flow, named
@@ -109,32 +108,31 @@ class OutputSteps:
         is removed, and is there once by the trigger's id (within a day, and the last 500,000 of a worker). Outcomes
         behind the end of a bounded run's input are read by the next run. Costs some 10 µs for each delivery.
 
-        Declared behind the stream's one `trigger(TYPE, TARGET)`; where there are several, use `deliveries_of(NAME)`.
+        Declared behind the `trigger(TYPE, TARGET)` of this stream; `name` is that step's, where there are several.
 
         >>> import headway as hw
         >>> flow = hw.Flow("carts")
         >>> carts = flow.source("carts", hw.Json, hw.items([]), time="at").key_by("cart")
         >>> carts.trigger("cart.seen", hw.webhook("https://shop.example/hooks"), on_failure="skip")
-        >>> dead = carts.deliveries.filter(hw.where(outcome="dead"))
+        >>> dead = carts.deliveries().filter(hw.where(outcome="dead"))
         >>> dead.key_by("type").trigger("delivery.failed", hw.to_list([]))
         """
-        names = self._flow._delivered.get(self._port, [])
-        if len(names) != 1:
-            found = f"delivers by {', '.join(map(repr, names))}: use .deliveries_of(NAME)" if names else "delivers none"
-            fail(f".deliveries tells what became of triggers that are delivered, and the stream {self._port} {found}")
-        return self.deliveries_of(names[0])
-
-    def deliveries_of(self, name: str) -> Stream[DeliveryOutcome]:
-        """As `deliveries`, of the triggers of this stream that the step `name` delivers."""
         from headway.declare.streams import Stream
         from headway.inbox.runlog import RunLogInput
         from headway.types.outcomes import DeliveryOutcome
 
         flow = self._flow
-        sink = flow.graph.nodes.get(name)
-        if name not in flow._delivered.get(self._port, []) or not isinstance(sink, SinkNode) or not sink.delivered:
-            known = ", ".join(map(repr, flow._delivered.get(self._port, []))) or "none"
-            fail(f"deliveries_of({name!r}): the stream {self._port} delivers by {known}")
+        names = flow._delivered.get(self._port, [])
+        if name is None and len(names) == 1:
+            name = names[0]
+        sink = flow.graph.nodes.get(name or "")
+        if name not in names or not isinstance(sink, SinkNode) or not sink.delivered:
+            known = ", ".join(map(repr, names)) or "none"
+            given = "" if name is None else repr(name)
+            fail(
+                f"deliveries({given}) tells what became of triggers that are delivered, and the stream {self._port} "
+                f"delivers by {known}{': name one of them' if names else ''}"
+            )
         label = f"{name}.deliveries"
         if sink.delivered.reported is None:
             former = tuple(f"{one}.deliveries" for one in sink.was)

@@ -10,7 +10,7 @@ __all__ = ["DeliveryOutcome"]
 
 
 class DeliveryOutcome(Event):
-    """What became of one trigger that was to be delivered: an event of `stream.deliveries`.
+    """What became of one trigger that was to be delivered: an event of `stream.deliveries()`.
 
     It happens when the outcome was made durable (ingestion time), after the delivery itself.
 
