@@ -9,6 +9,7 @@ from headway.plan.stages import Plan
 from headway.runtime.board import Board
 from headway.runtime.job_options import JobOptions
 from headway.state.manifest import Manifest
+from headway.targets.base import Target
 
 if TYPE_CHECKING:
     from headway.delivery.dispatcher import Dispatcher
@@ -47,7 +48,11 @@ def make_dispatcher(
         if output.reported is not None
     }
     spans = _spans(plan.flow, options.traces)
-    return Dispatcher(outputs, wall_ms, failed, tell, Requests(options.state_dir), spans, reports)
+
+    def place(target: Target) -> Target:
+        return target.within(options.state_dir, options.worker)
+
+    return Dispatcher(outputs, wall_ms, failed, tell, Requests(options.state_dir), spans, reports, place)
 
 
 def _spans(flow: str, traces: Optional[str]) -> Optional[AttemptSpans]:

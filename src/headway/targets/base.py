@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Final, Optional
 
 from headway.basics.guarantees import Guarantee
@@ -145,6 +146,10 @@ class Target(ABC):
 
         Called once by each run, before the first event. Raises `UsageError`; contacts nobody.
         """
+
+    def within(self, state_dir: Path, worker: int) -> Target:
+        """The same target for one worker of a run, for one that keeps something in the state directory."""
+        return self
 
     async def open(self) -> None:  # noqa: B027 - some need nothing.
         """Called once, before the first `deliver`.

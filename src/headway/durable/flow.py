@@ -1,0 +1,121 @@
+"""Declaring a group of durable functions: a flow whose sources are the logs of what happens to its instances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Optional, TypeVar, Union, overload
+
+from headway.basics.declaring import fail
+from headway.basics.times import Duration
+from headway.declare.flow import Flow
+from headway.declare.streams import KeyedStream
+from headway.declare.views import state_of
+from headway.durable.calls import FunctionEnded, Unclaimed
+from headway.durable.inputs import requests
+from headway.durable.messages import Message
+from headway.durable.operator import CALLS, UNCLAIMED, FunctionOperator
+from headway.durable.steps import LocalSteps, RegisteredStep
+from headway.durable.target import FunctionsTarget
+from headway.functions.declared import DurableFunction
+from headway.functions.options import CallOptions, RetryPolicy
+from headway.graph import INGESTION_TIME
+from headway.inbox.runlog import RunLogInput
+from headway.targets.delivered import Delivered, Delivering
+
+__all__ = ["Functions"]
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+VIEW: Final = "functions"
+_STEP: Final = "functions"
+_CALL: Final = "call"
+
+
+class Functions(Flow):
+    """A group of durable functions with their steps, as a flow that `headway run` runs like any other.
+
+    >>> import headway as hw
+    >>> @hw.durable_workflow
+    ... async def greet(context, name: str) -> str:
+    ...     return await context.call("fetch_greeting", name)
+    >>> flow = hw.Functions("greetings", [greet])
+    >>> @flow.step
+    ... async def fetch_greeting(name: str) -> str:
+    ...     return f"Hello, {name}!"
+    >>> flow
+    Functions('greetings', 1 function, 1 step)
+    """
+
+    def __init__(self, name: str, functions: Iterable[DurableFunction[Any]] = (), *, live_most: int = 20_000) -> None:
+        super().__init__(name)
+        self.functions: list[DurableFunction[Any]] = []
+        self.steps: dict[str, RegisteredStep] = {}
+        for function in functions:
+            self.add(function)
+        asked = self.source("requests", Message, requests(self.functions), time=INGESTION_TIME)
+        log = RunLogInput("answers", "answers of steps and functions")
+        answers = self.source("answers", Message, log, time=INGESTION_TIME)
+        messages = asked.merge(answers, name="messages").key_by("to", name="instance")
+        self._done = messages.process(_STEP, FunctionOperator(self.functions, live_most))
+        target = FunctionsTarget(name, log, LocalSteps(self.steps))
+        delivered = Delivered(target, Delivering(leaves_early=True), has_keys=True)
+        self._done.side(CALLS)._sink(_CALL, delivered, (), _CALL)
+        self.serve(VIEW, state_of(self._done))
+
+    @property
+    def ended(self) -> KeyedStream[FunctionEnded]:
+        """Runs that have come to their end."""
+        return self._done
+
+    @property
+    def unclaimed(self) -> KeyedStream[Unclaimed]:
+        """What has come for instances that are not there, or have ended: a signal that was too late, for instance."""
+        return self._done.side(UNCLAIMED)
+
+    def add(self, function: DurableFunction[Any]) -> None:
+        """Add a function. Raises `FlowError` for what is none, and for a name used twice."""
+        if not isinstance(function, DurableFunction):
+            fail(f"{self.name!r}: {function!r} is no durable function: decorate it with @hw.durable_workflow")
+        if any(function.name == other.name for other in self.functions):
+            fail(f"{self.name!r}: there are two functions {function.name!r}: give one of them another name=")
+        self.functions.append(function)
+
+    @overload
+    def step(self, code: C, /) -> C: ...
+
+    @overload
+    def step(
+        self,
+        *,
+        name: Optional[str] = None,
+        retry: Optional[RetryPolicy] = None,
+        attempt_timeout: Optional[Duration] = None,
+        timeout: Optional[Duration] = None,
+    ) -> Callable[[C], C]: ...
+
+    def step(
+        self,
+        code: Optional[C] = None,
+        /,
+        *,
+        name: Optional[str] = None,
+        retry: Optional[RetryPolicy] = None,
+        attempt_timeout: Optional[Duration] = None,
+        timeout: Optional[Duration] = None,
+    ) -> Union[C, Callable[[C], C]]:
+        """Register a Python function as a step that functions call by its name."""
+        options = CallOptions(retry=retry, attempt_timeout=attempt_timeout, timeout=timeout)  # type: ignore[arg-type]
+
+        def register(found: C) -> C:
+            label = found.__name__ if name is None else name
+            if label in self.steps:
+                fail(f"{self.name!r}: there are two steps {label!r}: give one of them another name=")
+            self.steps[label] = RegisteredStep(found, label, options)
+            return found
+
+        return register if code is None else register(code)
+
+    def __repr__(self) -> str:
+        counts = [(len(self.functions), "function"), (len(self.steps), "step")]
+        shown = ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts)
+        return f"Functions({self.name!r}, {shown})"

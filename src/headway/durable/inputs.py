@@ -1,0 +1,76 @@
+"""What is asked of a group of functions from outside: by HTTP, or by a command, into one log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from headway.durable.messages import Body, Cancel, Retry, Signal, Start, Update, address_of, message
+from headway.errors import UsageError
+from headway.functions.declared import DurableFunction
+from headway.inbox.settings import InboxSettings
+from headway.inbox.source import HttpInput
+
+__all__ = ["PATH", "Routes", "requests"]
+
+PATH: Final = "/v1/functions"
+_DAY_MS: Final = 86_400_000
+_WAYS: Final = (
+    "POST NAME/ID starts a function, NAME/ID/signals/SIGNAL and NAME/ID/updates/UPDATE/UPDATE_ID tell it something, "
+    "NAME/ID/cancel, NAME/ID/terminate and NAME/ID/retry do what they say"
+)
+
+
+def requests(functions: Sequence[DurableFunction[Any]]) -> HttpInput:
+    """The log of what clients ask for. `functions` may grow until the flow runs."""
+    settings = InboxSettings(retention_ms=_DAY_MS)
+    return HttpInput(PATH, "json", 1, settings, require_key=False, translator=Routes(functions))
+
+
+class Routes:
+    """Makes records of requests: their path says what is asked for, their body is the value."""
+
+    def __init__(self, functions: Sequence[DurableFunction[Any]]) -> None:
+        self._functions = functions
+
+    def line(self, parts: Sequence[str], body: bytes) -> bytes:
+        """The record of a request to these parts of a path.
+
+        Raises `LookupError` for a path that is none, and `UsageError` for arguments that the function does not take.
+        """
+        if len(parts) < 2 or not all(parts[:2]):
+            raise LookupError(_WAYS)
+        name, instance_id, *rest = parts
+        function = next((one for one in self._functions if one.name == name), None)
+        if function is None:
+            known = ", ".join(sorted(one.name for one in self._functions)) or "none"
+            msg = f"there is no function {name!r}: there are {known}"
+            raise LookupError(msg)
+        if "\0" in instance_id or len(instance_id.encode()) > 1_000:
+            msg = f"the id {instance_id[:100]!r} has a zero byte or more than 1,000 bytes"
+            raise UsageError(msg)
+        return message(address_of(name, instance_id), self._body(function, rest, body))
+
+    def _body(self, function: DurableFunction[Any], rest: Sequence[str], body: bytes) -> Body:
+        value = body.strip() or b"null"
+        if not rest:
+            arguments = b"[]" if value == b"null" else value
+            function.decode_arguments(arguments)
+            return Start(msgspec.Raw(arguments))
+        try:
+            msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            msg = f"the body is no JSON: {error}"
+            raise UsageError(msg) from None
+        if rest[0] == "signals" and len(rest) == 2 and rest[1]:
+            return Signal(rest[1], msgspec.Raw(value))
+        if rest[0] == "updates" and len(rest) == 3 and all(rest):
+            return Update(rest[2], rest[1], msgspec.Raw(value))
+        if rest == ["cancel"] or rest == ["terminate"]:
+            reason = msgspec.json.decode(value)
+            return Cancel(reason if isinstance(reason, str) else "", terminates=rest == ["terminate"])
+        if rest == ["retry"]:
+            return Retry()
+        raise LookupError(_WAYS)

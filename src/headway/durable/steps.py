@@ -1,0 +1,112 @@
+"""Runs steps in the process of the flow: async functions on the dispatcher's loop, ordinary ones in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from headway.durable.calls import CallRecord, options_of
+from headway.durable.target import Ran
+from headway.errors import UsageError
+from headway.functions.history import Failure
+from headway.functions.options import CallOptions, RetryPolicy
+from headway.functions.signature import Signature
+from headway.targets.base import Answer, Outcome
+from headway.targets.threads import Threads, as_exception
+
+__all__ = ["LocalSteps", "RegisteredStep"]
+
+_DEFAULT: Final = RetryPolicy()
+
+
+class RegisteredStep:
+    """A Python function that functions call by its name."""
+
+    kind: Final = "step"
+
+    def __init__(self, code: Callable[..., Any], name: str, options: CallOptions) -> None:
+        self.code = code
+        self.name = name
+        self.options = options
+        self.is_async = inspect.iscoroutinefunction(code)
+        self.signature = Signature(code, f"step {name!r}")
+
+    def encode_arguments(self, *arguments: Any, **keywords: Any) -> bytes:
+        """The arguments as JSON. Raises `UsageError`."""
+        return self.signature.encode(arguments, keywords)
+
+    def decode_result(self, data: bytes) -> Any:
+        """The result of a call from JSON."""
+        return self.signature.decode_result(data)
+
+
+class LocalSteps:
+    """The steps of a group."""
+
+    def __init__(self, steps: Mapping[str, RegisteredStep], threads: int = 32) -> None:
+        self._steps = steps
+        self._most = threads
+        self._threads: Threads | None = None
+        self._running: dict[str, asyncio.Task[Any]] = {}
+
+    async def open(self) -> None:
+        """Make the threads, none of which is started yet."""
+        self._threads = Threads(self._most, "headway-step")
+
+    async def run(self, record: CallRecord, attempt: int) -> Ran:
+        """Make one attempt."""
+        step = self._steps.get(record.name)
+        if step is None:
+            known = ", ".join(sorted(self._steps)) or "none"
+            failure = Failure("UnknownStep", f"there is no step {record.name!r}: there are {known}", non_retryable=True)
+            return Ran(failure=failure)
+        options = (options_of(record) or CallOptions()).over(step.options)
+        policy = options.retry or _DEFAULT
+        timeout_ms = options.attempt_timeout_ms
+        try:
+            given, named = step.signature.decode(record.arguments.encode())
+            task = asyncio.ensure_future(self._call(step, given, named))
+            self._running[record.key] = task
+            try:
+                value = await asyncio.wait_for(task, None if timeout_ms is None else timeout_ms / 1_000)
+            finally:
+                self._running.pop(record.key, None)
+            return Ran(step.signature.encode_result(value))
+        except UsageError as error:
+            return Ran(failure=Failure("UsageError", str(error), non_retryable=True))
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            return Ran(failure=Failure("CancelledError", "nobody waits for it any more", non_retryable=True))
+        except BaseException as raised:
+            error = as_exception(raised)
+            failure = _failure_of(error)
+            if policy.gives_up(attempt, tuple(one.__name__ for one in type(error).__mro__)):
+                return Ran(failure=failure)
+            return Ran(retry=Answer(Outcome.RETRY, str(failure), retry_after_s=policy.pause_ms(attempt) / 1_000))
+
+    def cancel(self, key: str) -> None:
+        """Cancel the task of a call."""
+        task = self._running.get(key)
+        if task is not None:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Let the threads end."""
+        if self._threads is not None:
+            self._threads.close()
+
+    async def _call(self, step: RegisteredStep, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if step.is_async:
+            return await step.code(*given, **named)
+        assert self._threads is not None
+        return await self._threads.run(lambda: step.code(*given, **named))
+
+
+def _failure_of(error: BaseException) -> Failure:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "headway" not in frame.filename]
+    return Failure(type(error).__name__, str(error), "".join(traceback.format_list(own)).rstrip())
