@@ -28,9 +28,12 @@ LAYERS: Final = {
     "inbox": "inbox",
     "delivery": "delivery",
     "web": "web",
+    # Durable functions: their code, and how they are a flow.
+    "functions": "functions",
     # The way of a flow: declared as a graph, planned, run, and explained to people.
     "graph": "graph",
     "declare": "declare",
+    "durable": "durable",
     "plan": "plan",
     "runtime": "runtime",
     "explain": "explain",
@@ -61,7 +64,9 @@ MAY_IMPORT: Final = {
     "web": "basics",
     "inbox": "basics types connectors state",
     "graph": "basics connectors operators targets",
+    "functions": "basics types",
     "declare": "basics types connectors operators targets inbox graph",
+    "durable": "basics types operators targets inbox functions graph declare",
     "plan": "basics types connectors operators state targets graph",
     "runtime": "basics types connectors operators state targets delivery tracing graph plan",
     "tracing": "basics targets",
@@ -71,9 +76,9 @@ MAY_IMPORT: Final = {
     "serving": "basics types state graph declare plan web metrics",
     "client": "basics types",
     "demo": "basics client web",
-    "cli": "basics types connectors state inbox delivery web graph declare plan runtime "
+    "cli": "basics types connectors state inbox delivery functions durable web graph declare plan runtime "
     "ingest explain tracing metrics serving demo generate",
-    "face": "basics types connectors operators targets graph declare inbox cli",
+    "face": "basics types connectors operators targets functions graph declare durable inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",
     "testing": "basics types connectors operators targets graph declare plan generate",

@@ -13,6 +13,7 @@ from headway.cli.dead_letters import dead_letters
 from headway.cli.demo import demo
 from headway.cli.explain import explain
 from headway.cli.failures import report
+from headway.cli.functions import functions
 from headway.cli.generate import generate
 from headway.cli.ingest import ingest
 from headway.cli.options import examples
@@ -65,7 +66,7 @@ def headway(ctx: click.Context, show_version: bool) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (run, serve, ingest, explain, generate, state, triggers, dead_letters, demo, version):
+for command in (run, serve, ingest, explain, generate, state, triggers, functions, dead_letters, demo, version):
     headway.add_command(command)
 
 

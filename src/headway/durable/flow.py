@@ -16,7 +16,7 @@ from headway.durable.messages import Message
 from headway.durable.operator import CALLS, UNCLAIMED, FunctionOperator
 from headway.durable.steps import LocalSteps, RegisteredStep
 from headway.durable.target import FunctionsTarget
-from headway.functions.declared import DurableFunction
+from headway.functions.declared import Callee, DurableFunction
 from headway.functions.options import CallOptions, RetryPolicy
 from headway.graph import INGESTION_TIME
 from headway.inbox.runlog import RunLogInput
@@ -48,17 +48,19 @@ class Functions(Flow):
 
     def __init__(self, name: str, functions: Iterable[DurableFunction[Any]] = (), *, live_most: int = 20_000) -> None:
         super().__init__(name)
-        self.functions: list[DurableFunction[Any]] = []
-        self.steps: dict[str, RegisteredStep] = {}
+        self.callees: dict[str, Callee] = {}
+        """Functions and steps, by the names under which they are called."""
         for function in functions:
             self.add(function)
-        asked = self.source("requests", Message, requests(self.functions), time=INGESTION_TIME)
+        asked = self.source("requests", Message, requests(self.callees), time=INGESTION_TIME)
         log = RunLogInput("answers", "answers of steps and functions")
         answers = self.source("answers", Message, log, time=INGESTION_TIME)
         messages = asked.merge(answers, name="messages").key_by("to", name="instance")
-        self._done = messages.process(_STEP, FunctionOperator(self.functions, live_most))
-        target = FunctionsTarget(name, log, LocalSteps(self.steps))
-        delivered = Delivered(target, Delivering(leaves_early=True), has_keys=True)
+        self._done = messages.process(_STEP, FunctionOperator(self.callees, live_most))
+        target = FunctionsTarget(name, log, LocalSteps(self.callees))
+        delivered = Delivered(
+            target, Delivering(leaves_early=True, retry_first_ms=1, retry_longest_ms=1), has_keys=True
+        )
         self._done.side(CALLS)._sink(_CALL, delivered, (), _CALL)
         self.serve(VIEW, state_of(self._done))
 
@@ -76,9 +78,7 @@ class Functions(Flow):
         """Add a function. Raises `FlowError` for what is none, and for a name used twice."""
         if not isinstance(function, DurableFunction):
             fail(f"{self.name!r}: {function!r} is no durable function: decorate it with @hw.durable_workflow")
-        if any(function.name == other.name for other in self.functions):
-            fail(f"{self.name!r}: there are two functions {function.name!r}: give one of them another name=")
-        self.functions.append(function)
+        self._register(function)
 
     @overload
     def step(self, code: C, /) -> C: ...
@@ -107,15 +107,18 @@ class Functions(Flow):
         options = CallOptions(retry=retry, attempt_timeout=attempt_timeout, timeout=timeout)  # type: ignore[arg-type]
 
         def register(found: C) -> C:
-            label = found.__name__ if name is None else name
-            if label in self.steps:
-                fail(f"{self.name!r}: there are two steps {label!r}: give one of them another name=")
-            self.steps[label] = RegisteredStep(found, label, options)
+            self._register(RegisteredStep(found, found.__name__ if name is None else name, options))
             return found
 
         return register if code is None else register(code)
 
+    def _register(self, callee: Callee) -> None:
+        if callee.name in self.callees:
+            fail(f"{self.name!r}: two functions or steps are called {callee.name!r}: give one of them another name=")
+        self.callees[callee.name] = callee
+
     def __repr__(self) -> str:
-        counts = [(len(self.functions), "function"), (len(self.steps), "step")]
+        functions = sum(isinstance(one, DurableFunction) for one in self.callees.values())
+        counts = [(functions, "function"), (len(self.callees) - functions, "step")]
         shown = ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts)
         return f"Functions({self.name!r}, {shown})"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from headway.durable.messages import Body, Cancel, Retry, Signal, Start, Update, address_of, message
 from headway.errors import UsageError
-from headway.functions.declared import DurableFunction
+from headway.functions.declared import Callee, DurableFunction
 from headway.inbox.settings import InboxSettings
 from headway.inbox.source import HttpInput
 
@@ -23,17 +23,17 @@ _WAYS: Final = (
 )
 
 
-def requests(functions: Sequence[DurableFunction[Any]]) -> HttpInput:
-    """The log of what clients ask for. `functions` may grow until the flow runs."""
+def requests(callees: Mapping[str, Callee]) -> HttpInput:
+    """The log of what clients ask for. `callees` may grow until the flow runs."""
     settings = InboxSettings(retention_ms=_DAY_MS)
-    return HttpInput(PATH, "json", 1, settings, require_key=False, translator=Routes(functions))
+    return HttpInput(PATH, "json", 1, settings, require_key=False, translator=Routes(callees))
 
 
 class Routes:
     """Makes records of requests: their path says what is asked for, their body is the value."""
 
-    def __init__(self, functions: Sequence[DurableFunction[Any]]) -> None:
-        self._functions = functions
+    def __init__(self, callees: Mapping[str, Callee]) -> None:
+        self._callees = callees
 
     def line(self, parts: Sequence[str], body: bytes) -> bytes:
         """The record of a request to these parts of a path.
@@ -43,9 +43,10 @@ class Routes:
         if len(parts) < 2 or not all(parts[:2]):
             raise LookupError(_WAYS)
         name, instance_id, *rest = parts
-        function = next((one for one in self._functions if one.name == name), None)
-        if function is None:
-            known = ", ".join(sorted(one.name for one in self._functions)) or "none"
+        function = self._callees.get(name)
+        if not isinstance(function, DurableFunction):
+            functions = [name for name, one in self._callees.items() if isinstance(one, DurableFunction)]
+            known = ", ".join(sorted(functions)) or "none"
             msg = f"there is no function {name!r}: there are {known}"
             raise LookupError(msg)
         if "\0" in instance_id or len(instance_id.encode()) > 1_000:
@@ -68,7 +69,7 @@ class Routes:
             return Signal(rest[1], msgspec.Raw(value))
         if rest[0] == "updates" and len(rest) == 3 and all(rest):
             return Update(rest[2], rest[1], msgspec.Raw(value))
-        if rest == ["cancel"] or rest == ["terminate"]:
+        if rest in (["cancel"], ["terminate"]):
             reason = msgspec.json.decode(value)
             return Cancel(reason if isinstance(reason, str) else "", terminates=rest == ["terminate"])
         if rest == ["retry"]:

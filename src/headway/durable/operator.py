@@ -1,29 +1,31 @@
 """The keyed operator that runs durable functions: a key is an instance, an event is what happens to it.
 
-**What it is.** An instance is a coroutine that waits most of its life. What it was told and what it did is its history,
-which is state of its key like any other: part of the epoch, moved with its key, restored after a crash. An event of the
-key is a happening; the coroutine goes on from where it was, and gives commands: calls leave by a side output, timers are
-timers of the key. So everything that holds for operators holds for functions, and nothing here knows of crashes.
+**What it is.** An instance is a coroutine that waits most of its life. What happened to it and what it did then is its
+history, which is state of its key like any other: part of the epoch, moved with its key, restored after a crash. An
+event of the key is a happening; the coroutine goes on from where it was, and gives commands: calls leave by a side
+output, timers are timers of the key. So everything that holds for operators holds for functions, and nothing here knows
+of crashes.
 
-**Live and stored.** The coroutine itself cannot be stored. Instances that were active lately are kept as they are, up to
-a number; any other is made anew by a replay of its history when something happens to it. Which of the two it was makes
-no difference to what is emitted: that is the property of `headway.functions.instance`, and a test of its own.
+**Live and stored.** The coroutine itself cannot be stored. Instances that were active lately are kept as they are, up
+to a number; any other is made anew by a replay of its history when something happens to it. Which of the two it was
+makes no difference to what is emitted: that is the property of `headway.functions.instance`, and a test of its own.
 
 What is kept live belongs to a version of the row. An epoch that is undone leaves an instance that has gone too far; it
 is known by the length of its history and made anew.
 
-**Blocked.** Where the code of today does something else than the history says, an instance must not go on: it is blocked
-with the reason, and what happens to it is held until its code was mended (`retry`). All others go on.
+**Blocked.** Where the code of today does something else than the history says, an instance must not go on: it is
+blocked with the reason, and what happens to it is held until its code was mended (`retry`). All others go on.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Optional
 
 import msgspec
 
+from headway.basics.times import format_time
 from headway.durable.calls import CallRecord, FunctionEnded, Unclaimed, answer_of, call_of, cancel_of
 from headway.durable.messages import (
     Body,
@@ -40,7 +42,8 @@ from headway.durable.messages import (
     parts_of,
 )
 from headway.durable.state import BLOCKED, ENDED, RUNNING, FunctionState
-from headway.functions.declared import DurableFunction
+from headway.errors import FunctionBlocked
+from headway.functions.declared import Callee, DurableFunction
 from headway.functions.history import (
     Answered,
     CallCancelled,
@@ -67,7 +70,8 @@ from headway.functions.history import (
     decode,
     encode,
 )
-from headway.functions.instance import Instance, ReplayMismatch
+from headway.functions.instance import Instance
+from headway.functions.waits import Wait
 from headway.operators.base import Context, Operator, Timer
 
 __all__ = ["CALLS", "UNCLAIMED", "FunctionOperator"]
@@ -88,8 +92,8 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
 
     sides = {CALLS: CallRecord, UNCLAIMED: Unclaimed}
 
-    def __init__(self, functions: Sequence[DurableFunction[Any]], live_most: int = _LIVE_MOST) -> None:
-        self._functions = functions
+    def __init__(self, callees: Mapping[str, Callee], live_most: int = _LIVE_MOST) -> None:
+        self._callees = callees
         self._live_most = live_most
         self._live: OrderedDict[str, tuple[Instance, int, int]] = OrderedDict()
         """By key, an instance with its run and the length of its history."""
@@ -114,14 +118,15 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             self._happen(state, Fired(ctx.time, int(timer.name)), ctx)
 
     def _function(self, name: str) -> Optional[DurableFunction[Any]]:
-        return next((function for function in self._functions if function.name == name), None)
+        found = self._callees.get(name)
+        return found if isinstance(found, DurableFunction) else None
 
     def _start(self, state: FunctionState, body: Start, ctx: Ctx) -> str:
         """Start an instance, or not where there is one; returns why not where nobody is told otherwise."""
         name, _ = parts_of(ctx.key)
         function = self._function(name)
         if function is None:
-            known = ", ".join(sorted(one.name for one in self._functions)) or "none"
+            known = ", ".join(name for name, one in self._callees.items() if isinstance(one, DurableFunction)) or "none"
             reason = f"there is no function {name!r}: there are {known}"
             self._refuse(body, reason, ctx)
             ctx.forget()
@@ -198,8 +203,12 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             return
         try:
             instance = self._instance(state, ctx)
+            if isinstance(happening, UpdateAsked):
+                refused = instance.refusal(happening)
+                if refused is not None:
+                    return
             entries = instance.take(happening)
-        except ReplayMismatch as error:
+        except FunctionBlocked as error:
             self._live.pop(ctx.key, None)
             state.status = BLOCKED
             state.error = str(error)
@@ -226,8 +235,8 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         function = self._function(name)
         if function is None:
             msg = f"there is no function {name!r} any more: put it back, or terminate the instance"
-            raise ReplayMismatch(msg)
-        instance = Instance(function, Identity(name, instance_id, state.run))
+            raise FunctionBlocked(msg)
+        instance = Instance(function, Identity(name, instance_id, state.run), callees=self._callees)
         instance.restore(map(decode, state.history))
         return instance
 
@@ -241,7 +250,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         """Do what the code has asked for."""
         name, instance_id = parts_of(ctx.key)
         identity = Identity(name, instance_id, state.run)
-        state.waits = list(instance.waits)
+        state.waits = [text_of(wait) for wait in instance.waits]
         state.variables = _json(instance.state).decode() if instance.state else ""
         for entry in entries:
             if isinstance(entry, Called):
@@ -358,6 +367,18 @@ def _happening(state: FunctionState, body: Body, now_ms: int) -> Optional[Happen
     if body.run is not None and body.run != state.run:
         return None
     return TerminateAsked(now_ms, body.reason) if body.terminates else CancelAsked(now_ms, body.reason)
+
+
+def text_of(wait: Wait) -> str:
+    """What is waited for, for people.
+
+    >>> text_of(Wait("step", "charge", 3)), text_of(Wait("timer", number=4, at_ms=1_700_000_000_000))
+    ('step charge', 'until 2023-11-14T22:13:20.000Z')
+    """
+    if wait.kind == "timer":
+        return f"until {format_time(wait.at_ms)}"
+    kind = "signal" if wait.kind == "signalled" else wait.kind
+    return " ".join(part for part in (kind, wait.name, wait.to) if part)
 
 
 def _called(state: FunctionState, number: int) -> Optional[Called]:

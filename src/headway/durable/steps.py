@@ -11,7 +11,8 @@ from typing import Any, Final
 from headway.durable.calls import CallRecord, options_of
 from headway.durable.target import Ran
 from headway.errors import UsageError
-from headway.functions.history import Failure
+from headway.functions.declared import Callee
+from headway.functions.history import CallKind, Failure
 from headway.functions.options import CallOptions, RetryPolicy
 from headway.functions.signature import Signature
 from headway.targets.base import Answer, Outcome
@@ -25,7 +26,7 @@ _DEFAULT: Final = RetryPolicy()
 class RegisteredStep:
     """A Python function that functions call by its name."""
 
-    kind: Final = "step"
+    kind: CallKind = "step"
 
     def __init__(self, code: Callable[..., Any], name: str, options: CallOptions) -> None:
         self.code = code
@@ -46,7 +47,7 @@ class RegisteredStep:
 class LocalSteps:
     """The steps of a group."""
 
-    def __init__(self, steps: Mapping[str, RegisteredStep], threads: int = 32) -> None:
+    def __init__(self, steps: Mapping[str, Callee], threads: int = 32) -> None:
         self._steps = steps
         self._most = threads
         self._threads: Threads | None = None
@@ -59,8 +60,8 @@ class LocalSteps:
     async def run(self, record: CallRecord, attempt: int) -> Ran:
         """Make one attempt."""
         step = self._steps.get(record.name)
-        if step is None:
-            known = ", ".join(sorted(self._steps)) or "none"
+        if not isinstance(step, RegisteredStep):
+            known = ", ".join(name for name, one in self._steps.items() if isinstance(one, RegisteredStep)) or "none"
             failure = Failure("UnknownStep", f"there is no step {record.name!r}: there are {known}", non_retryable=True)
             return Ran(failure=failure)
         options = (options_of(record) or CallOptions()).over(step.options)

@@ -1,8 +1,8 @@
 """Where the calls of functions go: steps are run, and all else becomes a record of the group's own log.
 
-A call is a trigger of the outbox, so that it survives whatever happens to the process; it leaves early, before its epoch
-is durable, because a run that starts over makes the same call with the same key. What comes of it is a record of the
-log of this worker, durable before the call is done with. A step whose answer is in the log is not run again.
+A call is a trigger of the outbox, so that it survives whatever happens to the process; it leaves early, before its
+epoch is durable, because a run that starts over makes the same call with the same key. What comes of it is a record of
+the log of this worker, durable before the call is done with. A step whose answer is in the log is not run again.
 """
 
 from __future__ import annotations

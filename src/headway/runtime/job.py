@@ -263,6 +263,7 @@ class Job:
                 source.name, Discovery(source.node.input, options.discover_every_ms, self.tell)
             ),
             self.failures,
+            lambda: [task.group for task in list(self.tasks.values()) if task.waits(self.wall_ms())],
         )
         self.slots[name] = slot
         commitment = self.commitments.add(slot, version, is_called=True)

@@ -180,6 +180,10 @@ class StageTask:
         """Everything up to it has been handled."""
         return self._watermark
 
+    def waits(self, now_ms: int) -> bool:
+        """Whether records that have happened before a time wait until it is known that no earlier one comes."""
+        return self.store.waiting.next_ms < now_ms
+
     @property
     def is_behind(self) -> bool:
         """Whether there is more to do than what has been done."""
