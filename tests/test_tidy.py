@@ -20,6 +20,8 @@ LAYERS: Final = {
     # What all stand on: it knows nothing of flows.
     "basics": "basics errors",
     "types": "types",
+    # What imperative code does and did, without an engine.
+    "functions": "functions",
     # Beside each other: what is known of bytes, of keys, and of what is stored.
     "connectors": "connectors",
     "operators": "operators",
@@ -56,6 +58,7 @@ LAYERS: Final = {
 MAY_IMPORT: Final = {
     "basics": "",
     "types": "basics",
+    "functions": "basics types",
     "connectors": "basics types",
     "operators": "basics types",
     "state": "basics types",

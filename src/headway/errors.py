@@ -15,6 +15,8 @@
     │   ├── LockedStateError          another run is using it
     │   └── DrainedStateError         its books are closed
     ├── UserCodeError             the flow's own code raised: its author
+    │   └── FunctionBlocked           a durable function cannot go on as it is written: its author
+    │       └── ReplayMismatch            its code does something else than its history says
     ├── ClusterError              workers could not start or died too often: whoever operates the flow
     │   └── ForeignPeerError          a process that is not of this run speaks to a worker
     ├── ClockError                the machine's clock was set back: nobody, a run starts again by itself
@@ -35,6 +37,7 @@ __all__ = [
     "DrainedStateError",
     "FlowError",
     "ForeignPeerError",
+    "FunctionBlocked",
     "HeadwayError",
     "IncompatibleStateError",
     "InputError",
@@ -44,6 +47,7 @@ __all__ = [
     "NotYetError",
     "OutputError",
     "ReaderGoneError",
+    "ReplayMismatch",
     "ServiceError",
     "StateError",
     "UsageError",
@@ -149,6 +153,25 @@ class UserCodeError(HeadwayError):
     """Code of the flow raised; the text names the step, the key and the event. The cause is chained."""
 
     exit_code = 1
+
+
+class FunctionBlocked(UserCodeError):
+    """A durable function cannot go on as it is written. Nothing is lost: it goes on when the code is right again."""
+
+
+class ReplayMismatch(FunctionBlocked):
+    """A durable function's code does something else than its history says that it did.
+
+    `expected` is what the history says and `found` what the code did, each empty where there is nothing. `position`
+    counts the entries of the history before the happening that led there, and `line` is that of the user's code.
+    """
+
+    def __init__(self, message: str, expected: str = "", found: str = "", position: int = 0, line: str = "") -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.found = found
+        self.position = position
+        self.line = line
 
 
 class ClusterError(HeadwayError):

@@ -1,0 +1,488 @@
+"""One run of a durable function: happenings go in, commands come out, and a history makes it again.
+
+**What holds.** What the code does is a function of the happenings, in their order. `take` gives a happening to the code
+and steps it until nothing can go on; what it asked for is appended to the history behind the happening. `restore` gives
+the happenings of a history to fresh code and compares what it asks for with what is recorded. So an instance may be
+dropped at any time between two happenings, and made again elsewhere, and nobody can tell.
+
+**Happenings that come too late** change nothing and give no entries: the answer to a call that was answered or taken
+back, a timer that was cancelled, a second request to cancel, an update that was taken before, and everything after the
+end. Whoever feeds them may do so twice. A signal after the end gives no entries either: it is the caller's to keep.
+
+**Leaving.** The code is never told that it is dropped. It waits, and `close` leaves it: its context is dead first, so
+whatever a bare `except:` or a `finally` does then is not heard of (`closing`). Nothing is ever raised
+into it but the outcome of what it awaits, and, once, `CancelledError` when somebody asks it to end. Ctrl-C and a lack of memory are not
+its outcome: they go to whoever called `take`, the instance is closed, and its history is as it was before.
+
+**Cancelling** raises `CancelledError` where the main coroutine waits. A function that lets it pass has the status
+CANCELLED. One that catches it and returns is COMPLETED, one that goes on is RUNNING, and `cancellation` tells both from
+those that were never asked. A second request is not delivered: it would hit what the function does to end orderly. To
+end one that refuses, terminate it.
+
+**Ending.** When the main coroutine has returned, calls and timers that are still open are taken back, and tasks that it
+did not wait for are left like a dropped instance: none of their code runs any more. Compensations run before, when it
+has failed or was cancelled.
+
+**Blocked** (`FunctionBlocked`, `ReplayMismatch`) is not an end. The code does something that cannot be: something else
+than its history says, a call into a thread, an endless round. The exception goes to the caller of `take` or `restore`,
+never into the code, where a bare `except:` would make an outcome of it. The happening is not part of the history then;
+a new instance takes it again once the code is right.
+
+**A loop without an await** that also asks nothing of its context cannot be seen from inside. Whoever steps instances
+has a watchdog: it notices that `take` does not come back, calls `interrupt`, after which nothing that the code does is
+heard of, and raises `Interrupted` in that thread (`PyThreadState_SetAsyncExc`), again if the code catches it.
+
+**Prior art.** Temporal's SDK for Python steps coroutines on a loop of its own and throws on eviction; Restate and
+DBOS suspend by exceptions, which a bare `except` catches. Microsoft's Durable Task compares commands in their order.
+Here a round's commands are a multiset, as one history must be good on all versions of Python.
+
+**Rejected**: saving the coroutine itself, since Python cannot; running each function in a thread, which costs a stack
+for each and can be left even less; a sequence number for each call in the order of the code, which a scheduler of
+another version changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Optional
+
+import msgspec
+
+from headway.errors import FunctionBlocked, InternalError, UsageError
+from headway.functions.context import Context
+from headway.functions.core import Core
+from headway.functions.declared import Callee, DurableFunction
+from headway.functions.failures import failure_of
+from headway.functions.history import (
+    HAPPENINGS,
+    Answered,
+    CallCancelled,
+    CancelAsked,
+    Cancelled,
+    Command,
+    Continued,
+    Entry,
+    Failed,
+    Failure,
+    Finished,
+    FinishedBadly,
+    Fired,
+    Happening,
+    Identity,
+    Signalled,
+    Started,
+    TerminateAsked,
+    Terminated,
+    TimerCancelled,
+    UpdateAsked,
+)
+from headway.functions.loop import STEPS_MAX, TooManySteps
+from headway.functions.signature import to_json
+from headway.functions.tasks import Interrupted, Task
+from headway.functions.undoing import undo_all
+from headway.functions.waits import Wait, waits_of, where
+
+__all__ = ["Cancellation", "Instance", "Status"]
+
+
+class Status(str, enum.Enum):
+    """How far a run has come."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    CONTINUED = "continued"
+    TERMINATED = "terminated"
+
+
+class Cancellation(str, enum.Enum):
+    """What has become of the request to cancel."""
+
+    NOT_ASKED = "not asked"
+    ASKED = "asked"
+    """The code was told and goes on, perhaps to tidy up."""
+    FOLLOWED = "followed"
+    SWALLOWED = "swallowed"
+    """The code was told, and returned or failed as if it had not been."""
+
+
+_ENDED: Final[dict[type, Status]] = {
+    Finished: Status.COMPLETED,
+    FinishedBadly: Status.FAILED,
+    Cancelled: Status.CANCELLED,
+    Continued: Status.CONTINUED,
+    Terminated: Status.TERMINATED,
+}
+
+
+class Instance:
+    """A run of a function. Not safe for several threads; `close` it on the one that stepped it.
+
+    `callees` are the steps and functions that its code may call by name, with their types. `steps_max` bounds what one
+    round may do before the instance counts as blocked. Costs some 10 us to make and a few microseconds for each
+    happening; in memory a few kilobytes.
+
+    >>> from headway.functions.declared import durable_workflow
+    >>> @durable_workflow
+    ... async def remind(context, days: int) -> str:
+    ...     await context.sleep(f"{days}d")
+    ...     return await context.call("send_mail")
+    >>> instance = Instance(remind, Identity("remind", "o-17"))
+    >>> history = instance.take(Started(0, b"[7]"))
+    >>> history[1:], instance.status.value
+    ([TimerSet(number=1, at_ms=604800000)], 'running')
+    >>> instance.close()
+    >>> again = Instance(remind, Identity("remind", "o-17"))
+    >>> again.restore(history)
+    >>> [type(entry).__name__ for entry in again.take(Fired(604800000, 1))]
+    ['Fired', 'Called']
+    """
+
+    def __init__(
+        self,
+        function: DurableFunction[Any],
+        identity: Identity,
+        *,
+        callees: Optional[Mapping[str, Callee]] = None,
+        steps_max: int = STEPS_MAX,
+    ) -> None:
+        self.function = function
+        self.identity = identity
+        self.status = Status.RUNNING
+        self.outcome: Optional[Command] = None
+        """How it has ended: `Finished`, `FinishedBadly`, `Cancelled`, `Continued` or `Terminated`."""
+        self._core = Core(function, identity, callees or {}, steps_max)
+        self._main: Optional[Task[Any]] = None
+        self._undoing: Optional[Task[list[Failure]]] = None
+        self._ending: Optional[Command] = None
+        self._cancel_reason: Optional[str] = None
+        self._deadline_passed = False
+        self._signal_ids: set[str] = set()
+        self._is_closed = False
+
+    def __del__(self) -> None:
+        if not getattr(self, "_is_closed", True):
+            self.close()
+
+    # What is fed.
+
+    def take(self, happening: Happening) -> list[Entry]:
+        """Give it a happening: the entries to append to its history, the happening first; none if it changes nothing.
+
+        The first one is `Started`. Raises `FunctionBlocked` if the code cannot go on, and whatever is not the code's,
+        such as `KeyboardInterrupt`; the instance is closed then, and nothing has happened.
+        """
+        self._check_usable()
+        core = self._core
+        if happening.at_ms < core.loop.now_ms:
+            happening = msgspec.structs.replace(happening, at_ms=core.loop.now_ms)
+        if not self._is_relevant(happening):
+            return []
+        core.journal.begin()
+        self._guarded(happening)
+        return [happening, *core.journal.end()]
+
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """Make it again from its history; once, before anything else. Costs a few microseconds for each entry.
+
+        Raises `ReplayMismatch` if the code does something else than what is recorded, and as `take` does.
+        """
+        self._check_usable()
+        happening: Optional[Happening] = None
+        commands: list[Command] = []
+        for entry in entries:
+            if isinstance(entry, HAPPENINGS):
+                if happening is not None:
+                    self._replay(happening, commands)
+                happening, commands = entry, []
+            elif happening is None:
+                msg = f"the history of {self.identity} begins with {type(entry).__name__}, expected Started"
+                raise UsageError(msg)
+            else:
+                commands.append(entry)
+        if happening is not None:
+            self._replay(happening, commands)
+        self._core.journal.end_replay()
+        self._raise_fault()
+
+    def refusal(self, asked: UpdateAsked) -> Optional[Failure]:
+        """Why an update would not be accepted: it is answered with that, and not given to `take`; None if it is.
+
+        The code is asked, so it belongs where `take` is called. Changes nothing, as `query`.
+        """
+        self._check_usable()
+        if self.status is not Status.RUNNING:
+            return Failure("FunctionEnded", f"the function has ended: {self.status.value}")
+        try:
+            return self._core.updates.refusal(asked)
+        finally:
+            self._leave_if_touched()
+
+    def query(self, name: str, value: bytes = b"null") -> bytes:
+        """The answer of the code's own handler of a query, as JSON. Never changes anything.
+
+        Raises `UsageError` for a query that is unknown, and what the handler raises. A handler that has woken a part of
+        the function is refused, and the instance is closed: it is made again from its history.
+        """
+        self._check_usable()
+        before = to_json(self._core.state, "context.state")
+        try:
+            return self._core.updates.query(name, value)
+        finally:
+            if to_json(self._core.state, "context.state") != before:
+                self._core.state.clear()
+                self._core.state.update(msgspec.json.decode(before))
+            self._leave_if_touched()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was left; then it can only be made anew, from its history."""
+        return self._is_closed
+
+    def interrupt(self) -> None:
+        """Its code runs and never waits: nothing that it does from now on is heard of, and `take` will say so.
+
+        The one method that another thread may call; it then raises `Interrupted` in the thread that steps.
+        """
+        self._core.block("its code runs on and waits for nothing: a loop without an `await`, or work for a step")
+
+    def close(self) -> None:
+        """Leave the coroutine, silently: its context is dead first. Never raises; once is enough."""
+        self._is_closed = True
+        self._core.loop.close()
+
+    # What is seen from outside.
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The function's variables, `context.state`."""
+        return self._core.state
+
+    @property
+    def cancellation(self) -> Cancellation:
+        """What has become of the request to cancel."""
+        if self._cancel_reason is None:
+            return Cancellation.NOT_ASKED
+        if self.status is Status.RUNNING:
+            return Cancellation.ASKED
+        return Cancellation.FOLLOWED if self.status is Status.CANCELLED else Cancellation.SWALLOWED
+
+    @property
+    def is_compensating(self) -> bool:
+        """Whether the code has failed, and what it had done is being taken back."""
+        return self._undoing is not None and self.status is Status.RUNNING
+
+    @property
+    def waits(self) -> list[Wait]:
+        """What it waits for now, for people: calls, timers, signals, conditions."""
+        return waits_of(self._core)
+
+    @property
+    def line(self) -> str:
+        """The line of the user's code at which the main coroutine waits; empty if it does not."""
+        return "" if self._main is None or self._main.done() else where(self._main.get_coro())
+
+    @property
+    def now_ms(self) -> int:
+        """The time of the last happening."""
+        return self._core.loop.now_ms
+
+    @property
+    def unread_signals(self) -> tuple[Signalled, ...]:
+        """Signals that have come and that nobody has taken."""
+        return self._core.queued()
+
+    # Inside.
+
+    def _check_usable(self) -> None:
+        if self._is_closed:
+            msg = f"instance {self.identity} is closed: make a new one and restore it"
+            raise InternalError(msg)
+
+    def _leave_if_touched(self) -> None:
+        if self._core.loop.was_touched:
+            self.close()
+
+    def _replay(self, happening: Happening, commands: list[Command]) -> None:
+        if not self._is_relevant(happening):
+            self._core.journal.block(
+                FunctionBlocked(f"the history of {self.identity} says {happening!r:.200}, which nothing waits for")
+            )
+            self._raise_fault()
+        self._core.journal.begin(commands)
+        self._guarded(happening)
+        self._core.journal.end()
+        self._raise_fault()
+
+    def _is_relevant(self, happening: Happening) -> bool:
+        if isinstance(happening, Started):
+            return self._main is None
+        if self._main is None or self.status is not Status.RUNNING:
+            return False
+        core = self._core
+        if isinstance(happening, (Answered, Failed)):
+            return happening.call in core.calls
+        if isinstance(happening, Fired):
+            return happening.timer in core.timers
+        if isinstance(happening, Signalled):
+            return not happening.signal_id or happening.signal_id not in self._signal_ids
+        if isinstance(happening, CancelAsked):
+            return self._cancel_reason is None
+        if isinstance(happening, UpdateAsked):
+            return not core.updates.is_known(happening.update_id)
+        return True
+
+    def _guarded(self, happening: Happening) -> None:
+        """One round. Whatever goes wrong beside the code's own outcome closes the instance and is raised."""
+        try:
+            self._round(happening)
+        except TooManySteps:
+            self._core.block("it steps without an end and waits for nothing")
+        except Interrupted:
+            self.interrupt()
+        except BaseException:
+            self.close()
+            raise
+        self._raise_fault()
+
+    def _raise_fault(self) -> None:
+        fault = self._core.journal.fault
+        if fault is not None:
+            self.close()
+            raise fault
+
+    def _round(self, happening: Happening) -> None:
+        core = self._core
+        core.loop.now_ms = max(core.loop.now_ms, happening.at_ms)
+        if isinstance(happening, TerminateAsked):
+            self._end(Terminated(happening.reason))
+            return
+        core.loop.is_live = True
+        try:
+            self._apply(happening)
+            core.run()
+            if self._main is not None and self._main.done():
+                self._after_main(self._main)
+        finally:
+            core.loop.is_live = False
+        if core.interruption is not None:
+            raise core.interruption
+        if core.ended_by is not None:
+            self._end(core.ended_by)
+        elif self._ending is not None:
+            self._end(self._ending)
+
+    def _apply(self, happening: Happening) -> None:
+        core = self._core
+        if isinstance(happening, Answered):
+            core.answered(happening.call, happening.value)
+        elif isinstance(happening, Fired):
+            core.timers.pop(happening.timer)[1]()
+        elif isinstance(happening, Failed):
+            core.failed(happening.call, happening.failure)
+        elif isinstance(happening, Signalled):
+            self._signalled(happening)
+        elif isinstance(happening, Started):
+            self._start(happening)
+        elif isinstance(happening, UpdateAsked):
+            core.updates.asked(happening)
+        elif isinstance(happening, CancelAsked):
+            self._cancel_reason = happening.reason
+            self._cancel_main()
+
+    def _signalled(self, signal: Signalled) -> None:
+        if signal.signal_id:
+            self._signal_ids.add(signal.signal_id)
+        self._core.signalled(signal)
+
+    def _start(self, started: Started) -> None:
+        core = self._core
+        core.started = started
+        for signal in started.signals:
+            self._signalled(signal)
+        if started.deadline_ms is not None:
+            core.set_timer(max(started.deadline_ms, started.at_ms + 1), self._at_deadline)
+        self._main = core.loop.create_task(self._code(started.arguments), name=self.function.name, context=_fresh())
+
+    def _code(self, arguments: bytes) -> Any:
+        """The coroutine of the user's code, or one that fails for arguments that it does not take."""
+        try:
+            values, names = self.function.decode_arguments(arguments)
+            return self.function.code(Context(self._core), *values, **names)
+        except (UsageError, TypeError) as error:
+            return _failing(error)
+
+    def _cancel_main(self) -> None:
+        if self._main is not None and not self._main.done():
+            self._main.cancel()
+
+    def _at_deadline(self) -> None:
+        if self._cancel_reason is None:
+            self._deadline_passed = True
+        self._cancel_main()
+
+    def _after_main(self, main: Task[Any]) -> None:
+        """The main coroutine has ended: its compensations run if it did so badly, and then that is its outcome."""
+        core = self._core
+        error: Optional[BaseException] = asyncio.CancelledError() if main.cancelled() else main.exception()
+        if error is not None and core.undos and self._undoing is None:
+            self._undoing = core.loop.create_task(undo_all(core), name="compensations", context=_fresh())
+            core.run()
+        if self._undoing is not None and not self._undoing.done():
+            return
+        failures = tuple(self._undoing.result()) if self._undoing is not None else ()
+        self._ending = self._outcome(main, error, failures)
+
+    def _outcome(self, main: Task[Any], error: Optional[BaseException], failures: tuple[Failure, ...]) -> Command:
+        if error is None:
+            try:
+                return Finished(self.function.encode_result(main.result()))
+            except UsageError as unfit:
+                return FinishedBadly(Failure("ResultError", str(unfit)))
+        if isinstance(error, asyncio.CancelledError):
+            if self._cancel_reason is not None:
+                return Cancelled(self._cancel_reason, failures)
+            if self._deadline_passed:
+                failure = Failure("DeadlineExceeded", "the function was not done at its deadline")
+            else:
+                failure = Failure("CancelledError", "the code cancelled itself: nobody has asked it to end")
+        else:
+            failure = failure_of(error)
+        return FinishedBadly(msgspec.structs.replace(failure, others=(*failure.others, *failures)))
+
+    def _end(self, command: Command) -> None:
+        """What is still open is taken back, and the run is over."""
+        core = self._core
+        journal = core.journal
+        for number, call in sorted(core.calls.items()):
+            if call.called.kind in ("signal", "start"):
+                continue
+            if call.called.kind != "function" or call.called.parent_close != "abandon":
+                journal.note(CallCancelled(number, by_close=True))
+        for number, child in sorted(core.children.items()):
+            if child.parent_close != "abandon":
+                journal.note(CallCancelled(number, by_close=True))
+        for number in sorted(core.timers):
+            journal.note(TimerCancelled(number))
+        core.updates.end()
+        told = journal.note(command)
+        if journal.fault is None:
+            self.status = _ENDED[type(told)]
+            self.outcome = told
+        core.calls.clear()
+        core.timers.clear()
+        core.loop.close()
+
+
+async def _failing(error: BaseException) -> None:
+    raise error
+
+
+def _fresh() -> Any:
+    """Context variables as no code has seen them: those of whoever steps the loop differ each time."""
+    from contextvars import Context as Variables
+
+    return Variables()
