@@ -30,8 +30,6 @@ LAYERS: Final = {
     "inbox": "inbox",
     "delivery": "delivery",
     "web": "web",
-    # Durable functions: their code, and how they are a flow.
-    "functions": "functions",
     # The way of a flow: declared as a graph, planned, run, and explained to people.
     "graph": "graph",
     "declare": "declare",
@@ -67,7 +65,6 @@ MAY_IMPORT: Final = {
     "web": "basics",
     "inbox": "basics types connectors state",
     "graph": "basics connectors operators targets",
-    "functions": "basics types",
     "declare": "basics types connectors operators targets inbox graph",
     "durable": "basics types operators targets inbox functions graph declare",
     "plan": "basics types connectors operators state targets graph",
