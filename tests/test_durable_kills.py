@@ -19,7 +19,7 @@ from tests.cluster_harness import PATIENCE_S, Started, await_true
 
 from headway.durable.inputs import PATH
 from headway.durable.messages import Start, message
-from headway.functions.history import decode
+from headway.functions.history import Answered, Called, Failed, decode
 from headway.inbox.commits import Inbox, item_of
 from headway.inbox.settings import InboxSettings
 from headway.state.reader import StateReader
@@ -102,7 +102,7 @@ def check_all_is_done(directory: Path) -> None:
     assert sum(waiting) == 0
     for row in rows:
         entries = [decode(data) for data in row.state["history"]]
-        answered = [entry.call for entry in entries if type(entry).__name__ in ("Answered", "Failed")]
-        called = [entry.number for entry in entries if type(entry).__name__ == "Called"]
+        answered = [entry.call for entry in entries if isinstance(entry, (Answered, Failed))]
+        called = [entry.number for entry in entries if isinstance(entry, Called)]
         assert sorted(answered) == sorted(called), "each call has one answer"
         assert set(row.timers) == {"retention"}

@@ -155,6 +155,10 @@ class Flow:
         """
         add_view(self, name, what, fields=fields, index=index, delete=delete, forget_after=forget_after, was=was)
 
+    def _start_from(self, stream: Any, function: Any, id_of: Any, args: Any, name: str, edge: Any) -> None:
+        """What `stream.start` does: here there is nothing to start."""
+        fail(f"the flow {self.name!r} has no functions to start: make it with hw.Functions(NAME, [FUNCTION, ...])")
+
     def _add(self, node: Node, output_type: Any, *, keyed: bool) -> Port:
         """Add a node to the graph and return its main port. Raises `FlowError` for a name used twice."""
         self._check_name(node.name, "step")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from headway.basics.declaring import Was, declaring, fail, former_names, place
@@ -140,6 +140,27 @@ class OutputSteps:
             sink.delivered.reported = log
             flow.source(label, DeliveryOutcome, log, time=INGESTION_TIME, was=former)
         return Stream(flow, Port(label))
+
+    def start(
+        self,
+        function: Any,
+        *,
+        id: Any,  # noqa: A002 - what a function's id is called everywhere
+        args: Optional[Callable[[Any], Any]] = None,
+        name: Optional[str] = None,
+        edge: Optional[Edge] = None,
+    ) -> None:
+        """Start a durable function for each value, in a flow that is a group of functions (`hw.Functions`).
+
+        `id` is a field of the value, or a function of it: a second start with an id is answered as the function's
+        `id_reuse` says. `args` gives the arguments, as a tuple, or a dict by their names; without it the value is the
+        one argument. `name` is the step's (default: `start-` and the function's name). A start leaves at once and is
+        made once, whatever crashes. See `docs/functions.md`.
+
+        Raises `FlowError` in a flow that has no functions, and for a function that is not one of them.
+        """
+        with declaring():
+            self._flow._start_from(self, function, id, args, name or "", edge or "direct")
 
     def to(self, name: str, output: Output, *, was: Was = ()) -> None:
         """Write each value as plain JSON, without an envelope. `name` is the step's, `was` one that it had before."""

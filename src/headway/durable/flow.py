@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Final, Optional, TypeVar, Union, overload
 
 from headway.basics.declaring import fail
@@ -10,10 +11,11 @@ from headway.basics.times import Duration
 from headway.declare.flow import Flow
 from headway.declare.streams import KeyedStream
 from headway.declare.views import state_of
-from headway.durable.calls import FunctionEnded, Unclaimed
+from headway.durable.calls import CallRecord, FunctionEnded, Unclaimed
 from headway.durable.inputs import requests
 from headway.durable.messages import Message
 from headway.durable.operator import CALLS, UNCLAIMED, FunctionOperator
+from headway.durable.starts import Starts
 from headway.durable.steps import LocalSteps, RegisteredStep
 from headway.durable.target import FunctionsTarget
 from headway.functions.declared import Callee, DurableFunction
@@ -29,6 +31,8 @@ C = TypeVar("C", bound=Callable[..., Any])
 VIEW: Final = "functions"
 _STEP: Final = "functions"
 _CALL: Final = "call"
+_EARLY: Final = Delivering(leaves_early=True, retry_first_ms=1, retry_longest_ms=1)
+"""Pauses between attempts are those of the steps' policies."""
 
 
 class Functions(Flow):
@@ -57,10 +61,8 @@ class Functions(Flow):
         answers = self.source("answers", Message, log, time=INGESTION_TIME)
         messages = asked.merge(answers, name="messages").key_by("to", name="instance")
         self._done = messages.process(_STEP, FunctionOperator(self.callees, live_most))
-        target = FunctionsTarget(name, log, LocalSteps(self.callees))
-        delivered = Delivered(
-            target, Delivering(leaves_early=True, retry_first_ms=1, retry_longest_ms=1), has_keys=True
-        )
+        self._target = FunctionsTarget(name, log, LocalSteps(self.callees))
+        delivered = Delivered(self._target, _EARLY, has_keys=True)
         self._done.side(CALLS)._sink(_CALL, delivered, (), _CALL)
         self.serve(VIEW, state_of(self._done))
 
@@ -111,6 +113,17 @@ class Functions(Flow):
             return found
 
         return register if code is None else register(code)
+
+    def _start_from(self, stream: Any, function: Any, id_of: Any, args: Any, name: str, edge: Any) -> None:
+        if not isinstance(function, DurableFunction) or self.callees.get(function.name) is not function:
+            known = [name for name, one in self.callees.items() if isinstance(one, DurableFunction)]
+            fail(f"start({function!r}): the functions of {self.name!r} are {', '.join(known) or 'none'}")
+        if edge not in ("direct", "indirect"):
+            fail(f'start({function!r}): edge={edge!r} must be "direct" or "indirect"')
+        label = name or f"start-{function.name}"
+        starts = stream.map(Starts(function, id_of, args), into=CallRecord, name=f"{label}.call")
+        delivered = Delivered(self._target, replace(_EARLY, edge=edge), has_keys=True)
+        starts._sink(label, delivered, (), "start", port=starts._beside_its_key(label, ()))
 
     def _register(self, callee: Callee) -> None:
         if callee.name in self.callees:

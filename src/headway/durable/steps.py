@@ -83,9 +83,9 @@ class LocalSteps:
                 raise
             return Ran(failure=Failure("CancelledError", "nobody waits for it any more", non_retryable=True))
         except BaseException as raised:
-            error = as_exception(raised)
-            failure = _failure_of(error)
-            if policy.gives_up(attempt, tuple(one.__name__ for one in type(error).__mro__)):
+            found = as_exception(raised)
+            failure = _failure_of(found)
+            if policy.gives_up(attempt, tuple(one.__name__ for one in type(found).__mro__)):
                 return Ran(failure=failure)
             return Ran(retry=Answer(Outcome.RETRY, str(failure), retry_after_s=policy.pause_ms(attempt) / 1_000))
 

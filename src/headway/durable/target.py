@@ -89,7 +89,7 @@ class FunctionsTarget(Target):
         """Run a step, or write what is called into the log."""
         [delivery] = batch
         record = _DECODE(delivery.data)
-        key = f"c{record.key}"
+        key = f"c{record.key or delivery.id}"
         if self._own.knows(key):
             return [DONE]
         if record.kind == "cancel" and record.to == "":
@@ -128,10 +128,11 @@ def _messages(record: CallRecord, key: str) -> list[Item]:
     arguments = msgspec.Raw(record.arguments.encode())
     body: Body
     if record.kind in ("function", "start"):
-        name, instance_id = parts_of(record.caller)
-        parent = Parent(Identity(name, instance_id, record.run), record.call) if record.kind == "function" else None
+        parent = None
+        if record.kind == "function":
+            parent = Parent(Identity(*parts_of(record.caller), record.run), record.call)
         items = [item_of(message(address_of(record.name, record.to), Start(arguments, parent)), key)]
-        if record.kind == "start":
+        if record.kind == "start" and record.caller:
             items.append(_resolved(record, b"null", None, f"{key}.made"))
         return items
     if record.kind == "signal":
