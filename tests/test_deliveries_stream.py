@@ -130,8 +130,8 @@ def test_a_full_disk_ends_the_run_before_a_row_is_removed(tmp_path: Path, monkey
 
     def full(self: RunLogWriter) -> None:
         kept(self)
-        assert self._inbox is not None
-        self._inbox.log._room_bytes = 1 << 62
+        assert self._opened is not None
+        self._opened.inbox.log._room_bytes = 1 << 62
 
     monkeypatch.setattr(RunLogWriter, "open", full)
     with pytest.raises(StateError, match="nearly full"):

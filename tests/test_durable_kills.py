@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests import durable_flow
-from tests.cluster_harness import PATIENCE_S, Started, await_true
+from tests.cluster_harness import PATIENCE_S, Started
 
 from headway.durable.inputs import PATH
 from headway.durable.messages import Start, message
@@ -50,8 +50,10 @@ def run_to_the_end(directory: Path, *arguments: object, kills: list[int]) -> Non
     """Run until all orders have ended; the processes are killed at so many effects of steps."""
     for count in kills:
         started = Started(directory, *arguments)
-        await_true(lambda count=count: effects_of(directory) >= count or started.process.poll() is not None, "effects")
-        started.check_running()
+        until = time.monotonic() + PATIENCE_S
+        while effects_of(directory) < count and time.monotonic() < until:
+            started.check_running()
+            time.sleep(0.002)
         started.end()
     started = Started(directory, *arguments)
     until = time.monotonic() + PATIENCE_S

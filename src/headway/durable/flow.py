@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Final, Optional, TypeVar, Union, overload
+from typing import Any, Final, Optional, TypeVar, overload
 
 from headway.basics.declaring import fail
 from headway.basics.times import Duration
@@ -29,6 +29,10 @@ __all__ = ["Functions"]
 C = TypeVar("C", bound=Callable[..., Any])
 
 VIEW: Final = "functions"
+_SHOWN: Final = (
+    *("status", "run", "started_ms", "ended_ms", "arguments", "result", "error"),
+    *("waits", "variables", "attributes"),
+)
 _STEP: Final = "functions"
 _CALL: Final = "call"
 _EARLY: Final = Delivering(leaves_early=True, retry_first_ms=1, retry_longest_ms=1)
@@ -64,7 +68,7 @@ class Functions(Flow):
         self._target = FunctionsTarget(name, log, LocalSteps(self.callees))
         delivered = Delivered(self._target, _EARLY, has_keys=True)
         self._done.side(CALLS)._sink(_CALL, delivered, (), _CALL)
-        self.serve(VIEW, state_of(self._done))
+        self.serve(VIEW, state_of(self._done), fields=_SHOWN)
 
     @property
     def ended(self) -> KeyedStream[FunctionEnded]:
@@ -88,6 +92,8 @@ class Functions(Flow):
     @overload
     def step(
         self,
+        code: None = None,
+        /,
         *,
         name: Optional[str] = None,
         retry: Optional[RetryPolicy] = None,
@@ -97,16 +103,16 @@ class Functions(Flow):
 
     def step(
         self,
-        code: Optional[C] = None,
+        code: Optional[Any] = None,
         /,
         *,
         name: Optional[str] = None,
         retry: Optional[RetryPolicy] = None,
         attempt_timeout: Optional[Duration] = None,
         timeout: Optional[Duration] = None,
-    ) -> Union[C, Callable[[C], C]]:
+    ) -> Any:
         """Register a Python function as a step that functions call by its name."""
-        options = CallOptions(retry=retry, attempt_timeout=attempt_timeout, timeout=timeout)  # type: ignore[arg-type]
+        options = CallOptions(retry=retry, attempt_timeout=attempt_timeout, timeout=timeout)
 
         def register(found: C) -> C:
             self._register(RegisteredStep(found, found.__name__ if name is None else name, options))

@@ -29,11 +29,33 @@ def requests(callees: Mapping[str, Callee]) -> HttpInput:
     return HttpInput(PATH, "json", 1, settings, require_key=False, translator=Routes(callees))
 
 
+def _ways() -> dict[str, tuple[str, Any]]:
+    reason = {"type": ["string", "null"], "description": "Why, for people."}
+    return {
+        "/{name}/{id}": (
+            "Start a function",
+            {"type": ["array", "object"], "description": "Its arguments, by position or by name."},
+        ),
+        "/{name}/{id}/signals/{signal}": ("Send a signal to an instance", {"description": "Its value."}),
+        "/{name}/{id}/updates/{update}/{update_id}": (
+            "Ask an instance to change something",
+            {"description": "A value."},
+        ),
+        "/{name}/{id}/cancel": ("End an instance in an orderly way", reason),
+        "/{name}/{id}/terminate": ("End an instance here and now", reason),
+        "/{name}/{id}/retry": ("Go on with an instance that is blocked", {"type": "null"}),
+    }
+
+
 class Routes:
     """Makes records of requests: their path says what is asked for, their body is the value."""
 
     def __init__(self, callees: Mapping[str, Callee]) -> None:
         self._callees = callees
+
+    def ways(self) -> Mapping[str, tuple[str, Any]]:
+        """The paths, with what each is for and the schema of its body."""
+        return _ways()
 
     def line(self, parts: Sequence[str], body: bytes) -> bytes:
         """The record of a request to these parts of a path.

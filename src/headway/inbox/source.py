@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Optional, Protocol
+from typing import Any, Final, Optional, Protocol
 
 from headway.basics.times import Duration
 from headway.connectors.base import Input, PartitionReader, Position, Tell, unheard
@@ -75,6 +75,9 @@ def http_source(
 
 class Translator(Protocol):
     """Makes records of requests whose paths go on behind that of the source."""
+
+    def ways(self) -> Mapping[str, tuple[str, Any]]:
+        """The paths behind that of the source, with `{NAMES}` in them: what each is for, and the schema of its body."""
 
     def line(self, parts: Sequence[str], body: bytes) -> bytes:
         """The record, one line of JSON without its end, of a request to these parts of a path.
