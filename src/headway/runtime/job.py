@@ -34,6 +34,7 @@ from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot
 from headway.runtime.slot_options import SlotOptions, kept_before
 from headway.runtime.stage import StageTask
+from headway.runtime.waiters import Waiters
 from headway.state.group import GroupStore, close_all
 from headway.state.groups import routing_name
 from headway.state.indexes import indexes_of
@@ -263,7 +264,7 @@ class Job:
                 source.name, Discovery(source.node.input, options.discover_every_ms, self.tell)
             ),
             self.failures,
-            lambda: [task.group for task in list(self.tasks.values()) if task.waits(self.wall_ms())],
+            Waiters(self.tasks, self.wall_ms, self.board if self.options.board_path else None, self.options.worker),
         )
         self.slots[name] = slot
         commitment = self.commitments.add(slot, version, is_called=True)
