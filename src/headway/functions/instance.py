@@ -10,9 +10,10 @@ back, a timer that was cancelled, a second request to cancel, an update that was
 end. Whoever feeds them may do so twice. A signal after the end gives no entries either: it is the caller's to keep.
 
 **Leaving.** The code is never told that it is dropped. It waits, and `close` leaves it: its context is dead first, so
-whatever a bare `except:` or a `finally` does then is not heard of (`closing`). Nothing is ever raised
-into it but the outcome of what it awaits, and, once, `CancelledError` when somebody asks it to end. Ctrl-C and a lack of memory are not
-its outcome: they go to whoever called `take`, the instance is closed, and its history is as it was before.
+whatever a bare `except:` or a `finally` does then is not heard of (`closing`). Nothing is ever raised into it but the
+outcome of what it awaits, and, once, `CancelledError` when somebody asks it to end. Ctrl-C and a lack of memory are not
+its outcome: they go to whoever called `take`, the instance is closed, and its history is as it was before. A bare
+`except:` that catches one of them is found out by the first thing that it asks its context for.
 
 **Cancelling** raises `CancelledError` where the main coroutine waits. A function that lets it pass has the status
 CANCELLED. One that catches it and returns is COMPLETED, one that goes on is RUNNING, and `cancellation` tells both from
@@ -43,79 +44,23 @@ another version changes.
 
 from __future__ import annotations
 
-import asyncio
-import enum
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Optional
+from typing import Any, Optional
 
 import msgspec
 
 from headway.errors import FunctionBlocked, InternalError, UsageError
-from headway.functions.context import Context
 from headway.functions.core import Core
 from headway.functions.declared import Callee, DurableFunction
-from headway.functions.failures import failure_of
-from headway.functions.history import (
-    HAPPENINGS,
-    Answered,
-    CallCancelled,
-    CancelAsked,
-    Cancelled,
-    Command,
-    Continued,
-    Entry,
-    Failed,
-    Failure,
-    Finished,
-    FinishedBadly,
-    Fired,
-    Happening,
-    Identity,
-    Signalled,
-    Started,
-    TerminateAsked,
-    Terminated,
-    TimerCancelled,
-    UpdateAsked,
-)
+from headway.functions.history import HAPPENINGS, Command, Entry, Failure, Happening, Identity, Signalled, UpdateAsked
 from headway.functions.loop import STEPS_MAX, TooManySteps
+from headway.functions.run import Run
 from headway.functions.signature import to_json
-from headway.functions.tasks import Interrupted, Task
-from headway.functions.undoing import undo_all
+from headway.functions.status import Cancellation, Status
+from headway.functions.tasks import Interrupted
 from headway.functions.waits import Wait, waits_of, where
 
-__all__ = ["Cancellation", "Instance", "Status"]
-
-
-class Status(str, enum.Enum):
-    """How far a run has come."""
-
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    CONTINUED = "continued"
-    TERMINATED = "terminated"
-
-
-class Cancellation(str, enum.Enum):
-    """What has become of the request to cancel."""
-
-    NOT_ASKED = "not asked"
-    ASKED = "asked"
-    """The code was told and goes on, perhaps to tidy up."""
-    FOLLOWED = "followed"
-    SWALLOWED = "swallowed"
-    """The code was told, and returned or failed as if it had not been."""
-
-
-_ENDED: Final[dict[type, Status]] = {
-    Finished: Status.COMPLETED,
-    FinishedBadly: Status.FAILED,
-    Cancelled: Status.CANCELLED,
-    Continued: Status.CONTINUED,
-    Terminated: Status.TERMINATED,
-}
+__all__ = ["Instance"]
 
 
 class Instance:
@@ -126,6 +71,7 @@ class Instance:
     happening; in memory a few kilobytes.
 
     >>> from headway.functions.declared import durable_workflow
+    >>> from headway.functions.history import Fired, Started
     >>> @durable_workflow
     ... async def remind(context, days: int) -> str:
     ...     await context.sleep(f"{days}d")
@@ -151,16 +97,8 @@ class Instance:
     ) -> None:
         self.function = function
         self.identity = identity
-        self.status = Status.RUNNING
-        self.outcome: Optional[Command] = None
-        """How it has ended: `Finished`, `FinishedBadly`, `Cancelled`, `Continued` or `Terminated`."""
         self._core = Core(function, identity, callees or {}, steps_max)
-        self._main: Optional[Task[Any]] = None
-        self._undoing: Optional[Task[list[Failure]]] = None
-        self._ending: Optional[Command] = None
-        self._cancel_reason: Optional[str] = None
-        self._deadline_passed = False
-        self._signal_ids: set[str] = set()
+        self._run = Run(self._core)
         self._is_closed = False
 
     def __del__(self) -> None:
@@ -179,7 +117,7 @@ class Instance:
         core = self._core
         if happening.at_ms < core.loop.now_ms:
             happening = msgspec.structs.replace(happening, at_ms=core.loop.now_ms)
-        if not self._is_relevant(happening):
+        if not self._run.concerns(happening):
             return []
         core.journal.begin()
         self._guarded(happening)
@@ -257,6 +195,16 @@ class Instance:
     # What is seen from outside.
 
     @property
+    def status(self) -> Status:
+        """How far it has come."""
+        return self._run.status
+
+    @property
+    def outcome(self) -> Optional[Command]:
+        """How it has ended: `Finished`, `FinishedBadly`, `Cancelled`, `Continued` or `Terminated`; None until then."""
+        return self._run.outcome
+
+    @property
     def state(self) -> dict[str, Any]:
         """The function's variables, `context.state`."""
         return self._core.state
@@ -264,7 +212,7 @@ class Instance:
     @property
     def cancellation(self) -> Cancellation:
         """What has become of the request to cancel."""
-        if self._cancel_reason is None:
+        if self._run.cancel_reason is None:
             return Cancellation.NOT_ASKED
         if self.status is Status.RUNNING:
             return Cancellation.ASKED
@@ -273,7 +221,7 @@ class Instance:
     @property
     def is_compensating(self) -> bool:
         """Whether the code has failed, and what it had done is being taken back."""
-        return self._undoing is not None and self.status is Status.RUNNING
+        return self._run.undoing is not None and self.status is Status.RUNNING
 
     @property
     def waits(self) -> list[Wait]:
@@ -283,7 +231,7 @@ class Instance:
     @property
     def line(self) -> str:
         """The line of the user's code at which the main coroutine waits; empty if it does not."""
-        return "" if self._main is None or self._main.done() else where(self._main.get_coro())
+        return "" if self._run.main is None or self._run.main.done() else where(self._run.main.get_coro())
 
     @property
     def now_ms(self) -> int:
@@ -307,7 +255,7 @@ class Instance:
             self.close()
 
     def _replay(self, happening: Happening, commands: list[Command]) -> None:
-        if not self._is_relevant(happening):
+        if not self._run.concerns(happening):
             self._core.journal.block(
                 FunctionBlocked(f"the history of {self.identity} says {happening!r:.200}, which nothing waits for")
             )
@@ -317,28 +265,10 @@ class Instance:
         self._core.journal.end()
         self._raise_fault()
 
-    def _is_relevant(self, happening: Happening) -> bool:
-        if isinstance(happening, Started):
-            return self._main is None
-        if self._main is None or self.status is not Status.RUNNING:
-            return False
-        core = self._core
-        if isinstance(happening, (Answered, Failed)):
-            return happening.call in core.calls
-        if isinstance(happening, Fired):
-            return happening.timer in core.timers
-        if isinstance(happening, Signalled):
-            return not happening.signal_id or happening.signal_id not in self._signal_ids
-        if isinstance(happening, CancelAsked):
-            return self._cancel_reason is None
-        if isinstance(happening, UpdateAsked):
-            return not core.updates.is_known(happening.update_id)
-        return True
-
     def _guarded(self, happening: Happening) -> None:
         """One round. Whatever goes wrong beside the code's own outcome closes the instance and is raised."""
         try:
-            self._round(happening)
+            self._run.round(happening)
         except TooManySteps:
             self._core.block("it steps without an end and waits for nothing")
         except Interrupted:
@@ -353,136 +283,3 @@ class Instance:
         if fault is not None:
             self.close()
             raise fault
-
-    def _round(self, happening: Happening) -> None:
-        core = self._core
-        core.loop.now_ms = max(core.loop.now_ms, happening.at_ms)
-        if isinstance(happening, TerminateAsked):
-            self._end(Terminated(happening.reason))
-            return
-        core.loop.is_live = True
-        try:
-            self._apply(happening)
-            core.run()
-            if self._main is not None and self._main.done():
-                self._after_main(self._main)
-        finally:
-            core.loop.is_live = False
-        if core.interruption is not None:
-            raise core.interruption
-        if core.ended_by is not None:
-            self._end(core.ended_by)
-        elif self._ending is not None:
-            self._end(self._ending)
-
-    def _apply(self, happening: Happening) -> None:
-        core = self._core
-        if isinstance(happening, Answered):
-            core.answered(happening.call, happening.value)
-        elif isinstance(happening, Fired):
-            core.timers.pop(happening.timer)[1]()
-        elif isinstance(happening, Failed):
-            core.failed(happening.call, happening.failure)
-        elif isinstance(happening, Signalled):
-            self._signalled(happening)
-        elif isinstance(happening, Started):
-            self._start(happening)
-        elif isinstance(happening, UpdateAsked):
-            core.updates.asked(happening)
-        elif isinstance(happening, CancelAsked):
-            self._cancel_reason = happening.reason
-            self._cancel_main()
-
-    def _signalled(self, signal: Signalled) -> None:
-        if signal.signal_id:
-            self._signal_ids.add(signal.signal_id)
-        self._core.signalled(signal)
-
-    def _start(self, started: Started) -> None:
-        core = self._core
-        core.started = started
-        for signal in started.signals:
-            self._signalled(signal)
-        if started.deadline_ms is not None:
-            core.set_timer(max(started.deadline_ms, started.at_ms + 1), self._at_deadline)
-        self._main = core.loop.create_task(self._code(started.arguments), name=self.function.name, context=_fresh())
-
-    def _code(self, arguments: bytes) -> Any:
-        """The coroutine of the user's code, or one that fails for arguments that it does not take."""
-        try:
-            values, names = self.function.decode_arguments(arguments)
-            return self.function.code(Context(self._core), *values, **names)
-        except (UsageError, TypeError) as error:
-            return _failing(error)
-
-    def _cancel_main(self) -> None:
-        if self._main is not None and not self._main.done():
-            self._main.cancel()
-
-    def _at_deadline(self) -> None:
-        if self._cancel_reason is None:
-            self._deadline_passed = True
-        self._cancel_main()
-
-    def _after_main(self, main: Task[Any]) -> None:
-        """The main coroutine has ended: its compensations run if it did so badly, and then that is its outcome."""
-        core = self._core
-        error: Optional[BaseException] = asyncio.CancelledError() if main.cancelled() else main.exception()
-        if error is not None and core.undos and self._undoing is None:
-            self._undoing = core.loop.create_task(undo_all(core), name="compensations", context=_fresh())
-            core.run()
-        if self._undoing is not None and not self._undoing.done():
-            return
-        failures = tuple(self._undoing.result()) if self._undoing is not None else ()
-        self._ending = self._outcome(main, error, failures)
-
-    def _outcome(self, main: Task[Any], error: Optional[BaseException], failures: tuple[Failure, ...]) -> Command:
-        if error is None:
-            try:
-                return Finished(self.function.encode_result(main.result()))
-            except UsageError as unfit:
-                return FinishedBadly(Failure("ResultError", str(unfit)))
-        if isinstance(error, asyncio.CancelledError):
-            if self._cancel_reason is not None:
-                return Cancelled(self._cancel_reason, failures)
-            if self._deadline_passed:
-                failure = Failure("DeadlineExceeded", "the function was not done at its deadline")
-            else:
-                failure = Failure("CancelledError", "the code cancelled itself: nobody has asked it to end")
-        else:
-            failure = failure_of(error)
-        return FinishedBadly(msgspec.structs.replace(failure, others=(*failure.others, *failures)))
-
-    def _end(self, command: Command) -> None:
-        """What is still open is taken back, and the run is over."""
-        core = self._core
-        journal = core.journal
-        for number, call in sorted(core.calls.items()):
-            if call.called.kind in ("signal", "start"):
-                continue
-            if call.called.kind != "function" or call.called.parent_close != "abandon":
-                journal.note(CallCancelled(number, by_close=True))
-        for number, child in sorted(core.children.items()):
-            if child.parent_close != "abandon":
-                journal.note(CallCancelled(number, by_close=True))
-        for number in sorted(core.timers):
-            journal.note(TimerCancelled(number))
-        core.updates.end()
-        told = journal.note(command)
-        if journal.fault is None:
-            self.status = _ENDED[type(told)]
-            self.outcome = told
-        core.calls.clear()
-        core.timers.clear()
-        core.loop.close()
-
-
-async def _failing(error: BaseException) -> None:
-    raise error
-
-
-def _fresh() -> Any:
-    """Context variables as no code has seen them: those of whoever steps the loop differ each time."""
-    from contextvars import Context as Variables
-
-    return Variables()

@@ -29,7 +29,7 @@ _leave: Final[Callable[[Any, Any], None]] = asyncio.tasks._leave_task
 
 
 class Interrupted(BaseException):
-    """Raised into the thread of an instance by a watchdog, after `Instance.interrupt`: its code runs and never waits."""
+    """Raised by a watchdog into the thread of an instance whose code never waits, after `Instance.interrupt`."""
 
 
 NOT_THE_CODES: Final = (KeyboardInterrupt, MemoryError, Interrupted)
