@@ -183,12 +183,12 @@ def test_layers_say_what_was_last_and_are_few(epochs: list[Rows], ordered: bool)
 class Runs:
     """One key group of one operator over several runs, and a follower of it."""
 
-    def __init__(self, place: Path, **options: int) -> None:
+    def __init__(self, place: Path, *, layers_bytes: int = 1 << 20) -> None:
         self.place = place
         self.run = self.epoch = 0
         self.store: Optional[GroupStore] = None
         manifest = Manifest(flow="f", key_groups=1, sources={}, operators={}, outputs={}, stages=[])
-        self.follower = Follower(place, manifest, [0], **options)
+        self.follower = Follower(place, manifest, [0], layers_bytes=layers_bytes)
 
     def begin(self, version: Optional[int]) -> None:
         if self.store is not None:  # It was killed, and leaves its feed.
