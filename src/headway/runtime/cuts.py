@@ -184,6 +184,8 @@ class Cuts:
 def cuts_of(manifest: Manifest, options: JobOptions, tell: Callable[[str], None]) -> Optional[Cuts]:
     """What tells readers of the views of a flow what is committed; None for a flow without views."""
     if not manifest.views:
+        if options.worker == 0:
+            forget_feeds(options.state_dir)
         return None
     if options.workers > 1 and options.board_path is None:
         if options.worker == 0:
