@@ -6,12 +6,14 @@ a group where nothing happened. A snapshot holds a base and layers of each group
 be read while the next one is being made, and kept while a client reads it page by page; it costs the files and the
 memory that would otherwise have been let go of.
 
-**What was measured**, on two cores, with a flow that reads 450,000 events and changes some 60,000 rows in each second
-while it is asked 2,000 questions a second (`python -m benchmarks decisions`). When the databases themselves were
-followed, as secondaries, each epoch brought twelve steps of 10 to 20 ms in which the interpreter was held, and half of
-the groups had to be opened anew: p50 1.2 ms, p90 35 ms, p99 172 ms. By the feed the longest step is 2 ms, all of them
-together take a fiftieth of a core, and the answers p50 0.8 ms, p99 7.6 ms; the flow keeps 0.99 of its speed. What it
-loses is what the server's HTTP (0.16 ms for a question) and whoever asks take from the same cores.
+**What was measured**, on two cores, with a flow at full speed that is asked 2,000 questions a second (`python -m
+benchmarks decisions`). When the databases themselves were followed, as secondaries, a step held the interpreter for
+each key group of each epoch, mostly to replay a log or to open anew what had been flushed. By the feed the longest
+step was some 2 ms once the server was up, and all of them together took a fiftieth of a core. On cores that nobody
+else used, the answers came with p50 0.8 ms and p99 7.6 ms, and the flow kept 0.99 of its speed. Where others kept
+more than a core busy, runs in turn gave p50 5 and 24 ms, p99 560 and 1,470 ms by the databases, and p50 1.2 ms, p99
+130 and 360 ms by the feed; the flow kept 0.81 and 0.88. What is left then is waiting for a core: a question takes
+0.16 ms of the server's, and who asks takes another tenth of a core.
 
 **Rejected.** *Waiting until all groups have promoted the same epoch*: under load there is hardly such a moment, and
 after a crash there may be none before the next start. *Opening the databases anew for each epoch*: 10 ms for each.
