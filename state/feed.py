@@ -18,7 +18,7 @@ run that wrote the cut; none of them has a version that was made twice.
 is two files for each key group, 24 MiB for twelve of them, and as much as two epochs where that is more. A reader that
 has a file open reads it to its end although it was removed; one that is further behind turns to the database.
 
-What it costs the run: 0.1 µs for each changed row, mostly to encode it. Most of what is written never reaches the disk,
+What it costs the run: some 0.3 µs for each changed row. Most of what is written never reaches the disk,
 for it is removed before the system writes it back.
 
 **Rejected.** *A ring in shared memory*: a size must be chosen beforehand, and readers that are slow then read what is

@@ -5,7 +5,7 @@ one: so there are few layers, sizes fall by half from one to the next, and a row
 many epochs there are. Rows that every epoch changes are held once. Snapshots that somebody keeps hold the layers that
 they were made of.
 
-The order of a layer's keys is made when somebody first reads a range, some 0.3 µs for each of them, and by the layer
+The order of a layer's keys is made when somebody first reads a range, some 0.1 µs for each of them, and by the layer
 after one whose order was wanted as soon as it is made: the follower does that between answers.
 """
 
