@@ -12,8 +12,8 @@ each key group of each epoch, mostly to replay a log or to open anew what had be
 step was some 2 ms once the server was up, and all of them together took a fiftieth of a core. On cores that nobody
 else used, the answers came with p50 0.8 ms and p99 7.6 ms, and the flow kept 0.99 of its speed. Where others kept
 more than a core busy, runs in turn gave p50 5 and 24 ms, p99 560 and 1,470 ms by the databases, and p50 1.2 ms, p99
-130 and 360 ms by the feed; in such hours the flow kept 0.81 to 0.88. What is left then is waiting for a core: a question takes
-0.16 ms of the server's, and who asks takes another tenth of a core.
+130 and 360 ms by the feed; in such hours the flow kept 0.81 to 0.88. What is left then is waiting for a core: a
+question takes 0.16 ms of the server's, and who asks takes another tenth of a core.
 
 **Rejected.** *Waiting until all groups have promoted the same epoch*: under load there is hardly such a moment, and
 after a crash there may be none before the next start. *Opening the databases anew for each epoch*: 10 ms for each.
