@@ -14,8 +14,9 @@ import pytest
 import headway as hw
 from headway import durable_workflow
 from headway.durable.inputs import PATH, Routes
-from headway.durable.messages import Body, Cancel, Retry, Signal, Start, message
+from headway.durable.messages import Body, Cancel, Resolve, Retry, Signal, Start, Update, message
 from headway.errors import FlowError, UsageError
+from headway.functions.tokens import read_token
 from headway.inbox.commits import Inbox, item_of
 from headway.inbox.settings import InboxSettings
 from headway.runtime.run import RunOptions, run_flow
@@ -245,6 +246,59 @@ def test_code_that_does_something_else_blocks_its_instance_until_it_is_mended(tm
     mended.tell(("changing/1", Retry()))
     mended.run_until_ended(1)
     assert (mended.ended[0]["status"], mended.ended[0]["result"]) == ("completed", '"second"')
+
+
+@durable_workflow
+async def approve(context: Any) -> Any:
+    limit = 100
+
+    def raise_limit(cents: int) -> int:
+        nonlocal limit
+        limit += cents
+        return limit
+
+    context.on_update("raise", raise_limit)
+    token = context.token(int)
+    await context.call("mail", token.text)
+    answered = await token
+    return {"limit": limit, "answered": answered}
+
+
+def test_updates_are_answered_and_a_call_is_by_its_token(tmp_path: Path) -> None:
+    tokens: list[str] = []
+
+    async def mail(text: str) -> None:
+        tokens.append(text)
+
+    group = Group(tmp_path, approve, steps=[mail])
+    group.tell(("approve/1", start()))
+    group.run(lambda: len(tokens) == 1)
+    group.tell(("approve/1", Update("u1", "raise", msgspec.Raw(b"50"))))
+    group.tell(("approve/1", Update("u2", "raise", msgspec.Raw(b'"much"'))), ("approve/1", Update("u3", "lower")))
+    identity, call = read_token(tokens[0])
+    group.tell(("approve/1", Resolve(identity.run, call, msgspec.Raw(b"7"))))
+    group.tell(("approve/1", Resolve(identity.run, call, msgspec.Raw(b"8"))))
+    group.run_until_ended(1)
+    assert json.loads(group.ended[0]["result"]) == {"limit": 150, "answered": 7}
+    updates = group.rows()["approve/1"].state["updates"]
+    assert updates["u1"]["value"] == "150"
+    assert "Expected `int`" in updates["u2"]["error"]
+    assert "takes no update 'lower'" in updates["u3"]["error"]
+
+
+@durable_workflow
+async def look(context: Any) -> str:
+    try:
+        return str(await context.query("scores", "ann"))
+    except Exception as error:
+        return str(error)
+
+
+def test_a_query_without_a_server_of_views(tmp_path: Path) -> None:
+    group = Group(tmp_path, look)
+    group.tell(("look/1", start()))
+    group.run_until_ended(1)
+    assert "was given no views=URL" in group.ended[0]["result"]
 
 
 def test_what_has_ended_is_forgotten_after_its_retention(tmp_path: Path) -> None:

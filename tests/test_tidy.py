@@ -30,6 +30,7 @@ LAYERS: Final = {
     "inbox": "inbox",
     "delivery": "delivery",
     "web": "web",
+    "client": "client",
     # The way of a flow: declared as a graph, planned, run, and explained to people.
     "graph": "graph",
     "declare": "declare",
@@ -42,7 +43,6 @@ LAYERS: Final = {
     # Asking a flow from outside: who answers, and who asks.
     "ingest": "ingest",
     "serving": "serving",
-    "client": "client",
     "demo": "demo",
     "cli": "__main__ cli running",
     # What users import, and what is written with it.
@@ -66,7 +66,7 @@ MAY_IMPORT: Final = {
     "inbox": "basics types connectors state",
     "graph": "basics connectors operators targets",
     "declare": "basics types connectors operators targets inbox graph",
-    "durable": "basics types operators targets inbox functions graph declare",
+    "durable": "basics types operators targets inbox functions graph declare client",
     "plan": "basics types connectors operators state targets graph",
     "runtime": "basics types connectors operators state targets delivery tracing graph plan",
     "tracing": "basics targets",

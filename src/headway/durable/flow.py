@@ -31,7 +31,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 VIEW: Final = "functions"
 _SHOWN: Final = (
     *("status", "run", "started_ms", "ended_ms", "arguments", "result", "error"),
-    *("waits", "variables", "attributes"),
+    *("waits", "variables", "attributes", "updates"),
 )
 _STEP: Final = "functions"
 _CALL: Final = "call"
@@ -41,6 +41,10 @@ _EARLY: Final = Delivering(leaves_early=True, retry_first_ms=1, retry_longest_ms
 
 class Functions(Flow):
     """A group of durable functions with their steps, as a flow that `headway run` runs like any other.
+
+    What the flow declares besides, such as sources and patterns, runs beside them: `stream.start(FUNCTION, id=...)`
+    starts a function for each value. `views` is the URL of a server of views, for `context.query`. Of `live_most`
+    instances in each process the coroutines are kept in memory; others are made again from their histories.
 
     >>> import headway as hw
     >>> @hw.durable_workflow
@@ -54,7 +58,14 @@ class Functions(Flow):
     Functions('greetings', 1 function, 1 step)
     """
 
-    def __init__(self, name: str, functions: Iterable[DurableFunction[Any]] = (), *, live_most: int = 20_000) -> None:
+    def __init__(
+        self,
+        name: str,
+        functions: Iterable[DurableFunction[Any]] = (),
+        *,
+        views: Optional[str] = None,
+        live_most: int = 20_000,
+    ) -> None:
         super().__init__(name)
         self.callees: dict[str, Callee] = {}
         """Functions and steps, by the names under which they are called."""
@@ -65,7 +76,7 @@ class Functions(Flow):
         answers = self.source("answers", Message, log, time=INGESTION_TIME)
         messages = asked.merge(answers, name="messages").key_by("to", name="instance")
         self._done = messages.process(_STEP, FunctionOperator(self.callees, live_most))
-        self._target = FunctionsTarget(name, log, LocalSteps(self.callees))
+        self._target = FunctionsTarget(name, log, LocalSteps(self.callees), views)
         delivered = Delivered(self._target, _EARLY, has_keys=True)
         self._done.side(CALLS)._sink(_CALL, delivered, (), _CALL)
         self.serve(VIEW, state_of(self._done), fields=_SHOWN)

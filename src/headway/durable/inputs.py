@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.durable.messages import Body, Cancel, Retry, Signal, Start, Update, address_of, message
+from headway.durable.messages import Body, Cancel, Resolve, Retry, Signal, Start, Update, address_of, message
 from headway.errors import UsageError
 from headway.functions.declared import Callee, DurableFunction
+from headway.functions.history import Failure
+from headway.functions.tokens import read_token
 from headway.inbox.settings import InboxSettings
 from headway.inbox.source import HttpInput
 
@@ -19,7 +21,7 @@ PATH: Final = "/v1/functions"
 _DAY_MS: Final = 86_400_000
 _WAYS: Final = (
     "POST NAME/ID starts a function, NAME/ID/signals/SIGNAL and NAME/ID/updates/UPDATE/UPDATE_ID tell it something, "
-    "NAME/ID/cancel, NAME/ID/terminate and NAME/ID/retry do what they say"
+    "NAME/ID/tokens/TOKEN answers a call, NAME/ID/cancel, NAME/ID/terminate and NAME/ID/retry do what they say"
 )
 
 
@@ -41,6 +43,8 @@ def _ways() -> dict[str, tuple[str, Any]]:
             "Ask an instance to change something",
             {"description": "A value."},
         ),
+        "/{name}/{id}/tokens/{token}": ("Answer a call by its token", {"description": "Its value."}),
+        "/{name}/{id}/tokens/{token}/failure": ("Answer a call by its token: it has failed", {"description": "Why."}),
         "/{name}/{id}/cancel": ("End an instance in an orderly way", reason),
         "/{name}/{id}/terminate": ("End an instance here and now", reason),
         "/{name}/{id}/retry": ("Go on with an instance that is blocked", {"type": "null"}),
@@ -94,6 +98,10 @@ class Routes:
         if rest in (["cancel"], ["terminate"]):
             reason = msgspec.json.decode(value)
             return Cancel(reason if isinstance(reason, str) else "", terminates=rest == ["terminate"])
+        if rest[0] == "tokens" and len(rest) in (2, 3) and rest[2:] in ([], ["failure"]):
+            identity, call = read_token(rest[1])
+            failure = Failure("AnsweredBadly", value.decode(), non_retryable=True) if len(rest) == 3 else None
+            return Resolve(identity.run, call, msgspec.Raw(value), failure)
         if rest == ["retry"]:
             return Retry()
         raise LookupError(_WAYS)

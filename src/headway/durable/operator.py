@@ -25,34 +25,28 @@ from typing import Any, Final, Optional
 
 import msgspec
 
-from headway.basics.times import format_time
 from headway.durable.calls import CallRecord, FunctionEnded, Unclaimed, answer_of, call_of, cancel_of
+from headway.durable.meanings import called_by, happening_of, keep_answer, text_of
 from headway.durable.messages import (
     Body,
-    Cancel,
     Message,
     Reset,
     Resolve,
     Retry,
-    Signal,
     Start,
-    Update,
     address_of,
     body_of,
     parts_of,
 )
-from headway.durable.state import BLOCKED, ENDED, RUNNING, FunctionState
+from headway.durable.state import BLOCKED, ENDED, RUNNING, Answer, FunctionState
 from headway.errors import FunctionBlocked
 from headway.functions.declared import Callee, DurableFunction
 from headway.functions.history import (
-    Answered,
     CallCancelled,
     Called,
-    CancelAsked,
     Cancelled,
     Continued,
     Entry,
-    Failed,
     Failure,
     Finished,
     FinishedBadly,
@@ -60,18 +54,17 @@ from headway.functions.history import (
     Happening,
     Identity,
     Parent,
-    Signalled,
     Started,
     TerminateAsked,
     Terminated,
     TimerCancelled,
     TimerSet,
+    UpdateAnswered,
     UpdateAsked,
     decode,
     encode,
 )
 from headway.functions.instance import Instance
-from headway.functions.waits import Wait
 from headway.operators.base import Context, Operator, Timer
 
 __all__ = ["CALLS", "UNCLAIMED", "FunctionOperator"]
@@ -191,7 +184,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         if state.status in ENDED:
             # The answer to a call that nobody waits for any more is nothing to be told of.
             return "" if isinstance(body, Resolve) else f"it is {state.status}"
-        happening = _happening(state, body, ctx.time)
+        happening = happening_of(state, body, ctx.time)
         if happening is not None:
             self._happen(state, happening, ctx)
         return ""
@@ -206,6 +199,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             if isinstance(happening, UpdateAsked):
                 refused = instance.refusal(happening)
                 if refused is not None:
+                    keep_answer(state, happening.update_id, Answer(error=str(refused)))
                     return
             entries = instance.take(happening)
         except FunctionBlocked as error:
@@ -253,14 +247,17 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         state.waits = [text_of(wait) for wait in instance.waits]
         state.variables = _json(instance.state).decode() if instance.state else ""
         for entry in entries:
-            if isinstance(entry, Called):
+            if isinstance(entry, Called) and entry.kind != "token":
                 ctx.emit_to(CALLS, call_of(identity, ctx.key, entry, ctx.time))
             elif isinstance(entry, TimerSet):
                 ctx.timer(str(entry.number), entry.at_ms)
             elif isinstance(entry, TimerCancelled):
                 ctx.cancel(str(entry.number))
             elif isinstance(entry, CallCancelled):
-                ctx.emit_to(CALLS, cancel_of(identity, ctx.key, entry, _called(state, entry.number)))
+                ctx.emit_to(CALLS, cancel_of(identity, ctx.key, entry, called_by(state, entry.number)))
+            elif isinstance(entry, UpdateAnswered):
+                failed = "" if entry.failure is None else str(entry.failure)
+                keep_answer(state, entry.update_id, Answer("" if failed else entry.value.decode(), failed))
             elif isinstance(entry, Continued):
                 self._continue(state, entry, ctx)
                 return
@@ -349,42 +346,3 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
 
     def _reset(self, state: FunctionState, entries: int, ctx: Ctx) -> str:
         return f"to go back to entry {entries} is not possible"
-
-
-def _happening(state: FunctionState, body: Body, now_ms: int) -> Optional[Happening]:
-    """What a message means for a run; None where it is meant for another one."""
-    if isinstance(body, Resolve):
-        if body.run != state.run:
-            return None
-        if body.failure is not None:
-            return Failed(now_ms, body.call, body.failure)
-        return Answered(now_ms, body.call, bytes(body.value))
-    if isinstance(body, Signal):
-        return Signalled(now_ms, body.name, bytes(body.value), body.id)
-    if isinstance(body, Update):
-        return UpdateAsked(now_ms, body.id, body.name, bytes(body.value))
-    assert isinstance(body, Cancel)
-    if body.run is not None and body.run != state.run:
-        return None
-    return TerminateAsked(now_ms, body.reason) if body.terminates else CancelAsked(now_ms, body.reason)
-
-
-def text_of(wait: Wait) -> str:
-    """What is waited for, for people.
-
-    >>> text_of(Wait("step", "charge", 3)), text_of(Wait("timer", number=4, at_ms=1_700_000_000_000))
-    ('step charge', 'until 2023-11-14T22:13:20.000Z')
-    """
-    if wait.kind == "timer":
-        return f"until {format_time(wait.at_ms)}"
-    kind = "signal" if wait.kind == "signalled" else wait.kind
-    return " ".join(part for part in (kind, wait.name, wait.to) if part)
-
-
-def _called(state: FunctionState, number: int) -> Optional[Called]:
-    """The call of a number, looked for from the end of the history: one that is cancelled was mostly made lately."""
-    for data in reversed(state.history):
-        entry = decode(data)
-        if isinstance(entry, Called) and entry.number == number:
-            return entry
-    return None

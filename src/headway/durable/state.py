@@ -6,12 +6,20 @@ from typing import Final
 
 from headway.types.schema import State
 
-__all__ = ["BLOCKED", "ENDED", "RUNNING", "FunctionState"]
+__all__ = ["BLOCKED", "ENDED", "RUNNING", "Answer", "FunctionState"]
 
 RUNNING: Final = "running"
 BLOCKED: Final = "blocked"
 """Its code and its history disagree, or it made no progress: it waits for a person."""
 ENDED: Final = ("completed", "failed", "cancelled", "terminated")
+
+
+class Answer(State):
+    """The answer to an update."""
+
+    value: str = ""
+    """JSON; empty where it was refused or has failed."""
+    error: str = ""
 
 
 class FunctionState(State):
@@ -40,5 +48,5 @@ class FunctionState(State):
     """The entries of this run, each as `headway.functions.history` stores it."""
     held: list[bytes] = []
     """What has happened while it was blocked, as such entries."""
-    signals: list[str] = []
-    """Ids of signals that have come."""
+    updates: dict[str, Answer] = {}
+    """Answers to the last updates, by their ids."""

@@ -15,6 +15,7 @@ from typing import Final, Optional, Protocol
 import msgspec
 
 from headway.basics.guarantees import Guarantee
+from headway.client.asynchronous import AsyncClient
 from headway.durable.calls import CallRecord, options_of
 from headway.durable.messages import Body, Cancel, Resolve, Signal, Start, address_of, message, parts_of
 from headway.errors import InternalError
@@ -55,6 +56,26 @@ class StepRuns(Protocol):
         """Let go of threads and processes."""
 
 
+class Views:
+    """Looks into the views of a server."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client: Optional[AsyncClient] = None
+
+    async def ask(self, view: str, key: str) -> bytes:
+        """The value of a key as JSON, `null` where there is none. Raises where the server does not answer."""
+        if self._client is None:
+            self._client = AsyncClient(self._url)
+        answer = await self._client.view(view).get(str(msgspec.json.decode(key)))
+        return msgspec.json.encode(answer.value)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()
+
+
 class FunctionsTarget(Target):
     """Takes the calls of a group of functions."""
 
@@ -62,11 +83,14 @@ class FunctionsTarget(Target):
     keeps_order = False
     has_breaker = False
 
-    def __init__(self, group: str, log: RunLogInput, steps: StepRuns, concurrency: int = 1_000) -> None:
+    def __init__(
+        self, group: str, log: RunLogInput, steps: StepRuns, views: Optional[str] = None, concurrency: int = 1_000
+    ) -> None:
         self.limits = Limits(concurrency=concurrency, batch=1, timeout_s=_YEAR_S)
         self._group = group
         self._log = log
         self._steps = steps
+        self._views = None if views is None else Views(views)
         self._writer: Optional[RunLogWriter] = None
 
     @property
@@ -100,6 +124,12 @@ class FunctionsTarget(Target):
             if ran.retry is not None:
                 return [ran.retry]
             items = [_resolved(record, ran.value, ran.failure, key)]
+        elif record.kind == "query":
+            if self._views is None:
+                failure = Failure("NoViews", f"{self.name} was given no views=URL to ask for {record.name!r}", "", True)
+                items = [_resolved(record, b"null", failure, key)]
+            else:
+                items = [_resolved(record, await self._views.ask(record.name, record.arguments), None, key)]
         else:
             items = _messages(record, key)
         await self._own.append(items)
@@ -108,6 +138,8 @@ class FunctionsTarget(Target):
     async def close(self) -> None:
         """Let go of the log and of what runs steps."""
         await self._steps.close()
+        if self._views is not None:
+            await self._views.close()
         if self._writer is not None:
             self._writer.close()
 

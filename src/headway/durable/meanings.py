@@ -1,0 +1,71 @@
+"""What messages mean for an instance, and what is told of it to people."""
+
+from __future__ import annotations
+
+from typing import Final, Optional
+
+from headway.basics.times import format_time
+from headway.durable.messages import Body, Cancel, Resolve, Signal, Update
+from headway.durable.state import Answer, FunctionState
+from headway.functions.history import (
+    Answered,
+    Called,
+    CancelAsked,
+    Failed,
+    Happening,
+    Signalled,
+    TerminateAsked,
+    UpdateAsked,
+    decode,
+)
+from headway.functions.waits import Wait
+
+__all__ = ["called_by", "happening_of", "keep_answer", "text_of"]
+
+_UPDATES_MOST: Final = 100
+
+
+def happening_of(state: FunctionState, body: Body, now_ms: int) -> Optional[Happening]:
+    """What a message means for a run; None where it is meant for another one."""
+    if isinstance(body, Resolve):
+        if body.run != state.run:
+            return None
+        if body.failure is not None:
+            return Failed(now_ms, body.call, body.failure)
+        return Answered(now_ms, body.call, bytes(body.value))
+    if isinstance(body, Signal):
+        return Signalled(now_ms, body.name, bytes(body.value), body.id)
+    if isinstance(body, Update):
+        return UpdateAsked(now_ms, body.id, body.name, bytes(body.value))
+    assert isinstance(body, Cancel)
+    if body.run is not None and body.run != state.run:
+        return None
+    return TerminateAsked(now_ms, body.reason) if body.terminates else CancelAsked(now_ms, body.reason)
+
+
+def keep_answer(state: FunctionState, update_id: str, answer: Answer) -> None:
+    """Keep the answer to an update, among the last ones."""
+    state.updates[update_id] = answer
+    while len(state.updates) > _UPDATES_MOST:
+        del state.updates[next(iter(state.updates))]
+
+
+def text_of(wait: Wait) -> str:
+    """What is waited for, for people.
+
+    >>> text_of(Wait("step", "charge", 3)), text_of(Wait("timer", number=4, at_ms=1_700_000_000_000))
+    ('step charge', 'until 2023-11-14T22:13:20.000Z')
+    """
+    if wait.kind == "timer":
+        return f"until {format_time(wait.at_ms)}"
+    kind = "signal" if wait.kind == "signalled" else wait.kind
+    return " ".join(part for part in (kind, wait.name, wait.to) if part)
+
+
+def called_by(state: FunctionState, number: int) -> Optional[Called]:
+    """The call of a number, looked for from the end of the history: one that is cancelled was mostly made lately."""
+    for data in reversed(state.history):
+        entry = decode(data)
+        if isinstance(entry, Called) and entry.number == number:
+            return entry
+    return None
