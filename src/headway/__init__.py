@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from headway.errors import FlowError as FlowError
     from headway.errors import HeadwayError as HeadwayError
     from headway.functions.declared import durable_workflow as durable_workflow
+    from headway.functions.failures import StepError as StepError
+    from headway.functions.options import CallOptions as CallOptions
     from headway.functions.options import RetryPolicy as RetryPolicy
     from headway.graph import INGESTION_TIME as INGESTION_TIME
     from headway.inbox.source import http_source as http_source
@@ -177,7 +179,8 @@ _HOMES: Final = {
     "types.schema": "Event Json State Time",
     "durable.flow": "Functions",
     "functions.declared": "durable_workflow",
-    "functions.options": "RetryPolicy",
+    "functions.failures": "StepError",
+    "functions.options": "CallOptions RetryPolicy",
     "declare.streams": "KeyedStream Processed SourceStream Stream",
     "basics.times": "duration_ms format_time",
 }

@@ -99,7 +99,8 @@ def cancel_of(identity: Identity, caller: str, command: CallCancelled, called: O
 def answer_of(identity: Identity, to: str, run: int, call: int, value: bytes, failure: Optional[Failure]) -> CallRecord:
     """The record of the answer that a function gives to the one that has called it."""
     return CallRecord(
-        key=f"{identity}.end",
+        # Several may wait for one end.
+        key=f"{identity}.end.{to}#{run}.{call}",
         kind="resolve",
         name=identity.name,
         run=run,

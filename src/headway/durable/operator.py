@@ -153,7 +153,9 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             reason = f"{ctx.key} is {state.status} already, and ids are used once (id_reuse={policy!r})"
             self._refuse(body, reason, ctx)
             return reason
-        if body.parent is not None and state.status in ENDED:
+        if body.parent is not None and state.status not in ENDED:
+            state.waiters.append(_json(body.parent).decode())
+        elif body.parent is not None:
             failure = None if state.status == "completed" else Failure(state.status, state.error)
             self._answer_parent(body.parent, state, state.result.encode() or b"null", failure, ctx)
         return ""
@@ -287,8 +289,8 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         function = self._function(identity.name)
         if function is not None:
             ctx.timer(_RETENTION, ctx.time + function.retention_ms)
-        if state.parent:
-            self._answer_parent(_parent.decode(state.parent), state, value, failure, ctx)
+        for parent in [state.parent, *state.waiters] if state.parent else state.waiters:
+            self._answer_parent(_parent.decode(parent), state, value, failure, ctx)
         ctx.emit(
             FunctionEnded(
                 function=identity.name,
@@ -312,9 +314,11 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         """The run is over, and the next one of the same id begins."""
         parent = _parent.decode(state.parent) if state.parent else None
         attributes = state.attributes
+        waiters = state.waiters
         self._clear(state, ctx)
         state.run += 1
         state.attributes = attributes
+        state.waiters = waiters
         state.parent = "" if parent is None else _json(parent).decode()
         started = Started(
             at_ms=ctx.time,

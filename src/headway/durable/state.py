@@ -44,6 +44,8 @@ class FunctionState(State):
     attributes: dict[str, str] = {}
     parent: str = ""
     """The address, run and call that it answers to, as JSON; empty where nobody waits."""
+    waiters: list[str] = []
+    """Others that have started it while it was there, and wait for its end, in the same form."""
     history: list[bytes] = []
     """The entries of this run, each as `headway.functions.history` stores it."""
     held: list[bytes] = []

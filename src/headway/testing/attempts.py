@@ -227,6 +227,7 @@ class _Aside:
         self._loop.now_ms = self._clock.now_ms
         self._loop.run()
         if self._refused:
+            self._loop.close()
             msg = f"step {self._name!r} cannot run in a test of virtual time: {self._refused}: give FunctionTest a fake"
             raise UsageError(msg)
         if self._task.done():

@@ -46,9 +46,10 @@ from headway.testing.attempts import Attempts, CallMade
 from headway.testing.fakes import Fakes
 from headway.testing.sandbox import Watch
 
-__all__ = ["Row", "World"]
+__all__ = ["ROUNDS_MAX", "Row", "World"]
 
-_ROUNDS_MAX: Final = 100_000
+ROUNDS_MAX: Final = 100_000
+"""Things that may happen in one test; one that has more goes on without an end."""
 _decode: Final = msgspec.json.decode
 _KINDS_OF_STEPS: Final = ("step", "http")
 
@@ -63,6 +64,8 @@ class Row:
         self.entries: list[Entry] = []
         self.open: dict[int, tuple[CallMade, Called, Optional[Attempts]]] = {}
         self.parent: Optional[Parent] = None
+        self.waiters: list[Parent] = []
+        """Others that have started it while it was there, and wait for its end."""
         self.forgotten_at_ms: Optional[int] = None
         self.state: dict[str, Any] = {}
         self.answers: dict[str, Any] = {}
@@ -128,10 +131,10 @@ class World:
             if not cell:
                 continue
             rounds += 1
-            if rounds > _ROUNDS_MAX:
+            if rounds > ROUNDS_MAX:
                 passed = format_duration(self.now_ms - self.start_ms)
                 msg = (
-                    f"it goes on without an end: {_ROUNDS_MAX:,} things have happened, and {passed} have passed: "
+                    f"it goes on without an end: {ROUNDS_MAX:,} things have happened, and {passed} have passed: "
                     'tell FunctionTest when to stop, such as within="30d"'
                 )
                 raise UsageError(msg)
@@ -190,9 +193,13 @@ class World:
         now_ms = self.now_ms
         self._take(row, Answered(now_ms, call, value) if failure is None else Failed(now_ms, call, failure))
 
-    def _begin(self, function: DurableFunction[Any], identity: Identity, started: Started) -> None:
+    def _begin(
+        self, function: DurableFunction[Any], identity: Identity, started: Started, before: Optional[Row] = None
+    ) -> None:
         row = Row(function, identity, self._callees)
         row.parent = started.parent
+        if before is not None:
+            row.waiters, row.answers = before.waiters, before.answers
         self.rows[row.address] = row
         self._take(row, started)
 
@@ -200,7 +207,9 @@ class World:
         if policy != "return":
             reason = f"{row.address} is {row.instance.status.value} already, and ids are used once"
             self._refuse(row.address, parent, f"{reason} (id_reuse={policy!r})")
-        elif parent is not None and not row.is_running:
+        elif parent is not None and row.is_running:
+            row.waiters.append(parent)
+        elif parent is not None:
             self._answer(parent, row)
 
     def _refuse(self, address: str, parent: Optional[Parent], reason: str) -> None:
@@ -240,14 +249,12 @@ class World:
             self._end(row)
             identity = Identity(row.identity.name, row.identity.id, row.identity.run + 1)
             following = Started(self.now_ms, entry.arguments, row.parent, signals=entry.signals)
-            answers = row.answers
-            self._begin(row.function, identity, following)
-            self.rows[row.address].answers = {**answers, **self.rows[row.address].answers}
+            self._begin(row.function, identity, following, row)
         elif row.instance.outcome is entry:
             self._end(row)
             row.forgotten_at_ms = self.now_ms + row.function.retention_ms
-            if row.parent is not None:
-                self._answer(row.parent, row)
+            for parent in row.waiters if row.parent is None else [row.parent, *row.waiters]:
+                self._answer(parent, row)
 
     def _fire(self, row: Row, identity: Identity, number: int) -> None:
         if self.rows.get(row.address) is row and row.identity == identity and row.is_running:
