@@ -16,7 +16,7 @@ from headway.cli.failures import report
 from headway.cli.generate import generate
 from headway.cli.ingest import ingest
 from headway.cli.options import examples
-from headway.cli.process import Interrupts, open_standard_streams
+from headway.cli.process import Interrupts, check_directory, open_standard_streams
 from headway.cli.run import run
 from headway.cli.serve import serve
 from headway.cli.state import state
@@ -63,6 +63,8 @@ def headway(ctx: click.Context, show_version: bool) -> None:
         ctx.invoke(version)
     elif ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+    elif ctx.invoked_subcommand != version.name:
+        check_directory()
 
 
 for command in (run, serve, ingest, explain, generate, state, triggers, dead_letters, demo, version):
