@@ -81,7 +81,7 @@ MAY_IMPORT: Final = {
     "face": "basics types connectors operators targets functions graph declare durable inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",
-    "testing": "basics types connectors operators targets graph declare plan generate",
+    "testing": "basics types connectors operators targets functions graph declare durable plan generate",
 }
 """What each layer may import of Headway, besides itself."""
 

@@ -17,6 +17,7 @@ from headway.cli.commands import Commands
 from headway.cli.escapes import json_text, printable
 from headway.cli.options import examples, flow_argument, json_option, set_option
 from headway.cli.process import say
+from headway.cli.replays import replay_check
 from headway.errors import UsageError
 
 if TYPE_CHECKING:
@@ -265,3 +266,6 @@ def _line(row: StoredRow) -> str:
 
 def _plain(value: Any) -> Any:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+functions.add_command(replay_check)
