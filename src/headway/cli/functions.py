@@ -164,10 +164,10 @@ def history(ctx: click.Context, place: str, instance: str, state_dir: Optional[P
         parts = {
             name: _plain(getattr(entry, name))
             for name in entry.__struct_fields__
-            if name != "at_ms" and getattr(entry, name) not in (None, "", (), {})
+            if name not in ("at_ms", "options") and getattr(entry, name) not in (None, "", (), {})
         }
         if as_json:
-            told = {"entry": number, "kind": type(entry).__name__, "at_ms": at_ms, **parts}
+            told = {"index": number, "entry": type(entry).__name__, "at_ms": at_ms, **parts}
             say(json_text(msgspec.to_builtins(told)))
         else:
             mark = "·" if isinstance(entry, HAPPENINGS) else "  →"

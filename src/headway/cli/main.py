@@ -17,7 +17,7 @@ from headway.cli.functions import functions
 from headway.cli.generate import generate
 from headway.cli.ingest import ingest
 from headway.cli.options import examples
-from headway.cli.process import Interrupts, open_standard_streams
+from headway.cli.process import Interrupts, check_directory, open_standard_streams
 from headway.cli.run import run
 from headway.cli.serve import serve
 from headway.cli.state import state
@@ -64,6 +64,8 @@ def headway(ctx: click.Context, show_version: bool) -> None:
         ctx.invoke(version)
     elif ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+    elif ctx.invoked_subcommand != version.name:
+        check_directory()
 
 
 for command in (run, serve, ingest, explain, generate, state, triggers, functions, dead_letters, demo, version):

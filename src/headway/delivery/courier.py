@@ -253,9 +253,9 @@ class Courier:
 
     def give_way(self) -> int:
         """Give up the oldest rows of an indirect edge until no more wait than may; returns how many."""
-        over = self.waiting - self.delivering.waiting_max
-        if self.delivering.edge != "indirect" or over <= 0:
-            self._told_full = self._told_full and over > 0
+        over = self.waiting - self.delivering.waiting_max if self.delivering.edge == "indirect" else 0
+        if over <= 0:
+            self._told_full = False
             return 0
         reason = f"more than {self.delivering.waiting_max:,} triggers waited for {self.target.describe()}"
         count = 0
@@ -308,9 +308,11 @@ class Courier:
     def _settle(self, item: Item, answer: Answer, change: QueueChange, now_ms: int) -> bool:
         """What becomes of one row; returns whether its lane goes on."""
         lane, before = item.lane, item.lane.state
-        state = self._failed(before, answer, now_ms)
-        if not self._drops(item, answer, change):
-            if answer.outcome is not Outcome.DONE and not self._gives_up(answer, state, now_ms):
+        if answer.outcome is Outcome.DONE:
+            self._leave(item, answer, FRESH, change, now_ms)
+        elif not self._drops(item, change):
+            state = self._failed(before, answer, now_ms)
+            if not self._gives_up(answer, state, now_ms):
                 self._loader.put_off(lane, state, change)
                 return False
             self._leave(item, answer, state, change, now_ms)
@@ -324,7 +326,7 @@ class Courier:
         lane = items[0].lane
         state = None
         for item, answer in zip(items, answers):
-            if self._drops(item, answer, change):
+            if answer.outcome is not Outcome.DONE and self._drops(item, change):
                 continue
             failed = self._failed(lane.state, answer, now_ms)
             # What lies behind a row that is never taken has been taken: it cannot hold that up any more.
@@ -337,14 +339,12 @@ class Courier:
             lane.state = state or FRESH
             change.set_log(lane.state)
 
-    def _drops(self, item: Item, answer: Answer, change: QueueChange) -> bool:
-        """Whether a row has failed that somebody has dropped while it was under way: then it is gone."""
+    def _drops(self, item: Item, change: QueueChange) -> bool:
+        """Whether somebody has dropped a row that has failed, while it was under way: then it is gone."""
         lane, number = item.lane, item.row.number
         if number not in lane.drops:
             return False
         lane.drops.discard(number)
-        if answer.outcome is Outcome.DONE:
-            return False
         row = item.row if lane.is_log else lane.rows[0]
         change.dropped([row])
         self._loader.leave(lane, row)
@@ -370,6 +370,7 @@ class Courier:
         """A row waits no longer: it was taken, or is given up."""
         lane = item.lane
         row = item.row if lane.is_log else lane.rows[0]  # Which may have been parked since.
+        lane.drops.discard(row.number)
         if answer.outcome is Outcome.DONE:
             change.delivered([row])
         else:
