@@ -282,6 +282,7 @@ def test_a_run_that_waits_says_for_what_and_where() -> None:
     with pytest.raises(UsageError, match="waits for no token"):
         again.run()
     failed = FunctionTest(review, steps={"send_link": None}).signal("approve").complete(ValueError("no"), at="1h").run()
+    assert failed.failure
     assert failed.failure.message == "token has failed: ValueError: no"
 
 
@@ -343,6 +344,7 @@ def test_children_run_by_their_own_code() -> None:
     faked = FunctionTest(parent, flow, steps={"child": "X", "watcher": None}).run(["a"])
     assert (faked.result, faked.called) == (["X"], [])
     failed = FunctionTest(parent, flow, steps={"work": fails(OSError("x"))}).run(["a"])
+    assert failed.failure
     assert failed.failure.type == "StepError"
 
 
@@ -433,7 +435,10 @@ def test_a_fake_may_send_a_signal() -> None:
         answer: str = await context.wait("answer")
         return answer
 
-    test = FunctionTest(ask, steps={"send_mail": lambda: test.signal("answer", "yes", at="2h") and None})
+    def send_mail() -> None:
+        test.signal("answer", "yes", at="2h")
+
+    test = FunctionTest(ask, steps={"send_mail": send_mail})
     run = test.run()
     assert (run.result, run.elapsed_ms) == ("yes", 7_200_000)
     assert test.run().result == "yes", "what a fake plans is not planned for the next run"
