@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import msgspec
 import pytest
@@ -29,11 +29,13 @@ PATIENCE_S = 30
 class Group:
     """Functions with a state directory; a run of them goes on until as many have ended as are awaited."""
 
-    def __init__(self, state: Path, *functions: Any, steps: Sequence[Callable[..., Any]] = ()) -> None:
+    def __init__(
+        self, state: Path, *functions: Any, steps: Sequence[Callable[..., Any]] = (), views: Optional[str] = None
+    ) -> None:
         self.state = state
         self.ended: list[Any] = []
         self.unclaimed: list[Any] = []
-        self.flow = hw.Functions("group", functions)
+        self.flow = hw.Functions("group", functions, views=views)
         for step in steps:
             self.flow.step(step)
         self.flow.ended.to("ended", hw.to_list(self.ended))
@@ -287,11 +289,31 @@ def test_updates_are_answered_and_a_call_is_by_its_token(tmp_path: Path) -> None
 
 
 @durable_workflow
+async def balance(context: Any, account: str) -> Any:
+    return await context.query("accounts", account)
+
+
+@durable_workflow
 async def look(context: Any) -> str:
     try:
         return str(await context.query("scores", "ann"))
     except Exception as error:
         return str(error)
+
+
+def test_a_query_is_answered_by_a_view(tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    pytest.importorskip("aiohttp", reason="the extra `http` is not installed")
+    from tests.views_harness import finished, serving, transfers
+
+    (tmp_path / "views").mkdir()
+    with serving(finished(tmp_path / "views", transfers(50))) as address:
+        group = Group(tmp_path / "state", balance, views=f"http://{address}")
+        group.tell(("balance/1", start("ann")), ("balance/2", start("nobody")))
+        group.run_until_ended(2)
+    found = {one["id"]: json.loads(one["result"]) for one in group.ended}
+    assert found["2"] is None
+    assert set(found["1"]) == {"cents", "n"}
 
 
 def test_a_query_without_a_server_of_views(tmp_path: Path) -> None:

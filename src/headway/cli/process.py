@@ -39,7 +39,7 @@ def open_standard_streams() -> None:
 
 
 def check_directory() -> None:
-    """Raises `UsageError` where the working directory is gone: paths would mean nothing, and flows are looked for in it."""
+    """Raises `UsageError` where the working directory is gone: paths mean nothing, and flows are looked for there."""
     try:
         os.getcwd()
     except OSError as error:

@@ -67,8 +67,8 @@ class Views:
         """The value of a key as JSON, `null` where there is none. Raises where the server does not answer."""
         if self._client is None:
             self._client = AsyncClient(self._url)
-        answer = await self._client.view(view).get(str(msgspec.json.decode(key)))
-        return msgspec.json.encode(answer.value)
+        value: object = await self._client.view(view, object).get(str(msgspec.json.decode(key)))
+        return msgspec.json.encode(value)
 
     async def close(self) -> None:
         """Close the connections."""
