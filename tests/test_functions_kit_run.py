@@ -225,3 +225,27 @@ def test_what_replay_check_cannot_use_is_told(tmp_path: Path, capsys: pytest.Cap
     assert (code, "has no durable functions" in err) == (2, True)
     saved.write_text("")
     assert checked(capsys, file, "--from", saved)[:2] == (0, "replayed: 0, there is nothing under way\n")
+
+
+def shipped(name: str) -> hw.Functions:
+    flow = load_flow(FlowSpec(f"headway.flows.{name}"))
+    assert isinstance(flow, hw.Functions)
+    return flow
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_refunds_survive_a_crash_anywhere(number: int) -> None:
+    test = FunctionTest("refund_order", shipped("refund_order"), real_steps=True)
+    run = test.with_crashes(steps_twice=True).run(f"o-{number}")
+    assert run.result is None
+    assert run.called[:2] == ["cancel_shipping", "refund_payment"]
+    assert run.elapsed_ms == (500 if "escalate_issue" in run.called else 200)
+
+
+@pytest.mark.parametrize(("asked_after", "stage"), [("1s", "packing"), ("3s", "shipped")])
+def test_orders_are_taken_back_through_a_crash_anywhere(asked_after: str, stage: str) -> None:
+    test = FunctionTest("fulfil_order", shipped("order_fulfilment"), real_steps=True).with_crashes(steps_twice=True)
+    run = test.signal("cancel", "no", at=asked_after).run({"id": "o-2", "item": "lamp", "cents": 1})
+    assert run.state == {"stage": stage}
+    undone = ["refund", "release_stock"] if stage == "packing" else []
+    assert run.called == ["reserve_stock", "charge", "pack", *undone]
