@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import traceback
 from collections.abc import Callable, Mapping
+from time import time_ns
 from typing import Any, Final
 
+from headway.basics.times import format_duration
 from headway.durable.calls import CallRecord, options_of
 from headway.durable.target import Ran
 from headway.errors import UsageError
 from headway.functions.declared import Callee
+from headway.functions.failures import failure_of
 from headway.functions.history import CallKind, Failure
 from headway.functions.options import CallOptions, RetryPolicy
 from headway.functions.signature import Signature
@@ -21,6 +23,7 @@ from headway.targets.threads import Threads, as_exception
 __all__ = ["LocalSteps", "RegisteredStep"]
 
 _DEFAULT: Final = RetryPolicy()
+_MS: Final = 1_000_000
 
 
 class RegisteredStep:
@@ -47,8 +50,11 @@ class RegisteredStep:
 class LocalSteps:
     """The steps of a group."""
 
-    def __init__(self, steps: Mapping[str, Callee], threads: int = 32) -> None:
+    def __init__(
+        self, steps: Mapping[str, Callee], threads: int = 32, *, now_ms: Callable[[], int] = lambda: time_ns() // _MS
+    ) -> None:
         self._steps = steps
+        self._now_ms = now_ms
         self._most = threads
         self._threads: Threads | None = None
         self._running: dict[str, asyncio.Task[Any]] = {}
@@ -58,21 +64,23 @@ class LocalSteps:
         self._threads = Threads(self._most, "headway-step")
 
     async def run(self, record: CallRecord, attempt: int) -> Ran:
-        """Make one attempt."""
+        """Make one attempt. Its time limit is its own or what is left of the call's, whichever is shorter."""
         step = self._steps.get(record.name)
         if not isinstance(step, RegisteredStep):
             known = ", ".join(name for name, one in self._steps.items() if isinstance(one, RegisteredStep)) or "none"
             failure = Failure("UnknownStep", f"there is no step {record.name!r}: there are {known}", non_retryable=True)
             return Ran(failure=failure)
         options = (options_of(record) or CallOptions()).over(step.options)
-        policy = options.retry or _DEFAULT
-        timeout_ms = options.attempt_timeout_ms
+        left_ms = self._left_ms(record, options)
+        if left_ms is not None and left_ms <= 0:
+            return Ran(failure=_late(options))
+        limits_ms = [limit_ms for limit_ms in (left_ms, options.attempt_timeout_ms) if limit_ms is not None]
         try:
             given, named = step.signature.decode(record.arguments.encode())
             task = asyncio.ensure_future(self._call(step, given, named))
             self._running[record.key] = task
             try:
-                value = await asyncio.wait_for(task, None if timeout_ms is None else timeout_ms / 1_000)
+                value = await asyncio.wait_for(task, min(limits_ms) / 1_000 if limits_ms else None)
             finally:
                 self._running.pop(record.key, None)
             return Ran(step.signature.encode_result(value))
@@ -83,11 +91,23 @@ class LocalSteps:
                 raise
             return Ran(failure=Failure("CancelledError", "nobody waits for it any more", non_retryable=True))
         except BaseException as raised:
-            found = as_exception(raised)
-            failure = _failure_of(found)
-            if policy.gives_up(attempt, tuple(one.__name__ for one in type(found).__mro__)):
-                return Ran(failure=failure)
-            return Ran(retry=Answer(Outcome.RETRY, str(failure), retry_after_s=policy.pause_ms(attempt) / 1_000))
+            return self._failed(record, options, attempt, as_exception(raised))
+
+    def _failed(self, record: CallRecord, options: CallOptions, attempt: int, error: BaseException) -> Ran:
+        left_ms = self._left_ms(record, options)
+        if left_ms is not None and left_ms <= 0:
+            return Ran(failure=_late(options))
+        policy = options.retry or _DEFAULT
+        failure = failure_of(error)
+        if failure.non_retryable or policy.gives_up(attempt, tuple(one.__name__ for one in type(error).__mro__)):
+            return Ran(failure=failure)
+        pause_ms = policy.pause_ms(attempt)
+        after_ms = pause_ms if left_ms is None else min(pause_ms, left_ms)
+        return Ran(retry=Answer(Outcome.RETRY, str(failure), retry_after_s=after_ms / 1_000))
+
+    def _left_ms(self, record: CallRecord, options: CallOptions) -> int | None:
+        """What is left of the time that all attempts have together."""
+        return None if options.timeout_ms is None else record.at_ms + options.timeout_ms - self._now_ms()
 
     def cancel(self, key: str) -> None:
         """Cancel the task of a call."""
@@ -107,7 +127,5 @@ class LocalSteps:
         return await self._threads.run(lambda: step.code(*given, **named))
 
 
-def _failure_of(error: BaseException) -> Failure:
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "headway" not in frame.filename]
-    return Failure(type(error).__name__, str(error), "".join(traceback.format_list(own)).rstrip())
+def _late(options: CallOptions) -> Failure:
+    return Failure("TimeoutError", f"not done in {format_duration(options.timeout_ms or 0)}")

@@ -151,7 +151,7 @@ class Attempts:
             if error is None:
                 self._done(value)
             else:
-                self._failed(error, is_final=isinstance(error, UsageError))
+                self._failed(error, is_final=isinstance(error, (UsageError, asyncio.CancelledError)))
 
         return settle
 
@@ -187,7 +187,7 @@ def _run_aside(
     """Call a function that stands in for a step; what it awaits has the virtual time of the test."""
     try:
         result = call()
-    except Exception as error:
+    except (Exception, SystemExit, asyncio.CancelledError) as error:
         settle(None, error)
         return
     if inspect.isawaitable(result):
