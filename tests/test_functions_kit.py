@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import headway as hw
 from headway import durable_workflow
 from headway.errors import FunctionBlocked, ReplayMismatch, UsageError
-from headway.functions.history import Continued, Failure, Finished, decode, encode
-from headway.functions.recorded import Recorded
+from headway.functions.history import Answered, Continued, Failure, Finished, Identity, Started, decode, encode
+from headway.functions.recorded import Recorded, difference
 from headway.testing import (
     NEVER,
     FunctionFailed,
@@ -530,3 +530,22 @@ def test_a_history_against_code_that_has_changed() -> None:
     assert Recorded.from_line(recorded.to_line()) == recorded
     assert [decode(encode(entry)) for entry in recorded.entries] == run.history
     assert msgspec.json.decode(recorded.to_line())["function"] == "pay"
+
+
+def test_what_happened_while_it_was_blocked_is_replayed_too() -> None:
+    """The answer came while the code was wrong: whether it goes on is seen only behind it."""
+
+    @durable_workflow(name="pay")
+    async def threaded(context: Any, cents: int) -> str:
+        await context.call("charge", cents)
+        return await asyncio.to_thread(str)
+
+    history = FunctionTest(pay, steps={"charge": "done"}).run(7).history
+    assert isinstance(history[0], Started)
+    recorded = Recorded(Identity("pay", "1"), tuple(history[:2]), (Answered(history[0].at_ms, 1, b'"done"'),))
+    assert Recorded.from_line(recorded.to_line()) == recorded
+    assert difference(recorded, {"pay": pay}) is None
+    found = difference(recorded, {"pay": threaded})
+    assert found and "asyncio.to_thread" in str(found)
+    missing = difference(recorded, {})
+    assert missing and "there is no function 'pay' any more" in str(missing)
