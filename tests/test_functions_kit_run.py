@@ -249,3 +249,36 @@ def test_orders_are_taken_back_through_a_crash_anywhere(asked_after: str, stage:
     assert run.state == {"stage": stage}
     undone = ["refund", "release_stock"] if stage == "packing" else []
     assert run.called == ["reserve_stock", "charge", "pack", *undone]
+
+
+@durable_workflow
+async def ask_twice(context: Any, what: str) -> list[list[str]]:
+    found = []
+    for _ in range(2):
+        try:
+            found.append([await context.child(doomed, what, id=what)])
+        except hw.StepError as error:
+            found.append([error.type, error.message])
+    return found
+
+
+@durable_workflow
+async def doomed(context: Any, what: str) -> str:
+    if what == "fails":
+        raise LookupError("nothing there")
+    if what == "cancels":
+        await context.signal(doomed, "cancels", "never")
+        await context.wait("never", timeout="1ms")
+    return what
+
+
+@pytest.mark.parametrize("what", ["fails", "cancels", "works"])
+def test_whoever_asks_for_an_end_again_is_told_the_same(tmp_path: Path, what: str) -> None:
+    expected = FunctionTest(ask_twice, hw.Functions("group", [ask_twice, doomed])).with_crashes().run(what).result
+    assert expected[0] == expected[1]
+    flow = hw.Functions("group", [ask_twice, doomed])
+    ended: list[Any] = []
+    flow.ended.to("ended", hw.to_list(ended))
+    tell(tmp_path, ("ask_twice/test", start(what)))
+    run_until(flow, tmp_path, lambda: len(ended) >= 2)
+    assert [json.loads(one["result"]) for one in ended if one["function"] == "ask_twice"] == [expected]

@@ -11,7 +11,11 @@ from headway.functions.history import (
     Answered,
     Called,
     CancelAsked,
+    Entry,
     Failed,
+    Failure,
+    Finished,
+    FinishedBadly,
     Happening,
     Signalled,
     TerminateAsked,
@@ -20,7 +24,7 @@ from headway.functions.history import (
 )
 from headway.functions.waits import Wait
 
-__all__ = ["called_by", "happening_of", "keep_answer", "text_of"]
+__all__ = ["called_by", "end_of", "happening_of", "keep_answer", "text_of"]
 
 _UPDATES_MOST: Final = 100
 
@@ -41,6 +45,20 @@ def happening_of(state: FunctionState, body: Body, now_ms: int) -> Optional[Happ
     if body.run is not None and body.run != state.run:
         return None
     return TerminateAsked(now_ms, body.reason) if body.terminates else CancelAsked(now_ms, body.reason)
+
+
+def end_of(last: Entry) -> tuple[bytes, Optional[Failure]]:
+    """What the caller of a function is told of its end, from the last entry of its history.
+
+    >>> from headway.functions.history import Cancelled
+    >>> end_of(Finished(b"7")), str(end_of(Cancelled("no"))[1])
+    ((b'7', None), 'Cancelled: no')
+    """
+    if isinstance(last, Finished):
+        return last.value, None
+    if isinstance(last, FinishedBadly):
+        return b"null", last.failure
+    return b"null", Failure(type(last).__name__, getattr(last, "reason", ""))
 
 
 def keep_answer(state: FunctionState, update_id: str, answer: Answer) -> None:

@@ -26,7 +26,7 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.durable.calls import CallRecord, FunctionEnded, Unclaimed, answer_of, call_of, cancel_of
-from headway.durable.meanings import called_by, happening_of, keep_answer, text_of
+from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, text_of
 from headway.durable.messages import (
     Body,
     Message,
@@ -156,8 +156,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         if body.parent is not None and state.status not in ENDED:
             state.waiters.append(_json(body.parent).decode())
         elif body.parent is not None:
-            failure = None if state.status == "completed" else Failure(state.status, state.error)
-            self._answer_parent(body.parent, state, state.result.encode() or b"null", failure, ctx)
+            self._answer_parent(body.parent, state, *end_of(decode(state.history[-1])), ctx)
         return ""
 
     def _refuse(self, body: Start, reason: str, ctx: Ctx) -> None:
@@ -270,17 +269,11 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         state.status = _END[type(entry)]
         state.ended_ms = ctx.time
         state.waits = []
-        failure: Optional[Failure] = None
-        value = b"null"
-        if isinstance(entry, Finished):
-            value = entry.value
+        value, failure = end_of(entry)
+        if failure is None:
             state.result = value.decode()
-        elif isinstance(entry, FinishedBadly):
-            failure = entry.failure
-            state.error = str(failure)
-        elif isinstance(entry, (Cancelled, Terminated)):
-            failure = Failure(state.status.capitalize(), entry.reason)
-            state.error = entry.reason
+        else:
+            state.error = str(failure) if isinstance(entry, FinishedBadly) else failure.message
         for timer in ctx.timers:
             ctx.cancel(timer)
         known = self._live.pop(ctx.key, None)

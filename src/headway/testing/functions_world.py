@@ -14,6 +14,7 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.basics.times import format_duration
+from headway.durable.meanings import end_of
 from headway.errors import UsageError
 from headway.functions.declared import Callee, DurableFunction
 from headway.functions.history import (
@@ -21,13 +22,10 @@ from headway.functions.history import (
     CallCancelled,
     Called,
     CancelAsked,
-    Command,
     Continued,
     Entry,
     Failed,
     Failure,
-    Finished,
-    FinishedBadly,
     Fired,
     Happening,
     Identity,
@@ -345,18 +343,5 @@ class World:
         row.instance.close()
 
     def _answer(self, parent: Parent, row: Row) -> None:
-        value, failure = ended_with(row.instance.outcome)
+        value, failure = end_of(row.entries[-1])
         self.soon(lambda: self.resolve(parent.identity, parent.call, value, failure))
-
-
-def ended_with(outcome: Optional[Command]) -> tuple[bytes, Optional[Failure]]:
-    """What the caller of a function is told of its end.
-
-    >>> ended_with(Finished(b"7"))
-    (b'7', None)
-    """
-    if isinstance(outcome, Finished):
-        return outcome.value, None
-    if isinstance(outcome, FinishedBadly):
-        return b"null", outcome.failure
-    return b"null", Failure(type(outcome).__name__, getattr(outcome, "reason", ""))
