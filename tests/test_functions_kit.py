@@ -18,8 +18,20 @@ from hypothesis import strategies as st
 
 import headway as hw
 from headway import durable_workflow
+from headway.durable.meanings import left_open
 from headway.errors import FunctionBlocked, ReplayMismatch, UsageError
-from headway.functions.history import Answered, Continued, Failure, Finished, Identity, Started, decode, encode
+from headway.functions.history import (
+    Answered,
+    CallCancelled,
+    Continued,
+    Failure,
+    Finished,
+    Identity,
+    Started,
+    TerminateAsked,
+    decode,
+    encode,
+)
 from headway.functions.recorded import Recorded, difference
 from headway.testing import (
     NEVER,
@@ -112,6 +124,37 @@ def test_times_and_outcomes_are_those_of_the_model(ops: list[tuple[str, Any]], s
     assert run.result == model(ops, signals)
     assert [call.outcome for call in run.calls if call.kind == "step"].count("open") == 0
     assert replay(run.histories[0], hw.Functions("group", [follow])).value == "completed"
+
+
+@durable_workflow
+async def busy(context: Any, kinds: list[tuple[str, str]]) -> None:
+    waiting = []
+    for number, (kind, parent_close) in enumerate(kinds):
+        options = hw.CallOptions(parent_close=parent_close)  # type: ignore[arg-type]
+        if kind == "call":
+            waiting.append(context.call(f"part{4 * number}", number))
+        elif kind == "child":
+            waiting.append(context.child(follow, [("sleep", 20)], options=options))
+        elif kind == "start":
+            context.start(follow, [("sleep", 20)], options=options)
+        else:
+            waiting.append(context.token())
+    await context.gather(*(one.future if isinstance(one, tuple) else one for one in waiting))
+
+
+_kinds = st.tuples(st.sampled_from(["call", "child", "start", "token"]), st.sampled_from(["cancel", "abandon"]))
+
+
+@given(kinds=st.lists(_kinds, max_size=6), at=_odd)
+def test_what_is_left_open_follows_from_the_history_alone(kinds: list[tuple[str, str]], at: int) -> None:
+    """A blocked function is ended without its code: what is taken back must be what the code would take back."""
+    steps: dict[str, Any] = {f"part{ms}": after(ms, ms) for ms in range(0, 102, 2)}
+    run = FunctionTest(busy, group_of(busy, follow), steps=steps).with_crashes().terminate(at=at).run(kinds)
+    asked = next((n for n, entry in enumerate(run.history) if isinstance(entry, TerminateAsked)), None)
+    if asked is not None:
+        taken_back = [entry for entry in run.history[asked:] if isinstance(entry, CallCancelled)]
+        found = left_open(map(encode, run.history[:asked]))
+        assert sorted(one.number for one in found) == sorted(one.number for one in taken_back)
 
 
 # Fakes.

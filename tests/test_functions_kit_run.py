@@ -16,7 +16,7 @@ from headway import durable_workflow
 from headway.cli.main import main
 from headway.declare.loading import FlowSpec, load_flow
 from headway.durable.inputs import PATH
-from headway.durable.messages import Body, Signal, Start, message
+from headway.durable.messages import Body, Cancel, Signal, Start, message
 from headway.functions.history import decode
 from headway.functions.recorded import Recorded
 from headway.inbox.commits import Inbox, item_of
@@ -282,3 +282,45 @@ def test_whoever_asks_for_an_end_again_is_told_the_same(tmp_path: Path, what: st
     tell(tmp_path, ("ask_twice/test", start(what)))
     run_until(flow, tmp_path, lambda: len(ended) >= 2)
     assert [json.loads(one["result"]) for one in ended if one["function"] == "ask_twice"] == [expected]
+
+
+def test_a_blocked_function_can_be_terminated(tmp_path: Path) -> None:
+    """Its code cannot be made again; its child is cancelled all the same."""
+
+    def group_with(first: str) -> tuple[hw.Functions, list[Any]]:
+        @durable_workflow(name="outer")
+        async def outer(context: Any) -> None:
+            await context.call(first)
+            await context.child(inner, id="i")
+
+        flow = hw.Functions("group", [outer, inner])
+        for name in ("a", "b"):
+            flow.step(name=name)(lambda: None)
+        ended: list[Any] = []
+        flow.ended.to("ended", hw.to_list(ended))
+        return flow, ended
+
+    @durable_workflow
+    async def inner(context: Any) -> None:
+        await context.sleep("365d")
+
+    def statuses() -> dict[str, str]:
+        try:
+            with StateReader(tmp_path) as reader:
+                return {row.key: row.state.get("status", "") for row in reader.rows("functions")}
+        except hw.HeadwayError:
+            return {}
+
+    flow, _ = group_with("a")
+    tell(tmp_path, ("outer/1", start()))
+    run_until(flow, tmp_path, lambda: "inner/i" in statuses())
+    flow, ended = group_with("b")
+    tell(tmp_path, ("outer/1", Signal("go")))
+    run_until(flow, tmp_path, lambda: statuses()["outer/1"] == "blocked")
+    tell(tmp_path, ("outer/1", Cancel("it is of no use", terminates=True)))
+    run_until(flow, tmp_path, lambda: len(ended) >= 2)
+    assert {one["function"]: one["status"] for one in ended} == {"outer": "terminated", "inner": "cancelled"}
+    with StateReader(tmp_path) as reader:
+        row = reader.get("functions", "outer/1")
+    assert row is not None
+    assert (row.state["error"], row.state.get("held", []), set(row.timers)) == ("it is of no use", [], {"retention"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Optional
 
 from headway.basics.times import format_time
@@ -9,6 +10,7 @@ from headway.durable.messages import Body, Cancel, Resolve, Signal, Update
 from headway.durable.state import Answer, FunctionState
 from headway.functions.history import (
     Answered,
+    CallCancelled,
     Called,
     CancelAsked,
     Entry,
@@ -24,7 +26,7 @@ from headway.functions.history import (
 )
 from headway.functions.waits import Wait
 
-__all__ = ["called_by", "end_of", "happening_of", "keep_answer", "text_of"]
+__all__ = ["called_by", "end_of", "happening_of", "keep_answer", "left_open", "text_of"]
 
 _UPDATES_MOST: Final = 100
 
@@ -87,3 +89,29 @@ def called_by(state: FunctionState, number: int) -> Optional[Called]:
         if isinstance(entry, Called) and entry.number == number:
             return entry
     return None
+
+
+def left_open(history: Iterable[bytes]) -> list[CallCancelled]:
+    """What is taken back when a run is ended without its code: calls that are not answered, and children to be closed.
+
+    >>> from headway.functions.history import encode
+    >>> made = [Called(1, "step", "a"), Called(2, "step", "b"), Answered(5, 1), Called(3, "start", "c")]
+    >>> left_open(map(encode, made))
+    [CallCancelled(number=2, by_close=True)]
+    """
+    found: dict[int, Called] = {}
+    for entry in map(decode, history):
+        if isinstance(entry, Called) and entry.kind != "signal":
+            found[entry.number] = entry
+        elif isinstance(entry, (Answered, Failed)):
+            # One that was only started lives on behind its answer.
+            called = found.get(entry.call)
+            if called is not None and called.kind != "start":
+                del found[entry.call]
+        elif isinstance(entry, CallCancelled):
+            found.pop(entry.number, None)
+    return [
+        CallCancelled(number, by_close=True)
+        for number, called in found.items()
+        if called.kind not in ("function", "start") or called.parent_close != "abandon"
+    ]

@@ -26,7 +26,7 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.durable.calls import CallRecord, FunctionEnded, Unclaimed, answer_of, call_of, cancel_of
-from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, text_of
+from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, text_of
 from headway.durable.messages import (
     Body,
     Message,
@@ -205,6 +205,9 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             entries = instance.take(happening)
         except FunctionBlocked as error:
             self._live.pop(ctx.key, None)
+            if isinstance(happening, TerminateAsked):
+                self._end_without_its_code(state, happening, ctx)
+                return
             state.status = BLOCKED
             state.error = str(error)
             state.held.append(encode(happening))
@@ -294,6 +297,17 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
                 error=state.error,
             )
         )
+
+    def _end_without_its_code(self, state: FunctionState, asked: TerminateAsked, ctx: Ctx) -> None:
+        """End an instance that is blocked: what it had under way is taken back, as far as its history says."""
+        identity = Identity(*parts_of(ctx.key), state.run)
+        taken_back = left_open(state.history)
+        for entry in taken_back:
+            ctx.emit_to(CALLS, cancel_of(identity, ctx.key, entry, called_by(state, entry.number)))
+        last = Terminated(asked.reason)
+        state.history.extend(map(encode, [asked, *taken_back, last]))
+        state.held = []
+        self._end(state, last, identity, ctx)
 
     def _answer_parent(
         self, parent: Parent, state: FunctionState, value: bytes, failure: Optional[Failure], ctx: Ctx
