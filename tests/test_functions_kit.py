@@ -138,8 +138,8 @@ async def busy(context: Any, kinds: list[tuple[str, str]]) -> None:
         elif kind == "start":
             context.start(follow, [("sleep", 20)], options=options)
         else:
-            waiting.append(context.token())
-    await context.gather(*(one.future if isinstance(one, tuple) else one for one in waiting))
+            waiting.append(context.token().future)
+    await context.gather(*waiting)
 
 
 _kinds = st.tuples(st.sampled_from(["call", "child", "start", "token"]), st.sampled_from(["cancel", "abandon"]))

@@ -302,10 +302,11 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         """End an instance that is blocked: what it had under way is taken back, as far as its history says."""
         identity = Identity(*parts_of(ctx.key), state.run)
         taken_back = left_open(state.history)
-        for entry in taken_back:
-            ctx.emit_to(CALLS, cancel_of(identity, ctx.key, entry, called_by(state, entry.number)))
+        for cancelled in taken_back:
+            ctx.emit_to(CALLS, cancel_of(identity, ctx.key, cancelled, called_by(state, cancelled.number)))
         last = Terminated(asked.reason)
-        state.history.extend(map(encode, [asked, *taken_back, last]))
+        for entry in (asked, *taken_back, last):
+            state.history.append(encode(entry))
         state.held = []
         self._end(state, last, identity, ctx)
 
