@@ -305,8 +305,8 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         for cancelled in taken_back:
             ctx.emit_to(CALLS, cancel_of(identity, ctx.key, cancelled, called_by(state, cancelled.number)))
         last = Terminated(asked.reason)
-        for entry in (asked, *taken_back, last):
-            state.history.append(encode(entry))
+        entries: list[Entry] = [asked, *taken_back, last]
+        state.history.extend(map(encode, entries))
         state.held = []
         self._end(state, last, identity, ctx)
 
