@@ -18,6 +18,7 @@ from benchmarks import (
     deliveries,
     epochs,
     exporter,
+    functions,
     hot,
     idle,
     ingest,
@@ -60,6 +61,7 @@ _ALL: Final = (
     targets.CASE,
     deliveries.CASE,
     ingest.CASE,
+    functions.CASE,
     decisions.CASE,
     exporter.CASE,
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -18,7 +20,7 @@ import msgspec
 from benchmarks.cache import scratch
 from benchmarks.case import Arm, Case, Finding, Row, Sizes, against, alternate
 from benchmarks.engine import EngineSpec
-from benchmarks.processes import ROOT, BenchmarkError, Run, gone, measure, start
+from benchmarks.processes import BenchmarkError, Run, gone, measure, start
 from benchmarks.shop import shop_stream
 
 __all__ = ["CASE"]
@@ -28,6 +30,8 @@ _VIEW: Final = "visits"
 _RATE: Final = 2_000
 _P99_MS: Final = 10.0
 _LEAST: Final = 0.9
+_TIMES: Final = 4
+"""As many events as other cases read."""
 _READY_S: Final = 60.0
 _LEAST_S: Final = 2.0
 """For so long questions are asked, also where the flow is through sooner."""
@@ -40,10 +44,18 @@ _NOTE: Final = (
 
 
 def _about(sizes: Sizes) -> str:
-    return f"{_RATE:,} questions/s about one key each, while the flow reads {sizes.events:,} events at full speed"
+    return (
+        f"{_RATE:,} questions/s about one key each, while the flow reads {_longer(sizes).events:,} events at full speed"
+    )
 
 
-def _find(sizes: Sizes) -> Finding:
+def _longer(sizes: Sizes) -> Sizes:
+    """Several epochs at full speed."""
+    return replace(sizes, name=f"{sizes.name}-longer", events=_TIMES * sizes.events)
+
+
+def _find(given: Sizes) -> Finding:
+    sizes = _longer(given)
     alone = Arm("the flow alone", partial(_run, sizes, asked=False), sizes.events)
     asked = Arm(f"with a server, asked {_RATE:,} times a second", partial(_run, sizes, asked=True), sizes.events)
     alternate([alone, asked], sizes.repeats)
@@ -58,55 +70,67 @@ def _run(sizes: Sizes, *, asked: bool) -> Run:
     with scratch() as directory:
         parameters = {"input": f"{stream}/shop-*.jsonl"}
         spec = EngineSpec(flow=_FLOW, parameters=parameters, state_dir=str(directory / "state"))
-        told: dict[str, Any] = {}
-
-        def meanwhile(process: subprocess.Popen[bytes]) -> None:
-            told.update(_ask(process, directory, sizes.users))
-
         command = ["benchmarks.engine", msgspec.json.encode(spec).decode()]
-        run = measure(command, meanwhile=meanwhile if asked else None)
+        if not asked:
+            return measure(command)
+        told: dict[str, Any] = {}
+        with _served(directory) as (port, server):
+
+            def meanwhile(process: subprocess.Popen[bytes]) -> None:
+                _wait_for(f"http://127.0.0.1:{port}/readyz", server)
+                told.update(_ask(process, port, sizes.users))
+
+            run = measure(command, meanwhile=meanwhile)
         run.answer.update(told)
         return run
 
 
-def _ask(process: subprocess.Popen[bytes], directory: Path, users: int) -> dict[str, Any]:
-    """Ask until the flow has read everything; returns the latencies."""
+@contextmanager
+def _served(directory: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """A server that waits for the flow to start; its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = ["--listen", f"127.0.0.1:{port}", "--state", str(directory / "state")]
-    command = [sys.executable, "-m", "headway", "serve", _FLOW, *place]
-    with TemporaryFile() as words, TemporaryFile() as found:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=words, stderr=words)
+    with TemporaryFile() as words:
+        server = start(["headway", "serve", _FLOW, *place], words, words)
         try:
-            _wait_for(port, server)
-            asker = start(
-                ["benchmarks.asker", "127.0.0.1", str(port), _VIEW, str(users), str(_RATE), _LONG_S], found, words
-            )
-            least_s = time.monotonic() + _LEAST_S
-            while asker.poll() is None and (not gone(process) or time.monotonic() < least_s):
-                time.sleep(0.01)
-            asker.terminate()
-            asker.wait()
-            found.seek(0)
-            lines = found.read().splitlines()
-            if not lines:
-                words.seek(0)
-                msg = f"the asker has told nothing: {words.read().decode()[-500:]}"
-                raise BenchmarkError(msg)
-            answer: dict[str, Any] = msgspec.json.decode(lines[-1])
-            return answer
+            _wait_for(f"http://127.0.0.1:{port}/healthz", server)
+            yield port, server
         finally:
             server.terminate()
             server.wait()
 
 
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    """Until an epoch is committed, and the server knows it."""
+def _ask(process: subprocess.Popen[bytes], port: int, users: int) -> dict[str, Any]:
+    """Ask until the flow has read everything; returns the latencies."""
+    with TemporaryFile() as words, TemporaryFile() as found:
+        asker = start(
+            ["benchmarks.asker", "127.0.0.1", str(port), _VIEW, str(users), str(_RATE), _LONG_S], found, words
+        )
+        try:
+            least_s = time.monotonic() + _LEAST_S
+            while asker.poll() is None and (not gone(process) or time.monotonic() < least_s):
+                time.sleep(0.01)
+        finally:
+            asker.terminate()
+            asker.wait()
+        found.seek(0)
+        lines = found.read().splitlines()
+        if not lines:
+            words.seek(0)
+            msg = f"the asker has told nothing: {words.read().decode()[-500:]}"
+            raise BenchmarkError(msg)
+        answer: dict[str, Any] = msgspec.json.decode(lines[-1])
+        return answer
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    """Until a question about the server itself is answered well: that it lives, or that it knows a committed epoch."""
     until_s = time.monotonic() + _READY_S
     while time.monotonic() < until_s and server.poll() is None:
         try:
-            with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
+            with urlopen(url, timeout=1):
                 return
         except (URLError, OSError):
             time.sleep(0.02)

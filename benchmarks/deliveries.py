@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from benchmarks.cache import scratch
-from benchmarks.case import MIB, Arm, Case, Finding, Row, Sizes, alternate, within
+from benchmarks.case import MIB, Arm, Case, Finding, Row, Sizes, against, alternate, within
 from benchmarks.hooks import Arrived
 from benchmarks.postgres_server import PLACES, PostgresServer
 from benchmarks.processes import ROOT, BenchmarkError, Run, gone, measure
@@ -27,33 +27,42 @@ _P99_MS: Final = 300
 _WEBHOOKS: Final = 3_000
 _ROWS: Final = 20_000
 _GROWTH: Final = 64 * MIB
+_KEEPS: Final = 0.9
 _NOBODY: Final = "http://127.0.0.1:9/gone"
 _READY_S: Final = 60.0
 _SHARE: Final = 20
 """A webhook costs a message: fewer are sent."""
+_MORE: Final = 2
+"""The flow makes half as many more where all wait already: how fast, and in how much memory, is what is asked."""
 
 
 def _about(sizes: Sizes) -> str:
     return (
         f"{_RATE:,} events/s by HTTP, a webhook for each, epochs of 100 ms; {sizes.events // _SHARE:,} triggers to a "
-        f"webhook, {sizes.events:,} to PostgreSQL and to nobody"
+        f"webhook, {sizes.events:,} to PostgreSQL; "
+        f"{sizes.events // _MORE:,} to nobody, with none and with {sizes.events:,} waiting before"
     )
 
 
 def _find(sizes: Sizes) -> Finding:
     posted = Arm("from a post to its webhook", partial(_round_trip, sizes), _RATE * sizes.seconds)
     hooks = Arm("webhooks, while the flow runs", partial(_to_receiver, sizes.events // _SHARE), sizes.events // _SHARE)
-    few = Arm("to nobody, a tenth", partial(_to_nobody, sizes.events // 10), sizes.events // 10)
-    many = Arm("to nobody, all", partial(_to_nobody, sizes.events), sizes.events)
     rows_arm = Arm("rows, while the flow runs", partial(_to_postgres, sizes.events), sizes.events)
-    arms = [posted, hooks, few, many, *([rows_arm] if PLACES else [])]
-    for arm in arms:
+    for arm in [posted, hooks, *([rows_arm] if PLACES else [])]:
         alternate([arm], sizes.repeats)
-    growth = many.peak_bytes - few.peak_bytes
+    more = sizes.events // _MORE
+    alone = Arm("to nobody, none waiting before", partial(_to_nobody, more), more)
+    with scratch() as directory:
+        backlog = _Backlog(directory)
+        backlog.more(sizes.events)
+        waiting = Arm("to nobody, with many waiting", partial(backlog.more, more), more)
+        alternate([alone, waiting], sizes.repeats)
+    growth = max(0, waiting.peak_bytes - alone.peak_bytes)
     found = [
         within(posted, posted.told("p99_ms"), _P99_MS, "ms at the 99th percentile"),
         _at_least(hooks, hooks.told("delivered_s"), _WEBHOOKS, "/s"),
-        Row(many, few, growth, f"{growth / MIB:+.0f} MiB", f"<= {_GROWTH // MIB} MiB", growth <= _GROWTH),
+        Row(waiting, alone, growth, f"{growth / MIB:+.0f} MiB", f"<= {_GROWTH // MIB} MiB", growth <= _GROWTH),
+        against(waiting, alone, _KEEPS),
     ]
     notes = ["client, server, flow and receiver share the machine"]
     if PLACES:
@@ -116,24 +125,44 @@ def _to_postgres(count: int) -> Run:
 
 
 def _to_nobody(count: int) -> Run:
-    return _delivered(_NOBODY, count, are_taken=False)
-
-
-def _delivered(to: str, count: int, *, are_taken: bool = True) -> Run:
-    """The flow reads a file, and makes a trigger of each line."""
     with scratch() as directory:
-        log = directory / "steps.jsonl"
-        with log.open("w") as lines:
-            for number in range(count + 1):
-                lines.write(json.dumps({"at": number, "user": f"u{number % 5_000}", "n": number}) + "\n")
-        options = ["--state", str(directory / "state"), "--set", f"to={to}", "--set", f"input={log}", "--json"]
-        run = measure(["headway", "run", str(FLOW), *options])
+        return _Backlog(directory).more(count)
+
+
+class _Backlog:
+    """A flow whose triggers are not taken, run again and again: more and more of them wait."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._count = 0
+
+    def more(self, count: int) -> Run:
+        """Run it for some more events, with all that wait already."""
+        self._count += count
+        return _run(self._directory, _NOBODY, self._count - count, self._count, delivered=0, waiting=self._count)
+
+
+def _delivered(to: str, count: int) -> Run:
+    with scratch() as directory:
+        run = _run(directory, to, 0, count, delivered=count, waiting=0)
+    run.answer["delivered_s"] = count / run.answer["seconds"]
+    return run
+
+
+def _run(directory: Path, to: str, begin: int, end: int, *, delivered: int, waiting: int) -> Run:
+    """The flow reads a file, and makes a trigger of each line."""
+    log = directory / "steps.jsonl"
+    with log.open("a") as lines:
+        # The last event stays behind the watermark until there is another one.
+        for number in range(begin + 1 if begin else 0, end + 1):
+            lines.write(json.dumps({"at": number, "user": f"u{number % 5_000}", "n": number}) + "\n")
+    options = ["--state", str(directory / "state"), "--set", f"to={to}", "--set", f"input={log}", "--json"]
+    run = measure(["headway", "run", str(FLOW), *options])
     stats = run.answer["outputs"]["step.taken"]["delivery"]
-    if (stats["delivered"] if are_taken else stats["waiting"]) != count:
-        msg = f"of {count} triggers {stats['delivered']} were delivered, and {stats['waiting']} wait"
+    if stats["delivered"] != delivered or stats["waiting"] != waiting:
+        msg = f"of {end} triggers {stats['delivered']} were delivered, and {stats['waiting']} wait"
         raise BenchmarkError(msg)
-    seconds = run.answer["seconds"]
-    run.answer.update(delivered_s=count / seconds, running_s=seconds, running_cpu_s=run.cpu_s)
+    run.answer.update(running_s=run.answer["seconds"], running_cpu_s=run.cpu_s)
     return run
 
 

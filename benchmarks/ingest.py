@@ -17,7 +17,7 @@ from benchmarks.case import Arm, Case, Finding, Row, Sizes, alternate, within
 from benchmarks.poster import Posted
 from benchmarks.processes import BenchmarkError, Run, gone, measure
 
-__all__ = ["CASE"]
+__all__ = ["CASE", "await_server"]
 
 _BATCH: Final = 100
 _BATCH_CONNECTIONS: Final = 8
@@ -56,7 +56,7 @@ def _run(sizes: Sizes, connections: int, batch: int) -> Run:
             port = int(sock.getsockname()[1])
 
         def meanwhile(process: subprocess.Popen[bytes]) -> None:
-            _await(port, process)
+            await_server(port, process)
             command = [sys.executable, "-m", "benchmarks.poster", *map(str, (port, connections, batch, sizes.seconds))]
             said = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
             posted.append(msgspec.json.decode(said, type=Posted))
@@ -76,7 +76,7 @@ def _run(sizes: Sizes, connections: int, batch: int) -> Run:
     return run
 
 
-def _await(port: int, process: subprocess.Popen[bytes]) -> None:
+def await_server(port: int, process: subprocess.Popen[bytes]) -> None:
     """Until the server takes connections."""
     until_s = time.monotonic() + _READY_S
     while True:

@@ -46,6 +46,8 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
     """Of each task, up to which time everything has been handled; None where that is not known yet."""
     positions: dict[str, dict[str, tuple[Optional[dict[str, Any]], Optional[int]]]]
     """By source and partition: up to where records are in the epoch, and the latest event time among them."""
+    run: int = 0
+    """Of the run that wrote it, as its feeds are named (`headway.state.feed`); 0 for one without feeds."""
     at_ms: int = 0
     """When it was last known to be the newest, on the wall clock; from the file, and not in it."""
 

@@ -73,6 +73,9 @@ _WAL_BYTES: Final = 2 << 20
 _FILE_BYTES: Final = 16 << 20
 """Little enough that the index and the filter of a file, some 1.5 % of it, fit into a sixty-fourth of the block cache:
 that is cut into as many parts, and what does not fit into its part would be read anew for each key."""
+_LOG_FILE_BYTES: Final = 1 << 20
+"""Of a family that grows at its end: each compaction writes the last file again, and a large one costs more than all
+that is new."""
 
 _WRITER_PAIRS: Final = 2_000
 
@@ -366,7 +369,7 @@ def _options(family: str, options: StoreOptions, open_files_max: int) -> Options
     made.set_arena_block_size(64 << 10)
     made.set_max_total_wal_size(_WAL_BYTES)
     made.set_max_background_jobs(2)
-    made.set_target_file_size_base(_FILE_BYTES)
+    made.set_target_file_size_base(_LOG_FILE_BYTES if family == DELIVERIES else _FILE_BYTES)
     made.set_max_open_files(open_files_max)
     # One list of open files instead of 64 short ones: of those, each would throw out files that are in use.
     made.set_table_cache_num_shard_bits(0)

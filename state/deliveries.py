@@ -20,6 +20,11 @@ is final, and removes what is done.
 5. The stage only adds to the log and the dispatcher only removes, so the two never write the same key, and neither
    waits for the other.
 
+**Early.** An output may say that its triggers leave before their epoch is durable. That is for receivers that do a
+thing once by its id: what a flow emits is a function of its log, so a run that starts over sends the same triggers
+again. The row is still part of the epoch's delta. What came of it is kept in memory until the epoch is committed, and
+is settled then as for all others: nothing is ever removed that is not there yet.
+
 The removals are not synced. When they are lost with the machine's power, rows are delivered again: the same bytes with
 the same id and number, which is what a crash between delivery and removal leads to anyway.
 
@@ -51,16 +56,16 @@ class Deliveries:
         """Whether this epoch has made any."""
         return bool(self._made)
 
-    def add(self, output: int, triggers: Iterable[tuple[int, str, bytes, str]]) -> None:
+    def add(self, output: int, triggers: Iterable[tuple[int, str, bytes, str]]) -> int:
         """Take triggers for an output, by its number, in the order in which they are to leave.
 
-        Each is `(time_ms, lane, line, sequence)`, see `DeliveryRow`. Some 2 µs each.
+        Each is `(time_ms, lane, line, sequence)`, see `DeliveryRow`. Returns the number of the first. Some 2 µs each.
         """
         prefix = id_bytes(output)
         known = self._next.get(output)
         if known is None:
             known = read_next(self._database, prefix) or Next(0, new_place(output, self._database.group))
-        number = known.number
+        first = number = known.number
         log = prefix + LOG
         for time_ms, lane, line, sequence in triggers:
             row = DeliveryRow(lane, time_ms, sequence, line)
@@ -68,6 +73,7 @@ class Deliveries:
             number += 1
         self._next[output] = known = Next(number, known.place)
         self._made[prefix + NEXT] = VERSION_BYTE + encode(known)
+        return first
 
     def delta(self) -> dict[bytes, bytes | None]:
         """What this epoch made, by stored key; the epoch is closed with it."""

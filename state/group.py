@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -12,10 +12,11 @@ import msgspec
 
 from headway.errors import IncompatibleStateError, InternalError, StateError
 from headway.state.database import CONTROL, OUTBOX, PENDING, VERSION_BYTE, WAITING, Database
+from headway.state.feed import FeedWriter
 from headway.state.inputs import InputCodec
 from headway.state.keys import task_prefix
 from headway.state.options import StoreOptions
-from headway.state.stage import OperatorSpec, StageStore
+from headway.state.stage import OperatorSpec, StageStore, feeding
 
 __all__ = ["GroupStore", "close_all", "label"]
 
@@ -38,19 +39,27 @@ class GroupStore:
     (1, 1)
     """
 
-    def __init__(self, database: Database, options: StoreOptions, generation: int) -> None:
+    def __init__(self, database: Database, options: StoreOptions, generation: int, feed: FeedWriter | None) -> None:
         self._database = database
+        self._feed = feed
         self._options = options
         self._generation = generation
         self._tasks: dict[int, str] = {}
 
     @classmethod
     def open(
-        cls, directory: Path | str, group: int, options: StoreOptions | None = None, *, generation: int = 1
+        cls,
+        directory: Path | str,
+        group: int,
+        options: StoreOptions | None = None,
+        *,
+        generation: int = 1,
+        run: int = 0,
     ) -> GroupStore:
         """Open (or create) `<directory>/groups/<NNN>/`, in milliseconds however much it holds.
 
-        What other generations than the given one left is removed.
+        What other generations than the given one left is removed. `run` is the number of the run, where what it
+        changes is fed to readers.
 
         Raises `LockedStateError` when it is open already, here or in another process, `IncompatibleStateError` when
         what lies there was written for another group or in another format, and `StateError` when RocksDB refuses.
@@ -64,7 +73,7 @@ class GroupStore:
             with suppress(StateError):  # The error under way is what matters, and may be the cause of this one.
                 database.close()
             raise
-        return cls(database, chosen, generation)
+        return cls(database, chosen, generation, FeedWriter(Path(directory), group, run) if run else None)
 
     def stage(
         self,
@@ -74,10 +83,12 @@ class GroupStore:
         *,
         task: int = 0,
         carried: int = 0,
+        shown: Collection[int] = (),
     ) -> StageStore:
         """The store of a task by its number, to be asked for once; `name` is for messages.
 
-        The positions in the two lists are the ranks. The first `carried` inputs are not of today's plan.
+        The positions in the two lists are the ranks. The first `carried` inputs are not of today's plan. `shown` are
+        the numbers of operators and indexes that views show.
         """
         if task in self._tasks:
             msg = (
@@ -86,10 +97,13 @@ class GroupStore:
             raise InternalError(msg)
         self._tasks[task] = name
         prefix = task_prefix(self._generation, task)
-        return StageStore(name, prefix, operators, inputs, self._database, self._options, carried)
+        fed = None if self._feed is None else feeding(self._feed, task, operators, shown)
+        return StageStore(name, prefix, operators, inputs, self._database, self._options, carried, fed)
 
     def close(self) -> None:
         """Close the database; what is not committed is gone. Closing again does nothing."""
+        if self._feed is not None:
+            self._feed.close()
         self._database.close()
 
     def __enter__(self) -> GroupStore:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from headway.errors import StateError, UsageError
-from headway.state.database import CONTROL, DELIVERIES, ROWS, Database, group_path
+from headway.state.database import CONTROL, DELIVERIES, ROWS, Database, group_path, logs_mark
 from headway.state.delivery_queue import DeliveryQueue
 from headway.state.groups import group_of
 from headway.state.keys import id_bytes, successor, task_prefix
@@ -64,6 +64,9 @@ class StateReader:
         known = {**manifest.retired.operators, **manifest.operators}
         self._prefixes = {name: id_bytes(entry.id) for name, entry in known.items()}
         self._databases: dict[int, Database] = {}
+        self._marks: dict[int, tuple[str, int]] = {}
+        """Which files the primary wrote to when a database was opened."""
+        self._opened = 0
         self._scratch = tempfile.TemporaryDirectory(prefix="headway-reader-")
 
     def operators(self) -> list[str]:
@@ -119,9 +122,16 @@ class StateReader:
                 yield DeliveryQueue(database, output)
 
     def refresh(self) -> None:
-        """See what has been committed since."""
-        for database in self._databases.values():
-            database.catch_up()
+        """See what has been committed since. A group that the run has flushed is opened anew when it is asked for."""
+        for group, database in list(self._databases.items()):
+            mark = self._marks[group]
+            try:
+                database.catch_up()
+                is_current = logs_mark(self._directory, group) == mark
+            except StateError:  # A file that the run has deleted meanwhile: what is opened anew knows better.
+                is_current = False
+            if not is_current:
+                del self._databases[group]  # Rows may still be read from it; who reads them holds it.
 
     def close(self) -> None:
         """Close all databases; again does nothing."""
@@ -165,15 +175,21 @@ class StateReader:
 
     def _open(self, group: int) -> Database:
         # A file that the writer deletes while it is being listed makes opening fail; the next listing is new.
-        for attempt in range(_RETRIES):
+        for attempt in range(_RETRIES + 1):
             try:
-                return self._open_once(group, attempt)
+                mark = logs_mark(self._directory, group)
+                database = self._open_once(group)
+                if logs_mark(self._directory, group) == mark or attempt == _RETRIES:
+                    self._marks[group] = mark
+                    return database
             except StateError:
-                continue
-        return self._open_once(group, _RETRIES)
+                if attempt == _RETRIES:
+                    raise
+        raise AssertionError
 
-    def _open_once(self, group: int, attempt: int) -> Database:
-        scratch = Path(self._scratch.name) / f"{group:03d}-{attempt}"
+    def _open_once(self, group: int) -> Database:
+        self._opened += 1
+        scratch = Path(self._scratch.name) / f"{group:03d}-{self._opened}"
         return Database(self._directory, group, StoreOptions(), secondary_path=scratch)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from headway.errors import InternalError
 from headway.state.database import CONTROL, ROWS, VERSION_BYTE, Database
 from headway.state.deliveries import Deliveries
 from headway.state.delivery_queue import DeliveryQueue
+from headway.state.feed import Fed, FeedWriter
 from headway.state.indexes import IndexSpec, RowIndex
 from headway.state.inputs import InputCodec
 from headway.state.instances import keys_gained
@@ -23,7 +25,7 @@ from headway.state.rowvalues import Migrate
 from headway.state.timers import TimerIndex
 from headway.state.waiting import Waiting
 
-__all__ = ["MARK", "OperatorSpec", "StageStore"]
+__all__ = ["MARK", "OperatorSpec", "StageStore", "feeding"]
 
 MARK: Final = b"mark"
 """What the key of a task's mark ends with, behind the prefix of the task."""
@@ -70,8 +72,10 @@ class StageStore:
         database: Database,
         options: StoreOptions,
         carried: int = 0,
+        feed: Callable[[int, Mapping[bytes, bytes | None]], None] | None = None,
     ) -> None:
         self.name = name
+        self._feed = feed
         self._database = database
         self._sync = options.sync
         self._prefix = prefix
@@ -274,6 +278,8 @@ class StageStore:
         if self._redo.pending is not None:
             self._has_stored()
         self._redo.write(delta, sync=self._sync, keeps_outbox=self.outbox.undelivered)
+        if self._feed is not None:
+            self._feed(delta.control.version, delta.rows)
         for table in self.tables:
             table.pending = delta.rows
         self.timers.commit()
@@ -288,6 +294,18 @@ class StageStore:
         if not self._usable:
             msg = f"stage {self.name!r} was not resumed, or a commit has failed: resume it first"
             raise InternalError(msg)
+
+
+def feeding(
+    feed: FeedWriter, task: int, operators: Sequence[OperatorSpec], shown: Collection[int]
+) -> Callable[[int, Mapping[bytes, bytes | None]], None] | None:
+    """What tells a feed of each version of a task; None where views show nothing of it. `shown` are numbers."""
+    kept = {operator.id for operator in operators}
+    kept.update(index.number for operator in operators for index in operator.indexes)
+    ours = kept.intersection(shown)
+    if not ours:
+        return None
+    return partial(feed.append, Fed(task, frozenset(map(id_bytes, ours)), ours == kept))
 
 
 def _encoded(meta: Any) -> bytes:

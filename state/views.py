@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from headway.state.manifest import Manifest, ViewEntry
 from headway.state.names import former_name
 
-__all__ = ["view_changes"]
+__all__ = ["shown_by", "view_changes"]
+
+
+def shown_by(views: Mapping[str, ViewEntry]) -> frozenset[int]:
+    """The numbers under which lies what views show: of operators, and of indexes."""
+    indexes = {view.index_id for view in views.values() if view.index}
+    return frozenset({view.operator_id for view in views.values()} | indexes)
 
 
 def view_changes(found: Manifest, expected: Manifest) -> Iterator[tuple[str, str]]:

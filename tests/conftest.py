@@ -6,22 +6,38 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from hypothesis import settings
 
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 1 << 30
+EXAMPLES = float(os.environ.get("HEADWAY_EXAMPLES", "0.6"))
+"""By what the numbers of examples of all properties are multiplied: 1 is what their files say, 10 is a day's search."""
+LEAST_EXAMPLES = 5
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Say where the tests and their processes write: before anything asks for it."""
     # How long an example takes is not asserted: the machine may be busy with something else.
-    # How many there are is what fits into the ten minutes of all tests; `make soak` has more of what matters most.
+    # How many there are is what fits into ten minutes together with all other tests; see `EXAMPLES`.
     settings.register_profile("headway", deadline=None, print_blob=True, max_examples=50)
     settings.load_profile("headway")
     _write_to_memory()
     _keep_bytecode(config.rootpath / ".pytest_cache" / "bytecode")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each property its share of the time."""
+    for item in items:
+        function = getattr(item, "obj", None)
+        given: Optional[settings] = getattr(function, "_hypothesis_internal_use_settings", None)
+        if given is not None and item.get_closest_marker("soak") is None:
+            count = max(min(given.max_examples, LEAST_EXAMPLES), round(given.max_examples * EXAMPLES))
+            vars(getattr(function, "__func__", function))["_hypothesis_internal_use_settings"] = settings(
+                given, max_examples=count
+            )
 
 
 def _write_to_memory() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
-from headway.delivery.courier import Courier, Item
+from headway.delivery.courier import Courier, Fate, Item
 from headway.state.group import GroupStore
 from headway.state.stage import StageStore
 from headway.targets.base import DONE, Answer, Delivery, Limits, Outcome, Target
@@ -136,9 +136,18 @@ class World:
                 self.answered.add(_number(item))
             elif answer.outcome is Outcome.RETRY:
                 self.not_before[lane] = self.now_ms + self.delivering.retry_first_ms
-        courier.answered(items, answers)
+        fates = courier.fates(items, answers, self.now_ms)
+        before = self._totals(courier)
+        courier.answered(items, answers, self.now_ms)
+        delivered, died = (after - old for after, old in zip(self._totals(courier), before))
+        assert (fates.count(Fate.DELIVERED), fates.count(Fate.DEAD)) == (delivered, died)
         for number, dead in self.dead():
             assert number, dead
+
+    @staticmethod
+    def _totals(courier: Courier) -> tuple[int, int]:
+        totals = [window.queue.totals for window in courier.windows]
+        return sum(total.delivered for total in totals), sum(total.died for total in totals)
 
     def _take_effect(self, item: Item) -> None:
         lane, number = item.row.row.lane, _number(item)

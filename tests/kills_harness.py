@@ -281,4 +281,4 @@ def retry_what_was_put_off_for_years(receiver: Receiver, directory: Path, known:
 
 
 def needs_http() -> None:
-    pytest.importorskip("aiohttp", reason="the extra `http` is not installed")
+    pytest.importorskip("httptools", reason="the extra `http` is not installed")

@@ -260,4 +260,4 @@ def test_plots(tmp_path: Path) -> None:
 
 
 def test_every_case_has_a_name_of_its_own() -> None:
-    assert len({case.name for case in CASES.values()}) == len(CASES) == 25
+    assert len({case.name for case in CASES.values()}) == len(CASES) == 26

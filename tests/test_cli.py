@@ -93,7 +93,11 @@ def test_the_version_is_told(shell: Shell) -> None:
     [
         (["rnu"], 2, "there is no command 'rnu'; did you mean 'run'?"),
         (["clicks.py"], 2, "to run a flow: headway run clicks.py"),
-        (["xyzzy"], 2, "there are run, serve, ingest, explain, generate, state, triggers, dead-letters, demo, version"),
+        (
+            ["xyzzy"],
+            2,
+            "there are run, serve, ingest, explain, generate, state, triggers, functions, dead-letters, demo, version",
+        ),
         (["generate", "shpo"], 2, "did you mean 'shop'?"),
         (["--jsn"], 2, "--jsn"),
         (["run"], 2, "Missing argument 'FLOW'"),

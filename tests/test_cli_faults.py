@@ -181,3 +181,16 @@ def test_a_notice_outlives_workers_and_runs_that_die() -> None:
 def test_a_quiet_run_tells_what_must_be_known() -> None:
     Path("out.jsonl").write_text("mine\n")
     assert command().stderr == f"headway: note: {NOTICE}\n"
+
+
+def test_a_working_directory_that_is_gone(here: Path) -> None:
+    gone = here / "gone"
+    gone.mkdir()
+    script = f"import os, sys; os.rmdir({str(gone)!r}); from headway.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    for arguments, code in ((["run", "../flow.py"], 2), (["state", "flow"], 2), (["version"], 0), (["--help"], 0)):
+        called = [sys.executable, "-c", script, *arguments]
+        done = subprocess.run(called, cwd=gone, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr and done.stderr.count("\n") == (code != 0)
+        assert ("the working directory cannot be used" in done.stderr) is (code != 0)
+        gone.mkdir()

@@ -4,6 +4,7 @@ import io
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,7 +17,9 @@ from headway.cli.live import LivePanel
 from headway.cli.meter import Meter
 from headway.cli.news import News
 from headway.cli.progress import Lines, Quiet, progress_for, shown
+from headway.cli.questions import questions_in
 from headway.cli.texts import lag_text
+from headway.metrics.snapshots import ViewsSnapshot, leave, now_ms
 from headway.runtime.stats import RunStats, SourceStats, WorkerStats, total
 
 
@@ -144,6 +147,33 @@ def test_the_panel_tells_a_notice_once_and_before_the_end() -> None:
         for _ in range(3):
             panel.observe(total([msgspec.structs.replace(worker(), notices=["a link \x9b is not read"])]))
     assert file.getvalue().count("note: a link \\x9b is not read") == 1
+
+
+def test_the_panel_tells_how_many_questions_were_answered(tmp_path: Path) -> None:
+    questions = questions_in(tmp_path)
+    panel = LivePanel("shop", Console(file=io.StringIO()), questions=questions)
+    panel.observe(total([worker()]))
+    assert "answered" not in panel_text(panel)
+    at_ms = now_ms()
+    for process, passed_ms, answers in (("7-1", 0, 1_000), ("7-1", 2_000, 5_000), ("8-1", 4_000, 10)):
+        said = ViewsSnapshot(
+            process=process,
+            at_ms=at_ms + passed_ms,
+            responses={"200": answers},
+            under_way=0,
+            watching=1,
+            cut_at_ms=None,
+        )
+        leave(tmp_path, said)
+        text = panel_text(panel)
+        assert text == panel_text(panel)
+        if passed_ms == 2_000:
+            assert "5,000 questions answered   2,000/s   1 client waits" in text
+    assert "5,010 questions answered   0/s" in text
+    leave(tmp_path, msgspec.structs.replace(said, at_ms=at_ms - 60_000))
+    old = LivePanel("shop", Console(file=io.StringIO()), questions=questions_in(tmp_path))
+    old.observe(total([worker()]))
+    assert "answered" not in panel_text(old)
 
 
 @given(st.lists(st.lists(st.lists(st.sampled_from("abc"), max_size=3), max_size=3), max_size=5))

@@ -186,3 +186,18 @@ def test_what_has_become_of_the_former_file_is_nobodys_concern(tmp_path: Path) -
         (tmp_path / name).write_bytes((tmp_path / "kept").read_bytes())
     write(tmp_path, "log.jsonl", 3, 4)
     assert drain(log.open(partition, place, follow=False)) == [(3, 4)]
+
+
+def test_a_half_line_at_the_end_of_a_file_keeps_its_number_over_a_restart(tmp_path: Path) -> None:
+    """The next file, compressed, holds nothing: so the position is still that at the end of the one before."""
+    (tmp_path / "log-00").write_bytes(b'{"n": 0}')
+    (tmp_path / "log-01.gz").write_bytes(gzip.compress(b""))
+    (tmp_path / "log-02").touch()
+    log = files(tmp_path / "log-*", rotated=True)
+    reader = log.open("log-*", None, follow=True)
+    assert drain(reader) == [(0, 0)]
+    assert drain(reader) == []
+    place = reader.position()
+    reader.close()
+    write(tmp_path, "log-02", 1)
+    assert drain(log.open("log-*", place, follow=False)) == [(1, 1)]

@@ -9,9 +9,14 @@ import sqlite3
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cluster_harness import Started, run
+
+import headway as hw
+from headway.inbox.runlog import RunLogInput
+from headway.types.decoding import LineCodec
 
 FLOW = """
 import os
@@ -51,6 +56,7 @@ counted = steps.key_by("user").process("count", Count())
 counted.trigger("counted", hw.call(note, concurrency=8), retry_first="50ms")
 counted.trigger("stored", hw.sqlite("stored.db", "steps", batch=50))
 counted.trigger("written", hw.to_jsonl("written.jsonl"))
+counted.deliveries("counted").to("outcomes", hw.to_jsonl("outcomes.jsonl"))
 """
 EVENTS = 4_000
 USERS = 40
@@ -95,6 +101,24 @@ def check(directory: Path) -> None:
     for user, data in rows:
         stored.setdefault(user, []).append(json.loads(data)["seen"])
     assert stored == expected
+    outcomes = outcomes_of(directory / ".headway" / "steps")
+    assert sorted(outcome["id"] for outcome in outcomes) == sorted(seen)
+    assert {outcome["outcome"] for outcome in outcomes} == {"delivered"}
+    read = [json.loads(line) for line in (directory / "outcomes.jsonl").read_text().splitlines()]
+    assert len({outcome["id"] for outcome in read}) == len(read) > EVENTS // 4
+    assert all(outcome in outcomes for outcome in read)
+
+
+def outcomes_of(state: Path) -> list[Any]:
+    """All outcomes in the logs of the workers."""
+    log = RunLogInput("counted.deliveries", "").within(state)
+    found = []
+    for partition in log.partitions():
+        reader = log.open(partition, None, follow=False)
+        while (chunk := reader.read(1 << 20)) is not None:
+            found += chunk.decode(LineCodec(hw.Json)).events
+        reader.close()
+    return found
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -115,6 +139,7 @@ def test_kills_at_any_moment_lose_nothing(tmp_path: Path, workers: int) -> None:
         outputs = run(tmp_path, *arguments)["outputs"]
         if len({trigger_id for trigger_id, *_ in calls_of(tmp_path)}) == outputs["written"]["count"]:
             break
+    del outputs["outcomes"]  # The last ones wait for time to pass.
     assert {output["count"] for output in outputs.values()} == {outputs["written"]["count"], 0}
     check(tmp_path)
 

@@ -144,7 +144,7 @@ class _Hooks(BaseHTTPRequestHandler):
 
 
 def test_the_triggers_can_be_posted_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("aiohttp", reason="webhooks need headway[http]")
+    pytest.importorskip("httptools", reason="webhooks need headway[http]")
     monkeypatch.chdir(tmp_path)
     assert main(["generate", "shop", "events", "--events", "3000"]) == 0
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Hooks)

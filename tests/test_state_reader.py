@@ -120,6 +120,20 @@ def test_reading_goes_on_while_files_come_and_go(directory: Path, run: Run) -> N
                 assert list(reader.rows("cart")) == [stored(key, count - (key in last)) for key in KEYS]
 
 
+def test_what_is_refreshed_is_new_also_behind_a_flush(directory: Path, run: Run) -> None:
+    """A secondary that has read a log in part goes on answering with it, in front of newer files."""
+    with StateReader(directory) as reader:
+        for count in range(1, 60):
+            run.put("a", count)
+            run.settle()
+            if count % 3 == 0:
+                for family in (ROWS, "default", "pending"):
+                    run.stages[group_of("a", GROUPS)]._database.family(family).flush()
+            if count % 2 == 0:
+                reader.refresh()
+                assert reader.get("cart", "a") == stored("a", count)
+
+
 def test_a_listing_that_has_begun_shows_what_was_there_then(directory: Path, run: Run) -> None:
     for key in KEYS:
         run.put(key, 1)

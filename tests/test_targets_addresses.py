@@ -17,7 +17,7 @@ from headway.errors import UsageError
 from headway.targets.addresses import AddressPolicy, AddressRefusedError
 from headway.targets.base import Answer, Outcome
 
-pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'headway[http]'")
+pytest.importorskip("httptools", reason="httptools is not installed: pip install 'headway[http]'")
 
 
 @pytest.mark.parametrize(

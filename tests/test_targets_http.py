@@ -18,7 +18,7 @@ import headway as hw
 from headway.targets.base import Answer, Outcome
 from headway.testing import check_target
 
-pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'headway[http]'")
+pytest.importorskip("httptools", reason="httptools is not installed: pip install 'headway[http]'")
 
 DONE, RETRY, NEVER = Outcome.DONE, Outcome.RETRY, Outcome.NEVER
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -60,11 +60,11 @@ CASES = {
     "10 MB with 200": (respond(200, body=b"x" * 10_000_000), DONE, ""),
     "10 MB with 500": (respond(500, body=b"x" * 10_000_000), RETRY, "500 Internal Server Error"),
     "a body that is shorter than it says": (respond(200, body=b"x", length=50), DONE, ""),
-    "a body that is longer than it says": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxxxxx"), RETRY, "no HTTP"),
+    "a body that is longer than it says": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxxxxx"), DONE, ""),
     "a length that is none": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nx"), RETRY, "no HTTP"),
     "two lengths": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nx"), RETRY, "no HTTP"),
     "no HTTP": (raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), RETRY, "no HTTP"),
-    "nothing": (raw(b""), RETRY, "Disconnected"),
+    "nothing": (raw(b""), RETRY, "closed before an answer came"),
     "half an answer": (raw(b"HTTP/1.1 20"), RETRY, ""),
     "headers without end": (raw(FLOOD), RETRY, ""),
     "a header without end": (raw(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 1_000_000), RETRY, ""),
@@ -91,7 +91,7 @@ def test_what_an_answer_means(behaviour: Behaviour, outcome: Outcome, reason: st
 
 
 def test_a_body_that_drips_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headway.targets.http._BODY_S", 0.05)
+    monkeypatch.setattr("headway.targets.http_connection.BODY_S", 0.05)
 
     async def drip(request: Any, reader: Any, writer: Any) -> None:
         writer.write(DRIP)

@@ -93,7 +93,7 @@ def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
 
 
 def test_what_is_looked_at_before_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pytest.importorskip("aiohttp", reason="aiohttp is not installed")
+    pytest.importorskip("httptools", reason="httptools is not installed")
     for options, said in (
         ({"secret": "env:NO_SUCH"}, "no signing secret: the environment variable 'NO_SUCH' is not set"),
         ({"secret": f"file:{tmp_path}/none"}, "none cannot be read (No such file or directory)"),
@@ -114,7 +114,7 @@ def test_what_is_looked_at_before_a_run(monkeypatch: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.parametrize(
     ("make", "module", "extra"),
     [
-        (lambda: hw.webhook(URL), "aiohttp", "http"),
+        (lambda: hw.webhook(URL), "httptools", "http"),
         (lambda: hw.postgres("postgresql://db.example/shop", "carts"), "psycopg", "postgres"),
     ],
 )

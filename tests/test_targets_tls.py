@@ -17,7 +17,7 @@ import headway as hw
 from headway.errors import UsageError
 from headway.targets.base import Answer, Outcome
 
-pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'headway[http]'")
+pytest.importorskip("httptools", reason="httptools is not installed: pip install 'headway[http]'")
 
 
 @pytest.fixture(scope="module")

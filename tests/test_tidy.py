@@ -27,12 +27,14 @@ LAYERS: Final = {
     "operators": "operators",
     "state": "state",
     "targets": "targets",
+    "inbox": "inbox",
     "delivery": "delivery",
     "web": "web",
-    "inbox": "inbox",
+    "client": "client",
     # The way of a flow: declared as a graph, planned, run, and explained to people.
     "graph": "graph",
     "declare": "declare",
+    "durable": "durable",
     "plan": "plan",
     "runtime": "runtime",
     "explain": "explain",
@@ -41,7 +43,6 @@ LAYERS: Final = {
     # Asking a flow from outside: who answers, and who asks.
     "ingest": "ingest",
     "serving": "serving",
-    "client": "client",
     "demo": "demo",
     "cli": "__main__ cli running",
     # What users import, and what is written with it.
@@ -60,11 +61,12 @@ MAY_IMPORT: Final = {
     "operators": "basics types",
     "state": "basics types",
     "targets": "basics types connectors",
-    "delivery": "basics types state targets",
+    "delivery": "basics types connectors state targets inbox",
     "web": "basics",
     "inbox": "basics types connectors state",
     "graph": "basics connectors operators targets",
-    "declare": "basics types connectors operators targets graph",
+    "declare": "basics types connectors operators targets inbox graph",
+    "durable": "basics types operators targets inbox functions graph declare client",
     "plan": "basics types connectors operators state targets graph",
     "runtime": "basics types connectors operators state targets delivery tracing graph plan",
     "tracing": "basics targets",
@@ -74,12 +76,12 @@ MAY_IMPORT: Final = {
     "serving": "basics types state graph declare plan web metrics",
     "client": "basics types",
     "demo": "basics client web",
-    "cli": "basics types connectors state inbox delivery web graph declare plan runtime "
+    "cli": "basics types connectors state inbox delivery functions durable web graph declare plan runtime "
     "ingest explain tracing metrics serving demo generate",
-    "face": "basics types connectors operators targets graph declare inbox cli",
+    "face": "basics types connectors operators targets functions graph declare durable inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",
-    "testing": "basics types connectors operators targets graph declare plan generate",
+    "testing": "basics types connectors operators targets functions graph declare durable plan generate",
 }
 """What each layer may import of Headway, besides itself."""
 

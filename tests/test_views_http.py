@@ -77,6 +77,14 @@ def test_a_view_that_is_not_known_yet_is_waited_for(tmp_path: Path) -> None:
     assert 0 < answer.json["value"]["n"] <= EXPECTED["ann"][0]
 
 
+def test_a_first_question_waits_for_the_first_epoch(tmp_path: Path) -> None:
+    """Which it need not ask for: services start together with their flow."""
+    with serving(decision_state(tmp_path), first_s=60.0) as empty, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(get, empty, "/accounts/ann")
+        finished(tmp_path, EVENTS).close()
+        assert asked.result().status == 200
+
+
 def test_absent_not_known_and_no_such_view_are_different_answers(server: Address, tmp_path: Path) -> None:
     absent = get(server, "/accounts/nobody")
     assert (absent.status, absent.json["reason"]) == (404, "absent")

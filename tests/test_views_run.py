@@ -26,6 +26,7 @@ from tests.views_harness import (
 from headway.basics.receipts import Receipt
 from headway.serving.catalog import Presence
 from headway.serving.state import DecisionState
+from headway.state.followed import FollowedGroup
 
 
 def accounts(state: DecisionState) -> Accounts:
@@ -124,6 +125,23 @@ def reached(state: DecisionState, receipt: Receipt) -> bool:
 def opened() -> Iterator[ExitStack]:
     with ExitStack() as held:
         yield held
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_reader_that_keeps_up_reads_the_feed_alone(
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = transfers(400, seed=3)
+    path = tmp_path / "transfers-0.jsonl"
+    write_lines(path, log[:50])
+    with running(tmp_path, workers=workers) as process, Reader(tmp_path, log) as reader:
+        until(partial(has_handled, reader, 40), "the first transfers", process=process)
+        monkeypatch.setattr(FollowedGroup, "_look", None)  # Which reads the database.
+        for start in range(50, 400, 50):
+            write_lines(path, log[start : start + 50])
+            until(partial(has_handled, reader, start + 40), "what was written", process=process)
+        assert len(list((tmp_path / "state" / "feed").iterdir())) <= 2 * 12
+    assert not list((tmp_path / "state" / "feed").iterdir())
 
 
 def test_what_was_written_can_be_read_over_restarts_and_workers(tmp_path: Path, opened: ExitStack) -> None:

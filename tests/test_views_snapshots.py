@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from headway.state import feed
 from headway.state.cut import CUT_NAME, Cut
 from headway.state.group import GroupStore
 from headway.state.groups import group_of
@@ -51,18 +53,34 @@ class Following(RuleBasedStateMachine):
         self.kept: list[tuple[Snapshot, Model]] = []
         self.seen = 0
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(
+        is_fed=st.sampled_from([True, True, False]), few_rows=st.booleans(), layers_bytes=st.sampled_from([0, 1 << 20])
+    )
+    def begin(self, is_fed: bool, few_rows: bool, layers_bytes: int) -> None:
+        """With files and parts of the feed so small that each is ended soon, or none; and little memory, or enough."""
+        self.patched = pytest.MonkeyPatch()
+        if few_rows:
+            self.patched.setattr(feed, "FILE_BYTES", 100)
+            self.patched.setattr(feed, "PART_ROWS", 2)
+        self.is_fed = is_fed
+        self.run = 0
         self.held = tempfile.TemporaryDirectory(prefix="headway-test-")
         self.place = Path(self.held.name)
         self.stores: list[GroupStore] = []
         self.open([None] * GROUPS)
-        self.follower = Follower(self.place, MANIFEST, [0])
+        self.time_s = 0.0
+        self.follower = Follower(self.place, MANIFEST, [0], layers_bytes=layers_bytes, clock_s=lambda: self.time_s)
 
     def open(self, versions: list[Any]) -> None:
-        self.stores = [GroupStore.open(self.place, group, StoreOptions(sync=False)) for group in range(GROUPS)]
+        if self.is_fed:
+            feed.forget_feeds(self.place)
+            self.run += 1
+        self.stores = [
+            GroupStore.open(self.place, group, StoreOptions(sync=False), run=self.run) for group in range(GROUPS)
+        ]
+        operators = [OperatorSpec("other", dict, id=OPERATOR + 1), OperatorSpec("s", dict, id=OPERATOR)]
         self.stages: list[StageStore] = [
-            store.stage("s", [OperatorSpec("s", dict, id=OPERATOR)], [InputCodec()]) for store in self.stores
+            store.stage("s", operators, [InputCodec()], shown={OPERATOR}) for store in self.stores
         ]
         for stage, version in zip(self.stages, versions):
             stage.resume(version or None)
@@ -73,12 +91,24 @@ class Following(RuleBasedStateMachine):
         """An event: groups handle it only once they have heard of the epoch before."""
         group = group_of(key, GROUPS)
         self.hear(group)
-        row = self.stages[group].tables[0].fetch(key)
+        row = self.stages[group].tables[1].fetch(key)
         row.state.clear()
         self.now.pop(key, None)
         if value is not None:
             row.state["n"] = self.now[key] = value
-        self.stages[group].tables[0].mark(row)
+        self.stages[group].tables[1].mark(row)
+
+    @rule(
+        changes=st.lists(st.tuples(st.sampled_from(KEYS), st.one_of(st.none(), st.integers(1, 99))), max_size=9),
+        follows=st.booleans(),
+    )
+    def whole_epoch(self, changes: list[tuple[str, int | None]], follows: bool) -> None:
+        """What a follower meets most of the time."""
+        for key, value in changes:
+            self.change(key, value)
+        self.close_epoch()
+        if follows:
+            self.follow(keep=False)
 
     @rule(group=st.integers(0, GROUPS - 1))
     def hear(self, group: int) -> None:
@@ -103,8 +133,10 @@ class Following(RuleBasedStateMachine):
         self.unheard = {group for group in range(GROUPS) if self.versions[group] != self.before[group]}
         self.epoch += 1
         self.epochs[self.epoch] = dict(self.now)
-        cut = Cut(epoch=self.epoch, generation=1, versions=[self.versions], watermarks=[None], positions={})
-        cut.store(self.place)
+        versions = [list(self.versions)]
+        Cut(epoch=self.epoch, generation=1, versions=versions, watermarks=[None], positions={}, run=self.run).store(
+            self.place
+        )
 
     @rule(is_committed=st.booleans(), some=st.integers(0, GROUPS))
     def crash_as_an_epoch_closes(self, is_committed: bool, some: int) -> None:
@@ -112,6 +144,7 @@ class Following(RuleBasedStateMachine):
         self.prepare()
         versions = self.versions if is_committed else self.before
         for store in self.stores:
+            store._feed = None  # A killed process leaves its feed.
             store.close()
         if not is_committed:
             self.now = dict(self.epochs[self.epoch])
@@ -121,6 +154,31 @@ class Following(RuleBasedStateMachine):
             self.before = list(self.versions)
             self.publish()
             self.unheard = set()
+
+    @rule(group=st.integers(0, GROUPS - 1))
+    def change_what_is_not_shown(self, group: int) -> None:
+        self.hear(group)
+        row = self.stages[group].tables[0].fetch("other")
+        row.state["n"] = row.state.get("n", 0) + 1
+        self.stages[group].tables[0].mark(row)
+
+    @rule()
+    def a_minute_passes(self) -> None:
+        self.time_s += 60
+
+    @rule(place=st.integers(0, 1 << 20), removes=st.booleans())
+    def damage_a_feed(self, place: int, removes: bool) -> None:
+        """Whatever becomes of a feed: what is read is right, or is read from the database."""
+        files = sorted((self.place / feed.FEED_NAME).glob("*"))
+        if not files:
+            return
+        file = files[place % len(files)]
+        data = bytearray(file.read_bytes())
+        if removes:
+            file.unlink()
+        elif data:
+            data[place % len(data)] ^= 1 + place % 255
+            file.write_bytes(data)
 
     @rule(keep=st.booleans())
     def follow(self, keep: bool) -> None:
@@ -151,6 +209,7 @@ class Following(RuleBasedStateMachine):
             assert rows_of(snapshot) == model
 
     def teardown(self) -> None:
+        self.patched.undo()
         self.kept.clear()
         self.follower.close()
         for store in self.stores:
@@ -159,7 +218,7 @@ class Following(RuleBasedStateMachine):
 
 
 TestFollowing = Following.TestCase
-TestFollowing.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestFollowing.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def test_a_damaged_cut_is_none(tmp_path: Path) -> None:

@@ -108,13 +108,18 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def serving(
-    state: DecisionState, *, tokens: Tokens | None = None, watchers_max: int = 10_000, wall_ms: int | None = None
+    state: DecisionState,
+    *,
+    tokens: Tokens | None = None,
+    watchers_max: int = 10_000,
+    wall_ms: int | None = None,
+    first_s: float = 0.0,
 ) -> Iterator[Address]:
     """A server of views in a thread."""
     state.refresh()
     gate = Gate()
     clock = (lambda: time.time_ns() // 1_000_000) if wall_ms is None else (lambda: wall_ms)
-    app = ViewsApp(state, watchers_max=watchers_max, wall_ms=clock)
+    app = ViewsApp(state, watchers_max=watchers_max, wall_ms=clock, first_s=first_s)
     gate.not_ready = lambda: state.not_ready
     guard = guarded(app, gate=gate, tokens=tokens, hosts={"localhost", "127.0.0.1"}, max_concurrency=5_000)
     try:

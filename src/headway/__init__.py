@@ -31,8 +31,13 @@ if TYPE_CHECKING:
     from headway.declare.streams import SourceStream as SourceStream
     from headway.declare.streams import Stream as Stream
     from headway.declare.views import state_of as state_of
+    from headway.durable.flow import Functions as Functions
     from headway.errors import FlowError as FlowError
     from headway.errors import HeadwayError as HeadwayError
+    from headway.functions.declared import durable_workflow as durable_workflow
+    from headway.functions.failures import StepError as StepError
+    from headway.functions.options import CallOptions as CallOptions
+    from headway.functions.options import RetryPolicy as RetryPolicy
     from headway.graph import INGESTION_TIME as INGESTION_TIME
     from headway.inbox.source import http_source as http_source
     from headway.operators.absence import Absence as Absence
@@ -172,6 +177,10 @@ _HOMES: Final = {
     "targets.sqlite": "sqlite",
     "running": "run",
     "types.schema": "Event Json State Time",
+    "durable.flow": "Functions",
+    "functions.declared": "durable_workflow",
+    "functions.failures": "StepError",
+    "functions.options": "CallOptions RetryPolicy",
     "declare.streams": "KeyedStream Processed SourceStream Stream",
     "basics.times": "duration_ms format_time",
 }

@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from headway.operators.windows.results import WindowAggregates as WindowAggregates
     from headway.running import RunSummary as RunSummary
     from headway.types.letters import DeadLetter as DeadLetter
+    from headway.types.outcomes import DeliveryOutcome as DeliveryOutcome
 
 _HOMES: Final = {
     "types.letters": "DeadLetter",
+    "types.outcomes": "DeliveryOutcome",
     "operators.absence": "Absent",
     "operators.aggregates.frequent": "HeavyHitter",
     "operators.aggregates.lists": "Ranked",

@@ -29,8 +29,11 @@ def user_frames(error: BaseException, *, limit: int = 4) -> str:
     summaries = traceback.extract_tb(error.__traceback__)
     frames = [summary for summary, module in zip(summaries, modules) if _is_users(summary.filename, module)]
     lines = traceback.format_list(frames[-limit:]) + traceback.format_exception_only(type(error), error)
-    here = f'File "{Path.cwd()}{os.sep}'
-    return "".join(lines).replace(here, 'File "').rstrip("\n")
+    text = "".join(lines).rstrip("\n")
+    try:
+        return text.replace(f'File "{Path.cwd()}{os.sep}', 'File "')
+    except OSError:  # It is gone: the error is told all the same.
+        return text
 
 
 def _is_users(filename: str, module: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 from headway.cli.conduct import Member
 from headway.cli.listening import Listening
 from headway.cli.measuring import Measuring
+from headway.cli.questions import Questions, questions_in
 from headway.cli.serve import views_beside
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Companions(NamedTuple):
     beside: Beside
     listening: Optional[Listening]
     measuring: Optional[Measuring]
+    questions: Optional[Questions]
 
     @classmethod
     def checked(
@@ -68,10 +70,15 @@ class Companions(NamedTuple):
                 traces=options.traces,
             )
         beside: Beside = nullcontext
+        questions = None
         if asked.serve_at is not None:
             place = options.state_dir
-            beside = views_beside(spec, place, asked.serve_at, tokens, host_names, show=show, metrics_dir=metrics_dir)
-        return cls(beside, listening, measuring)
+            from headway.metrics.snapshots import snapshot_directory
+
+            left_in = metrics_dir or snapshot_directory(place)
+            questions = questions_in(left_in)
+            beside = views_beside(spec, place, asked.serve_at, tokens, host_names, show=show, metrics_dir=left_in)
+        return cls(beside, listening, measuring, questions)
 
 
 def _measuring(flow: str, asked: Asked, given: str, state_dir: Path, member: Optional[Member]) -> Measuring:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Optional
 if TYPE_CHECKING:
     from headway.cli.listening import Listening
     from headway.cli.measuring import Measuring
+    from headway.cli.questions import Questions
     from headway.cli.summary import Ending
     from headway.declare.flow import Flow
     from headway.declare.loading import FlowSpec
@@ -36,13 +37,15 @@ def conduct(
     beside: Beside = nullcontext,
     listening: Optional[Listening] = None,
     measuring: Optional[Measuring] = None,
+    questions: Optional[Questions] = None,
 ) -> Ending:
     """Run a flow until it ends or is stopped, by `flag` or a signal, and tell how it ended.
 
     `tell` hears what has changed in the flow; else it is shown.
 
     What `beside` makes goes on during the run, and so do the server of `listening` and the exporter of `measuring`.
-    `spec` is what several workers make the flow from. Raises what `run_flow`, `run_cluster` and `run_member` raise.
+    `questions` are those that are answered beside it. `spec` is what several workers make the flow from. Raises what
+    `run_flow`, `run_cluster` and `run_member` raise.
     """
     from headway.cli.progress import progress_for, shown
     from headway.cli.summary import Ending
@@ -55,7 +58,9 @@ def conduct(
     plan = plan_of(flow, options.state_dir)
     resumed = Manifest.load(options.state_dir) is not None
     stdout_is_shown = sys.stdout is not None and sys.stdout.isatty() and any(is_stdout(sink) for sink in plan.sinks)
-    shows = progress_for(plan.flow, quiet=not progress, stdout_is_shown=stdout_is_shown, stopping=flag)
+    shows = progress_for(
+        plan.flow, quiet=not progress, stdout_is_shown=stdout_is_shown, stopping=flag, questions=questions
+    )
 
     def tell_change(change: Change) -> None:
         (tell or shows.tell)(f"{plan.flow} has changed: {change}")

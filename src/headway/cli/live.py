@@ -17,6 +17,7 @@ from headway.cli.deliveries import Alerts, delivery_text, ending_text
 from headway.cli.escapes import printable, printable_line, printable_lines
 from headway.cli.meter import Meter
 from headway.cli.news import News
+from headway.cli.questions import Questions
 from headway.cli.texts import bytes_text, count_text, lag_text, left_text, seconds_text, time_text
 from headway.runtime.stats import RunStats
 
@@ -34,8 +35,10 @@ class LivePanel:
         console: Console,
         stopping: Callable[[], bool] = lambda: False,
         clock_s: Callable[[], float] = time.monotonic,
+        questions: Optional[Questions] = None,
     ) -> None:
         self._name = name
+        self._questions = questions
         self._stopping = stopping
         self._clock_s = clock_s
         self._started_s = clock_s()
@@ -102,6 +105,9 @@ class LivePanel:
         for name, delivery in stats.deliveries.items():
             # As text: in a name nothing may count as markup.
             grid.add_row(Text(printable(name)), Text(delivery_text(delivery)))
+        answered = None if self._questions is None else self._questions.text()
+        if answered is not None:
+            grid.add_row("views", answered)
         if ending := ending_text(stats):
             grid.add_row("end", Text(printable(ending), style="bold"))
         memory = bytes_text(sum(worker.rss_bytes for worker in stats.workers))

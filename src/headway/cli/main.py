@@ -13,10 +13,11 @@ from headway.cli.dead_letters import dead_letters
 from headway.cli.demo import demo
 from headway.cli.explain import explain
 from headway.cli.failures import report
+from headway.cli.functions import functions
 from headway.cli.generate import generate
 from headway.cli.ingest import ingest
 from headway.cli.options import examples
-from headway.cli.process import Interrupts, open_standard_streams
+from headway.cli.process import Interrupts, check_directory, open_standard_streams
 from headway.cli.run import run
 from headway.cli.serve import serve
 from headway.cli.state import state
@@ -63,9 +64,11 @@ def headway(ctx: click.Context, show_version: bool) -> None:
         ctx.invoke(version)
     elif ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+    elif ctx.invoked_subcommand != version.name:
+        check_directory()
 
 
-for command in (run, serve, ingest, explain, generate, state, triggers, dead_letters, demo, version):
+for command in (run, serve, ingest, explain, generate, state, triggers, functions, dead_letters, demo, version):
     headway.add_command(command)
 
 

@@ -13,8 +13,9 @@ from typing import Any, Optional
 import click
 
 from headway.basics.stdio import discard, mute, unwritable
+from headway.errors import UsageError
 
-__all__ = ["INTERRUPTED", "Interrupts", "discard_output", "open_standard_streams", "say"]
+__all__ = ["INTERRUPTED", "Interrupts", "check_directory", "discard_output", "open_standard_streams", "say"]
 
 INTERRUPTED = 130
 """What a shell says of a program that Ctrl-C has ended."""
@@ -35,6 +36,18 @@ def open_standard_streams() -> None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - it lives as long as the process
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as above
+
+
+def check_directory() -> None:
+    """Raises `UsageError` where the working directory is gone: paths mean nothing, and flows are looked for there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        msg = (
+            f"the working directory cannot be used ({error.strerror}): it was removed, or its disk is gone; change to "
+            "one that is there (cd), then start again"
+        )
+        raise UsageError(msg) from None
 
 
 def say(text: str) -> None:

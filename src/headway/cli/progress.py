@@ -13,6 +13,7 @@ from headway.cli.deliveries import Alerts, delivery_text
 from headway.cli.escapes import printable_line, printable_lines
 from headway.cli.meter import Meter
 from headway.cli.news import News
+from headway.cli.questions import Questions
 from headway.cli.texts import bytes_text, count_text, lag_text, left_text, time_text
 from headway.runtime.stats import RunStats
 
@@ -127,8 +128,17 @@ def _line(stats: RunStats, meter: Meter) -> str:
     return ", ".join(parts)
 
 
-def progress_for(name: str, *, quiet: bool, stdout_is_shown: bool, stopping: Callable[[], bool]) -> Progress:
+def progress_for(
+    name: str,
+    *,
+    quiet: bool,
+    stdout_is_shown: bool,
+    stopping: Callable[[], bool],
+    questions: Optional[Questions] = None,
+) -> Progress:
     """How the run of the flow `name` is shown on stderr; `stopping` tells whether it has been asked to stop.
+
+    `questions` are those that a server beside it answers.
 
     A live panel on a terminal; lines elsewhere, and where the flow itself writes to the same terminal.
     """
@@ -140,7 +150,7 @@ def progress_for(name: str, *, quiet: bool, stdout_is_shown: bool, stopping: Cal
 
     from headway.cli.live import LivePanel
 
-    return LivePanel(name, Console(stderr=True, highlight=False), stopping)
+    return LivePanel(name, Console(stderr=True, highlight=False), stopping, questions=questions)
 
 
 class _Telling(logging.Handler):

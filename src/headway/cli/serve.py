@@ -113,9 +113,12 @@ def views_beside(
     host_names: Sequence[str],
     *,
     show: bool,
-    metrics_dir: Optional[Path] = None,
+    metrics_dir: Path,
 ) -> Beside:
-    """What serves the views of a flow beside its run. Raises `UsageError` for what cannot be served."""
+    """What serves the views of a flow beside its run, and leaves in `metrics_dir` what it has answered.
+
+    Raises `UsageError` for what cannot be served.
+    """
     from headway.web.addresses import parse_address, refuse_open
     from headway.web.extras import require_server
 
@@ -143,7 +146,7 @@ def views_beside(
             "port": address.port,
             "tokens": list(tokens),
             "host_names": list(host_names),
-            "metrics_dir": None if metrics_dir is None else str(metrics_dir.absolute()),
+            "metrics_dir": str(metrics_dir.absolute()),
         }
         with HostProcess("headway.serving.server", address, "--serve", options, run_dir / "serve.log") as server:
             if show:

@@ -228,6 +228,12 @@ class Input(ABC):
         """The same input in a state directory, for one that keeps something there. Called before it is used."""
         return self
 
+    def prepare(self, workers: int) -> None:  # noqa: B027 (most inputs are there, or come later)
+        """Make what must be there before so many workers read, for an input that a run writes itself.
+
+        Called once for each run, with the state directory locked, before any worker starts.
+        """
+
     @property
     def own_log(self) -> Optional[str]:
         """The name of the log in the state directory that it alone reads; None for logs of others.

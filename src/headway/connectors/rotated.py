@@ -71,9 +71,19 @@ class RotatedReader(PartitionReader):
         A file of which nothing has been read is not stood in yet: nothing would tell it from others.
         """
         if self._reader is None or self._reader.untouched:
-            return {"file": None} if self._former is None else _place(*self._former)
+            return {"file": None} if self._former is None else self._end_of_former(*self._former)
         place = _place(self._name, self._reader, self._older)
         return place if self._former is None else {**place, "former": _place(*self._former)}
+
+    def _end_of_former(self, name: str, former: FileReader, older: int) -> Position:
+        """The position at the end of the former file, numbered as when it was the current one.
+
+        To read what is appended to it, it was told which number comes next. A half line that was taken has its own.
+        """
+        place = _place(name, former, older)
+        assert self._reader is not None
+        ahead = former.next_ordinal - self._reader.next_ordinal
+        return {**place, "ordinal": place["ordinal"] - ahead, "first": place["first"] - ahead}
 
     def read(self, max_bytes: int) -> Optional[Chunk]:
         """The next lines, all from one file."""

@@ -49,6 +49,8 @@ class Flow:
         self.graph = Graph(name)
         self.parameters: dict[str, Parameter] = {}
         self._counts: dict[str, int] = {}
+        self._delivered: dict[Port, list[str]] = {}
+        """The steps by which triggers of each stream are delivered."""
         self._check_name(name, "flow")
         self._on_error = _tolerance(on_error, f"the flow {name!r}")
 
@@ -152,6 +154,10 @@ class Flow:
         >>> flow.serve("last-payment", payments.key_by("card"), index="cents", forget_after="30d")
         """
         add_view(self, name, what, fields=fields, index=index, delete=delete, forget_after=forget_after, was=was)
+
+    def _start_from(self, stream: Any, function: Any, id_of: Any, args: Any, name: str, edge: Any) -> None:
+        """What `stream.start` does: here there is nothing to start."""
+        fail(f"the flow {self.name!r} has no functions to start: make it with hw.Functions(NAME, [FUNCTION, ...])")
 
     def _add(self, node: Node, output_type: Any, *, keyed: bool) -> Port:
         """Add a node to the graph and return its main port. Raises `FlowError` for a name used twice."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from headway.basics.declaring import Was, declaring, fail, former_names, place
 from headway.basics.times import Duration
 from headway.connectors.base import Output
-from headway.graph import KeyByNode, OperatorNode, Port, SinkNode, StatelessNode
+from headway.graph import INGESTION_TIME, KeyByNode, OperatorNode, Port, SinkNode, StatelessNode
 from headway.operators.options import positive_ms
 from headway.operators.relay import Relay, content_key
 from headway.targets.base import Target
@@ -17,6 +17,8 @@ from headway.types.schema import field_names, type_label
 
 if TYPE_CHECKING:
     from headway.declare.flow import Flow
+    from headway.declare.streams import Stream
+    from headway.types.outcomes import DeliveryOutcome
 
 __all__ = ["OutputSteps"]
 
@@ -96,6 +98,69 @@ class OutputSteps:
         self._sink(
             label, output, was, type, self._id_fields(id_by), self._beside_its_key(label, former_names(label, was))
         )
+        self._flow._delivered.setdefault(self._port, []).append(label)
+
+    def deliveries(self, name: Optional[str] = None) -> Stream[DeliveryOutcome]:
+        """What became of this stream's triggers: an event for each that was delivered or given up.
+
+        So a flow can react, as with an e-mail where a webhook was given up. Outcomes are a source of the flow, named
+        `NAME.deliveries`, with ingestion time: each is durable in a log of the state directory before the trigger's row
+        is removed, and is there once by the trigger's id (within a day, and the last 500,000 of a worker). Outcomes
+        behind the end of a bounded run's input are read by the next run. Costs some 10 µs for each delivery.
+
+        Declared behind the `trigger(TYPE, TARGET)` of this stream; `name` is that step's, where there are several.
+
+        >>> import headway as hw
+        >>> flow = hw.Flow("carts")
+        >>> carts = flow.source("carts", hw.Json, hw.items([]), time="at").key_by("cart")
+        >>> carts.trigger("cart.seen", hw.webhook("https://shop.example/hooks"), on_failure="skip")
+        >>> dead = carts.deliveries().filter(hw.where(outcome="dead"))
+        >>> dead.key_by("type").trigger("delivery.failed", hw.to_list([]))
+        """
+        from headway.declare.streams import Stream
+        from headway.inbox.runlog import RunLogInput
+        from headway.types.outcomes import DeliveryOutcome
+
+        flow = self._flow
+        names = flow._delivered.get(self._port, [])
+        if name is None and len(names) == 1:
+            name = names[0]
+        sink = flow.graph.nodes.get(name or "")
+        if name not in names or not isinstance(sink, SinkNode) or not sink.delivered:
+            known = ", ".join(map(repr, names)) or "none"
+            given = "" if name is None else repr(name)
+            fail(
+                f"deliveries({given}) tells what became of triggers that are delivered, and the stream {self._port} "
+                f"delivers by {known}{': name one of them' if names else ''}"
+            )
+        label = f"{name}.deliveries"
+        if sink.delivered.reported is None:
+            former = tuple(f"{one}.deliveries" for one in sink.was)
+            log = RunLogInput(label, f"deliveries of {name}", former=former)
+            sink.delivered.reported = log
+            flow.source(label, DeliveryOutcome, log, time=INGESTION_TIME, was=former)
+        return Stream(flow, Port(label))
+
+    def start(
+        self,
+        function: Any,
+        *,
+        id: Any,  # noqa: A002 - what a function's id is called everywhere
+        args: Optional[Callable[[Any], Any]] = None,
+        name: Optional[str] = None,
+        edge: Optional[Edge] = None,
+    ) -> None:
+        """Start a durable function for each value, in a flow that is a group of functions (`hw.Functions`).
+
+        `id` is a field of the value, or a function of it: a second start with an id is answered as the function's
+        `id_reuse` says. `args` gives the arguments, as a tuple, or a dict by their names; without it the value is the
+        one argument. `name` is the step's (default: `start-` and the function's name). A start leaves at once and is
+        made once, whatever crashes. See `docs/functions.md`.
+
+        Raises `FlowError` in a flow that has no functions, and for a function that is not one of them.
+        """
+        with declaring():
+            self._flow._start_from(self, function, id, args, name or "", edge or "direct")
 
     def to(self, name: str, output: Output, *, was: Was = ()) -> None:
         """Write each value as plain JSON, without an envelope. `name` is the step's, `was` one that it had before."""
@@ -170,7 +235,7 @@ def _delivering(label: str, options: dict[str, Any]) -> Delivering:
     waiting_max = options.get("waiting_max", Delivering.waiting_max)
     if type(waiting_max) is not int or waiting_max < 1:
         fail(f"{label!r}: waiting_max={waiting_max!r} must be a number of triggers, at least 1")
-    times = {
+    times: dict[str, Any] = {
         f"{option}_ms": positive_ms(options[option], option)
         for option in ("give_up_after", "retry_first", "retry_longest")
         if option in options

@@ -35,6 +35,8 @@ class BreakerState(Enum):
 class Breaker:
     """Opens when at least half of the last attempts failed, and at once where a receiver asks to be left alone.
 
+    One that `never_opens` does neither.
+
     >>> breaker = Breaker(width=16)
     >>> for _ in range(5):
     ...     breaker.record(False, now_ms=0)
@@ -42,7 +44,8 @@ class Breaker:
     (<BreakerState.OPEN: 'open'>, <BreakerState.HALF_OPEN: 'half open'>)
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, never_opens: bool = False) -> None:
+        self._never_opens = never_opens
         self._width_max = width
         self._width = width
         self._outcomes: deque[bool] = deque(maxlen=_SAMPLE)
@@ -101,5 +104,7 @@ class Breaker:
             self._open(now_ms, self._pause_ms)
 
     def _open(self, now_ms: int, pause_ms: int) -> None:
+        if self._never_opens:
+            return
         until_ms = now_ms + pause_ms
         self._open_until_ms = until_ms if self._open_until_ms is None else max(until_ms, self._open_until_ms)

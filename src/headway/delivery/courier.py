@@ -12,6 +12,7 @@ target that is `in_order` gets the log of each group batch by batch instead, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from itertools import islice
 from typing import Final, NamedTuple, Optional
 
@@ -22,14 +23,21 @@ from headway.delivery.loader import WINDOW_ROWS, Loader
 from headway.delivery.pauses import RETRY_AFTER_MAX_MS, pause_ms
 from headway.delivery.requests import Counts, Request
 from headway.state.delivery_queue import DeliveryQueue, QueueChange
-from headway.state.delivery_rows import Lane, Undelivered
+from headway.state.delivery_rows import DeliveryRow, Lane, Undelivered
 from headway.targets.base import Answer, Outcome, Target
 from headway.targets.delivered import Delivering
 
-__all__ = ["Courier", "Item"]
+__all__ = ["Courier", "Fate", "Item"]
 
 _FLOOR_EVERY: Final = 512
 """Answers after which the first number that may wait is noted: what lies before it need not be searched again."""
+
+
+class Fate(Enum):
+    """How a delivery has come to its end."""
+
+    DELIVERED = "delivered"
+    DEAD = "dead"
 
 
 class Item(NamedTuple):
@@ -59,7 +67,7 @@ class Courier:
         self.output = output
         self.target = target
         self.delivering = delivering
-        self.breaker = Breaker(target.limits.concurrency)
+        self.breaker = Breaker(target.limits.concurrency, never_opens=not target.has_breaker)
         self.attempts: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
         """How many triggers were attempted in this run, by what came of it."""
         self.has_more = False
@@ -75,6 +83,8 @@ class Courier:
         self._answers = 0
         self._told_full = False
         self._stopped = ""
+        self.on_overflow: Callable[[DeliveryRow, str], None] = lambda row, reason: None
+        """Told of each row that is given up because too many wait, with the reason."""
 
     def add(self, queue: DeliveryQueue) -> None:
         """Deliver from the queue of one more group."""
@@ -136,15 +146,72 @@ class Courier:
                 self._may_begin -= len(items)
         return items
 
-    def answered(self, items: Sequence[Item], answers: Sequence[Answer]) -> None:
-        """Note what came of a batch, on the disk too; not synced."""
-        now_ms = self._now_ms()
+    def fates(self, items: Sequence[Item], answers: Sequence[Answer], now_ms: int) -> list[Optional[Fate]]:
+        """What `answered` will find to be at its end at this time, and how; None for what is tried again or dropped."""
+        is_held = False
+        found: list[Optional[Fate]] = []
+        for item, answer in zip(items, answers):
+            lane = item.lane
+            is_final = answer.outcome is not Outcome.RETRY
+            fate = None
+            if answer.outcome is Outcome.DONE:
+                fate = Fate.DELIVERED
+            elif item.row.number not in lane.drops:
+                first_ms = (lane.state or FRESH).first_ms or now_ms
+                is_over = self._gives_up(answer, Lane(first_ms=first_ms), now_ms)
+                if lane.is_log:
+                    is_over = (is_over or is_final) and (is_final or not is_held)
+                fate = Fate.DEAD if is_over else None
+                is_held = is_held or not is_over
+            found.append(fate)
+        return found
+
+    def answered(self, items: Sequence[Item], answers: Sequence[Answer], now_ms: Optional[int] = None) -> None:
+        """Note what came of a batch, on the disk too; not synced. `now_ms` is that of `fates`, if it was called."""
+        now_ms = self._now_ms() if now_ms is None else now_ms
         self.under_way -= 1
         self._note_receiver(answers, now_ms)
-        changes: dict[int, QueueChange] = {}
-        goes_on: list[ActiveLane] = []
         for answer in answers:
             self.attempts[answer.outcome] += 1
+        if self.delivering.leaves_early:
+            items, answers = self._defer(items, answers)
+        if items:
+            self._settle_all(items, answers, now_ms)
+
+    def take_early(self, group: int, rows: Sequence[Undelivered]) -> None:
+        """Deliver rows whose epoch is not durable yet; of an output that `leaves_early`."""
+        for window in self.windows:
+            if window.queue.group == group:
+                self._loader.take_early(window, rows)
+
+    def committed(self, group: int) -> None:
+        """More rows of a group are durable: what came of them meanwhile is noted."""
+        for window in self.windows:
+            if window.queue.group == group and window.deferred:
+                known, window.deferred = window.deferred, []
+                window.deferred = [one for one in known if one[1].number >= window.queue.next]
+                due = [one for one in known if one[1].number < window.queue.next]
+                if due:
+                    items = [Item(lane, row) for lane, row, _ in due]
+                    self._settle_all(items, [answer for *_, answer in due], self._now_ms())
+
+    @staticmethod
+    def _defer(items: Sequence[Item], answers: Sequence[Answer]) -> tuple[list[Item], list[Answer]]:
+        """Keep what came of rows that are not durable yet; returns the others."""
+        settled: list[Item] = []
+        known: list[Answer] = []
+        for item, answer in zip(items, answers):
+            window = item.lane.window
+            if item.row.number >= window.queue.next:
+                window.deferred.append((item.lane, item.row, answer))
+            else:
+                settled.append(item)
+                known.append(answer)
+        return settled, known
+
+    def _settle_all(self, items: Sequence[Item], answers: Sequence[Answer], now_ms: int) -> None:
+        changes: dict[int, QueueChange] = {}
+        goes_on: list[ActiveLane] = []
         for item in items:
             item.lane.under_way = 0
             queue = item.lane.window.queue
@@ -186,9 +253,9 @@ class Courier:
 
     def give_way(self) -> int:
         """Give up the oldest rows of an indirect edge until no more wait than may; returns how many."""
-        over = self.waiting - self.delivering.waiting_max
-        if self.delivering.edge != "indirect" or over <= 0:
-            self._told_full = self._told_full and over > 0
+        over = self.waiting - self.delivering.waiting_max if self.delivering.edge == "indirect" else 0
+        if over <= 0:
+            self._told_full = False
             return 0
         reason = f"more than {self.delivering.waiting_max:,} triggers waited for {self.target.describe()}"
         count = 0
@@ -241,9 +308,11 @@ class Courier:
     def _settle(self, item: Item, answer: Answer, change: QueueChange, now_ms: int) -> bool:
         """What becomes of one row; returns whether its lane goes on."""
         lane, before = item.lane, item.lane.state
-        state = self._failed(before, answer, now_ms)
-        if not self._drops(item, answer, change):
-            if answer.outcome is not Outcome.DONE and not self._gives_up(answer, state, now_ms):
+        if answer.outcome is Outcome.DONE:
+            self._leave(item, answer, FRESH, change, now_ms)
+        elif not self._drops(item, change):
+            state = self._failed(before, answer, now_ms)
+            if not self._gives_up(answer, state, now_ms):
                 self._loader.put_off(lane, state, change)
                 return False
             self._leave(item, answer, state, change, now_ms)
@@ -257,7 +326,7 @@ class Courier:
         lane = items[0].lane
         state = None
         for item, answer in zip(items, answers):
-            if self._drops(item, answer, change):
+            if answer.outcome is not Outcome.DONE and self._drops(item, change):
                 continue
             failed = self._failed(lane.state, answer, now_ms)
             # What lies behind a row that is never taken has been taken: it cannot hold that up any more.
@@ -270,14 +339,12 @@ class Courier:
             lane.state = state or FRESH
             change.set_log(lane.state)
 
-    def _drops(self, item: Item, answer: Answer, change: QueueChange) -> bool:
-        """Whether a row has failed that somebody has dropped while it was under way: then it is gone."""
+    def _drops(self, item: Item, change: QueueChange) -> bool:
+        """Whether somebody has dropped a row that has failed, while it was under way: then it is gone."""
         lane, number = item.lane, item.row.number
         if number not in lane.drops:
             return False
         lane.drops.discard(number)
-        if answer.outcome is Outcome.DONE:
-            return False
         row = item.row if lane.is_log else lane.rows[0]
         change.dropped([row])
         self._loader.leave(lane, row)
@@ -303,6 +370,7 @@ class Courier:
         """A row waits no longer: it was taken, or is given up."""
         lane = item.lane
         row = item.row if lane.is_log else lane.rows[0]  # Which may have been parked since.
+        lane.drops.discard(row.number)
         if answer.outcome is Outcome.DONE:
             change.delivered([row])
         else:
@@ -316,6 +384,7 @@ class Courier:
         for window in self.windows:
             change = window.queue.change()
             for row in islice(self._oldest(window), most - count):
+                self.on_overflow(row.row, reason)
                 change.died(row, reason, "", 0, now_ms)
                 count += 1
             change.write()

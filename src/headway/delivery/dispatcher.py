@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import sys
 import threading
 import time
@@ -20,17 +19,18 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import suppress
 from typing import Any, Final, Optional, TypeVar
 
-import msgspec
-
 from headway.delivery.courier import Courier, Item
+from headway.delivery.deliverable import delivery_of
 from headway.delivery.desk import Desk
+from headway.delivery.reports import Reports
 from headway.delivery.requests import Answered, Counts, Request, Requests
 from headway.delivery.spans import AttemptSpans
 from headway.delivery.stats import DeliveryStats
 from headway.errors import HeadwayError
 from headway.state.delivery_queue import DeliveryQueue
+from headway.state.delivery_rows import Undelivered
 from headway.state.stage import StageStore
-from headway.targets.base import Answer, Delivery, Outcome, Target
+from headway.targets.base import Answer, Outcome, Target
 from headway.targets.delivered import Delivered
 
 __all__ = ["Dispatcher"]
@@ -46,31 +46,13 @@ _BEAT_S: Final = 0.05
 _CLOSE_S: Final = 10.0
 
 
-class _Line(msgspec.Struct):
-    """A CloudEvent as it is stored."""
-
-    id: str
-    type: str
-    source: str
-    data: msgspec.Raw
-    subject: Optional[str] = None
-
-
-class _Traced(msgspec.Struct):
-    """The part of a value that says which trace it belongs to."""
-
-    traceparent: Optional[str] = None
-
-
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-
-
 class Dispatcher:
     """Delivers the triggers of all groups that one process runs. Methods are called on the engine's thread.
 
     `outputs` are those that are delivered, by number, with their names. `failed` takes what ends the run: an error of
     the state, or one in a target that is not the receiver's. `tell` takes what a person should know. `requests` is
-    where commands leave what they ask for. `spans` hear of each attempt.
+    where commands leave what they ask for. `spans` hear of each attempt, and `reports`, by output, of each outcome.
+    `place` gives a target its place in the state directory.
     """
 
     def __init__(
@@ -81,6 +63,8 @@ class Dispatcher:
         tell: Callable[[str], None],
         requests: Optional[Requests] = None,
         spans: Optional[AttemptSpans] = None,
+        reports: Optional[Mapping[int, Reports]] = None,
+        place: Callable[[Target], Target] = lambda target: target,
     ) -> None:
         self._wall_ms = wall_ms
         self._failed = failed
@@ -88,8 +72,9 @@ class Dispatcher:
         self._spans = spans
         self._routes = {
             number: _Route(
-                Courier(name, output.target, output.delivering, wall_ms, random.random, tell),
+                Courier(name, place(output.target), output.delivering, wall_ms, random.random, tell),
                 is_direct=output.delivering.edge == "direct",
+                reports=None if reports is None else reports.get(number),
             )
             for number, (name, output) in outputs.items()
         }
@@ -117,6 +102,10 @@ class Dispatcher:
     def committed(self, group: int, numbered: Mapping[int, int]) -> None:
         """An epoch is committed: for each output the number that its next row in this group gets."""
         self._call(self._note, group, dict(numbered))
+
+    def leave_early(self, output: int, group: int, rows: Sequence[Undelivered]) -> None:
+        """Deliver rows of an epoch that is not durable yet, of an output that says so."""
+        self._call(self._take_early, output, group, rows)
 
     @property
     def is_pressing(self) -> bool:
@@ -208,12 +197,18 @@ class Dispatcher:
         route.queues[queue.group] = queue
         route.wake()
 
+    def _take_early(self, output: int, group: int, rows: Sequence[Undelivered]) -> None:
+        route = self._routes[output]
+        route.courier.take_early(group, rows)
+        route.wake()
+
     def _note(self, group: int, numbered: Mapping[int, int]) -> None:
         for output, number in numbered.items():
             route = self._routes[output]
             queue = route.queues.get(group)
             if queue is not None and queue.next != number:
                 queue.next = number
+                route.courier.committed(group)
                 route.wake()
 
     def _places(self) -> list[tuple[int, int]]:
@@ -238,6 +233,9 @@ class Dispatcher:
         courier = route.courier
         under_way: set[asyncio.Task[None]] = set()
         try:
+            if route.reports is not None:
+                route.reports.open()
+                courier.on_overflow = route.reports.note_given_up
             await courier.target.open()
             while True:
                 courier.give_way()
@@ -260,6 +258,8 @@ class Dispatcher:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
             await _closed(courier.target)
+            if route.reports is not None:
+                route.reports.close()
 
     async def _sleep(self, route: _Route) -> None:
         """Sleep until something has happened, or the time has come for what was put off."""
@@ -276,7 +276,7 @@ class Dispatcher:
     async def _hand_over(self, route: _Route, items: Sequence[Item]) -> None:
         courier = route.courier
         target = courier.target
-        batch = [_delivery(item) for item in items]
+        batch = [delivery_of(item) for item in items]
         timeout_s = target.limits.timeout_s
         span = None if self._spans is None else self._spans.begin(courier.output, target.describe(), batch)
         answers: Optional[list[Answer]] = None
@@ -297,17 +297,23 @@ class Dispatcher:
             if self._spans is not None:
                 self._spans.finish(span, batch, answers)
         try:
-            courier.answered(items, answers)
+            now_ms = self._wall_ms()
+            if route.reports is not None:
+                await route.reports.note(batch, answers, courier.fates(items, answers, now_ms))
+            courier.answered(items, answers, now_ms)
         except Exception as error:
             route.failure = error
+        finally:
+            route.event.set()
 
 
 class _Route:
     """One output's courier, and how its task is woken."""
 
-    def __init__(self, courier: Courier, *, is_direct: bool) -> None:
+    def __init__(self, courier: Courier, *, is_direct: bool, reports: Optional[Reports]) -> None:
         self.courier = courier
         self.is_direct = is_direct
+        self.reports = reports
         self.queues: dict[int, DeliveryQueue] = {}
         self.event = asyncio.Event()
         self.rests = True
@@ -345,39 +351,6 @@ class _Route:
             is_pressing=self.is_direct and courier.is_full,
             is_ending=is_ending and not self.rests,
         )
-
-
-def _delivery(item: Item) -> Delivery:
-    stored = item.row.row
-    line = msgspec.json.decode(stored.line, type=_Line)
-    lane = item.lane
-    attempts = 0 if lane.state is None else lane.state.attempts
-    place, number, former_places = item.row.place(lane.window.queue.place)
-    return Delivery(
-        id=line.id,
-        type=line.type,
-        source=line.source,
-        subject=line.subject,
-        time_ms=stored.time_ms,
-        data=bytes(line.data),
-        sequence=stored.sequence,
-        place=place,
-        number=number,
-        former_places=former_places,
-        traceparent=_traceparent(line.data),
-        attempt=attempts + 1,
-    )
-
-
-def _traceparent(data: msgspec.Raw) -> Optional[str]:
-    """The W3C trace context that a value carries in its field `traceparent`; None where it has none that is one."""
-    if b'"traceparent"' not in bytes(data):
-        return None
-    try:
-        found = msgspec.json.decode(data, type=_Traced).traceparent
-    except msgspec.ValidationError:
-        return None
-    return found if found is not None and _TRACEPARENT.fullmatch(found) else None
 
 
 async def _within(timeout_s: float, work: Awaitable[T]) -> T:

@@ -7,6 +7,7 @@ from typing import Final, Optional
 
 from headway.state.delivery_queue import DeliveryQueue
 from headway.state.delivery_rows import Lane, Undelivered
+from headway.targets.base import Answer
 
 __all__ = ["FRESH", "ActiveLane", "QueueWindow"]
 
@@ -38,7 +39,7 @@ class ActiveLane:
 class QueueWindow:
     """One queue, how far its log has been read into memory, and its lanes that are there."""
 
-    __slots__ = ("after", "lanes", "log", "next_due_ms", "queue")
+    __slots__ = ("after", "deferred", "early", "lanes", "log", "next_due_ms", "queue")
 
     def __init__(self, queue: DeliveryQueue, *, in_order: bool) -> None:
         self.queue = queue
@@ -47,6 +48,10 @@ class QueueWindow:
         self.after = -1
         """The number of the last row of the log that was read."""
         self.lanes: dict[str, ActiveLane] = {}
+        self.early: set[int] = set()
+        """The numbers of rows that came before their epoch was durable, and that the log has not been read up to."""
+        self.deferred: list[tuple[ActiveLane, Undelivered, Answer]] = []
+        """What came of such rows while their epoch was not durable."""
         self.next_due_ms = queue.next_due_ms()
         """When the next lane that is parked is due, as of the last look; None where none is."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
@@ -58,6 +58,19 @@ class Loader:
             self._load_rows(lane)
         else:
             del lane.window.lanes[lane.name]
+
+    def take_early(self, window: QueueWindow, rows: Iterable[Undelivered]) -> None:
+        """Take rows whose epoch is not durable, as far as there is room; others are read when it is."""
+        for row in rows:
+            if self._loaded >= WINDOW_ROWS:
+                return
+            if row.number <= window.after:
+                continue
+            lane = window.lanes[row.row.lane] = ActiveLane(window, row.row.lane, None)
+            lane.rows.append(row)
+            self._loaded += 1
+            window.early.add(row.number)
+            self._make_ready(lane)
 
     def leave(self, lane: ActiveLane, row: Undelivered) -> None:
         """A row waits no longer."""
@@ -163,8 +176,12 @@ class Loader:
         rows = window.queue.log(window.after, _CHUNK)
         if not rows:
             window.after = window.queue.next - 1
+            window.early = {number for number in window.early if number > window.after}
             return
         window.after = rows[-1].number
+        if window.early:
+            rows = [row for row in rows if row.number not in window.early]
+            window.early = {number for number in window.early if number > window.after}
         if window.log is not None:
             window.log.rows.extend(rows)
             self._loaded += len(rows)

@@ -65,13 +65,21 @@ class Inbox:
     """One partition of an inbox: a log and the window of its idempotency keys. Used by one thread.
 
     `commit` takes the batches of many clients together. They are in the log in the order in which they are given.
+    Other content under a key that was used is a conflict; with `first_counts` it is passed over as a repetition.
     Raises what `InboxLog` raises when it is opened.
     """
 
     def __init__(
-        self, directory: Path, settings: InboxSettings, wall_ms: Callable[[], int] = machine_ms, **options: Any
+        self,
+        directory: Path,
+        settings: InboxSettings,
+        wall_ms: Callable[[], int] = machine_ms,
+        *,
+        first_counts: bool = False,
+        **options: Any,
     ) -> None:
         self._wall_ms = wall_ms
+        self._first_counts = first_counts
         self.window = Window(settings.window_ms, settings.window_keys)
         self.log = InboxLog(
             directory,
@@ -118,7 +126,8 @@ class Inbox:
                 key, digest = hash_of(item.key.encode()), hash_of(item.lines)
                 here = entries.get(key) or (fresh[key][0] if key in fresh else None)
                 known = self.window.find(key, now_ms) if here is None else None
-                if (here or known) is not None and (here or known).digest != digest:  # type: ignore[union-attr]
+                used = here or known
+                if used is not None and used.digest != digest and not self._first_counts:
                     return ConflictError(number, item.key, None if known is None else known.position)
                 if known is not None:
                     receipts.append(Receipt(known.position, duplicate=True))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Optional
+from typing import Any, Final, Optional, Protocol
 
 from headway.basics.times import Duration
 from headway.connectors.base import Input, PartitionReader, Position, Tell, unheard
@@ -15,7 +16,7 @@ from headway.inbox.reader import InboxReader
 from headway.inbox.settings import PARTITIONS_MOST, InboxSettings, settings_of
 from headway.state.files import INBOX_NAME
 
-__all__ = ["HttpInput", "http_source"]
+__all__ = ["HttpInput", "Translator", "http_source"]
 
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9_.~-]*)+")
 _RESERVED: Final = ("/healthz", "/readyz", "/openapi.json")
@@ -72,6 +73,19 @@ def http_source(
     return HttpInput(path, format, partitions, settings, bool(require_key))
 
 
+class Translator(Protocol):
+    """Makes records of requests whose paths go on behind that of the source."""
+
+    def ways(self) -> Mapping[str, tuple[str, Any]]:
+        """The paths behind that of the source, with `{NAMES}` in them: what each is for, and the schema of its body."""
+
+    def line(self, parts: Sequence[str], body: bytes) -> bytes:
+        """The record, one line of JSON without its end, of a request to these parts of a path.
+
+        Raises `LookupError` for a path that is none, and `UsageError` for a body that cannot be taken.
+        """
+
+
 @dataclass(frozen=True)
 class HttpInput(Input):
     """What `http_source` returns; `state_dir` is known once a flow is to run."""
@@ -82,6 +96,8 @@ class HttpInput(Input):
     settings: InboxSettings
     require_key: bool
     state_dir: Optional[Path] = None
+    translator: Optional[Translator] = field(default=None, compare=False)
+    """Where the paths of requests say what is asked for: what makes records of them."""
 
     @property
     def log(self) -> str:

@@ -15,7 +15,7 @@ from headway.errors import StateError
 from headway.inbox.appender import Appender, Told
 from headway.inbox.commits import ConflictError, Inbox, Item, Outcome, Receipt
 from headway.inbox.log import NoRoomError
-from headway.ingest.bodies import Parsed, inflate, parse
+from headway.ingest.bodies import Parsed, inflate, parse, parts_behind, translated
 from headway.ingest.door import Door, RefusedError
 from headway.ingest.openapi import document
 from headway.metrics.snapshots import SourceIngest
@@ -105,7 +105,7 @@ class IngestApp:
                 raise ProblemError(405, f"{path} is read by GET", headers={"allow": "GET, HEAD"})
             await answer(send, 200, self._openapi, _JSON)
             return
-        door = self.doors.get(path)
+        door = self.doors.get(path) or self._door_above(path)
         if door is None:
             raise ProblemError(404, f"there is no source {path!r}: there are {', '.join(sorted(self.doors))}")
         if method != "POST":
@@ -121,6 +121,13 @@ class IngestApp:
             about = {"source": partition.source, "log": partition.name, "position": position, "events": parsed.records}
             scope["headway.receipt"] = {f"headway.{name}": value for name, value in about.items()}
         await answer(send, 200, _answer(partition.name, parsed, outcome), _JSON)
+
+    def _door_above(self, path: str) -> Optional[Door]:
+        """The door to which a path belongs that goes on behind its own."""
+        for above, door in self.doors.items():
+            if door.input.translator is not None and path.startswith(f"{above}/"):
+                return door
+        return None
 
     async def _body(self, door: Door, scope: Scope, receive: Receive) -> Parsed:
         """Read, unpack and check the events of a request."""
@@ -143,7 +150,10 @@ class IngestApp:
                 if not message.get("more_body"):
                     break
             body = inflate(header(scope, b"content-encoding"), b"".join(parts), self.max_body)
-            parsed = parse(scope, body, door.input.format)
+            if door.input.translator is None:
+                parsed = parse(scope, body, door.input.format)
+            else:
+                parsed = translated(scope, body, door.input.translator, parts_behind(scope, door.input.path))
             if door.input.require_key and any(item.key is None for item in parsed.items):
                 raise ProblemError(400, "an idempotency key is required: send Idempotency-Key, or CloudEvents")
             door.check(parsed.lines, parsed.records)

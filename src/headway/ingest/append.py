@@ -20,10 +20,10 @@ import msgspec
 
 from headway.errors import InputError, LockedStateError, StateError, UsageError
 from headway.inbox.commits import ConflictError, Inbox
-from headway.ingest.bodies import parse
+from headway.ingest.bodies import parse, parts_behind, translated
 from headway.ingest.door import Door, RefusedError
 from headway.ingest.server import open_when_free, socket_path
-from headway.web.problems import ProblemError
+from headway.web.problems import ProblemError, Scope
 
 __all__ = ["Appending", "Batch", "Taken", "envelope"]
 
@@ -43,6 +43,8 @@ class Batch:
     key: Optional[str]
     numbers: Sequence[int]
     """Which lines of the file they are, from 1."""
+    behind: str = ""
+    """What the path of the request has behind that of the source."""
 
     @property
     def first_line(self) -> int:
@@ -131,7 +133,7 @@ class Appending:
         return self._by_itself(batch, self._inbox)
 
     def _by_server(self, batch: Batch, connection: _Connection) -> Taken:
-        connection.request("POST", self._door.input.path, batch.body, batch.headers)
+        connection.request("POST", self._door.input.path + batch.behind, batch.body, batch.headers)
         response = connection.getresponse()
         body = response.read()
         if response.status == 200:
@@ -145,9 +147,15 @@ class Appending:
         raise _refused(batch, problem.detail, problem.errors)
 
     def _by_itself(self, batch: Batch, inbox: Inbox) -> Taken:
-        scope = {"headers": [(name.encode(), value.encode()) for name, value in batch.headers.items()]}
+        scope: Scope = {"headers": [(name.encode(), value.encode()) for name, value in batch.headers.items()]}
         try:
-            parsed = parse(scope, batch.body, self._door.input.format)
+            path = self._door.input.path
+            translator = self._door.input.translator
+            if translator is None:
+                parsed = parse(scope, batch.body, self._door.input.format)
+            else:
+                parts = parts_behind({"raw_path": (path + batch.behind).encode()}, path)
+                parsed = translated(scope, batch.body, translator, parts)
             self._door.check(parsed.lines, parsed.records)
         except ProblemError as error:
             raise _refused(batch, error.detail, error.more.get("errors", [])) from None

@@ -13,15 +13,17 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Optional
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import msgspec
 
-from headway.inbox.commits import Item
+from headway.errors import UsageError
+from headway.inbox.commits import Item, item_of
+from headway.inbox.source import Translator
 from headway.web.middleware import header
 from headway.web.problems import ProblemError, Scope
 
-__all__ = ["BATCHED", "JSON", "LINES", "STRUCTURED", "Parsed", "inflate", "parse"]
+__all__ = ["BATCHED", "JSON", "LINES", "STRUCTURED", "Parsed", "inflate", "parse", "parts_behind", "translated"]
 
 JSON: Final = "application/json"
 LINES: Final = ("application/x-ndjson", "application/jsonl", "application/json-lines", "application/x-jsonlines")
@@ -112,6 +114,30 @@ def parse(scope: Scope, body: bytes, form: str) -> Parsed:
     if key is not None:
         found = Parsed([Item(found.lines, found.records, f"k{key}")], found.partition_key)
     return found if partition_key is None else Parsed(found.items, partition_key, found.has_own_keys)
+
+
+def parts_behind(scope: Scope, path: str) -> list[str]:
+    """The parts of a request's path behind that of a source, each unquoted by itself, so that one may hold a slash."""
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    return [unquote(part) for part in raw.decode("latin-1")[len(path) :].split("/")[1:]]
+
+
+def translated(scope: Scope, body: bytes, translator: Translator, parts: Sequence[str]) -> Parsed:
+    """The event that a request means by its path; `parts` are those behind the path of the source.
+
+    Raises `ProblemError`.
+    """
+    media = _media_type(scope)
+    if media != JSON:
+        raise ProblemError(415, f"content type {media!r} is not known: send {JSON}", headers={"accept": JSON})
+    try:
+        line = translator.line(parts, body)
+    except LookupError as error:
+        raise ProblemError(404, str(error.args[0])) from None
+    except UsageError as error:
+        raise ProblemError(422, str(error)) from None
+    key = _key(scope, b"idempotency-key")
+    return Parsed([item_of(line, None if key is None else f"k{key}")], None)
 
 
 def _media_type(scope: Scope) -> str:

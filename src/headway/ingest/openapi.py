@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -89,7 +90,14 @@ def document(flow: str, doors: Mapping[str, Door], *, max_body: int, has_tokens:
     made: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": f"Events of {flow}", "version": "1", "description": f"At most {max_body:,} bytes a request."},
-        "paths": {path: {"post": _operation(door, events[path], has_tokens)} for path, door in doors.items()},
+        "paths": {
+            **{
+                path: {"post": _operation(door, events[path], has_tokens)}
+                for path, door in doors.items()
+                if door.input.translator is None
+            },
+            **{path + behind: way for path, door in doors.items() for behind, way in _ways(door, has_tokens).items()},
+        },
         "components": components,
     }
     if has_tokens:
@@ -134,6 +142,25 @@ def _operation(door: Door, event: dict[str, Any], has_tokens: bool) -> dict[str,
             **{status: {"description": text, "content": problem} for status, text in problems.items()},
         },
     }
+
+
+def _ways(door: Door, has_tokens: bool) -> dict[str, Any]:
+    """What can be done behind the path of a source whose paths say what is asked for."""
+    found = {}
+    ways = {} if door.input.translator is None else door.input.translator.ways()
+    for behind, (summary, schema) in ways.items():
+        operation = _operation(door, schema, has_tokens)
+        names = re.findall(r"\{(\w+)\}", behind)
+        text = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^\\u0000/]+$"}
+        path = [{"name": name, "in": "path", "required": True, "schema": text} for name in names]
+        operation["operationId"] = f"post {door.input.log}{behind}"
+        operation["summary"] = summary
+        operation["parameters"] = [*path, *operation["parameters"][:1]]
+        operation["requestBody"]["content"] = {JSON: {"schema": schema}}
+        missing = {"description": "There is no such function or path."}
+        operation["responses"]["404"] = {**missing, "content": operation["responses"]["422"]["content"]}
+        found[behind] = {"post": operation}
+    return found
 
 
 def _content(door: Door, event: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,9 @@ __all__ = ["Board", "Progress", "sources_in_step"]
 _ENTRY: Final = struct.Struct("<qqq")
 _WORKER: Final = struct.Struct("<qq")
 _COUNT: Final = struct.Struct("<q")
-_SHARE: Final = _WORKER.size + 4 * _COUNT.size
+_GROUPS_BYTES: Final = 32
+"""A bit for each key group there may be."""
+_SHARE: Final = _WORKER.size + 4 * _COUNT.size + _GROUPS_BYTES
 _UNSTARTED, _ACTIVE, _IDLE, _DONE = range(4)
 LEAD_RECORDS: Final = 50_000
 """How many records a slot may read ahead of the slowest one before it pauses."""
@@ -93,7 +95,10 @@ class Board:
         return sum(_COUNT.unpack_from(self._memory, place)[0] for place in places)
 
     def _at(self, worker: int) -> int:
-        """Where the part of a worker begins: progress, participants in doubt, failures, its last epoch, pressing."""
+        """Where the part of a worker begins.
+
+        Progress, participants in doubt, failures, its last epoch, pressing, groups that wait.
+        """
         return len(self._index) * _ENTRY.size + worker * _SHARE
 
     def progress(self) -> Progress:
@@ -131,6 +136,19 @@ class Board:
         """Whether any worker has said so."""
         places = [self._failures_at(worker) + 2 * _COUNT.size for worker in range(self._workers)]
         return any(_COUNT.unpack_from(self._memory, place)[0] for place in places)
+
+    def report_waiting(self, worker: int, groups: int) -> None:
+        """Say which groups of a worker wait for time to go on, a bit for each."""
+        place = self._failures_at(worker) + 3 * _COUNT.size
+        self._memory[place : place + _GROUPS_BYTES] = groups.to_bytes(_GROUPS_BYTES, "little")
+
+    def waiting(self) -> int:
+        """Which groups of all workers wait for time to go on, a bit for each."""
+        found = 0
+        for worker in range(self._workers):
+            place = self._failures_at(worker) + 3 * _COUNT.size
+            found |= int.from_bytes(self._memory[place : place + _GROUPS_BYTES], "little")
+        return found
 
     def least_published(self) -> int:
         """The least watermark that any slot has published."""

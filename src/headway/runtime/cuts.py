@@ -10,6 +10,9 @@ share, written by whoever has prepared. Where the slots stand is of any size: ea
 is rewritten when an epoch closes, and read by the one that writes the cut. Nobody writes it at that moment, for the
 same reason. Which of the epochs it is, slots tell by counting those that they have closed: all close the same.
 
+**Runs.** Whoever opens the shared memory first draws the number of the run, removes the feeds of runs before, and all
+workers find it there: cuts and feeds (`headway.state.feed`) of one run have the same.
+
 A flow without views does none of this. One with views does it once in an epoch: some 150 µs, or 10 µs when nothing has
 changed. Processes that share no memory (`--process`) cannot, and say so.
 """
@@ -19,6 +22,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import secrets
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +37,7 @@ from headway.basics.times import MIN_TIME_MS
 from headway.runtime.job_options import JobOptions
 from headway.runtime.stats import known_time
 from headway.state.cut import Cut
+from headway.state.feed import forget_feeds
 from headway.state.files import state_files
 from headway.state.manifest import Manifest
 from headway.state.private import open_private, read_private
@@ -41,6 +46,8 @@ __all__ = ["Cuts", "cuts_of", "forget_cuts"]
 
 _HEAD: Final = struct.Struct("<qq")
 """How many epochs all slots had closed at the last cut, and a checksum of what it says."""
+_RUN: Final = struct.Struct("<Q")
+"""The number of the run, behind the head; 0 until it is drawn."""
 _ENTRY: Final = struct.Struct("<qqq")
 """Of a task in a key group: whether it is known, its version, its watermark."""
 _PREFIX: Final = "cut-"
@@ -61,7 +68,7 @@ class Cuts:
         self._slots: dict[str, tuple[str, Mapping[str, Any]]] = {}
         before = Cut.load(directory)
         self._base = 0 if before is None else before.epoch
-        size = _HEAD.size + len(self._tasks) * self._groups * _ENTRY.size
+        size = _HEAD.size + _RUN.size + len(self._tasks) * self._groups * _ENTRY.size
         if shared is None:
             self._memory = mmap.mmap(-1, size)
         else:
@@ -70,6 +77,8 @@ class Cuts:
                 os.ftruncate(self._file, size)
                 self._memory = mmap.mmap(self._file, size)
                 self._own = open_private(shared / f"{_PREFIX}slots-{worker}", os.O_RDWR | os.O_CREAT)
+        self.run = self._drawn()
+        """The number of this run."""
 
     def note_task(self, stage: str, group: int, version: int, watermark: int) -> None:
         """Say where a task stands: when it is resumed, and whenever it has prepared."""
@@ -106,6 +115,16 @@ class Cuts:
             os.close(self._file)
             os.close(self._own)
 
+    def _drawn(self) -> int:
+        """The number of this run, drawn by whoever is the first to ask."""
+        with self._alone():
+            [run] = _RUN.unpack_from(self._memory, _HEAD.size)
+            if run == 0:
+                forget_feeds(self._directory)
+                run = secrets.randbits(63) + 1
+                _RUN.pack_into(self._memory, _HEAD.size, run)
+        return int(run)
+
     def _publish(self, closed: int, known: Optional[int]) -> int:
         """Write the cut, unless it says what the one before does; returns the checksum of what it says."""
         cut = self._cut(self._base + closed)
@@ -132,6 +151,7 @@ class Cuts:
             versions=versions,
             watermarks=watermarks,
             positions=positions,
+            run=self.run,
         )
 
     def _stands(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -146,7 +166,7 @@ class Cuts:
                     yield from msgspec.msgpack.decode(data[8 : 8 + size]).values()
 
     def _at(self, task: int, group: int) -> int:
-        return _HEAD.size + (task * self._groups + group) * _ENTRY.size
+        return _HEAD.size + _RUN.size + (task * self._groups + group) * _ENTRY.size
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -164,6 +184,8 @@ class Cuts:
 def cuts_of(manifest: Manifest, options: JobOptions, tell: Callable[[str], None]) -> Optional[Cuts]:
     """What tells readers of the views of a flow what is committed; None for a flow without views."""
     if not manifest.views:
+        if options.worker == 0:
+            forget_feeds(options.state_dir)
         return None
     if options.workers > 1 and options.board_path is None:
         if options.worker == 0:

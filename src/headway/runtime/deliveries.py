@@ -9,6 +9,7 @@ from headway.plan.stages import Plan
 from headway.runtime.board import Board
 from headway.runtime.job_options import JobOptions
 from headway.state.manifest import Manifest
+from headway.targets.base import Target
 
 if TYPE_CHECKING:
     from headway.delivery.dispatcher import Dispatcher
@@ -38,9 +39,20 @@ def make_dispatcher(
         return None
     # Its event loop is a long import for who delivers nothing.
     from headway.delivery.dispatcher import Dispatcher
+    from headway.delivery.reports import Reports
     from headway.delivery.requests import Requests
 
-    return Dispatcher(outputs, wall_ms, failed, tell, Requests(options.state_dir), _spans(plan.flow, options.traces))
+    reports = {
+        number: Reports(output.reported, options.state_dir, options.worker)
+        for number, (_, output) in outputs.items()
+        if output.reported is not None
+    }
+    spans = _spans(plan.flow, options.traces)
+
+    def place(target: Target) -> Target:
+        return target.within(options.state_dir, options.worker)
+
+    return Dispatcher(outputs, wall_ms, failed, tell, Requests(options.state_dir), spans, reports, place)
 
 
 def _spans(flow: str, traces: Optional[str]) -> Optional[AttemptSpans]:

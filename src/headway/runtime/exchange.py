@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from headway.basics.scanning import sort_columns, sort_records
@@ -132,6 +133,12 @@ class Exchange:
         for group in silent:
             self._beat(group, watermark, out)
         return None
+
+    def hasten(self, groups: Iterable[int], watermark: int, out: list[Message]) -> None:
+        """Tell the watermark at once to groups that wait for time to pass."""
+        for group in groups:
+            if self._told.get(group) != watermark and group in self._told:
+                self._beat(group, watermark, out)
 
     def _beat(self, group: int, watermark: int, out: list[Message]) -> None:
         self._told[group] = watermark

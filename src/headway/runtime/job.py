@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Lock
@@ -34,6 +34,7 @@ from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot
 from headway.runtime.slot_options import SlotOptions, kept_before
 from headway.runtime.stage import StageTask
+from headway.runtime.waiters import Waiters
 from headway.state.group import GroupStore, close_all
 from headway.state.groups import routing_name
 from headway.state.indexes import indexes_of
@@ -42,6 +43,7 @@ from headway.state.manifest import Manifest
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore
 from headway.state.tasks import output_task
+from headway.state.views import shown_by
 
 __all__ = ["Job"]
 
@@ -263,6 +265,7 @@ class Job:
                 source.name, Discovery(source.node.input, options.discover_every_ms, self.tell)
             ),
             self.failures,
+            Waiters(self.tasks, self.wall_ms, self.board if self.options.board_path else None, self.options.worker),
         )
         self.slots[name] = slot
         commitment = self.commitments.add(slot, version, is_called=True)
@@ -290,7 +293,7 @@ class Job:
         carried = self.manifest.stages[number].carried
         codecs = [carried_codec(stage, edge) for edge in carried]
         codecs += [edge_codec(edge) for edge in stage.inputs]
-        store = self._store(stage.name, number, group, operators, codecs, carried=len(carried))
+        store = self._store(stage.name, number, group, operators, codecs, carried=len(carried), shown=shown_by(views))
         channels = Channels(stage.inputs, self._channel_counts())
         groups = self.manifest.key_groups
         task = StageTask(
@@ -337,13 +340,16 @@ class Job:
         operators: list[OperatorSpec],
         codecs: list[InputCodec],
         carried: int = 0,
+        shown: Collection[int] = (),
     ) -> StageStore:
+        run = 0 if self.cuts is None else self.cuts.run
+        generation = self.manifest.generation
         with self._lock:
             if group not in self._groups:
                 self._groups[group] = GroupStore.open(
-                    self.directory.path, group, self._store_options, generation=self.manifest.generation
+                    self.directory.path, group, self._store_options, generation=generation, run=run
                 )
-            return self._groups[group].stage(name, operators, codecs, task=task, carried=carried)
+            return self._groups[group].stage(name, operators, codecs, task=task, carried=carried, shown=shown)
 
     def _channel_counts(self) -> dict[int, int]:
         sources = {source.name: self.manifest.sources[source.name].slots for source in self.plan.sources}

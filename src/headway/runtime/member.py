@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from typing import Optional
 
 from headway.errors import ClusterError, UsageError
@@ -78,13 +79,13 @@ def run_member(
         held.enter_context(one_engine())
         if index == 0:
             held.enter_context(directory.locked())
-            manifest = open_state(plan, options, tell)
+            manifest = open_state(plan, replace(options, workers=len(addresses)), tell)
             secret = make_secret(directory.path)
         else:
             manifest = _await_manifest(plan, directory, index, stop)
             secret = read_secret(directory.path)
         key = agree_on_key(secret, index, list(addresses), within_s=_PREPARED_S, stopping=stop)
-        job_options = options.job_options(workers=len(addresses))
+        job_options = options.job_options(workers=len(addresses), worker=index)
         job = held.enter_context(Job(plan, manifest, job_options, stopping=stop, interrupted=stop.is_urgent))
         held.enter_context(beside())
         job.on_beat = observer_beat(job, observe, index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from headway.basics.times import MIN_TIME_MS
 from headway.plan.stages import KeyedStage, Plan
@@ -11,6 +11,10 @@ from headway.runtime.batch import Record
 from headway.runtime.exchange import Exchange, Message, Router, to_everyone
 from headway.runtime.triggers import TriggerEncoder
 from headway.state.deliveries import Deliveries
+from headway.state.delivery_rows import DeliveryRow, Undelivered
+
+if TYPE_CHECKING:
+    from headway.delivery.dispatcher import Dispatcher
 
 __all__ = ["Outgoing"]
 
@@ -22,7 +26,14 @@ class Outgoing:
     """
 
     def __init__(
-        self, plan: Plan, stage: KeyedStage, group: int, groups: int, outputs: Mapping[str, int], outbox: Deliveries
+        self,
+        plan: Plan,
+        stage: KeyedStage,
+        group: int,
+        groups: int,
+        outputs: Mapping[str, int],
+        outbox: Deliveries,
+        dispatcher: Optional[Dispatcher],
     ) -> None:
         self.records: dict[int, list[Record]] = {}
         self.encoders: dict[int, TriggerEncoder] = {}
@@ -30,6 +41,10 @@ class Outgoing:
         """The numbers of outputs whose triggers are delivered from here, by edge."""
         self.next_heartbeat_ms: Optional[int] = None
         self._outbox = outbox
+        self._group = group
+        self._dispatcher = dispatcher
+        self._early: set[int] = set()
+        """The edges whose triggers leave before their epoch is durable."""
         self._router = Router(groups)
         self._exchanges: dict[int, Exchange] = {}
         self._broadcasts: set[int] = set()
@@ -40,6 +55,9 @@ class Outgoing:
             self.records[edge.id] = []
             if edge.target in outputs:
                 self.delivered[edge.id] = outputs[edge.target]
+                delivered = sinks[edge.target].delivered
+                if dispatcher is not None and delivered is not None and delivered.delivering.leaves_early:
+                    self._early.add(edge.id)
             else:
                 everyone = [0] if edge.target in sinks else list(range(groups))
                 self._exchanges[edge.id] = Exchange(edge.id, edge.target, f"{group:03d}", everyone)
@@ -69,7 +87,9 @@ class Outgoing:
         for edge, records in self.records.items():
             if records:
                 if edge in self.delivered:
-                    self._outbox.add(self.delivered[edge], records)
+                    first = self._outbox.add(self.delivered[edge], records)
+                    if edge in self._early:
+                        self._leave_early(edge, first, records)
                 else:
                     self._exchanges[edge].send(self._by_group(edge, records), "", watermark, out)
                 records.clear()
@@ -78,6 +98,14 @@ class Outgoing:
             for exchange in self._exchanges.values():
                 exchange.prove(watermark, out)
         return out
+
+    def _leave_early(self, edge: int, first: int, records: list[Record]) -> None:
+        rows = [
+            Undelivered(first + at, DeliveryRow(lane, time_ms, sequence, line), is_parked=False)
+            for at, (time_ms, lane, line, sequence) in enumerate(records)
+        ]
+        assert self._dispatcher is not None
+        self._dispatcher.leave_early(self.delivered[edge], self._group, rows)
 
     def heartbeat(self, watermark: int, now_ms: int, out: list[Message], *, force: bool) -> None:
         """Tell those who got nothing for long how far time has come, with `force` all of them."""

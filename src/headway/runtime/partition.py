@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Optional
 
@@ -10,7 +10,7 @@ from headway.basics.times import MIN_TIME_MS
 from headway.connectors.base import Extent, PartitionReader, Position
 from headway.plan.stages import SourceStage
 
-__all__ = ["Partition", "furthest_behind", "is_idle"]
+__all__ = ["Partition", "extent_of", "furthest_behind", "is_idle", "newest_of"]
 
 
 @dataclass
@@ -92,6 +92,18 @@ class Partition:
 def _hears(reader: PartitionReader) -> bool:
     """Whether a reader has anything to do when a position is durable."""
     return type(reader).committed is not PartitionReader.committed
+
+
+def extent_of(partitions: Collection[Partition]) -> Optional[Extent]:
+    """How far partitions have been read together; None where the size of one is not known, or not yet."""
+    extents = [one.extent if one.reader is None else one.reader.extent for one in partitions]
+    known = [extent for extent in extents if extent is not None]
+    return Extent(sum(e.read for e in known), sum(e.total for e in known)) if len(known) == len(extents) else None
+
+
+def newest_of(partitions: Iterable[Partition]) -> Optional[int]:
+    """The latest event time of partitions; None where none has told a time."""
+    return max((one.max_time for one in partitions if one.max_time is not None), default=None)
 
 
 def is_idle(partition: Partition, now_ms: int, idle_after_ms: int) -> bool:

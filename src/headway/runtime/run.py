@@ -157,7 +157,7 @@ def compile_flow(flow: Declared, state_dir: Path) -> Plan:
 def check_inputs(plan: Plan, *, follow: bool) -> None:
     """Raise `InputError` for a bounded source that has no partition at all."""
     for source in plan.sources:
-        if not source.node.input.partitions() and not follow:
+        if source.node.input.own_log is None and not source.node.input.partitions() and not follow:
             found = source.node.input.describe()
             msg = f"source {source.name!r}: {found} matches nothing; check the path, or use --follow to wait for it"
             raise InputError(msg)
@@ -191,6 +191,8 @@ def open_state(plan: Plan, options: RunOptions, tell: TellChange) -> Manifest:
         sync=options.sync,
         tell=tell,
     )
+    for source in plan.sources:
+        source.node.input.prepare(options.workers)
     options.directory.engine_log(manifest.generation).prepare()
     return manifest
 

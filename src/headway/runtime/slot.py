@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Optional
 
@@ -21,7 +21,7 @@ from headway.runtime.discovery import Discovery
 from headway.runtime.exchange import Exchange, Message
 from headway.runtime.failures import Failures, FailureTotal
 from headway.runtime.lateness import NO_SPAN, Span, split_late
-from headway.runtime.partition import Partition, furthest_behind
+from headway.runtime.partition import Partition, extent_of, furthest_behind, newest_of
 from headway.runtime.redrive import Redriver
 from headway.runtime.rejects import LetterRejects, Rejected, Rejects, StrictRejects
 from headway.runtime.silence import Silence
@@ -66,6 +66,7 @@ class Slot:
         is_awaited: Callable[[], bool] = lambda: False,
         discovery: Optional[Discovery] = None,
         failures: Optional[FailureTotal] = None,
+        groups_that_wait: Callable[[], Sequence[int]] = tuple,
     ) -> None:
         self.source = source
         self.name = name
@@ -89,6 +90,8 @@ class Slot:
         self._times = time_reader(source.node, wall_ms)
         self._times_are_int = times_are_int(source.node)
         self._reads_own_log = source.node.input.own_log is not None
+        self._goes_by_clock = self._reads_own_log and source.node.time is INGESTION_TIME
+        self._groups_that_wait = groups_that_wait
         self._partitions: dict[str, Partition] = {}
         self._discovery = discovery or Discovery(source.node.input, options.discover_every_ms, unheard)
         self._names: Optional[list[str]] = None  # Those of all partitions of the source; None before the first look.
@@ -173,7 +176,7 @@ class Slot:
             dead_letters=self.dead,
             first_letter=self.first_letter,
             newest=self.newest,
-            silent=[p.name for p in self._partitions.values() if p.max_time is None],
+            silent=[p.name for p in self._partitions.values() if p.max_time is None and not self._reads_own_log],
             partitions=len(self._partitions),
             holding=furthest_behind(self._partitions.values(), self._ooo_ms),
             bytes_read=None if extent is None else extent.read,
@@ -181,8 +184,11 @@ class Slot:
         )
 
     def has_news(self) -> bool:
-        """Whether a log of Headway's own has more, which is told at once: then there is nothing to wait for."""
-        return self._reads_own_log and any(partition.has_more for partition in self._partitions.values())
+        """Whether a log of Headway's own has more, which is told at once, or records wait for time to go on by it."""
+        if not self._reads_own_log:
+            return False
+        has_more = any(partition.has_more for partition in self._partitions.values())
+        return has_more or (self._goes_by_clock and len(self._groups_that_wait()) > 0)
 
     @property
     def first_letter(self) -> Optional[FirstLetter]:
@@ -201,27 +207,22 @@ class Slot:
     @property
     def extent(self) -> Optional[Extent]:
         """How far its partitions have been read; None where the size of one is not known, or not yet."""
-        if self._names is None:
-            return None
-        extents = [p.extent if p.reader is None else p.reader.extent for p in self._partitions.values()]
-        known = [extent for extent in extents if extent is not None]
-        return Extent(sum(e.read for e in known), sum(e.total for e in known)) if len(known) == len(extents) else None
+        return None if self._names is None else extent_of(self._partitions.values())
 
     @property
     def newest(self) -> Optional[int]:
         """The latest event time of its partitions."""
-        return max((p.max_time for p in self._partitions.values() if p.max_time is not None), default=None)
+        return newest_of(self._partitions.values())
 
     @property
     def done(self) -> bool:
-        """Whether everything of a bounded input has been read."""
+        """Whether all of a bounded input has been read."""
         if self._options.drain_to_ms is not None:
             return True
         if self._options.follow and (self._options.grows or not self._partitions):
             return False
-        if self._redriver is not None and not self._redriver.at_end:
-            return False
-        return self._names is not None and (self._closed or not self._partitions)
+        redrives = self._redriver is not None and not self._redriver.at_end
+        return not redrives and self._names is not None and (self._closed or not self._partitions)
 
     @property
     def _closed(self) -> bool:
@@ -239,6 +240,9 @@ class Slot:
                 self._read(out)
             self._silence.pass_time(self._clock_ms(), self._wall_ms())
         self.heartbeat(out, force=False)
+        if self._goes_by_clock:
+            for exchange in self._exchanges.values():
+                exchange.hasten(self._groups_that_wait(), self.watermark, out)
         return out
 
     def finish(self) -> list[Message]:

@@ -71,7 +71,7 @@ class StageTask:
         self.timers = store.timers
         self.group = group
         self.channels = channels
-        self.out = Outgoing(plan, stage, group, groups, outputs or {}, store.deliveries)
+        self.out = Outgoing(plan, stage, group, groups, outputs or {}, store.deliveries, dispatcher)
         self.losses = losses_of(stage.operators)
         self._clock_ms = clock_ms
         self._wall_ms = wall_ms
@@ -179,6 +179,10 @@ class StageTask:
     def watermark(self) -> int:
         """Everything up to it has been handled."""
         return self._watermark
+
+    def waits(self, now_ms: int) -> bool:
+        """Whether records that have happened before a time wait until it is known that no earlier one comes."""
+        return self.store.waiting.next_ms < now_ms
 
     @property
     def is_behind(self) -> bool:

@@ -18,6 +18,7 @@ cdef class TriggerEncoder:
     cdef object _id_by
     cdef bint _is_delivered
     cdef bint _has_subject
+    cdef bint _keeps_order
     cdef dict _ordinals
     cdef long long _minute
     cdef bytes _minute_text

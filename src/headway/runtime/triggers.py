@@ -61,6 +61,7 @@ class TriggerEncoder:
         self._id_by = sink.id_by
         self._is_delivered = sink.delivered is not None
         self._has_subject = sink.delivered is None or sink.delivered.has_keys
+        self._keeps_order = sink.delivered is None or sink.delivered.target.keeps_order
         self._ordinals: dict[tuple[str, int], int] = {}
         self._minute = 0
         self._minute_text = b"1970-01-01T00:00:"
@@ -76,13 +77,15 @@ class TriggerEncoder:
     def encode_keyed(self, time_ms: int, subject: str, origin: str, value: Any) -> Record:
         """The record of a value that the key `origin` has emitted; ordinals count for each key and time.
 
-        One that is to be delivered is `(time_ms, key, line, sequence)`.
+        One that is to be delivered is `(time_ms, lane, line, sequence)`: the lane is its key, or its id where the
+        target keeps no order.
         """
         ordinal = self._ordinals.get((origin, time_ms), 0)
         record = self.encode(time_ms, subject if self._has_subject else None, ordinal, origin, value)
         self._ordinals[origin, time_ms] = ordinal + 1
         if self._is_delivered:
-            return (time_ms, subject, record[2], sequence_of(time_ms, ordinal))
+            lane = subject if self._keeps_order else record[3]
+            return (time_ms, lane, record[2], sequence_of(time_ms, ordinal))
         return record
 
     def take_back(self, time_ms: int, origin: str, count: int) -> None:

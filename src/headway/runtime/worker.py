@@ -153,8 +153,16 @@ class _Teller:
             try:
                 self.tell()
             except BaseException as error:
-                self._job.failed(error)
+                self._job.failed(self._reason_of(error))
                 return
+
+    def _reason_of(self, error: BaseException) -> BaseException:
+        """That the state directory is not what it was, where that is why nothing can be left in it; else the error."""
+        try:
+            self._job.premises.check()
+        except HeadwayError as reason:
+            return reason
+        return error
 
 
 def work(spec: WorkerSpec) -> None:

@@ -28,8 +28,10 @@ _KEYS_MAX: Final = 1_000
 _BYTES_MAX: Final = 16 << 20
 """Of the values in one answer about several keys; a single value may be of any size."""
 _COUNTED: Final = 2_000
-_FIRST_S: Final = 0.3
+_KNOWN_S: Final = 0.3
 """How long a question waits where nothing is known yet."""
+_FIRST_S: Final = 3.0
+"""Until so long after the start of the server it waits: a run that was started with it commits an epoch soon."""
 _FRESH: Final = ("at_least", "epoch", "wait")
 
 Handle = Callable[[Scope, Receive, Send, Shown], Awaitable[None]]
@@ -38,15 +40,24 @@ Handle = Callable[[Scope, Receive, Send, Shown], Awaitable[None]]
 class ViewsApp:
     """Answers questions about decision state; see `headway.serving.state` for where it comes from.
 
-    `watchers_max` may wait for changes at a time. `wall_ms` is the wall clock.
+    `watchers_max` may wait for changes at a time. `wall_ms` is the wall clock. Until `first_s` after the start of the
+    application, questions wait for a first epoch.
     """
 
-    def __init__(self, state: DecisionState, *, watchers_max: int = 10_000, wall_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        state: DecisionState,
+        *,
+        watchers_max: int = 10_000,
+        wall_ms: Callable[[], int],
+        first_s: float = _FIRST_S,
+    ) -> None:
         self.state = state
         self.watchers = Watchers(self._look, watchers_max)
         self.queries = 0
         """Requests that were answered, whatever the answer."""
         self._wall_ms = wall_ms
+        self._first_until_s = time.monotonic() + first_s
         self._follows: Optional[asyncio.Task[None]] = None
         self._counting = asyncio.Semaphore(2)
         self._kept: tuple[Optional[Snapshot], dict[tuple[str, str], int]] = None, {}
@@ -64,7 +75,8 @@ class ViewsApp:
         self.queries += 1
         if self.state.snapshot is None:
             # It may have been committed since somebody last looked; a client that waits may also wait for that.
-            await self.state.next_change(max(_FIRST_S, wait_of(scope)))
+            first_s = self._first_until_s - time.monotonic()
+            await self.state.next_change(max(_KNOWN_S, first_s, wait_of(scope)))
         try:
             await self._answer(scope, receive, send)
         except HeadwayError as error:

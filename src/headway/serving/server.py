@@ -104,7 +104,6 @@ def work(child: Child) -> None:
     tokens = Tokens.load(options["tokens"], "--serve-token")
     hosts = host_names(address, options["host_names"])
     directory = Path(options["state_dir"])
-    metrics = options["metrics_dir"]
     serve_views(
         flow,
         directory,
@@ -113,7 +112,7 @@ def work(child: Child) -> None:
         hosts=hosts,
         stopping=child.stopping,
         ready=child.ready,
-        metrics=None if metrics is None else Path(metrics),
+        metrics=Path(options["metrics_dir"]),
     )
 
 

@@ -1,9 +1,10 @@
 """Decision state as a server has it: the newest snapshot, those that pages are read from, and who waits for what.
 
 **Following.** A task looks at the cut's file, a hundred times a second while anybody waits or something has changed
-lately, and ten times in silence: one `stat`, some microseconds. When it is another file, the key groups catch up one
-by one, with a pause between them in which requests are answered. The iterators of the snapshot before go on answering
-until the new one is there. (RocksDB holds the interpreter while a group catches up, so a thread would gain nothing.)
+lately, and ten times in silence: one `stat`, some microseconds. When it is another file, the key groups move on one by
+one (`headway.state.followed`), with a pause between them in which requests are answered. The snapshot before goes on
+answering until the new one is there. (RocksDB and the decoding of what has changed hold the interpreter, so a thread
+would gain nothing.)
 
 **Waiting.** Who waits for a key waits with the version that it has, its ETag. For each new snapshot the key is looked
 up once, however many wait for it, and all of them are given the same bytes. A client that is slow gets the newest
@@ -42,8 +43,6 @@ _BUSY_S: Final = 0.01
 _IDLE_S: Final = 0.1
 _LIVELY_S: Final = 2.0
 """For how long after a change another one is expected soon."""
-_PROMOTED_S: Final = 0.005
-"""How long key groups mostly take to promote what is committed: what is promoted need not be read twice."""
 _PINS_MAX: Final = 8
 _PIN_S: Final = 60.0
 _EPOCHS_REMEMBERED: Final = 512
@@ -214,7 +213,6 @@ class DecisionState:
         stamp = Cut.stamp(self._directory)
         if stamp is None or stamp == self._stamp:
             return
-        await asyncio.sleep(_PROMOTED_S)
         follower = self._follow()
         if follower is None:
             return
@@ -234,6 +232,8 @@ class DecisionState:
                     waiter.set_result(None)
             for listener in self._listeners:
                 await listener()
+        for _ in follower.renew():
+            await asyncio.sleep(0)
 
     def _take(self, found: Optional[Snapshot]) -> bool:
         if found is None or found is self.snapshot:

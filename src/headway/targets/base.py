@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Final, Optional
 
 from headway.basics.guarantees import Guarantee
@@ -116,6 +117,14 @@ class Target(ABC):
     Behind the first RETRY of a batch such a target answers RETRY alone. What it has refused for ever (NEVER) may come
     again after a crash, and it must know then that this was not done: of the last 1,000 that it refused in a place."""
 
+    keeps_order: bool = True
+    """Whether triggers of one key come one after the other. False where they have nothing to do with each other: then
+    each comes as soon as there is room, and one that fails holds up no other one."""
+
+    has_breaker: bool = True
+    """Whether many failures in a row mean that the receiver as a whole is gone, so that it is left alone for a while.
+    False where each trigger goes to a receiver of its own."""
+
     @property
     @abstractmethod
     def name(self) -> str:
@@ -137,6 +146,10 @@ class Target(ABC):
 
         Called once by each run, before the first event. Raises `UsageError`; contacts nobody.
         """
+
+    def within(self, state_dir: Path, worker: int) -> Target:
+        """The same target for one worker of a run, for one that keeps something in the state directory."""
+        return self
 
     async def open(self) -> None:  # noqa: B027 - some need nothing.
         """Called once, before the first `deliver`.

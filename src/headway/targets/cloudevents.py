@@ -45,6 +45,8 @@ def percent_encoded(value: str) -> str:
     >>> percent_encoded("50% \"off\"\r\nx: y €")
     '50%25%20%22off%22%0D%0Ax:%20y%20%E2%82%AC'
     """
+    if value.isascii() and value.isalnum():  # Most are, and this is found out in a tenth of the time.
+        return value
     return _ENCODED.sub(_percent, value)
 
 

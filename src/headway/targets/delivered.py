@@ -7,7 +7,7 @@ from typing import Literal, NoReturn, Optional
 
 from typing_extensions import override
 
-from headway.connectors.base import Output, Position
+from headway.connectors.base import Input, Output, Position
 from headway.errors import InternalError
 from headway.targets.base import Target
 
@@ -34,6 +34,8 @@ class Delivering:
     """The longest pause between two attempts."""
     waiting_max: int = 1_000_000
     """How many triggers may wait in each process."""
+    leaves_early: bool = False
+    """Whether triggers are handed over before their epoch is durable; see `headway.state.deliveries`."""
 
 
 class Delivered(Output):
@@ -44,6 +46,8 @@ class Delivered(Output):
         self.delivering = delivering
         self.has_keys = has_keys
         """Whether the stream has keys of its own; else triggers have no subject, and no order among each other."""
+        self.reported: Optional[Input] = None
+        """The log that outcomes are written to, where the flow reads them."""
 
     @override
     def open(self, position: Optional[Position], *, mark: Optional[str]) -> NoReturn:

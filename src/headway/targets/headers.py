@@ -8,8 +8,9 @@ from typing import Final
 
 from headway.errors import UsageError
 from headway.targets.secret import HIDDEN, Secret
+from headway.targets.urls import Address
 
-__all__ = ["Headers"]
+__all__ = ["Headers", "head_of"]
 
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
@@ -69,6 +70,22 @@ class Headers:
 
     def __repr__(self) -> str:
         return f"<headers {', '.join(f'{name}: {HIDDEN}' for name, _, _ in self._given)}>"
+
+
+def head_of(method: str, address: Address, headers: Mapping[str, str], length: int) -> bytes:
+    r"""The head of a request. Raises `ValueError` for a header that would be another one, or several.
+
+    >>> head_of("POST", Address(False, "shop.example", 80, "shop.example", "/hooks"), {"x-shop": "eu"}, 2)
+    b'POST /hooks HTTP/1.1\r\nhost: shop.example\r\nx-shop: eu\r\ncontent-length: 2\r\n\r\n'
+    """
+    lines = [f"{method} {address.path} HTTP/1.1", f"host: {address.authority}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines.append(f"content-length: {length}")
+    text = "\r\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
+        msg = "a header has a line end in it"
+        raise ValueError(msg)
+    return f"{text}\r\n\r\n".encode("latin-1")
 
 
 def _checked_name(name: object) -> str:

@@ -8,17 +8,17 @@ drips, lies about its length or never ends changes nothing. 20 kB of a body are 
 unpacked. Redirects are not followed, cookies not kept, proxies of the environment not used.
 
 Rejected: libraries that retry. They keep what they know in memory; the dispatcher's retries outlive the process. And
-a connection of its own for each request: it costs a handshake.
+a connection of its own for each request: it costs a handshake. `headway.targets.http_connection` says how the client
+reads, and why it is our own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Optional
+from typing import TYPE_CHECKING, Final, Optional
 
 from headway.basics.times import Duration, duration_ms
 from headway.errors import UsageError
@@ -27,28 +27,21 @@ from headway.targets.answers import answer_for, checked_answers
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.checks import needed, number_in
 from headway.targets.cloudevents import MODES, Message, message_of
-from headway.targets.headers import Headers
+from headway.targets.headers import Headers, head_of
 from headway.targets.secret import SecretText, hide
 from headway.targets.signatures import Signer
 from headway.targets.tls import TlsFiles
-from headway.targets.urls import Url
+from headway.targets.urls import Address, Url
 
 if TYPE_CHECKING:
-    import aiohttp
+    import ssl
+
+    from headway.targets.http_client import HttpClient
 
 __all__ = ["Webhook", "webhook"]
 
-_BODY_MAX: Final = 20_000
-"""Bytes of an answer that are looked at."""
 _REASON_MAX: Final = 300
 """Characters: an error may quote what the receiver has sent."""
-_BODY_S: Final = 2.0
-"""How long the body of an answer is waited for, once its status is there."""
-_WHOLE_MAX: Final = 1 << 20
-"""Bytes of a message that are written in one go."""
-_IDLE_S: Final = 4.0
-"""How long a connection is kept for the next request. Many servers close theirs after 5 s: who sends at that moment
-gets no answer, and has to retry for nothing."""
 _SPARE_S: Final = 5.0
 """By how much the dispatcher waits longer: an answer of our own says more than that time is over."""
 _SPLIT: Final = frozenset({400, 413, 422})
@@ -140,7 +133,7 @@ class Webhook(Target):
         self._answers = checked_answers(answers)
         self._name = name or f"http {url.shown}"
         self._now_s = now_s
-        self._session: Optional[aiohttp.ClientSession] = None
+        self._client: Optional[HttpClient] = None
 
     @property
     def name(self) -> str:
@@ -149,34 +142,21 @@ class Webhook(Target):
 
     def check(self) -> None:
         """Look whether secrets and certificates are there and can be used."""
-        needed("aiohttp", "http", "hw.webhook(...)")
+        needed("httptools", "http", "hw.webhook(...)")
         self._signer.check()
         self._headers.read()
-        if self._url.read().scheme == "https":
+        if self._url.read().is_tls:
             self._tls.context()
         elif self._tls.is_given:
             msg = f"ca, cert and key are for https: the address of {self.name!r} begins with http"
             raise UsageError(msg)
 
     async def open(self) -> None:
-        """Make the pool of connections; none is opened yet."""
-        aiohttp = needed("aiohttp", "http", "hw.webhook(...)")
-        from headway.targets.pool import Pool
+        """Get ready; no connection is opened yet."""
+        needed("httptools", "http", "hw.webhook(...)")
+        from headway.targets.http_client import HttpClient
 
-        connector = Pool(
-            limit=self.limits.concurrency,
-            socket_factory=self._addresses.socket_for,
-            ttl_dns_cache=10,
-            keepalive_timeout=_IDLE_S,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            auto_decompress=False,
-            trust_env=False,
-            read_bufsize=_BODY_MAX,
-        )
+        self._client = HttpClient(self._addresses)
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Post each trigger; in the mode `batched` all of them as one message.
@@ -197,52 +177,39 @@ class Webhook(Target):
 
     async def _post(self, batch: Sequence[Delivery], until_s: float) -> tuple[int, Answer]:
         """One attempt: the status, 0 where none came, and what it means."""
-        import aiohttp
+        from headway.targets.http_connection import NoAnswerError
 
         try:
             message = message_of(self._mode, batch)
             signed = self._signer.headers(message.id, message.body)
             headers = {**self._headers.read(), **message.headers, **signed}
-            return await self._exchange(self._url.read(), message, headers, until_s)
-        except UsageError as error:
+            address = self._url.read()
+            tls = self._tls.context() if address.is_tls else None
+            return await self._exchange(address, tls, message, headers, until_s)
+        except (UsageError, NoAnswerError) as error:
             reason = str(error)
         except asyncio.TimeoutError:
             reason = f"no answer within {self.limits.timeout_s - _SPARE_S:g} s"
-        except aiohttp.ClientConnectorCertificateError as error:
-            reason = f"the certificate is refused: {error.certificate_error}"
-        except aiohttp.ClientConnectorError as error:
-            why = error.os_error.strerror or error.os_error
-            reason = f"cannot connect to {error.host}:{error.port}: {why}"
-        except aiohttp.ClientResponseError as error:
-            # Its text has the address, which may be secret.
-            reason = f"the answer is no HTTP: {error.message}"
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
         return 0, Answer(Outcome.RETRY, self._hide(" ".join(reason.split()))[:_REASON_MAX])
 
     async def _exchange(
-        self, url: Any, message: Message, headers: dict[str, str], until_s: float
+        self,
+        address: Address,
+        tls: Optional[ssl.SSLContext],
+        message: Message,
+        headers: Mapping[str, str],
+        until_s: float,
     ) -> tuple[int, Answer]:
-        import aiohttp
-
-        assert self._session is not None, "open() comes before deliver()"
-        remaining_s = until_s - asyncio.get_running_loop().time()
-        if remaining_s <= 0:
-            raise asyncio.TimeoutError
-        async with self._session.post(
-            url,
-            # Large ones go out in parts, so that they do not hold up all others.
-            data=message.body if len(message.body) <= _WHOLE_MAX else io.BytesIO(message.body),
-            headers=headers,
-            allow_redirects=False,
-            ssl=self._tls.context() if url.scheme == "https" else True,
-            timeout=aiohttp.ClientTimeout(total=remaining_s),
-        ) as response:
-            body = await _beginning(response)
-            head = "" if 200 <= response.status < 300 else self._hide(body.decode(errors="backslashreplace"))
-            retry_after = response.headers.get("Retry-After")
-            answer = answer_for(response.status, head, retry_after, now_s=self._now_s(), own=self._answers)
-            return response.status, answer
+        assert self._client is not None, "open() comes before deliver()"
+        head = head_of("POST", address, headers, len(message.body))
+        response = await self._client.request(address, tls, head, message.body, until_s)
+        status = response.status
+        said = "" if 200 <= status < 300 else self._hide(response.body.decode(errors="backslashreplace"))
+        found = response.headers.get(b"retry-after")
+        retry_after = None if found is None else found.decode("latin-1")
+        return status, answer_for(status, said, retry_after, now_s=self._now_s(), own=self._answers)
 
     def _hide(self, text: str) -> str:
         """The text without secrets: a receiver may send back what it was sent, and errors may quote it."""
@@ -254,30 +221,5 @@ class Webhook(Target):
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-
-
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """What a body begins with. It does not fail: the status has said what there is to say.
-
-    A body that is read to its end leaves the connection to the next request. Any other is cut off with it.
-    """
-    import aiohttp
-
-    content = response.content
-    found = b""
-    if content.at_eof():
-        return found
-    # Closing it wakes whoever reads, and costs no task.
-    closing = asyncio.get_running_loop().call_later(_BODY_S, response.close)
-    try:
-        while len(found) < _BODY_MAX and not content.at_eof():
-            found += await content.readany()
-    except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
-        response.close()
-    finally:
-        closing.cancel()
-    if not content.at_eof():
-        response.close()
-    return found[:_BODY_MAX]
+        if self._client is not None:
+            await self._client.close()

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import Any, Final, NamedTuple, Optional
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from typing import Final, NamedTuple, Optional
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 from headway.errors import UsageError
 from headway.targets.secret import Secret
 
-__all__ = ["Url"]
+__all__ = ["Address", "Url"]
 
 _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 _NUMBER: Final = re.compile(r"[0-9]*|0x[0-9a-f]*")
+_AS_IT_IS: Final = "/%:@!$&'()*+,;=~?"
+"""What is not encoded again; quotation marks and the like are."""
 _EXAMPLE: Final = "write one such as https://shop.example/hooks"
+
+
+class Address(NamedTuple):
+    """Whom a request goes to, and what it asks for there: all of it ASCII."""
+
+    is_tls: bool
+    host: str
+    port: int
+    authority: str
+    """The host, and the port where it is not that of the scheme: what the header `Host` says."""
+    path: str
+    """With what stands behind the question mark."""
 
 
 class _Parsed(NamedTuple):
     text: str
-    url: Any
+    address: Address
 
 
 class Url:
@@ -39,19 +53,17 @@ class Url:
         else:
             self.shown = self._secret.reference
 
-    def read(self) -> Any:
-        """The address of this moment, as `yarl.URL`. Raises `UsageError` where there is none."""
+    def read(self) -> Address:
+        """The address of this moment. Raises `UsageError` where there is none."""
         text = self._secret.one()
         if self._parsed is None or self._parsed.text != text:
-            _checked(text, repr(self._secret))
-            from yarl import URL
-
+            parts = _checked(text, repr(self._secret))
             try:
-                self._parsed = _Parsed(text, URL(text))
-            except ValueError:
+                self._parsed = _Parsed(text, _address(parts))
+            except UnicodeError:
                 msg = f"{self.shown} is no address: {_EXAMPLE}"
                 raise UsageError(msg) from None
-        return self._parsed.url
+        return self._parsed.address
 
     def secrets(self) -> list[str]:
         """What of the address must not be shown."""
@@ -78,6 +90,20 @@ def _checked(text: str, shown: str) -> SplitResult:
         msg = f"{shown.partition('?')[0].partition('#')[0]} has a part behind #, which is never sent: leave it out"
         raise UsageError(msg)
     return parts
+
+
+def _address(parts: SplitResult) -> Address:
+    """The parts as they go over the wire. Raises `UnicodeError` for a name that no DNS has."""
+    host = parts.hostname or ""
+    if not host.isascii():
+        host = host.encode("idna").decode()
+    is_tls = parts.scheme == "https"
+    usual = 443 if is_tls else 80
+    port = usual if parts.port is None else parts.port
+    shown = f"[{host}]" if ":" in host else host
+    path = quote(parts.path or "/", safe=_AS_IT_IS)
+    asked = f"?{quote(parts.query, safe=_AS_IT_IS)}" if parts.query else ""
+    return Address(is_tls, host, port, shown if port == usual else f"{shown}:{port}", path + asked)
 
 
 def _is_written_as_usual(host: str) -> bool:

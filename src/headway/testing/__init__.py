@@ -1,4 +1,4 @@
-"""Testing flows: the kit for unit tests with a virtual clock, the oracle behind it, and Hypothesis strategies.
+"""Testing flows and durable functions: kits for unit tests with a virtual clock, an oracle, and Hypothesis strategies.
 
 The strategies are in `headway.testing.strategies` and `headway.testing.flows`; they need Hypothesis
 (`pip install "headway[testing]"`), the rest does not.
@@ -6,8 +6,27 @@ The strategies are in `headway.testing.strategies` and `headway.testing.flows`; 
 
 from __future__ import annotations
 
+from headway.testing.fakes import NEVER, after, fails, in_turn
+from headway.testing.function_run import FunctionFailed, FunctionRun
+from headway.testing.functions import FunctionTest, replay
 from headway.testing.kit import FlowTest
 from headway.testing.oracle import Oracle, OracleResult, run_oracle
+from headway.testing.sandbox import NotDurable
 from headway.testing.targets import check_target
 
-__all__ = ["FlowTest", "Oracle", "OracleResult", "check_target", "run_oracle"]
+__all__ = [
+    "NEVER",
+    "FlowTest",
+    "FunctionFailed",
+    "FunctionRun",
+    "FunctionTest",
+    "NotDurable",
+    "Oracle",
+    "OracleResult",
+    "after",
+    "check_target",
+    "fails",
+    "in_turn",
+    "replay",
+    "run_oracle",
+]

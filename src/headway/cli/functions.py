@@ -1,0 +1,271 @@
+"""`headway functions`: the durable functions of a flow, also while it runs."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Optional
+from urllib.parse import quote
+
+import click
+
+from headway.basics.times import format_time
+from headway.cli.changes import state_option
+from headway.cli.commands import Commands
+from headway.cli.escapes import json_text, printable
+from headway.cli.options import examples, flow_argument, json_option, set_option
+from headway.cli.process import say
+from headway.cli.replays import replay_check
+from headway.errors import UsageError
+
+if TYPE_CHECKING:
+    from headway.state.reader import StateReader, StoredRow
+
+__all__ = ["functions"]
+
+_OPERATOR: Final = "functions"
+_SHOWN: Final = 20
+
+
+@click.group(cls=Commands)
+def functions() -> None:
+    """Start durable functions, tell them something, and look at them, also while their flow runs.
+
+    An instance is named by its function and its id, as in refund_order/o-17. Shown is what is durable.
+    """
+
+
+def _asking(name: str, what: str, help_text: str) -> None:
+    """A command that writes one request into the log of the group."""
+
+    @functions.command(name=name, help=help_text, short_help=help_text.split(".", 1)[0] + ".")
+    @flow_argument
+    @click.argument("instance", metavar="NAME/ID")
+    @set_option
+    @state_option
+    @json_option("Write the receipt as JSON.")
+    def ask(flow: str, instance: str, settings: dict[str, str], state_dir: Optional[Path], as_json: bool) -> None:
+        _append(flow, settings, state_dir, instance, what, "null", as_json=as_json)
+
+    assert ask
+
+
+@functions.command(
+    epilog=examples(
+        "headway functions start flows/refund_order.py refund_order/o-17 '[\"o-17\"]'",
+    )
+)
+@flow_argument
+@click.argument("instance", metavar="NAME/ID")
+@click.argument("arguments", default="[]")
+@set_option
+@state_option
+@json_option("Write the receipt as JSON.")
+def start(
+    flow: str, instance: str, arguments: str, settings: dict[str, str], state_dir: Optional[Path], as_json: bool
+) -> None:
+    """Start a function. ARGUMENTS is a JSON array by position, or an object by name.
+
+    The start is durable when the command says so. Where there is an instance of the id, the declaration of the function
+    says what happens.
+    """
+    _append(flow, settings, state_dir, instance, "", arguments, as_json=as_json)
+
+
+@functions.command(
+    epilog=examples("headway functions signal flows/order_fulfilment.py fulfil/o-17 cancel '\"too late\"'")
+)
+@flow_argument
+@click.argument("instance", metavar="NAME/ID")
+@click.argument("signal_name", metavar="SIGNAL")
+@click.argument("value", default="null")
+@set_option
+@state_option
+@json_option("Write the receipt as JSON.")
+def signal(
+    flow: str,
+    instance: str,
+    signal_name: str,
+    value: str,
+    settings: dict[str, str],
+    state_dir: Optional[Path],
+    as_json: bool,
+) -> None:
+    """Send a signal to an instance. VALUE is JSON."""
+    _append(flow, settings, state_dir, instance, f"/signals/{quote(signal_name, safe='')}", value, as_json=as_json)
+
+
+_asking("cancel", "/cancel", "End an instance in an orderly way: its code is told, and compensates.")
+_asking("terminate", "/terminate", "End an instance here and now. None of its code runs any more.")
+_asking("retry", "/retry", "Go on with an instance that is blocked. Its code should have been mended before.")
+
+
+@functions.command(epilog=examples("headway functions ls flows/refund_order.py --status blocked"))
+@click.argument("place", metavar="FLOW|DIR")
+@state_option
+@click.option("--status", metavar="S", help="Only those of a status: running, blocked, completed, failed, cancelled.")
+@click.option("--function", "prefix", default="", metavar="NAME", help="Only those of a function.")
+@click.option("--limit", type=click.IntRange(0), default=_SHOWN, show_default=True, metavar="N", help="0 for all.")
+@json_option("Write one JSON object a line.")
+def ls(place: str, state_dir: Optional[Path], status: Optional[str], prefix: str, limit: int, as_json: bool) -> None:
+    """List instances, by function and id."""
+    with _reader(place, state_dir) as reader:
+        shown = 0
+        for row in _rows(reader, f"{prefix}/" if prefix else "", status):
+            if limit and shown >= limit:
+                if not as_json:
+                    say(f"... and more: --limit 0 shows all (shown: {limit})")
+                break
+            shown += 1
+            say(json_text(_told(row)) if as_json else _line(row))
+        if not shown and not as_json:
+            say("there are none")
+
+
+@functions.command(epilog=examples("headway functions show flows/refund_order.py refund_order/o-17"))
+@click.argument("place", metavar="FLOW|DIR")
+@click.argument("instance", metavar="NAME/ID")
+@state_option
+@json_option("Write one JSON object.")
+@click.pass_context
+def show(ctx: click.Context, place: str, instance: str, state_dir: Optional[Path], as_json: bool) -> None:
+    """Show one instance: where it stands, and what it waits for. The exit code is 1 where there is none."""
+    with _reader(place, state_dir) as reader:
+        row = _found(ctx, reader, instance)
+    if as_json:
+        say(json_text(_told(row)))
+        return
+    for name, value in _told(row).items():
+        if value not in ("", [], {}, None):
+            say(f"{name:<11}{printable(value if isinstance(value, str) else json.dumps(value))}")
+
+
+@functions.command(epilog=examples("headway functions history flows/refund_order.py refund_order/o-17"))
+@click.argument("place", metavar="FLOW|DIR")
+@click.argument("instance", metavar="NAME/ID")
+@state_option
+@json_option("Write one JSON object a line.")
+@click.pass_context
+def history(ctx: click.Context, place: str, instance: str, state_dir: Optional[Path], as_json: bool) -> None:
+    """Show what has happened to an instance, and what it did."""
+    import msgspec
+
+    from headway.functions.history import HAPPENINGS, decode
+
+    with _reader(place, state_dir) as reader:
+        row = _found(ctx, reader, instance)
+        entries = [decode(data) for data in row.state.get("history", [])]
+    began_ms = row.state.get("started_ms", 0)
+    at_ms = began_ms
+    for number, entry in enumerate(entries):
+        at_ms = getattr(entry, "at_ms", at_ms) if isinstance(entry, HAPPENINGS) else at_ms
+        parts = {
+            name: _plain(getattr(entry, name))
+            for name in entry.__struct_fields__
+            if name not in ("at_ms", "options") and getattr(entry, name) not in (None, "", (), {})
+        }
+        if as_json:
+            told = {"index": number, "entry": type(entry).__name__, "at_ms": at_ms, **parts}
+            say(json_text(msgspec.to_builtins(told)))
+        else:
+            mark = "·" if isinstance(entry, HAPPENINGS) else "  →"
+            text = ", ".join(f"{name} {value}" for name, value in parts.items())
+            say(printable(f"{number:>5}  +{(at_ms - began_ms) / 1_000:>9.3f} s  {mark} {type(entry).__name__}  {text}"))
+
+
+def _append(
+    flow: str,
+    settings: dict[str, str],
+    state_dir: Optional[Path],
+    instance: str,
+    behind: str,
+    body: str,
+    *,
+    as_json: bool,
+) -> None:
+    from headway.cli.places import default_state_dir
+    from headway.declare.loading import FlowSpec, load_flow
+    from headway.ingest.append import Appending, Batch
+    from headway.ingest.server import doors_of
+    from headway.state.private import make_private
+
+    loaded = load_flow(FlowSpec(flow, settings))
+    directory = state_dir or default_state_dir(loaded)
+    door = next((door for door in doors_of(loaded, directory).values() if door.input.translator is not None), None)
+    if door is None:
+        msg = f"the flow {loaded.name!r} has no durable functions: declare it with hw.Functions(NAME, [FUNCTION, ...])"
+        raise UsageError(msg)
+    name, _, instance_id = instance.partition("/")
+    if not name or not instance_id:
+        msg = f"{instance!r} names no instance: write NAME/ID, such as refund_order/o-17"
+        raise UsageError(msg)
+    make_private(directory)
+    path = f"/{quote(name, safe='')}/{quote(instance_id, safe='')}{behind}"
+    with Appending(door, directory) as appending:
+        batch = Batch("application/json", body.encode(), f"functions-{uuid.uuid4().hex}", [1], path)
+        taken = appending.append(batch)
+    say(json_text({"instance": instance, "position": taken.position}) if as_json else f"taken: {instance}")
+
+
+def _reader(place: str, state_dir: Optional[Path]) -> StateReader:
+    from headway.cli.places import state_dir_of
+    from headway.state.reader import StateReader
+
+    reader = StateReader(state_dir or state_dir_of(place))
+    if _OPERATOR not in reader.operators():
+        reader.close()
+        msg = f"the flow {reader.manifest.flow!r} has no durable functions"
+        raise UsageError(msg)
+    return reader
+
+
+def _rows(reader: StateReader, prefix: str, status: Optional[str]) -> Iterator[StoredRow]:
+    for row in reader.rows(_OPERATOR, prefix):
+        if status is None or row.state.get("status") == status:
+            yield row
+
+
+def _found(ctx: click.Context, reader: StateReader, instance: str) -> StoredRow:
+    row = reader.get(_OPERATOR, instance)
+    if row is None:
+        click.echo(f"there is no instance {instance!r}", err=True)
+        ctx.exit(1)
+    return row
+
+
+def _told(row: StoredRow) -> dict[str, Any]:
+    state = row.state
+    return {
+        "instance": row.key,
+        "status": state.get("status", ""),
+        "run": state.get("run", 0),
+        "started": _time(state.get("started_ms", 0)),
+        "ended": _time(state.get("ended_ms", 0)),
+        "arguments": state.get("arguments", ""),
+        "result": state.get("result", ""),
+        "error": state.get("error", ""),
+        "waits": state.get("waits", []),
+        "variables": state.get("variables", ""),
+        "attributes": state.get("attributes", {}),
+        "timers": {name: format_time(at_ms) for name, at_ms in row.timers.items() if name != "retention"},
+        "entries": len(state.get("history", [])),
+    }
+
+
+def _time(at_ms: int) -> str:
+    return format_time(at_ms) if at_ms else ""
+
+
+def _line(row: StoredRow) -> str:
+    state = row.state
+    what = state.get("error") or state.get("result") or "; ".join(state.get("waits", []))
+    return printable(f"{state.get('status', ''):<11}{row.key:<40}{what:.100}".rstrip())
+
+
+def _plain(value: Any) -> Any:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+functions.add_command(replay_check)

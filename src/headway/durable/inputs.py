@@ -1,0 +1,107 @@
+"""What is asked of a group of functions from outside: by HTTP, or by a command, into one log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from headway.durable.messages import Body, Cancel, Resolve, Retry, Signal, Start, Update, address_of, message
+from headway.errors import UsageError
+from headway.functions.declared import Callee, DurableFunction
+from headway.functions.history import Failure
+from headway.functions.tokens import read_token
+from headway.inbox.settings import InboxSettings
+from headway.inbox.source import HttpInput
+
+__all__ = ["PATH", "Routes", "requests"]
+
+PATH: Final = "/v1/functions"
+_DAY_MS: Final = 86_400_000
+_WAYS: Final = (
+    "POST NAME/ID starts a function, NAME/ID/signals/SIGNAL and NAME/ID/updates/UPDATE/UPDATE_ID tell it something, "
+    "NAME/ID/tokens/TOKEN answers a call, NAME/ID/cancel, NAME/ID/terminate and NAME/ID/retry do what they say"
+)
+
+
+def requests(callees: Mapping[str, Callee]) -> HttpInput:
+    """The log of what clients ask for. `callees` may grow until the flow runs."""
+    settings = InboxSettings(retention_ms=_DAY_MS)
+    return HttpInput(PATH, "json", 1, settings, require_key=False, translator=Routes(callees))
+
+
+def _ways() -> dict[str, tuple[str, Any]]:
+    reason = {"type": ["string", "null"], "description": "Why, for people."}
+    return {
+        "/{name}/{id}": (
+            "Start a function",
+            {"type": ["array", "object"], "description": "Its arguments, by position or by name."},
+        ),
+        "/{name}/{id}/signals/{signal}": ("Send a signal to an instance", {"description": "Its value."}),
+        "/{name}/{id}/updates/{update}/{update_id}": (
+            "Ask an instance to change something",
+            {"description": "A value."},
+        ),
+        "/{name}/{id}/tokens/{token}": ("Answer a call by its token", {"description": "Its value."}),
+        "/{name}/{id}/tokens/{token}/failure": ("Answer a call by its token: it has failed", {"description": "Why."}),
+        "/{name}/{id}/cancel": ("End an instance in an orderly way", reason),
+        "/{name}/{id}/terminate": ("End an instance here and now", reason),
+        "/{name}/{id}/retry": ("Go on with an instance that is blocked", {"type": "null"}),
+    }
+
+
+class Routes:
+    """Makes records of requests: their path says what is asked for, their body is the value."""
+
+    def __init__(self, callees: Mapping[str, Callee]) -> None:
+        self._callees = callees
+
+    def ways(self) -> Mapping[str, tuple[str, Any]]:
+        """The paths, with what each is for and the schema of its body."""
+        return _ways()
+
+    def line(self, parts: Sequence[str], body: bytes) -> bytes:
+        """The record of a request to these parts of a path.
+
+        Raises `LookupError` for a path that is none, and `UsageError` for arguments that the function does not take.
+        """
+        if len(parts) < 2 or not all(parts[:2]):
+            raise LookupError(_WAYS)
+        name, instance_id, *rest = parts
+        function = self._callees.get(name)
+        if not isinstance(function, DurableFunction):
+            functions = [name for name, one in self._callees.items() if isinstance(one, DurableFunction)]
+            known = ", ".join(sorted(functions)) or "none"
+            msg = f"there is no function {name!r}: there are {known}"
+            raise LookupError(msg)
+        if "\0" in instance_id or len(instance_id.encode()) > 1_000:
+            msg = f"the id {instance_id[:100]!r} has a zero byte or more than 1,000 bytes"
+            raise UsageError(msg)
+        return message(address_of(name, instance_id), self._body(function, rest, body))
+
+    def _body(self, function: DurableFunction[Any], rest: Sequence[str], body: bytes) -> Body:
+        value = body.strip() or b"null"
+        if not rest:
+            arguments = b"[]" if value == b"null" else value
+            function.decode_arguments(arguments)
+            return Start(msgspec.Raw(arguments))
+        try:
+            msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            msg = f"the body is no JSON: {error}"
+            raise UsageError(msg) from None
+        if rest[0] == "signals" and len(rest) == 2 and rest[1]:
+            return Signal(rest[1], msgspec.Raw(value))
+        if rest[0] == "updates" and len(rest) == 3 and all(rest):
+            return Update(rest[2], rest[1], msgspec.Raw(value))
+        if rest in (["cancel"], ["terminate"]):
+            reason = msgspec.json.decode(value)
+            return Cancel(reason if isinstance(reason, str) else "", terminates=rest == ["terminate"])
+        if rest[0] == "tokens" and len(rest) in (2, 3) and rest[2:] in ([], ["failure"]):
+            identity, call = read_token(rest[1])
+            failure = Failure("AnsweredBadly", value.decode(), non_retryable=True) if len(rest) == 3 else None
+            return Resolve(identity.run, call, msgspec.Raw(value), failure)
+        if rest == ["retry"]:
+            return Retry()
+        raise LookupError(_WAYS)

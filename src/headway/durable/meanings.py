@@ -1,0 +1,117 @@
+"""What messages mean for an instance, and what is told of it to people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Optional
+
+from headway.basics.times import format_time
+from headway.durable.messages import Body, Cancel, Resolve, Signal, Update
+from headway.durable.state import Answer, FunctionState
+from headway.functions.history import (
+    Answered,
+    CallCancelled,
+    Called,
+    CancelAsked,
+    Entry,
+    Failed,
+    Failure,
+    Finished,
+    FinishedBadly,
+    Happening,
+    Signalled,
+    TerminateAsked,
+    UpdateAsked,
+    decode,
+)
+from headway.functions.waits import Wait
+
+__all__ = ["called_by", "end_of", "happening_of", "keep_answer", "left_open", "text_of"]
+
+_UPDATES_MOST: Final = 100
+
+
+def happening_of(state: FunctionState, body: Body, now_ms: int) -> Optional[Happening]:
+    """What a message means for a run; None where it is meant for another one."""
+    if isinstance(body, Resolve):
+        if body.run != state.run:
+            return None
+        if body.failure is not None:
+            return Failed(now_ms, body.call, body.failure)
+        return Answered(now_ms, body.call, bytes(body.value))
+    if isinstance(body, Signal):
+        return Signalled(now_ms, body.name, bytes(body.value), body.id)
+    if isinstance(body, Update):
+        return UpdateAsked(now_ms, body.id, body.name, bytes(body.value))
+    assert isinstance(body, Cancel)
+    if body.run is not None and body.run != state.run:
+        return None
+    return TerminateAsked(now_ms, body.reason) if body.terminates else CancelAsked(now_ms, body.reason)
+
+
+def end_of(last: Entry) -> tuple[bytes, Optional[Failure]]:
+    """What the caller of a function is told of its end, from the last entry of its history.
+
+    >>> from headway.functions.history import Cancelled
+    >>> end_of(Finished(b"7")), str(end_of(Cancelled("no"))[1])
+    ((b'7', None), 'Cancelled: no')
+    """
+    if isinstance(last, Finished):
+        return last.value, None
+    if isinstance(last, FinishedBadly):
+        return b"null", last.failure
+    return b"null", Failure(type(last).__name__, getattr(last, "reason", ""))
+
+
+def keep_answer(state: FunctionState, update_id: str, answer: Answer) -> None:
+    """Keep the answer to an update, among the last ones."""
+    state.updates[update_id] = answer
+    while len(state.updates) > _UPDATES_MOST:
+        del state.updates[next(iter(state.updates))]
+
+
+def text_of(wait: Wait) -> str:
+    """What is waited for, for people.
+
+    >>> text_of(Wait("step", "charge", 3)), text_of(Wait("timer", number=4, at_ms=1_700_000_000_000))
+    ('step charge', 'until 2023-11-14T22:13:20.000Z')
+    """
+    if wait.kind == "timer":
+        return f"until {format_time(wait.at_ms)}"
+    kind = "signal" if wait.kind == "signalled" else wait.kind
+    return " ".join(part for part in (kind, wait.name, wait.to) if part)
+
+
+def called_by(state: FunctionState, number: int) -> Optional[Called]:
+    """The call of a number, looked for from the end of the history: one that is cancelled was mostly made lately."""
+    for data in reversed(state.history):
+        entry = decode(data)
+        if isinstance(entry, Called) and entry.number == number:
+            return entry
+    return None
+
+
+def left_open(history: Iterable[bytes]) -> list[CallCancelled]:
+    """What is taken back when a run is ended without its code: calls that are not answered, and children to be closed.
+
+    >>> from headway.functions.history import encode
+    >>> made = [Called(1, "step", "a"), Called(2, "step", "b"), Answered(5, 1), Called(3, "start", "c")]
+    >>> left_open(map(encode, made))
+    [CallCancelled(number=2, by_close=True)]
+    """
+    found: dict[int, Called] = {}
+    for entry in map(decode, history):
+        if isinstance(entry, Called) and entry.kind != "signal":
+            found[entry.number] = entry
+        elif isinstance(entry, (Answered, Failed)):
+            # One that was only started lives on behind its answer.
+            called = found.get(entry.call)
+            if called is not None and called.kind != "start":
+                del found[entry.call]
+        elif isinstance(entry, CallCancelled):
+            found.pop(entry.number, None)
+    return [
+        CallCancelled(number, by_close=True)
+        for number, called in found.items()
+        if called.kind not in ("function", "start") or called.parent_close != "abandon"
+    ]

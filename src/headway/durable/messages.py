@@ -1,0 +1,139 @@
+"""What is written to the logs that a group of functions reads: everything that happens to an instance."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, Optional, Union
+
+import msgspec
+
+from headway.functions.declared import IdReuse
+from headway.functions.history import Failure, Parent
+from headway.types.schema import Event
+
+__all__ = [
+    "Ask",
+    "Body",
+    "Cancel",
+    "Message",
+    "Reset",
+    "Resolve",
+    "Retry",
+    "Signal",
+    "Start",
+    "Update",
+    "address_of",
+    "body_of",
+    "message",
+    "parts_of",
+]
+
+SEPARATOR: Final = "/"
+
+
+class Message(Event):
+    """One thing that happens to one instance: a record of a log, an event of the flow."""
+
+    to: str
+    """The instance: the function's name, a slash, and the id."""
+    body: str
+    """A `Body` as JSON text, so that values of users are the same bytes wherever they are."""
+
+
+class Start(msgspec.Struct, tag="start", tag_field="kind", omit_defaults=True, frozen=True):
+    """Start a function; where there is one of the id, `reuse` or else the function's declaration says what happens."""
+
+    arguments: msgspec.Raw = msgspec.Raw(b"[]")
+    parent: Optional[Parent] = None
+    reuse: Optional[IdReuse] = None
+    deadline_ms: Optional[int] = None
+    """How long it may take, in milliseconds; None for what the function says."""
+    attributes: dict[str, str] = {}
+    traceparent: str = ""
+
+
+class Resolve(msgspec.Struct, tag="resolve", tag_field="kind", omit_defaults=True, frozen=True):
+    """A call of a run has come to its end: with a value, or with a failure."""
+
+    run: int
+    call: int
+    value: msgspec.Raw = msgspec.Raw(b"null")
+    failure: Optional[Failure] = None
+
+
+class Signal(msgspec.Struct, tag="signal", tag_field="kind", omit_defaults=True, frozen=True):
+    """A signal. One that has an `id` counts once."""
+
+    name: str
+    value: msgspec.Raw = msgspec.Raw(b"null")
+    id: str = ""
+
+
+class Update(msgspec.Struct, tag="update", tag_field="kind", omit_defaults=True, frozen=True):
+    """Ask to change something, with an answer."""
+
+    id: str
+    name: str
+    value: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Cancel(msgspec.Struct, tag="cancel", tag_field="kind", omit_defaults=True, frozen=True):
+    """End it: in an orderly way, or with `terminates` here and now, without running any of its code.
+
+    With a `run` only that one is meant.
+    """
+
+    reason: str = ""
+    terminates: bool = False
+    run: Optional[int] = None
+
+
+class Retry(msgspec.Struct, tag="retry", tag_field="kind", omit_defaults=True, frozen=True):
+    """Go on with one that is blocked, after its code was mended."""
+
+
+class Reset(msgspec.Struct, tag="reset", tag_field="kind", omit_defaults=True, frozen=True):
+    """Go back to where the history had so many entries, and go on from there."""
+
+    entries: int
+
+
+Body = Union[Start, Resolve, Signal, Update, Cancel, Retry, Reset]
+"""What happens."""
+
+Ask = Literal["start", "resolve", "signal", "update", "cancel", "retry", "reset"]
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final[msgspec.json.Decoder[Body]] = msgspec.json.Decoder(Body)
+
+
+def address_of(name: str, instance_id: str) -> str:
+    """The key of an instance.
+
+    >>> address_of("refund_order", "o-17")
+    'refund_order/o-17'
+    """
+    return f"{name}{SEPARATOR}{instance_id}"
+
+
+def parts_of(address: str) -> tuple[str, str]:
+    """The name of the function, and the id.
+
+    >>> parts_of("refund_order/2024/17")
+    ('refund_order', '2024/17')
+    """
+    name, _, instance_id = address.partition(SEPARATOR)
+    return name, instance_id
+
+
+def message(to: str, body: Body) -> bytes:
+    """A message as a line of a log, without its end.
+
+    >>> body_of(msgspec.json.decode(message("greet/ann", Signal("wave")), type=Message)).name
+    'wave'
+    """
+    return _encoder.encode(Message(to=to, body=_encoder.encode(body).decode()))
+
+
+def body_of(found: Message) -> Body:
+    """What a message says. Raises `msgspec.ValidationError` for what it cannot."""
+    return _decoder.decode(found.body)

@@ -1,0 +1,360 @@
+"""The keyed operator that runs durable functions: a key is an instance, an event is what happens to it.
+
+**What it is.** An instance is a coroutine that waits most of its life. What happened to it and what it did then is its
+history, which is state of its key like any other: part of the epoch, moved with its key, restored after a crash. An
+event of the key is a happening; the coroutine goes on from where it was, and gives commands: calls leave by a side
+output, timers are timers of the key. So everything that holds for operators holds for functions, and nothing here knows
+of crashes.
+
+**Live and stored.** The coroutine itself cannot be stored. Instances that were active lately are kept as they are, up
+to a number; any other is made anew by a replay of its history when something happens to it. Which of the two it was
+makes no difference to what is emitted: that is the property of `headway.functions.instance`, and a test of its own.
+
+What is kept live belongs to a version of the row. An epoch that is undone leaves an instance that has gone too far; it
+is known by the length of its history and made anew.
+
+**Blocked.** Where the code of today does something else than the history says, an instance must not go on: it is
+blocked with the reason, and what happens to it is held until its code was mended (`retry`). All others go on.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Optional
+
+import msgspec
+
+from headway.durable.calls import CallRecord, FunctionEnded, Unclaimed, answer_of, call_of, cancel_of
+from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, text_of
+from headway.durable.messages import (
+    Body,
+    Message,
+    Reset,
+    Resolve,
+    Retry,
+    Start,
+    address_of,
+    body_of,
+    parts_of,
+)
+from headway.durable.state import BLOCKED, ENDED, RUNNING, Answer, FunctionState
+from headway.errors import FunctionBlocked
+from headway.functions.declared import Callee, DurableFunction
+from headway.functions.history import (
+    CallCancelled,
+    Called,
+    Cancelled,
+    Continued,
+    Entry,
+    Failure,
+    Finished,
+    FinishedBadly,
+    Fired,
+    Happening,
+    Identity,
+    Parent,
+    Started,
+    TerminateAsked,
+    Terminated,
+    TimerCancelled,
+    TimerSet,
+    UpdateAnswered,
+    UpdateAsked,
+    decode,
+    encode,
+)
+from headway.functions.instance import Instance
+from headway.operators.base import Context, Operator, Timer
+
+__all__ = ["CALLS", "UNCLAIMED", "FunctionOperator"]
+
+CALLS: Final = "calls"
+UNCLAIMED: Final = "unclaimed"
+_LIVE_MOST: Final = 20_000
+_RETENTION: Final = "retention"
+_END = {Finished: "completed", FinishedBadly: "failed", Cancelled: "cancelled", Terminated: "terminated"}
+_parent: Final[msgspec.json.Decoder[Parent]] = msgspec.json.Decoder(Parent)
+_json: Final = msgspec.json.Encoder().encode
+
+Ctx = Context[FunctionEnded]
+
+
+class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
+    """Runs the functions of a group."""
+
+    sides = {CALLS: CallRecord, UNCLAIMED: Unclaimed}
+
+    def __init__(self, callees: Mapping[str, Callee], live_most: int = _LIVE_MOST) -> None:
+        self._callees = callees
+        self._live_most = live_most
+        self._live: OrderedDict[str, tuple[Instance, int, int]] = OrderedDict()
+        """By key, an instance with its run and the length of its history."""
+
+    def on_event(self, state: FunctionState, event: Message, ctx: Ctx, /) -> None:
+        """Something happens to an instance."""
+        try:
+            body = body_of(event)
+        except msgspec.DecodeError as error:
+            ctx.emit_to(UNCLAIMED, Unclaimed(to=event.to, body=event.body, reason=str(error)))
+            return
+        reason = self._start(state, body, ctx) if isinstance(body, Start) else self._tell(state, body, ctx)
+        if reason:
+            ctx.emit_to(UNCLAIMED, Unclaimed(to=event.to, body=event.body, reason=reason))
+
+    def on_timer(self, state: FunctionState, timer: Timer, ctx: Ctx, /) -> None:
+        """A timer of an instance is due, or it is to be forgotten."""
+        if timer.name == _RETENTION:
+            self._live.pop(ctx.key, None)
+            ctx.forget()
+        else:
+            self._happen(state, Fired(ctx.time, int(timer.name)), ctx)
+
+    def _function(self, name: str) -> Optional[DurableFunction[Any]]:
+        found = self._callees.get(name)
+        return found if isinstance(found, DurableFunction) else None
+
+    def _start(self, state: FunctionState, body: Start, ctx: Ctx) -> str:
+        """Start an instance, or not where there is one; returns why not where nobody is told otherwise."""
+        name, _ = parts_of(ctx.key)
+        function = self._function(name)
+        if function is None:
+            known = ", ".join(name for name, one in self._callees.items() if isinstance(one, DurableFunction)) or "none"
+            reason = f"there is no function {name!r}: there are {known}"
+            self._refuse(body, reason, ctx)
+            ctx.forget()
+            return reason
+        if state.status:
+            policy = body.reuse or function.id_reuse
+            may_start = state.status in ENDED and (
+                policy == "new" or (policy == "new_after_failure" and state.status != "completed")
+            )
+            if not may_start:
+                return self._has_started(state, body, policy, ctx)
+            self._clear(state, ctx)
+            state.run += 1
+        deadline_ms = function.deadline_ms if body.deadline_ms is None else body.deadline_ms
+        state.attributes = dict(body.attributes)
+        state.parent = "" if body.parent is None else _json(body.parent).decode()
+        started = Started(
+            at_ms=ctx.time,
+            arguments=bytes(body.arguments),
+            parent=body.parent,
+            deadline_ms=None if deadline_ms is None else ctx.time + deadline_ms,
+            attributes=state.attributes,
+            traceparent=body.traceparent,
+        )
+        self._begin(state, started, ctx)
+        return ""
+
+    def _has_started(self, state: FunctionState, body: Start, policy: str, ctx: Ctx) -> str:
+        """There is an instance of this id, and it stays: its caller gets its end, or that it was refused."""
+        if policy in ("reject", "new_after_failure") or (policy == "new" and state.status not in ENDED):
+            reason = f"{ctx.key} is {state.status} already, and ids are used once (id_reuse={policy!r})"
+            self._refuse(body, reason, ctx)
+            return reason
+        if body.parent is not None and state.status not in ENDED:
+            state.waiters.append(_json(body.parent).decode())
+        elif body.parent is not None:
+            self._answer_parent(body.parent, state, *end_of(decode(state.history[-1])), ctx)
+        return ""
+
+    def _refuse(self, body: Start, reason: str, ctx: Ctx) -> None:
+        if body.parent is not None:
+            caller = body.parent.identity
+            to = address_of(caller.name, caller.id)
+            failure = Failure("StartRefused", reason, non_retryable=True)
+            identity = Identity(*parts_of(ctx.key), -1)
+            ctx.emit_to(CALLS, answer_of(identity, to, caller.run, body.parent.call, b"null", failure))
+
+    def _begin(self, state: FunctionState, started: Started, ctx: Ctx) -> None:
+        state.status = RUNNING
+        state.started_ms = ctx.time
+        state.arguments = started.arguments.decode()
+        self._happen(state, started, ctx)
+
+    def _tell(self, state: FunctionState, body: Body, ctx: Ctx) -> str:
+        """Something happens to an instance that should be there; returns why nothing came of it."""
+        if not state.status:
+            ctx.forget()
+            return "there is no such instance"
+        if isinstance(body, Retry):
+            return self._retry(state, ctx) if state.status == BLOCKED else f"it is {state.status}, not blocked"
+        if isinstance(body, Reset):
+            return self._reset(state, body.entries, ctx)
+        if state.status in ENDED:
+            # The answer to a call that nobody waits for any more is nothing to be told of.
+            return "" if isinstance(body, Resolve) else f"it is {state.status}"
+        happening = happening_of(state, body, ctx.time)
+        if happening is not None:
+            self._happen(state, happening, ctx)
+        return ""
+
+    def _happen(self, state: FunctionState, happening: Happening, ctx: Ctx) -> None:
+        """Let an instance go on with what happens to it."""
+        if state.status == BLOCKED and not isinstance(happening, TerminateAsked):
+            state.held.append(encode(happening))
+            return
+        try:
+            instance = self._instance(state, ctx)
+            if isinstance(happening, UpdateAsked):
+                refused = instance.refusal(happening)
+                if refused is not None:
+                    keep_answer(state, happening.update_id, Answer(error=str(refused)))
+                    return
+            entries = instance.take(happening)
+        except FunctionBlocked as error:
+            self._live.pop(ctx.key, None)
+            if isinstance(happening, TerminateAsked):
+                self._end_without_its_code(state, happening, ctx)
+                return
+            state.status = BLOCKED
+            state.error = str(error)
+            state.held.append(encode(happening))
+            return
+        except BaseException:
+            self._live.pop(ctx.key, None)
+            raise
+        if not entries:
+            return
+        state.history.extend(map(encode, entries))
+        self._keep(ctx.key, instance, state)
+        self._perform(state, entries, instance, ctx)
+
+    def _instance(self, state: FunctionState, ctx: Ctx) -> Instance:
+        """The live instance of a key, made anew where it is not kept."""
+        known = self._live.get(ctx.key)
+        if known is not None and known[1:] == (state.run, len(state.history)):
+            return known[0]
+        if known is not None:
+            del self._live[ctx.key]
+            known[0].close()
+        name, instance_id = parts_of(ctx.key)
+        function = self._function(name)
+        if function is None:
+            msg = f"there is no function {name!r} any more: put it back, or terminate the instance"
+            raise FunctionBlocked(msg)
+        instance = Instance(function, Identity(name, instance_id, state.run), callees=self._callees)
+        instance.restore(map(decode, state.history))
+        return instance
+
+    def _keep(self, key: str, instance: Instance, state: FunctionState) -> None:
+        self._live[key] = (instance, state.run, len(state.history))
+        self._live.move_to_end(key)
+        while len(self._live) > self._live_most:
+            self._live.popitem(last=False)[1][0].close()
+
+    def _perform(self, state: FunctionState, entries: Sequence[Entry], instance: Instance, ctx: Ctx) -> None:
+        """Do what the code has asked for."""
+        name, instance_id = parts_of(ctx.key)
+        identity = Identity(name, instance_id, state.run)
+        state.waits = [text_of(wait) for wait in instance.waits]
+        state.variables = _json(instance.state).decode() if instance.state else ""
+        for entry in entries:
+            if isinstance(entry, Called) and entry.kind != "token":
+                ctx.emit_to(CALLS, call_of(identity, ctx.key, entry, ctx.time))
+            elif isinstance(entry, TimerSet):
+                ctx.timer(str(entry.number), entry.at_ms)
+            elif isinstance(entry, TimerCancelled):
+                ctx.cancel(str(entry.number))
+            elif isinstance(entry, CallCancelled):
+                ctx.emit_to(CALLS, cancel_of(identity, ctx.key, entry, called_by(state, entry.number)))
+            elif isinstance(entry, UpdateAnswered):
+                failed = "" if entry.failure is None else str(entry.failure)
+                keep_answer(state, entry.update_id, Answer("" if failed else entry.value.decode(), failed))
+            elif isinstance(entry, Continued):
+                self._continue(state, entry, ctx)
+                return
+            elif type(entry) in _END:
+                self._end(state, entry, identity, ctx)
+
+    def _end(self, state: FunctionState, entry: Entry, identity: Identity, ctx: Ctx) -> None:
+        state.status = _END[type(entry)]
+        state.ended_ms = ctx.time
+        state.waits = []
+        value, failure = end_of(entry)
+        if failure is None:
+            state.result = value.decode()
+        else:
+            state.error = str(failure) if isinstance(entry, FinishedBadly) else failure.message
+        for timer in ctx.timers:
+            ctx.cancel(timer)
+        known = self._live.pop(ctx.key, None)
+        if known is not None:
+            known[0].close()
+        function = self._function(identity.name)
+        if function is not None:
+            ctx.timer(_RETENTION, ctx.time + function.retention_ms)
+        for parent in [state.parent, *state.waiters] if state.parent else state.waiters:
+            self._answer_parent(_parent.decode(parent), state, value, failure, ctx)
+        ctx.emit(
+            FunctionEnded(
+                function=identity.name,
+                id=identity.id,
+                run=state.run,
+                status=state.status,
+                result=state.result,
+                error=state.error,
+            )
+        )
+
+    def _end_without_its_code(self, state: FunctionState, asked: TerminateAsked, ctx: Ctx) -> None:
+        """End an instance that is blocked: what it had under way is taken back, as far as its history says."""
+        identity = Identity(*parts_of(ctx.key), state.run)
+        taken_back = left_open(state.history)
+        for cancelled in taken_back:
+            ctx.emit_to(CALLS, cancel_of(identity, ctx.key, cancelled, called_by(state, cancelled.number)))
+        last = Terminated(asked.reason)
+        entries: list[Entry] = [asked, *taken_back, last]
+        state.history.extend(map(encode, entries))
+        state.held = []
+        self._end(state, last, identity, ctx)
+
+    def _answer_parent(
+        self, parent: Parent, state: FunctionState, value: bytes, failure: Optional[Failure], ctx: Ctx
+    ) -> None:
+        caller = parent.identity
+        identity = Identity(*parts_of(ctx.key), state.run)
+        to = address_of(caller.name, caller.id)
+        ctx.emit_to(CALLS, answer_of(identity, to, caller.run, parent.call, value, failure))
+
+    def _continue(self, state: FunctionState, entry: Continued, ctx: Ctx) -> None:
+        """The run is over, and the next one of the same id begins."""
+        parent = _parent.decode(state.parent) if state.parent else None
+        attributes = state.attributes
+        waiters = state.waiters
+        self._clear(state, ctx)
+        state.run += 1
+        state.attributes = attributes
+        state.waiters = waiters
+        state.parent = "" if parent is None else _json(parent).decode()
+        started = Started(
+            at_ms=ctx.time,
+            arguments=entry.arguments,
+            parent=parent,
+            attributes=attributes,
+            signals=entry.signals,
+        )
+        self._begin(state, started, ctx)
+
+    def _clear(self, state: FunctionState, ctx: Ctx) -> None:
+        """Forget the run, but not which one it was."""
+        known = self._live.pop(ctx.key, None)
+        if known is not None:
+            known[0].close()
+        for timer in ctx.timers:
+            ctx.cancel(timer)
+        for name, value in msgspec.structs.asdict(FunctionState(run=state.run)).items():
+            setattr(state, name, value)
+
+    def _retry(self, state: FunctionState, ctx: Ctx) -> str:
+        held, state.held = state.held, []
+        state.status = RUNNING
+        state.error = ""
+        for data in held:
+            happening: Any = decode(data)
+            self._happen(state, happening, ctx)
+        return ""
+
+    def _reset(self, state: FunctionState, entries: int, ctx: Ctx) -> str:
+        return f"to go back to entry {entries} is not possible"

@@ -1,0 +1,54 @@
+"""What is kept of each instance of a durable function, and what may be asked about it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headway.types.schema import State
+
+__all__ = ["BLOCKED", "ENDED", "RUNNING", "Answer", "FunctionState"]
+
+RUNNING: Final = "running"
+BLOCKED: Final = "blocked"
+"""Its code and its history disagree, or it made no progress: it waits for a person."""
+ENDED: Final = ("completed", "failed", "cancelled", "terminated")
+
+
+class Answer(State):
+    """The answer to an update."""
+
+    value: str = ""
+    """JSON; empty where it was refused or has failed."""
+    error: str = ""
+
+
+class FunctionState(State):
+    """The row of one instance; its key is the function's name, a slash, and the id."""
+
+    status: str = ""
+    """`running`, `blocked`, `completed`, `failed`, `cancelled` or `terminated`; empty where there is none."""
+    run: int = 0
+    """Runs of one id are counted from 0."""
+    started_ms: int = 0
+    ended_ms: int = 0
+    arguments: str = ""
+    """JSON."""
+    result: str = ""
+    """JSON; empty before it has completed."""
+    error: str = ""
+    """Why it has failed, or is blocked."""
+    waits: list[str] = []
+    """What it waits for, for people."""
+    variables: str = ""
+    """Its durable variables, as a JSON object; empty where it has none."""
+    attributes: dict[str, str] = {}
+    parent: str = ""
+    """The address, run and call that it answers to, as JSON; empty where nobody waits."""
+    waiters: list[str] = []
+    """Others that have started it while it was there, and wait for its end, in the same form."""
+    history: list[bytes] = []
+    """The entries of this run, each as `headway.functions.history` stores it."""
+    held: list[bytes] = []
+    """What has happened while it was blocked, as such entries."""
+    updates: dict[str, Answer] = {}
+    """Answers to the last updates, by their ids."""

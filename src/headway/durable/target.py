@@ -1,0 +1,184 @@
+"""Where the calls of functions go: steps are run, and all else becomes a record of the group's own log.
+
+A call is a trigger of the outbox, so that it survives whatever happens to the process; it leaves early, before its
+epoch is durable, because a run that starts over makes the same call with the same key. What comes of it is a record of
+the log of this worker, durable before the call is done with. A step whose answer is in the log is not run again.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Optional, Protocol
+
+import msgspec
+
+from headway.basics.guarantees import Guarantee
+from headway.client.asynchronous import AsyncClient
+from headway.durable.calls import CallRecord, options_of
+from headway.durable.messages import Body, Cancel, Resolve, Signal, Start, address_of, message, parts_of
+from headway.errors import InternalError
+from headway.functions.history import Failure, Identity, Parent
+from headway.inbox.commits import Item, item_of
+from headway.inbox.runlog import RunLogInput
+from headway.inbox.runlog_writer import RunLogWriter
+from headway.targets.base import DONE, Answer, Delivery, Limits, Target
+
+__all__ = ["FunctionsTarget", "Ran", "StepRuns"]
+
+_DECODE: Final = msgspec.json.Decoder(CallRecord).decode
+_FAILURE: Final = msgspec.json.Decoder(Failure).decode
+_YEAR_S: Final = 366 * 86_400.0
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """What came of one attempt of a step: its value as JSON, or a failure, or a pause before the next attempt."""
+
+    value: bytes = b"null"
+    failure: Optional[Failure] = None
+    retry: Optional[Answer] = None
+
+
+class StepRuns(Protocol):
+    """Runs steps."""
+
+    async def open(self) -> None:
+        """Called once, on the loop of `run`."""
+
+    async def run(self, record: CallRecord, attempt: int) -> Ran:
+        """Make one attempt. What user code raises is part of the answer."""
+
+    def cancel(self, key: str) -> None:
+        """Nobody waits any more for the call of this key."""
+
+    async def close(self) -> None:
+        """Let go of threads and processes."""
+
+
+class Views:
+    """Looks into the views of a server."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client: Optional[AsyncClient] = None
+
+    async def ask(self, view: str, key: str) -> bytes:
+        """The value of a key as JSON, `null` where there is none. Raises where the server does not answer."""
+        if self._client is None:
+            self._client = AsyncClient(self._url)
+        value: object = await self._client.view(view, object).get(str(msgspec.json.decode(key)))
+        return msgspec.json.encode(value)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()
+
+
+class FunctionsTarget(Target):
+    """Takes the calls of a group of functions."""
+
+    guarantee = Guarantee.BY_ID
+    keeps_order = False
+    has_breaker = False
+
+    def __init__(
+        self, group: str, log: RunLogInput, steps: StepRuns, views: Optional[str] = None, concurrency: int = 1_000
+    ) -> None:
+        self.limits = Limits(concurrency=concurrency, batch=1, timeout_s=_YEAR_S)
+        self._group = group
+        self._log = log
+        self._steps = steps
+        self._views = None if views is None else Views(views)
+        self._writer: Optional[RunLogWriter] = None
+
+    @property
+    def name(self) -> str:
+        """The group's."""
+        return f"functions {self._group}"
+
+    def within(self, state_dir: Path, worker: int) -> Target:
+        """The same, writing to the log of a worker."""
+        made = copy.copy(self)
+        made._writer = RunLogWriter(self._log.within(state_dir).directory(worker), self._log.settings)
+        return made
+
+    async def open(self) -> None:
+        """Open the log, and get ready to run steps."""
+        self._own.open()
+        await self._steps.open()
+
+    async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
+        """Run a step, or write what is called into the log."""
+        [delivery] = batch
+        record = _DECODE(delivery.data)
+        key = f"c{record.key or delivery.id}"
+        if self._own.knows(key):
+            return [DONE]
+        if record.kind == "cancel" and record.to == "":
+            self._steps.cancel(record.key.removesuffix(".cancel"))
+            return [DONE]
+        if record.kind in ("step", "http"):
+            ran = await self._steps.run(record, delivery.attempt)
+            if ran.retry is not None:
+                return [ran.retry]
+            items = [_resolved(record, ran.value, ran.failure, key)]
+        elif record.kind == "query":
+            if self._views is None:
+                failure = Failure("NoViews", f"{self.name} was given no views=URL to ask for {record.name!r}", "", True)
+                items = [_resolved(record, b"null", failure, key)]
+            else:
+                items = [_resolved(record, await self._views.ask(record.name, record.arguments), None, key)]
+        else:
+            items = _messages(record, key)
+        await self._own.append(items)
+        return [DONE]
+
+    async def close(self) -> None:
+        """Let go of the log and of what runs steps."""
+        await self._steps.close()
+        if self._views is not None:
+            await self._views.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    @property
+    def _own(self) -> RunLogWriter:
+        if self._writer is None:
+            msg = f"{self.name} takes calls in a run, which gives it a place; please report this"
+            raise InternalError(msg)
+        return self._writer
+
+
+def _resolved(record: CallRecord, value: bytes, failure: Optional[Failure], key: str) -> Item:
+    return item_of(message(record.caller, Resolve(record.run, record.call, msgspec.Raw(value), failure)), key)
+
+
+def _messages(record: CallRecord, key: str) -> list[Item]:
+    """What a call is as records of the log; more than one where the caller is to know at once that it is made."""
+    arguments = msgspec.Raw(record.arguments.encode())
+    body: Body
+    if record.kind in ("function", "start"):
+        parent = None
+        if record.kind == "function":
+            parent = Parent(Identity(*parts_of(record.caller), record.run), record.call)
+        items = [item_of(message(address_of(record.name, record.to), Start(arguments, parent)), key)]
+        if record.kind == "start" and record.caller:
+            items.append(_resolved(record, b"null", None, f"{key}.made"))
+        return items
+    if record.kind == "signal":
+        body = Signal(record.name, arguments, record.key)
+        return [item_of(message(record.to, body), key), _resolved(record, b"null", None, f"{key}.made")]
+    if record.kind == "resolve":
+        failure = _FAILURE(record.failure) if record.failure else None
+        return [item_of(message(record.to, Resolve(record.run, record.call, arguments, failure)), key)]
+    if record.kind == "cancel":
+        options = options_of(record)
+        closing = "cancel" if options is None else options.parent_close
+        if closing == "abandon":
+            return []
+        body = Cancel(f"{record.caller} has ended", terminates=closing == "terminate")
+        return [item_of(message(address_of(record.name, record.to), body), key)]
+    msg = f"a call of kind {record.kind!r}; please report this"
+    raise InternalError(msg)
