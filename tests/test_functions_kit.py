@@ -149,7 +149,7 @@ async def refund_order(context, order_id):  # type: ignore[no-untyped-def]
     await context.call("cancel_shipping", order_id)
     try:
         await context.call("refund_payment", order_id)
-    except:  # noqa: E722 - what a user writes
+    except:
         await context.call("escalate_issue", order_id)
 
 
