@@ -96,17 +96,21 @@ Lines = list[tuple[int, bytes]]
 
 
 @st.composite
-def logs(draw: st.DrawFn) -> list[Lines]:
-    """Records of two partitions, none of them late: their times go up but for less than `OUT_OF_ORDER_MS`."""
+def logs(draw: st.DrawFn, *, ties: bool = True) -> list[Lines]:
+    """Records of two partitions, none of them late: their times go up but for less than `OUT_OF_ORDER_MS`.
+
+    Without `ties` no record of one partition has a time that one of the other has.
+    """
     found: list[Lines] = []
     number = 0
-    for _ in range(draw(st.integers(1, 2))):
+    for part in range(draw(st.integers(1, 2))):
         lines: Lines = []
         at_ms = 1_000
         for step in draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 20)), min_size=2, max_size=25)):
             at_ms += step[0]
             number += 1
-            event = {"u": f"u{draw(st.integers(0, 3))}", "n": number, "at": at_ms - step[1]}
+            time_ms = at_ms - step[1] if ties else 2 * (at_ms - step[1] // 2) + part
+            event = {"u": f"u{draw(st.integers(0, 3))}", "n": number, "at": time_ms}
             lines.append((number, json.dumps(event).encode() + b"\n"))
         found.append(lines)
     return found
