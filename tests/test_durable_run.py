@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import pytest
 
 import headway as hw
 from headway import durable_workflow
+from headway.delivery import dispatcher
 from headway.durable.inputs import PATH, Routes
 from headway.durable.messages import Body, Cancel, Resolve, Retry, Signal, Start, Update, message
 from headway.errors import FlowError, UsageError
@@ -59,6 +61,11 @@ class Group:
 
     def run_until_ended(self, count: int) -> None:
         self.run(lambda: len(self.ended) >= count)
+
+    def waiting(self) -> int:
+        """Calls in the outbox, as far as it can be read."""
+        with StateReader(self.state) as reader:
+            return sum(queue.waiting for queue in reader.deliveries(reader.manifest.outputs["call"].id))
 
     def rows(self) -> dict[str, Any]:
         with StateReader(self.state) as reader:
@@ -109,16 +116,35 @@ async def greet(context: Any, name: str) -> str:
     return f"Hello, {name}"
 
 
-def test_an_id_that_is_used_again(tmp_path: Path) -> None:
-    group = Group(tmp_path, greet)
-    to = "greet/1"
-    group.tell((to, start("Ann")))
+def doing(name: str, id_reuse: Any) -> Any:
+    @durable_workflow(name=name, id_reuse=id_reuse)
+    async def code(context: Any, said: str) -> str:
+        if said == "bad":
+            raise ValueError(said)
+        return said
+
+    return code
+
+
+@pytest.mark.parametrize(
+    ("id_reuse", "ended", "refused"),
+    [
+        ("return", [(0, "failed")], 0),
+        ("reject", [(0, "failed")], 2),
+        ("new", [(0, "failed"), (1, "completed"), (2, "completed")], 0),
+        ("new_after_failure", [(0, "failed"), (1, "completed")], 1),
+    ],
+)
+def test_an_id_that_is_used_again(tmp_path: Path, id_reuse: str, ended: list[Any], refused: int) -> None:
+    group = Group(tmp_path, doing("do", id_reuse), greet)
+    group.tell(("do/1", start("bad")))
     group.run_until_ended(1)
-    group.tell((to, start("Bob")), (to, start("Cid", reuse="reject")), (to, start("Dan", reuse="new_after_failure")))
-    group.tell((to, start("Eve", reuse="new")))
-    group.run_until_ended(2)
-    assert [(one["run"], one["result"]) for one in group.ended] == [(0, '"Hello, Ann"'), (1, '"Hello, Eve"')]
-    assert ["ids are used once" in one["reason"] for one in group.unclaimed] == [True, True]
+    group.tell(("do/1", start("well")))
+    group.run(lambda: len(group.ended) + len(group.unclaimed) >= 2 or id_reuse == "return")
+    group.tell(("do/1", start("better")), ("greet/1", start("Ann")))
+    group.run(lambda: any(one["function"] == "greet" for one in group.ended))
+    assert [(one["run"], one["status"]) for one in group.ended if one["function"] == "do"] == ended
+    assert ["ids are used once" in one["reason"] for one in group.unclaimed] == [True] * refused
 
 
 @durable_workflow
@@ -170,6 +196,47 @@ def test_cancelled_and_terminated(tmp_path: Path) -> None:
     }
     assert called == ["take seat", "take seat", "give back seat"]
     assert all(set(row.timers) == {"retention"} for row in group.rows().values())
+
+
+@durable_workflow
+async def hopeless(context: Any) -> None:
+    await context.call("never")
+
+
+def test_a_call_that_nobody_waits_for_is_not_tried_again(tmp_path: Path) -> None:
+    attempts: list[int] = []
+
+    async def never() -> None:
+        attempts.append(1)
+        raise OSError("down")
+
+    group = Group(tmp_path, hopeless)
+    group.flow.step(retry=hw.RetryPolicy(initial="1ms", coefficient=1.0))(never)
+    group.tell(("hopeless/1", start()))
+    group.run(lambda: len(attempts) >= 3)
+    group.tell(("hopeless/1", Cancel("enough", terminates=True)))
+    group.run_until_ended(1)
+    made = len(attempts)
+    group.run(lambda: group.waiting() == 0)
+    assert len(attempts) <= made + 1, "an attempt that was under way may come to its end"
+
+
+@durable_workflow
+async def stuck(context: Any) -> None:
+    await context.call("slow")
+
+
+def test_slow_steps_hold_up_no_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "_LAST_ANSWERS_S", 0.0)
+    release = asyncio.Event()
+
+    async def slow() -> None:
+        await release.wait()
+
+    group = Group(tmp_path, stuck, parent, greet, steps=[slow])
+    group.tell(*((f"stuck/{number}", start()) for number in range(1_100)), ("parent/1", start(1)))
+    group.run(lambda: any(one["function"] == "parent" for one in group.ended))
+    assert {one["function"] for one in group.ended} == {"greet", "parent"}
 
 
 @durable_workflow
@@ -366,8 +433,8 @@ def test_what_cannot_be_declared() -> None:
     ("parts", "body", "error", "said"),
     [
         (["nobody", "1"], b"[]", LookupError, "there is no function 'nobody'"),
-        (["greet"], b"[]", LookupError, "NAME/ID starts"),
-        (["greet", "1", "dance"], b"[]", LookupError, "NAME/ID starts"),
+        (["greet"], b"[]", LookupError, "post to one of /v1/functions/{name}/{id}"),
+        (["greet", "1", "dance"], b"[]", LookupError, "post to one of /v1/functions/{name}/{id}"),
         (["greet", "1"], b"[1]", UsageError, "argument 'name'"),
         (["greet", "1"], b"{", UsageError, "JSON"),
         (["greet", "1", "signals", "say"], b"{", UsageError, "no JSON"),

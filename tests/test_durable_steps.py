@@ -73,5 +73,9 @@ def test_an_error_that_is_final_is_not_tried_again() -> None:
     assert "in declined" in ran.failure.traceback
     named = attempt(broken, retry=hw.RetryPolicy(non_retryable=("OSError",)))
     assert named.failure and named.failure.message == "down"
-    unknown = attempt(broken, called=hw.CallOptions(queue="q"), retry=hw.RetryPolicy(maximum_attempts=1))
-    assert unknown.failure and unknown.failure.type == "OSError"
+
+
+def test_options_that_mean_nothing_here_are_refused_and_not_passed_over() -> None:
+    queued = attempt(broken, called=hw.CallOptions(queue="q", priority=1))
+    assert queued.failure and queued.failure.non_retryable
+    assert "queue, priority cannot be had here" in queued.failure.message

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.errors import CorruptStateError
+from headway.errors import CorruptStateError, UsageError
 from headway.functions.history import COMMANDS, HAPPENINGS, VERSION, Called, Entry, Failed, Failure, decode, encode
 from headway.functions.options import CallOptions, RetryPolicy
 
@@ -115,8 +115,6 @@ def test_what_is_none_is_told(data: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["coefficient", "maximum_attempts", "initial"])
 def test_policies_that_make_no_sense(name: str) -> None:
-    from headway.errors import UsageError
-
     wrong: dict[str, Any] = {"coefficient": 0.5, "maximum_attempts": -1, "initial": "soon"}
     with pytest.raises(UsageError, match=name):
         RetryPolicy(**{name: wrong[name]})
@@ -124,7 +122,12 @@ def test_policies_that_make_no_sense(name: str) -> None:
 
 @given(st.integers(0, 10**6), st.floats(1, 1e300), st.integers(0, 10**9), st.integers(1, 10**6))
 def test_pauses_grow_to_the_longest(initial: int, coefficient: float, longest: int, attempt: int) -> None:
+    if initial > longest:
+        with pytest.raises(UsageError, match="longer than maximum_interval"):
+            RetryPolicy(initial=initial, coefficient=coefficient, maximum_interval=longest)
+        initial, longest = longest, initial
     policy = RetryPolicy(initial=initial, coefficient=coefficient, maximum_interval=longest)
+    assert RetryPolicy(initial=initial).maximum_interval_ms == 100 * initial
     pause = policy.pause_ms(attempt)
     assert 0 <= pause <= longest
     assert pause <= policy.pause_ms(attempt + 1)

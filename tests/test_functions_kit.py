@@ -182,7 +182,7 @@ def test_the_policies_of_declared_steps_hold() -> None:
         return FunctionTest(pay, flow, steps={"charge": fake}).with_crashes().run(7)
 
     run = run_with(OSError("down"))
-    assert (run.failure.type, run.failure.cause.message, run.elapsed_ms) == ("StepError", "down", 160_000)
+    assert (run.failure.type, run.failure.cause.message, run.elapsed_ms) == ("StepError", "down", 180_000)
     assert run.calls[0].attempts == 3
     with pytest.raises(FunctionFailed, match="OSError: down"):
         assert run.result

@@ -37,19 +37,16 @@ def functions() -> None:
     """
 
 
-def _asking(name: str, what: str, help_text: str) -> None:
-    """A command that writes one request into the log of the group."""
+def _asking(name: str, help_text: str) -> None:
+    """Add a command that asks for what its name says."""
 
-    @functions.command(name=name, help=help_text, short_help=help_text.split(".", 1)[0] + ".")
-    @flow_argument
-    @click.argument("instance", metavar="NAME/ID")
-    @set_option
-    @state_option
-    @json_option("Write the receipt as JSON.")
     def ask(flow: str, instance: str, settings: dict[str, str], state_dir: Optional[Path], as_json: bool) -> None:
-        _append(flow, settings, state_dir, instance, what, "null", as_json=as_json)
+        _append(flow, settings, state_dir, instance, f"/{name}", "null", as_json=as_json)
 
-    assert ask
+    for option in (json_option("Write the receipt as JSON."), state_option, set_option):
+        ask = option(ask)
+    ask = click.argument("instance", metavar="NAME/ID")(ask)
+    functions.command(name=name, help=help_text, short_help=help_text.split(".", 1)[0] + ".")(flow_argument(ask))
 
 
 @functions.command(
@@ -97,9 +94,9 @@ def signal(
     _append(flow, settings, state_dir, instance, f"/signals/{quote(signal_name, safe='')}", value, as_json=as_json)
 
 
-_asking("cancel", "/cancel", "End an instance in an orderly way: its code is told, and compensates.")
-_asking("terminate", "/terminate", "End an instance here and now. None of its code runs any more.")
-_asking("retry", "/retry", "Go on with an instance that is blocked. Its code should have been mended before.")
+_asking("cancel", "End an instance in an orderly way: its code is told, and compensates.")
+_asking("terminate", "End an instance here and now. None of its code runs any more.")
+_asking("retry", "Go on with an instance that is blocked. Its code should have been mended before.")
 
 
 @functions.command(epilog=examples("headway functions ls flows/refund_order.py --status blocked"))
@@ -248,7 +245,6 @@ def _told(row: StoredRow) -> dict[str, Any]:
         "error": state.get("error", ""),
         "waits": state.get("waits", []),
         "variables": state.get("variables", ""),
-        "attributes": state.get("attributes", {}),
         "timers": {name: format_time(at_ms) for name, at_ms in row.timers.items() if name != "retention"},
         "entries": len(state.get("history", [])),
     }

@@ -105,7 +105,7 @@ class OutputSteps:
 
         So a flow can react, as with an e-mail where a webhook was given up. Outcomes are a source of the flow, named
         `NAME.deliveries`, with ingestion time: each is durable in a log of the state directory before the trigger's row
-        is removed, and is there once by the trigger's id (within a day, and the last 500,000 of a worker). Outcomes
+        is removed, and is there once by the trigger's id (within an hour, and the last 100,000 of a worker). Outcomes
         behind the end of a bounded run's input are read by the next run. Costs some 10 µs for each delivery.
 
         Declared behind the `trigger(TYPE, TARGET)` of this stream; `name` is that step's, where there are several.

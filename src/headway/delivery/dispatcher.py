@@ -84,6 +84,7 @@ class Dispatcher:
         self._paused = False
         self._is_ending = False
         self._is_open = False
+        self._is_cancelled = False
         self.failure: Optional[BaseException] = None
         """What ends the run."""
 
@@ -183,13 +184,15 @@ class Dispatcher:
         try:
             await asyncio.gather(*self._tasks)
         finally:
-            for task in self._tasks:
-                task.cancel()
+            self._cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _cancel(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        """End all tasks. Once: one that is cancelled while it ends would not close its target."""
+        if not self._is_cancelled:
+            self._is_cancelled = True
+            for task in self._tasks:
+                task.cancel()
 
     def _add(self, output: int, queue: DeliveryQueue) -> None:
         route = self._routes[output]

@@ -6,12 +6,26 @@ from typing import Final, Optional
 
 import msgspec
 
-from headway.functions.history import CallCancelled, Called, Failure, Identity
+from headway.functions.history import Called, Failure, Identity
 from headway.functions.options import CallOptions
 from headway.types.schema import Event
 
-__all__ = ["CallRecord", "FunctionEnded", "Unclaimed", "call_of", "options_of"]
+__all__ = [
+    "CANCELLED",
+    "OUTSIDE",
+    "CallRecord",
+    "FunctionEnded",
+    "Unclaimed",
+    "answer_of",
+    "call_of",
+    "cancel_of",
+    "options_of",
+]
 
+OUTSIDE: Final = ("step", "query")
+"""Kinds of calls that something outside of the group answers."""
+CANCELLED: Final = ".cancel"
+"""Stands behind the key of a call in the key of its cancellation."""
 _encode: Final = msgspec.json.Encoder().encode
 _options: Final[msgspec.json.Decoder[CallOptions]] = msgspec.json.Decoder(CallOptions)
 
@@ -82,18 +96,10 @@ def call_of(identity: Identity, caller: str, command: Called, at_ms: int) -> Cal
     )
 
 
-def cancel_of(identity: Identity, caller: str, command: CallCancelled, called: Optional[Called]) -> CallRecord:
+def cancel_of(identity: Identity, caller: str, called: Called) -> CallRecord:
     """The record that says that nobody waits for a call any more."""
-    return CallRecord(
-        key=f"{identity}.{command.number}.cancel",
-        kind="cancel",
-        name="" if called is None else called.name,
-        caller=caller,
-        run=identity.run,
-        call=command.number,
-        to="" if called is None else called.to,
-        options="" if called is None or called.options is None else _encode(called.options).decode(),
-    )
+    call = call_of(identity, caller, called, 0)
+    return msgspec.structs.replace(call, key=f"{call.key}{CANCELLED}", kind="cancel", arguments="[]")
 
 
 def answer_of(identity: Identity, to: str, run: int, call: int, value: bytes, failure: Optional[Failure]) -> CallRecord:

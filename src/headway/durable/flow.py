@@ -14,11 +14,11 @@ from headway.declare.views import state_of
 from headway.durable.calls import CallRecord, FunctionEnded, Unclaimed
 from headway.durable.inputs import requests
 from headway.durable.messages import Message
-from headway.durable.operator import CALLS, UNCLAIMED, FunctionOperator
+from headway.durable.operator import CALLS, MESSAGES, UNCLAIMED, FunctionOperator
 from headway.durable.starts import Starts
 from headway.durable.steps import LocalSteps, RegisteredStep
-from headway.durable.target import FunctionsTarget
-from headway.functions.declared import Callee, DurableFunction
+from headway.durable.target import MessagesTarget, StepsTarget
+from headway.functions.declared import Callee, DurableFunction, names_of_functions
 from headway.functions.options import CallOptions, RetryPolicy
 from headway.graph import INGESTION_TIME
 from headway.inbox.runlog import RunLogInput
@@ -31,10 +31,11 @@ C = TypeVar("C", bound=Callable[..., Any])
 VIEW: Final = "functions"
 _SHOWN: Final = (
     *("status", "run", "started_ms", "ended_ms", "arguments", "result", "error"),
-    *("waits", "variables", "attributes", "updates"),
+    *("waits", "variables", "updates"),
 )
 _STEP: Final = "functions"
 _CALL: Final = "call"
+_MESSAGE: Final = "message"
 _EARLY: Final = Delivering(leaves_early=True, retry_first_ms=1, retry_longest_ms=1)
 """Pauses between attempts are those of the steps' policies."""
 
@@ -76,9 +77,10 @@ class Functions(Flow):
         answers = self.source("answers", Message, log, time=INGESTION_TIME)
         messages = asked.merge(answers, name="messages").key_by("to", name="instance")
         self._done = messages.process(_STEP, FunctionOperator(self.callees, live_most))
-        self._target = FunctionsTarget(name, log, LocalSteps(self.callees), views)
-        delivered = Delivered(self._target, _EARLY, has_keys=True)
-        self._done.side(CALLS)._sink(_CALL, delivered, (), _CALL)
+        self._messages = MessagesTarget(name, log)
+        steps = StepsTarget(name, log, LocalSteps(self.callees), views)
+        for side, label, target in ((CALLS, _CALL, steps), (MESSAGES, _MESSAGE, self._messages)):
+            self._done.side(side)._sink(label, Delivered(target, _EARLY, has_keys=True), (), label)
         self.serve(VIEW, state_of(self._done), fields=_SHOWN)
 
     @property
@@ -133,13 +135,12 @@ class Functions(Flow):
 
     def _start_from(self, stream: Any, function: Any, id_of: Any, args: Any, name: str, edge: Any) -> None:
         if not isinstance(function, DurableFunction) or self.callees.get(function.name) is not function:
-            known = [name for name, one in self.callees.items() if isinstance(one, DurableFunction)]
-            fail(f"start({function!r}): the functions of {self.name!r} are {', '.join(known) or 'none'}")
+            fail(f"start({function!r}): the functions of {self.name!r} are {names_of_functions(self.callees)}")
         if edge not in ("direct", "indirect"):
             fail(f'start({function!r}): edge={edge!r} must be "direct" or "indirect"')
         label = name or f"start-{function.name}"
         starts = stream.map(Starts(function, id_of, args), into=CallRecord, name=f"{label}.call")
-        delivered = Delivered(self._target, replace(_EARLY, edge=edge), has_keys=True)
+        delivered = Delivered(self._messages, replace(_EARLY, edge=edge), has_keys=True)
         starts._sink(label, delivered, (), "start", port=starts._beside_its_key(label, ()))
 
     def _register(self, callee: Callee) -> None:

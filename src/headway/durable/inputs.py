@@ -9,7 +9,7 @@ import msgspec
 
 from headway.durable.messages import Body, Cancel, Resolve, Retry, Signal, Start, Update, address_of, message
 from headway.errors import UsageError
-from headway.functions.declared import Callee, DurableFunction
+from headway.functions.declared import Callee, DurableFunction, names_of_functions
 from headway.functions.history import Failure
 from headway.functions.tokens import read_token
 from headway.inbox.settings import InboxSettings
@@ -19,10 +19,6 @@ __all__ = ["PATH", "Routes", "requests"]
 
 PATH: Final = "/v1/functions"
 _DAY_MS: Final = 86_400_000
-_WAYS: Final = (
-    "POST NAME/ID starts a function, NAME/ID/signals/SIGNAL and NAME/ID/updates/UPDATE/UPDATE_ID tell it something, "
-    "NAME/ID/tokens/TOKEN answers a call, NAME/ID/cancel, NAME/ID/terminate and NAME/ID/retry do what they say"
-)
 
 
 def requests(callees: Mapping[str, Callee]) -> HttpInput:
@@ -31,24 +27,26 @@ def requests(callees: Mapping[str, Callee]) -> HttpInput:
     return HttpInput(PATH, "json", 1, settings, require_key=False, translator=Routes(callees))
 
 
-def _ways() -> dict[str, tuple[str, Any]]:
-    reason = {"type": ["string", "null"], "description": "Why, for people."}
-    return {
-        "/{name}/{id}": (
-            "Start a function",
-            {"type": ["array", "object"], "description": "Its arguments, by position or by name."},
-        ),
-        "/{name}/{id}/signals/{signal}": ("Send a signal to an instance", {"description": "Its value."}),
-        "/{name}/{id}/updates/{update}/{update_id}": (
-            "Ask an instance to change something",
-            {"description": "A value."},
-        ),
-        "/{name}/{id}/tokens/{token}": ("Answer a call by its token", {"description": "Its value."}),
-        "/{name}/{id}/tokens/{token}/failure": ("Answer a call by its token: it has failed", {"description": "Why."}),
-        "/{name}/{id}/cancel": ("End an instance in an orderly way", reason),
-        "/{name}/{id}/terminate": ("End an instance here and now", reason),
-        "/{name}/{id}/retry": ("Go on with an instance that is blocked", {"type": "null"}),
-    }
+_REASON: Final = {"type": ["string", "null"], "description": "Why, for people."}
+_PATHS: Final[Mapping[str, tuple[str, Any]]] = {
+    "/{name}/{id}": (
+        "Start a function",
+        {"type": ["array", "object"], "description": "Its arguments, by position or by name."},
+    ),
+    "/{name}/{id}/signals/{signal}": ("Send a signal to an instance", {"description": "Its value."}),
+    "/{name}/{id}/updates/{update}/{update_id}": (
+        "Ask an instance to change something",
+        {"description": "A value."},
+    ),
+    "/{name}/{id}/tokens/{token}": ("Answer a call by its token", {"description": "Its value."}),
+    "/{name}/{id}/tokens/{token}/failure": ("Answer a call by its token: it has failed", {"description": "Why."}),
+    "/{name}/{id}/cancel": ("End an instance in an orderly way", _REASON),
+    "/{name}/{id}/terminate": ("End an instance here and now", _REASON),
+    "/{name}/{id}/retry": ("Go on with an instance that is blocked", {"type": "null"}),
+}
+
+
+_WAYS: Final = f"there is no such path: post to one of {', '.join(PATH + path for path in _PATHS)}"
 
 
 class Routes:
@@ -59,7 +57,7 @@ class Routes:
 
     def ways(self) -> Mapping[str, tuple[str, Any]]:
         """The paths, with what each is for and the schema of its body."""
-        return _ways()
+        return _PATHS
 
     def line(self, parts: Sequence[str], body: bytes) -> bytes:
         """The record of a request to these parts of a path.
@@ -71,9 +69,7 @@ class Routes:
         name, instance_id, *rest = parts
         function = self._callees.get(name)
         if not isinstance(function, DurableFunction):
-            functions = [name for name, one in self._callees.items() if isinstance(one, DurableFunction)]
-            known = ", ".join(sorted(functions)) or "none"
-            msg = f"there is no function {name!r}: there are {known}"
+            msg = f"there is no function {name!r}: there are {names_of_functions(self._callees)}"
             raise LookupError(msg)
         if "\0" in instance_id or len(instance_id.encode()) > 1_000:
             msg = f"the id {instance_id[:100]!r} has a zero byte or more than 1,000 bytes"

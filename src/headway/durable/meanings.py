@@ -44,8 +44,6 @@ def happening_of(state: FunctionState, body: Body, now_ms: int) -> Optional[Happ
     if isinstance(body, Update):
         return UpdateAsked(now_ms, body.id, body.name, bytes(body.value))
     assert isinstance(body, Cancel)
-    if body.run is not None and body.run != state.run:
-        return None
     return TerminateAsked(now_ms, body.reason) if body.terminates else CancelAsked(now_ms, body.reason)
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, Optional, Union
+from typing import Final, Optional, Union
 
 import msgspec
 
-from headway.functions.declared import IdReuse
 from headway.functions.history import Failure, Parent
 from headway.types.schema import Event
 
 __all__ = [
-    "Ask",
     "Body",
     "Cancel",
     "Message",
-    "Reset",
     "Resolve",
     "Retry",
     "Signal",
@@ -40,15 +37,10 @@ class Message(Event):
 
 
 class Start(msgspec.Struct, tag="start", tag_field="kind", omit_defaults=True, frozen=True):
-    """Start a function; where there is one of the id, `reuse` or else the function's declaration says what happens."""
+    """Start a function. Where there is one of the id, the function's declaration says what happens."""
 
     arguments: msgspec.Raw = msgspec.Raw(b"[]")
     parent: Optional[Parent] = None
-    reuse: Optional[IdReuse] = None
-    deadline_ms: Optional[int] = None
-    """How long it may take, in milliseconds; None for what the function says."""
-    attributes: dict[str, str] = {}
-    traceparent: str = ""
 
 
 class Resolve(msgspec.Struct, tag="resolve", tag_field="kind", omit_defaults=True, frozen=True):
@@ -77,30 +69,18 @@ class Update(msgspec.Struct, tag="update", tag_field="kind", omit_defaults=True,
 
 
 class Cancel(msgspec.Struct, tag="cancel", tag_field="kind", omit_defaults=True, frozen=True):
-    """End it: in an orderly way, or with `terminates` here and now, without running any of its code.
-
-    With a `run` only that one is meant.
-    """
+    """End it: in an orderly way, or with `terminates` here and now, without running any of its code."""
 
     reason: str = ""
     terminates: bool = False
-    run: Optional[int] = None
 
 
 class Retry(msgspec.Struct, tag="retry", tag_field="kind", omit_defaults=True, frozen=True):
     """Go on with one that is blocked, after its code was mended."""
 
 
-class Reset(msgspec.Struct, tag="reset", tag_field="kind", omit_defaults=True, frozen=True):
-    """Go back to where the history had so many entries, and go on from there."""
-
-    entries: int
-
-
-Body = Union[Start, Resolve, Signal, Update, Cancel, Retry, Reset]
+Body = Union[Start, Resolve, Signal, Update, Cancel, Retry]
 """What happens."""
-
-Ask = Literal["start", "resolve", "signal", "update", "cancel", "retry", "reset"]
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final[msgspec.json.Decoder[Body]] = msgspec.json.Decoder(Body)

@@ -25,12 +25,11 @@ from typing import Any, Final, Optional
 
 import msgspec
 
-from headway.durable.calls import CallRecord, FunctionEnded, Unclaimed, answer_of, call_of, cancel_of
+from headway.durable.calls import OUTSIDE, CallRecord, FunctionEnded, Unclaimed, answer_of, call_of, cancel_of
 from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, text_of
 from headway.durable.messages import (
     Body,
     Message,
-    Reset,
     Resolve,
     Retry,
     Start,
@@ -40,7 +39,7 @@ from headway.durable.messages import (
 )
 from headway.durable.state import BLOCKED, ENDED, RUNNING, Answer, FunctionState
 from headway.errors import FunctionBlocked
-from headway.functions.declared import Callee, DurableFunction
+from headway.functions.declared import Callee, DurableFunction, names_of_functions
 from headway.functions.history import (
     CallCancelled,
     Called,
@@ -67,14 +66,16 @@ from headway.functions.history import (
 from headway.functions.instance import Instance
 from headway.operators.base import Context, Operator, Timer
 
-__all__ = ["CALLS", "UNCLAIMED", "FunctionOperator"]
+__all__ = ["CALLS", "MESSAGES", "UNCLAIMED", "FunctionOperator"]
 
 CALLS: Final = "calls"
+"""The side output of what is done outside: steps, and questions to views."""
+MESSAGES: Final = "messages"
+"""The side output of what goes to other instances: starts, signals, ends."""
 UNCLAIMED: Final = "unclaimed"
 _LIVE_MOST: Final = 20_000
 _RETENTION: Final = "retention"
 _END = {Finished: "completed", FinishedBadly: "failed", Cancelled: "cancelled", Terminated: "terminated"}
-_parent: Final[msgspec.json.Decoder[Parent]] = msgspec.json.Decoder(Parent)
 _json: Final = msgspec.json.Encoder().encode
 
 Ctx = Context[FunctionEnded]
@@ -83,7 +84,7 @@ Ctx = Context[FunctionEnded]
 class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
     """Runs the functions of a group."""
 
-    sides = {CALLS: CallRecord, UNCLAIMED: Unclaimed}
+    sides = {CALLS: CallRecord, MESSAGES: CallRecord, UNCLAIMED: Unclaimed}
 
     def __init__(self, callees: Mapping[str, Callee], live_most: int = _LIVE_MOST) -> None:
         self._callees = callees
@@ -119,13 +120,12 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         name, _ = parts_of(ctx.key)
         function = self._function(name)
         if function is None:
-            known = ", ".join(name for name, one in self._callees.items() if isinstance(one, DurableFunction)) or "none"
-            reason = f"there is no function {name!r}: there are {known}"
+            reason = f"there is no function {name!r}: there are {names_of_functions(self._callees)}"
             self._refuse(body, reason, ctx)
             ctx.forget()
             return reason
         if state.status:
-            policy = body.reuse or function.id_reuse
+            policy = function.id_reuse
             may_start = state.status in ENDED and (
                 policy == "new" or (policy == "new_after_failure" and state.status != "completed")
             )
@@ -133,18 +133,8 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
                 return self._has_started(state, body, policy, ctx)
             self._clear(state, ctx)
             state.run += 1
-        deadline_ms = function.deadline_ms if body.deadline_ms is None else body.deadline_ms
-        state.attributes = dict(body.attributes)
-        state.parent = "" if body.parent is None else _json(body.parent).decode()
-        started = Started(
-            at_ms=ctx.time,
-            arguments=bytes(body.arguments),
-            parent=body.parent,
-            deadline_ms=None if deadline_ms is None else ctx.time + deadline_ms,
-            attributes=state.attributes,
-            traceparent=body.traceparent,
-        )
-        self._begin(state, started, ctx)
+        state.callers = [] if body.parent is None else [body.parent]
+        self._begin(state, Started(ctx.time, bytes(body.arguments), body.parent), ctx)
         return ""
 
     def _has_started(self, state: FunctionState, body: Start, policy: str, ctx: Ctx) -> str:
@@ -154,20 +144,20 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             self._refuse(body, reason, ctx)
             return reason
         if body.parent is not None and state.status not in ENDED:
-            state.waiters.append(_json(body.parent).decode())
+            state.callers.append(body.parent)
         elif body.parent is not None:
-            self._answer_parent(body.parent, state, *end_of(decode(state.history[-1])), ctx)
+            self._answer(body.parent, state.run, *end_of(decode(state.history[-1])), ctx)
         return ""
 
     def _refuse(self, body: Start, reason: str, ctx: Ctx) -> None:
         if body.parent is not None:
-            caller = body.parent.identity
-            to = address_of(caller.name, caller.id)
-            failure = Failure("StartRefused", reason, non_retryable=True)
-            identity = Identity(*parts_of(ctx.key), -1)
-            ctx.emit_to(CALLS, answer_of(identity, to, caller.run, body.parent.call, b"null", failure))
+            self._answer(body.parent, -1, b"null", Failure("StartRefused", reason, non_retryable=True), ctx)
 
     def _begin(self, state: FunctionState, started: Started, ctx: Ctx) -> None:
+        """Begin a run; its time limit counts from now."""
+        function = self._function(parts_of(ctx.key)[0])
+        if function is not None and function.deadline_ms is not None:
+            started = msgspec.structs.replace(started, deadline_ms=ctx.time + function.deadline_ms)
         state.status = RUNNING
         state.started_ms = ctx.time
         state.arguments = started.arguments.decode()
@@ -180,8 +170,6 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             return "there is no such instance"
         if isinstance(body, Retry):
             return self._retry(state, ctx) if state.status == BLOCKED else f"it is {state.status}, not blocked"
-        if isinstance(body, Reset):
-            return self._reset(state, body.entries, ctx)
         if state.status in ENDED:
             # The answer to a call that nobody waits for any more is nothing to be told of.
             return "" if isinstance(body, Resolve) else f"it is {state.status}"
@@ -252,13 +240,13 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         state.variables = _json(instance.state).decode() if instance.state else ""
         for entry in entries:
             if isinstance(entry, Called) and entry.kind != "token":
-                ctx.emit_to(CALLS, call_of(identity, ctx.key, entry, ctx.time))
+                ctx.emit_to(_side_of(entry), call_of(identity, ctx.key, entry, ctx.time))
             elif isinstance(entry, TimerSet):
                 ctx.timer(str(entry.number), entry.at_ms)
             elif isinstance(entry, TimerCancelled):
                 ctx.cancel(str(entry.number))
             elif isinstance(entry, CallCancelled):
-                ctx.emit_to(CALLS, cancel_of(identity, ctx.key, entry, called_by(state, entry.number)))
+                self._take_back(state, entry, identity, ctx)
             elif isinstance(entry, UpdateAnswered):
                 failed = "" if entry.failure is None else str(entry.failure)
                 keep_answer(state, entry.update_id, Answer("" if failed else entry.value.decode(), failed))
@@ -267,6 +255,12 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
                 return
             elif type(entry) in _END:
                 self._end(state, entry, identity, ctx)
+
+    def _take_back(self, state: FunctionState, entry: CallCancelled, identity: Identity, ctx: Ctx) -> None:
+        """Nobody waits for a call any more."""
+        called = called_by(state, entry.number)
+        if called is not None and called.kind != "token":
+            ctx.emit_to(_side_of(called), cancel_of(identity, ctx.key, called))
 
     def _end(self, state: FunctionState, entry: Entry, identity: Identity, ctx: Ctx) -> None:
         state.status = _END[type(entry)]
@@ -285,8 +279,8 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         function = self._function(identity.name)
         if function is not None:
             ctx.timer(_RETENTION, ctx.time + function.retention_ms)
-        for parent in [state.parent, *state.waiters] if state.parent else state.waiters:
-            self._answer_parent(_parent.decode(parent), state, value, failure, ctx)
+        for caller in state.callers:
+            self._answer(caller, state.run, value, failure, ctx)
         ctx.emit(
             FunctionEnded(
                 function=identity.name,
@@ -303,39 +297,27 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         identity = Identity(*parts_of(ctx.key), state.run)
         taken_back = left_open(state.history)
         for cancelled in taken_back:
-            ctx.emit_to(CALLS, cancel_of(identity, ctx.key, cancelled, called_by(state, cancelled.number)))
+            self._take_back(state, cancelled, identity, ctx)
         last = Terminated(asked.reason)
         entries: list[Entry] = [asked, *taken_back, last]
         state.history.extend(map(encode, entries))
         state.held = []
         self._end(state, last, identity, ctx)
 
-    def _answer_parent(
-        self, parent: Parent, state: FunctionState, value: bytes, failure: Optional[Failure], ctx: Ctx
-    ) -> None:
-        caller = parent.identity
-        identity = Identity(*parts_of(ctx.key), state.run)
-        to = address_of(caller.name, caller.id)
-        ctx.emit_to(CALLS, answer_of(identity, to, caller.run, parent.call, value, failure))
+    def _answer(self, caller: Parent, run: int, value: bytes, failure: Optional[Failure], ctx: Ctx) -> None:
+        """Tell the call that has started a run what came of it."""
+        identity, to = Identity(*parts_of(ctx.key), run), address_of(caller.identity.name, caller.identity.id)
+        ctx.emit_to(MESSAGES, answer_of(identity, to, caller.identity.run, caller.call, value, failure))
 
     def _continue(self, state: FunctionState, entry: Continued, ctx: Ctx) -> None:
         """The run is over, and the next one of the same id begins."""
-        parent = _parent.decode(state.parent) if state.parent else None
-        attributes = state.attributes
-        waiters = state.waiters
+        began = decode(state.history[0])
+        parent = began.parent if isinstance(began, Started) else None
+        callers = state.callers
         self._clear(state, ctx)
         state.run += 1
-        state.attributes = attributes
-        state.waiters = waiters
-        state.parent = "" if parent is None else _json(parent).decode()
-        started = Started(
-            at_ms=ctx.time,
-            arguments=entry.arguments,
-            parent=parent,
-            attributes=attributes,
-            signals=entry.signals,
-        )
-        self._begin(state, started, ctx)
+        state.callers = callers
+        self._begin(state, Started(ctx.time, entry.arguments, parent, signals=entry.signals), ctx)
 
     def _clear(self, state: FunctionState, ctx: Ctx) -> None:
         """Forget the run, but not which one it was."""
@@ -356,5 +338,6 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             self._happen(state, happening, ctx)
         return ""
 
-    def _reset(self, state: FunctionState, entries: int, ctx: Ctx) -> str:
-        return f"to go back to entry {entries} is not possible"
+
+def _side_of(called: Called) -> str:
+    return CALLS if called.kind in OUTSIDE else MESSAGES

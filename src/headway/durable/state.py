@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from headway.functions.history import Parent
 from headway.types.schema import State
 
 __all__ = ["BLOCKED", "ENDED", "RUNNING", "Answer", "FunctionState"]
@@ -41,11 +42,8 @@ class FunctionState(State):
     """What it waits for, for people."""
     variables: str = ""
     """Its durable variables, as a JSON object; empty where it has none."""
-    attributes: dict[str, str] = {}
-    parent: str = ""
-    """The address, run and call that it answers to, as JSON; empty where nobody waits."""
-    waiters: list[str] = []
-    """Others that have started it while it was there, and wait for its end, in the same form."""
+    callers: list[Parent] = []
+    """The calls that its end is the answer to: of who has started it, and of others that did meanwhile."""
     history: list[bytes] = []
     """The entries of this run, each as `headway.functions.history` stores it."""
     held: list[bytes] = []

@@ -24,6 +24,8 @@ __all__ = ["LocalSteps", "RegisteredStep"]
 
 _DEFAULT: Final = RetryPolicy()
 _MS: Final = 1_000_000
+_NOT_HERE: Final = ("heartbeat_timeout", "start_timeout", "queue", "priority", "fairness")
+"""Options of calls that mean nothing without queues and workers: to pass over them would promise something."""
 
 
 class RegisteredStep:
@@ -71,6 +73,12 @@ class LocalSteps:
             failure = Failure("UnknownStep", f"there is no step {record.name!r}: there are {known}", non_retryable=True)
             return Ran(failure=failure)
         options = (options_of(record) or CallOptions()).over(step.options)
+        unknown = [name for name in _NOT_HERE if getattr(options, name)]
+        if unknown:
+            told = (
+                f"step {record.name!r}: {', '.join(unknown)} cannot be had here: all steps run in this process at once"
+            )
+            return Ran(failure=Failure("UsageError", told, non_retryable=True))
         left_ms = self._left_ms(record, options)
         if left_ms is not None and left_ms <= 0:
             return Ran(failure=_late(options))

@@ -10,13 +10,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Optional, Protocol
+from typing import Final, Optional, Protocol, Union
 
 import msgspec
 
 from headway.basics.guarantees import Guarantee
 from headway.client.asynchronous import AsyncClient
-from headway.durable.calls import CallRecord, options_of
+from headway.durable.calls import CANCELLED, CallRecord, options_of
 from headway.durable.messages import Body, Cancel, Resolve, Signal, Start, address_of, message, parts_of
 from headway.errors import InternalError
 from headway.functions.history import Failure, Identity, Parent
@@ -25,7 +25,7 @@ from headway.inbox.runlog import RunLogInput
 from headway.inbox.runlog_writer import RunLogWriter
 from headway.targets.base import DONE, Answer, Delivery, Limits, Target
 
-__all__ = ["FunctionsTarget", "Ran", "StepRuns"]
+__all__ = ["MessagesTarget", "Ran", "StepRuns", "StepsTarget"]
 
 _DECODE: Final = msgspec.json.Decoder(CallRecord).decode
 _FAILURE: Final = msgspec.json.Decoder(Failure).decode
@@ -76,27 +76,18 @@ class Views:
             await self._client.close()
 
 
-class FunctionsTarget(Target):
-    """Takes the calls of a group of functions."""
+class _LogTarget(Target):
+    """Writes what comes of calls to the log of the group that this worker has."""
 
     guarantee = Guarantee.BY_ID
     keeps_order = False
     has_breaker = False
+    limits = Limits(concurrency=1_000, batch=1, timeout_s=_YEAR_S)
 
-    def __init__(
-        self, group: str, log: RunLogInput, steps: StepRuns, views: Optional[str] = None, concurrency: int = 1_000
-    ) -> None:
-        self.limits = Limits(concurrency=concurrency, batch=1, timeout_s=_YEAR_S)
+    def __init__(self, group: str, log: RunLogInput) -> None:
         self._group = group
         self._log = log
-        self._steps = steps
-        self._views = None if views is None else Views(views)
         self._writer: Optional[RunLogWriter] = None
-
-    @property
-    def name(self) -> str:
-        """The group's."""
-        return f"functions {self._group}"
 
     def within(self, state_dir: Path, worker: int) -> Target:
         """The same, writing to the log of a worker."""
@@ -105,41 +96,27 @@ class FunctionsTarget(Target):
         return made
 
     async def open(self) -> None:
-        """Open the log, and get ready to run steps."""
+        """Open the log."""
         self._own.open()
-        await self._steps.open()
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
-        """Run a step, or write what is called into the log."""
+        """See to a call, and have what comes of it durable."""
         [delivery] = batch
         record = _DECODE(delivery.data)
         key = f"c{record.key or delivery.id}"
-        if self._own.knows(key):
-            return [DONE]
-        if record.kind == "cancel" and record.to == "":
-            self._steps.cancel(record.key.removesuffix(".cancel"))
-            return [DONE]
-        if record.kind in ("step", "http"):
-            ran = await self._steps.run(record, delivery.attempt)
-            if ran.retry is not None:
-                return [ran.retry]
-            items = [_resolved(record, ran.value, ran.failure, key)]
-        elif record.kind == "query":
-            if self._views is None:
-                failure = Failure("NoViews", f"{self.name} was given no views=URL to ask for {record.name!r}", "", True)
-                items = [_resolved(record, b"null", failure, key)]
-            else:
-                items = [_resolved(record, await self._views.ask(record.name, record.arguments), None, key)]
-        else:
-            items = _messages(record, key)
-        await self._own.append(items)
+        if not self._own.knows(key):
+            found = await self._made_of(record, key, delivery.attempt)
+            if isinstance(found, Answer):
+                return [found]
+            await self._own.append(found)
         return [DONE]
 
+    async def _made_of(self, record: CallRecord, key: str, attempt: int) -> Union[list[Item], Answer]:
+        """The records that a call leads to, or when it is to be tried again."""
+        raise NotImplementedError
+
     async def close(self) -> None:
-        """Let go of the log and of what runs steps."""
-        await self._steps.close()
-        if self._views is not None:
-            await self._views.close()
+        """Let go of the log."""
         if self._writer is not None:
             self._writer.close()
 
@@ -151,8 +128,65 @@ class FunctionsTarget(Target):
         return self._writer
 
 
-def _resolved(record: CallRecord, value: bytes, failure: Optional[Failure], key: str) -> Item:
-    return item_of(message(record.caller, Resolve(record.run, record.call, msgspec.Raw(value), failure)), key)
+class MessagesTarget(_LogTarget):
+    """Takes what goes to other instances: it becomes a record of theirs. Nothing slow holds it up."""
+
+    @property
+    def name(self) -> str:
+        """The group's."""
+        return f"messages of {self._group}"
+
+    async def _made_of(self, record: CallRecord, key: str, attempt: int) -> Union[list[Item], Answer]:
+        return _messages(record, key)
+
+
+class StepsTarget(_LogTarget):
+    """Takes the calls of steps, and questions to views."""
+
+    def __init__(self, group: str, log: RunLogInput, steps: StepRuns, views: Optional[str] = None) -> None:
+        super().__init__(group, log)
+        self._steps = steps
+        self._views = None if views is None else Views(views)
+
+    @property
+    def name(self) -> str:
+        """The group's."""
+        return f"steps of {self._group}"
+
+    async def open(self) -> None:
+        """Open the log, and get ready to run steps."""
+        await super().open()
+        await self._steps.open()
+
+    async def close(self) -> None:
+        """Let go of the log and of what runs steps."""
+        await self._steps.close()
+        if self._views is not None:
+            await self._views.close()
+        await super().close()
+
+    async def _made_of(self, record: CallRecord, key: str, attempt: int) -> Union[list[Item], Answer]:
+        if record.kind == "cancel":
+            # An answer for no run: with it the call is known to be answered, wherever it waits for its next attempt.
+            call = record.key.removesuffix(CANCELLED)
+            self._steps.cancel(call)
+            return [_resolved(record, b"null", None, f"c{call}", run=-1)]
+        if record.kind == "query":
+            if self._views is None:
+                told = f"{self._group} was given no views=URL to ask for {record.name!r}"
+                failure = Failure("NoViews", told, non_retryable=True)
+                return [_resolved(record, b"null", failure, key)]
+            return [_resolved(record, await self._views.ask(record.name, record.arguments), None, key)]
+        ran = await self._steps.run(record, attempt)
+        return ran.retry or [_resolved(record, ran.value, ran.failure, key)]
+
+
+def _resolved(
+    record: CallRecord, value: bytes, failure: Optional[Failure], key: str, run: Optional[int] = None
+) -> Item:
+    """The answer to a call, for the run that made it where no other one is given."""
+    answered = record.run if run is None else run
+    return item_of(message(record.caller, Resolve(answered, record.call, msgspec.Raw(value), failure)), key)
 
 
 def _messages(record: CallRecord, key: str) -> list[Item]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Generic, Literal, Optional, Protocol, TypeVar, Union, overload, runtime_checkable
 
 from headway.basics.declaring import declaring, fail
@@ -12,7 +12,7 @@ from headway.functions.history import CallKind
 from headway.functions.options import CallOptions
 from headway.functions.signature import Signature
 
-__all__ = ["Callee", "DurableFunction", "IdReuse", "durable_workflow"]
+__all__ = ["Callee", "DurableFunction", "IdReuse", "durable_workflow", "names_of_functions"]
 
 R = TypeVar("R")
 
@@ -158,6 +158,11 @@ def durable_workflow(
         )
 
     return declare if code is None else declare(code)
+
+
+def names_of_functions(callees: Mapping[str, Callee]) -> str:
+    """The names of the functions among what may be called, for messages."""
+    return ", ".join(sorted(name for name, one in callees.items() if isinstance(one, DurableFunction))) or "none"
 
 
 def _check_code(code: Any) -> None:

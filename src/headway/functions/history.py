@@ -20,7 +20,7 @@ True
 
 from __future__ import annotations
 
-from typing import Final, Literal, Optional, Union
+from typing import Final, Literal, Optional, Union, get_args
 
 import msgspec
 
@@ -293,45 +293,13 @@ Command = Union[
 ]
 """What the function did."""
 
-Entry = Union[
-    Started,
-    Answered,
-    Failed,
-    Fired,
-    Signalled,
-    UpdateAsked,
-    CancelAsked,
-    TerminateAsked,
-    Called,
-    CallCancelled,
-    TimerSet,
-    TimerCancelled,
-    UpdateAnswered,
-    Patched,
-    Finished,
-    FinishedBadly,
-    Cancelled,
-    Continued,
-    Terminated,
-]
+Entry = Union[Happening, Command]
 """One line of a history."""
 
-HAPPENINGS: Final = (Started, Answered, Failed, Fired, Signalled, UpdateAsked, CancelAsked, TerminateAsked)
+HAPPENINGS: Final[tuple[type[Happening], ...]] = get_args(Happening)
 """The classes of happenings: `isinstance(entry, HAPPENINGS)` tells them from commands."""
 
-COMMANDS: Final = (
-    Called,
-    CallCancelled,
-    TimerSet,
-    TimerCancelled,
-    UpdateAnswered,
-    Patched,
-    Finished,
-    FinishedBadly,
-    Cancelled,
-    Continued,
-    Terminated,
-)
+COMMANDS: Final[tuple[type[Command], ...]] = get_args(Command)
 """The classes of commands."""
 
 _HEAD: Final = bytes([VERSION])

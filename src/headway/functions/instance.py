@@ -52,7 +52,17 @@ import msgspec
 from headway.errors import FunctionBlocked, InternalError, UsageError
 from headway.functions.core import Core
 from headway.functions.declared import Callee, DurableFunction
-from headway.functions.history import HAPPENINGS, Command, Entry, Failure, Happening, Identity, Signalled, UpdateAsked
+from headway.functions.history import (
+    COMMANDS,
+    HAPPENINGS,
+    Command,
+    Entry,
+    Failure,
+    Happening,
+    Identity,
+    Signalled,
+    UpdateAsked,
+)
 from headway.functions.loop import STEPS_MAX, TooManySteps
 from headway.functions.run import Run
 from headway.functions.signature import to_json
@@ -140,6 +150,7 @@ class Instance:
                 msg = f"the history of {self.identity} begins with {type(entry).__name__}, expected Started"
                 raise UsageError(msg)
             else:
+                assert isinstance(entry, COMMANDS)
                 commands.append(entry)
         if happening is not None:
             self._replay(happening, commands)

@@ -26,9 +26,10 @@ class RetryPolicy(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """When a step that has failed is tried again.
 
     `initial` is the pause before the second attempt, and each further pause is `coefficient` times as long, up to
-    `maximum_interval`. Durations are text such as `"10s"`, or milliseconds, and are kept as milliseconds. There are at
-    most `maximum_attempts` attempts, the first one counted; 0 means without an end. An error whose class, or a base of
-    it, is named in `non_retryable` is final at once. The defaults are those of Temporal.
+    `maximum_interval`, without it up to a hundred times the first one. Durations are text such as `"10s"`, or
+    milliseconds, and are kept as milliseconds. There are at most `maximum_attempts` attempts, the first one counted; 0
+    means without an end. An error whose class, or a base of it, is named in `non_retryable` is final at once. The
+    defaults are those of Temporal.
 
     >>> policy = RetryPolicy(initial="1s", maximum_interval="10s", maximum_attempts=6)
     >>> [policy.pause_ms(attempt) for attempt in (1, 2, 3, 4, 5)]
@@ -37,7 +38,7 @@ class RetryPolicy(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
 
     initial: _Given = 1_000
     coefficient: float = 2.0
-    maximum_interval: _Given = 100_000
+    maximum_interval: Optional[_Given] = None
     maximum_attempts: int = 0
     non_retryable: tuple[str, ...] = ()
 
@@ -45,6 +46,8 @@ class RetryPolicy(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
         _settle(self, "initial", "maximum_interval")
         if not self.coefficient >= 1:
             _refuse(f"coefficient {self.coefficient!r} makes pauses shorter: give 1 or more")
+        if self.initial_ms > self.maximum_interval_ms:
+            _refuse(f"initial is {self.initial_ms} ms, longer than maximum_interval, {self.maximum_interval_ms} ms")
         if self.maximum_attempts < 0:
             _refuse(f"maximum_attempts {self.maximum_attempts!r} is negative: give 1 or more, or 0 for no end")
 
@@ -73,7 +76,7 @@ class RetryPolicy(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     @property
     def maximum_interval_ms(self) -> int:
         """The longest pause, in milliseconds."""
-        return duration_ms(self.maximum_interval)
+        return 100 * self.initial_ms if self.maximum_interval is None else duration_ms(self.maximum_interval)
 
 
 class CallOptions(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ idempotency key, and within the window of keys only the first record of a key co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Optional
 
@@ -35,7 +35,8 @@ class RunLogInput(Input):
 
     name: str
     about: str
-    settings: InboxSettings = field(default_factory=InboxSettings)
+    settings: InboxSettings = InboxSettings(window_ms=3_600_000, window_keys=100_000)  # noqa: RUF009 - it is frozen
+    """A key is needed from the moment when its record is durable until its cause is noted as done."""
     former: tuple[str, ...] = ()
     """Names that it had in earlier versions of the flow."""
     state_dir: Optional[Path] = None

@@ -185,10 +185,8 @@ class Slot:
 
     def has_news(self) -> bool:
         """Whether a log of Headway's own has more, which is told at once, or records wait for time to go on by it."""
-        if not self._reads_own_log:
-            return False
-        has_more = any(partition.has_more for partition in self._partitions.values())
-        return has_more or (self._goes_by_clock and len(self._groups_that_wait()) > 0)
+        has_more = self._reads_own_log and any(partition.has_more for partition in self._partitions.values())
+        return has_more or (self._goes_by_clock and bool(self._groups_that_wait()))
 
     @property
     def first_letter(self) -> Optional[FirstLetter]:
@@ -241,8 +239,9 @@ class Slot:
             self._silence.pass_time(self._clock_ms(), self._wall_ms())
         self.heartbeat(out, force=False)
         if self._goes_by_clock:
-            for exchange in self._exchanges.values():
-                exchange.hasten(self._groups_that_wait(), self.watermark, out)
+            waiting = self._groups_that_wait()
+            for exchange in self._exchanges.values() if waiting else ():
+                exchange.hasten(waiting, self.watermark, out)
         return out
 
     def finish(self) -> list[Message]:
