@@ -12,7 +12,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
-from headway import SignatureError, verify_webhook
+from headway.errors import SignatureError
+from headway.targets.verifying import verify_webhook
 
 __all__ = ["HOOKS", "Heard", "Services"]
 
