@@ -51,9 +51,10 @@ def _find(sizes: Sizes) -> Finding:
 
 
 def _times(path: Path) -> dict[int, float]:
-    """When the third step of each function was done, by its number, in seconds."""
+    """When the third step of each function began, by its number, in seconds."""
     lines = path.read_text().splitlines() if path.exists() else []
-    return {int(number): int(time_ns) / 1e9 for number, time_ns in (line.split() for line in lines)}
+    parts = (line.split() for line in lines)
+    return {int(number): int(time_ns) / 1e9 for number, step, time_ns in parts if step == "3"}
 
 
 def _await(path: Path, count: int) -> dict[int, float]:
