@@ -1,4 +1,4 @@
-"""Case `functions`: durable functions of three local steps, one at a time and two thousand at once."""
+"""Case `functions`: durable functions of three local steps, one at a time, two thousand at once, and after a kill."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import time
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -16,7 +17,10 @@ import msgspec
 from benchmarks.cache import scratch
 from benchmarks.case import Arm, Case, Finding, Row, Sizes, alternate, within
 from benchmarks.ingest import await_server
+from benchmarks.peers.known import Headway
+from benchmarks.peers.rounds import killed
 from benchmarks.processes import BenchmarkError, Run, measure
+from benchmarks.procfs import busy_seconds
 from headway.durable.inputs import PATH
 from headway.durable.messages import Start, message
 from headway.inbox.commits import Inbox, item_of
@@ -28,6 +32,8 @@ _ALONE: Final = 100
 _AT_ONCE: Final = 2_000
 _ALONE_P50_MS: Final = 51
 """That of Temporal's development server, on two cores."""
+_KILLED: Final = 500
+_FIRST_STEP_S: Final = 3.0
 _PER_SECOND: Final = 515
 """Restate's, the quickest of those that were measured on two cores."""
 _PATIENCE_S: Final = 60.0
@@ -35,17 +41,22 @@ FLOW: Final = Path(__file__).with_name("flows_functions.py")
 
 
 def _about(sizes: Sizes) -> str:
-    return f"functions of three local steps: {_ALONE} one after the other, {_AT_ONCE:,} at once"
+    return (
+        f"functions of three local steps: {_ALONE} one after the other, {_AT_ONCE:,} at once, {_KILLED} when the run "
+        "is killed"
+    )
 
 
 def _find(sizes: Sizes) -> Finding:
     alone = Arm("from a post to the end of the third step", _alone, _ALONE)
     many = Arm("functions, all started before", _many, _AT_ONCE)
-    alternate([alone, many], sizes.repeats)
+    kill = Arm("under way when everything is killed, and started again", _killed, _KILLED)
+    alternate([alone, many, kill], sizes.repeats)
     figure = many.told("functions_s")
     rows = [
         within(alone, alone.told("p50_ms"), _ALONE_P50_MS, "ms, median"),
         Row(many, None, figure, f"{figure:,.0f}/s", f">= {_PER_SECOND:,}/s", figure >= _PER_SECOND),
+        within(kill, kill.told("first_step_s"), _FIRST_STEP_S, "s from the restart to the first step"),
     ]
     return Finding(rows, ["targets are what other engines reached on two cores; each start and each answer is synced"])
 
@@ -112,6 +123,23 @@ def _many() -> Run:
     took_s = max(ended.values()) - min(ended.values())
     run.answer.update(functions_s=_AT_ONCE / took_s, running_s=took_s, running_cpu_s=run.cpu_s)
     return run
+
+
+def _killed() -> Run:
+    """All of them end; how long the first step takes to come, with the start of the processes."""
+    with scratch() as directory:
+        engine = Headway(Path(directory), Path())
+        busy_s, began_s = busy_seconds(), time.monotonic()
+        try:
+            engine.start()
+            found = killed(engine, 0, _KILLED)
+            cpu_s = engine.cpu_s()
+        finally:
+            engine.kill()
+    wall_s = time.monotonic() - began_s
+    answer = {**asdict(found), "running_s": found.all_done_s, "running_cpu_s": cpu_s}
+    others = max(0.0, (busy_seconds() - busy_s - cpu_s) / wall_s)
+    return Run(began_s, wall_s, cpu_s, 0, others, answer)
 
 
 CASE = Case("functions", _about, _find)

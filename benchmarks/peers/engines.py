@@ -79,6 +79,8 @@ class Engine(ABC):
             except ProcessLookupError:
                 continue
         for process in self._processes:
+            if process.stdin is not None:
+                process.stdin.close()
             process.wait()
         self._processes.clear()
         until_s = time.monotonic() + _READY_S
@@ -115,12 +117,13 @@ class Engine(ABC):
 class HttpStarts:
     """Starts by POST, over some connections that are kept, each from a thread of its own."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, width: int = _STARTERS) -> None:
         self.accepted = 0
         self._port = port
         self._lock = threading.Lock()
         self._own = threading.local()
-        self._pool = ThreadPoolExecutor(_STARTERS)
+        self._pool = ThreadPoolExecutor(width)
+        self._connections: list[http.client.HTTPConnection] = []
         self._failed: list[BaseException] = []
 
     def begin(self, starts: Iterable[Start]) -> None:
@@ -130,14 +133,20 @@ class HttpStarts:
         for start in starts:
             self._pool.submit(self._post, start).add_done_callback(self._done)
 
-    def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+    def close(self, *, at_once: bool = False) -> None:
+        """Wait until all that was given is posted, unless it is to end `at_once`. Raises what a post has raised."""
+        self._pool.shutdown(cancel_futures=at_once)
+        for connection in self._connections:
+            connection.close()
+        if self._failed and not at_once:
+            raise self._failed[0]
 
     def _post(self, start: Start) -> None:
         path, body, headers = start
         connection = getattr(self._own, "connection", None)
         if connection is None:
             connection = self._own.connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+            self._connections.append(connection)
         connection.request("POST", path, body, {"content-type": "application/json", **headers})
         answer = connection.getresponse()
         said = answer.read()

@@ -44,7 +44,7 @@ class Headway(Engine):
         return self._starts.accepted
 
     def kill(self) -> None:
-        self._starts.close()
+        self._starts.close(at_once=True)
         super().kill()
 
 
@@ -114,7 +114,7 @@ class Restate(Engine):
         return self._starts.accepted
 
     def kill(self) -> None:
-        self._starts.close()
+        self._starts.close(at_once=True)
         super().kill()
 
 

@@ -13,7 +13,7 @@ from benchmarks.processes import BenchmarkError
 __all__ = ["Killed", "Round", "Work", "killed", "measured"]
 
 _WARM_UP = 10
-_PATIENCE_S = 180.0
+_PATIENCE_S = 600.0
 _PAUSE_MS = 3_000
 
 
