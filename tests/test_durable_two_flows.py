@@ -52,19 +52,20 @@ def verdicts(orders: int) -> dict[str, str]:
 class Pair:
     """Both flows, and what has become of their work."""
 
-    def __init__(self, place: Path, name: str, *, workers_max: int) -> None:
-        chance = chance_of(name)
+    def __init__(self, place: Path, test: str, *, workers_max: int) -> None:
+        chance = chance_of(test)
         self.chance = chance
         ports = free_ports(2)
         self.orders_at = Address("127.0.0.1", ports[0])
         self.runs: list[Chaos] = []
-        for (module, other, setting), port in zip(
-            ((two_flows_orders, ports[1], "checks"), (two_flows_checks, ports[0], "orders")), ports
+        for name, module, port, setting in (
+            ("orders", two_flows_orders, ports[0], f"checks=http://127.0.0.1:{ports[1]}"),
+            ("checks", two_flows_checks, ports[1], f"orders=http://127.0.0.1:{ports[0]}"),
         ):
-            directory = place / setting
+            directory = place / name
             directory.mkdir()
             shutil.copy(str(module.__file__), directory / "flow.py")
-            options = ("--listen", f"127.0.0.1:{port}", "--set", f"{setting}=http://127.0.0.1:{other}", "--quiet")
+            options = ("--listen", f"127.0.0.1:{port}", "--set", setting, "--quiet")
             self.runs.append(Chaos(directory, chance, options, workers_max=workers_max))
         self.failure: BaseException | None = None
 
@@ -72,19 +73,21 @@ class Pair:
         """Post them all, each until it is taken."""
         try:
             for number, request in enumerate(requests):
-                headers = {"content-type": "application/json", "idempotency-key": f"k{number}"}
                 until_s = time.monotonic() + 2 * PATIENCE_S
-                while True:
-                    try:
-                        found = ask(self.orders_at, "POST", "/events", json.dumps(request).encode(), headers)
-                    except OSError:
-                        found = None
-                    if found is not None and found.status == 200:
-                        break
-                    assert found is None or found.status in (0, 503), found
+                while not self._is_taken(f"k{number}", request):
                     assert time.monotonic() < until_s, f"request {number} is not taken"
+                    time.sleep(0.02)
         except BaseException as error:
             self.failure = error
+
+    def _is_taken(self, key: str, request: list[dict[str, Any]]) -> bool:
+        headers = {"content-type": "application/json", "idempotency-key": key}
+        try:
+            found = ask(self.orders_at, "POST", "/events", json.dumps(request).encode(), headers)
+        except OSError:
+            return False
+        assert found.status in (0, 200, 503), found
+        return found.status == 200
 
     @property
     def settled(self) -> list[dict[str, Any]]:
