@@ -58,7 +58,11 @@ def _find(sizes: Sizes) -> Finding:
         Row(many, None, figure, f"{figure:,.0f}/s", f">= {_PER_SECOND:,}/s", figure >= _PER_SECOND),
         within(kill, kill.told("first_step_s"), _FIRST_STEP_S, "s from the restart to the first step"),
     ]
-    return Finding(rows, ["targets are what other engines reached on two cores; each start and each answer is synced"])
+    notes = [
+        "targets are what other engines reached on two cores; each start and each answer is synced",
+        f"until the first step after the kill all processes took {kill.told('first_step_cpu_s'):.1f} s of CPU time",
+    ]
+    return Finding(rows, notes)
 
 
 def _times(path: Path) -> dict[int, float]:
