@@ -117,6 +117,7 @@ if TYPE_CHECKING:
     from headway.targets.http import webhook as webhook
     from headway.targets.postgres import postgres as postgres
     from headway.targets.sqlite import sqlite as sqlite
+    from headway.types.logs import Log as Log
     from headway.types.schema import Event as Event
     from headway.types.schema import Json as Json
     from headway.types.schema import State as State
@@ -176,6 +177,7 @@ _HOMES: Final = {
     "targets.postgres": "postgres",
     "targets.sqlite": "sqlite",
     "running": "run",
+    "types.logs": "Log",
     "types.schema": "Event Json State Time",
     "durable.flow": "Functions",
     "functions.declared": "durable_workflow",

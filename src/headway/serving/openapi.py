@@ -20,7 +20,9 @@ _TEXT: Final = {"type": "string"}
 def document(views: Mapping[str, Shown]) -> dict[str, Any]:
     """The document; made anew for each request, some milliseconds."""
     types = {name: shown.view.value_type for name, shown in views.items()}
-    described, components = msgspec.json.schema_components(types.values(), ref_template=_REF)
+    described, components = msgspec.json.schema_components(
+        types.values(), ref_template=_REF, schema_hook=_custom_schema
+    )
     schemas: dict[str, Any] = dict(components)
     schemas["problem"] = _object({"title": _TEXT, "status": _INTEGER, "detail": _TEXT}, optional={"reason": _TEXT})
     paths: dict[str, Any] = {"/v1/views": {"get": _operation("List the views", {"views": _list_of({})})}}
@@ -38,6 +40,11 @@ def document(views: Mapping[str, Shown]) -> dict[str, Any]:
         },
         "security": [{}, {"bearer": []}],
     }
+
+
+def _custom_schema(value_type: Any) -> dict[str, Any]:
+    """What a view shows of a log, the one type of values that is not JSON's."""
+    return _object({"length": _INTEGER, "last": _list_of({})})
 
 
 def _view_paths(name: str, shown: Shown, item: dict[str, Any]) -> dict[str, Any]:
