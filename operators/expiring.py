@@ -12,7 +12,7 @@ from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer, check_handlers, no_wall_clock
 from headway.operators.lifetimes import TIMER, TimeToLive, clock_of
 from headway.operators.versions import of_operator
-from headway.types.logs import log_fields
+from headway.types.logtypes import log_fields
 from headway.types.schema import Event, type_label
 
 __all__ = ["Expired", "Expiring"]

@@ -24,7 +24,8 @@ import msgspec
 from headway.errors import CorruptStateError, IncompatibleStateError
 from headway.state.database import ROWS, VERSION_BYTE, Database
 from headway.state.keys import ID_BYTES, escape, id_bytes, unescape
-from headway.types.logs import EntryCodec, Log, LogField, LogMark, Reference, bound, log_fields, reference_of
+from headway.types.logs import Log, LogMark, bound
+from headway.types.logtypes import EntryCodec, LogField, Reference, log_fields, reference_of
 from headway.types.values import shape_of
 
 __all__ = [

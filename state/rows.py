@@ -14,7 +14,7 @@ from headway.state.keys import successor
 from headway.state.logs import LogTable, TableScan
 from headway.state.rowvalues import HEAD_BYTES, INTEGER_BYTES, Migrate, RowValues, Timers, shorten, timers_of
 from headway.state.timers import TimerEntry, TimerIndex, timer_name
-from headway.types.logs import encode_log, log_fields
+from headway.types.logtypes import encode_log, log_fields
 from headway.types.misfits import misfit_of
 from headway.types.values import can_repeat, floats_of, shape_of
 

@@ -16,7 +16,7 @@ import msgspec
 from headway.errors import IncompatibleStateError, UserCodeError
 from headway.state.database import ROWS, VERSION_BYTE, Database
 from headway.state.logs import LogTable, RowLogs, references_in
-from headway.types.logs import decode_log, decode_migrated, encode_migrated
+from headway.types.logtypes import decode_log, decode_migrated, encode_migrated
 
 __all__ = [
     "HEAD_BYTES",

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import inspect
 
 from headway.errors import FlowError
-from headway.types.logs import log_fields
+from headway.types.logtypes import log_fields
 from headway.types.values import KEPT_FOR
 
 __all__ = ["LOG_TYPE", "state_schema"]

@@ -8,7 +8,7 @@ import msgspec
 
 from headway.state.rows import Row, RowTable
 from headway.state.timers import TimerIndex
-from headway.types.logs import decode_log, encode_log
+from headway.types.logtypes import decode_log, encode_log
 from headway.types.misfits import misfit_of
 from headway.types.values import can_repeat, shape_of
 

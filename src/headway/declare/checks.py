@@ -10,7 +10,7 @@ from headway.errors import FlowError
 from headway.graph import DEAD_LETTERS, LATE, MAIN
 from headway.operators.base import Operator, check_handlers
 from headway.operators.versions import of_operator, of_type
-from headway.types.logs import log_fields
+from headway.types.logtypes import log_fields
 from headway.types.schema import returned_type, type_label, without_none
 from headway.types.timefields import plain_type
 from headway.types.values import options_of, shape_of

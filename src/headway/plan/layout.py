@@ -30,7 +30,7 @@ from headway.state.manifest import (
 from headway.state.names import former_name, owner
 from headway.state.schemas import following
 from headway.state.typeschema import state_schema
-from headway.types.logs import log_fields
+from headway.types.logtypes import log_fields
 from headway.types.typetexts import type_mark
 
 __all__ = ["MAX_SLOTS", "lay_out"]

@@ -285,9 +285,8 @@ class Job:
         """Open a keyed stage in one key group at the version that the engine knows, or new."""
         number = [other.name for other in self.plan.stages].index(stage.name)
         known = self.manifest.operators
-        views = self.manifest.views
         operators = [
-            OperatorSpec(*table, entry.id, indexes_of(views, table.name), entry.logs, entry.former_logs)
+            OperatorSpec(*table, entry.id, indexes_of(self.manifest.views, table.name), entry.logs, entry.former_logs)
             for table, entry in ((table, known[table.name]) for table in stage.tables())
         ]
         carried = self.manifest.stages[number].carried

@@ -19,7 +19,7 @@ from headway.state.logs import LogTable, summary
 from headway.state.manifest import Manifest, OperatorEntry, ViewEntry
 from headway.state.rowvalues import RowValues
 from headway.state.snapshots import Snapshot
-from headway.types.logs import log_fields
+from headway.types.logtypes import log_fields
 
 __all__ = ["Catalog", "Found", "Presence", "Shown"]
 

@@ -10,7 +10,8 @@ import msgspec
 from headway.errors import UserCodeError
 from headway.operators.base import Operator
 from headway.types.isolation import UNENCODABLE
-from headway.types.logs import EntryCodec, InMemory, bound, decode_log, encode_log, entries_in, log_fields
+from headway.types.logs import InMemory, bound, entries_in
+from headway.types.logtypes import EntryCodec, LogField, decode_log, encode_log, log_fields
 from headway.types.misfits import misfit_of, shown
 from headway.types.values import can_repeat, floats_of, shape_of
 
@@ -29,10 +30,7 @@ class OracleStates:
         self._floats = floats
         self._shape = shape_of(state_type, f"the state of the operator {name!r}", has_logs=True)
         self._sees_repeats = not operator.shares_values and can_repeat(state_type)
-        self._logs = {
-            field.name: InMemory(EntryCodec(field.entry_type, shape_of(field.entry_type, f"an entry of {field.name}")))
-            for field in log_fields(state_type)
-        }
+        self._logs = {field.name: _in_memory(field) for field in log_fields(state_type)}
 
     def fresh(self) -> Any:
         """The state that a key begins with."""
@@ -65,3 +63,8 @@ class OracleStates:
             f"left it at time {time}: {shown(state):.300}"
         )
         raise UserCodeError(msg)
+
+
+def _in_memory(field: LogField) -> InMemory:
+    codec = EntryCodec(field.entry_type, shape_of(field.entry_type, f"an entry of {field.name}"))
+    return InMemory(codec.encode, codec.decode)

@@ -46,7 +46,7 @@ from msgspec import inspect
 
 from headway.errors import FlowError
 from headway.types.containers import DictShape, FieldsShape, FixedTupleShape, SequenceShape, TypedDictShape
-from headway.types.logs import Log, is_log, no_log
+from headway.types.logtypes import LOG_SHAPE, is_log, no_log
 from headway.types.misfits import misfit_of, wants_float
 from headway.types.shapes import (
     AnyShape,
@@ -118,8 +118,7 @@ def shape_of(
 
     `encoded` says that values have been encoded before they are asked, so that text is known to have an encoding;
     `written`, that they are written as JSON; `has_logs`, that fields of its own may be logs. Some 0.1 ms. Raises
-    `FlowError`, which names the class, the field and its type, for a type whose values do not survive, and for a
-    default that is not of its field's type.
+    `FlowError`, which names class, field and type, for values that do not survive, and for a default of another type.
     """
     try:
         info = inspect.type_info(Any if value_type is object else value_type)
@@ -327,7 +326,7 @@ class _Builder:
         shapes = []
         for field in info.fields:
             is_own_log = info is self._state and is_log(field.type)
-            found = ExactShape("a log", Log) if is_own_log else self.shape(field.type, f"{name}.{field.name}")
+            found = LOG_SHAPE if is_own_log else self.shape(field.type, f"{name}.{field.name}")
             self._note_default(f"{name}.{field.name}", field, found)
             if field.name in may_lack:
                 found = UnionShape(found.expects, (found, ExactShape("UNSET", msgspec.UnsetType)))
