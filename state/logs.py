@@ -24,6 +24,7 @@ import msgspec
 from headway.errors import CorruptStateError, IncompatibleStateError
 from headway.state.database import ROWS, VERSION_BYTE, Database
 from headway.state.keys import ID_BYTES, escape, id_bytes, unescape
+from headway.state.manifest import OperatorEntry
 from headway.types.logs import Log, LogMark, bound
 from headway.types.logtypes import EntryCodec, LogField, Reference, log_fields, reference_of
 from headway.types.values import shape_of
@@ -162,6 +163,20 @@ class LogTable:
             )
             for field in log_fields(state_type)
         ]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        state_type: Any,
+        numbers: Mapping[str, int],
+        former: Collection[int],
+        database: Database,
+        scan: ScanEntries,
+    ) -> Optional[LogTable]:
+        """None where no state has or ever had a log."""
+        has_logs = former or log_fields(state_type)
+        return cls(name, state_type, numbers, former, database, scan) if has_logs else None
 
     def bind(self, key: str, state: Any, before: Sequence[Reference] = ()) -> RowLogs:
         """Make the logs of a state that is new or has just been read those of its key.
@@ -302,16 +317,13 @@ def references_in(state: Any) -> list[Reference]:
     return [reference for reference in found if reference is not None]
 
 
-def opened(database: Database, key: str, state: Any, numbers: Mapping[str, int], scan: ScanEntries) -> Any:
-    """A stored state, given as builtins, with logs that can be read in the place of what the row holds of them.
-
-    `numbers` are those of the logs that the operator has now, by field.
-    """
+def opened(database: Database, key: str, state: Any, kept: OperatorEntry, scan: ScanEntries) -> Any:
+    """A stored state, given as builtins, with logs that can be read in the place of what the row holds of them."""
     if not isinstance(state, dict):
         return state
     found = {name for name, value in state.items() if isinstance(value, msgspec.msgpack.Ext)}
-    found |= {name for name in numbers if name in state and state[name] is None}
-    in_use = set(numbers.values())
+    found |= {name for name in kept.logs if name in state and state[name] is None}
+    in_use = set(kept.log_numbers)
     logs = {}
     for name in found:
         reference = reference_of(state[name]) or Reference(0, 0)

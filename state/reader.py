@@ -68,7 +68,7 @@ class StateReader:
         self.manifest = manifest
         known = {**manifest.retired.operators, **manifest.operators}
         self._prefixes = {name: id_bytes(entry.id) for name, entry in known.items()}
-        self._logs = {name: entry.logs for name, entry in known.items()}
+        self._kept = known
         self._databases: dict[int, Database] = {}
         self._marks: dict[int, tuple[str, int]] = {}
         """Which files the primary wrote to when a database was opened."""
@@ -175,7 +175,7 @@ class StateReader:
 
     def _decoded(self, database: Database, operator: str, stored_key: bytes, key: str, payload: bytes) -> StoredRow:
         stored = read_payload(database, stored_key, payload, operator)
-        state = opened(database, key, stored.state, self._logs[operator], partial(database.scan, ROWS))
+        state = opened(database, key, stored.state, self._kept[operator], partial(database.scan, ROWS))
         return StoredRow(key, state, stored.timers or {}, stored.touched_ms, database.group, stored.version)
 
     def _database(self, group: int) -> Database | None:

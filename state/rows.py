@@ -14,7 +14,7 @@ from headway.state.keys import successor
 from headway.state.logs import LogTable, TableScan
 from headway.state.rowvalues import HEAD_BYTES, INTEGER_BYTES, Migrate, RowValues, Timers, shorten, timers_of
 from headway.state.timers import TimerEntry, TimerIndex, timer_name
-from headway.types.logtypes import encode_log, log_fields
+from headway.types.logtypes import encode_log
 from headway.types.misfits import misfit_of
 from headway.types.values import can_repeat, floats_of, shape_of
 
@@ -143,13 +143,13 @@ class RowTable:
         self._prefix = prefix
         self._timers = timers
         try:
-            self.logs: LogTable | None = None
-            if former_logs or log_fields(state_type):
-                scan = TableScan(database, self)
-                self.logs = LogTable(name, state_type, logs or {}, former_logs, database, scan)
+            self.logs = LogTable.of(name, state_type, logs or {}, former_logs, database, TableScan(database, self))
             self._encode = msgspec.msgpack.Encoder(enc_hook=None if self.logs is None else encode_log).encode
             self._values = RowValues(name, state_type, version, migrate, database, prefix, self.logs)
-            self._fresh = self._encode(state_type())
+            fresh = state_type()
+            if self.logs is not None:
+                self.logs.bind("", fresh)
+            self._fresh = self._encode(fresh)
         except TypeError as error:
             msg = (
                 f"operator {name!r}: {state_type.__name__} cannot be a state ({error}): "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, ClassVar, Final
 
 from headway.functions.history import Parent
 from headway.types.logs import Log
@@ -51,3 +51,10 @@ class FunctionState(State):
     """What has happened while it was blocked, as such entries."""
     updates: dict[str, Answer] = {}
     """Answers to the last updates, by their ids."""
+
+    state_version: ClassVar[int] = 2
+
+    @classmethod
+    def migrate(cls, old: Any, version: int) -> Any:
+        """Version 1 kept histories as lists, whose items are the entries of the logs."""
+        return old

@@ -12,7 +12,6 @@ import msgspec
 
 from headway.graph import View
 from headway.plan.stages import Plan, Table
-from headway.state.database import Database
 from headway.state.indexes import indexed_key
 from headway.state.keys import ID_BYTES, id_bytes, successor
 from headway.state.logs import LogTable, summary
@@ -135,7 +134,9 @@ class Shown:
             table = self._table
             values = self._values[database.group] = RowValues(
                 *(table.name, table.state_type, table.version, table.migrate, database, self._prefix),
-                self._log_table(database),
+                LogTable.of(
+                    *(table.name, table.state_type, self._kept.logs, self._kept.former_logs, database, self._entries)
+                ),
             )
         stored_key = self._prefix + key.encode()
         time_ms, timers, _, state = values.read(stored_key, stored)
@@ -150,13 +151,6 @@ class Shown:
         if state.forgotten_ms is not None:
             return Found(key, Presence.FORGOTTEN, time_ms=state.forgotten_ms)
         return Found(key, Presence.PRESENT, self._shown(state.value), time_ms)
-
-    def _log_table(self, database: Database) -> Optional[LogTable]:
-        kept = self._kept
-        if not (self._logs or kept.former_logs):
-            return None
-        table = self._table
-        return LogTable(table.name, table.state_type, kept.logs, kept.former_logs, database, self._entries)
 
     def _entries(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         assert self._snapshot is not None

@@ -42,7 +42,7 @@ class OracleStates:
     def is_fresh(self, state: Any) -> bool:
         """Whether a state is as a new one, and so need not be kept."""
         encode = partial(msgspec.msgpack.encode, enc_hook=encode_log)
-        return encode(state) == encode(self._type())
+        return encode(state) == encode(self.fresh())
 
     def stored(self, whose: str, time: int, state: Any) -> Any:
         """The state as it comes back. Raises `UserCodeError` for one that would not be what it was."""

@@ -124,6 +124,7 @@ def shape_of(
         info = inspect.type_info(Any if value_type is object else value_type)
     except (TypeError, NameError) as error:
         raise FlowError(_undescribed(value_type, what, error)) from None
+    has_logs = has_logs and isinstance(info, inspect.StructType)
     builder = _Builder(what, info if has_logs else None, encoded=encoded, written=written)
     shape = builder.shape(info, _label(value_type))
     builder.check_defaults()
@@ -221,8 +222,7 @@ class _Builder:
     """Builds the shape of one type; structs may hold themselves."""
 
     def __init__(self, what: str, state: Optional[inspect.Type], *, encoded: bool, written: bool) -> None:
-        self._what = what
-        self._state = state
+        self._what, self._state = what, state
         self._encoded = encoded
         self._written = written
         self._made: list[tuple[inspect.Type, Shape]] = []
