@@ -86,7 +86,7 @@ class Log(Generic[T]):
     def read(self, start: int = 0, stop: Optional[int] = None) -> list[T]:
         """The entries from `start` up to `stop`, which count as in a slice."""
         start, stop, _ = slice(start, stop).indices(len(self))
-        return self._read(start, stop)
+        return self._read(start, max(start, stop))
 
     def __len__(self) -> int:
         return self._kept + len(self._tail)
