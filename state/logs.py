@@ -65,58 +65,74 @@ def key_of_entry(stored_key: bytes) -> str:
     return unescape(stored_key, ID_BYTES)[0]
 
 
+class LogKind:
+    """One log of an operator's state: what the logs of all keys have in common."""
+
+    __slots__ = ("codec", "database", "number", "prefix", "scan")
+
+    def __init__(self, database: Database, number: int, codec: EntryCodec, scan: ScanEntries) -> None:
+        self.database = database
+        self.number = number
+        self.codec = codec
+        self.scan = scan
+        self.prefix = id_bytes(number)
+
+
 class Entries:
-    """The stored entries of one log of one key. It is what a bound `Log` reads.
+    """The stored entries of one log of one key. It is what a bound `Log` reads; small, because each row has some.
 
     Raises `CorruptStateError` for entries that are not there or cannot be read, `IncompatibleStateError` for those that
     are not of the declared type.
     """
 
-    def __init__(self, database: Database, number: int, key: str, codec: EntryCodec, scan: ScanEntries) -> None:
-        self.number = number
-        self.encode = codec.encode
-        self._codec = codec
-        self._database = database
-        self._key = key
-        self._scan = scan
-        self._prefix = id_bytes(number) + escape(key)
+    __slots__ = ("_key", "_kind")
 
-    def stored_key(self, place: int) -> bytes:
-        """Under what the entry of a place in the log is stored."""
-        return self._prefix + _SEQUENCE.pack(place)
+    def __init__(self, kind: LogKind, key: str) -> None:
+        self._kind = kind
+        self._key = key
+
+    @property
+    def number(self) -> int:
+        """See `headway.types.logs.Place`."""
+        return self._kind.number
+
+    @property
+    def prefix(self) -> bytes:
+        """What the keys of all entries begin with; their number in the log is behind it."""
+        return self._kind.prefix + escape(self._key)
+
+    def encode(self, value: Any) -> bytes:
+        """See `headway.types.logs.Place`."""
+        return self._kind.codec.encode(value)
 
     def decode(self, data: bytes) -> Any:
         """See `headway.types.logs.Place`."""
+        kind = self._kind
         try:
-            return self._codec.decode(data)
+            return kind.codec.decode(data)
         except msgspec.ValidationError as error:
             msg = (
-                f"key {self._key!r} in {self._database.directory}: a stored entry of a log is not of the declared type "
+                f"key {self._key!r} in {kind.database.directory}: a stored entry of a log is not of the declared type "
                 f"({error}); run the version of the flow that wrote it, or give the state a higher state_version and a "
                 "migrate that makes new entries of the old ones"
             )
             raise IncompatibleStateError(msg) from error
         except msgspec.DecodeError as error:
-            raise self._corrupt(self._prefix, f"not an entry of a log ({error})") from error
+            why = f"not an entry of a log ({error})"
+            raise self._corrupt(why) from error
 
     def read(self, start: int, stop: int) -> list[bytes]:
         """See `headway.types.logs.Place`."""
-        found = list(self._scan(self.stored_key(start), self.stored_key(stop)))
+        prefix, database = self.prefix, self._kind.database
+        found = list(self._kind.scan(prefix + _SEQUENCE.pack(start), prefix + _SEQUENCE.pack(stop)))
         if len(found) != stop - start:
-            raise self._corrupt(self._prefix, f"of the entries {start} to {stop - 1} of a log {len(found)} are there")
-        unwrap = self._database.unwrap
+            why = f"of the entries {start} to {stop - 1} of a log {len(found)} are there"
+            raise self._corrupt(why)
+        unwrap = database.unwrap
         return [unwrap(ROWS, key, value) for key, value in found]
 
-    def _corrupt(self, stored_key: bytes, why: str) -> CorruptStateError:
-        return self._database.corrupt(ROWS, stored_key, why)
-
-
-class _Numbered(NamedTuple):
-    """A log of a state, and the number of its entries."""
-
-    field: LogField
-    number: int
-    codec: EntryCodec
+    def _corrupt(self, why: str) -> CorruptStateError:
+        return self._kind.database.corrupt(ROWS, self.prefix, why)
 
 
 class RowLogs:
@@ -155,14 +171,16 @@ class LogTable:
         self._database = database
         self._scan = scan
         self._known = frozenset(former) | frozenset(numbers.values())
-        self._fields = [
-            _Numbered(
-                field,
-                numbers[field.key],
-                EntryCodec(field.entry_type, shape_of(field.entry_type, f"the entries of {name}.{field.name}")),
-            )
-            for field in log_fields(state_type)
-        ]
+        self._fields: list[tuple[LogField, LogKind]] = []
+        for field in log_fields(state_type):
+            shape = shape_of(field.entry_type, f"the entries of {name}.{field.name}")
+            kind = LogKind(database, numbers[field.key], EntryCodec(field.entry_type, shape), scan)
+            self._fields.append((field, kind))
+
+    @property
+    def row_bytes(self) -> int:
+        """What the logs of a row take in memory while nothing is appended, some."""
+        return 80 + 250 * len(self._fields)
 
     @classmethod
     def of(
@@ -187,15 +205,15 @@ class LogTable:
         logs = []
         stored = {reference.number: reference.length for reference in before if reference.number in self._known}
         left = dict(stored)
-        for field, number, codec in self._fields:
+        for field, kind in self._fields:
             held = getattr(state, field.name)
             reference = reference_of(held)
-            place = Entries(self._database, number, key, codec, self._scan)
+            place, number = Entries(kind, key), kind.number
             if reference is not None and reference.number == number:
                 log = bound(place, reference.length)
             elif reference is None or reference.number in stored:
                 entries = held if reference is None else self._entries(reference.number, key, reference.length)
-                log = bound(place, stored.get(number, 0), kept=0, tail=list(map(codec.converted, entries)))
+                log = bound(place, stored.get(number, 0), kept=0, tail=list(map(kind.codec.converted, entries)))
             else:
                 log = bound(place, stored.get(number, 0), kept=0)
             left.pop(number, None)
@@ -213,21 +231,21 @@ class LogTable:
 
     def _entries(self, number: int, key: str, length: int) -> Log[Any]:
         """Entries of whatever type they are. There are none under a number that is gone."""
-        place = Entries(self._database, number, key, EntryCodec.of_any(), self._scan)
+        place = Entries(LogKind(self._database, number, EntryCodec.of_any(), self._scan), key)
         return bound(place, length if number in self._known else 0)
 
     def renew(self, key: str, state: Any, held: RowLogs) -> RowLogs:
         """The logs of a key that starts anew: empty ones, which know what is stored of those before."""
         logs = []
-        for (field, number, codec), before in zip(self._fields, held.logs):
-            log = bound(Entries(self._database, number, key, codec, self._scan), before._stored, kept=0)
+        for (field, kind), before in zip(self._fields, held.logs):
+            log = bound(Entries(kind, key), before._stored, kept=0)
             logs.append(log)
             setattr(state, field.name, log)
         return RowLogs(tuple(logs), held.left)
 
     def check(self, state: Any, held: RowLogs) -> None:
         """Raise `TypeError` where something else was put into the place of a log."""
-        for (field, _, _), log in zip(self._fields, held.logs):
+        for (field, _), log in zip(self._fields, held.logs):
             found = getattr(state, field.name)
             if found is not log:
                 msg = (
@@ -246,10 +264,11 @@ class LogTable:
                 continue
             place = log._place
             assert isinstance(place, Entries)
+            prefix = place.prefix
             for number, entry in enumerate(tail, kept):
-                into[place.stored_key(number)] = VERSION_BYTE + entry
+                into[prefix + _SEQUENCE.pack(number)] = VERSION_BYTE + entry
             for number in range(count, stored):
-                into[place.stored_key(number)] = None
+                into[prefix + _SEQUENCE.pack(number)] = None
             log._stored = log._kept = count
             log._tail = []
         for reference in held.left:
@@ -264,7 +283,7 @@ class LogTable:
 
     def undo(self, state: Any, before: Undone) -> RowLogs:
         """Make the logs of a row what they were, and those of `state`."""
-        for (field, _, _), log, mark in zip(self._fields, before.held.logs, before.marks):
+        for (field, _), log, mark in zip(self._fields, before.held.logs, before.marks):
             mark.restore(log)
             setattr(state, field.name, log)
         return before.held
@@ -327,7 +346,7 @@ def opened(database: Database, key: str, state: Any, kept: OperatorEntry, scan: 
     logs = {}
     for name in found:
         reference = reference_of(state[name]) or Reference(0, 0)
-        place = Entries(database, reference.number, key, EntryCodec.of_any(), scan)
+        place = Entries(LogKind(database, reference.number, EntryCodec.of_any(), scan), key)
         logs[name] = bound(place, reference.length if reference.number in in_use else 0)
     return {**state, **logs}
 

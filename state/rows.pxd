@@ -47,6 +47,7 @@ cdef class RowTable:
     cdef object _values
     cdef bytes _head
     cdef bytes _fresh
+    cdef object _row_bytes
     cdef object _sample_rows
     cdef object _sample_bytes
     cdef object _budget

@@ -161,14 +161,14 @@ class RowTable:
         self._sees_repeats = not may_share and can_repeat(state_type)
         floats = floats_of(state_type)
         self.settle = None if floats is None else floats.settle
-        self._sample_rows = 1
-        self._sample_bytes = _FIRST_GUESS_BYTES
+        self._row_bytes = _ROW_OVERHEAD_BYTES + (0 if self.logs is None else self.logs.row_bytes)
+        self._sample_rows, self._sample_bytes = 1, _FIRST_GUESS_BYTES
         self.set_budget(1)
 
     def set_budget(self, cache_bytes: int) -> None:
         """Let the two generations of decoded rows take about `cache_bytes`."""
         self._budget = cache_bytes
-        row_bytes = _ROW_OVERHEAD_BYTES + _DECODED_PER_ENCODED * self._sample_bytes // self._sample_rows
+        row_bytes = self._row_bytes + _DECODED_PER_ENCODED * self._sample_bytes // self._sample_rows
         self._young_max = cache_bytes // 2 // row_bytes
 
     def fetch(self, key: str) -> Row:

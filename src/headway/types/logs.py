@@ -26,7 +26,9 @@ _FIRST_BATCH: Final = 8
 class Place(Protocol):
     """Where the entries of one log of one key are stored, and how."""
 
-    number: int
+    @property
+    def number(self) -> int:
+        """Under which the entries of this log are stored, of all keys."""
 
     def encode(self, value: Any) -> bytes:
         """An entry as it is stored. Raises `TypeError` for a value that is not of the declared type."""
