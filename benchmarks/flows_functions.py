@@ -1,4 +1,7 @@
-"""The flow of the case `functions`: functions of three local steps, the last of which notes when it is done."""
+"""The flow of the case `functions`: functions of three local steps, of many, and such that sleep.
+
+The step `third` notes when it was done.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,23 @@ async def three(context: Any, number: int) -> int:
     return int(await context.call("third", second))
 
 
-flow = hw.Functions("three", [three])
+@hw.durable_workflow
+async def many(context: Any, count: int) -> int:
+    """So many steps, one after the other, between two that are noted."""
+    await context.call("third", 0)
+    for number in range(count):
+        await context.call("first", number)
+    return int(await context.call("third", 1))
+
+
+@hw.durable_workflow
+async def asleep(context: Any, number: int) -> int:
+    """Does nothing for a month."""
+    await context.sleep("30d")
+    return number
+
+
+flow = hw.Functions("three", [three, many, asleep])
 _times = os.open(TIMES, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
