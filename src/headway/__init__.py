@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from headway.targets.postgres import postgres as postgres
     from headway.targets.sqlite import sqlite as sqlite
     from headway.targets.verifying import verify_webhook as verify_webhook
+    from headway.types.logs import Log as Log
     from headway.types.schema import Event as Event
     from headway.types.schema import Json as Json
     from headway.types.schema import State as State
@@ -179,6 +180,7 @@ _HOMES: Final = {
     "targets.sqlite": "sqlite",
     "targets.verifying": "verify_webhook",
     "running": "run",
+    "types.logs": "Log",
     "types.schema": "Event Json State Time",
     "durable.flow": "Functions",
     "functions.declared": "durable_workflow",
