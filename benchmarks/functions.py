@@ -1,4 +1,4 @@
-"""Case `functions`: durable functions of three steps, alone, at once, beside sleepers, after a kill; and of many steps."""
+"""Case `functions`: durable functions of three steps, alone, at once, beside sleepers, after a kill; and of many."""
 
 from __future__ import annotations
 
