@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headway.basics.times import format_time as format_time
     from headway.connectors.files import files as files
     from headway.connectors.jsonl import to_jsonl as to_jsonl
+    from headway.connectors.kafka.source import kafka as kafka
     from headway.connectors.memory import items as items
     from headway.connectors.memory import to_list as to_list
     from headway.connectors.parts import record_headers as record_headers
@@ -133,6 +134,7 @@ __version__ = "0.1.0"
 _HOMES: Final = {
     "connectors.files": "files",
     "connectors.jsonl": "to_jsonl",
+    "connectors.kafka.source": "kafka",
     "connectors.memory": "items to_list",
     "connectors.parts": "record_headers record_key record_offset record_partition record_time",
     "connectors.records": "Record",

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
 
+from headway.basics.secret import Secret
 from headway.errors import UsageError
-from headway.targets.secret import Secret
 
 __all__ = ["Signer"]
 
