@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.kafka_harness import eventually, produce, producer, topic_of
 from tests.servers import KafkaServer, kafka_server
 
 import headway as hw
 from headway.connectors.base import PartitionReader
 from headway.errors import InputError, UsageError
 from headway.testing import check_transport
-
-NAMES = itertools.count()
 
 
 class Order(hw.Event):
@@ -32,34 +29,8 @@ def kafka() -> KafkaServer:
     return kafka_server()
 
 
-def topic_of(server: KafkaServer, partitions: int = 1, **settings: str) -> str:
-    name = f"orders-{next(NAMES)}-{time.time_ns()}"
-    server.make_topic(name, partitions, **settings)
-    return name
-
-
-def producer(server: KafkaServer, **settings: Any) -> Any:
-    from confluent_kafka import Producer
-
-    return Producer({"bootstrap.servers": server.address, **{k.replace("_", "."): v for k, v in settings.items()}})
-
-
-def produce(server: KafkaServer, topic: str, numbers: range, partitions: int = 1) -> None:
-    writer = producer(server)
-    for n in numbers:
-        value = json.dumps({"n": n}).encode()
-        writer.produce(topic, value, key=f"user-{n % 3}", partition=n % partitions, timestamp=1_000 + n)
-    writer.flush()
-
-
-def eventually(is_met: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
-    until_s = time.monotonic() + timeout_s
-    while not is_met():
-        assert time.monotonic() < until_s, what
-        time.sleep(0.02)
-
-
 def read_out(reader: PartitionReader) -> list[int]:
+    """What is read to the end, by a reader that was opened for it."""
     decoder = hw.kafka("x", "y").format.decoder(Order)
     found: list[int] = []
 
@@ -143,6 +114,7 @@ def test_aborted_records_are_not_read_and_the_end_is_found_behind_marks(kafka: K
         assert read_out(reader) == [0, 2]
         position = reader.position()
         assert position["offset"] == 8  # Four records, and a mark behind each.
+        reader.close()
         assert read_out(session.open(f"{topic}/0", position, follow=False)) == []
     with closing(hw.kafka(kafka.address, topic, isolation="read_uncommitted").session()) as session:
         assert read_out(session.open(f"{topic}/0", None, follow=False)) == [0, 1, 2, 3]

@@ -122,6 +122,7 @@ if TYPE_CHECKING:
     from headway.targets.call import Trigger as Trigger
     from headway.targets.call import call as call
     from headway.targets.http import webhook as webhook
+    from headway.targets.kafka import to_kafka as to_kafka
     from headway.targets.postgres import postgres as postgres
     from headway.targets.sqlite import sqlite as sqlite
     from headway.types.schema import Event as Event
@@ -183,6 +184,7 @@ _HOMES: Final = {
     "targets.base": "DONE Answer Delivery Guarantee Limits Outcome Target",
     "targets.call": "NeverDeliver RetryLater Trigger call",
     "targets.http": "webhook",
+    "targets.kafka": "to_kafka",
     "targets.postgres": "postgres",
     "targets.sqlite": "sqlite",
     "running": "run",
