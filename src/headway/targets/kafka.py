@@ -23,7 +23,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Optional
+from typing import Any, Final, NamedTuple, Optional
 
 from headway.basics.needed import needed, number_in
 from headway.basics.times import Duration, duration_ms
@@ -174,6 +174,14 @@ class Kafka(Target):
         writer.is_broken = True
 
 
+class _Failed(NamedTuple):
+    """What came of a record that was not taken."""
+
+    error: Any
+    is_sure: bool
+    """Whether it is this record that was refused, and not one that was sent together with it."""
+
+
 class _Writer:
     """The producer of one place. One thread at a time calls `write`."""
 
@@ -197,9 +205,13 @@ class _Writer:
                 if self._producer is None:
                     self._begin(batch[0].former_places)
                 return self._write_exactly(batch) if self._target.in_order else self._write_at_once(batch)
-            except confluent_kafka.KafkaException as error:
+            except (confluent_kafka.KafkaException, SystemError) as error:
+                # The client raises a fatal error in the middle of its callbacks, which makes a SystemError of it.
+                known = error if isinstance(error, confluent_kafka.KafkaException) else error.__cause__
+                if not isinstance(known, confluent_kafka.KafkaException):
+                    raise
                 self.is_broken = True
-                return all_retried(batch, self._words(error.args[0]))
+                return all_retried(batch, self._words(known.args[0]))
             except UsageError as error:
                 self.is_broken = True
                 return all_retried(batch, str(error))
@@ -251,14 +263,11 @@ class _Writer:
             failed = self._transaction(new, refused, suspects)
             if not failed:
                 break
-            # A broker refuses all records that were sent to it together: alone, each speaks for itself.
-            for number, error in failed.items():
-                if number in suspects or error.name().startswith("_"):
-                    refused[number] = refusal(self._words(error))
+            refused.update((number, refusal(self._words(one.error))) for number, one in failed.items() if one.is_sure)
             suspects |= set(failed)
         return answers_of(batch, self._position.refused)
 
-    def _transaction(self, new: Sequence[Delivery], refused: Refusals, suspects: set[int]) -> dict[int, Any]:
+    def _transaction(self, new: Sequence[Delivery], refused: Refusals, suspects: set[int]) -> dict[int, _Failed]:
         """One transaction; where records are refused it is aborted, and their errors are returned by their numbers."""
         import confluent_kafka
 
@@ -273,54 +282,64 @@ class _Writer:
             self._position = position
             return {}
         producer.abort_transaction(timeout_s)
-        for error in failed.values():
-            if error.name() not in _OF_A_RECORD:
-                raise confluent_kafka.KafkaException(error)
+        for one in failed.values():
+            if one.error.name() not in _OF_A_RECORD:
+                raise confluent_kafka.KafkaException(one.error)
         return failed
 
     def _write_at_once(self, batch: list[Delivery]) -> list[Answer]:
         numbered = dict(enumerate(batch))
         failed = self._send(numbered, set())
-        suspects = {number for number, error in failed.items() if error.name() in _OF_A_RECORD}
-        if suspects:
-            again = {number: one for number, one in numbered.items() if number in suspects}
-            failed = {**{n: error for n, error in failed.items() if n not in suspects}, **self._send(again, suspects)}
-        answers = []
-        for number in numbered:
-            error = failed.get(number)
-            if error is None:
-                answers.append(DONE)
-                continue
-            outcome = Outcome.NEVER if error.name() in _OF_A_RECORD else Outcome.RETRY
-            answers.append(Answer(outcome, self._words(error)))
-            self.is_broken = self.is_broken or error.fatal()
-        return answers
+        unsure = {n: numbered[n] for n, one in failed.items() if one.error.name() in _OF_A_RECORD and not one.is_sure}
+        for number, delivery in unsure.items():
+            del failed[number]
+            failed.update(self._send({number: delivery}, {number}))
+        self.is_broken = any(one.error.fatal() for one in failed.values())
+        return [self._answer(failed.get(number)) for number in numbered]
 
-    def _send(self, batch: Mapping[int, Delivery], alone: Collection[int]) -> dict[int, Any]:
-        """Send records, those whose number is in `alone` by themselves; returns the errors by number."""
+    def _answer(self, failed: Optional[_Failed]) -> Answer:
+        if failed is None:
+            return DONE
+        outcome = Outcome.NEVER if failed.error.name() in _OF_A_RECORD else Outcome.RETRY
+        return Answer(outcome, self._words(failed.error))
+
+    def _send(self, batch: Mapping[int, Delivery], alone: Collection[int]) -> dict[int, _Failed]:
+        """Send records, those whose number is in `alone` by themselves; returns which have failed.
+
+        A broker refuses all records that were sent to it together; one that was sent alone has failed for itself. In a
+        transaction nothing more can be sent once one has failed.
+        """
         import confluent_kafka
 
-        failed: dict[int, Any] = {}
+        failed: dict[int, _Failed] = {}
         left = set(batch)
+        timeout_s = self._target.limits.timeout_s
 
-        def told_of(number: int, error: Any) -> None:
+        def told_of(number: int, error: Any, is_sure: bool) -> None:
             left.discard(number)
             if error is not None:
-                failed[number] = error
+                failed[number] = _Failed(error, is_sure)
 
         for number, delivery in batch.items():
             if number in alone:
-                self._producer.flush(self._target.limits.timeout_s)
-            self._produce(delivery, partial(told_of, number))
-            if number in alone:
-                self._producer.flush(self._target.limits.timeout_s)
-        self._producer.flush(self._target.limits.timeout_s)
-        late = confluent_kafka.KafkaError(confluent_kafka.KafkaError._TIMED_OUT)
+                self._producer.flush(timeout_s)
+            if failed and self._target.in_order:
+                break
+            try:
+                self._produce(delivery, partial(told_of, number, is_sure=number in alone))
+            except confluent_kafka.KafkaException as error:
+                if error.args[0].name() in _OF_A_RECORD:
+                    told_of(number, error.args[0], is_sure=True)
+                elif not failed:
+                    raise
+        if not (failed and self._target.in_order):
+            self._producer.flush(timeout_s)
+        if failed and self._target.in_order:
+            return dict(failed)  # A copy: what is still under way is purged with the transaction.
+        late = _Failed(confluent_kafka.KafkaError(confluent_kafka.KafkaError._TIMED_OUT), is_sure=False)
         return {**failed, **dict.fromkeys(left, late)}
 
     def _produce(self, delivery: Delivery, told_of: Callable[[Any], None]) -> None:
-        import confluent_kafka
-
         record = self._record(delivery)
         while True:
             try:
@@ -329,11 +348,6 @@ class _Writer:
                 return
             except BufferError:  # The client's queue is full: some of it has to leave.
                 self._producer.poll(0.05)
-            except confluent_kafka.KafkaException as error:
-                if error.args[0].name() not in _OF_A_RECORD:
-                    raise
-                told_of(error.args[0])
-                return
 
     def _record(self, delivery: Delivery) -> dict[str, Any]:
         found = attributes(delivery)
