@@ -265,6 +265,9 @@ class _Writer:
                 break
             refused.update((number, refusal(self._words(one.error))) for number, one in failed.items() if one.is_sure)
             suspects |= set(failed)
+            # The client goes on purging what was aborted, new records too.
+            self.close()
+            self._begin(batch[0].former_places)
         return answers_of(batch, self._position.refused)
 
     def _transaction(self, new: Sequence[Delivery], refused: Refusals, suspects: set[int]) -> dict[int, _Failed]:
