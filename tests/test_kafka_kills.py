@@ -7,6 +7,7 @@ trigger of an epoch that did not commit, or one that is written twice, gives its
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import random
 from pathlib import Path
@@ -39,7 +40,7 @@ class Steps:
         writer.init_transactions(60)
         until, self.count = self.count + count, self.count + count
         numbers = iter(range(until - count, until))
-        while batch := [n for n, _ in zip(numbers, range(self._chance.randrange(1, 40)))]:
+        while batch := list(itertools.islice(numbers, self._chance.randrange(1, 40))):
             if self._chance.randrange(3) == 0:
                 writer.begin_transaction()
                 self._write(writer, batch)
