@@ -22,7 +22,7 @@ from headway.runtime.clock_watch import ClockWatch
 from headway.runtime.cuts import cuts_of
 from headway.runtime.deliveries import delivered_numbers, make_dispatcher, pressure
 from headway.runtime.directory import StateDirectory
-from headway.runtime.discovery import Discovery
+from headway.runtime.discovery import Discovery, end_sessions
 from headway.runtime.epochs import EpochWatch
 from headway.runtime.failures import FailureTotal
 from headway.runtime.job_options import Guard, JobOptions, monotonic_ms, slot_names, wall_ms
@@ -378,9 +378,9 @@ class Job:
             self.dispatcher.close()
         if self.cuts is not None:
             self.cuts.close()
-        readings: list[Union[Slot, Discovery]] = [*self.slots.values(), *self._discoveries.values()]
-        for reading in readings:
-            reading.close()
+        for slot in list(self.slots.values()):
+            slot.close()
+        end_sessions(self._discoveries.values())
         for sink in list(self.sinks.values()):
             with suppress(OutputError):  # What was written is durable, or will be taken back.
                 sink.release()
