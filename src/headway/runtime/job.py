@@ -12,7 +12,6 @@ from typing import Any, Optional, Union
 from zlib import crc32
 
 from headway.basics.times import MAX_TIME_MS, MIN_TIME_MS
-from headway.connectors.base import Output
 from headway.errors import OutputError, StateError
 from headway.plan.stages import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import carried_codec, edge_codec, register_codecs
@@ -325,8 +324,7 @@ class Job:
         group = self.manifest.output_group(number)
         store = self._store(f"output {sink.name}", output_task(number), group, [], [codec])
         channels = Channels(sink.inputs, self._channel_counts())
-        output: Output = sink.node.output
-        task = SinkTask(sink, output, store, channels, self.options.slice_records)
+        task = SinkTask(sink, sink.node.output, store, channels, self.options.slice_records)
         commitment = self.commitments.add(task, version)
         self.sinks[sink.name] = task
         if task.notice:
