@@ -7,6 +7,7 @@ from typing import Any, NoReturn, get_args
 import msgspec
 
 from headway.types.logs import bound
+from headway.types.logtypes import is_log_type
 
 __all__ = ["decode_shown"]
 
@@ -49,6 +50,8 @@ def decode_shown(log_type: Any, shown: Any) -> Any:
     >>> len(log), log[-1], log[-2:]
     (5, 'e', ['d', 'e'])
     """
+    if not is_log_type(log_type):
+        return shown  # Whatever it is: nothing is known of the type.
     held: _Held = msgspec.convert(shown, _Held)
     entry_type = (get_args(log_type) or (Any,))[0]
     entries: Any = msgspec.convert(held.last, list[entry_type])  # type: ignore[valid-type]
