@@ -70,7 +70,11 @@ def _find(sizes: Sizes) -> Finding:
     alone = Arm("from a post to the end of the third step", _alone, _ALONE)
     at_once = Arm("functions, all started before", _many, _AT_ONCE)
     kill = Arm("under way when everything is killed, and started again", _killed, _KILLED)
-    beside = Arm(f"the same beside {sizes.keys[-1]:,} that sleep", partial(_alone, sizes.keys[-1]), _ALONE)
+    beside = Arm(
+        f"from a post to the end of the third step, beside {sizes.keys[-1]:,} that sleep",
+        partial(_alone, sizes.keys[-1]),
+        _ALONE,
+    )
     steps = [Arm(f"{count:,} steps of one function", partial(_steps, count), count) for count in _steps_of(sizes)]
     alternate([alone, at_once, kill, *steps], sizes.repeats)
     alternate([beside], sizes.hot_repeats)

@@ -26,7 +26,7 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.durable.calls import OUTSIDE, CallRecord, FunctionEnded, Unclaimed, answer_of, call_of, cancel_of
-from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, text_of
+from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, texts_of
 from headway.durable.messages import (
     Body,
     Message,
@@ -237,7 +237,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         """Do what the code has asked for."""
         name, instance_id = parts_of(ctx.key)
         identity = Identity(name, instance_id, state.run)
-        state.waits = [text_of(wait) for wait in instance.waits]
+        state.waits = texts_of(instance)
         state.variables = _json(instance.state).decode() if instance.state else ""
         for entry in entries:
             if isinstance(entry, Called) and entry.kind != "token":

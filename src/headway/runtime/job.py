@@ -291,9 +291,8 @@ class Job:
         carried = self.manifest.stages[number].carried
         codecs = [carried_codec(stage, edge) for edge in carried]
         codecs += [edge_codec(edge) for edge in stage.inputs]
-        store = self._store(
-            stage.name, number, group, operators, codecs, carried=len(carried), shown=shown_by(self.manifest)
-        )
+        shown = shown_by(self.manifest)
+        store = self._store(stage.name, number, group, operators, codecs, carried=len(carried), shown=shown)
         channels = Channels(stage.inputs, self._channel_counts())
         groups = self.manifest.key_groups
         task = StageTask(
