@@ -34,6 +34,7 @@ LAYERS: Final = {
     # The way of a flow: declared as a graph, planned, run, and explained to people.
     "graph": "graph",
     "declare": "declare",
+    "steps": "steps",
     "durable": "durable",
     "plan": "plan",
     "runtime": "runtime",
@@ -66,7 +67,8 @@ MAY_IMPORT: Final = {
     "inbox": "basics types connectors state",
     "graph": "basics connectors operators targets",
     "declare": "basics types connectors operators targets inbox graph",
-    "durable": "basics types operators targets inbox functions graph declare client",
+    "steps": "basics types targets functions declare",
+    "durable": "basics types operators targets inbox functions graph declare client steps",
     "plan": "basics types connectors operators state targets graph",
     "runtime": "basics types connectors operators state targets delivery tracing graph plan",
     "tracing": "basics targets",
@@ -78,7 +80,7 @@ MAY_IMPORT: Final = {
     "demo": "basics client web",
     "cli": "basics types connectors state inbox delivery functions durable web graph declare plan runtime "
     "ingest explain tracing metrics serving demo generate",
-    "face": "basics types connectors operators targets functions graph declare durable inbox cli",
+    "face": "basics types connectors operators targets functions graph declare steps durable inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",
     "testing": "basics types connectors operators targets functions graph declare durable plan generate",

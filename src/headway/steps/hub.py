@@ -1,0 +1,349 @@
+"""Where calls of steps come together with whoever runs them: the queues of one process of a flow.
+
+A call is handed over by the delivery of its outbox row (`headway.durable.target`), and waits here until its turn has
+come. Then its code runs in this process, or a worker elsewhere that asks for work gets it under a lease. Whatever
+happens to it, the call has one answer: the first outcome of the attempt that is under way counts, and what comes after
+it is refused. All of it is memory: what was not answered when the process ends is a row still, and comes again.
+
+Runs on one event loop. What is decided by rule and time alone is in `room`, `under_way` and `policy`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Optional
+from uuid import uuid4
+
+from headway.errors import UsageError
+from headway.functions.history import Failure
+from headway.functions.options import CallOptions
+from headway.steps.alarms import Alarms
+from headway.steps.attempt import Outcome, Ran, StepCall, Work
+from headway.steps.clock import Clock, LoopClock
+from headway.steps.local import Local, Running
+from headway.steps.policy import late, left_ms, ran_of
+from headway.steps.queues import BUILT_IN, DEFAULT, Queue
+from headway.steps.room import Room
+from headway.steps.under_way import UnderWay, cancelled
+from headway.targets.figures import QueueFigures
+
+__all__ = ["Hub", "Leased", "Steps"]
+
+Steps = Mapping[str, Any]
+"""What can be called, by name: of durable functions nothing is looked at."""
+_CLOSE_S: Final = 2.0
+
+
+class Leased(NamedTuple):
+    """An attempt that a worker has from now on, for as long as it is heard of."""
+
+    lease: str
+    work: Work
+    lease_ms: int
+
+
+class Hub:
+    """The queues of one process. `queues` may grow until it is opened; those built in are there without being given."""
+
+    def __init__(
+        self,
+        steps: Steps,
+        queues: Mapping[str, Queue] = {},  # noqa: B006 - it is never changed here
+        clock: Callable[[], Clock] = LoopClock,
+    ) -> None:
+        self._steps = steps
+        self._queues = queues
+        self._make_clock = clock
+        self._users = 0
+        self._rooms: dict[str, Room[UnderWay]] = {}
+        self._attempts: dict[str, UnderWay] = {}
+        """By the keys of their calls."""
+        self._leases: dict[str, UnderWay] = {}
+        self._running: set[Running] = set()
+        """Whose code has not come to its end in this process, also where nobody waits for it any more."""
+        self._wanted: list[Callable[[str], bool]] = []
+        """Told of a queue in which there is work for workers; each says whether it takes it."""
+
+    def open(self) -> None:
+        """Get ready, on the event loop that runs. Opened several times, it is closed as often."""
+        self._users += 1
+        if self._users > 1:
+            return
+        self._clock = self._make_clock()
+        now_ms = self._clock.now_ms()
+        queues = {queue.name: queue for queue in BUILT_IN} | dict(self._queues)
+        self._rooms = {name: Room(queue, now_ms) for name, queue in queues.items()}
+        self._local = Local(sum(queue.concurrency for queue in queues.values() if queue.runs_on == "flow"))
+        self._alarms = Alarms[str]()
+        self._rates = Alarms[str]()
+        self._timer: Callable[[], None] = lambda: None
+        self._timer_at_ms: Optional[int] = None
+
+    async def close(self) -> None:
+        """Wait no longer for anything: async steps and processes are ended, threads left alone."""
+        self._users -= 1
+        if self._users:
+            return
+        self._timer()
+        self._rooms, rooms = {}, self._rooms
+        for running in self._running:
+            running.abandon()
+        self._local.close()
+        if self._running:
+            await asyncio.wait([running.task for running in self._running], timeout=_CLOSE_S)
+        assert not any(room.waiting for room in rooms.values()), "whoever waits for a call is ended before"
+
+    async def run(self, call: StepCall, attempt: int, last_details: str = "") -> Ran:
+        """Make one attempt, as soon as its turn has come. What the step raises is part of the answer."""
+        step = self._steps.get(call.name)
+        known = step if getattr(step, "kind", "") == "step" else None
+        options = (call.options or CallOptions()).over(None if known is None else known.options)
+        room = self._rooms.get(options.queue or DEFAULT)
+        if room is None:
+            told = f"step {call.name!r}: there is no queue {options.queue!r}: there are {', '.join(self._rooms)}"
+            return Ran(failure=Failure("UsageError", told, non_retryable=True))
+        if known is None and room.queue.runs_on == "flow":
+            return Ran(failure=self._unknown(call.name))
+        left = left_ms(call.at_ms, options, self._clock.wall_ms())
+        if left is not None and left <= 0:
+            return Ran(failure=late(options))
+        under_way = UnderWay(
+            call,
+            known,
+            options,
+            attempt,
+            room,
+            last_details,
+            wall_ms=self._clock.wall_ms(),
+            now_ms=self._clock.now_ms(),
+        )
+        self._attempts[call.key] = under_way
+        self._wait(under_way)
+        self._pump(room)
+        try:
+            outcome = await under_way.outcome
+        finally:
+            self._forget(under_way)
+        left = left_ms(call.at_ms, options, self._clock.wall_ms())
+        return ran_of(outcome, options, attempt, left, under_way.details)
+
+    def cancel(self, key: str) -> None:
+        """Nobody waits any more for the call of this key."""
+        attempt = self._attempts.get(key)
+        if attempt is not None:
+            self._settle(attempt, cancelled())
+
+    def figures(self, queue: str) -> Optional[QueueFigures]:
+        """How it stands with a queue; None while nothing runs. Called by any thread."""
+        room = self._rooms.get(queue)
+        return None if room is None else room.figures()
+
+    def resting(self, queue: str) -> int:
+        """How many attempts of a queue the end of a run need not wait for. Called by any thread."""
+        room = self._rooms.get(queue)
+        if room is None:
+            return 0
+        return room.waiting + (room.running if room.queue.runs_on == "workers" else 0)
+
+    # For workers elsewhere.
+
+    def lease(self, queues: Sequence[str], most: int) -> list[Leased]:
+        """Hand over up to so many attempts of some queues, those named first before the others."""
+        found: list[Leased] = []
+        for name in queues:
+            room = self._rooms.get(name)
+            while room is not None and room.queue.runs_on == "workers" and len(found) < most:
+                attempt = room.take(self._clock.now_ms())
+                if attempt is None:
+                    self._set_rate(room)
+                    break
+                attempt.lease = uuid4().hex
+                self._leases[attempt.lease] = attempt
+                found.append(Leased(attempt.lease, self._begin(attempt), room.queue.lease_ms))
+        return found
+
+    def heard(self, lease: str, key: str, number: int) -> bool:
+        """The worker of a lease is there; whether it still has it."""
+        attempt = self._leased(lease, key, number)
+        if attempt is None:
+            return False
+        attempt.heard_ms = self._clock.now_ms()
+        self._set_alarm(attempt)
+        return True
+
+    def beaten(self, lease: str, details: bytes) -> None:
+        """The step itself, of a lease that is `heard` of, tells that it is alive."""
+        attempt = self._leases.get(lease)
+        if attempt is not None:
+            self._beat(attempt, details)
+
+    def complete(self, lease: str, key: str, number: int, outcome: Outcome) -> bool:
+        """A worker has an outcome; whether it counts. Its value is checked as that of a step here."""
+        attempt = self._leased(lease, key, number)
+        if attempt is None:
+            return False
+        if outcome.failure is None and attempt.step is not None:
+            try:
+                attempt.step.decode_result(bytes(outcome.value))
+            except UsageError as error:
+                outcome = Outcome(failure=Failure("UsageError", str(error), non_retryable=True))
+        self._settle(attempt, outcome)
+        return True
+
+    def give_back(self, lease: str) -> None:
+        """A worker has not begun with what it was given: it waits again, and no attempt was made."""
+        attempt = self._leases.pop(lease, None)
+        if attempt is not None:
+            attempt.lease = ""
+            attempt.room.untake()
+            self._wait(attempt)
+            self._pump(attempt.room)
+
+    def want(self, wanted: Callable[[str], bool]) -> Callable[[], None]:
+        """Have somebody told of queues in which there is work for workers, until what is returned is called."""
+        self._wanted.append(wanted)
+
+        def unwanted() -> None:
+            self._wanted.remove(wanted)
+            # It may have been told of something that it did not come to take.
+            for room in self._rooms.values():
+                self._pump(room)
+
+        return unwanted
+
+    @property
+    def worker_queues(self) -> list[str]:
+        """The queues whose steps run on workers."""
+        return [queue.name for queue in self._queues.values() if queue.runs_on == "workers"]
+
+    # Inside.
+
+    def _unknown(self, name: str) -> Failure:
+        known = ", ".join(one for one, step in self._steps.items() if getattr(step, "kind", "") == "step") or "none"
+        return Failure("UnknownStep", f"there is no step {name!r}: there are {known}", non_retryable=True)
+
+    def _leased(self, lease: str, key: str, number: int) -> Optional[UnderWay]:
+        """The attempt of a lease. One that this process does not know may be of the run before: it is taken over."""
+        attempt = self._leases.get(lease)
+        if attempt is not None:
+            return attempt
+        waiting = self._attempts.get(key)
+        if waiting is None or waiting.ticket is None or waiting.number != number:
+            return None
+        if waiting.room.queue.runs_on != "workers":
+            return None
+        waiting.room.leave(waiting.ticket)
+        waiting.room.admit()
+        waiting.lease = lease
+        self._leases[lease] = waiting
+        self._begin(waiting)
+        return waiting
+
+    def _wait(self, attempt: UnderWay) -> None:
+        options = attempt.options
+        attempt.ticket = attempt.room.put(attempt, options.priority, options.fairness)
+        self._set_alarm(attempt)
+
+    def _pump(self, room: Room[UnderWay]) -> None:
+        """Let begin whoever may."""
+        if room.queue.runs_on == "workers":
+            if room.waiting and room.running < room.queue.concurrency:
+                for wanted in self._wanted:
+                    if wanted(room.queue.name):
+                        break
+            return
+        while (attempt := room.take(self._clock.now_ms())) is not None:
+            self._run_here(attempt)
+        self._set_rate(room)
+
+    def _run_here(self, attempt: UnderWay) -> None:
+        work = self._begin(attempt)
+        running = self._local.start(attempt.step, work, lambda details: self._beat(attempt, details))
+        attempt.running = running
+        self._running.add(running)
+
+        def ended(task: Any) -> None:
+            self._running.discard(running)
+            attempt.room.release()
+            if not task.cancelled():
+                self._settle(attempt, task.result())
+            if self._rooms:
+                self._pump(attempt.room)
+
+        running.task.add_done_callback(ended)
+
+    def _begin(self, attempt: UnderWay) -> Work:
+        now_ms = self._clock.now_ms()
+        attempt.room.to_start.observe((now_ms - attempt.queued_ms) / 1_000)
+        work = attempt.begin(now_ms)
+        self._set_alarm(attempt)
+        return work
+
+    def _beat(self, attempt: UnderWay, details: bytes) -> None:
+        if attempt.outcome.done():
+            return
+        attempt.beaten_ms = self._clock.now_ms()
+        if details:
+            attempt.details = details.decode()
+        self._set_alarm(attempt)
+
+    def _settle(self, attempt: UnderWay, outcome: Outcome) -> None:
+        """The outcome of an attempt: the first one counts."""
+        if attempt.outcome.done():
+            return
+        if attempt.ticket is None:
+            attempt.room.to_end.observe((self._clock.now_ms() - attempt.began_ms) / 1_000)
+        attempt.outcome.set_result(outcome)
+        self._forget(attempt)
+
+    def _forget(self, attempt: UnderWay) -> None:
+        """Nobody waits for an attempt any more; its code may still run, and then has its place until it ends."""
+        if self._attempts.get(attempt.call.key) is attempt:
+            del self._attempts[attempt.call.key]
+            self._alarms.clear(attempt.call.key)
+        if attempt.ticket is not None:
+            attempt.room.leave(attempt.ticket)
+            attempt.ticket = None
+        if attempt.lease:
+            # The worker hears of it when it is heard of next. Nothing else is known of where its code stands.
+            self._leases.pop(attempt.lease, None)
+            attempt.lease = ""
+            attempt.room.release()
+            self._pump(attempt.room)
+        if attempt.running is not None and not attempt.running.task.done():
+            attempt.running.cancel()
+            attempt.running = None
+
+    # Time.
+
+    def _set_alarm(self, attempt: UnderWay) -> None:
+        self._alarms.set(attempt.call.key, attempt.look_at_ms)
+        self._set_timer()
+
+    def _set_rate(self, room: Room[UnderWay]) -> None:
+        wait_ms = room.wait_ms(self._clock.now_ms())
+        self._rates.set(room.queue.name, None if wait_ms is None else self._clock.now_ms() + wait_ms)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        """One timer for all that is to be looked at; an earlier one that has become needless does no harm."""
+        times = [at_ms for at_ms in (self._alarms.next_at_ms, self._rates.next_at_ms) if at_ms is not None]
+        if times and (self._timer_at_ms is None or min(times) < self._timer_at_ms):
+            self._timer()
+            self._timer_at_ms = min(times)
+            self._timer = self._clock.at(self._timer_at_ms, self._look)
+
+    def _look(self) -> None:
+        self._timer_at_ms = None
+        now_ms = self._clock.now_ms()
+        for name in self._rates.due(now_ms):
+            self._pump(self._rooms[name])
+        for key in self._alarms.due(now_ms):
+            attempt = self._attempts[key]
+            outcome = attempt.overdue(now_ms)
+            if outcome is None:
+                self._alarms.set(key, attempt.look_at_ms)
+            else:
+                self._settle(attempt, outcome)
+        self._set_timer()
