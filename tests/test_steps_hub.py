@@ -1,4 +1,4 @@
-"""Attempts in a hub: turns, limits of time, heartbeats, cancellation, and what steps are told; on a clock of the test."""
+"""Attempts in a hub: turns, limits of time, heartbeats, cancellation, what steps are told; on a clock of the test."""
 
 from __future__ import annotations
 
@@ -343,13 +343,13 @@ def test_what_cannot_be_declared() -> None:
         group(lambda: None, runs_in="process")
     with pytest.raises(FlowError, match="runs_in='moon'"):
         group(broken, runs_in="moon")
-    with pytest.raises(FlowError, match="there is no queue 'quick': give hw.Functions queues="):
+    with pytest.raises(FlowError, match=r"there is no queue 'quick': give hw\.Functions queues="):
         group(broken, queue="quick")
     with pytest.raises(FlowError, match="two queues are called 'q'"):
         hw.Functions("group", queues=[hw.Queue("q"), hw.Queue("q")])
     with pytest.raises(FlowError, match="is no queue"):
         hw.Functions("group", queues=["q"])  # type: ignore[list-item]
-    with pytest.raises(FlowError, match="neither hw.Steps nor a step"):
+    with pytest.raises(FlowError, match=r"neither hw\.Steps nor a step"):
         hw.Functions("group", steps=[broken])  # type: ignore[list-item]
 
 

@@ -161,7 +161,7 @@ def test_a_clock_that_goes_back_gives_nothing_twice() -> None:
     assert bucket.take(11_000)
 
 
-@given(st.lists(st.tuples(st.sampled_from("take release put".split()), st.integers(0, 50)), max_size=80))
+@given(st.lists(st.tuples(st.sampled_from(["take", "release", "put"]), st.integers(0, 50)), max_size=80))
 def test_no_more_run_than_may(story: list[tuple[str, int]]) -> None:
     room = Room[int](hw.Queue("q", concurrency=3, rate="20/s", burst=2), 0)
     now_ms, running, begun = 0, 0, []

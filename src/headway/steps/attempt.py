@@ -57,7 +57,7 @@ class Work(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """What running a step once has come to: its value as JSON, or a failure."""
 
-    value: msgspec.Raw = msgspec.Raw(b"null")
+    value: bytes = b"null"
     failure: Optional[Failure] = None
     types: tuple[str, ...] = ()
     """The names of the error's class and its bases, by which retry policies know it."""

@@ -49,7 +49,7 @@ class Hub:
     def __init__(
         self,
         steps: Steps,
-        queues: Mapping[str, Queue] = {},  # noqa: B006 - it is never changed here
+        queues: Mapping[str, Queue] = {},
         clock: Callable[[], Clock] = LoopClock,
     ) -> None:
         self._steps = steps
@@ -185,7 +185,7 @@ class Hub:
             return False
         if outcome.failure is None and attempt.step is not None:
             try:
-                attempt.step.decode_result(bytes(outcome.value))
+                attempt.step.decode_result(outcome.value)
             except UsageError as error:
                 outcome = Outcome(failure=Failure("UsageError", str(error), non_retryable=True))
         self._settle(attempt, outcome)

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Optional
 
-import msgspec
-
 from headway.errors import UsageError
 from headway.functions.history import Failure
 from headway.steps.attempt import Outcome, Work, outcome_of
@@ -111,7 +109,7 @@ async def _run(info: StepInfo, step: RegisteredStep, call: Callable[[], Any]) ->
     except BaseException as error:
         return outcome_of(as_exception(error))
     try:
-        return Outcome(msgspec.Raw(step.signature.encode_result(value)))
+        return Outcome(step.signature.encode_result(value))
     except UsageError as error:
         return _refused(error)
 

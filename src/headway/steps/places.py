@@ -27,7 +27,7 @@ class CodePlace(msgspec.Struct, frozen=True):
     module: str
     file: str
     name: str
-    parameters: dict[str, str] = {}
+    parameters: tuple[tuple[str, str], ...] = ()
     """Values of the flow's parameters that were given when its file was imported."""
 
 
@@ -38,12 +38,12 @@ def place_of(code: Callable[..., Any], step: str) -> CodePlace:
     file = getattr(module, "__file__", None)
     if not inspect.isfunction(code) or not name.isidentifier() or module is None or file is None:
         fail(f'step {step!r}: runs_in="process" is for a function at the top level of a file: a process imports it')
-    return CodePlace(module.__name__, file, name, dict(given_parameters()))
+    return CodePlace(module.__name__, file, name, tuple(given_parameters().items()))
 
 
 def found_code(place: CodePlace) -> Callable[..., Any]:
     """The function, in this process. Raises what importing its module raises, and `LookupError`."""
-    with set_parameters(place.parameters):
+    with set_parameters(dict(place.parameters)):
         module = _loaded(place)
     found: Any = getattr(module, place.name, None)
     if not callable(found):

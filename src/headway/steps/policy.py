@@ -38,7 +38,7 @@ def ran_of(outcome: Outcome, options: CallOptions, attempt: int, left: Optional[
     """What follows from an outcome of an attempt, counted from 1. `details` is what its last heartbeat has said."""
     failure = outcome.failure
     if failure is None:
-        return Ran(bytes(outcome.value))
+        return Ran(outcome.value)
     if left is not None and left <= 0:
         return Ran(failure=late(options))
     policy = options.retry or _DEFAULT

@@ -16,8 +16,6 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, BinaryIO, Optional, Union
 
-import msgspec
-
 from headway.errors import UsageError
 from headway.functions.history import Failure
 from headway.functions.signature import Signature
@@ -93,7 +91,7 @@ class _Child:
             self._current = None
             self._stop = lambda: None
         try:
-            return Outcome(msgspec.Raw(signature.encode_result(value)))
+            return Outcome(signature.encode_result(value))
         except UsageError as error:
             return Outcome(failure=Failure("UsageError", str(error), non_retryable=True))
 

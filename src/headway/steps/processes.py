@@ -10,8 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Any, Final, Optional
 
-import msgspec
-
 from headway.functions.history import Failure
 from headway.steps.attempt import Outcome, Work
 from headway.steps.frames import framed, read_frame
@@ -156,6 +154,5 @@ def _died(code: int, step: str) -> Outcome:
     if code < 0:
         with suppress(ValueError):
             how = f"by {signal.Signals(-code).name}"
-    return Outcome(
-        msgspec.Raw(b"null"), Failure("ProcessDied", f"the process of step {step!r} has ended {how}"), ("ProcessDied",)
-    )
+    failure = Failure("ProcessDied", f"the process of step {step!r} has ended {how}")
+    return Outcome(failure=failure, types=("ProcessDied",))

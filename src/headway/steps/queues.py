@@ -11,7 +11,7 @@ from headway.basics.declaring import declaring, fail
 from headway.basics.times import Duration, duration_ms
 from headway.errors import UsageError
 
-__all__ = ["DEFAULT", "PROCESSES", "BUILT_IN", "Queue", "RunsOn", "rate_per_second"]
+__all__ = ["BUILT_IN", "DEFAULT", "PROCESSES", "Queue", "RunsOn", "rate_per_second"]
 
 RunsOn = Literal["flow", "workers"]
 """Who runs the steps of a queue: the processes of the flow, or `headway worker` elsewhere."""
