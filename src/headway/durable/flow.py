@@ -38,7 +38,7 @@ _BUILT_IN: Final = {queue.name: queue for queue in BUILT_IN}
 _CALL: Final = "call"
 _ASIDE: Final = "aside"
 _MESSAGE: Final = "message"
-_EARLY: Final = Delivering(leaves_early=True, retry_first_ms=1, retry_longest_ms=1)
+_EARLY: Final = Delivering(leaves_early=True, retry_first_ms=1, retry_longest_ms=1, asked_longest_ms=366 * 86_400_000)
 """Pauses between attempts are those of the steps' policies."""
 
 
