@@ -129,7 +129,8 @@ factor = flow.param("factor", 1)
 def compute(number: int) -> list[int]:
     return [number * factor, os.getpid()]
 
-flow.source("s", hw.Json, hw.items([{"at": 1}]), time="at").start(work, id=lambda one: "1", args=lambda one: ())
+once = flow.source("s", hw.Json, hw.items([{"at": 1}]), time="at", idle_after="10ms")
+once.start(work, id=lambda one: "1", args=lambda one: ())
 flow.ended.to("ended", hw.to_stdout())
 """
 
