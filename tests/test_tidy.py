@@ -73,13 +73,13 @@ MAY_IMPORT: Final = {
     "runtime": "basics types connectors operators state targets delivery tracing graph plan",
     "tracing": "basics targets",
     "metrics": "basics state web runtime",
-    "ingest": "basics types connectors state inbox web graph declare plan runtime tracing metrics",
+    "ingest": "basics types connectors state inbox steps web graph declare plan runtime tracing metrics",
     "explain": "basics types operators graph declare plan",
     "serving": "basics types state graph declare plan web metrics",
     "client": "basics types",
     "demo": "basics client web",
-    "cli": "basics types connectors state inbox delivery functions durable web graph declare plan runtime "
-    "ingest explain tracing metrics serving demo generate",
+    "cli": "basics types connectors state inbox delivery targets functions client steps durable web graph declare "
+    "plan runtime ingest explain tracing metrics serving demo generate",
     "face": "basics types connectors operators targets functions graph declare steps durable inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",

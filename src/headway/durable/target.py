@@ -24,6 +24,7 @@ from headway.inbox.commits import Item, item_of
 from headway.inbox.runlog import RunLogInput
 from headway.inbox.runlog_writer import RunLogWriter
 from headway.steps.attempt import StepCall
+from headway.steps.desk import Desk, desk_path
 from headway.steps.hub import Hub
 from headway.steps.queues import Queue
 from headway.targets.base import DONE, Answer, Delivery, Limits, Target
@@ -146,6 +147,20 @@ class AsidesTarget(_HubTarget):
     def __init__(self, group: str, log: RunLogInput, hub: Hub, views: Optional[str] = None) -> None:
         super().__init__(group, log, hub)
         self._views = None if views is None else Views(views)
+        self._desk: Optional[Desk] = None
+
+    def within(self, state_dir: Path, worker: int) -> Target:
+        """The same for a worker, with a socket by which those who run steps elsewhere are served."""
+        made = super().within(state_dir, worker)
+        assert isinstance(made, AsidesTarget)
+        made._desk = Desk(self._hub, desk_path(state_dir, worker)) if self._hub.worker_queues else None
+        return made
+
+    async def open(self) -> None:
+        """Get ready to run steps, and to hand them out."""
+        await super().open()
+        if self._desk is not None:
+            await self._desk.open()
 
     @property
     def name(self) -> str:
@@ -154,6 +169,8 @@ class AsidesTarget(_HubTarget):
 
     async def close(self) -> None:
         """Close connections as well."""
+        if self._desk is not None:
+            await self._desk.close()
         if self._views is not None:
             await self._views.close()
         await super().close()
