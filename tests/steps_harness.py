@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Optional
 
 import headway as hw
@@ -59,9 +60,11 @@ async def rest() -> None:
 class World:
     """A hub with steps of a group, and the calls that were made."""
 
-    def __init__(self, flow: hw.Functions) -> None:
+    def __init__(self, flow: hw.Functions, state_dir: Optional[Path] = None, worker: int = 0) -> None:
         self.clock = FakeClock()
         self.hub = Hub(flow.callees, flow.queues, lambda: self.clock)
+        if state_dir is not None:
+            self.hub.place(state_dir, worker)
         self.hub.open()
         self.calls: dict[str, asyncio.Task[Ran]] = {}
 
@@ -96,11 +99,16 @@ class World:
         await self.hub.close()
 
 
-def in_world(flow: hw.Functions, story: Callable[[World], Awaitable[None]]) -> None:
-    """Tell a story of a hub."""
+def in_world(
+    flow: hw.Functions,
+    story: Callable[[World], Awaitable[None]],
+    state_dir: Optional[Path] = None,
+    worker: int = 0,
+) -> None:
+    """Tell a story of a hub, of one process of a flow with a state directory where one is given."""
 
     async def told() -> None:
-        world = World(flow)
+        world = World(flow, state_dir, worker)
         try:
             await story(world)
         finally:

@@ -52,21 +52,21 @@ class Site:
     def told(self, number: int) -> str:
         return (self.directory / f"worker-{number}.err").read_text()
 
-    def ask(self, name: str, *arguments: Any, id: str = "") -> None:
+    def ask(self, name: str, *arguments: Any, named: str = "") -> None:
         """Start a function, by HTTP, until the flow is there to take it."""
 
         def posted() -> bool:
             self.check()
             try:
-                self._post(f"/v1/functions/call/{id or name}", [name, *arguments])
+                self._post(f"/v1/functions/call/{named or name}", [name, *arguments])
             except OSError:
                 return False
             return True
 
         await_true(posted, "the server")
 
-    def cancel(self, id: str) -> None:
-        self._post(f"/v1/functions/call/{id}/cancel", "enough")
+    def cancel(self, named: str) -> None:
+        self._post(f"/v1/functions/call/{named}/cancel", "enough")
 
     def _post(self, path: str, body: Any) -> None:
         request = urllib.request.Request(
@@ -81,7 +81,8 @@ class Site:
 
     def ended(self) -> dict[str, Any]:
         path = self.directory / "ended.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        lines = [line for line in lines if line.endswith("\n")]  # The last one may be being written.
         return {one["id"]: one for one in map(json.loads, lines)}
 
     def await_ended(self, *ids: str) -> list[Any]:
@@ -121,6 +122,10 @@ class Site:
                 if isinstance(decode(data), (Answered, Failed))
             )
 
+    def await_answers(self, expected: dict[str, int]) -> None:
+        """Readers see an epoch once it is durable."""
+        await_true(lambda: self.answers() == expected, f"answers {expected}")
+
     def end(self) -> None:
         for one in self.workers:
             if one.poll() is None:
@@ -156,10 +161,11 @@ def test_steps_run_on_workers(site: Site) -> None:
     [[_, key, attempt, pid]] = site.notes("greet")
     assert (key, attempt) == ("call/greet#0.1", "1")
     assert int(pid) == site.workers[0].pid
-    for name, arguments in {"crash": [], "large": [5_000_000], "wrong": [], "refuse": ["no"], "absent": []}.items():
+    calls: dict[str, list[Any]] = {"crash": [], "large": [5_000_000], "wrong": [], "refuse": ["no"], "absent": []}
+    for name, arguments in calls.items():
         site.ask(name, *arguments)
-    crashed, large = site.await_ended("crash", "large")
-    assert crashed == 3 and len(large) == 5_000_000
+    crashed, text = site.await_ended("crash", "large")
+    assert crashed == 3 and len(text) == 5_000_000
     await_true(lambda: {"wrong", "refuse"} <= set(site.ended()), "the end of those that fail")
     assert "the result of step 'wrong': Expected `int`, got `str`" in site.ended()["wrong"]["error"]
     assert "NeverDeliver: no" in site.ended()["refuse"]["error"]
@@ -183,8 +189,8 @@ def test_the_step_of_a_worker_that_is_killed_is_done_by_another(site: Site) -> N
     site.release("a")
     [[attempts, details, _]] = site.await_ended("hold")
     assert attempts == 2
-    assert details == {"waits for": "a"}
-    assert site.answers() == {"call/hold": 1}
+    assert details in (None, {"waits for": "a"}), "it may have been killed before it was heard of"
+    site.await_answers({"call/hold": 1})
 
 
 @pytest.mark.parametrize("site", [{"lease": "1s"}], indirect=True)
@@ -198,18 +204,19 @@ def test_the_late_answer_of_a_worker_that_stood_still_does_not_count(site: Site)
     site.await_notes("hold", 2)
     site.release("a")
     [[attempts, _, pid]] = site.await_ended("hold")
-    assert (attempts, pid) == (2, second.pid)
+    assert attempts >= 2, "the first one, whose connection stands, may have been given it once more"
+    assert pid == second.pid
     send(first.pid, signal.SIGCONT)
     await_true(lambda: len(site.notes("held")) + len(site.notes("cancelled")) >= 2, "the first one to go on")
     site.ask("greet", "Bea")
     site.await_ended("greet")
-    assert site.answers() == {"call/hold": 1, "call/greet": 1}
+    site.await_answers({"call/hold": 1, "call/greet": 1})
 
 
 def test_a_worker_that_is_told_to_stop_finishes_and_takes_nothing_new(site: Site) -> None:
     site.start()
     first = site.worker("--name", "first", "--concurrency", 2)
-    site.ask("hold", "a", id="a")
+    site.ask("hold", "a", named="a")
     site.await_notes("hold", 1)
     first.terminate()
     await_true(lambda: "finishing 1 steps" in site.told(0), "it to be told")
@@ -226,7 +233,7 @@ def test_a_worker_that_is_told_to_stop_finishes_and_takes_nothing_new(site: Site
 def test_a_worker_that_is_told_twice_gives_up_and_the_flow_need_not_wait(site: Site) -> None:
     site.start()
     first = site.worker("--name", "first")
-    site.ask("hold", "a", id="a")
+    site.ask("hold", "a", named="a")
     site.await_notes("hold", 1)
     second = site.worker("--name", "second")
     first.terminate()
@@ -241,7 +248,7 @@ def test_a_worker_that_is_told_twice_gives_up_and_the_flow_need_not_wait(site: S
 def test_a_step_goes_on_while_the_flow_is_killed_and_started_again(site: Site) -> None:
     run = site.start()
     site.worker("--name", "w")
-    site.ask("hold", "a", id="a")
+    site.ask("hold", "a", named="a")
     site.await_notes("hold", 1)
     run.end()
     await_true(lambda: "cannot be reached" in site.told(0), "the worker to notice")
@@ -251,7 +258,7 @@ def test_a_step_goes_on_while_the_flow_is_killed_and_started_again(site: Site) -
     [[attempt, details, pid]] = site.await_ended("a")
     assert (attempt, details, pid) == (1, None, site.workers[0].pid)
     assert len(site.notes("hold")) == 1, "it was not begun again"
-    assert site.answers() == {"call/a": 1}
+    site.await_answers({"call/a": 1})
     assert site.told(0).count("cannot be reached") == 1
 
 
@@ -259,7 +266,7 @@ def test_a_step_goes_on_while_the_flow_is_killed_and_started_again(site: Site) -
 def test_a_cancelled_function_reaches_its_step_by_the_next_heartbeat(site: Site) -> None:
     site.start()
     site.worker()
-    site.ask("hold", "a", id="a")
+    site.ask("hold", "a", named="a")
     site.await_notes("hold", 1)
     site.cancel("a")
     site.await_notes("cancelled", 1)
@@ -297,8 +304,8 @@ def test_many_steps_from_two_processes_of_a_flow_on_three_workers(site: Site) ->
     for _ in range(3):
         site.worker("--concurrency", 5)
     for number in range(60):
-        site.ask("greet", f"n{number}", id=f"g{number}")
+        site.ask("greet", f"n{number}", named=f"g{number}")
     found = site.await_ended(*(f"g{number}" for number in range(60)))
     assert found == [f"Hello, n{number}" for number in range(60)]
     assert len(site.notes("greet")) == 60
-    assert set(site.answers().values()) == {1}
+    site.await_answers({f"call/g{number}": 1 for number in range(60)})

@@ -130,6 +130,11 @@ class _HubTarget(_LogTarget):
         super().__init__(group, log)
         self._hub = hub
 
+    def within(self, state_dir: Path, worker: int) -> Target:
+        """The same for a worker."""
+        self._hub.place(state_dir, worker)
+        return super().within(state_dir, worker)
+
     async def open(self) -> None:
         """Open the log, and get ready to run steps."""
         await super().open()

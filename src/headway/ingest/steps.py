@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from headway.steps.desk_client import Desks, NobodyThere
-from headway.steps.desk_protocol import Ask, End, Given, Held
+from headway.steps.desk_protocol import Ask, End, Given
 from headway.steps.wire import PATH, Complete, Fail, HeartbeatAnswer, Heartbeats, Poll, PollAnswer, Release, Step
 from headway.web.middleware import read_body
 from headway.web.problems import App, ProblemError, Receive, Scope, Send, answer
@@ -122,8 +122,8 @@ class StepsApp:
         return await self._ended(_decoded(Fail, body))
 
     async def _ended(self, told: Any) -> bytes:
-        if not await self.desks.end(End(Held(told.lease, told.key, told.attempt), told.outcome)):
-            detail = f"the lease of {told.key!r}, attempt {told.attempt}, is over: what came of it does not count"
+        if not await self.desks.end(End(told.lease, told.outcome)):
+            detail = "this lease is over, or never was: what came of it does not count"
             raise ProblemError(409, detail, title="Lease is over")
         return b"{}"
 

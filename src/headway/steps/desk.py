@@ -82,14 +82,13 @@ class Desk:
         if isinstance(question, Beat):
             lost = []
             for held in question.held:
-                if not hub.heard(held.lease, held.key, held.attempt):
+                if not hub.heard(held.lease):
                     lost.append(held.lease)
                 elif held.beats:
                     hub.beaten(held.lease, held.details)
             return Heard(lost)
         if isinstance(question, End):
-            held = question.held
-            return Ended(hub.complete(held.lease, held.key, held.attempt, question.outcome))
+            return Ended(hub.complete(question.lease, question.outcome))
         assert isinstance(question, GiveBack)
         for lease in question.leases:
             hub.give_back(lease)

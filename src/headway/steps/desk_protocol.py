@@ -43,8 +43,6 @@ class Held(msgspec.Struct, frozen=True):
     """An attempt that a worker has."""
 
     lease: str
-    key: str
-    attempt: int
     beats: bool = False
     """Whether the step itself has told that it is alive, since it was heard of last."""
     details: bytes = b""
@@ -65,7 +63,7 @@ class Heard(msgspec.Struct, tag="heard", frozen=True):
 class End(msgspec.Struct, tag="end", frozen=True):
     """What came of an attempt."""
 
-    held: Held
+    lease: str
     outcome: Outcome
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple, Optional
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from headway.functions.options import CallOptions
 from headway.steps.alarms import Alarms
 from headway.steps.attempt import Outcome, Ran, StepCall, Work
 from headway.steps.clock import Clock, LoopClock
+from headway.steps.leases import LeaseBook
 from headway.steps.local import Local, Running
 from headway.steps.policy import late, left_ms, ran_of
 from headway.steps.queues import BUILT_IN, DEFAULT, Queue
@@ -56,6 +58,8 @@ class Hub:
         self._queues = queues
         self._make_clock = clock
         self._users = 0
+        self._place: Optional[tuple[Path, int]] = None
+        self._book: Optional[LeaseBook] = None
         self._rooms: dict[str, Room[UnderWay]] = {}
         self._attempts: dict[str, UnderWay] = {}
         """By the keys of their calls."""
@@ -64,6 +68,10 @@ class Hub:
         """Whose code has not come to its end in this process, also where nobody waits for it any more."""
         self._wanted: list[Callable[[str], bool]] = []
         """Told of a queue in which there is work for workers; each says whether it takes it."""
+
+    def place(self, state_dir: Path, worker: int) -> None:
+        """Say which process of a flow this is: there it notes which attempts workers have."""
+        self._place = (state_dir / "run", worker)
 
     def open(self) -> None:
         """Get ready, on the event loop that runs. Opened several times, it is closed as often."""
@@ -77,6 +85,7 @@ class Hub:
         self._local = Local(sum(queue.concurrency for queue in queues.values() if queue.runs_on == "flow"))
         self._alarms = Alarms[str]()
         self._rates = Alarms[str]()
+        self._book = LeaseBook(*self._place) if self._place is not None and self.worker_queues else None
         self._timer: Callable[[], None] = lambda: None
         self._timer_at_ms: Optional[int] = None
 
@@ -90,6 +99,8 @@ class Hub:
         for running in self._running:
             running.abandon()
         self._local.close()
+        if self._book is not None:
+            self._book.close()
         if self._running:
             await asyncio.wait([running.task for running in self._running], timeout=_CLOSE_S)
         assert not any(room.waiting for room in rooms.values()), "whoever waits for a call is ended before"
@@ -119,8 +130,14 @@ class Hub:
             now_ms=self._clock.now_ms(),
         )
         self._attempts[call.key] = under_way
-        self._wait(under_way)
-        self._pump(room)
+        former = "" if self._book is None else self._book.former(call.key, attempt)
+        if former and room.queue.runs_on == "workers":
+            # A worker has had it since before this process was started, and is about to be heard of.
+            room.admit()
+            self._lend(under_way, former)
+        else:
+            self._wait(under_way)
+            self._pump(room)
         try:
             outcome = await under_way.outcome
         finally:
@@ -158,14 +175,19 @@ class Hub:
                 if attempt is None:
                     self._set_rate(room)
                     break
-                attempt.lease = uuid4().hex
-                self._leases[attempt.lease] = attempt
-                found.append(Leased(attempt.lease, self._begin(attempt), room.queue.lease_ms))
+                found.append(Leased(*self._lend(attempt, uuid4().hex), room.queue.lease_ms))
         return found
 
-    def heard(self, lease: str, key: str, number: int) -> bool:
+    def _lend(self, attempt: UnderWay, lease: str) -> tuple[str, Work]:
+        attempt.lease = lease
+        self._leases[lease] = attempt
+        if self._book is not None:
+            self._book.note(attempt.call.key, attempt.number, lease, self._clock.wall_ms())
+        return lease, self._begin(attempt)
+
+    def heard(self, lease: str) -> bool:
         """The worker of a lease is there; whether it still has it."""
-        attempt = self._leased(lease, key, number)
+        attempt = self._leases.get(lease)
         if attempt is None:
             return False
         attempt.heard_ms = self._clock.now_ms()
@@ -178,9 +200,9 @@ class Hub:
         if attempt is not None:
             self._beat(attempt, details)
 
-    def complete(self, lease: str, key: str, number: int, outcome: Outcome) -> bool:
+    def complete(self, lease: str, outcome: Outcome) -> bool:
         """A worker has an outcome; whether it counts. Its value is checked as that of a step here."""
-        attempt = self._leased(lease, key, number)
+        attempt = self._leases.get(lease)
         if attempt is None:
             return False
         if outcome.failure is None and attempt.step is not None:
@@ -196,6 +218,7 @@ class Hub:
         attempt = self._leases.pop(lease, None)
         if attempt is not None:
             attempt.lease = ""
+            self._note_over(attempt)
             attempt.room.untake()
             self._wait(attempt)
             self._pump(attempt.room)
@@ -222,23 +245,6 @@ class Hub:
     def _unknown(self, name: str) -> Failure:
         known = ", ".join(one for one, step in self._steps.items() if getattr(step, "kind", "") == "step") or "none"
         return Failure("UnknownStep", f"there is no step {name!r}: there are {known}", non_retryable=True)
-
-    def _leased(self, lease: str, key: str, number: int) -> Optional[UnderWay]:
-        """The attempt of a lease. One that this process does not know may be of the run before: it is taken over."""
-        attempt = self._leases.get(lease)
-        if attempt is not None:
-            return attempt
-        waiting = self._attempts.get(key)
-        if waiting is None or waiting.ticket is None or waiting.number != number:
-            return None
-        if waiting.room.queue.runs_on != "workers":
-            return None
-        waiting.room.leave(waiting.ticket)
-        waiting.room.admit()
-        waiting.lease = lease
-        self._leases[lease] = waiting
-        self._begin(waiting)
-        return waiting
 
     def _wait(self, attempt: UnderWay) -> None:
         options = attempt.options
@@ -295,7 +301,12 @@ class Hub:
         if attempt.ticket is None:
             attempt.room.to_end.observe((self._clock.now_ms() - attempt.began_ms) / 1_000)
         attempt.outcome.set_result(outcome)
+        self._note_over(attempt)
         self._forget(attempt)
+
+    def _note_over(self, attempt: UnderWay) -> None:
+        if self._book is not None:
+            self._book.drop(attempt.call.key, self._clock.wall_ms())
 
     def _forget(self, attempt: UnderWay) -> None:
         """Nobody waits for an attempt any more; its code may still run, and then has its place until it ends."""

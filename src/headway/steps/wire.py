@@ -1,9 +1,9 @@
 """What workers and a flow say to each other over HTTP: JSON that a worker in any language can write.
 
 POST /v1/steps/poll        {"queues": ["payments"], "most": 4, "wait_ms": 10000}
-POST /v1/steps/heartbeat   {"steps": [{"lease": "…", "key": "…", "attempt": 1, "beats": true, "details": …}]}
-POST /v1/steps/complete    {"lease": "…", "key": "…", "attempt": 1, "value": …}
-POST /v1/steps/fail        {"lease": "…", "key": "…", "attempt": 1, "failure": {"type": "…", "message": "…"}}
+POST /v1/steps/heartbeat   {"steps": [{"lease": "…", "beats": true, "details": …}]}
+POST /v1/steps/complete    {"lease": "…", "value": …}
+POST /v1/steps/fail        {"lease": "…", "failure": {"type": "…", "message": "…"}}
 POST /v1/steps/release     {"leases": ["…"]}
 """
 
@@ -119,8 +119,6 @@ class Alive(msgspec.Struct, forbid_unknown_fields=True):
     """A step that a worker has."""
 
     lease: str
-    key: str
-    attempt: int
     beats: bool = False
     """Whether the step itself tells that it is alive, and not only its worker."""
     details: msgspec.Raw = _NONE
@@ -131,7 +129,7 @@ class Alive(msgspec.Struct, forbid_unknown_fields=True):
         if len(details) > DETAILS_MOST:
             msg = f"details have {len(details):,} bytes, {DETAILS_MOST:,} may be"
             raise ValueError(msg)
-        return Held(self.lease, self.key, self.attempt, self.beats, b"" if details == b"null" else details)
+        return Held(self.lease, self.beats, b"" if details == b"null" else details)
 
 
 class Heartbeats(msgspec.Struct, forbid_unknown_fields=True):
@@ -151,8 +149,6 @@ class Complete(msgspec.Struct, forbid_unknown_fields=True):
     """A step has its result."""
 
     lease: str
-    key: str
-    attempt: int
     value: msgspec.Raw = _NONE
 
     @property
@@ -187,8 +183,6 @@ class Fail(msgspec.Struct, forbid_unknown_fields=True):
     """A step has failed. `types` are the names of the error's class and its bases; `after_ms` asks for a pause."""
 
     lease: str
-    key: str
-    attempt: int
     failure: Wrong
     types: list[str] = []
     after_ms: Optional[int] = None
@@ -208,11 +202,11 @@ class Release(msgspec.Struct, forbid_unknown_fields=True):
 
 def complete_of(step: Step, outcome: Outcome) -> Complete:
     """What a worker says of a result."""
-    return Complete(step.lease, step.key, step.attempt, msgspec.Raw(outcome.value))
+    return Complete(step.lease, msgspec.Raw(outcome.value))
 
 
 def fail_of(step: Step, outcome: Outcome) -> Fail:
     """What a worker says of a failure."""
     assert outcome.failure is not None
     wrong = Wrong.of(outcome.failure)
-    return Fail(step.lease, step.key, step.attempt, wrong, list(outcome.types), outcome.after_ms)
+    return Fail(step.lease, wrong, list(outcome.types), outcome.after_ms)

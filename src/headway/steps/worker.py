@@ -130,13 +130,15 @@ class Worker:
             finishing.cancel()
 
     async def _poll_on(self) -> None:
+        wait_ms = 0  # The first answer comes at once: it says which queues there are not.
         while not self._is_stopping:
             if len(self._held) >= self._concurrency:
                 self._has_room.clear()
                 await self._has_room.wait()
                 continue
-            ask = Poll(self._queues, min(1_000, self._concurrency - len(self._held)), _POLL_MS, self._name)
-            found = await self._client.ask("poll", ask, PollAnswer, wait_s=_POLL_MS / 1_000)
+            ask = Poll(self._queues, min(1_000, self._concurrency - len(self._held)), wait_ms, self._name)
+            found = await self._client.ask("poll", ask, PollAnswer, wait_s=wait_ms / 1_000)
+            wait_ms = _POLL_MS
             self._tell_unknown(found.unknown)
             if self._is_stopping:
                 await self._client.ask("release", Release([step.lease for step in found.steps]), dict)
@@ -147,8 +149,6 @@ class Worker:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             self._has_more.set()
-            if found.unknown and set(found.unknown) == set(self._queues):
-                await asyncio.sleep(_POLL_MS / 1_000)
 
     def _tell_unknown(self, unknown: Sequence[str]) -> None:
         for queue in set(unknown) - self._unknown:
@@ -224,9 +224,9 @@ class Worker:
 
     @staticmethod
     def _alive(held: _Held) -> Alive:
-        step, beats = held.step, held.beats
+        beats = held.beats
         held.beats = False
-        return Alive(step.lease, step.key, step.attempt, beats, msgspec.Raw(held.details or b"null"))
+        return Alive(held.step.lease, beats, msgspec.Raw(held.details or b"null"))
 
     async def _abort(self) -> None:
         """End what runs, and tell the flow, so that it need not wait for the leases to end."""
