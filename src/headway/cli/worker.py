@@ -99,7 +99,7 @@ def _steps_in(ref: str, settings: Mapping[str, str]) -> dict[str, Any]:
     """The steps that a file declares. Raises `FlowError` where there is none."""
     from headway.declare.loading import FlowSpec, load_module
     from headway.durable.flow import Functions
-    from headway.steps.declared import RegisteredStep, Steps
+    from headway.steps.declared import Steps
 
     spec = FlowSpec(ref, dict(settings))
     found = vars(load_module(spec))
@@ -109,7 +109,7 @@ def _steps_in(ref: str, settings: Mapping[str, str]) -> dict[str, Any]:
         if isinstance(one, Steps):
             steps |= one.registered
         elif isinstance(one, Functions):
-            steps |= {name: callee for name, callee in one.callees.items() if isinstance(callee, RegisteredStep)}
+            steps |= {name: callee for name, callee in one.callees.items() if callee.kind == "step"}
     if not steps:
         msg = f"{ref} declares no steps: write  steps = hw.Steps()  there, and @steps.step before each function"
         raise FlowError(msg)

@@ -167,6 +167,10 @@ class AsidesTarget(_HubTarget):
         if self._desk is not None:
             await self._desk.open()
 
+    def check(self) -> None:
+        """Look at what services need, such as secrets."""
+        self._hub.check()
+
     @property
     def name(self) -> str:
         """The group's."""

@@ -22,6 +22,7 @@ from headway.functions.options import CallOptions
 from headway.steps.alarms import Alarms
 from headway.steps.attempt import Outcome, Ran, StepCall, Work
 from headway.steps.clock import Clock, LoopClock
+from headway.steps.http import HttpStep
 from headway.steps.leases import LeaseBook
 from headway.steps.local import Local, Running
 from headway.steps.policy import late, left_ms, ran_of
@@ -103,6 +104,8 @@ class Hub:
             self._book.close()
         if self._running:
             await asyncio.wait([running.task for running in self._running], timeout=_CLOSE_S)
+        for step in self._services:
+            await step.close()
         assert not any(room.waiting for room in rooms.values()), "whoever waits for a call is ended before"
 
     async def run(self, call: StepCall, attempt: int, last_details: str = "") -> Ran:
@@ -162,6 +165,11 @@ class Hub:
         if room is None:
             return 0
         return room.waiting + (room.running if room.queue.runs_on == "workers" else 0)
+
+    def check(self) -> None:
+        """Look for what can be known to be wrong before anything runs. Raises `UsageError`."""
+        for step in self._services:
+            step.check()
 
     # For workers elsewhere.
 
@@ -241,6 +249,10 @@ class Hub:
         return [queue.name for queue in self._queues.values() if queue.runs_on == "workers"]
 
     # Inside.
+
+    @property
+    def _services(self) -> list[HttpStep]:
+        return [step for step in self._steps.values() if isinstance(step, HttpStep)]
 
     def _unknown(self, name: str) -> Failure:
         known = ", ".join(one for one, step in self._steps.items() if getattr(step, "kind", "") == "step") or "none"

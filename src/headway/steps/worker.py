@@ -17,6 +17,7 @@ import msgspec
 from headway.errors import ServiceError, UsageError
 from headway.functions.history import Failure
 from headway.steps.attempt import Outcome
+from headway.steps.http import HttpStep
 from headway.steps.local import Local, Running
 from headway.steps.wire import (
     Alive,
@@ -116,6 +117,9 @@ class Worker:
                 task.cancel()
             await asyncio.gather(polling, beating, stop, *self._tasks, return_exceptions=True)
             self._local.close()
+            for step in self._steps.values():
+                if isinstance(step, HttpStep):
+                    await step.close()
             await self._client.close()
 
     async def _finish(self, beating: asyncio.Future[None], aborting: asyncio.Event) -> None:
