@@ -112,7 +112,7 @@ class Hub:
         """Make one attempt, as soon as its turn has come. What the step raises is part of the answer."""
         step = self._steps.get(call.name)
         known = step if getattr(step, "kind", "") == "step" else None
-        options = (call.options or CallOptions()).over(None if known is None else known.options)
+        options = _chosen(call.options, None if known is None else known.options)
         room = self._rooms.get(options.queue or DEFAULT)
         if room is None:
             told = f"step {call.name!r}: there is no queue {options.queue!r}: there are {', '.join(self._rooms)}"
@@ -341,10 +341,14 @@ class Hub:
     # Time.
 
     def _set_alarm(self, attempt: UnderWay) -> None:
-        self._alarms.set(attempt.call.key, attempt.look_at_ms)
-        self._set_timer()
+        at_ms = attempt.look_at_ms
+        self._alarms.set(attempt.call.key, at_ms)
+        if at_ms is not None:
+            self._set_timer()
 
     def _set_rate(self, room: Room[UnderWay]) -> None:
+        if room.queue.per_second is None:
+            return
         wait_ms = room.wait_ms(self._clock.now_ms())
         self._rates.set(room.queue.name, None if wait_ms is None else self._clock.now_ms() + wait_ms)
         self._set_timer()
@@ -370,3 +374,10 @@ class Hub:
             else:
                 self._settle(attempt, outcome)
         self._set_timer()
+
+
+def _chosen(called: Optional[CallOptions], declared: Optional[CallOptions]) -> CallOptions:
+    """The options of a call over those of its step. Mostly they are the same, as the call was made with them."""
+    if declared is None or called == declared:
+        return called or CallOptions()
+    return declared if called is None else called.over(declared)

@@ -124,7 +124,8 @@ def _sum(since_ms: int, length_ms: Optional[int]) -> Optional[int]:
 
 
 def _least(*times: Optional[int]) -> Optional[int]:
-    return min((time for time in times if time is not None), default=None)
+    known = [time for time in times if time is not None]
+    return min(known) if known else None
 
 
 def _has_passed(at_ms: Optional[int], now_ms: int) -> bool:
