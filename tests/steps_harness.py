@@ -60,11 +60,11 @@ async def rest() -> None:
 class World:
     """A hub with steps of a group, and the calls that were made."""
 
-    def __init__(self, flow: hw.Functions, state_dir: Optional[Path] = None, worker: int = 0) -> None:
+    def __init__(self, flow: hw.Functions, state_dir: Optional[Path] = None, worker: int = 0, workers: int = 1) -> None:
         self.clock = FakeClock()
         self.hub = Hub(flow.callees, flow.queues, lambda: self.clock)
         if state_dir is not None:
-            self.hub.place(state_dir, worker)
+            self.hub.place(state_dir, worker, workers)
         self.hub.open()
         self.calls: dict[str, asyncio.Task[Ran]] = {}
 
@@ -104,11 +104,12 @@ def in_world(
     story: Callable[[World], Awaitable[None]],
     state_dir: Optional[Path] = None,
     worker: int = 0,
+    workers: int = 1,
 ) -> None:
     """Tell a story of a hub, of one process of a flow with a state directory where one is given."""
 
     async def told() -> None:
-        world = World(flow, state_dir, worker)
+        world = World(flow, state_dir, worker, workers)
         try:
             await story(world)
         finally:

@@ -72,7 +72,7 @@ class _LogTarget(Target):
         self._log = log
         self._writer: Optional[RunLogWriter] = None
 
-    def within(self, state_dir: Path, worker: int) -> Target:
+    def within(self, state_dir: Path, worker: int, workers: int) -> Target:
         """The same, writing to the log of a worker."""
         made = copy.copy(self)
         made._writer = RunLogWriter(self._log.within(state_dir).directory(worker), self._log.settings)
@@ -130,10 +130,10 @@ class _HubTarget(_LogTarget):
         super().__init__(group, log)
         self._hub = hub
 
-    def within(self, state_dir: Path, worker: int) -> Target:
+    def within(self, state_dir: Path, worker: int, workers: int) -> Target:
         """The same for a worker."""
-        self._hub.place(state_dir, worker)
-        return super().within(state_dir, worker)
+        self._hub.place(state_dir, worker, workers)
+        return super().within(state_dir, worker, workers)
 
     async def open(self) -> None:
         """Open the log, and get ready to run steps."""
@@ -154,9 +154,9 @@ class AsidesTarget(_HubTarget):
         self._views = None if views is None else Views(views)
         self._desk: Optional[Desk] = None
 
-    def within(self, state_dir: Path, worker: int) -> Target:
+    def within(self, state_dir: Path, worker: int, workers: int) -> Target:
         """The same for a worker, with a socket by which those who run steps elsewhere are served."""
-        made = super().within(state_dir, worker)
+        made = super().within(state_dir, worker, workers)
         assert isinstance(made, AsidesTarget)
         made._desk = Desk(self._hub, desk_path(state_dir, worker)) if self._hub.worker_queues else None
         return made

@@ -28,6 +28,7 @@ from headway.steps.local import Local, Running
 from headway.steps.policy import late, left_ms, ran_of
 from headway.steps.queues import BUILT_IN, DEFAULT, Queue
 from headway.steps.room import Room
+from headway.steps.shared import SharedLimits
 from headway.steps.under_way import UnderWay, cancelled
 from headway.targets.figures import QueueFigures
 
@@ -60,6 +61,7 @@ class Hub:
         self._make_clock = clock
         self._users = 0
         self._place: Optional[tuple[Path, int]] = None
+        self._workers = 1
         self._book: Optional[LeaseBook] = None
         self._rooms: dict[str, Room[UnderWay]] = {}
         self._attempts: dict[str, UnderWay] = {}
@@ -70,9 +72,10 @@ class Hub:
         self._wanted: list[Callable[[str], bool]] = []
         """Told of a queue in which there is work for workers; each says whether it takes it."""
 
-    def place(self, state_dir: Path, worker: int) -> None:
-        """Say which process of a flow this is: there it notes which attempts workers have."""
+    def place(self, state_dir: Path, worker: int, workers: int = 1) -> None:
+        """Say which of the processes of a flow this is: there it notes which attempts workers have."""
         self._place = (state_dir / "run", worker)
+        self._workers = workers
 
     def open(self) -> None:
         """Get ready, on the event loop that runs. Opened several times, it is closed as often."""
@@ -82,7 +85,7 @@ class Hub:
         self._clock = self._make_clock()
         now_ms = self._clock.now_ms()
         queues = {queue.name: queue for queue in BUILT_IN} | dict(self._queues)
-        self._rooms = {name: Room(queue, now_ms) for name, queue in queues.items()}
+        self._rooms = {name: Room(queue, now_ms, self._shared(queue, now_ms)) for name, queue in queues.items()}
         self._local = Local(sum(queue.concurrency for queue in queues.values() if queue.runs_on == "flow"))
         self._alarms = Alarms[str]()
         self._rates = Alarms[str]()
@@ -106,6 +109,8 @@ class Hub:
             await asyncio.wait([running.task for running in self._running], timeout=_CLOSE_S)
         for step in self._services:
             await step.close()
+        for room in rooms.values():
+            room.close()
         assert not any(room.waiting for room in rooms.values()), "whoever waits for a call is ended before"
 
     async def run(self, call: StepCall, attempt: int, last_details: str = "") -> Ran:
@@ -250,6 +255,12 @@ class Hub:
 
     # Inside.
 
+    def _shared(self, queue: Queue, now_ms: int) -> Optional[SharedLimits]:
+        if self._place is None or self._workers == 1:
+            return None
+        directory, worker = self._place
+        return SharedLimits(directory, queue, worker, self._workers, now_ms)
+
     @property
     def _services(self) -> list[HttpStep]:
         return [step for step in self._steps.values() if isinstance(step, HttpStep)]
@@ -347,7 +358,7 @@ class Hub:
             self._set_timer()
 
     def _set_rate(self, room: Room[UnderWay]) -> None:
-        if room.queue.per_second is None:
+        if room.queue.per_second is None and self._workers == 1:
             return
         wait_ms = room.wait_ms(self._clock.now_ms())
         self._rates.set(room.queue.name, None if wait_ms is None else self._clock.now_ms() + wait_ms)

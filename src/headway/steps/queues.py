@@ -32,8 +32,8 @@ class Queue:
     """Where calls of steps wait for their turn, and how many have it.
 
     `concurrency` is how many attempts are under way at once, and `rate` how many begin in a time, such as `"100/s"` or
-    `"5/min"`; `burst` of them may begin together, by default a tenth of a second's worth. Both hold in each process of
-    the flow. A call of a smaller `priority` goes first. Among those of one priority the keys that calls name as their
+    `"5/min"`; `burst` of them may begin together, by default a tenth of a second's worth. Both hold for all processes
+    of a flow on one machine together. A call of a smaller `priority` goes first. Among those of one priority the keys that calls name as their
     `fairness` take turns, however many calls each of them has; `weights` gives a key more turns, all others have 1.
 
     `runs_on` says who runs the steps: the processes of the flow, or `"workers"`: `headway worker` on this or other

@@ -8,6 +8,7 @@ from headway.basics.histogram import Histogram
 from headway.steps.bucket import Bucket
 from headway.steps.order import Order
 from headway.steps.queues import Queue
+from headway.steps.shared import SharedLimits
 from headway.targets.figures import QueueFigures
 
 __all__ = ["Room"]
@@ -26,7 +27,7 @@ class Room(Generic[T]):
     'second'
     """
 
-    def __init__(self, queue: Queue, now_ms: int) -> None:
+    def __init__(self, queue: Queue, now_ms: int, shared: Optional[SharedLimits] = None) -> None:
         self.queue = queue
         self.running = 0
         """Attempts that have been taken and whose code has not come to its end."""
@@ -35,6 +36,9 @@ class Room(Generic[T]):
         self.to_end = Histogram()
         """From when an attempt began until its outcome was known."""
         self._order = Order[T](queue.weights)
+        self._shared = shared
+        """Of a flow that has several processes: the limits are those of all together."""
+        self._shared_wait_ms = 0
         self._bucket = None if queue.per_second is None else Bucket(queue.per_second, queue.burst, now_ms)
 
     @property
@@ -54,7 +58,11 @@ class Room(Generic[T]):
         """The attempt that may begin now; None where none may. It has a place until `release`."""
         if not self._order or self.running >= self.queue.concurrency:
             return None
-        if self._bucket is not None and not self._bucket.take(now_ms):
+        if self._shared is not None:
+            self._shared_wait_ms = self._shared.take(now_ms)
+            if self._shared_wait_ms:
+                return None
+        elif self._bucket is not None and not self._bucket.take(now_ms):
             return None
         self.running += 1
         return self._order.take()
@@ -62,23 +70,40 @@ class Room(Generic[T]):
     def admit(self) -> None:
         """One that waits no longer has begun already, elsewhere: it has a place, whatever the limits say."""
         self.running += 1
+        if self._shared is not None:
+            self._shared.admit()
 
     def release(self) -> None:
         """The place of an attempt is free."""
         assert self.running > 0, "a place is given back twice"
         self.running -= 1
+        if self._shared is not None:
+            self._shared.release()
 
     def untake(self) -> None:
         """What was taken has not begun: its place and its token are free again."""
         self.release()
-        if self._bucket is not None:
+        if self._shared is not None:
+            self._shared.give_back_token()
+        elif self._bucket is not None:
             self._bucket.give_back()
 
     def wait_ms(self, now_ms: int) -> Optional[int]:
-        """In how many milliseconds one may begin that only the rate holds up; None where nothing waits for that."""
-        if self._bucket is None or not self._order or self.running >= self.queue.concurrency:
+        """In how many milliseconds one may begin that only the rate holds up, or what other processes have.
+
+        None where nothing waits for that.
+        """
+        if not self._order or self.running >= self.queue.concurrency:
             return None
-        return self._bucket.wait_ms(now_ms)
+        if self._shared is not None:
+            return self._shared_wait_ms or None
+        return None if self._bucket is None else self._bucket.wait_ms(now_ms)
+
+    def close(self) -> None:
+        """Let go of what other processes may have."""
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
 
     def figures(self) -> QueueFigures:
         """How it stands."""

@@ -150,8 +150,8 @@ class Target(ABC):
         Called once by each run, before the first event. Raises `UsageError`; contacts nobody.
         """
 
-    def within(self, state_dir: Path, worker: int) -> Target:
-        """The same target for one worker of a run, for one that keeps something in the state directory."""
+    def within(self, state_dir: Path, worker: int, workers: int) -> Target:
+        """The same target for one of so many workers of a run, for one that keeps something in the state directory."""
         return self
 
     async def open(self) -> None:  # noqa: B027 - some need nothing.
