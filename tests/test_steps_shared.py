@@ -67,6 +67,7 @@ def test_those_that_want_take_turns_and_one_that_stands_still_holds_up_nobody(tm
     assert shared[1].take(0) == LOOK_MS
     holder, now_ms = 0, 0
     for _ in range(100):
+        now_ms += 1
         shared[holder].release()
         served[holder] += 1
         # The one that has just been served asks first.

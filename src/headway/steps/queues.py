@@ -33,14 +33,15 @@ class Queue:
 
     `concurrency` is how many attempts are under way at once, and `rate` how many begin in a time, such as `"100/s"` or
     `"5/min"`; `burst` of them may begin together, by default a tenth of a second's worth. Both hold for all processes
-    of a flow on one machine together. A call of a smaller `priority` goes first. Among those of one priority the keys that calls name as their
-    `fairness` take turns, however many calls each of them has; `weights` gives a key more turns, all others have 1.
+    of a flow on one machine together. A call of a smaller `priority` goes first. Among those of one priority the keys
+    that calls name as their `fairness` take turns, however many calls each of them has; `weights` gives a key more
+    turns, all others have 1.
 
     `runs_on` says who runs the steps: the processes of the flow, or `"workers"`: `headway worker` on this or other
     machines. A worker that is not heard of for the length of `lease` is lost, and what it had is tried again.
 
-    Priorities and turns are looked at among the first 2,000 calls that wait; those behind are on the disk, in their
-    order. Raises `FlowError` for what cannot be.
+    Priorities and turns are looked at among the first 2,000 calls that wait in each process; those behind are on the
+    disk, in their order. Raises `FlowError` for what cannot be.
 
     >>> Queue("payments", concurrency=10, rate="100/s")
     Queue('payments', concurrency=10, rate=100/s)
