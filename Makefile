@@ -52,7 +52,7 @@ $(VENV)/.demo: $(INSTALLED)
 		--no-build-isolation --editable '.[http,serve]'
 	@touch $@
 
-demo: $(BUILT) $(VENV)/.demo  ## a little shop that explains itself: events by HTTP, a decision, a webhook, a kill -9
+demo: $(BUILT) $(VENV)/.demo  ## a little shop that explains itself: HTTP, a decision, a webhook, a durable function, two kill -9
 	@$(BIN)/headway demo
 
 services: $(READY)  ## whether the servers that some tests need can be started here: PostgreSQL

@@ -77,7 +77,7 @@ MAY_IMPORT: Final = {
     "explain": "basics types operators graph declare plan",
     "serving": "basics types state graph declare plan web metrics",
     "client": "basics types",
-    "demo": "basics client web",
+    "demo": "basics targets client web",
     "cli": "basics types connectors state inbox delivery targets functions client steps durable web graph declare "
     "plan runtime ingest explain tracing metrics serving demo generate",
     "face": "basics types connectors operators targets functions graph declare steps durable inbox cli",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from headway.durable.flow import Functions as Functions
     from headway.errors import FlowError as FlowError
     from headway.errors import HeadwayError as HeadwayError
+    from headway.errors import SignatureError as SignatureError
     from headway.functions.declared import durable_workflow as durable_workflow
     from headway.functions.failures import StepError as StepError
     from headway.functions.options import CallOptions as CallOptions
@@ -122,6 +123,8 @@ if TYPE_CHECKING:
     from headway.targets.http import webhook as webhook
     from headway.targets.postgres import postgres as postgres
     from headway.targets.sqlite import sqlite as sqlite
+    from headway.targets.verifying import verify_webhook as verify_webhook
+    from headway.types.logs import Log as Log
     from headway.types.schema import Event as Event
     from headway.types.schema import Json as Json
     from headway.types.schema import State as State
@@ -135,7 +138,7 @@ _HOMES: Final = {
     "connectors.memory": "items to_list",
     "connectors.stdin": "stdin",
     "connectors.stdout": "to_stdout",
-    "errors": "FlowError HeadwayError",
+    "errors": "FlowError HeadwayError SignatureError",
     "declare.flow": "Flow dead_letter",
     "declare.views": "state_of",
     "graph": "INGESTION_TIME",
@@ -180,7 +183,9 @@ _HOMES: Final = {
     "targets.http": "webhook",
     "targets.postgres": "postgres",
     "targets.sqlite": "sqlite",
+    "targets.verifying": "verify_webhook",
     "running": "run",
+    "types.logs": "Log",
     "types.schema": "Event Json State Time",
     "durable.flow": "Functions",
     "steps.declared": "Steps",

@@ -65,6 +65,7 @@ from headway.functions.history import (
 )
 from headway.functions.instance import Instance
 from headway.operators.base import Context, Operator, Timer
+from headway.types.logs import Log
 
 __all__ = ["CALLS", "MESSAGES", "UNCLAIMED", "FunctionOperator"]
 
@@ -301,7 +302,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         last = Terminated(asked.reason)
         entries: list[Entry] = [asked, *taken_back, last]
         state.history.extend(map(encode, entries))
-        state.held = []
+        state.held.clear()
         self._end(state, last, identity, ctx)
 
     def _answer(self, caller: Parent, run: int, value: bytes, failure: Optional[Failure], ctx: Ctx) -> None:
@@ -326,11 +327,15 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             known[0].close()
         for timer in ctx.timers:
             ctx.cancel(timer)
+        state.history.clear()
+        state.held.clear()
         for name, value in msgspec.structs.asdict(FunctionState(run=state.run)).items():
-            setattr(state, name, value)
+            if not isinstance(value, Log):
+                setattr(state, name, value)
 
     def _retry(self, state: FunctionState, ctx: Ctx) -> str:
-        held, state.held = state.held, []
+        held = list(state.held)
+        state.held.clear()
         state.status = RUNNING
         state.error = ""
         for data in held:

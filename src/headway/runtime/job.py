@@ -285,15 +285,16 @@ class Job:
         """Open a keyed stage in one key group at the version that the engine knows, or new."""
         number = [other.name for other in self.plan.stages].index(stage.name)
         known = self.manifest.operators
-        views = self.manifest.views
         operators = [
-            OperatorSpec(*table, id=known[table.name].id, indexes=indexes_of(views, table.name))
-            for table in stage.tables()
+            OperatorSpec(*table, entry.id, indexes_of(self.manifest.views, table.name), entry.logs, entry.former_logs)
+            for table, entry in ((table, known[table.name]) for table in stage.tables())
         ]
         carried = self.manifest.stages[number].carried
         codecs = [carried_codec(stage, edge) for edge in carried]
         codecs += [edge_codec(edge) for edge in stage.inputs]
-        store = self._store(stage.name, number, group, operators, codecs, carried=len(carried), shown=shown_by(views))
+        store = self._store(
+            stage.name, number, group, operators, codecs, carried=len(carried), shown=shown_by(self.manifest)
+        )
         channels = Channels(stage.inputs, self._channel_counts())
         groups = self.manifest.key_groups
         task = StageTask(
