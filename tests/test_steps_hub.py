@@ -278,6 +278,23 @@ def test_heartbeats_keep_an_attempt_alive_and_silence_ends_it() -> None:
     in_world(group(work, heartbeat_timeout="3s"), story)
 
 
+def test_a_heartbeat_may_come_from_any_thread_of_a_step() -> None:
+    async def work() -> str:
+        await asyncio.to_thread(hw.step_info().heartbeat, "from a thread")
+        return "done"
+
+    async def story(world: World) -> None:
+        call = world.call("work")
+        attempt = world.hub._attempts
+        await rest()
+        [under_way] = attempt.values()
+        assert (await call).value == b'"done"'
+        await rest()
+        assert under_way.details in ("", '"from a thread"')
+
+    in_world(group(work, heartbeat_timeout="3s"), story)
+
+
 def test_cancelled_while_it_waits_and_while_it_runs() -> None:
     heard: list[str] = []
     may_end = asyncio.Event()

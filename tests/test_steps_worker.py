@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -41,11 +42,11 @@ class Site:
         self.run = Started(self.directory, "flow.py", *given, "--listen", f"127.0.0.1:{self.port}", *self.arguments)
         return self.run
 
-    def worker(self, *arguments: object) -> subprocess.Popen[bytes]:
+    def worker(self, *arguments: object, **env: str) -> subprocess.Popen[bytes]:
         log = (self.directory / f"worker-{len(self.workers)}.err").open("wb")
         command = [sys.executable, "-m", "headway", "worker", "flow.py", "--connect", self.url, *map(str, arguments)]
         with log:
-            made = subprocess.Popen(command, cwd=self.directory, stderr=log, env={**os.environ, "WORKER": "1"})
+            made = subprocess.Popen(command, cwd=self.directory, stderr=log, env={**os.environ, "WORKER": "1", **env})
         self.workers.append(made)
         return made
 
@@ -282,6 +283,57 @@ def test_a_result_that_is_too_large_for_the_server_is_a_failure(site: Site) -> N
     site.ask("large", 2_000_000)
     await_true(lambda: "large" in site.ended(), "the end")
     assert "is too large for the flow" in site.ended()["large"]["error"]
+
+
+def test_a_step_that_some_workers_do_not_have_is_done_by_one_that_has_it(site: Site) -> None:
+    site.start()
+    site.worker("--name", "old")
+    site.ask("newest")
+
+    def tried() -> int:
+        with StateReader(site.directory / "state") as reader:
+            queues = reader.deliveries(reader.manifest.outputs["call-remote"].id)
+            return sum(
+                lane.attempts
+                for queue in queues
+                for row in queue.rows()
+                if (lane := queue.lane(row.row.lane)) is not None and "old has no step 'newest': it has" in lane.reason
+            )
+
+    await_true(lambda: tried() > 0, "an attempt of the worker that does not have it")
+    site.worker("--name", "new", NEWEST="1")
+    assert site.await_ended("newest") == ["new"], "of which the flow itself knows nothing"
+
+
+@pytest.mark.parametrize("site", [{"lease": "1s"}], indirect=True)
+def test_killed_at_any_moment(site: Site) -> None:
+    """Workers and the flow; each call has one answer, and all that was begun belongs to a call."""
+    seed = int(os.environ.get("HEADWAY_SEED", "0")) or random.randrange(1 << 30)
+    sys.stdout.write(f"HEADWAY_SEED={seed}\n")
+    chance = random.Random(seed)
+    site.start()
+    for _ in range(2):
+        site.worker("--concurrency", 3)
+    for number in range(40):
+        site.ask("greet", f"n{number}", named=f"g{number}")
+    for round_ in range(3):
+        before = len(site.notes("greet"))
+        await_true(
+            lambda before=before: len(site.notes("greet")) >= min(40, before + 1 + chance.randrange(8)),  # type: ignore[misc]
+            "some steps",
+        )
+        victim = site.workers[chance.randrange(len(site.workers))]
+        victim.kill()
+        victim.wait()
+        site.worker("--concurrency", 3)
+        if round_ == 1 and site.run is not None:
+            site.run.end()
+            site.start()
+    found = site.await_ended(*(f"g{number}" for number in range(40)))
+    assert found == [f"Hello, n{number}" for number in range(40)]
+    site.await_answers({f"call/g{number}": 1 for number in range(40)})
+    keys = {key for _, key, *_ in site.notes("greet")}
+    assert keys == {f"call/g{number}#0.1" for number in range(40)}
 
 
 def test_a_worker_that_cannot_work(site: Site) -> None:

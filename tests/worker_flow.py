@@ -71,6 +71,13 @@ def refuse(text: str) -> None:
     raise hw.NeverDeliver(text)
 
 
+if os.environ.get("NEWEST"):
+
+    @remote.step
+    def newest() -> str:
+        return "new"
+
+
 @hw.durable_workflow
 async def call(context: Any, step: str, *arguments: Any) -> Any:
     """Calls one step."""

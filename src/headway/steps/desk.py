@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Optional
@@ -42,14 +43,17 @@ class Desk:
     async def open(self) -> None:
         """Listen. Raises `OSError`."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            self._path.unlink()
-        before = os.umask(0o177)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            with suppress(FileNotFoundError):
+                self._path.unlink()
             with short_path(self._path) as path:
-                self._server = await asyncio.start_unix_server(self._serve, path, backlog=256)
-        finally:
-            os.umask(before)
+                sock.bind(path)
+            self._path.chmod(0o600)
+            self._server = await asyncio.start_unix_server(self._serve, sock=sock, backlog=256)
+        except BaseException:
+            sock.close()
+            raise
 
     async def close(self) -> None:
         """Answer nobody any more; who waits for work gets none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any, Final, Optional
 
@@ -45,6 +46,7 @@ class Local:
 
     def __init__(self, threads: int, grace_s: float = GRACE_S) -> None:
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._threads = Threads(threads, "headway-step")
         self._processes: Optional[Processes] = None
         self._grace_s = grace_s
@@ -62,10 +64,14 @@ class Local:
             return _over(_refused(error))
 
         def beats(details: bytes) -> None:
-            self._loop.call_soon_threadsafe(beat, details)
+            # An async step may have threads of its own.
+            if threading.get_ident() == self._thread:
+                beat(details)
+            else:
+                _soon(self._loop, lambda: beat(details))
 
+        info = StepInfo(work, beats)
         if step.runs_in == "async":
-            info = StepInfo(work, beat)
             task = asyncio.ensure_future(_run(info, step, lambda: step.code(*given, **named)))
 
             def cancel() -> None:
@@ -73,7 +79,6 @@ class Local:
                 task.cancel()
 
             return Running(task, cancel)
-        info = StepInfo(work, beats)
         task = asyncio.ensure_future(_run(info, step, lambda: self._threads.run(lambda: step.code(*given, **named))))
         return Running(task, info.cancel)
 

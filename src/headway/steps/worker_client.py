@@ -55,11 +55,14 @@ class WorkerClient:
         Raises `Refused`, and `ServiceError` where the flow says that it would never answer otherwise.
         """
         pause_s = _FIRST_PAUSE_S
+        failed = 0
         while True:
             try:
                 found = await self._post(what, question, wait_s)
             except _Unavailable as error:
-                self._lost(": ".join(str(part) for part in error.args if str(part)))
+                failed += 1
+                if failed > 1:  # One alone says only that a connection had been kept for too long.
+                    self._lost(": ".join(str(part) for part in error.args if str(part)))
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
