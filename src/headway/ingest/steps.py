@@ -103,7 +103,11 @@ class StepsApp:
                 except NobodyThere:
                     if loop.time() >= until_s or gone.done() or self.is_draining():
                         raise
-            if given.works or loop.time() >= until_s or gone.done() or self.is_draining():
+            if given.works or gone.done():
+                return given
+            if self.is_draining():
+                raise NobodyThere
+            if loop.time() >= until_s:
                 return given
             await asyncio.sleep(_PAUSE_S)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Optional, TypeVar
 
@@ -48,6 +49,7 @@ class WorkerClient:
         self._session: Optional[aiohttp.ClientSession] = None
         self._is_lost = False
         self._was_there = False
+        self._answered_s = 0.0
 
     async def ask(self, what: str, question: Any, answer: type[T], *, wait_s: float = 0.0) -> T:
         """The answer, however long it takes until the flow is there.
@@ -57,11 +59,13 @@ class WorkerClient:
         pause_s = _FIRST_PAUSE_S
         failed = 0
         while True:
+            asked_s = time.monotonic()
             try:
                 found = await self._post(what, question, wait_s)
             except _Unavailable as error:
                 failed += 1
-                if failed > 1:  # One alone says only that a connection had been kept for too long.
+                # One alone says only that a connection had been kept for too long; and others may have an answer since.
+                if failed > 1 and self._answered_s < asked_s:
                     self._lost(": ".join(str(part) for part in error.args if str(part)))
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -115,6 +119,7 @@ class WorkerClient:
 
     def _there(self) -> None:
         self._was_there = True
+        self._answered_s = time.monotonic()
         if self._is_lost:
             self._is_lost = False
             self._tell(f"{self._url} is there again")
