@@ -383,3 +383,19 @@ def test_steps_of_another_file_and_a_default_queue_of_their_own() -> None:
         steps.step(broken)
     with pytest.raises(FlowError, match="two functions or steps are called 'broken'"):
         flow.step(broken)
+
+
+def test_a_call_that_comes_after_its_cancellation_is_not_begun() -> None:
+    begun: list[str] = []
+
+    async def work() -> None:
+        begun.append(hw.step_info().key)
+
+    async def story(world: World) -> None:
+        world.hub.cancel("late")
+        ran = await world.call("work", "late")
+        assert ran.failure and ran.failure.type == "CancelledError"
+        await world.call("work", "other")
+        assert begun == ["other"]
+
+    in_world(group(work), story)

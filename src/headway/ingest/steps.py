@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Optional, TypeVar
 
 import msgspec
 
@@ -81,35 +80,31 @@ class StepsApp:
         return _encode(PollAnswer([Step.of(work) for work in given.works], given.unknown))
 
     async def _given(self, poll: Poll, gone: asyncio.Future[None]) -> Given:
-        """Work, as soon as there is some; none when the time is over, the worker gone, or the server about to stop."""
+        """Work, as soon as there is some; none when the time is over, or the worker gone."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + poll.wait_ms / 1_000
-        given = Given()
         while True:
-            left_ms = int(1_000 * (until_s - loop.time()))
-            asking = asyncio.ensure_future(self.desks.ask(Ask(poll.queues, poll.most, max(0, left_ms))))
-            events: set[asyncio.Future[Any]] = {asking, gone}
-            try:
-                while not asking.done() and not gone.done() and not self.is_draining():
-                    await asyncio.wait(events, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                if not asking.done():
-                    asking.cancel()
-                    with suppress(asyncio.CancelledError, NobodyThere):
-                        await asking
-            with suppress(asyncio.CancelledError):
-                try:
-                    given = asking.result()
-                except NobodyThere:
-                    if loop.time() >= until_s or gone.done() or self.is_draining():
-                        raise
-            if given.works or gone.done():
+            left_ms = max(0, int(1_000 * (until_s - loop.time())))
+            given = await self._asked(Ask(poll.queues, poll.most, left_ms), gone)
+            if given is not None and (given.works or loop.time() >= until_s):
                 return given
-            if self.is_draining():
+            if gone.done():
+                return Given()
+            if self.is_draining() or loop.time() >= until_s:
                 raise NobodyThere
-            if loop.time() >= until_s:
-                return given
             await asyncio.sleep(_PAUSE_S)
+
+    async def _asked(self, ask: Ask, gone: asyncio.Future[None]) -> Optional[Given]:
+        """What the hubs say; None where none is there, or nobody waits for it any more."""
+        asking = asyncio.ensure_future(self.desks.ask(ask))
+        events: set[asyncio.Future[Any]] = {asking, gone}
+        try:
+            while not asking.done() and not gone.done() and not self.is_draining():
+                await asyncio.wait(events, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asking.cancel()  # Then nothing was handed over.
+            await asyncio.wait({asking})
+        return None if asking.cancelled() or asking.exception() is not None else asking.result()
 
     async def _heartbeat(self, body: bytes, receive: Receive) -> bytes:
         beats = _decoded(Heartbeats, body)

@@ -19,7 +19,6 @@ from uuid import uuid4
 from headway.errors import UsageError
 from headway.functions.history import Failure
 from headway.functions.options import CallOptions
-from headway.steps.alarms import Alarms
 from headway.steps.attempt import Outcome, Ran, StepCall, Work
 from headway.steps.clock import Clock, LoopClock
 from headway.steps.http import HttpStep
@@ -30,6 +29,7 @@ from headway.steps.queues import BUILT_IN, DEFAULT, Queue
 from headway.steps.room import Room
 from headway.steps.shared import SharedLimits
 from headway.steps.under_way import UnderWay, cancelled
+from headway.steps.wakes import Wakes
 from headway.targets.figures import QueueFigures
 
 __all__ = ["Hub", "Leased", "Steps"]
@@ -37,6 +37,7 @@ __all__ = ["Hub", "Leased", "Steps"]
 Steps = Mapping[str, Any]
 """What can be called, by name: of durable functions nothing is looked at."""
 _CLOSE_S: Final = 2.0
+_CANCELLED_MOST: Final = 200_000
 
 
 class Leased(NamedTuple):
@@ -66,6 +67,8 @@ class Hub:
         self._rooms: dict[str, Room[UnderWay]] = {}
         self._attempts: dict[str, UnderWay] = {}
         """By the keys of their calls."""
+        self._cancelled: dict[str, None] = {}
+        """Keys of calls that nobody waits for and that have not come, in their order."""
         self._leases: dict[str, UnderWay] = {}
         self._running: set[Running] = set()
         """Whose code has not come to its end in this process, also where nobody waits for it any more."""
@@ -87,18 +90,17 @@ class Hub:
         queues = {queue.name: queue for queue in BUILT_IN} | dict(self._queues)
         self._rooms = {name: Room(queue, now_ms, self._shared(queue, now_ms)) for name, queue in queues.items()}
         self._local = Local(sum(queue.concurrency for queue in queues.values() if queue.runs_on == "flow"))
-        self._alarms = Alarms[str]()
-        self._rates = Alarms[str]()
+        self._alarms = Wakes[str](self._clock, self._look)
+        self._rates = Wakes[str](self._clock, lambda queue: self._pump(self._rooms[queue]))
         self._book = LeaseBook(*self._place) if self._place is not None and self.worker_queues else None
-        self._timer: Callable[[], None] = lambda: None
-        self._timer_at_ms: Optional[int] = None
 
     async def close(self) -> None:
         """Wait no longer for anything: async steps and processes are ended, threads left alone."""
         self._users -= 1
         if self._users:
             return
-        self._timer()
+        self._alarms.stop()
+        self._rates.stop()
         self._rooms, rooms = {}, self._rooms
         for running in self._running:
             running.abandon()
@@ -115,6 +117,9 @@ class Hub:
 
     async def run(self, call: StepCall, attempt: int, last_details: str = "") -> Ran:
         """Make one attempt, as soon as its turn has come. What the step raises is part of the answer."""
+        if call.key in self._cancelled:
+            del self._cancelled[call.key]
+            return Ran(failure=cancelled().failure)
         step = self._steps.get(call.name)
         known = step if getattr(step, "kind", "") == "step" else None
         options = _chosen(call.options, None if known is None else known.options)
@@ -154,10 +159,14 @@ class Hub:
         return ran_of(outcome, options, attempt, left, under_way.details)
 
     def cancel(self, key: str) -> None:
-        """Nobody waits any more for the call of this key."""
+        """Nobody waits any more for the call of this key, which may be about to come, from the disk."""
         attempt = self._attempts.get(key)
         if attempt is not None:
             self._settle(attempt, cancelled())
+            return
+        self._cancelled[key] = None
+        if len(self._cancelled) > _CANCELLED_MOST:
+            del self._cancelled[next(iter(self._cancelled))]
 
     def figures(self, queue: str) -> Optional[QueueFigures]:
         """How it stands with a queue; None while nothing runs. Called by any thread."""
@@ -352,39 +361,24 @@ class Hub:
     # Time.
 
     def _set_alarm(self, attempt: UnderWay) -> None:
-        at_ms = attempt.look_at_ms
-        self._alarms.set(attempt.call.key, at_ms)
-        if at_ms is not None:
-            self._set_timer()
+        self._alarms.set(attempt.call.key, attempt.look_at_ms)
 
     def _set_rate(self, room: Room[UnderWay]) -> None:
         if room.queue.per_second is None and self._workers == 1:
             return
-        wait_ms = room.wait_ms(self._clock.now_ms())
-        self._rates.set(room.queue.name, None if wait_ms is None else self._clock.now_ms() + wait_ms)
-        self._set_timer()
-
-    def _set_timer(self) -> None:
-        """One timer for all that is to be looked at; an earlier one that has become needless does no harm."""
-        times = [at_ms for at_ms in (self._alarms.next_at_ms, self._rates.next_at_ms) if at_ms is not None]
-        if times and (self._timer_at_ms is None or min(times) < self._timer_at_ms):
-            self._timer()
-            self._timer_at_ms = min(times)
-            self._timer = self._clock.at(self._timer_at_ms, self._look)
-
-    def _look(self) -> None:
-        self._timer_at_ms = None
         now_ms = self._clock.now_ms()
-        for name in self._rates.due(now_ms):
-            self._pump(self._rooms[name])
-        for key in self._alarms.due(now_ms):
-            attempt = self._attempts[key]
-            outcome = attempt.overdue(now_ms)
-            if outcome is None:
-                self._alarms.set(key, attempt.look_at_ms)
-            else:
-                self._settle(attempt, outcome)
-        self._set_timer()
+        wait_ms = room.wait_ms(now_ms)
+        self._rates.set(room.queue.name, None if wait_ms is None else now_ms + wait_ms)
+
+    def _look(self, key: str) -> None:
+        attempt = self._attempts.get(key)
+        if attempt is None:  # What was looked at before it has ended it.
+            return
+        outcome = attempt.overdue(self._clock.now_ms())
+        if outcome is None:
+            self._set_alarm(attempt)
+        else:
+            self._settle(attempt, outcome)
 
 
 def _chosen(called: Optional[CallOptions], declared: Optional[CallOptions]) -> CallOptions:
