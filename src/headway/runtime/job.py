@@ -378,8 +378,9 @@ class Job:
             self.dispatcher.close()
         if self.cuts is not None:
             self.cuts.close()
-        for slot in list(self.slots.values()):
-            slot.close()
+        readings: list[Union[Slot, Discovery]] = [*self.slots.values(), *self._discoveries.values()]
+        for reading in readings:
+            reading.close()
         for sink in list(self.sinks.values()):
             with suppress(OutputError):  # What was written is durable, or will be taken back.
                 sink.release()

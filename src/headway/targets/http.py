@@ -21,16 +21,16 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Optional
 
+from headway.basics.needed import needed, number_in
+from headway.basics.secret import SecretText, hide
 from headway.basics.times import Duration, duration_ms
 from headway.errors import UsageError
 from headway.targets.addresses import AddressPolicy
 from headway.targets.answers import answer_for, checked_answers
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Outcome, Target
-from headway.targets.checks import needed, number_in
 from headway.targets.cloudevents import MODES, message_of
 from headway.targets.handshake import ORIGIN, asking_headers, checked_origin, permission_in
 from headway.targets.headers import Headers, head_of
-from headway.targets.secret import SecretText, hide
 from headway.targets.signatures import Signer
 from headway.targets.tls import TlsFiles
 from headway.targets.urls import Url

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Optional
 
+from headway.basics.needed import needed
+from headway.basics.secret import Secret
 from headway.errors import UsageError
-from headway.targets.checks import needed
-from headway.targets.secret import Secret
 
 __all__ = ["PUBLIC", "SECRET_KEY", "SHARED", "Key", "Signer", "ed25519", "key_of", "signed_part", "v1"]
 

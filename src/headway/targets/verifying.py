@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from headway.basics.secret import Secret, SecretText
 from headway.basics.times import Duration, duration_ms
 from headway.errors import SignatureError, UsageError
-from headway.targets.secret import Secret, SecretText
 from headway.targets.signatures import PUBLIC, SECRET_KEY, SHARED, Key, ed25519, key_of, signed_part, v1
 
 __all__ = ["verify_webhook"]
