@@ -123,7 +123,7 @@ def _queues_of(steps: Mapping[str, Any]) -> list[str]:
 def _header(token: Optional[str]) -> dict[str, str]:
     if token is None:
         return {}
-    from headway.targets.secret import Secret
+    from headway.basics.secret import Secret
 
     secret = Secret(token, "--token")
     if secret.reference is None:

@@ -18,6 +18,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from headway.basics.declaring import declaring, fail
+from headway.basics.needed import needed
+from headway.basics.secret import hide
 from headway.basics.times import Duration
 from headway.errors import FlowError, UsageError
 from headway.functions.history import CallKind, Failure
@@ -26,9 +28,7 @@ from headway.functions.signature import to_json
 from headway.steps.attempt import Outcome, Work
 from headway.targets.addresses import AddressPolicy
 from headway.targets.answers import retry_after_s
-from headway.targets.checks import needed
 from headway.targets.headers import Headers, head_of
-from headway.targets.secret import hide
 from headway.targets.tls import TlsFiles
 from headway.targets.urls import Address, Url
 from headway.types.values import shape_of
