@@ -48,6 +48,8 @@ CATALOG: Final = (
         ("state_bytes", "part", "Bytes of files in the state directory."),
         ("outbox_pending", "output target", "Triggers that wait for delivery, also those under way."),
         ("outbox_oldest_age_seconds", "output target", "How long the trigger that has waited longest has waited."),
+        ("step_queue_depth", "queue", "Calls of steps that wait in a queue, of those that are in memory."),
+        ("step_queue_running", "queue", "Attempts of steps that run."),
         ("outbox_dead", "output target", "Triggers that were given up, and neither put back nor dropped since."),
         ("breaker_state", "output target state", "1 for the state that the circuit breaker of a target is in, else 0."),
         ("ingest_queued_bytes", "", "Bytes of posted events that wait to be made durable."),
@@ -78,6 +80,8 @@ CATALOG: Final = (
         "histogram",
         ("epoch_duration_seconds", "worker", "From the end of an epoch to the end of the next."),
         ("epoch_write_seconds", "worker", "Time spent writing what an epoch has changed."),
+        ("step_start_seconds", "queue", "From when an attempt of a step could begin until it did."),
+        ("step_seconds", "queue", "From when an attempt of a step began until its outcome was known."),
         ("ingest_fsync_seconds", "source", "How long it took to make a group of posted events durable."),
     ),
     *_metrics(
