@@ -73,7 +73,7 @@ MAY_IMPORT: Final = {
     "metrics": "basics state web runtime",
     "ingest": "basics types connectors state inbox web graph declare plan runtime tracing metrics",
     "explain": "basics types operators graph declare plan",
-    "serving": "basics types state graph declare plan web metrics",
+    "serving": "basics types state functions durable graph declare plan web metrics",
     "client": "basics types",
     "demo": "basics client web",
     "cli": "basics types connectors state inbox delivery functions durable web graph declare plan runtime "

@@ -15,6 +15,7 @@ from headway.basics.times import format_time
 from headway.cli.changes import state_option
 from headway.cli.commands import Commands
 from headway.cli.escapes import json_text, printable
+from headway.cli.function_queries import query
 from headway.cli.options import examples, flow_argument, json_option, set_option
 from headway.cli.process import say
 from headway.cli.replays import replay_check
@@ -72,12 +73,21 @@ def start(
 
 
 @functions.command(
-    epilog=examples("headway functions signal flows/order_fulfilment.py fulfil/o-17 cancel '\"too late\"'")
+    epilog=examples(
+        "headway functions signal flows/order_fulfilment.py fulfil_order/o-17 cancel '\"too late\"'",
+        "headway functions signal flows/order_fulfilment.py fulfil_order/o-99 gift true --start '[\"o-99\"]'",
+    )
 )
 @flow_argument
 @click.argument("instance", metavar="NAME/ID")
 @click.argument("signal_name", metavar="SIGNAL")
 @click.argument("value", default="null")
+@click.option(
+    "--start",
+    "arguments",
+    metavar="ARGUMENTS",
+    help="Start the function with these arguments, as of `start`, where there is no instance of the id.",
+)
 @set_option
 @state_option
 @json_option("Write the receipt as JSON.")
@@ -86,12 +96,16 @@ def signal(
     instance: str,
     signal_name: str,
     value: str,
+    arguments: Optional[str],
     settings: dict[str, str],
     state_dir: Optional[Path],
     as_json: bool,
 ) -> None:
-    """Send a signal to an instance. VALUE is JSON."""
-    _append(flow, settings, state_dir, instance, f"/signals/{quote(signal_name, safe='')}", value, as_json=as_json)
+    """Send a signal to an instance. VALUE is JSON. With --start one that is started has it from its beginning."""
+    behind = f"/signals/{quote(signal_name, safe='')}"
+    if arguments is not None:
+        behind, value = f"{behind}/start", f'{{"arguments":{arguments},"value":{value}}}'
+    _append(flow, settings, state_dir, instance, behind, value, as_json=as_json)
 
 
 _asking("cancel", "End an instance in an orderly way: its code is told, and compensates.")
@@ -264,4 +278,5 @@ def _plain(value: Any) -> Any:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-functions.add_command(replay_check)
+for command in (query, replay_check):
+    functions.add_command(command)

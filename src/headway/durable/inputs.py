@@ -34,6 +34,14 @@ _PATHS: Final[Mapping[str, tuple[str, Any]]] = {
         {"type": ["array", "object"], "description": "Its arguments, by position or by name."},
     ),
     "/{name}/{id}/signals/{signal}": ("Send a signal to an instance", {"description": "Its value."}),
+    "/{name}/{id}/signals/{signal}/start": (
+        "Start a function with a signal, or only send it where there is an instance",
+        {
+            "type": "object",
+            "properties": {"arguments": {"type": ["array", "object"]}, "value": {}},
+            "description": "The arguments of the start, by position or by name, and the value of the signal.",
+        },
+    ),
     "/{name}/{id}/updates/{update}/{update_id}": (
         "Ask an instance to change something",
         {"description": "A value."},
@@ -89,6 +97,8 @@ class Routes:
             raise UsageError(msg) from None
         if rest[0] == "signals" and len(rest) == 2 and rest[1]:
             return Signal(rest[1], msgspec.Raw(value))
+        if rest[0] == "signals" and len(rest) == 3 and rest[1] and rest[2] == "start":
+            return _start_with_signal(function, rest[1], value)
         if rest[0] == "updates" and len(rest) == 3 and all(rest):
             return Update(rest[2], rest[1], msgspec.Raw(value))
         if rest in (["cancel"], ["terminate"]):
@@ -98,6 +108,27 @@ class Routes:
             identity, call = read_token(rest[1])
             failure = Failure("AnsweredBadly", value.decode(), non_retryable=True) if len(rest) == 3 else None
             return Resolve(identity.run, call, msgspec.Raw(value), failure)
+        if rest[0] == "queries":
+            msg = "queries are answered by the server of views: headway run --serve, or headway serve"
+            raise LookupError(msg)
         if rest == ["retry"]:
             return Retry()
         raise LookupError(_WAYS)
+
+
+def _start_with_signal(function: DurableFunction[Any], name: str, body: bytes) -> Start:
+    try:
+        asked = _both.decode(body)
+    except msgspec.DecodeError as error:
+        msg = f'the body is not {{"arguments": ..., "value": ...}}: {error}'
+        raise UsageError(msg) from None
+    function.decode_arguments(bytes(asked.arguments))
+    return Start(asked.arguments, signal=Signal(name, asked.value))
+
+
+class _Both(msgspec.Struct, forbid_unknown_fields=True):
+    arguments: msgspec.Raw = msgspec.Raw(b"[]")
+    value: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_both: Final = msgspec.json.Decoder(_Both)

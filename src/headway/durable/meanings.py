@@ -26,7 +26,7 @@ from headway.functions.history import (
 )
 from headway.functions.waits import Wait
 
-__all__ = ["called_by", "end_of", "happening_of", "keep_answer", "left_open", "text_of"]
+__all__ = ["called_by", "end_of", "happening_of", "keep_answer", "left_open", "signalled", "text_of"]
 
 _UPDATES_MOST: Final = 100
 
@@ -40,11 +40,16 @@ def happening_of(state: FunctionState, body: Body, now_ms: int) -> Optional[Happ
             return Failed(now_ms, body.call, body.failure)
         return Answered(now_ms, body.call, bytes(body.value))
     if isinstance(body, Signal):
-        return Signalled(now_ms, body.name, bytes(body.value), body.id)
+        return signalled(body, now_ms)
     if isinstance(body, Update):
         return UpdateAsked(now_ms, body.id, body.name, bytes(body.value))
     assert isinstance(body, Cancel)
     return TerminateAsked(now_ms, body.reason) if body.terminates else CancelAsked(now_ms, body.reason)
+
+
+def signalled(signal: Signal, now_ms: int) -> Signalled:
+    """A signal that has come."""
+    return Signalled(now_ms, signal.name, bytes(signal.value), signal.id)
 
 
 def end_of(last: Entry) -> tuple[bytes, Optional[Failure]]:

@@ -36,11 +36,21 @@ class Message(Event):
     """A `Body` as JSON text, so that values of users are the same bytes wherever they are."""
 
 
+class Signal(msgspec.Struct, tag="signal", tag_field="kind", omit_defaults=True, frozen=True):
+    """A signal. One that has an `id` counts once."""
+
+    name: str
+    value: msgspec.Raw = msgspec.Raw(b"null")
+    id: str = ""
+
+
 class Start(msgspec.Struct, tag="start", tag_field="kind", omit_defaults=True, frozen=True):
     """Start a function. Where there is one of the id, the function's declaration says what happens."""
 
     arguments: msgspec.Raw = msgspec.Raw(b"[]")
     parent: Optional[Parent] = None
+    signal: Optional[Signal] = None
+    """Given to whichever instance there is then: to the one that is started from its beginning."""
 
 
 class Resolve(msgspec.Struct, tag="resolve", tag_field="kind", omit_defaults=True, frozen=True):
@@ -50,14 +60,6 @@ class Resolve(msgspec.Struct, tag="resolve", tag_field="kind", omit_defaults=Tru
     call: int
     value: msgspec.Raw = msgspec.Raw(b"null")
     failure: Optional[Failure] = None
-
-
-class Signal(msgspec.Struct, tag="signal", tag_field="kind", omit_defaults=True, frozen=True):
-    """A signal. One that has an `id` counts once."""
-
-    name: str
-    value: msgspec.Raw = msgspec.Raw(b"null")
-    id: str = ""
 
 
 class Update(msgspec.Struct, tag="update", tag_field="kind", omit_defaults=True, frozen=True):

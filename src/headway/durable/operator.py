@@ -26,7 +26,7 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.durable.calls import OUTSIDE, CallRecord, FunctionEnded, Unclaimed, answer_of, call_of, cancel_of
-from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, text_of
+from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, signalled, text_of
 from headway.durable.messages import (
     Body,
     Message,
@@ -134,11 +134,14 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             self._clear(state, ctx)
             state.run += 1
         state.callers = [] if body.parent is None else [body.parent]
-        self._begin(state, Started(ctx.time, bytes(body.arguments), body.parent), ctx)
+        signals = () if body.signal is None else (signalled(body.signal, ctx.time),)
+        self._begin(state, Started(ctx.time, bytes(body.arguments), body.parent, signals=signals), ctx)
         return ""
 
     def _has_started(self, state: FunctionState, body: Start, policy: str, ctx: Ctx) -> str:
         """There is an instance of this id, and it stays: its caller gets its end, or that it was refused."""
+        if body.signal is not None:
+            return self._tell(state, body.signal, ctx)
         if policy in ("reject", "new_after_failure") or (policy == "new" and state.status not in ENDED):
             reason = f"{ctx.key} is {state.status} already, and ids are used once (id_reuse={policy!r})"
             self._refuse(body, reason, ctx)

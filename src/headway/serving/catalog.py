@@ -67,6 +67,11 @@ class Shown:
         stored = snapshot.get(self._number, key)
         return Found(key, Presence.ABSENT) if stored is None else self._found(snapshot, key, stored)
 
+    def stored(self, snapshot: Snapshot, key: str) -> Any:
+        """The whole state of a key, whatever of it is shown; None where there is none."""
+        stored = snapshot.get(self._number, key)
+        return None if stored is None else self._state(snapshot, key, stored)[3]
+
     def page(self, snapshot: Snapshot, prefix: str, start: str, limit: int, most_bytes: int) -> tuple[list[Found], str]:
         """Keys that begin with `prefix`, from `start` on, and the key to go on with, empty at the end.
 
@@ -106,6 +111,14 @@ class Shown:
         return max(least, self._prefix + start.encode()), successor(least)
 
     def _found(self, snapshot: Snapshot, key: str, stored: bytes) -> Found:
+        time_ms, timers, _, state = self._state(snapshot, key, stored)
+        if not self.view.of_stream:
+            return Found(key, Presence.PRESENT, self._shown(state), time_ms, timers or {})
+        if state.forgotten_ms is not None:
+            return Found(key, Presence.FORGOTTEN, time_ms=state.forgotten_ms)
+        return Found(key, Presence.PRESENT, self._shown(state.value), time_ms)
+
+    def _state(self, snapshot: Snapshot, key: str, stored: bytes) -> Any:
         database = snapshot.database(key)
         assert database is not None
         values = self._values.get(database.group)
@@ -114,12 +127,7 @@ class Shown:
             values = self._values[database.group] = RowValues(
                 table.name, table.state_type, table.version, table.migrate, database, self._prefix
             )
-        time_ms, timers, _, state = values.read(self._prefix + key.encode(), stored)
-        if not self.view.of_stream:
-            return Found(key, Presence.PRESENT, self._shown(state), time_ms, timers or {})
-        if state.forgotten_ms is not None:
-            return Found(key, Presence.FORGOTTEN, time_ms=state.forgotten_ms)
-        return Found(key, Presence.PRESENT, self._shown(state.value), time_ms)
+        return values.read(self._prefix + key.encode(), stored)
 
     def _shown(self, value: Any) -> bytes:
         fields = self.view.fields

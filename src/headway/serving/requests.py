@@ -15,7 +15,7 @@ from headway.basics.times import duration_ms
 from headway.errors import UsageError
 from headway.web.problems import ProblemError, Scope
 
-__all__ = ["Cursor", "Query", "Target", "keys_of", "parse_target", "wait_of"]
+__all__ = ["Cursor", "Query", "Target", "allow", "keys_of", "parse_target", "parts_of_path", "wait_of"]
 
 WAIT_MAX_S: Final = 60.0
 _ROOT: Final = b"/v1/views"
@@ -47,6 +47,28 @@ def parse_target(scope: Scope) -> Optional[Target]:
         return Target(_text(view), _text(key))
     name, colon, action = _text(view).partition(":")
     return Target(name, action=action if colon else None)
+
+
+def parts_of_path(scope: Scope, root: bytes) -> Optional[list[str]]:
+    """The parts of a path behind a root, each unquoted by itself, so that one may hold a slash; None for another path.
+
+    >>> parts_of_path({"raw_path": b"/v1/functions/ship/o%2F7"}, b"/v1/functions")
+    ['ship', 'o/7']
+    """
+    path: bytes = scope["raw_path"]
+    if path.rstrip(b"/") == root:
+        return []
+    if not path.startswith(root + b"/"):
+        return None
+    return [_text(part) for part in path[len(root) + 1 :].split(b"/")]
+
+
+def allow(method: str, *allowed: str) -> None:
+    """Raise `ProblemError` for a method that is none of those allowed; HEAD goes with GET."""
+    known = [*allowed, "HEAD"] if "GET" in allowed else list(allowed)
+    if method not in known:
+        methods = ", ".join(known)
+        raise ProblemError(405, f"{method:.20} is not taken here: {methods}", headers={"allow": methods})
 
 
 def _text(raw: bytes) -> str:
