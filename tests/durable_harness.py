@@ -57,6 +57,16 @@ class Group:
     def run_until_ended(self, count: int) -> None:
         self.run(lambda: len(self.ended) >= count)
 
+    def run_to_the_end(self) -> None:
+        """A run that ends by itself."""
+        deadline = time.monotonic() + PATIENCE_S
+
+        def stops() -> bool:
+            assert time.monotonic() < deadline, "it does not end"
+            return False
+
+        run_flow(self.flow, RunOptions(self.state, key_groups=2, epoch_ms=20), stop=StopFlag(stops))
+
     def waiting(self) -> int:
         """Calls in the outbox, as far as it can be read."""
         with StateReader(self.state) as reader:

@@ -22,7 +22,7 @@ from headway.errors import FunctionBlocked, UsageError
 from headway.functions.history import Answered, Called, Identity, Started
 from headway.functions.recorded import Recorded
 
-FLOW = '''
+FLOW = """
 import headway as hw
 from headway import durable_workflow
 
@@ -36,7 +36,7 @@ async def tally(context, start: int) -> list[int]:
     return seen
 
 flow = hw.Functions("tallies", [tally])
-'''
+"""
 
 
 @durable_workflow
@@ -131,7 +131,7 @@ def asked(url: str, body: bytes | None = None) -> tuple[int, Any]:
     import urllib.request
 
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body)) as response:  # noqa: S310 - of this machine
+        with urllib.request.urlopen(urllib.request.Request(url, body)) as response:
             return response.status, json.loads(response.read())
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())

@@ -73,7 +73,7 @@ class Functions(Flow):
         for function in functions:
             self.add(function)
         asked = self.source("requests", Message, requests(self.callees), time=INGESTION_TIME)
-        log = RunLogInput("answers", "answers of steps and functions")
+        log = RunLogInput("answers", "answers of steps and functions", is_awaited=True)
         answers = self.source("answers", Message, log, time=INGESTION_TIME)
         messages = asked.merge(answers, name="messages").key_by("to", name="instance")
         self._done = messages.process(_STEP, FunctionOperator(self.callees, live_most))

@@ -82,6 +82,7 @@ class _LogTarget(Target):
     guarantee = Guarantee.BY_ID
     keeps_order = False
     has_breaker = False
+    comes_back = True
     limits = Limits(concurrency=1_000, batch=1, timeout_s=_YEAR_S)
 
     def __init__(self, group: str, log: RunLogInput) -> None:

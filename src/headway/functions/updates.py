@@ -27,7 +27,7 @@ _SIGNATURES_MAX: Final = 1_024
 _signatures: Final[dict[Any, Signature]] = {}
 
 
-class UnknownQuery(UsageError):  # noqa: N818 - what it is
+class UnknownQuery(UsageError):
     """The function has named no handler for a query, or not yet."""
 
 

@@ -30,6 +30,7 @@ from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.participant import Commitment, Commitments
 from headway.runtime.redrive import redrive_path
 from headway.runtime.rest import NAP_MS, Rest
+from headway.runtime.returning import goes_by_clock, returning_of
 from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot
 from headway.runtime.slot_options import SlotOptions, kept_before
@@ -109,6 +110,7 @@ class Job:
         )
         self.dispatcher = make_dispatcher(self.plan, self.manifest, self.options, self.wall_ms, self.failed, self.tell)
         self._is_pressed = pressure(self.dispatcher, self.board, worker)
+        self.returning = returning_of(self)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
@@ -141,6 +143,8 @@ class Job:
         if self.options.board_path is not None:
             self.board.report(self.options.worker, self._own_progress())
             self.commitments.tell()
+        if self.returning is not None:
+            self.returning.report()
 
     def beat(self) -> None:
         """Something moves in this process."""
@@ -242,7 +246,7 @@ class Job:
             kept = kept_before(self._began_with.get(source.name), number, assigned)
         options = SlotOptions(
             groups=self.manifest.key_groups,
-            follow=self.options.follow,
+            follow=self.options.follow or (self.returning is not None and goes_by_clock(source.node)),
             grows=not all(source.node.input.ends for source in self.plan.sources),
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=self.options.drain_to_ms,
@@ -286,10 +290,8 @@ class Job:
         number = [other.name for other in self.plan.stages].index(stage.name)
         known = self.manifest.operators
         views = self.manifest.views
-        operators = [
-            OperatorSpec(*table, id=known[table.name].id, indexes=indexes_of(views, table.name))
-            for table in stage.tables()
-        ]
+        tables = stage.tables()
+        operators = [OperatorSpec(*one, id=known[one.name].id, indexes=indexes_of(views, one.name)) for one in tables]
         carried = self.manifest.stages[number].carried
         codecs = [carried_codec(stage, edge) for edge in carried]
         codecs += [edge_codec(edge) for edge in stage.inputs]
@@ -373,10 +375,9 @@ class Job:
 
     def close(self) -> None:
         """Close all inputs, outputs and stores; raises the first `StateError` of these once all are closed."""
-        if self.dispatcher is not None:
-            self.dispatcher.close()
-        if self.cuts is not None:
-            self.cuts.close()
+        for part in (self.dispatcher, self.cuts):
+            if part is not None:
+                part.close()
         for slot in list(self.slots.values()):
             slot.close()
         for sink in list(self.sinks.values()):
