@@ -41,7 +41,7 @@ class Returning:
         self._followed = followed
 
     def report(self) -> None:
-        """Say on the board whether this worker delivers what comes back, or has what has come back wait for its time."""
+        """Say on the board whether this worker delivers what comes back, or has some of it wait for its time."""
         job = self._job
         now_ms = job.wall_ms()
         is_busy = any(task.waits(now_ms) for (stage, _), task in list(job.tasks.items()) if stage in self._by_clock)
