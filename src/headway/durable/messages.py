@@ -10,13 +10,19 @@ from headway.functions.history import Failure, Parent
 from headway.types.schema import Event
 
 __all__ = [
+    "SCHEDULES",
+    "Announced",
     "Body",
     "Cancel",
+    "Due",
     "Message",
+    "Pause",
     "Resolve",
+    "Resume",
     "Retry",
     "Signal",
     "Start",
+    "Trigger",
     "Update",
     "address_of",
     "body_of",
@@ -25,6 +31,8 @@ __all__ = [
 ]
 
 SEPARATOR: Final = "/"
+SCHEDULES: Final = "~schedules"
+"""Stands in the place of the function's name in the address of a schedule."""
 
 
 class Message(Event):
@@ -81,7 +89,31 @@ class Retry(msgspec.Struct, tag="retry", tag_field="kind", omit_defaults=True, f
     """Go on with one that is blocked, after its code was mended."""
 
 
-Body = Union[Start, Resolve, Signal, Update, Cancel, Retry]
+class Announced(msgspec.Struct, tag="announced", tag_field="kind", frozen=True):
+    """A run begins whose code has the schedule that this is told to."""
+
+
+class Due(msgspec.Struct, tag="due", tag_field="kind", frozen=True):
+    """A time of a schedule has come; the log's own time says how late that is."""
+
+    at_ms: int
+
+
+class Pause(msgspec.Struct, tag="pause", tag_field="kind", omit_defaults=True, frozen=True):
+    """A schedule is to start nothing until it is resumed."""
+
+    reason: str = ""
+
+
+class Resume(msgspec.Struct, tag="resume", tag_field="kind", frozen=True):
+    """A schedule goes on from now."""
+
+
+class Trigger(msgspec.Struct, tag="trigger", tag_field="kind", frozen=True):
+    """A schedule does now what it does when it is due."""
+
+
+Body = Union[Start, Resolve, Signal, Update, Cancel, Retry, Announced, Due, Pause, Resume, Trigger]
 """What happens."""
 
 _encoder: Final = msgspec.json.Encoder()

@@ -28,6 +28,7 @@ import msgspec
 from headway.durable.calls import OUTSIDE, CallRecord, FunctionEnded, Unclaimed, answer_of, call_of, cancel_of
 from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, signalled, text_of
 from headway.durable.messages import (
+    SCHEDULES,
     Body,
     Message,
     Resolve,
@@ -170,7 +171,8 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         """Something happens to an instance that should be there; returns why nothing came of it."""
         if not state.status:
             ctx.forget()
-            return "there is no such instance"
+            # What goes to a schedule comes by here as well.
+            return "" if ctx.key.startswith(SCHEDULES) else "there is no such instance"
         if isinstance(body, Retry):
             return self._retry(state, ctx) if state.status == BLOCKED else f"it is {state.status}, not blocked"
         if state.status in ENDED:
