@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+import random
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Optional
 from zoneinfo import ZoneInfo
@@ -12,10 +14,13 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.cluster_harness import Started, await_true
 from tests.durable_harness import Group, start
 
 import headway as hw
 from headway import durable_workflow
+from headway.cli.main import main
+from headway.declare.loading import FlowSpec, load_flow
 from headway.durable.calls import CallRecord, options_of
 from headway.durable.messages import Announced, Body, Due, Message, Pause, Resolve, Resume, Trigger, message
 from headway.durable.operator import MESSAGES
@@ -128,7 +133,7 @@ class World:
         self.now = now
         self.test.advance(to=now)
         for line in self.test.new_triggers("out"):
-            record = msgspec.convert(line["value"] if "value" in line else line, CallRecord)
+            record = msgspec.convert(line, CallRecord)
             self.records.append(record)
             if record.kind == "due":
                 self.tell(Due(int(record.arguments)))
@@ -332,16 +337,20 @@ def scheduled(state: Path, **options: Any) -> Group:
 
 def test_runs_start_each_once(tmp_path: Path) -> None:
     ended: list[Any] = []
-    for _ in range(4):
+    for _ in range(3):
         group = scheduled(tmp_path, overlap="allow", catch_up="all")
         group.run_until_ended(4)
         ended += group.ended
-    ids = [one["id"] for one in ended]
+    last = scheduled(tmp_path, overlap="allow", catch_up="all")
+    last.run(lambda: len(last.ended) >= 4 and follow_each_other(ended + last.ended))
+    ids = [one["id"] for one in ended + last.ended]
     assert len(ids) == len(set(ids)), "none is started twice"
+
+
+def follow_each_other(ended: list[Any]) -> bool:
+    """Whether none is left out, also where no run was there."""
     moments = sorted(datetime.fromisoformat(json.loads(one["result"])) for one in ended)
-    gaps = {later - earlier for earlier, later in zip(moments, moments[1:])}
-    assert gaps == {timedelta(milliseconds=50)}, "none is left out, also where no run was there"
-    assert all(moment.tzinfo is not None and moment > datetime(2024, 1, 1, tzinfo=timezone.utc) for moment in moments)
+    return {later - earlier for earlier, later in pairwise(moments)} == {timedelta(milliseconds=50)}
 
 
 def test_ends_come_back_to_a_run(tmp_path: Path) -> None:
@@ -370,3 +379,82 @@ def test_a_flow_may_lose_its_last_schedule(tmp_path: Path) -> None:
     without = Group(tmp_path, quick, steps=[one])
     without.tell(("quick/1", start("x")))
     without.run(lambda: any(one["id"] == "1" for one in without.ended))
+
+
+FLOW = """
+import headway as hw
+from headway import durable_workflow
+
+@durable_workflow
+async def tick(context, at: str) -> str:
+    return await context.call("note", at)
+
+flow = hw.Functions("ticks", [tick])
+
+@flow.step
+async def note(at: str) -> str:
+    return at
+
+flow.schedule("often", tick, every="100ms", args=lambda due: due.isoformat(), overlap="buffer_all", catch_up="all")
+flow.ended.to("ended", hw.to_jsonl("ended.jsonl"))
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_at_any_moment(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "flow.py").write_text(FLOW)
+
+    def ended() -> list[Any]:
+        path = tmp_path / "ended.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    arguments = ("flow.py", "--follow", "--quiet", "--state", "state", "--epoch", "100ms", "--workers", workers)
+    chance = random.Random(workers)
+    known = 0
+    for _ in range(4):
+        started = Started(tmp_path, *arguments)
+        enough = known + chance.randrange(1, 8)
+        await_true(lambda least=enough: len(ended()) > least, "more that have ended")  # type: ignore[misc]
+        started.end()
+        known = len(ended())
+    started = Started(tmp_path, *arguments)
+    await_true(lambda: len(ended()) > known + 20, "more that have ended")
+    started.process.terminate()
+    assert started.outcome()[0] == 0
+    found = ended()
+    moments = [datetime.fromisoformat(json.loads(one["result"])) for one in found]
+    assert {later - earlier for earlier, later in pairwise(moments)} == {timedelta(milliseconds=100)}, "in their order"
+    assert len({one["id"] for one in found}) == len(found)
+
+
+def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "ticks.py"
+    file.write_text(FLOW.replace('every="100ms"', 'cron="0 3 * * *", tz="Europe/Berlin"'))
+    state = tmp_path / "state"
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(["functions", "schedules", arguments[0], str(file), *arguments[1:], "--state", str(state)])
+        return code, *capsys.readouterr()
+
+    def told() -> Any:
+        [line] = run("ls", "--json")[1].splitlines()
+        return json.loads(line)
+
+    assert told()["status"] == "new: it begins with the next run"
+    group = Group(state)
+    group.flow = load_flow(FlowSpec(str(file)))  # type: ignore[assignment]
+    group.run(lambda: told()["status"] == "active")
+    following = [datetime.fromisoformat(text) for text in told()["next"]]
+    assert len(following) == 3 and all((one.hour, one.minute) == (3, 0) for one in following)
+    assert run("pause", "often") == (0, "taken: ~schedules/often\n", "")
+    assert "there is no schedule 'other': there are often" in run("pause", "other")[2]
+    group.run(lambda: told()["status"] == "paused")
+    assert told()["next"] == []
+    run("trigger", "often")
+    group.run(lambda: told()["started"] == 1 and told()["running"] == [])
+    assert run("resume", "often")[0] == 0
+    group.run(lambda: told()["status"] == "active")
+    shown = run("ls")[1]
+    assert "often" in shown and "0 3 * * * Europe/Berlin" in shown and "started   1" in shown
+    file.write_text(file.read_text().replace("0 3 * * *", "0 4 * * *"))
+    assert told()["status"] == "changed: until the next run it is 0 3 * * * Europe/Berlin"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Optional
@@ -15,10 +14,12 @@ from headway.basics.times import format_time
 from headway.cli.changes import state_option
 from headway.cli.commands import Commands
 from headway.cli.escapes import json_text, printable
+from headway.cli.function_messages import append_message
 from headway.cli.function_queries import query
 from headway.cli.options import examples, flow_argument, json_option, set_option
 from headway.cli.process import say
 from headway.cli.replays import replay_check
+from headway.cli.schedules import schedules
 from headway.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _asking(name: str, help_text: str) -> None:
     """Add a command that asks for what its name says."""
 
     def ask(flow: str, instance: str, settings: dict[str, str], state_dir: Optional[Path], as_json: bool) -> None:
-        _append(flow, settings, state_dir, instance, f"/{name}", "null", as_json=as_json)
+        append_message(flow, settings, state_dir, instance, f"/{name}", "null", as_json=as_json)
 
     for option in (json_option("Write the receipt as JSON."), state_option, set_option):
         ask = option(ask)
@@ -69,7 +70,7 @@ def start(
     The start is durable when the command says so. Where there is an instance of the id, the declaration of the function
     says what happens.
     """
-    _append(flow, settings, state_dir, instance, "", arguments, as_json=as_json)
+    append_message(flow, settings, state_dir, instance, "", arguments, as_json=as_json)
 
 
 @functions.command(
@@ -105,7 +106,7 @@ def signal(
     behind = f"/signals/{quote(signal_name, safe='')}"
     if arguments is not None:
         behind, value = f"{behind}/start", f'{{"arguments":{arguments},"value":{value}}}'
-    _append(flow, settings, state_dir, instance, behind, value, as_json=as_json)
+    append_message(flow, settings, state_dir, instance, behind, value, as_json=as_json)
 
 
 _asking("cancel", "End an instance in an orderly way: its code is told, and compensates.")
@@ -186,40 +187,6 @@ def history(ctx: click.Context, place: str, instance: str, state_dir: Optional[P
             say(printable(f"{number:>5}  +{(at_ms - began_ms) / 1_000:>9.3f} s  {mark} {type(entry).__name__}  {text}"))
 
 
-def _append(
-    flow: str,
-    settings: dict[str, str],
-    state_dir: Optional[Path],
-    instance: str,
-    behind: str,
-    body: str,
-    *,
-    as_json: bool,
-) -> None:
-    from headway.cli.places import default_state_dir
-    from headway.declare.loading import FlowSpec, load_flow
-    from headway.ingest.append import Appending, Batch
-    from headway.ingest.server import doors_of
-    from headway.state.private import make_private
-
-    loaded = load_flow(FlowSpec(flow, settings))
-    directory = state_dir or default_state_dir(loaded)
-    door = next((door for door in doors_of(loaded, directory).values() if door.input.translator is not None), None)
-    if door is None:
-        msg = f"the flow {loaded.name!r} has no durable functions: declare it with hw.Functions(NAME, [FUNCTION, ...])"
-        raise UsageError(msg)
-    name, _, instance_id = instance.partition("/")
-    if not name or not instance_id:
-        msg = f"{instance!r} names no instance: write NAME/ID, such as refund_order/o-17"
-        raise UsageError(msg)
-    make_private(directory)
-    path = f"/{quote(name, safe='')}/{quote(instance_id, safe='')}{behind}"
-    with Appending(door, directory) as appending:
-        batch = Batch("application/json", body.encode(), f"functions-{uuid.uuid4().hex}", [1], path)
-        taken = appending.append(batch)
-    say(json_text({"instance": instance, "position": taken.position}) if as_json else f"taken: {instance}")
-
-
 def _reader(place: str, state_dir: Optional[Path]) -> StateReader:
     from headway.cli.places import state_dir_of
     from headway.state.reader import StateReader
@@ -278,5 +245,5 @@ def _plain(value: Any) -> Any:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-for command in (query, replay_check):
+for command in (query, replay_check, schedules):
     functions.add_command(command)

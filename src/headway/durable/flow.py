@@ -76,9 +76,11 @@ class Functions(Flow):
         super().__init__(name)
         self.callees: dict[str, Callee] = {}
         """Functions and steps, by the names under which they are called."""
+        self.schedules: dict[str, Schedule] = {}
+        """Schedules by their names."""
         for function in functions:
             self.add(function)
-        asked = self.source("requests", Message, requests(self.callees), time=INGESTION_TIME)
+        asked = self.source("requests", Message, requests(self.callees, self.schedules), time=INGESTION_TIME)
         log = RunLogInput("answers", "answers of steps and functions", is_awaited=True)
         answers = self.source("answers", Message, log, time=INGESTION_TIME)
         self._told = asked.merge(answers, name="messages")
@@ -89,8 +91,6 @@ class Functions(Flow):
         for side, label, target in ((CALLS, _CALL, steps), (MESSAGES, _MESSAGE, self._messages)):
             self._done.side(side)._sink(label, Delivered(target, _EARLY, has_keys=True), (), label)
         self.serve(VIEW, state_of(self._done), fields=_SHOWN)
-        self.schedules: dict[str, Schedule] = {}
-        """Schedules by their names."""
 
     @property
     def ended(self) -> KeyedStream[FunctionEnded]:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
-from headway.durable.messages import Body, Cancel, Resolve, Retry, Signal, Start, Update, address_of, message
+from headway.durable.messages import (
+    SCHEDULES,
+    Body,
+    Cancel,
+    Pause,
+    Resolve,
+    Resume,
+    Retry,
+    Signal,
+    Start,
+    Trigger,
+    Update,
+    address_of,
+    message,
+)
 from headway.errors import UsageError
 from headway.functions.declared import Callee, DurableFunction, names_of_functions
 from headway.functions.history import Failure
@@ -21,10 +36,10 @@ PATH: Final = "/v1/functions"
 _DAY_MS: Final = 86_400_000
 
 
-def requests(callees: Mapping[str, Callee]) -> HttpInput:
-    """The log of what clients ask for. `callees` may grow until the flow runs."""
+def requests(callees: Mapping[str, Callee], schedules: Mapping[str, object]) -> HttpInput:
+    """The log of what clients ask for. `callees` and `schedules` may grow until the flow runs."""
     settings = InboxSettings(retention_ms=_DAY_MS)
-    return HttpInput(PATH, "json", 1, settings, require_key=False, translator=Routes(callees))
+    return HttpInput(PATH, "json", 1, settings, require_key=False, translator=Routes(callees, schedules))
 
 
 _REASON: Final = {"type": ["string", "null"], "description": "Why, for people."}
@@ -51,6 +66,9 @@ _PATHS: Final[Mapping[str, tuple[str, Any]]] = {
     "/{name}/{id}/cancel": ("End an instance in an orderly way", _REASON),
     "/{name}/{id}/terminate": ("End an instance here and now", _REASON),
     "/{name}/{id}/retry": ("Go on with an instance that is blocked", {"type": "null"}),
+    "/~schedules/{schedule}/pause": ("Have a schedule start nothing until it is resumed", _REASON),
+    "/~schedules/{schedule}/resume": ("Go on with a schedule that is paused", {"type": "null"}),
+    "/~schedules/{schedule}/trigger": ("Have a schedule do now what it does when it is due", {"type": "null"}),
 }
 
 
@@ -60,8 +78,9 @@ _WAYS: Final = f"there is no such path: post to one of {', '.join(PATH + path fo
 class Routes:
     """Makes records of requests: their path says what is asked for, their body is the value."""
 
-    def __init__(self, callees: Mapping[str, Callee]) -> None:
+    def __init__(self, callees: Mapping[str, Callee], schedules: Mapping[str, object] = MappingProxyType({})) -> None:
         self._callees = callees
+        self._schedules = schedules
 
     def ways(self) -> Mapping[str, tuple[str, Any]]:
         """The paths, with what each is for and the schema of its body."""
@@ -75,6 +94,8 @@ class Routes:
         if len(parts) < 2 or not all(parts[:2]):
             raise LookupError(_WAYS)
         name, instance_id, *rest = parts
+        if name == SCHEDULES:
+            return message(address_of(name, instance_id), self._to_schedule(instance_id, rest, body.strip() or b"null"))
         function = self._callees.get(name)
         if not isinstance(function, DurableFunction):
             msg = f"there is no function {name!r}: there are {names_of_functions(self._callees)}"
@@ -83,6 +104,18 @@ class Routes:
             msg = f"the id {instance_id[:100]!r} has a zero byte or more than 1,000 bytes"
             raise UsageError(msg)
         return message(address_of(name, instance_id), self._body(function, rest, body))
+
+    def _to_schedule(self, name: str, rest: Sequence[str], body: bytes) -> Body:
+        if name not in self._schedules:
+            msg = f"there is no schedule {name!r}: there are {', '.join(self._schedules) or 'none'}"
+            raise LookupError(msg)
+        if rest == ["pause"]:
+            return Pause(_reason(body))
+        if rest == ["resume"]:
+            return Resume()
+        if rest == ["trigger"]:
+            return Trigger()
+        raise LookupError(_WAYS)
 
     def _body(self, function: DurableFunction[Any], rest: Sequence[str], body: bytes) -> Body:
         value = body.strip() or b"null"
@@ -102,8 +135,7 @@ class Routes:
         if rest[0] == "updates" and len(rest) == 3 and all(rest):
             return Update(rest[2], rest[1], msgspec.Raw(value))
         if rest in (["cancel"], ["terminate"]):
-            reason = msgspec.json.decode(value)
-            return Cancel(reason if isinstance(reason, str) else "", terminates=rest == ["terminate"])
+            return Cancel(_reason(value), terminates=rest == ["terminate"])
         if rest[0] == "tokens" and len(rest) in (2, 3) and rest[2:] in ([], ["failure"]):
             identity, call = read_token(rest[1])
             failure = Failure("AnsweredBadly", value.decode(), non_retryable=True) if len(rest) == 3 else None
@@ -114,6 +146,15 @@ class Routes:
         if rest == ["retry"]:
             return Retry()
         raise LookupError(_WAYS)
+
+
+def _reason(body: bytes) -> str:
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        msg = f"the body is no JSON: {error}"
+        raise UsageError(msg) from None
+    return found if isinstance(found, str) else ""
 
 
 def _start_with_signal(function: DurableFunction[Any], name: str, body: bytes) -> Start:
