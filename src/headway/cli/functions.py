@@ -16,6 +16,7 @@ from headway.cli.commands import Commands
 from headway.cli.escapes import json_text, printable
 from headway.cli.function_messages import append_message
 from headway.cli.function_queries import query
+from headway.cli.function_reset import reset
 from headway.cli.options import examples, flow_argument, json_option, set_option
 from headway.cli.process import say
 from headway.cli.replays import replay_check
@@ -245,5 +246,5 @@ def _plain(value: Any) -> Any:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-for command in (query, replay_check, schedules):
+for command in (reset, query, replay_check, schedules):
     functions.add_command(command)

@@ -13,6 +13,7 @@ from headway.durable.messages import (
     Body,
     Cancel,
     Pause,
+    Reset,
     Resolve,
     Resume,
     Retry,
@@ -66,6 +67,10 @@ _PATHS: Final[Mapping[str, tuple[str, Any]]] = {
     "/{name}/{id}/cancel": ("End an instance in an orderly way", _REASON),
     "/{name}/{id}/terminate": ("End an instance here and now", _REASON),
     "/{name}/{id}/retry": ("Go on with an instance that is blocked", {"type": "null"}),
+    "/{name}/{id}/reset/{step}": (
+        "Have an instance go on before a call, given by its number or its name",
+        {"type": "null"},
+    ),
     "/~schedules/{schedule}/pause": ("Have a schedule start nothing until it is resumed", _REASON),
     "/~schedules/{schedule}/resume": ("Go on with a schedule that is paused", {"type": "null"}),
     "/~schedules/{schedule}/trigger": ("Have a schedule do now what it does when it is due", {"type": "null"}),
@@ -139,12 +144,14 @@ class Routes:
         if rest[0] == "tokens" and len(rest) in (2, 3) and rest[2:] in ([], ["failure"]):
             identity, call = read_token(rest[1])
             failure = Failure("AnsweredBadly", value.decode(), non_retryable=True) if len(rest) == 3 else None
-            return Resolve(identity.run, call, msgspec.Raw(value), failure)
+            return Resolve(identity.run, call, msgspec.Raw(value), failure, by_token=True)
         if rest[0] == "queries":
             msg = "queries are answered by the server of views: headway run --serve, or headway serve"
             raise LookupError(msg)
         if rest == ["retry"]:
             return Retry()
+        if len(rest) == 2 and rest[0] == "reset" and rest[1]:
+            return Reset(rest[1])
         raise LookupError(_WAYS)
 
 

@@ -34,7 +34,7 @@ _UPDATES_MOST: Final = 100
 def happening_of(state: FunctionState, body: Body, now_ms: int) -> Optional[Happening]:
     """What a message means for a run; None where it is meant for another one."""
     if isinstance(body, Resolve):
-        if body.run != state.run:
+        if body.run != (state.code_run if body.by_token else state.run):
             return None
         if body.failure is not None:
             return Failed(now_ms, body.call, body.failure)

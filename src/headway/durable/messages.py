@@ -17,6 +17,7 @@ __all__ = [
     "Due",
     "Message",
     "Pause",
+    "Reset",
     "Resolve",
     "Resume",
     "Retry",
@@ -68,6 +69,8 @@ class Resolve(msgspec.Struct, tag="resolve", tag_field="kind", omit_defaults=Tru
     call: int
     value: msgspec.Raw = msgspec.Raw(b"null")
     failure: Optional[Failure] = None
+    by_token: bool = False
+    """Whether the run is that of a token, which stays good when its function is reset to a later step."""
 
 
 class Update(msgspec.Struct, tag="update", tag_field="kind", omit_defaults=True, frozen=True):
@@ -87,6 +90,13 @@ class Cancel(msgspec.Struct, tag="cancel", tag_field="kind", omit_defaults=True,
 
 class Retry(msgspec.Struct, tag="retry", tag_field="kind", omit_defaults=True, frozen=True):
     """Go on with one that is blocked, after its code was mended."""
+
+
+class Reset(msgspec.Struct, tag="reset", tag_field="kind", frozen=True):
+    """Go on before a call, as if it and all that came after it had not been."""
+
+    to: str
+    """The number of the call, or its name: the last one of that name."""
 
 
 class Announced(msgspec.Struct, tag="announced", tag_field="kind", frozen=True):
@@ -113,7 +123,7 @@ class Trigger(msgspec.Struct, tag="trigger", tag_field="kind", frozen=True):
     """A schedule does now what it does when it is due."""
 
 
-Body = Union[Start, Resolve, Signal, Update, Cancel, Retry, Announced, Due, Pause, Resume, Trigger]
+Body = Union[Start, Resolve, Signal, Update, Cancel, Retry, Reset, Announced, Due, Pause, Resume, Trigger]
 """What happens."""
 
 _encoder: Final = msgspec.json.Encoder()

@@ -58,7 +58,7 @@ def query(
 
 def recorded_in(key: str, state: FunctionState) -> Recorded:
     """The history that is kept of an instance, without what has come while it was blocked."""
-    return Recorded(Identity(*parts_of(key), state.run), tuple(decode(data) for data in state.history))
+    return Recorded(Identity(*parts_of(key), state.code_run), tuple(decode(data) for data in state.history))
 
 
 def function_named(callees: Mapping[str, Callee], name: str) -> DurableFunction[Any]:

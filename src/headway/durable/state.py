@@ -30,6 +30,8 @@ class FunctionState(State):
     """`running`, `blocked`, `completed`, `failed`, `cancelled` or `terminated`; empty where there is none."""
     run: int = 0
     """Runs of one id are counted from 0."""
+    resets: int = 0
+    """How many of the last runs have begun with the history of the one before, cut back: to its code it is that one."""
     started_ms: int = 0
     ended_ms: int = 0
     arguments: str = ""
@@ -50,3 +52,8 @@ class FunctionState(State):
     """What has happened while it was blocked, as such entries."""
     updates: dict[str, Answer] = {}
     """Answers to the last updates, by their ids."""
+
+    @property
+    def code_run(self) -> int:
+        """The run that its code is told: ids, tokens and chance in its history follow from that one."""
+        return self.run - self.resets
