@@ -44,6 +44,12 @@ class Group:
             inbox.commit([[item_of(message(to, body))]])
         inbox.close()
 
+    def tell_at_once(self, *messages: tuple[str, Body]) -> None:
+        """As `tell`, as one batch of the log."""
+        inbox = Inbox(self.state / "inbox" / PATH[1:].replace("/", ".") / "0", InboxSettings())
+        inbox.commit([[item_of(message(to, body)) for to, body in messages]])
+        inbox.close()
+
     def run(self, until: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tests.durable_harness import Group, start
+from tests.durable_server import asked, served
 
 from headway import durable_workflow
 from headway.cli.main import main
@@ -103,40 +102,6 @@ def test_code_that_goes_another_way_does_not_answer() -> None:
         queries.query(other, {"tally": tally}, "sum", b"null")
 
 
-@contextmanager
-def served(group: Group) -> Iterator[str]:
-    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
-    from tests.web_harness import served as served_by
-
-    from headway.plan.planner import compile_plan
-    from headway.serving.app import ViewsApp
-    from headway.serving.state import DecisionState
-    from headway.web.middleware import Gate, guarded
-
-    state = DecisionState(compile_plan(group.flow.graph), group.state)
-    state.refresh()
-    gate = Gate()
-    app = ViewsApp(state, wall_ms=lambda: 0, first_s=0.0, callees=group.flow.callees)
-    guard = guarded(app, gate=gate, tokens=None, hosts={"localhost", "127.0.0.1"})
-    try:
-        with served_by(guard, gate=gate) as address:
-            yield f"http://{address}"
-            app.end()
-    finally:
-        state.close()
-
-
-def asked(url: str, body: bytes | None = None) -> tuple[int, Any]:
-    import urllib.error
-    import urllib.request
-
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, body)) as response:
-            return response.status, json.loads(response.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
-
-
 def test_over_http(tmp_path: Path) -> None:
     group = Group(tmp_path, tally)
     group.tell(("tally/a/b", start(5)), ("tally/a/b", add(2)), ("tally/a/b", add(30)))
@@ -159,7 +124,7 @@ def test_over_http(tmp_path: Path) -> None:
             (f"{one}/sum?at_least=x", None, 400, "at_least"),
             (f"{one}/sum?color=red", None, 400, "no parameter here"),
             (f"{one}/sum?epoch=100000", None, 412, "not there yet"),
-            (f"{base}/v1/functions/tally/done", b"[]", 404, "headway run --listen"),
+            (f"{base}/v1/functions/tally/done", b"[]", 405, "headway run --listen"),
         ):
             found, problem = asked(path, body)
             assert (found, said in problem["detail"]) == (status, True), (path, problem)

@@ -17,13 +17,14 @@ from headway.cli.escapes import json_text, printable
 from headway.cli.function_messages import append_message
 from headway.cli.function_queries import query
 from headway.cli.function_reset import reset
-from headway.cli.options import examples, flow_argument, json_option, set_option
+from headway.cli.options import SINCE, examples, flow_argument, json_option, set_option
 from headway.cli.process import say
 from headway.cli.replays import replay_check
 from headway.cli.schedules import schedules
 from headway.errors import UsageError
 
 if TYPE_CHECKING:
+    from headway.durable.listing import Filter
     from headway.state.reader import StateReader, StoredRow
 
 __all__ = ["functions"]
@@ -115,18 +116,48 @@ _asking("terminate", "End an instance here and now. None of its code runs any mo
 _asking("retry", "Go on with an instance that is blocked. Its code should have been mended before.")
 
 
-@functions.command(epilog=examples("headway functions ls flows/refund_order.py --status blocked"))
+@functions.command(
+    epilog=examples(
+        "headway functions ls flows/refund_order.py --status blocked",
+        "headway functions ls flows/order_fulfilment.py --where customer=ann --since 1h",
+    )
+)
 @click.argument("place", metavar="FLOW|DIR")
 @state_option
-@click.option("--status", metavar="S", help="Only those of a status: running, blocked, completed, failed, cancelled.")
-@click.option("--function", "prefix", default="", metavar="NAME", help="Only those of a function.")
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    metavar="S",
+    help="Only those that are running, blocked, completed, failed, cancelled or terminated; several times for several.",
+)
+@click.option("--name", default="", metavar="NAME", help="Only those of a function.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Only those with such a search field; also with !=, <, <=, > and >=. May be given several times.",
+)
+@click.option("--since", "since_ms", type=SINCE, metavar="AGO|TIME", help="Only those started since, such as 1h.")
 @click.option("--limit", type=click.IntRange(0), default=_SHOWN, show_default=True, metavar="N", help="0 for all.")
 @json_option("Write one JSON object a line.")
-def ls(place: str, state_dir: Optional[Path], status: Optional[str], prefix: str, limit: int, as_json: bool) -> None:
-    """List instances, by function and id."""
+def ls(
+    place: str,
+    state_dir: Optional[Path],
+    statuses: tuple[str, ...],
+    name: str,
+    where: tuple[str, ...],
+    since_ms: Optional[int],
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List instances, by function and id. All that is asked for must hold."""
+    from headway.durable.listing import filter_of
+
+    wanted = filter_of(name=name, statuses=statuses, where=where, since_ms=since_ms)
     with _reader(place, state_dir) as reader:
         shown = 0
-        for row in _rows(reader, f"{prefix}/" if prefix else "", status):
+        for row in _rows(reader, wanted):
             if limit and shown >= limit:
                 if not as_json:
                     say(f"... and more: --limit 0 shows all (shown: {limit})")
@@ -200,9 +231,10 @@ def _reader(place: str, state_dir: Optional[Path]) -> StateReader:
     return reader
 
 
-def _rows(reader: StateReader, prefix: str, status: Optional[str]) -> Iterator[StoredRow]:
-    for row in reader.rows(_OPERATOR, prefix):
-        if status is None or row.state.get("status") == status:
+def _rows(reader: StateReader, wanted: Filter) -> Iterator[StoredRow]:
+    for row in reader.rows(_OPERATOR, wanted.prefix):
+        state = row.state
+        if wanted.matches(state.get("status", ""), state.get("started_ms", 0), state.get("search", "")):
             yield row
 
 
@@ -227,6 +259,7 @@ def _told(row: StoredRow) -> dict[str, Any]:
         "error": state.get("error", ""),
         "waits": state.get("waits", []),
         "variables": state.get("variables", ""),
+        "search": state.get("search", ""),
         "timers": {name: format_time(at_ms) for name, at_ms in row.timers.items() if name != "retention"},
         "entries": len(state.get("history", [])),
     }

@@ -37,7 +37,7 @@ VIEW: Final = "functions"
 SCHEDULES_STEP: Final = "schedules"
 _SHOWN: Final = (
     *("status", "run", "started_ms", "ended_ms", "arguments", "result", "error"),
-    *("waits", "variables", "updates"),
+    *("waits", "variables", "search", "updates"),
 )
 _STEP: Final = "functions"
 _CALL: Final = "call"

@@ -239,6 +239,8 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
     def _show(state: FunctionState, instance: Instance) -> None:
         state.waits = [text_of(wait) for wait in instance.waits]
         state.variables = _json(instance.state).decode() if instance.state else ""
+        search = instance.search
+        state.search = _json(search).decode() if search else ""
 
     def _take_back(self, state: FunctionState, entry: CallCancelled, identity: Identity, ctx: Ctx) -> None:
         """Nobody waits for a call any more."""

@@ -44,6 +44,8 @@ class FunctionState(State):
     """What it waits for, for people."""
     variables: str = ""
     """Its durable variables, as a JSON object; empty where it has none."""
+    search: str = ""
+    """The fields by which it is found, as a JSON object; empty where it has none."""
     callers: list[Parent] = []
     """The calls that its end is the answer to: of who has started it, and of others that did meanwhile."""
     history: list[bytes] = []

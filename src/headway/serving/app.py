@@ -105,7 +105,9 @@ class ViewsApp:
         method = scope["method"]
         if scope["path"] == "/openapi.json":
             allow(method, "GET")
-            await answer(send, 200, encode(document(self.state.views())), JSON)
+            await answer(
+                send, 200, encode(document(self.state.views(), has_functions=self._functions is not None)), JSON
+            )
             return
         if self._functions is not None and self._functions.is_meant(scope):
             await self._functions.answer(scope, receive, send)

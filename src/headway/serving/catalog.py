@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Optional
@@ -71,6 +72,12 @@ class Shown:
         """The whole state of a key, whatever of it is shown; None where there is none."""
         stored = snapshot.get(self._number, key)
         return None if stored is None else self._state(snapshot, key, stored)[3]
+
+    def states(self, snapshot: Snapshot, prefix: str, start: str) -> Iterator[tuple[str, Any]]:
+        """The keys that begin with `prefix`, from `start` on, with their whole states."""
+        for stored_key, stored in snapshot.scan(*self._range(prefix, start)):
+            key = stored_key[ID_BYTES:].decode()
+            yield key, self._state(snapshot, key, stored)[3]
 
     def page(self, snapshot: Snapshot, prefix: str, start: str, limit: int, most_bytes: int) -> tuple[list[Found], str]:
         """Keys that begin with `prefix`, from `start` on, and the key to go on with, empty at the end.

@@ -106,6 +106,7 @@ class Query:
     def __init__(self, scope: Scope, known: Collection[str]) -> None:
         raw: bytes = scope["query_string"]
         self._given: dict[str, str] = {}
+        self._all: list[tuple[str, str]] = []
         if not raw:
             return
         try:
@@ -116,10 +117,15 @@ class Query:
             if name not in known:
                 raise ProblemError(400, f"{name!r:.80} is no parameter here: known are {', '.join(known) or 'none'}")
             self._given[name] = value
+        self._all = pairs
 
     def text(self, name: str, default: str = "") -> str:
         """A parameter as it is."""
         return self._given.get(name, default)
+
+    def texts(self, name: str) -> list[str]:
+        """All values of a parameter that may be given several times."""
+        return [value for given, value in self._all if given == name]
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
         """A whole number within bounds."""
