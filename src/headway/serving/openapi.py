@@ -110,7 +110,7 @@ def _function_paths() -> dict[str, Any]:
     value = _object({"instance": _TEXT, "run": _INTEGER, "status": _TEXT, "value": {}})
     query = _operation("What an instance answers", None, [name, id_, asked])
     query["responses"]["200"] = _content(value, "What the handler of its own code says.")
-    body = {"requestBody": {"content": {"application/json": {"schema": {}}}}}
+    body: dict[str, Any] = {"requestBody": {"content": {"application/json": {"schema": {}}}}}
     return {
         "/v1/functions": {"get": listed},
         "/v1/functions/{name}": {"get": {**listed, "parameters": [name, *filters]}},
