@@ -37,6 +37,7 @@ from headway.durable.messages import (
     parts_of,
 )
 from headway.durable.state import BLOCKED, ENDED, RUNNING, Answer, FunctionState
+from headway.durable.tallies import count_end, count_phase, count_start
 from headway.errors import FunctionBlocked, UsageError
 from headway.functions.cutting import Cut, cut_before
 from headway.functions.declared import Callee, names_of_functions
@@ -88,6 +89,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
     """Runs the functions of a group."""
 
     sides = {CALLS: CallRecord, MESSAGES: CallRecord, UNCLAIMED: Unclaimed}
+    tallies = True
 
     def __init__(self, callees: Mapping[str, Callee], live_most: int = _LIVE_MOST) -> None:
         self._callees = callees
@@ -103,14 +105,18 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         reason = self._start(state, body, ctx) if isinstance(body, Start) else self._tell(state, body, ctx)
         if reason:
             ctx.emit_to(UNCLAIMED, Unclaimed(to=event.to, body=event.body, reason=reason))
+        count_phase(state, ctx)
 
     def on_timer(self, state: FunctionState, timer: Timer, ctx: Ctx, /) -> None:
         """A timer of an instance is due, or it is to be forgotten."""
         if timer.name == _RETENTION:
             self._live.drop(ctx.key)
+            state.status = ""
+            count_phase(state, ctx)
             ctx.forget()
         else:
             self._happen(state, Fired(ctx.time, int(timer.name)), ctx)
+            count_phase(state, ctx)
 
     def _start(self, state: FunctionState, body: Start, ctx: Ctx) -> str:
         """Start an instance, or not where there is one; returns why not where nobody is told otherwise."""
@@ -131,6 +137,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             self._clear(state, ctx)
             state.run += 1
         state.callers = [] if body.parent is None else [body.parent]
+        count_start(ctx)
         signals = () if body.signal is None else (signalled(body.signal, ctx.time),)
         self._begin(state, Started(ctx.time, bytes(body.arguments), body.parent, signals=signals), ctx)
         return ""
@@ -252,6 +259,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         state.status = _END[type(entry)]
         state.ended_ms = ctx.time
         state.waits = []
+        count_end(state, ctx)
         value, failure = end_of(entry)
         if failure is None:
             state.result = value.decode()
@@ -306,7 +314,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
     def _clear(self, state: FunctionState, ctx: Ctx) -> None:
         """Forget the run, but not which one it was."""
         self._leave_run(state, ctx)
-        for name, value in msgspec.structs.asdict(FunctionState(run=state.run)).items():
+        for name, value in msgspec.structs.asdict(FunctionState(run=state.run, phase=state.phase)).items():
             setattr(state, name, value)
 
     def _leave_run(self, state: FunctionState, ctx: Ctx) -> None:

@@ -30,6 +30,8 @@ class FunctionState(State):
     """`running`, `blocked`, `completed`, `failed`, `cancelled` or `terminated`; empty where there is none."""
     run: int = 0
     """Runs of one id are counted from 0."""
+    phase: str = ""
+    """As what it is counted: `working`, `asleep`, `blocked`, or as what it has ended; empty where it is not."""
     resets: int = 0
     """How many of the last runs have begun with the history of the one before, cut back: to its code it is that one."""
     started_ms: int = 0
