@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from rich.console import Console
 from tests import durable_flow
 from tests.cluster_harness import Started, await_true
@@ -185,3 +186,9 @@ def test_what_is_exported() -> None:
     assert found["headway_functions_ended_total"] == {("ship", "failed"): 2}
     [(buckets, took_s)] = found["headway_function_duration_seconds"].values()
     assert (len(buckets), sum(buckets), took_s) == (len(DURATION_BOUNDS_S) + 1, 2, 700.0)
+    pytest.importorskip("prometheus_client", reason="the extra `metrics` is not installed")
+    from headway.metrics.collector import families
+
+    [family] = [one for one in families("shop", found) if one.name == "headway_function_duration_seconds"]
+    values = {sample.labels.get("le"): sample.value for sample in family.samples if sample.name.endswith("_bucket")}
+    assert (values["0.01"], values["604800.0"], values["+Inf"]) == (1, 1, 2)
