@@ -17,6 +17,7 @@ from headway.cli.escapes import json_text, printable
 from headway.cli.function_messages import append_message
 from headway.cli.function_queries import query
 from headway.cli.function_reset import reset
+from headway.cli.function_timeline import draw, timeline_options
 from headway.cli.options import SINCE, examples, flow_argument, json_option, set_option
 from headway.cli.process import say
 from headway.cli.replays import replay_check
@@ -186,13 +187,28 @@ def show(ctx: click.Context, place: str, instance: str, state_dir: Optional[Path
             say(f"{name:<11}{printable(value if isinstance(value, str) else json.dumps(value))}")
 
 
-@functions.command(epilog=examples("headway functions history flows/refund_order.py refund_order/o-17"))
+@functions.command(
+    epilog=examples(
+        "headway functions history flows/refund_order.py refund_order/o-17",
+        "headway functions history flows/refund_order.py refund_order/o-17 --timeline",
+        "headway functions history flows/refund_order.py refund_order/o-17 --svg o-17.svg",
+    )
+)
 @click.argument("place", metavar="FLOW|DIR")
 @click.argument("instance", metavar="NAME/ID")
 @state_option
 @json_option("Write one JSON object a line.")
+@timeline_options
 @click.pass_context
-def history(ctx: click.Context, place: str, instance: str, state_dir: Optional[Path], as_json: bool) -> None:
+def history(
+    ctx: click.Context,
+    place: str,
+    instance: str,
+    state_dir: Optional[Path],
+    as_json: bool,
+    timeline: bool,
+    svg: Optional[Path],
+) -> None:
     """Show what has happened to an instance, and what it did."""
     import msgspec
 
@@ -201,6 +217,9 @@ def history(ctx: click.Context, place: str, instance: str, state_dir: Optional[P
     with _reader(place, state_dir) as reader:
         row = _found(ctx, reader, instance)
         entries = [decode(data) for data in row.state.get("history", [])]
+    if timeline or svg is not None:
+        draw(instance, entries, svg, shows=timeline)
+        return
     began_ms = row.state.get("started_ms", 0)
     at_ms = began_ms
     for number, entry in enumerate(entries):
