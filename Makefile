@@ -52,10 +52,10 @@ $(VENV)/.demo: $(INSTALLED)
 		--no-build-isolation --editable '.[http,serve]'
 	@touch $@
 
-demo: $(BUILT) $(VENV)/.demo  ## a little shop that explains itself: events by HTTP, a decision, a webhook, a kill -9
+demo: $(BUILT) $(VENV)/.demo  ## a little shop that explains itself: HTTP, a decision, a webhook, a durable function, two kill -9
 	@$(BIN)/headway demo
 
-services: $(READY)  ## whether the servers that some tests need can be started here: PostgreSQL
+services: $(READY)  ## install and try the servers that some tests need: PostgreSQL, Apache Kafka
 	@$(BIN)/python -m tests.services
 
 test: $(BUILT) $(READY)  ## all tests but the long ones

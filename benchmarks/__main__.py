@@ -30,6 +30,7 @@ from benchmarks import (
     operators,
     plots,
     resume,
+    starts,
     targets,
     timers,
     windows,
@@ -62,6 +63,7 @@ _ALL: Final = (
     deliveries.CASE,
     ingest.CASE,
     functions.CASE,
+    starts.CASE,
     decisions.CASE,
     exporter.CASE,
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import headway
+import headway.formats
 import headway.operators
 import headway.results
 import headway.testing
@@ -41,13 +42,19 @@ GROUPS: Final = {
         "inbox.source",
         "connectors.",
     ),
+    "Formats": ("formats.",),
     "Targets": ("targets.",),
     "Durable functions": ("functions.", "durable."),
     "Running": ("running", "declare.flow"),
 }
 """Titles, and the modules whose names stand there; the longest beginning of a module's name decides."""
 
-HOMES: Final = {"hw": headway, "results": headway.results, "operators": headway.operators}
+HOMES: Final = {
+    "hw": headway,
+    "results": headway.results,
+    "operators": headway.operators,
+    "formats": headway.formats,
+}
 """Where public names are, as the page calls these modules."""
 
 FAMILIES: Final = {

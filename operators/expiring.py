@@ -12,7 +12,8 @@ from headway.errors import FlowError
 from headway.operators.base import Context, Operator, Timer, check_handlers, no_wall_clock
 from headway.operators.lifetimes import TIMER, TimeToLive, clock_of
 from headway.operators.versions import of_operator
-from headway.types.schema import Event
+from headway.types.logtypes import log_fields
+from headway.types.schema import Event, type_label
 
 __all__ = ["Expired", "Expiring"]
 
@@ -122,6 +123,12 @@ class Expiring(Operator[Any, Any, Any]):
     def _take_state_type(self) -> None:
         """Prepare for the state of the wrapped operator, with what the clock keeps beside it."""
         state_type: Any = self.wrapped.state_type
+        for field in log_fields(state_type):
+            msg = (
+                f"Expiring: {type_label(state_type)}.{field.name} is a log, which no expired state can be told with: "
+                "set a timer of your own, and call ctx.forget() in on_timer"
+            )
+            raise FlowError(msg)
         self._clock = clock_of(self.time_to_live, state_type)
         self.state_type = self._clock.state_type
         self.sides = {**self.wrapped.sides, "expired": Expired[state_type]}

@@ -54,6 +54,7 @@ def without(manifest: Manifest, name: str) -> Manifest:
         for one, entry in entries.items()
         if one in names
     ]
+    gone += [log for one, entry in retired.operators.items() if one in names for log in entry.log_numbers]
     used = [one for one in manifest.operators if one in names]
     if not gone and not used:
         if name in manifest.outputs and manifest.outputs[name].delivered:
@@ -73,10 +74,12 @@ def without(manifest: Manifest, name: str) -> Manifest:
     operators = dict(manifest.operators)
     dropped = [*manifest.dropped, *gone]
     for one in used:
-        dropped.append(operators[one].id)
+        dropped += [operators[one].id, *operators[one].log_numbers]
         # Nothing is stored of it any more, so that nothing is there to be compared with what the flow is to be.
-        operators[one] = msgspec.structs.replace(operators[one], id=next_id, state={}, version=1, former=[])
-        next_id += 1
+        bare = {"state": {}, "version": 1, "former": [], "former_logs": []}
+        logs = {log: number for number, log in enumerate(operators[one].logs, next_id + 1)}
+        operators[one] = msgspec.structs.replace(operators[one], id=next_id, logs=logs, **bare)
+        next_id += 1 + len(logs)
     views = dict(manifest.views)
     for one, view in views.items():
         if view.operator in used:

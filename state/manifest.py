@@ -46,6 +46,15 @@ class OperatorEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the flow has something that makes states of this version out of older ones."""
     shared: bool = False
     """Whether it is one row for all keys of a group, kept by an operator's broadcast inputs."""
+    logs: dict[str, int] = {}
+    """The numbers under which the entries of its state's logs are stored, by the fields' names in what is stored."""
+    former_logs: list[int] = []
+    """Those of logs that only states of older versions have: `migrate` may read them."""
+
+    @property
+    def log_numbers(self) -> list[int]:
+        """Under which entries of logs may be stored."""
+        return [*self.logs.values(), *self.former_logs]
 
 
 class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,7 +199,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return (
             self.key_groups,
             {name: (source.id, source.slots, source.reading) for name, source in self.sources.items()},
-            {name: (entry.id, entry.shared) for name, entry in self.operators.items()},
+            {name: (entry.id, entry.shared, entry.log_numbers) for name, entry in self.operators.items()},
             self.outputs,
             [(stage.name, stage.operators, stage.inputs) for stage in self.stages],
             {view.index_id: view.operator_id for view in self.views.values() if view.index},

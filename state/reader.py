@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from heapq import merge
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,7 @@ from headway.state.database import CONTROL, DELIVERIES, ROWS, Database, group_pa
 from headway.state.delivery_queue import DeliveryQueue
 from headway.state.groups import group_of
 from headway.state.keys import id_bytes, successor, task_prefix
+from headway.state.logs import opened
 from headway.state.manifest import MANIFEST_NAME, Manifest
 from headway.state.options import StoreOptions
 from headway.state.redo import Control, decode_meta
@@ -31,7 +33,10 @@ _RETRIES: Final = 4
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A committed row: `state` in plain builtins, as it was stored, `timers` as name to due time in milliseconds."""
+    """A committed row: `state` in plain builtins, as it was stored, `timers` as name to due time in milliseconds.
+
+    Logs of the state are there as `hw.Log`s that can be read until the reader is closed or refreshed.
+    """
 
     key: str
     state: Any
@@ -63,6 +68,7 @@ class StateReader:
         self.manifest = manifest
         known = {**manifest.retired.operators, **manifest.operators}
         self._prefixes = {name: id_bytes(entry.id) for name, entry in known.items()}
+        self._kept = known
         self._databases: dict[int, Database] = {}
         self._marks: dict[int, tuple[str, int]] = {}
         """Which files the primary wrote to when a database was opened."""
@@ -92,7 +98,9 @@ class StateReader:
         stored_key = self._prefix(operator) + key.encode()
         database = self._database(group)
         payload = None if database is None else database.get(ROWS, stored_key)
-        return None if payload is None or database is None else _decode(database, operator, stored_key, key, payload)
+        if payload is None or database is None:
+            return None
+        return self._decoded(database, operator, stored_key, key, payload)
 
     def output_position(self, name: str) -> Any:
         """Where an output stood at the last epoch that is durable everywhere, as it says it itself; None before one.
@@ -163,7 +171,12 @@ class StateReader:
         end = successor(start)
         for stored_key, value in database.scan(ROWS, start, end):
             payload = database.unwrap(ROWS, stored_key, value)
-            yield _decode(database, operator, stored_key, stored_key[key_start:].decode(), payload)
+            yield self._decoded(database, operator, stored_key, stored_key[key_start:].decode(), payload)
+
+    def _decoded(self, database: Database, operator: str, stored_key: bytes, key: str, payload: bytes) -> StoredRow:
+        stored = read_payload(database, stored_key, payload, operator)
+        state = opened(database, key, stored.state, self._kept[operator], partial(database.scan, ROWS))
+        return StoredRow(key, state, stored.timers or {}, stored.touched_ms, database.group, stored.version)
 
     def _database(self, group: int) -> Database | None:
         """The database of `group`; None when the run has not made it yet."""
@@ -195,8 +208,3 @@ class StateReader:
 
 def _row_key(row: StoredRow) -> str:
     return row.key
-
-
-def _decode(database: Database, operator: str, stored_key: bytes, key: str, payload: bytes) -> StoredRow:
-    stored = read_payload(database, stored_key, payload, operator)
-    return StoredRow(key, stored.state, stored.timers or {}, stored.touched_ms, database.group, stored.version)

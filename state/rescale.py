@@ -31,6 +31,7 @@ from headway.state.files import state_files
 from headway.state.group import label
 from headway.state.groups import group_of
 from headway.state.keys import ID_BYTES, decode_timer, id_bytes, successor, task_prefix
+from headway.state.logs import key_of_entry
 from headway.state.manifest import Manifest, SourceEntry, StageEntry
 from headway.state.options import StoreOptions
 from headway.state.positions import Positions
@@ -158,6 +159,9 @@ class Rescaling:
                         one.writer.put(ROWS, key, value)
                 else:
                     groups[group_of(key[ID_BYTES:].decode(), count)].writer.put(ROWS, key, value)
+            for log in map(id_bytes, entry.log_numbers):
+                for key, value in database.scan(ROWS, log, successor(log)):
+                    groups[group_of(key_of_entry(key), count)].writer.put(ROWS, key, value)
 
     def _stage_of(self, name: str) -> int:
         return next((task for task, stage in enumerate(self._old.stages) if name in stage.operators), -1)

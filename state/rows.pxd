@@ -18,6 +18,7 @@ cdef class Row:
     cdef public long long at_ms
     cdef public dict others
     cdef public bytes value
+    cdef public object logs
 
     cpdef tuple find_timer(self, name)
     cpdef put_timer(self, name, long long due_ms, long long at_ms)
@@ -40,11 +41,13 @@ cdef class RowTable:
     cdef object _database
     cdef object _stored
     cdef bytes _prefix
+    cdef public object logs
     cdef TimerIndex _timers
     cdef object _encode
     cdef object _values
     cdef bytes _head
     cdef bytes _fresh
+    cdef object _row_bytes
     cdef object _sample_rows
     cdef object _sample_bytes
     cdef object _budget

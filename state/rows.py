@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -11,8 +11,10 @@ from headway.basics.times import LAST_TIMER_MS, other_unit
 from headway.errors import FlowError, InternalError, UserCodeError
 from headway.state.database import ROWS, Database
 from headway.state.keys import successor
-from headway.state.rowvalues import HEAD_BYTES, INTEGER_BYTES, Migrate, RowValues, Timers, timers_of
-from headway.state.timers import TimerEntry, TimerIndex
+from headway.state.logs import LogTable, TableScan
+from headway.state.rowvalues import HEAD_BYTES, INTEGER_BYTES, Migrate, RowValues, Timers, shorten, timers_of
+from headway.state.timers import TimerEntry, TimerIndex, timer_name
+from headway.types.logtypes import encode_log
 from headway.types.misfits import misfit_of
 from headway.types.values import can_repeat, floats_of, shape_of
 
@@ -35,10 +37,10 @@ class Row:
     `due_ms`, indexed at `at_ms`; `others` has both times of the others. Timers belong to the table's `set_timer` and
     `cancel_timer`; who only puts off the first may set its `due_ms`. `stored` says whether the last commit left
     something under the key, and `value` what that was, where it is known: by that the next commit tells whether
-    anything has changed.
+    anything has changed. `logs` are those of the state, None where it has none.
     """
 
-    __slots__ = ("at_ms", "dirty", "due_ms", "key", "others", "state", "stored", "timer", "touched_ms", "value")
+    __slots__ = ("at_ms", "dirty", "due_ms", "key", "logs", "others", "state", "stored", "timer", "touched_ms", "value")
 
     def __init__(self, key: str, state: Any, touched_ms: int, stored: bool) -> None:
         self.key = key
@@ -47,6 +49,7 @@ class Row:
         self.stored = stored
         self.dirty = False
         self.value: bytes | None = None
+        self.logs: Any = None
         self.timer: str | None = None
         self.due_ms = 0
         self.at_ms = 0
@@ -124,6 +127,8 @@ class RowTable:
         may_share: bool = False,
         version: int = 1,
         migrate: Migrate | None = None,
+        logs: Mapping[str, int] | None = None,
+        former_logs: Collection[int] = (),
     ) -> None:
         self.name = name
         self.rank = rank
@@ -137,10 +142,14 @@ class RowTable:
         self._stored = database.family(ROWS).get
         self._prefix = prefix
         self._timers = timers
-        self._encode = msgspec.msgpack.Encoder().encode
         try:
-            self._values = RowValues(name, state_type, version, migrate, database, prefix)
-            self._fresh = self._encode(state_type())
+            self.logs = LogTable.of(name, state_type, logs or {}, former_logs, database, TableScan(database, self))
+            self._encode = msgspec.msgpack.Encoder(enc_hook=None if self.logs is None else encode_log).encode
+            self._values = RowValues(name, state_type, version, migrate, database, prefix, self.logs)
+            fresh = state_type()
+            if self.logs is not None:
+                self.logs.bind("", fresh)
+            self._fresh = self._encode(fresh)
         except TypeError as error:
             msg = (
                 f"operator {name!r}: {state_type.__name__} cannot be a state ({error}): "
@@ -148,18 +157,18 @@ class RowTable:
             )
             raise FlowError(msg) from error
         self._head = self._values.head
-        self._shape = shape_of(state_type, f"the state of the operator {name!r}")
+        self._shape = shape_of(state_type, f"the state of the operator {name!r}", has_logs=True)
         self._sees_repeats = not may_share and can_repeat(state_type)
         floats = floats_of(state_type)
         self.settle = None if floats is None else floats.settle
-        self._sample_rows = 1
-        self._sample_bytes = _FIRST_GUESS_BYTES
+        self._row_bytes = _ROW_OVERHEAD_BYTES + (0 if self.logs is None else self.logs.row_bytes)
+        self._sample_rows, self._sample_bytes = 1, _FIRST_GUESS_BYTES
         self.set_budget(1)
 
     def set_budget(self, cache_bytes: int) -> None:
         """Let the two generations of decoded rows take about `cache_bytes`."""
         self._budget = cache_bytes
-        row_bytes = _ROW_OVERHEAD_BYTES + _DECODED_PER_ENCODED * self._sample_bytes // self._sample_rows
+        row_bytes = self._row_bytes + _DECODED_PER_ENCODED * self._sample_bytes // self._sample_rows
         self._young_max = cache_bytes // 2 // row_bytes
 
     def fetch(self, key: str) -> Row:
@@ -190,6 +199,8 @@ class RowTable:
         for name in list(row.others or ()):
             self.cancel_timer(row, name)
         row.state = self._new_state()
+        if self.logs is not None:
+            row.logs = self.logs.renew(row.key, row.state, row.logs)
         if not row.dirty:
             self.mark(row)
 
@@ -198,7 +209,7 @@ class RowTable:
 
         Raises `UserCodeError` for a time after the year 9999; `TypeError` or `ValueError` for a name that is no text.
         """
-        name = _timer_name(name)
+        name = timer_name(name)
         if due_ms > LAST_TIMER_MS:
             msg = (
                 f"operator {self.name!r}, key {row.key!r}: timer {name!r} is set to {due_ms}, which is after the year "
@@ -266,7 +277,7 @@ class RowTable:
         a state that is not what its type says, and would not come back as it is.
         """
         encode, prefix, head, fresh, shape = self._encode, self._prefix, self._head, self._fresh, self._shape
-        sees_repeats = self._sees_repeats
+        sees_repeats, logs = self._sees_repeats, self.logs
         fresh_end = _NO_TIMERS + fresh
         grown = count = size = 0
         for key, row in self._dirty.items():
@@ -282,6 +293,8 @@ class RowTable:
                     is_fresh = not has_timers and value.endswith(fresh_end) and encode(row.state) == fresh
                 if not shape.fits(row.state, set() if sees_repeats else None):
                     raise TypeError(misfit_of(shape, row.state, "state"))
+                if logs is not None:
+                    logs.collect(key, row.state, row.logs, into)
             except Exception as error:
                 raise self.unencodable(row, error) from None
             change = 0
@@ -348,11 +361,16 @@ class RowTable:
             if value == _NOT_PENDING:
                 value = self._read(stored_key) if self.has_stored else None
         if value is None:
-            return Row(key, self._new_state(), 0, False)
+            row = Row(key, self._new_state(), 0, False)
+            if self.logs is not None:
+                row.logs = self.logs.bind(key, row.state)
+            return row
         touched_ms, timers, indexed, state = self._values.read(stored_key, value)
         row = Row(key, state, touched_ms, True)
         if value.startswith(self._head):
             row.value = value[HEAD_BYTES:]
+        if self.logs is not None:
+            row.logs = self._values.bind(stored_key, value, state)
         for name, due_ms in (timers or {}).items():
             row.put_timer(name, due_ms, (indexed or {}).get(name, due_ms))
         return row
@@ -377,23 +395,6 @@ class RowTable:
         """The error for a state that cannot be stored."""
         return UserCodeError(
             f"operator {self.name!r}, key {row.key!r}: the state cannot be stored ({error}), as its handlers "
-            f"left it at time {row.touched_ms}: {_shorten(repr(row.state))}; the epoch is not committed. Keep what "
+            f"left it at time {row.touched_ms}: {shorten(repr(row.state))}; the epoch is not committed. Keep what "
             "the fields' types say: text, numbers of 64 bits, bytes, times, lists, dicts and msgspec structs"
         )
-
-
-def _timer_name(name: Any) -> str:
-    """The name as it is stored: plain text."""
-    if isinstance(name, str):
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            msg = f"the timer {name!r} cannot be stored: its name has no encoding ({error.reason})"
-            raise ValueError(msg) from None
-        return str.__str__(name)  # Not `str(name)`: an enum's says its own.
-    msg = f"timer {name!r}: the name of a timer is text"
-    raise TypeError(msg)
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= 300 else text[:297] + "..."

@@ -15,6 +15,8 @@ import msgspec
 
 from headway.errors import IncompatibleStateError, UserCodeError
 from headway.state.database import ROWS, VERSION_BYTE, Database
+from headway.state.logs import LogTable, RowLogs, references_in
+from headway.types.logtypes import decode_log, decode_migrated, encode_migrated
 
 __all__ = [
     "HEAD_BYTES",
@@ -25,6 +27,7 @@ __all__ = [
     "Timers",
     "head_of",
     "read_payload",
+    "shorten",
     "timers_of",
 ]
 
@@ -97,10 +100,13 @@ class RowValues:
         migrate: Optional[Migrate],
         database: Database,
         prefix: bytes,
+        logs: Optional[LogTable] = None,
     ) -> None:
         self.head = head_of(version)
+        self.logs = logs
         self._decode: Callable[[bytes], tuple[int, Timers, Timers, Any]] = msgspec.msgpack.Decoder(
-            tuple[int, Timers, Timers, state_type]  # type: ignore[valid-type]
+            tuple[int, Timers, Timers, state_type],  # type: ignore[valid-type]
+            dec_hook=None if logs is None else decode_log,
         ).decode
         self._name = name
         self._type_name = state_type.__name__
@@ -108,8 +114,10 @@ class RowValues:
         self._migrate = migrate
         self._database = database
         self._prefix = prefix
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._decode_state: Callable[[bytes], Any] = msgspec.msgpack.Decoder(state_type).decode
+        self._encode = msgspec.msgpack.Encoder(enc_hook=None if logs is None else encode_migrated).encode
+        self._decode_state: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
+            state_type, dec_hook=None if logs is None else decode_migrated
+        ).decode
 
     def read(self, stored_key: bytes, value: bytes) -> tuple[int, Timers, Timers, Any]:
         """What a value says, its state as one of the present version; changes nothing that is stored.
@@ -128,6 +136,19 @@ class RowValues:
             raise self._unknown(stored_key, stored.version)
         return stored.touched_ms, stored.timers, stored.indexed, self._migrated(stored_key, stored)
 
+    def bind(self, stored_key: bytes, value: bytes, state: Any) -> RowLogs:
+        """Make the logs of a state that `read` has given those of its key; raises as `read` does."""
+        assert self.logs is not None
+        key = self._key(stored_key)
+        if value.startswith(self.head):
+            return self.logs.bind(key, state)
+        stored = self._stored(stored_key, value)
+        try:
+            return self.logs.bind(key, state, references_in(stored.state))
+        except msgspec.DecodeError as error:
+            fault = f"returned entries of a log that are not of its declared type ({error})"
+            raise self._failed(stored_key, stored.version, self._encode(stored.state), fault) from error
+
     def _stored(self, stored_key: bytes, value: bytes) -> StoredValue:
         payload = self._database.unwrap(ROWS, stored_key, value)
         return read_payload(self._database, stored_key, payload, self._name)
@@ -136,21 +157,22 @@ class RowValues:
         """The state that `migrate` makes, as it would be read had it been stored."""
         assert self._migrate is not None
         before = self._encode(stored.state)
+        old = stored.state if self.logs is None else self.logs.given(self._key(stored_key), stored.state)
         try:
-            made = self._migrate(stored.state, stored.version)
+            made = self._migrate(old, stored.version)
         except Exception as error:
             raise self._failed(stored_key, stored.version, before, f"raised {error!r}") from error
         try:
             return self._decode_state(self._encode(made))
         except Exception as error:  # What an encoder meets in user's objects raises anything.
-            fault = f"returned {_shorten(repr(made))}, which is no {self._type_name} ({error})"
+            fault = f"returned {shorten(repr(made))}, which is no {self._type_name} ({error})"
             raise self._failed(stored_key, stored.version, before, fault) from error
 
     def _key(self, stored_key: bytes) -> str:
         return stored_key[len(self._prefix) :].decode(errors="replace")
 
     def _failed(self, stored_key: bytes, version: int, before: bytes, fault: str) -> UserCodeError:
-        state = _shorten(repr(msgspec.msgpack.decode(before)))
+        state = shorten(repr(msgspec.msgpack.decode(before)))
         return UserCodeError(
             f"operator {self._name!r}, key {self._key(stored_key)!r}: migrate {fault}, given the state of version "
             f"{version}: {state}; nothing stored has changed. Mend it, and start again: it returns a state of version "
@@ -180,7 +202,8 @@ def _version(payload: bytes) -> int:
     return int.from_bytes(payload[: HEAD_BYTES - 1], "big")
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """At most 300 characters of a text."""
     return text if len(text) <= 300 else text[:297] + "..."
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from headway.state.manifest import OperatorEntry
+from headway.state.typeschema import LOG_TYPE
 
 __all__ = ["SchemaChange", "following", "schema_changes"]
 
@@ -161,6 +162,8 @@ class _Comparison:
                 changes += self._value(was[field], schema, path)
             elif field in expected["required"]:
                 changes.append(_refused(f"{path} is new and has no default"))
+            elif schema.get("contentMediaType") == LOG_TYPE:
+                changes.append(SchemaChange(text=f"{path} is new: it is empty in states of before"))
             else:
                 text = f"{path} is new: states of before have its default"
                 changes.append(
@@ -180,6 +183,8 @@ class _Comparison:
                 changes.append(_refused(f"{name}.{field} is gone, and {name} forbids unknown fields"))
             elif field not in now and "$comment" in was[field]:
                 changes.append(_refused(f"{name}.{field} was kept for {was[field]['$comment']}, and is gone"))
+            elif field not in now and is_root and was[field].get("contentMediaType") == LOG_TYPE:
+                changes.append(SchemaChange(text=f"{name}.{field} is gone: the entries of all keys are deleted"))
             elif field not in now:
                 text = f"{name}.{field} is gone: it is dropped from a state that is next written"
                 changes.append(SchemaChange(text=text))
@@ -356,6 +361,8 @@ def _label(schema: Schema) -> str:
 
 
 def _plain_label(schema: Schema) -> str:
+    if schema.get("contentMediaType") == LOG_TYPE:
+        return f"Log[{_label(schema['items'])}]"
     form = next((schema[word] for word in _FORMS if word in schema), schema.get("type"))
     if form == "array":
         return f"list[{_label(schema['items'])}]"

@@ -37,6 +37,7 @@ from headway.state.database import Database
 from headway.state.followed import FollowedGroup
 from headway.state.groups import group_of
 from headway.state.keys import id_bytes
+from headway.state.logs import key_of_entry
 from headway.state.manifest import Manifest
 from headway.state.overlay import Part
 
@@ -66,6 +67,11 @@ class Snapshot:
         """What holds the rows of a key, for messages; None while nothing does."""
         part = self._parts[group_of(key, len(self._parts))]
         return None if part is None else part.database
+
+    def entries(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """As `scan`, of the entries of a log of one key."""
+        part = self._parts[group_of(key_of_entry(start), len(self._parts))]
+        return iter(()) if part is None else part.scan(start, end)
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Stored rows with `start <= key < end`, in order; read as they are asked for, some 2 µs each.

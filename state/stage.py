@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -49,6 +49,10 @@ class OperatorSpec:
     """The number under which its rows and timers are stored."""
     indexes: Sequence[IndexSpec] = ()
     """What its rows are to be found by, besides their keys."""
+    logs: Mapping[str, int] = field(default_factory=dict)
+    """The numbers of the logs of its state, by the names under which their fields are stored."""
+    former_logs: Sequence[int] = ()
+    """Those of logs that states of older versions may have."""
 
 
 class StageStore:
@@ -95,6 +99,8 @@ class StageStore:
                 may_share=operator.may_share,
                 version=operator.version,
                 migrate=operator.migrate,
+                logs=operator.logs,
+                former_logs=operator.former_logs,
             )
             for rank, operator in enumerate(operators)
         ]
@@ -302,6 +308,7 @@ def feeding(
     """What tells a feed of each version of a task; None where views show nothing of it. `shown` are numbers."""
     kept = {operator.id for operator in operators}
     kept.update(index.number for operator in operators for index in operator.indexes)
+    kept.update(number for operator in operators for number in (*operator.logs.values(), *operator.former_logs))
     ours = kept.intersection(shown)
     if not ours:
         return None

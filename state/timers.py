@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from headway.errors import InternalError
 from headway.state.database import TIMERS, VERSION_BYTE, Database
@@ -12,7 +12,7 @@ from headway.state.layered import LayeredMap
 from headway.state.queue import EntryQueue, is_before
 from headway.state.redo import END_ENTRY
 
-__all__ = ["TimerEntry", "TimerIndex"]
+__all__ = ["TimerEntry", "TimerIndex", "timer_name"]
 
 _FIRST_LOAD: Final = 64
 _LOADS_PER_WINDOW: Final = 8
@@ -179,3 +179,16 @@ class TimerIndex:
         """Let the window end at `position`: a new object, because an end mark is told from an entry by identity."""
         at_ms, key, rank, name = position
         self._end = (at_ms, key, rank, name)
+
+
+def timer_name(name: Any) -> str:
+    """The name as it is stored: plain text."""
+    if isinstance(name, str):
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            msg = f"the timer {name!r} cannot be stored: its name has no encoding ({error.reason})"
+            raise ValueError(msg) from None
+        return str.__str__(name)  # Not `str(name)`: an enum's says its own.
+    msg = f"timer {name!r}: the name of a timer is text"
+    raise TypeError(msg)

@@ -17,12 +17,15 @@ import msgspec
 from msgspec import inspect
 
 from headway.errors import FlowError
+from headway.types.logtypes import log_fields
 from headway.types.values import KEPT_FOR
 
-__all__ = ["state_schema"]
+__all__ = ["LOG_TYPE", "state_schema"]
 
 Schema = dict[str, Any]
 
+LOG_TYPE: Final = "application/vnd.headway.log"
+"""Tells a log from a list, which is stored as part of the state."""
 _ANY: Final = (inspect.AnyType, inspect.CustomType)
 _PLAIN: Final[dict[type[inspect.Type], Schema]] = {
     inspect.NoneType: {"type": "null"},
@@ -68,6 +71,10 @@ def state_schema(state_type: type[Any]) -> Schema:
         raise FlowError(msg)
     writer = _Writer()
     schema = writer.schema(info)
+    for field in log_fields(state_type):
+        entries = writer.schema(inspect.type_info(field.entry_type))
+        properties = writer.definitions[schema["$ref"].rpartition("/")[2]]["properties"]
+        properties[field.key] = {"type": "array", "items": entries, "contentMediaType": LOG_TYPE}
     return {**schema, "$defs": writer.definitions} if writer.definitions else schema
 
 

@@ -15,6 +15,8 @@ cdef class RowGuard:
     cdef object _touched_ms
     cdef tuple _first
     cdef dict _others
+    cdef object _logs
+    cdef object _logs_before
 
     cpdef keep(self, Row row)
     cpdef check(self, Row row)

@@ -8,6 +8,7 @@ import msgspec
 
 from headway.state.rows import Row, RowTable
 from headway.state.timers import TimerIndex
+from headway.types.logtypes import decode_log, encode_log
 from headway.types.misfits import misfit_of
 from headway.types.values import can_repeat, shape_of
 
@@ -27,14 +28,17 @@ class RowGuard:
         """The row that is kept; None when none is."""
         self._table = table
         self._timers = timers
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(state_type).decode
-        self._shape = shape_of(state_type, f"the state of the operator {table.name!r}")
+        self._logs = table.logs
+        has_none = self._logs is None
+        self._encode = msgspec.msgpack.Encoder(enc_hook=None if has_none else encode_log).encode
+        self._decode = msgspec.msgpack.Decoder(state_type, dec_hook=None if has_none else decode_log).decode
+        self._shape = shape_of(state_type, f"the state of the operator {table.name!r}", has_logs=True)
         self._sees_repeats = not may_share and can_repeat(state_type)
         self._state = b""
         self._touched_ms = 0
         self._first: tuple[str | None, int, int] = (None, 0, 0)
         self._others: dict[str, tuple[int, int]] | None = None
+        self._logs_before: Any = None
 
     def keep(self, row: Row) -> None:
         """Remember the row as it is now."""
@@ -43,12 +47,16 @@ class RowGuard:
         self._touched_ms = row.touched_ms
         self._first = (row.timer, row.due_ms, row.at_ms)
         self._others = None if row.others is None else dict(row.others)
+        if self._logs is not None:
+            self._logs_before = self._logs.keep(row.logs)
 
     def check(self, row: Row) -> None:
         """Raise `UserCodeError` for a state that could not be stored as its type says."""
         try:
             self._encode(row.state)
             if self._shape.fits(row.state, set() if self._sees_repeats else None):
+                if self._logs is not None:
+                    self._logs.check(row.state, row.logs)
                 return
             raise TypeError(misfit_of(self._shape, row.state, "state"))
         except Exception as error:
@@ -60,6 +68,8 @@ class RowGuard:
         assert row is not None
         after = _indexed(row)
         row.state = self._decode(self._state)
+        if self._logs is not None:
+            row.logs = self._logs.undo(row.state, self._logs_before)
         row.touched_ms = self._touched_ms
         row.timer, row.due_ms, row.at_ms = self._first
         row.others = self._others

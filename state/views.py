@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from headway.state.manifest import Manifest, ViewEntry
 from headway.state.names import former_name
@@ -10,10 +10,14 @@ from headway.state.names import former_name
 __all__ = ["shown_by", "view_changes"]
 
 
-def shown_by(views: Mapping[str, ViewEntry]) -> frozenset[int]:
-    """The numbers under which lies what views show: of operators, and of indexes."""
-    indexes = {view.index_id for view in views.values() if view.index}
-    return frozenset({view.operator_id for view in views.values()} | indexes)
+def shown_by(manifest: Manifest) -> frozenset[int]:
+    """The numbers under which lies what views show: of operators, of indexes, and of logs that are shown."""
+    views = manifest.views.values()
+    numbers = {view.operator_id for view in views} | {view.index_id for view in views if view.index}
+    for view in views:
+        logs = manifest.operators[view.operator].logs
+        numbers |= {number for name, number in logs.items() if not view.fields or name in view.fields}
+    return frozenset(numbers)
 
 
 def view_changes(found: Manifest, expected: Manifest) -> Iterator[tuple[str, str]]:

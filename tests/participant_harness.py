@@ -17,6 +17,7 @@ import headway as hw
 from headway.connectors.base import Input, PartitionReader, Position, Tell, unheard
 from headway.connectors.letters import dead_letters_of
 from headway.connectors.memory import ItemsInput
+from headway.formats.named import JSON
 from headway.plan.planner import compile_plan
 from headway.plan.stages import Plan
 from headway.runtime.batch import Batch, register_codecs
@@ -64,7 +65,7 @@ class AcknowledgedInput(Input):
     """Lists of events that may grow, whose readers note up to where they are acknowledged."""
 
     def __init__(self, logs: dict[str, list[Any]]) -> None:
-        self.inner = ItemsInput(logs, batch=2)
+        self.inner = ItemsInput(logs, batch=2, form=JSON)
         self.acknowledged: list[tuple[str, int]] = []
 
     @override

@@ -1,6 +1,7 @@
 """What the tests need of servers, and whether it can be started here: `python -m tests.services`.
 
-Each is started once, asked something, and ended. What is missing is told with the way to install it.
+What no package of the system brings is installed into `.services/`. Each is started once, asked something, and ended.
+What is missing is told with the way to install it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from benchmarks.kafka_server import VERSION, KafkaServer, install_kafka
 from benchmarks.postgres_server import PLACES, PostgresServer
 
 POSTGRES_LEAST: Final = 15
@@ -43,7 +45,18 @@ def check_postgres() -> str:
     return f"{version}, in {PLACES[0]}"
 
 
-SERVICES: Final[dict[str, Callable[[], str]]] = {"PostgreSQL": check_postgres}
+def check_kafka() -> str:
+    """Which Apache Kafka there is; it is installed where it is not. Raises `LookupError`, with what to do."""
+    folder = install_kafka()
+    try:
+        KafkaServer().remove()
+    except (AssertionError, OSError, subprocess.SubprocessError) as error:
+        msg = f"that in {folder} cannot be started: {error}"
+        raise LookupError(msg) from error
+    return f"{VERSION}, in {folder}"
+
+
+SERVICES: Final[dict[str, Callable[[], str]]] = {"PostgreSQL": check_postgres, "Apache Kafka": check_kafka}
 
 
 def main() -> int:

@@ -27,6 +27,7 @@ from benchmarks import (
     keys,
     latency,
     operators,
+    starts,
     targets,
     timers,
     windows,
@@ -147,6 +148,11 @@ def test_ingest() -> None:
     assert [row.figure > 0 for row in rows] == [True] * 3
 
 
+def test_starts() -> None:
+    rows = starts.CASE.find(SIZES).rows
+    assert [row.figure > 0 for row in rows] == [True] * 2 and len(rows[0].arm.runs) == 1
+
+
 @pytest.mark.usefixtures("in_process")
 def test_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle, "_CALM_S", 0.2)
@@ -260,4 +266,4 @@ def test_plots(tmp_path: Path) -> None:
 
 
 def test_every_case_has_a_name_of_its_own() -> None:
-    assert len({case.name for case in CASES.values()}) == len(CASES) == 26
+    assert len({case.name for case in CASES.values()}) == len(CASES) == 27

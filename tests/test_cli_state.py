@@ -129,3 +129,34 @@ def test_a_flow_and_the_state_directory_of_another_are_refused(
     assert "both name a state directory" in capsys.readouterr().err
     assert main(["state", "ls", "counts", "--state", ".headway/clicks"]) == 2
     assert "there is no file or module counts" in capsys.readouterr().err
+
+
+LOGS = """
+import headway as hw
+
+class Visit(hw.State):
+    pages: hw.Log[str] = hw.Log()
+    count: int = 0
+
+class Keep(hw.Operator[hw.Json, Visit]):
+    def on_event(self, state, event, ctx):
+        state.pages.append(event["page"])
+
+flow = hw.Flow("visits")
+pages = [{"user": "ann", "page": f"/{n}", "at": n} for n in range(6)]
+visits = flow.source("visits", hw.Json, hw.items(pages), time="at")
+visits.key_by("user").process("keep", Keep())
+"""
+
+
+def test_a_log_is_told_by_its_end_in_a_list_and_whole_of_one_key(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("visits.py").write_text(LOGS)
+    assert main(["run", "visits.py", "--quiet"]) == 0
+    capsys.readouterr()
+    short = '{"pages":{"length":5,"last":["/2","/3","/4"]},"count":0}'
+    assert lines(capsys, "ls", "visits.py", "keep") == [f"ann  {short}"]
+    [listed] = lines(capsys, "ls", "visits.py", "keep", "--json")
+    assert json.loads(listed)["state"] == json.loads(short)
+    [whole] = lines(capsys, "get", "visits.py", "keep", "ann", "--json")
+    assert json.loads(whole)["state"] == {"pages": ["/0", "/1", "/2", "/3", "/4"], "count": 0}
+    assert '"/0"' in "".join(lines(capsys, "get", "visits.py", "keep", "ann"))

@@ -18,7 +18,7 @@ import pytest
 from tests.cluster_harness import await_true, children, send
 from tests.cutting_proxy import CuttingProxy
 from tests.kills_harness import CLOCK, COUNTED, Chaos, Feed, chance_of, lines_of
-from tests.postgres_server import PostgresServer, postgres_server
+from tests.servers import PostgresServer, postgres_server
 
 if TYPE_CHECKING:
     import psycopg

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests import services
-from tests.postgres_server import postgres_server
+from tests.servers import postgres_server
 
 
 def test_one_that_works_is_told_with_its_version(capsys: pytest.CaptureFixture[str]) -> None:

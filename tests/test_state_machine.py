@@ -27,7 +27,7 @@ from headway.state.stage import OperatorSpec, StageStore
 from headway.state.typeschema import state_schema
 
 
-def _copy_at_rest(source: Path, target: Path) -> None:
+def copy_at_rest(source: Path, target: Path) -> None:
     """Copy the files of an open database as of one moment: again, if its own threads were at work meanwhile."""
     while True:
         before = _sizes(source)
@@ -289,7 +289,7 @@ class StoreMachine(RuleBasedStateMachine):
             # What a killed process leaves: the files as they are, nothing closed.
             self.copies += 1
             directory = self.root / str(self.copies)
-            _copy_at_rest(self.directory, directory)
+            copy_at_rest(self.directory, directory)
             self.group.close()
             self.directory = directory
         else:

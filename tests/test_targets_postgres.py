@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.postgres_server import PostgresServer, postgres_server
+from tests.servers import PostgresServer, postgres_server
 from tests.targets_harness import deliver, deliver_with_kills, delivery_of, outcomes, run, with_target
 
 import headway as hw

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.postgres_server import postgres_server
+from tests.servers import postgres_server
 from tests.targets_harness import deliver, delivery_of, outcomes, with_target
 
 import headway as hw

@@ -20,6 +20,7 @@ LAYERS: Final = {
     # What all stand on: it knows nothing of flows.
     "basics": "basics errors",
     "types": "types",
+    "formats": "formats",
     # What imperative code does and did, without an engine.
     "functions": "functions",
     # Beside each other: what is known of bytes, of keys, and of what is stored.
@@ -56,8 +57,9 @@ LAYERS: Final = {
 MAY_IMPORT: Final = {
     "basics": "",
     "types": "basics",
+    "formats": "basics types",
     "functions": "basics types",
-    "connectors": "basics types",
+    "connectors": "basics types formats",
     "operators": "basics types",
     "state": "basics types",
     "targets": "basics types connectors",
@@ -65,23 +67,23 @@ MAY_IMPORT: Final = {
     "web": "basics",
     "inbox": "basics types connectors state",
     "graph": "basics connectors operators targets",
-    "declare": "basics types connectors operators targets inbox graph",
+    "declare": "basics types formats connectors operators targets inbox graph",
     "durable": "basics types operators targets inbox functions graph declare client",
     "plan": "basics types connectors operators state targets graph",
-    "runtime": "basics types connectors operators state targets delivery tracing graph plan",
+    "runtime": "basics types formats connectors operators state targets delivery tracing graph plan",
     "tracing": "basics targets",
     "metrics": "basics state web runtime",
-    "ingest": "basics types connectors state inbox web graph declare plan runtime tracing metrics",
+    "ingest": "basics types formats connectors state inbox web graph declare plan runtime tracing metrics",
     "explain": "basics types operators graph declare plan",
     "serving": "basics types state functions durable graph declare plan web metrics",
     "client": "basics types",
-    "demo": "basics client web",
+    "demo": "basics targets client web",
     "cli": "basics types connectors state inbox delivery functions durable web graph declare plan runtime "
     "ingest explain tracing metrics serving demo generate",
     "face": "basics types connectors operators targets functions graph declare durable inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",
-    "testing": "basics types connectors operators targets functions graph declare durable plan generate",
+    "testing": "basics types formats connectors operators targets functions graph declare durable plan generate",
 }
 """What each layer may import of Headway, besides itself."""
 

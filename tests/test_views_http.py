@@ -95,7 +95,7 @@ def test_absent_not_known_and_no_such_view_are_different_answers(server: Address
         assert (unknown.status, unknown.json["reason"]) == (503, "not known")
         assert ask(empty, "GET", "/readyz").status == 503
         assert ask(empty, "GET", "/healthz").status == 200
-        assert get(empty, "").json == {"views": [{"name": "accounts"}, {"name": "last-booking"}]}
+        assert get(empty, "").json == {"views": [{"name": "accounts"}, {"name": "last-booking"}, {"name": "sheets"}]}
 
 
 def test_what_is_behind_a_receipt_or_an_epoch_is_told(server: Address) -> None:

@@ -40,10 +40,26 @@ def accounts(state: DecisionState) -> Accounts:
         assert shown.get(snapshot, item.key) == item
         value = msgspec.json.decode(item.value)
         found[item.key] = value["n"], value["cents"]
+        check_sheet(state, item.key, found[item.key][0])
     top = [one.key for one in shown.top(snapshot, 1_000)]
     assert top == sorted(found, key=lambda key: (-found[key][1], key.encode()))
     assert state.views()["last-booking"].count_some(snapshot, "", "", 1_000) == (len(found), "")
     return found
+
+
+def check_sheet(state: DecisionState, key: str, count: int) -> None:
+    """The logs of an account are as they were when it had been through so many bookings."""
+    snapshot, shown = state.snapshot, state.views()["sheets"]
+    assert snapshot is not None
+    value = msgspec.json.decode(shown.get(snapshot, key).value)
+    numbers = [booking["number"] for booking in value["bookings"]["last"]]
+    assert numbers == list(range(count - len(numbers), count))
+    last_taken = value["times"]["last"][-1:]
+    assert numbers[0] == (last_taken[0] if last_taken else 0)
+    assert (value["bookings"]["length"], value["times"]["length"]) == (len(numbers), len(value["times"]["last"]))
+    [listed], _ = shown.page(snapshot, key, key, 1, 1 << 30)
+    short = msgspec.json.decode(listed.value)
+    assert short["bookings"] == {"length": len(numbers), "last": value["bookings"]["last"][-3:]}
 
 
 class Reader:

@@ -26,6 +26,21 @@ class Book(hw.Operator[Booking, Account, Booking]):
         ctx.emit(event)
 
 
+class Sheet(hw.State):
+    bookings: hw.Log[Booking] = hw.Log()
+    times: hw.Log[int] = hw.Log()
+
+
+class Write(hw.Operator[Booking, Sheet]):
+    """Keeps what has been booked since the account was last the taker, and when that was."""
+
+    def on_event(self, state: Sheet, event: Booking, ctx: hw.Context[hw.Json]) -> None:
+        if event.cents > 0:
+            state.bookings.clear()
+            state.times.append(event.number)
+        state.bookings.append(event)
+
+
 class Transfer(hw.Event):
     at: int
     taker: str
@@ -49,3 +64,4 @@ bookings = transfers.flat_map(bookings_of).key_by("account")
 accounts = bookings.process("book", Book())
 flow.serve("accounts", hw.state_of(accounts), index="cents")
 flow.serve("last-booking", accounts, index="number", fields=("cents", "number"))
+flow.serve("sheets", hw.state_of(bookings.process("write", Write())))

@@ -20,8 +20,15 @@ if TYPE_CHECKING:
     from headway.basics.times import format_time as format_time
     from headway.connectors.files import files as files
     from headway.connectors.jsonl import to_jsonl as to_jsonl
+    from headway.connectors.kafka.source import kafka as kafka
     from headway.connectors.memory import items as items
     from headway.connectors.memory import to_list as to_list
+    from headway.connectors.parts import record_headers as record_headers
+    from headway.connectors.parts import record_key as record_key
+    from headway.connectors.parts import record_offset as record_offset
+    from headway.connectors.parts import record_partition as record_partition
+    from headway.connectors.parts import record_time as record_time
+    from headway.connectors.records import Record as Record
     from headway.connectors.stdin import stdin as stdin
     from headway.connectors.stdout import to_stdout as to_stdout
     from headway.declare.flow import Flow as Flow
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
     from headway.durable.flow import Functions as Functions
     from headway.errors import FlowError as FlowError
     from headway.errors import HeadwayError as HeadwayError
+    from headway.errors import SignatureError as SignatureError
     from headway.functions.declared import durable_workflow as durable_workflow
     from headway.functions.failures import StepError as StepError
     from headway.functions.options import CallOptions as CallOptions
@@ -115,8 +123,11 @@ if TYPE_CHECKING:
     from headway.targets.call import Trigger as Trigger
     from headway.targets.call import call as call
     from headway.targets.http import webhook as webhook
+    from headway.targets.kafka import to_kafka as to_kafka
     from headway.targets.postgres import postgres as postgres
     from headway.targets.sqlite import sqlite as sqlite
+    from headway.targets.verifying import verify_webhook as verify_webhook
+    from headway.types.logs import Log as Log
     from headway.types.schema import Event as Event
     from headway.types.schema import Json as Json
     from headway.types.schema import State as State
@@ -127,10 +138,13 @@ __version__ = "0.1.0"
 _HOMES: Final = {
     "connectors.files": "files",
     "connectors.jsonl": "to_jsonl",
+    "connectors.kafka.source": "kafka",
     "connectors.memory": "items to_list",
+    "connectors.parts": "record_headers record_key record_offset record_partition record_time",
+    "connectors.records": "Record",
     "connectors.stdin": "stdin",
     "connectors.stdout": "to_stdout",
-    "errors": "FlowError HeadwayError",
+    "errors": "FlowError HeadwayError SignatureError",
     "declare.flow": "Flow dead_letter",
     "declare.views": "state_of",
     "graph": "INGESTION_TIME",
@@ -173,9 +187,12 @@ _HOMES: Final = {
     "targets.base": "DONE Answer Delivery Guarantee Limits Outcome Target",
     "targets.call": "NeverDeliver RetryLater Trigger call",
     "targets.http": "webhook",
+    "targets.kafka": "to_kafka",
     "targets.postgres": "postgres",
     "targets.sqlite": "sqlite",
+    "targets.verifying": "verify_webhook",
     "running": "run",
+    "types.logs": "Log",
     "types.schema": "Event Json State Time",
     "durable.flow": "Functions",
     "functions.declared": "durable_workflow",

@@ -9,6 +9,7 @@
     │   └── ReaderGoneError           nobody reads standard output any more: nobody need act
     ├── ServiceError              a server of views gives no answer, or refuses: whoever asks, or runs the server
     │   └── NotYetError               it will know later: ask again
+    ├── SignatureError            a webhook is not from whom it says, or old: whoever sends it
     ├── StateError                the state directory cannot be used: whoever operates the flow
     │   ├── IncompatibleStateError    it belongs to another flow, format or version of the flow
     │   ├── CorruptStateError         what is stored cannot be read back
@@ -49,6 +50,7 @@ __all__ = [
     "ReaderGoneError",
     "ReplayMismatch",
     "ServiceError",
+    "SignatureError",
     "StateError",
     "UsageError",
     "UserCodeError",
@@ -125,6 +127,12 @@ class ServiceError(HeadwayError):
 
 class NotYetError(ServiceError):
     """A server of views does not know yet what it was asked for: no epoch is committed, or none late enough."""
+
+
+class SignatureError(HeadwayError):
+    """A webhook that was received is not from whom it says, was changed on its way, or is too old."""
+
+    exit_code = 4
 
 
 class StateError(HeadwayError):

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, Final, Optional, Protocol, Union
 
 from headway.connectors.base import Input, Output
+from headway.connectors.parts import RecordPart
 from headway.operators.base import Operator
 from headway.targets.delivered import Delivered
 
@@ -54,8 +55,8 @@ class IngestionTime(Enum):
 
 INGESTION_TIME: Final = IngestionTime.INGESTION_TIME
 
-TimeSpec = Union[str, Callable[[Any], Any], IngestionTime]
-"""Where an event's time comes from: a field, a function, or the moment it is read."""
+TimeSpec = Union[str, Callable[[Any], Any], IngestionTime, RecordPart]
+"""Where an event's time comes from: a field, a function, the moment it is read, or what its log says."""
 KeySpec = Union[str, Callable[[Any], Any]]
 """Where an event's key comes from: a field or a function."""
 
@@ -106,6 +107,8 @@ class SourceNode(Node):
     idle_after_ms: Optional[int]
     on_error: Optional[Tolerance] = None
     """What happens to an event that the flow's code fails on; None stops the run."""
+    fields: tuple[tuple[str, RecordPart], ...] = ()
+    """The fields of its events that are parts of their records."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ __all__ = ["demo"]
 def demo() -> None:
     """Run a little shop on this machine, and explain what happens.
 
-    Events come in by HTTP, a decision is asked for, the flow is killed and started again, and a service receives signed
-    webhooks about abandoned carts. Everything is real, listens on loopback only, and is gone afterwards. Needs the
-    extras http and serve.
+    Events come in by HTTP, a decision is asked for, a service receives signed webhooks about abandoned carts, and each
+    cart starts a durable function, which has services do one thing after the other. Meanwhile the flow is killed twice
+    and started again. Everything is real, listens on loopback only, and is gone afterwards. Needs the extras http and
+    serve.
     """
     from headway.web.extras import require_server
 

@@ -85,7 +85,7 @@ def ingest(
     loaded = load_flow(FlowSpec(flow, settings))
     directory = state_dir or default_state_dir(loaded)
     door = _door(doors_of(loaded, directory), source)
-    if id_field is not None and door.input.format == "cloudevents":
+    if id_field is not None and door.input.envelope == "cloudevents":
         msg = f"the source {source!r} takes CloudEvents, which have their ids: leave --id-field out"
         raise UsageError(msg)
     manifest = Manifest.load(directory)
@@ -150,7 +150,7 @@ def _batches(
         if not found:
             continue
         numbers = [number for number, _ in found]
-        if door.input.format == "cloudevents":
+        if door.input.envelope == "cloudevents":
             yield Batch(BATCHED, b"[" + b",".join(line for _, line in found) + b"]", None, numbers)
         elif id_field is not None:
             events = [envelope(line, id_field, number) for number, line in found]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["state"]
 
 ROWS_SHOWN = 20
+LAST_SHOWN = 3
+"""Of each log in a list of keys."""
 
 
 @click.group(cls=Commands)
@@ -96,12 +98,13 @@ def get(ctx: click.Context, place: str, operator: str, key: str, state_dir: Opti
     with _reader(place, state_dir) as reader:
         _check_flow(place, state_dir, reader)
         row = reader.get(operator, key)
+        told = "null" if row is None else _record(row, None) if as_json else _block(row)
     if row is None:
         click.echo(f"{operator} keeps nothing for {key!r}", err=True)
-        if as_json:
-            say("null")
+    if row is not None or as_json:
+        say(told)
+    if row is None:
         ctx.exit(1)
-    say(_record(row) if as_json else _block(row))
 
 
 for command in (check, drop, rescale):
@@ -149,13 +152,13 @@ def _rows(reader: StateReader, operator: str, prefix: str, most: int, as_json: b
             if not as_json:
                 yield f"... and more: --limit 0 shows all, --limit N the first N (shown: {most})"
             return
-        yield _record(row) if as_json else _line(row)
+        yield _record(row, LAST_SHOWN) if as_json else _line(row)
     if not shown and not as_json:
         yield f"{operator} keeps nothing" + (f" for keys that begin with {prefix!r}" if prefix else "")
 
 
 def _line(row: StoredRow) -> str:
-    return "  ".join([printable(row.key), json_text(row.state), *_timers(row)])
+    return "  ".join([printable(row.key), json_text(_plain(row.state, LAST_SHOWN)), *_timers(row)])
 
 
 def _block(row: StoredRow) -> str:
@@ -163,7 +166,7 @@ def _block(row: StoredRow) -> str:
 
     from headway.basics.times import format_time
 
-    state = msgspec.json.format(json_text(row.state), indent=2)
+    state = msgspec.json.format(json_text(_plain(row.state, None)), indent=2)
     return "\n".join([state, *_timers(row), f"last touched {format_time(row.touched_ms)}, key group {row.group}"])
 
 
@@ -173,5 +176,19 @@ def _timers(row: StoredRow) -> list[str]:
     return [f"timer {printable(name)} at {format_time(due_ms)}" for name, due_ms in sorted(row.timers.items())]
 
 
-def _record(row: StoredRow) -> str:
-    return json_text({"key": row.key, "state": row.state, "timers": row.timers, "touched_ms": row.touched_ms})
+def _record(row: StoredRow, most: Optional[int]) -> str:
+    state = _plain(row.state, most)
+    return json_text({"key": row.key, "state": state, "timers": row.timers, "touched_ms": row.touched_ms})
+
+
+def _plain(state: Any, most: Optional[int]) -> Any:
+    """A state to be written: of its logs the lengths and at most so many of the last entries, or all entries."""
+    from headway.state.logs import summary
+    from headway.types.logs import Log
+
+    if not isinstance(state, dict):
+        return state
+    return {
+        name: value if not isinstance(value, Log) else list(value) if most is None else summary(value, most)
+        for name, value in state.items()
+    }

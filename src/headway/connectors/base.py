@@ -6,15 +6,18 @@ Connectors know bytes and positions. They know nothing of event time, keys or th
 from __future__ import annotations
 
 import os
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple, Optional
+from typing import Any, ClassVar, NamedTuple, Optional
 
 from headway.basics.guarantees import Guarantee
-from headway.types.decoding import LineCodec
+from headway.connectors.ownfiles import OwnFiles, is_same
+from headway.connectors.parts import RecordPart
+from headway.errors import InternalError
+from headway.formats.base import Decoder, Format
+from headway.formats.named import JSON
 
 __all__ = [
     "BadRecord",
@@ -24,9 +27,9 @@ __all__ = [
     "Input",
     "Output",
     "OutputWriter",
-    "OwnFiles",
     "PartitionReader",
     "Position",
+    "Session",
     "Tell",
     "unheard",
 ]
@@ -37,65 +40,6 @@ Tell = Callable[[str], None]
 
 def unheard(text: str) -> None:
     """A `Tell` that drops what it is told."""
-
-
-_FOLDERS_MAX: Final = 10_000
-_MOVED: Final = re.compile(r"(.+)\.[1-9]\d*")
-
-
-class OwnFiles:
-    """The files that a flow writes itself: its outputs, and all that is in its state directory.
-
-    `outputs` maps a path to what writes it.
-    """
-
-    def __init__(self, outputs: Mapping[str, str], directory: str) -> None:
-        self._outputs = {os.path.realpath(path): who for path, who in outputs.items()}
-        self._directory = os.path.realpath(directory)
-        self._folders: dict[str, str] = {}
-        """Real paths of directories that files were in: there are few, and to find one takes longer than the rest."""
-
-    def owner(self, path: str) -> Optional[str]:
-        """What writes a file, such as `the output 'counts'`; None for a file that is not the flow's own.
-
-        Links are followed, and hard links are told by the file that they lead to. What an output has found in its
-        place and moved aside counts as its own. Costs some microseconds.
-        """
-        real = self._real(path)
-        moved = _MOVED.fullmatch(real)
-        who = self._outputs.get(real) or (self._outputs.get(moved[1]) if moved else None)
-        if who is not None:
-            return who
-        if real.startswith(self._directory + os.sep):
-            return f"the state directory {self._directory}"
-        if not _has_names(path):
-            return None
-        return next((who for output, who in self._outputs.items() if _is_same(path, output)), None)
-
-    def _real(self, path: str) -> str:
-        if os.path.islink(path):
-            return os.path.realpath(path)
-        folder, name = os.path.split(path)
-        if folder not in self._folders:
-            if len(self._folders) >= _FOLDERS_MAX:
-                self._folders.clear()
-            self._folders[folder] = os.path.realpath(folder)
-        return os.path.join(self._folders[folder], name)
-
-
-def _has_names(path: str) -> bool:
-    """Whether a file has more than one name."""
-    try:
-        return os.stat(path).st_nlink > 1
-    except OSError:
-        return False
-
-
-def _is_same(path: str, other: str) -> bool:
-    try:
-        return os.path.samefile(path, other)
-    except OSError:
-        return False
 
 
 Position = dict[str, Any]
@@ -130,8 +74,11 @@ class Decoded:
 class Chunk(ABC):
     """Some consecutive records of one partition, as read."""
 
+    has_parts: bool = True
+    """Whether it still knows what its input's `record_parts` says; what a dead letter was made of does not."""
+
     @abstractmethod
-    def decode(self, codec: LineCodec[Any]) -> Decoded:
+    def decode(self, decoder: Decoder) -> Decoded:
         """Decode all records. Never raises for bad records: they are returned in `bad`."""
 
     @abstractmethod
@@ -141,6 +88,14 @@ class Chunk(ABC):
         Asked for records that were decoded and then found to be of no use. The first call may cost as much as
         reading the chunk.
         """
+
+    def parts(self, part: RecordPart, ordinals: Sequence[int]) -> list[Any]:
+        """A part of each of these records: times as integers, keys as bytes or text, None for none; headers as pairs.
+
+        Asked only for parts that the input's `record_parts` has.
+        """
+        msg = f"{type(self).__name__} was asked for {part!r}, which its input does not have; please report this"
+        raise InternalError(msg)
 
     def receipt_times(self, ordinals: Sequence[int]) -> Optional[list[int]]:
         """When the log took records, in epoch milliseconds, never falling; None for a log that does not say."""
@@ -208,8 +163,46 @@ class PartitionReader(ABC):
         """Release files. Called once; nothing is called afterwards."""
 
 
-class Input(ABC):
+class Session(ABC):
+    """What one process has of an input: a client, if it takes one, that all partitions share.
+
+    Files need none: such an input is its own session.
+    """
+
+    @abstractmethod
+    def partitions(self, tell: Tell = unheard) -> list[str]:
+        """The names of all partitions that exist now, sorted. Called again while following, to find new ones.
+
+        `tell` gets to know what is passed over, such as a link that leads nowhere; each time again.
+
+        Names are stable over runs. Empty when nothing matches (yet): a bounded run has no input then, and
+        whoever runs it says so with `describe()`. Raises `InputError` when the input does not exist at all. It may
+        take its time when it is called first; later it must not block, as it is called on the thread of `read`.
+        """
+
+    @abstractmethod
+    def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
+        """Open a partition at its start (`position` None) or at a position that one of its readers gave.
+
+        With `follow`, its end is not final: what is appended is read too, and a half-written last line waits.
+        """
+
+    def close(self) -> None:  # noqa: B027 (an input without a client has nothing to close)
+        """End the client. Called once, after all readers were closed."""
+
+
+class Input(Session):
     """Where a source's log comes from: a fixed or growing set of named partitions."""
+
+    format: Format = JSON
+    """What its records are."""
+
+    record_parts: frozenset[RecordPart] = frozenset()
+    """What its chunks know of records besides their values."""
+
+    def session(self) -> Session:
+        """What a process reads it through. An input whose client connects to something gives one of its own."""
+        return self
 
     @property
     def ends(self) -> bool:
@@ -228,11 +221,16 @@ class Input(ABC):
         """The same input in a state directory, for one that keeps something there. Called before it is used."""
         return self
 
-    def prepare(self, workers: int) -> None:  # noqa: B027 (most inputs are there, or come later)
+    def prepare(self, workers: int) -> None:
         """Make what must be there before so many workers read, for an input that a run writes itself.
 
         Called once for each run, with the state directory locked, before any worker starts.
         """
+
+    @property
+    def has_news(self) -> bool:
+        """Whether its readers tell at once, by `has_more`, when there is more to be read."""
+        return self.own_log is not None
 
     @property
     def own_log(self) -> Optional[str]:
@@ -253,23 +251,6 @@ class Input(ABC):
     def apart_from(self, own: OwnFiles) -> Input:
         """The same input without the files that the flow writes itself, should such appear."""
         return self
-
-    @abstractmethod
-    def partitions(self, tell: Tell = unheard) -> list[str]:
-        """The names of all partitions that exist now, sorted. Called again while following, to find new ones.
-
-        `tell` gets to know what is passed over, such as a link that leads nowhere; each time again.
-
-        Names are stable over runs. Empty when nothing matches (yet): a bounded run has no input then, and
-        whoever runs it says so with `describe()`. Raises `InputError` when the input does not exist at all.
-        """
-
-    @abstractmethod
-    def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
-        """Open a partition at its start (`position` None) or at a position that one of its readers gave.
-
-        With `follow`, its end is not final: what is appended is read too, and a half-written last line waits.
-        """
 
     @abstractmethod
     def describe(self) -> str:
@@ -349,7 +330,7 @@ class Output(ABC):
         ours, theirs = self.writes, other.writes
         if ours is None or theirs is None or (self.shared and other.shared):
             return False
-        return os.path.realpath(ours) == os.path.realpath(theirs) or _is_same(ours, theirs)
+        return os.path.realpath(ours) == os.path.realpath(theirs) or is_same(ours, theirs)
 
     @abstractmethod
     def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:

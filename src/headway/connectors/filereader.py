@@ -46,6 +46,7 @@ class FileReader(LineReader):
         follow: bool,
         label: str = "",
         held: bool = False,
+        header: bool = False,
         max_line_bytes: int = MAX_LINE_BYTES,
     ) -> None:
         place = _START if position is None else position
@@ -65,6 +66,7 @@ class FileReader(LineReader):
             offset=place["offset"],
             ordinal=place["ordinal"],
             taken=place.get("taken", 0),
+            header=header,
             max_line_bytes=max_line_bytes,
         )
         self._tail = tail

@@ -7,26 +7,36 @@ from dataclasses import dataclass, field, replace
 from typing import Optional, Union
 
 from headway.basics.utf8 import is_utf8
-from headway.connectors.base import Input, OwnFiles, PartitionReader, Position, Tell, unheard
+from headway.connectors.base import Input, PartitionReader, Position, Tell, unheard
 from headway.connectors.filereader import FileReader
 from headway.connectors.listing import names_before_compression
+from headway.connectors.ownfiles import OwnFiles
 from headway.connectors.paths import FilePattern
 from headway.connectors.rotated import RotatedReader
 from headway.connectors.rotation import oldest_first
 from headway.connectors.stripes import StripeReader
 from headway.errors import UsageError
+from headway.formats.base import Format
+from headway.formats.named import JSON, FormatLike, format_of
 
 __all__ = ["FilesInput", "files"]
 
 
-def files(pattern: Union[str, os.PathLike[str]], *, split: int = 1, rotated: bool = False) -> Input:
-    r"""Read JSON lines from a file, from all files that match a glob pattern, or from a directory.
+def files(
+    pattern: Union[str, os.PathLike[str]],
+    *,
+    split: int = 1,
+    rotated: bool = False,
+    format: FormatLike = JSON,  # noqa: A002 - the word of the field
+) -> Input:
+    r"""Read lines from a file, from all files that match a glob pattern, or from a directory.
 
     Each file is one partition, in time order by itself, and named by its path below the pattern's fixed part.
     A directory means its files `*.jsonl`, `*.ndjson` and `*.json`, each also with `.gz` or `.zst`; for those
     in subdirectories write `**`. Files compressed with gzip or zstd are recognized by their first bytes.
 
-    A line holds one JSON value and ends with LF or CRLF; blank lines are skipped, but counted as lines. A
+    A line holds one record in the `format`, by default one JSON value, and ends with LF or CRLF; blank lines are
+    skipped, but counted as lines. A directory is read as files of JSON; for others name them, as in `"trades/*.csv"`. A
     line that is not UTF-8, not valid, or longer than 64 MiB becomes a dead letter. A last line without a line
     end is read as a record when the files are read to their ends, and waited for while they are followed; if
     it was half-written at the end of a run and has been completed since, the next run reads the whole of it.
@@ -74,7 +84,24 @@ def files(pattern: Union[str, os.PathLike[str]], *, split: int = 1, rotated: boo
             "as one partition; drop one of the two options"
         )
         raise UsageError(msg)
-    return FilesInput(text, split, rotated)
+    form = format_of(format, f"files({text!r})")
+    _check_format(text, form, rotated=rotated)
+    return FilesInput(text, split, rotated, format=form)
+
+
+def _check_format(text: str, form: Format, *, rotated: bool) -> None:
+    if not form.has_lines:
+        msg = (
+            f"files({text!r}, format={form.name!r}): records of this format may have line ends in them, so that a file "
+            "of lines cannot hold them"
+        )
+        raise UsageError(msg)
+    if form.has_header and rotated:
+        msg = (
+            f"files({text!r}, format={form.name!r}, rotated=True): a file of a rotated log may be cut anywhere, also "
+            "behind its first line; name the columns, as in headway.formats.Csv(columns=...)"
+        )
+        raise UsageError(msg)
 
 
 @dataclass(frozen=True)
@@ -84,6 +111,7 @@ class FilesInput(Input):
     pattern: str
     split: int
     rotated: bool
+    format: Format = JSON
     own: Optional[OwnFiles] = field(default=None, compare=False, repr=False)
     """What is passed over, because the flow itself writes it."""
 
@@ -120,7 +148,7 @@ class FilesInput(Input):
         if self.rotated:
             return RotatedReader(pattern.find, position, follow=follow)
         if self.split == 1:
-            return FileReader(pattern.path_of(partition), position, follow=follow)
+            return FileReader(pattern.path_of(partition), position, follow=follow, header=self.format.has_header)
         if follow:
             msg = (
                 f"{self.describe()}: split={self.split} cannot be followed, as a file's stripes are written "
@@ -128,7 +156,8 @@ class FilesInput(Input):
             )
             raise UsageError(msg)
         name, _, index = partition.rpartition("#")
-        return StripeReader(pattern.path_of(name), position, index=int(index), split=self.split)
+        path, header = pattern.path_of(name), self.format.has_header
+        return StripeReader(path, position, index=int(index), split=self.split, header=header)
 
     def describe(self) -> str:
         """The pattern and the options, such as `files events/*.jsonl`."""

@@ -29,7 +29,7 @@ class LineReader(PartitionReader):
 
     def __init__(
         self, log: ByteLog, *, label: str = "", offset: int = 0, ordinal: int = 0, taken: int = 0,
-        max_line_bytes: int = MAX_LINE_BYTES,
+        header: bool = False, max_line_bytes: int = MAX_LINE_BYTES,
     ) -> None:  # fmt: skip
         self._log = log
         self._label = label
@@ -37,6 +37,8 @@ class LineReader(PartitionReader):
         self._ordinal = ordinal
         self._first_ordinal: Optional[int] = 0
         self._taken = taken
+        self._has_header = header
+        self._header: Optional[bytes] = None
         self._max_line_bytes = max_line_bytes
         self._scanned = 0
         self._scanned_end = b""
@@ -130,9 +132,18 @@ class LineReader(PartitionReader):
 
     def _chunk(self, data: bytes) -> LinesChunk:
         offset = self._offset
-        if offset == self._log.start and data.startswith(_BOM):
+        first = offset == self._log.start
+        if first and data.startswith(_BOM):
             data, offset = data[len(_BOM) :], offset + len(_BOM)
-        return LinesChunk(data, self._ordinal, offset, self._label, self._line())
+        header = self._header_line() if self._has_header else None
+        return LinesChunk(data, self._ordinal, offset, self._label, self._line(), header=header, starts_file=first)
+
+    def _header_line(self) -> bytes:
+        """The first line of the log, of which something has been read: what follows it is read as it says."""
+        if self._header is None:
+            line = self._log.window(self._log.start, _SCAN_BYTES).partition(b"\n")[0]
+            self._header = line.removeprefix(_BOM)
+        return self._header
 
     def _line(self) -> Optional[int]:
         """The number of the next line in its file, from 1; None where that is not known."""

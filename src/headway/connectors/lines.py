@@ -1,30 +1,28 @@
-"""Chunks of JSON lines: decoded a buffer at a time, and line by line only around the bad ones."""
+"""Chunks of lines: decoded a buffer at a time, and line by line only around the bad ones."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, Final, Optional
+from typing import Final, Optional
 
 from headway.basics.scanning import count_ends
+from headway.connectors.apart import bad_reason, decode_apart
 from headway.connectors.base import BadRecord, Chunk, Decoded
+from headway.formats.base import UNDECODABLE, Decoder, HeadedDecoder
 from headway.types.decoding import LineCodec
 
-__all__ = ["BLANKS", "UNDECODABLE", "LinesChunk", "OversizeChunk", "bad_reason", "place_of"]
+__all__ = ["BLANKS", "LinesChunk", "OversizeChunk", "place_of"]
 
 BLANKS: Final = b" \t\r"
 """What a blank line may hold: the white space of JSON, without the line end."""
 
-UNDECODABLE: Final = (ValueError, RecursionError)
-"""What decoders raise for a bad record, be it malformed, not UTF-8, or nested without end."""
-
-_SMALL_BLOCK: Final = 8
-
 
 @dataclass(frozen=True)
 class LinesChunk(Chunk):
-    r"""Consecutive lines of a log, as read: one JSON value each. A blank one holds none but has a number.
+    r"""Consecutive lines of a log, as read: one record each. A blank one holds none but has a number.
 
     >>> from headway.types.decoding import LineCodec
     >>> from headway.types.schema import Json
@@ -39,6 +37,9 @@ class LinesChunk(Chunk):
     """What stands before the place in a `BadRecord.position`, such as a file's name and a space."""
     first_line: Optional[int] = None
     """The number of the first line in its file, from 1; None where that is not known."""
+    header: Optional[bytes] = None
+    """The first line of its file, where that is no record but says how the others are to be read."""
+    starts_file: bool = False
 
     @cached_property
     def count(self) -> int:
@@ -49,16 +50,37 @@ class LinesChunk(Chunk):
     def _ends(self) -> tuple[int, int]:
         return count_ends(self.data)
 
-    def decode(self, codec: LineCodec[Any]) -> Decoded:
-        """Decode all lines: one call of the codec for the whole chunk unless a line is bad or blank.
+    def decode(self, decoder: Decoder) -> Decoded:
+        """Decode all lines: one call of the decoder for the whole chunk unless a line is bad or blank.
 
         Bad lines are found by halving, so one of them costs about as much again as the whole chunk.
         """
         count = self.count
-        events = _decode_block(self.data, count, self._ends[1], codec)
-        if events is not None:
-            return Decoded(events, range(self.first_ordinal, self.first_ordinal + count), [])
-        return _decode_by_halves(self, codec)
+        if self.header is not None:
+            return self._decode_below(self.header, decoder)
+        if isinstance(decoder, LineCodec):
+            with suppress(*UNDECODABLE):
+                events = decoder.decode_block(self.data, count, self._ends[1])
+                if events is not None:
+                    return Decoded(events, range(self.first_ordinal, self.first_ordinal + count), [])
+        return self._decode_lines(decoder, 0)
+
+    def _decode_lines(self, decoder: Decoder, start: int) -> Decoded:
+        present = [number for number, line in enumerate(self.lines) if line.strip(BLANKS) and number >= start]
+        lines = [self.lines[number].removesuffix(b"\r") for number in present]
+        return decode_apart(lines, [self.first_ordinal + number for number in present], decoder, self.record)
+
+    def _decode_below(self, header: bytes, decoder: Decoder) -> Decoded:
+        """Decode lines of a file whose first line, which is no record, is this one."""
+        assert isinstance(decoder, HeadedDecoder)
+        try:
+            below = decoder.below(header)
+        except UNDECODABLE as error:
+            if not self.starts_file:
+                return Decoded([], [], [])
+            position, raw = self.record(self.first_ordinal)
+            return Decoded([], [], [BadRecord(self.first_ordinal, position, bad_reason(error), raw)])
+        return self._decode_lines(below, 1 if self.starts_file else 0)
 
     def record(self, ordinal: int) -> tuple[str, bytes]:
         """The place of a line, and the line."""
@@ -84,72 +106,13 @@ class OversizeChunk(Chunk):
 
     bad: BadRecord
 
-    def decode(self, codec: LineCodec[Any]) -> Decoded:
+    def decode(self, decoder: Decoder) -> Decoded:
         """Return the bad record; nothing is decoded."""
         return Decoded([], range(0), [self.bad])
 
     def record(self, ordinal: int) -> tuple[str, bytes]:
         """That of the bad record."""
         return self.bad.position, self.bad.raw
-
-
-def _decode_block(data: bytes, count: int, borders: int, codec: LineCodec[Any]) -> Optional[list[Any]]:
-    """The events of `count` lines, one each; None when they must be looked at more closely.
-
-    `borders` says how many line ends stand between `}` and `{`.
-
-    Decoders of whole buffers take line ends for mere white space: they accept `{}{}` on one line and one
-    object on two. Inside of a JSON value no `}` is followed by `{` with only white space between, so when
-    each line end stands between the two, no value goes over a line end; and then as many events as lines is
-    one for each.
-    """
-    if borders != count - 1 and borders + data.count(b"}\r\n{") != count - 1:
-        return None
-    try:
-        if not data.isascii():
-            data.decode()
-        events = codec.decode_lines(data)
-    except UNDECODABLE:
-        return None
-    return events if len(events) == count else None
-
-
-def _decode_by_halves(chunk: LinesChunk, codec: LineCodec[Any]) -> Decoded:
-    lines, starts = chunk.lines, chunk.starts
-    events: list[Any] = []
-    ordinals: list[int] = []
-    bad: list[BadRecord] = []
-    pending = [(0, chunk.count)]
-    while pending:
-        low, high = pending.pop()
-        if high - low <= _SMALL_BLOCK:
-            for number in range(low, high):
-                line = lines[number]
-                if not line.strip(BLANKS):
-                    continue
-                try:
-                    events.append(_decode_line(line, codec))
-                    ordinals.append(chunk.first_ordinal + number)
-                except UNDECODABLE as error:
-                    ordinal = chunk.first_ordinal + number
-                    position, raw = chunk.record(ordinal)
-                    bad.append(BadRecord(ordinal, position, bad_reason(error), raw))
-            continue
-        data = chunk.data[starts[low] : starts[high]]
-        block = _decode_block(data, high - low, count_ends(data)[1], codec)
-        if block is None:
-            middle = (low + high) // 2
-            pending += [(middle, high), (low, middle)]
-            continue
-        events += block
-        ordinals.extend(range(chunk.first_ordinal + low, chunk.first_ordinal + high))
-    return Decoded(events, ordinals, bad)
-
-
-def _decode_line(line: bytes, codec: LineCodec[Any]) -> Any:
-    if not line.isascii():
-        line.decode()
-    return codec.decode(line)
 
 
 def place_of(label: str, line: Optional[int], byte: int) -> str:
@@ -159,13 +122,3 @@ def place_of(label: str, line: Optional[int], byte: int) -> str:
     ('app.log.1 line 18, byte 1024', 'byte 1024')
     """
     return f"{label}byte {byte}" if line is None else f"{label}line {line}, byte {byte}"
-
-
-def bad_reason(error: Exception) -> str:
-    """Why a record could not be decoded, from what the decoder raised."""
-    if isinstance(error, UnicodeDecodeError):
-        byte = error.object[error.start]
-        return f"not UTF-8: byte 0x{byte:02x}, number {error.start} of the text ({error.reason})"
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    return str(error)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar, Optional, Union, get_origin
+from typing import Any, ClassVar, Final, Optional, Union, get_origin
 
 import msgspec
 import orjson
 
+from headway.connectors.apart import bad_reason
 from headway.connectors.base import (
     BadRecord,
     Chunk,
@@ -22,20 +23,30 @@ from headway.connectors.base import (
     Tell,
     unheard,
 )
-from headway.connectors.lines import BLANKS, UNDECODABLE, bad_reason
+from headway.connectors.lines import BLANKS
+from headway.connectors.parts import RecordPart
+from headway.connectors.records import Record
 from headway.errors import InputError, UsageError
-from headway.types.decoding import LineCodec
+from headway.formats.base import UNDECODABLE, Decoder, Format
+from headway.formats.named import JSON, FormatLike, format_of
 from headway.types.schema import Json, type_label
 
 __all__ = ["ItemsChunk", "ItemsInput", "ListOutput", "items", "to_list"]
 
 _NAME = "items"
+_AS_THEY_ARE: Final = (dict, str, bytes)
 
 
-def items(events: Union[Iterable[Any], Mapping[str, Iterable[Any]]], *, batch: int = 1000) -> Input:
+def items(
+    events: Union[Iterable[Any], Mapping[str, Iterable[Any]]],
+    *,
+    batch: int = 1000,
+    format: FormatLike = JSON,  # noqa: A002 - the word of the field
+) -> Input:
     """Read events from Python objects: one partition `items`, or one for each entry of a mapping.
 
-    Events may be objects of the source's type, dicts to be converted to it, or bytes, each one line of JSON.
+    Events may be objects of the source's type, dicts to be converted to it, or bytes in the `format`: by default, each
+    one line of JSON. A `Record` holds one of these with what brokers keep beside it: a key, headers, a time.
     What is none of these, or cannot be converted, becomes a dead letter. `batch` is how many are read at a
     time.
 
@@ -64,13 +75,16 @@ def items(events: Union[Iterable[Any], Mapping[str, Iterable[Any]]], *, batch: i
                 "such as a list, or a mapping from partition to iterable; to read a file use files(...)"
             )
             raise UsageError(msg)
-    return ItemsInput(logs, batch)
+    return ItemsInput(logs, batch, format_of(format, "items(...)"))
 
 
 class ItemsInput(Input):
     """What `items` returns."""
 
-    def __init__(self, logs: Mapping[str, Iterable[Any]], batch: int) -> None:
+    record_parts = frozenset(RecordPart)
+
+    def __init__(self, logs: Mapping[str, Iterable[Any]], batch: int, form: Format) -> None:
+        self.format = form
         self._logs = logs
         self._batch = batch
         self._used: set[str] = set()
@@ -84,7 +98,7 @@ class ItemsInput(Input):
         log = self._logs[partition]
         start = 0 if position is None else position["item"]
         if isinstance(log, Sequence):
-            return _SequenceReader(log, start, self._batch, follow=follow)
+            return _SequenceReader(partition, log, start, self._batch, follow=follow)
         if isinstance(log, Iterator):
             if partition in self._used:
                 msg = (
@@ -94,7 +108,7 @@ class ItemsInput(Input):
                 )
                 raise InputError(msg)
             self._used.add(partition)
-        return _IteratorReader(iter(log), start, self._batch, follow=follow)
+        return _IteratorReader(partition, iter(log), start, self._batch, follow=follow)
 
     def records_before(self, position: Position) -> Optional[int]:
         """The position is that number."""
@@ -107,7 +121,8 @@ class ItemsInput(Input):
 
 
 class _ItemsReader(PartitionReader):
-    def __init__(self, start: int, batch: int, *, follow: bool) -> None:
+    def __init__(self, name: str, start: int, batch: int, *, follow: bool) -> None:
+        self._name = name
         self._item = start
         self._batch = batch
         self._follow = follow
@@ -126,15 +141,15 @@ class _ItemsReader(PartitionReader):
             self._ended = True
             return None
         first, self._item = self._item, self._item + len(batch)
-        return ItemsChunk(batch, first)
+        return ItemsChunk(batch, first, self._name)
 
     def _next_items(self) -> Sequence[Any]:
         raise NotImplementedError
 
 
 class _SequenceReader(_ItemsReader):
-    def __init__(self, log: Sequence[Any], start: int, batch: int, *, follow: bool) -> None:
-        super().__init__(start, batch, follow=follow)
+    def __init__(self, name: str, log: Sequence[Any], start: int, batch: int, *, follow: bool) -> None:
+        super().__init__(name, start, batch, follow=follow)
         self._log = log
         if start > len(log):
             msg = (
@@ -148,8 +163,8 @@ class _SequenceReader(_ItemsReader):
 
 
 class _IteratorReader(_ItemsReader):
-    def __init__(self, log: Iterator[Any], start: int, batch: int, *, follow: bool) -> None:
-        super().__init__(start, batch, follow=follow)
+    def __init__(self, name: str, log: Iterator[Any], start: int, batch: int, *, follow: bool) -> None:
+        super().__init__(name, start, batch, follow=follow)
         self._log = log
         skipped = sum(1 for _ in islice(log, start))
         if skipped < start:
@@ -169,18 +184,20 @@ class ItemsChunk(Chunk):
 
     batch: Sequence[Any]
     first: int
+    partition: str = _NAME
 
-    def decode(self, codec: LineCodec[Any]) -> Decoded:
+    def decode(self, decoder: Decoder) -> Decoded:
         """Decode or convert each item."""
-        expected = dict if codec.event_type == Json else codec.event_type
+        expected = dict if decoder.event_type == Json else decoder.event_type
         events: list[Any] = []
         ordinals: list[int] = []
         bad: list[BadRecord] = []
-        for ordinal, item in enumerate(self.batch, self.first):
-            if isinstance(item, bytes) and not item.strip(BLANKS + b"\n"):
+        for ordinal, given in enumerate(self.batch, self.first):
+            item = given.value if isinstance(given, Record) else given
+            if isinstance(item, bytes) and expected is not bytes and not item.strip(BLANKS + b"\n"):
                 continue
             try:
-                events.append(_event_of(item, codec, expected))
+                events.append(_event_of(item, decoder, expected))
                 ordinals.append(ordinal)
             except UNDECODABLE as error:
                 position, raw = self.record(ordinal)
@@ -189,26 +206,38 @@ class ItemsChunk(Chunk):
 
     def record(self, ordinal: int) -> tuple[str, bytes]:
         """The number of an item, and the item as JSON."""
-        return f"item {ordinal}", _raw(self.batch[ordinal - self.first])
+        item = self.batch[ordinal - self.first]
+        return f"item {ordinal}", _raw(item.value if isinstance(item, Record) else item)
+
+    def parts(self, part: RecordPart, ordinals: Sequence[int]) -> list[Any]:
+        """What the records say; plain items have a number and a partition only."""
+        if part is RecordPart.OFFSET:
+            return list(ordinals)
+        if part is RecordPart.PARTITION:
+            return [self.partition] * len(ordinals)
+        return [_part(self.batch[ordinal - self.first], part) for ordinal in ordinals]
+
+
+def _part(item: Any, part: RecordPart) -> Any:
+    record = item if isinstance(item, Record) else Record(item)
+    return {RecordPart.TIME: record.time_ms, RecordPart.KEY: record.key, RecordPart.HEADERS: record.headers}[part]
 
 
 def _is_class(expected: Any) -> bool:
     return isinstance(expected, type) and get_origin(expected) is None
 
 
-def _event_of(item: Any, codec: LineCodec[Any], expected: Any) -> Any:
+def _event_of(item: Any, decoder: Decoder, expected: Any) -> Any:
     if isinstance(item, bytes):
-        if not item.isascii():
-            item.decode()
-        return codec.decode(item)
+        return decoder.decode_record(item)
     if _is_class(expected):
         if isinstance(item, expected):
             # Nothing has checked the fields of an object that was made in Python.
-            return codec.settle(item) if expected is dict else codec.decode(msgspec.json.encode(item))
+            return decoder.settle(item) if expected in _AS_THEY_ARE else decoder.convert(msgspec.to_builtins(item))
         if not isinstance(item, dict):
-            msg = f"Expected `{type_label(codec.event_type)}`, a dict or bytes, got `{type(item).__name__}`"
+            msg = f"Expected `{type_label(decoder.event_type)}`, a dict or bytes, got `{type(item).__name__}`"
             raise msgspec.ValidationError(msg)
-    return codec.convert(item)
+    return decoder.convert(item)
 
 
 def _raw(item: Any) -> bytes:

@@ -9,9 +9,10 @@ from fnmatch import fnmatchcase
 from typing import Final, Optional
 
 from headway.basics.utf8 import is_utf8
-from headway.connectors.base import OwnFiles, Tell, unheard
+from headway.connectors.base import Tell, unheard
 from headway.connectors.bytelog import reading
 from headway.connectors.detect import COMPRESSED_SUFFIXES
+from headway.connectors.ownfiles import OwnFiles
 from headway.errors import InputError
 
 __all__ = ["FilePattern"]

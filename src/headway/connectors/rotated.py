@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 from headway.connectors.base import BadRecord, Chunk, Decoded, Extent, PartitionReader, Position
 from headway.connectors.bytelog import OtherLogError
@@ -14,7 +14,7 @@ from headway.connectors.lines import BLANKS, LinesChunk, OversizeChunk
 from headway.connectors.listing import Files, begins_alike, few, files_now, stood_in
 from headway.connectors.rotation import is_stable, oldest_first
 from headway.errors import InputError
-from headway.types.decoding import LineCodec
+from headway.formats.base import Decoder
 
 __all__ = ["RotatedReader"]
 
@@ -288,7 +288,7 @@ class _LateChunk(Chunk):
     chunk: Union[LinesChunk, OversizeChunk]
     reason: str
 
-    def decode(self, codec: LineCodec[Any]) -> Decoded:
+    def decode(self, decoder: Decoder) -> Decoded:
         """Return each line that is not blank as a bad record."""
         if isinstance(self.chunk, OversizeChunk):
             late = self.chunk.bad

@@ -11,7 +11,9 @@ from headway.connectors.base import Input, PartitionReader, Position, Tell, unhe
 from headway.connectors.bytelog import ByteLog
 from headway.connectors.linereader import LineReader
 from headway.connectors.stdout import path_of_descriptor
-from headway.errors import InputError
+from headway.errors import InputError, UsageError
+from headway.formats.base import Format
+from headway.formats.named import JSON, FormatLike, format_of
 
 __all__ = ["StdinInput", "stdin"]
 
@@ -19,10 +21,12 @@ _NAME = "stdin"
 _PIECE_BYTES = 64 * 1024
 
 
-def stdin() -> Input:
-    """Read JSON lines from standard input, as one partition named `stdin`.
+def stdin(*, format: FormatLike = JSON) -> Input:  # noqa: A002 - the word of the field
+    """Read lines from standard input, as one partition named `stdin`.
 
-    Lines are as for `files`. What comes in while there is nothing more yet is waited for without blocking.
+    Lines are as for `files`, in the `format`, by default JSON. One whose first line is no record is refused with
+    `UsageError`, since a resumed run would not see it: name the columns, as in `headway.formats.Csv(columns=...)`.
+    What comes in while there is nothing more yet is waited for without blocking.
     The end of the stream is final, also when the flow follows its inputs: the run then ends, unless other inputs are
     followed beside it. The last line needs no line end.
 
@@ -32,7 +36,12 @@ def stdin() -> Input:
     >>> stdin().partitions()
     ['stdin']
     """
-    return StdinInput()
+    form = format_of(format, "stdin()")
+    if not form.has_lines or form.has_header:
+        why = "needs the first line of the stream" if form.has_lines else "may have line ends in its records"
+        msg = f"stdin(format={form.name!r}): this format {why}; take another, or name the columns of CSV"
+        raise UsageError(msg)
+    return StdinInput(format=form)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class StdinInput(Input):
     """What `stdin` returns; `fd` is the descriptor to read."""
 
     fd: int = 0
+    format: Format = JSON
 
     @property
     def ends(self) -> bool:

@@ -31,6 +31,7 @@ class StripeReader(FileReader):
         *,
         index: int,
         split: int,
+        header: bool = False,
         stripe_bytes: int = STRIPE_BYTES,
         max_line_bytes: int = MAX_LINE_BYTES,
     ) -> None:
@@ -44,7 +45,7 @@ class StripeReader(FileReader):
                 "state directory"
             )
             raise InputError(msg)
-        super().__init__(path, position, follow=False, max_line_bytes=max_line_bytes)
+        super().__init__(path, position, follow=False, header=header, max_line_bytes=max_line_bytes)
         self._first_ordinal = None  # How many lines are in the stripes of the other readers is not known.
 
     @property

@@ -10,6 +10,7 @@ from headway.errors import FlowError
 from headway.graph import DEAD_LETTERS, LATE, MAIN
 from headway.operators.base import Operator, check_handlers
 from headway.operators.versions import of_operator, of_type
+from headway.types.logtypes import log_fields
 from headway.types.schema import returned_type, type_label, without_none
 from headway.types.timefields import plain_type
 from headway.types.values import options_of, shape_of
@@ -51,7 +52,12 @@ def check_operator(operator: Operator[Any, Any, Any]) -> None:
                 "give every field a default"
             )
             raise FlowError(msg) from None
-        shape_of(state_type, f"the {what} of {kind}")
+        shape_of(state_type, f"the {what} of {kind}", has_logs=what == "state")
+        for field in log_fields(state_type):
+            shape_of(field.entry_type, f"the entries of {type_label(state_type)}.{field.name}")
+            if len(getattr(state_type(), field.name)):
+                msg = f"{type_label(state_type)}.{field.name}: a log begins empty, with hw.Log()"
+                raise FlowError(msg)
         of_type(state_type)
 
 

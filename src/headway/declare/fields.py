@@ -12,7 +12,7 @@ from typing import Any, Final, Optional
 from msgspec import inspect
 
 from headway.errors import FlowError
-from headway.types.decoding import LineCodec
+from headway.formats.base import Format
 from headway.types.schema import returned_type, type_label
 from headway.types.values import options_of
 
@@ -25,12 +25,13 @@ _OPEN: Final = (inspect.AnyType, inspect.RawType, inspect.CustomType)
 _WITH_FIELDS: Final = (inspect.StructType, inspect.DataclassType, inspect.TypedDictType, inspect.NamedTupleType)
 
 
-def check_decodable(event_type: Any, what: str) -> None:
-    """Raise `FlowError`, beginning with `what`, for a type of which no value can be decoded from JSON."""
+def check_decodable(event_type: Any, form: Format, what: str) -> None:
+    """Raise `FlowError`, beginning with `what`, for a type of which no value can be decoded from a format."""
     try:
-        LineCodec(event_type)
+        form.decoder(event_type)
     except (TypeError, NameError, ValueError) as error:
-        msg = f"{what}: {type_label(event_type)} cannot be decoded from JSON: {error}"
+        named = "JSON" if form.name == "json" else form.name
+        msg = f"{what}: {type_label(event_type)} cannot be decoded from {named}: {error}"
         raise FlowError(msg) from None
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Optional, TypeVar, Union
 
 from headway.basics.declaring import Was, declaring, fail, former_names, place
 from headway.basics.times import Duration, duration_ms
 from headway.connectors.base import Input
+from headway.connectors.parts import RecordPart
 from headway.declare.fields import check_decodable, check_time
 from headway.declare.parameters import Parameter, V, convert, given_parameters
+from headway.declare.recordfields import check_part, record_fields
 from headway.declare.streams import KeyedStream, SourceStream
 from headway.declare.views import StateOf, add_view
 from headway.errors import FlowError
@@ -80,13 +82,15 @@ class Flow:
         time: Optional[TimeSpec] = None,
         out_of_order: Duration = 0,
         idle_after: Optional[Duration] = None,
+        fields: Optional[Mapping[str, RecordPart]] = None,
         was: Was = (),
         on_error: Optional[OnError] = None,
     ) -> SourceStream[T]:
         """A log of events of `event_type` (an `Event` class, or `Json` for untyped objects).
 
         `time` says where an event's time is: a field (epoch milliseconds, RFC 3339 text or a datetime), a
-        function of the event, or `INGESTION_TIME`. An event without a usable time becomes a dead letter: it is none,
+        function of the event, `INGESTION_TIME`, or `record_time`, which is the time that a broker keeps of a record.
+        An event without a usable time becomes a dead letter: it is none,
         or not in the years 1000 to 8999, an untyped event has no such field, or the function raises `ValueError` or
         `LookupError`. Any other exception of the function ends the run.
 
@@ -94,6 +98,9 @@ class Flow:
         further behind goes to the `late` stream.
         `idle_after`: while following, a partition that is silent for this long (wall clock) no longer holds
         the others back, and what then comes behind them is late; None (the default) always waits.
+        `fields` are those of the event that are not in its value but beside it, in the record of a broker: `{"user":
+        hw.record_key}`. They need defaults, which they have when a dead letter is put back in. A key or a header that
+        does not fit into its field makes the record a dead letter.
         `was` is the name that the source had in an earlier version of the flow, or several: it is read on from there.
         `on_error`: what happens when code of the flow fails on an event of this source, as for `Flow`; None (the
         default) is what the flow says.
@@ -103,7 +110,7 @@ class Flow:
                 f'source {name!r} has no time: say where the time of a {type_label(event_type)} is, with time="field", '
                 "time=function or time=hw.INGESTION_TIME"
             )
-        if not isinstance(time, (str, IngestionTime)) and not callable(time):
+        if not isinstance(time, (str, IngestionTime, RecordPart)) and not callable(time):
             fail(f"source {name!r}: time={time!r} is neither a field's name, nor a function, nor hw.INGESTION_TIME")
         if not isinstance(input, Input):
             fail(
@@ -111,8 +118,12 @@ class Flow:
                 "or hw.items([...])"
             )
         with declaring():
-            check_decodable(event_type, f"source {name!r}")
-            if not isinstance(time, IngestionTime):
+            check_decodable(event_type, input.format, f"source {name!r}")
+            if isinstance(time, RecordPart):
+                if time is not RecordPart.TIME:
+                    fail(f"source {name!r}: time={time!r} is no time: use hw.record_time, or a field")
+                check_part(time, input, f"source {name!r}, time={time!r}")
+            elif not isinstance(time, IngestionTime):
                 check_time(time, event_type, name)
             node = SourceNode(
                 name=name,
@@ -122,6 +133,7 @@ class Flow:
                 time=time,
                 out_of_order_ms=duration_ms(out_of_order, what="out_of_order"),
                 idle_after_ms=None if idle_after is None else duration_ms(idle_after, what="idle_after"),
+                fields=record_fields(fields, event_type, input, f"source {name!r}"),
                 was=former_names(name, was),
                 on_error=self._on_error if on_error is None else _tolerance(on_error, f"source {name!r}"),
             )

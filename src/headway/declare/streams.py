@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Optional, TypeVar, Union, overload
 
 from headway.basics.declaring import Was, declaring, fail, former_names, place
+from headway.connectors.parts import RecordPart
 from headway.declare.checks import accepts, check_declared, check_operator, item_type, result_type
 from headway.declare.fields import check_key
 from headway.declare.outputs import OutputSteps
+from headway.declare.recordfields import key_field
 from headway.declare.steps.aggregates import AggregateSteps
 from headway.declare.steps.enrich import EnrichKeyedSteps, EnrichSteps
 from headway.declare.steps.joins import JoinSteps
@@ -42,8 +44,8 @@ U = TypeVar("U")
 S = TypeVar("S")
 V = TypeVar("V")
 
-KeyOf = Union[str, Callable[[T], Union[str, int, None]]]
-"""Where the key of a stream's events comes from: a field, or a function that gives text or an integer."""
+KeyOf = Union[str, Callable[[T], Union[str, int, None]], Literal[RecordPart.KEY]]
+"""Where the key of a stream's events comes from: a field, a function that gives text or an integer, `hw.record_key`."""
 
 
 class _Base(OutputSteps, Generic[T]):
@@ -163,10 +165,18 @@ class Stream(_Base[T], EnrichSteps[T]):
         Events of one key meet in one place, in the order of event time. Behind a source an event with another key, or
         none, becomes a dead letter, also where the function raises `ValueError` or `LookupError`; any other exception
         ends the run. Raises `FlowError` for a field that no event has, or that can never hold a key.
+
+        `hw.record_key` is the field that the source fills with the key of its records.
         """
+        given = key_field(self._flow.graph, self._port) if isinstance(key, RecordPart) else key
+        if given is None:
+            fail(
+                "key_by(hw.record_key): no field of these events is the key of their records: give the source "
+                'fields={"key": hw.record_key}, with a field of that name, and key_by("key") behind what changes events'
+            )
         with declaring():
-            check_key(key, self.type)
-        node = KeyByNode(name or self._flow._auto_name("key_by"), place(), self._port, key)
+            check_key(given, self.type)
+        node = KeyByNode(name or self._flow._auto_name("key_by"), place(), self._port, given)
         return KeyedStream(self._flow, self._flow._add(node, self.type, keyed=True))
 
     if not TYPE_CHECKING:  # To type checkers a keyed step does not exist here, which is what they should say.

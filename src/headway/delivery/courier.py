@@ -20,6 +20,7 @@ from headway.delivery.actions import carry_out
 from headway.delivery.breaker import Breaker
 from headway.delivery.lanes import FRESH, ActiveLane, QueueWindow
 from headway.delivery.loader import WINDOW_ROWS, Loader
+from headway.delivery.pace import Rates
 from headway.delivery.pauses import RETRY_AFTER_MAX_MS, pause_ms
 from headway.delivery.requests import Counts, Request
 from headway.state.delivery_queue import DeliveryQueue, QueueChange
@@ -52,7 +53,7 @@ class Courier:
     """Decides for one output in one process. One thread.
 
     `now_ms` is the wall clock, in epoch milliseconds; `random` gives numbers from 0 to 1; `tell` takes what a person
-    should know.
+    should know. `workers` is how many processes deliver this output: each has its share of the target's rate.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Courier:
         now_ms: Callable[[], int],
         random: Callable[[], float],
         tell: Callable[[str], None],
+        workers: int = 1,
     ) -> None:
         self.output = output
         self.target = target
@@ -78,8 +80,7 @@ class Courier:
         self._random = random
         self._tell = tell
         self._loader = Loader(delivering)
-        self._may_begin = target.limits.per_second
-        self._counted_ms = now_ms()
+        self._rates = Rates(target.limits, workers, now_ms())
         self._answers = 0
         self._told_full = False
         self._stopped = ""
@@ -111,7 +112,7 @@ class Courier:
     @property
     def is_paced(self) -> bool:
         """Whether triggers wait for nothing but the limit of the rate."""
-        return self._may_begin is not None and self._may_begin < 1 and self.waiting > 0 and not self._stopped
+        return self._rates.wait_ms() > 0 and self.waiting > 0 and not self._stopped
 
     @property
     def stopped(self) -> str:
@@ -122,9 +123,10 @@ class Courier:
         """The next batch to be handed over now; empty where there is none. Reads from the disk where it must."""
         now_ms = self._now_ms()
         self.has_more = False
-        if self._stopped or self.under_way >= self.breaker.width(now_ms):
+        width = self.breaker.width(now_ms)
+        if self._stopped or self.under_way >= (min(width, 1) if self.target.one_at_a_time else width):
             return []
-        most = min(self.target.limits.batch, self._allowed(now_ms))
+        most = min(self.target.limits.batch, self._rates.allowed(self.target.limits, now_ms))
         if most < 1:
             return []
         self.has_more = self._loader.fill(now_ms, self.target.limits.batch * max(2, self.target.limits.concurrency))
@@ -142,8 +144,7 @@ class Courier:
             lane.under_way = 1
         if items:
             self.under_way += 1
-            if self._may_begin is not None:
-                self._may_begin -= len(items)
+            self._rates.begin(len(items))
         return items
 
     def fates(self, items: Sequence[Item], answers: Sequence[Answer], now_ms: int) -> list[Optional[Fate]]:
@@ -245,10 +246,8 @@ class Courier:
         opens_ms = self.breaker.opens_at_ms
         if opens_ms is not None:
             return opens_ms if self.waiting else None
-        if self._may_begin is not None and self._may_begin < 1 and self.waiting:
-            rate = self.target.limits.per_second
-            assert rate is not None
-            times.append(now_ms + int((1 - self._may_begin) / rate * 1_000) + 1)
+        if self.is_paced:
+            times.append(now_ms + self._rates.wait_ms())
         return min((time for time in times if time is not None), default=None)
 
     def give_way(self) -> int:
@@ -276,16 +275,6 @@ class Courier:
             if below is not None:
                 for counts in carry_out(request, below, window, self._loader, self._now_ms()):
                     yield window.queue.group, counts
-
-    def _allowed(self, now_ms: int) -> int:
-        """How many triggers may begin now, by the limit of the rate."""
-        rate = self.target.limits.per_second
-        if rate is None or self._may_begin is None:
-            return self.target.limits.batch
-        passed_ms = max(0, now_ms - self._counted_ms)
-        self._counted_ms = now_ms
-        self._may_begin = min(max(1.0, rate), self._may_begin + passed_ms * rate / 1_000)
-        return int(self._may_begin)
 
     def _note_receiver(self, answers: Sequence[Answer], now_ms: int) -> None:
         """What answers say of the receiver as a whole."""

@@ -52,7 +52,7 @@ class Dispatcher:
     `outputs` are those that are delivered, by number, with their names. `failed` takes what ends the run: an error of
     the state, or one in a target that is not the receiver's. `tell` takes what a person should know. `requests` is
     where commands leave what they ask for. `spans` hear of each attempt, and `reports`, by output, of each outcome.
-    `place` gives a target its place in the state directory.
+    `place` gives a target its place in the state directory. `workers` is how many processes deliver.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Dispatcher:
         spans: Optional[AttemptSpans] = None,
         reports: Optional[Mapping[int, Reports]] = None,
         place: Callable[[Target], Target] = lambda target: target,
+        workers: int = 1,
     ) -> None:
         self._wall_ms = wall_ms
         self._failed = failed
@@ -72,7 +73,7 @@ class Dispatcher:
         self._spans = spans
         self._routes = {
             number: _Route(
-                Courier(name, place(output.target), output.delivering, wall_ms, random.random, tell),
+                Courier(name, place(output.target), output.delivering, wall_ms, random.random, tell, workers),
                 is_direct=output.delivering.edge == "direct",
                 reports=None if reports is None else reports.get(number),
             )

@@ -56,6 +56,11 @@ class LiveInstances:
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)[1][0].close()
 
+    def clear(self) -> None:
+        """Leave all of them."""
+        for key in list(self._kept):
+            self.drop(key)
+
     def drop(self, key: str) -> None:
         """Leave the instance of a key, if there is one."""
         known = self._kept.pop(key, None)

@@ -69,6 +69,7 @@ from headway.functions.history import (
 from headway.functions.instance import Instance
 from headway.functions.recorded import Recorded, replayed
 from headway.operators.base import Context, Operator, Timer
+from headway.types.logs import Log
 
 __all__ = ["CALLS", "MESSAGES", "UNCLAIMED", "FunctionOperator"]
 
@@ -293,7 +294,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         last = Terminated(asked.reason)
         entries: list[Entry] = [asked, *taken_back, last]
         state.history.extend(map(encode, entries))
-        state.held = []
+        state.held.clear()
         self._end(state, last, identity, ctx)
 
     def _answer(self, caller: Parent, run: int, value: bytes, failure: Optional[Failure], ctx: Ctx) -> None:
@@ -315,7 +316,8 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         """Forget the run, but not which one it was."""
         self._leave_run(state, ctx)
         for name, value in msgspec.structs.asdict(FunctionState(run=state.run, phase=state.phase)).items():
-            setattr(state, name, value)
+            if not isinstance(value, Log):
+                setattr(state, name, value)
 
     def _leave_run(self, state: FunctionState, ctx: Ctx) -> None:
         """A run is over, or another one begins."""
@@ -326,7 +328,8 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         state.held.clear()
 
     def _retry(self, state: FunctionState, ctx: Ctx) -> str:
-        held, state.held = state.held, []
+        held = list(state.held)
+        state.held.clear()
         state.status = RUNNING
         state.error = ""
         for data in held:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, ClassVar, Final
 
 from headway.functions.history import Parent
+from headway.types.logs import Log
 from headway.types.schema import State
 
 __all__ = ["BLOCKED", "ENDED", "RUNNING", "Answer", "FunctionState"]
@@ -50,12 +51,19 @@ class FunctionState(State):
     """The fields by which it is found, as a JSON object; empty where it has none."""
     callers: list[Parent] = []
     """The calls that its end is the answer to: of who has started it, and of others that did meanwhile."""
-    history: list[bytes] = []
+    history: Log[bytes] = Log()
     """The entries of this run, each as `headway.functions.history` stores it."""
-    held: list[bytes] = []
+    held: Log[bytes] = Log()
     """What has happened while it was blocked, as such entries."""
     updates: dict[str, Answer] = {}
     """Answers to the last updates, by their ids."""
+
+    state_version: ClassVar[int] = 2
+
+    @classmethod
+    def migrate(cls, old: Any, version: int) -> Any:
+        """Version 1 kept histories as lists, whose items are the entries of the logs."""
+        return old
 
     @property
     def code_run(self) -> int:

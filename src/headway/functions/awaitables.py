@@ -28,15 +28,20 @@ class Call(Future[Any]):
 
     def __init__(self, core: Core, called: Called, decode: Callable[[bytes], Any]) -> None:
         super().__init__(loop=core.loop)
-        self._core = core
+        self._core: Optional[Core] = core
         self.called = called
         self.decode = decode
+
+    def leave(self) -> None:
+        """Nobody is told of it any more."""
+        self._core = None
 
     def cancel(self, msg: Optional[Any] = None) -> bool:
         """Take the call back. False if it was answered."""
         if not super().cancel(msg):
             return False
-        self._core.call_cancelled(self)
+        if self._core is not None:
+            self._core.call_cancelled(self)
         return True
 
 

@@ -207,6 +207,8 @@ class Instance:
         """Leave the coroutine, silently: its context is dead first. Never raises; once is enough."""
         self._is_closed = True
         self._core.loop.close()
+        self._core.release()
+        self._run.release()
 
     # What is seen from outside.
 

@@ -142,11 +142,18 @@ class Loop(asyncio.AbstractEventLoop):
             while self._tasks:
                 _, task = self._tasks.popitem()
                 close_coroutine(task.get_coro(), task)
+                task.leave()
             while self._generators:
                 close_generator(self._generators.pop())
         finally:
             inside.leave()
             self._ready.clear()
+
+    def release(self) -> None:
+        """Let go of whoever set it up, once it is closed: what is left behind is then freed without the collector."""
+        self._timers = None
+        self.refused = _ignore
+        self.silent = _always
 
     def next_ordinal(self) -> int:
         """The next number of those that hashes and names are made of."""
@@ -337,3 +344,11 @@ class _Inside:
     def leave(self) -> None:
         sys.set_asyncgen_hooks(*self._hooks)
         asyncio._set_running_loop(self._previous)
+
+
+def _ignore(message: str) -> None:
+    """Nobody is told any more."""
+
+
+def _always() -> bool:
+    return True

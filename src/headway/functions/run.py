@@ -71,6 +71,10 @@ class Run:
             return not core.updates.is_known(happening.update_id)
         return True
 
+    def release(self) -> None:
+        """Let go of the code: what it has raised holds the frames in which that happened, and these the run."""
+        self.main = None
+
     def round(self, happening: Happening) -> None:
         """Give it a happening that concerns it, and step it until nothing can go on."""
         core = self.core

@@ -209,6 +209,10 @@ class Task(Future[T]):
             # Whatever is raised holds this frame: no cycle through the task shall hold the coroutine.
             del self, error
 
+    def leave(self) -> None:
+        """It is not stepped any more, and waits for nothing."""
+        self._waiter = None
+
     def _end(self) -> None:
         self._deterministic_loop.discharge(self._serial)
 

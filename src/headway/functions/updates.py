@@ -12,6 +12,7 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Optional
+from weakref import proxy
 
 from headway.errors import UsageError
 from headway.functions.failures import failure_of
@@ -65,7 +66,7 @@ class Updates:
     """The handlers of one run, and the updates under way."""
 
     def __init__(self, core: Core) -> None:
-        self._core = core
+        self._core: Core = proxy(core)  # Which has it, and lives at least as long.
         self._handlers: dict[str, Handler] = {}
         self._queries: dict[str, Handler] = {}
         self._seen: set[str] = set()

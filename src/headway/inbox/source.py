@@ -91,7 +91,8 @@ class HttpInput(Input):
     """What `http_source` returns; `state_dir` is known once a flow is to run."""
 
     path: str
-    format: str
+    envelope: str
+    """What requests hold: `json`, events as they are, or `cloudevents`."""
     count: int
     settings: InboxSettings
     require_key: bool

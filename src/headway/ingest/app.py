@@ -151,7 +151,7 @@ class IngestApp:
                     break
             body = inflate(header(scope, b"content-encoding"), b"".join(parts), self.max_body)
             if door.input.translator is None:
-                parsed = parse(scope, body, door.input.format)
+                parsed = parse(scope, body, door.input.envelope)
             else:
                 parsed = translated(scope, body, door.input.translator, parts_behind(scope, door.input.path))
             if door.input.require_key and any(item.key is None for item in parsed.items):

@@ -152,7 +152,7 @@ class Appending:
             path = self._door.input.path
             translator = self._door.input.translator
             if translator is None:
-                parsed = parse(scope, batch.body, self._door.input.format)
+                parsed = parse(scope, batch.body, self._door.input.envelope)
             else:
                 parts = parts_behind({"raw_path": (path + batch.behind).encode()}, path)
                 parsed = translated(scope, batch.body, translator, parts)

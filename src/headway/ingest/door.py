@@ -8,8 +8,9 @@ from typing import Any, Final, Optional
 
 from headway.basics.times import parse_time
 from headway.connectors.lines import LinesChunk
+from headway.connectors.parts import RecordPart
 from headway.errors import HeadwayError, why
-from headway.graph import INGESTION_TIME, SourceNode
+from headway.graph import IngestionTime, SourceNode
 from headway.inbox.source import HttpInput
 from headway.runtime.columns import column_getter
 from headway.types.decoding import LineCodec
@@ -45,7 +46,7 @@ class Door:
         self.input: HttpInput = node.input
         self._codec = LineCodec(node.event_type)
         self._times: Optional[Callable[[Sequence[Any]], list[Any]]] = None
-        if node.time is not INGESTION_TIME:
+        if not isinstance(node.time, (IngestionTime, RecordPart)):
             self._times = column_getter(node.time, node.event_type)
 
     def check(self, lines: bytes, records: int) -> None:

@@ -166,7 +166,7 @@ def _ways(door: Door, has_tokens: bool) -> dict[str, Any]:
 def _content(door: Door, event: dict[str, Any]) -> dict[str, Any]:
     text = {"type": "string", "minLength": 1}
     whole: dict[str, Any] = event
-    if door.input.format == "json":
+    if door.input.envelope == "json":
         whole = {
             "type": "object",
             "required": ["specversion", "id", "source", "type", "data"],
@@ -183,7 +183,7 @@ def _content(door: Door, event: dict[str, Any]) -> dict[str, Any]:
         STRUCTURED: {"schema": whole},
         BATCHED: {"schema": {"type": "array", "minItems": 1, "items": whole}},
     }
-    if door.input.format == "cloudevents":
+    if door.input.envelope == "cloudevents":
         return content
     lines = {"type": "string", "description": "An event in each line."}
     return {JSON: {"schema": event}, LINES[0]: {"schema": lines}, **content}

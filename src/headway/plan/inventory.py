@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from headway.basics.times import format_duration
+from headway.connectors.parts import RecordPart
 from headway.graph import (
     MAIN,
     Graph,
@@ -17,6 +18,7 @@ from headway.graph import (
     SinkNode,
     SourceNode,
     StatelessNode,
+    TimeSpec,
 )
 from headway.plan.describe import entries, operator_entries, text_of, type_entries
 from headway.state.manifest import StepEntry
@@ -41,6 +43,12 @@ def steps_of(graph: Graph) -> dict[str, StepEntry]:
     return {name: inventory.step(node) for name, node in graph.nodes.items()}
 
 
+def _time_text(time: TimeSpec) -> str:
+    if isinstance(time, IngestionTime):
+        return "ingestion time"
+    return time.value if isinstance(time, RecordPart) else text_of(time)
+
+
 class _Inventory:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -57,7 +65,11 @@ class _Inventory:
         if isinstance(node, SourceNode):
             yield from self._type("event type", node.event_type)
             yield "input", node.input.describe()
-            yield "time", "ingestion time" if isinstance(node.time, IngestionTime) else text_of(node.time)
+            yield "time", _time_text(node.time)
+            if node.input.format.name != "json":
+                yield "format", node.input.format.name
+            for name, part in node.fields:
+                yield f"field {name}", part.value
             yield "out_of_order", format_duration(node.out_of_order_ms)
             if node.idle_after_ms is not None:
                 yield "idle_after", format_duration(node.idle_after_ms)

@@ -30,6 +30,7 @@ from headway.state.manifest import (
 from headway.state.names import former_name, owner
 from headway.state.schemas import following
 from headway.state.typeschema import state_schema
+from headway.types.logtypes import log_fields
 from headway.types.typetexts import type_mark
 
 __all__ = ["MAX_SLOTS", "lay_out"]
@@ -57,7 +58,9 @@ def lay_out(plan: Plan, key_groups: int, found: Optional[Manifest]) -> Manifest:
             for source in plan.sources
         },
         operators={
-            table.name: _operator_entry(table, numbers.of_operator(table.name), numbers.known_operator(table.name))
+            table.name: _operator_entry(
+                table, numbers.of_operator(table.name), numbers.known_operator(table.name), numbers
+            )
             for table in tables
         },
         outputs={
@@ -81,7 +84,7 @@ def lay_out(plan: Plan, key_groups: int, found: Optional[Manifest]) -> Manifest:
         generation=found.generation + (not same),
         stages=found.stages if same else expected.stages,
         retired=numbers.retired(),
-        dropped=[*found.dropped, *_index_ids(found.views) - _index_ids(views)],
+        dropped=[*found.dropped, *_index_ids(found.views) - _index_ids(views), *numbers.lost_logs],
         drain=found.drain,
     )
 
@@ -96,6 +99,8 @@ class _Numbers:
         self._sources: dict[str, SourceEntry] = {}
         self._operators: dict[str, OperatorEntry] = {}
         self._outputs: dict[str, OutputEntry] = {}
+        self.lost_logs: list[int] = []
+        """Numbers of logs that states have no more: what is stored of them is to be deleted."""
         if found is not None:
             self._known_steps = {**found.retired.steps, **found.steps}
             self._sources = {**found.retired.sources, **found.sources}
@@ -166,13 +171,23 @@ def _source_entry(given: Input, known: Optional[SourceEntry], numbers: _Numbers)
     return SourceEntry(id=numbers.new(), slots=slots, partitions=numbered, reading=given.reading)
 
 
-def _operator_entry(table: Table, number: int, known: Optional[OperatorEntry]) -> OperatorEntry:
+def _operator_entry(table: Table, number: int, known: Optional[OperatorEntry], numbers: _Numbers) -> OperatorEntry:
+    before = {} if known is None else known.logs
+    logs = {field.key: before.get(field.key) or numbers.new() for field in log_fields(table.state_type)}
+    gone = [log for field, log in before.items() if field not in logs]
+    former = [] if known is None else list(known.former_logs)
+    if known is not None and known.version == table.version:
+        numbers.lost_logs += gone
+    else:
+        former += gone
     entry = OperatorEntry(
         id=number,
         state=state_schema(table.state_type),
         version=table.version,
         migrates=table.migrate is not None,
         shared=table.shared,
+        logs=logs,
+        former_logs=former,
     )
     return following(known, entry)
 

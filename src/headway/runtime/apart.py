@@ -6,7 +6,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from headway.connectors.base import Input, OwnFiles
+from headway.connectors.base import Input
+from headway.connectors.ownfiles import OwnFiles
 from headway.errors import UsageError
 from headway.plan.stages import Plan, SinkStage
 from headway.state.manifest import MANIFEST_NAME

@@ -52,7 +52,9 @@ def make_dispatcher(
     def place(target: Target) -> Target:
         return target.within(options.state_dir, options.worker)
 
-    return Dispatcher(outputs, wall_ms, failed, tell, Requests(options.state_dir), spans, reports, place)
+    return Dispatcher(
+        outputs, wall_ms, failed, tell, Requests(options.state_dir), spans, reports, place, options.workers
+    )
 
 
 def _spans(flow: str, traces: Optional[str]) -> Optional[AttemptSpans]:

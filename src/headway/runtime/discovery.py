@@ -1,10 +1,10 @@
-"""Finds the partitions of an input, and tells what a person should know of what it passes over."""
+"""A process's session with an input: finds its partitions, and tells people what it passes over."""
 
 from __future__ import annotations
 
 from typing import Final, Optional
 
-from headway.connectors.base import Input, Tell
+from headway.connectors.base import Input, Session, Tell
 
 __all__ = ["Discovery"]
 
@@ -24,9 +24,10 @@ class Discovery:
     True
     """
 
-    def __init__(self, found: Input, every_ms: Optional[int], tell: Tell) -> None:
+    def __init__(self, given: Input, every_ms: Optional[int], tell: Tell) -> None:
         self._notices: list[str] = []
-        self._input = found
+        self._input = given
+        self._session: Optional[Session] = None
         self._tell = tell
         self._every_ms = every_ms
         self._looked_ms: Optional[int] = None
@@ -42,10 +43,23 @@ class Discovery:
         """The partitions that there are, as seen when it was last time to look; the same list as long as they are."""
         if self._names is None or self.is_due(now_ms):
             self._looked_ms = now_ms
-            names = list(self._input.partitions(self.tell))
+            names = list(self.session.partitions(self.tell))
             if names != self._names:
                 self._names = names
         return self._names
+
+    @property
+    def session(self) -> Session:
+        """What this process reads the input through, begun when something is first asked of it."""
+        if self._session is None:
+            self._session = self._input.session()
+        return self._session
+
+    def close(self) -> None:
+        """End the session, if there is one, once all readers are closed."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
     def tell(self, text: str) -> None:
         """Hand a notice on, once."""

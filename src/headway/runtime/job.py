@@ -105,9 +105,8 @@ class Job:
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
         worker = self.options.worker
         self.commitments = Commitments(self.board if self.options.board_path else None, worker, self.options.workers)
-        self.failures = FailureTotal(
-            lambda count: self.board.report_failures(worker, count), lambda: self.board.failures_elsewhere(worker)
-        )
+        tell, ask = self.board.report_failures, self.board.failures_elsewhere
+        self.failures = FailureTotal(lambda count: tell(worker, count), lambda: ask(worker))
         self.dispatcher = make_dispatcher(self.plan, self.manifest, self.options, self.wall_ms, self.failed, self.tell)
         self._is_pressed = pressure(self.dispatcher, self.board, worker)
         self.returning = returning_of(self)
@@ -289,13 +288,16 @@ class Job:
         """Open a keyed stage in one key group at the version that the engine knows, or new."""
         number = [other.name for other in self.plan.stages].index(stage.name)
         known = self.manifest.operators
-        views = self.manifest.views
-        tables = stage.tables()
-        operators = [OperatorSpec(*one, id=known[one.name].id, indexes=indexes_of(views, one.name)) for one in tables]
+        operators = [
+            OperatorSpec(*table, entry.id, indexes_of(self.manifest.views, table.name), entry.logs, entry.former_logs)
+            for table, entry in ((table, known[table.name]) for table in stage.tables())
+        ]
         carried = self.manifest.stages[number].carried
         codecs = [carried_codec(stage, edge) for edge in carried]
         codecs += [edge_codec(edge) for edge in stage.inputs]
-        store = self._store(stage.name, number, group, operators, codecs, carried=len(carried), shown=shown_by(views))
+        store = self._store(
+            stage.name, number, group, operators, codecs, carried=len(carried), shown=shown_by(self.manifest)
+        )
         channels = Channels(stage.inputs, self._channel_counts())
         groups = self.manifest.key_groups
         task = StageTask(
@@ -375,11 +377,9 @@ class Job:
 
     def close(self) -> None:
         """Close all inputs, outputs and stores; raises the first `StateError` of these once all are closed."""
-        for part in (self.dispatcher, self.cuts):
-            if part is not None:
-                part.close()
-        for slot in list(self.slots.values()):
-            slot.close()
+        readings: list[Any] = [self.dispatcher, self.cuts, *self.slots.values(), *self._discoveries.values()]
+        for reading in filter(None, readings):
+            reading.close()
         for sink in list(self.sinks.values()):
             with suppress(OutputError):  # What was written is durable, or will be taken back.
                 sink.release()

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from headway.basics.times import MIN_TIME_MS
-from headway.connectors.base import Extent, PartitionReader, Position
-from headway.plan.stages import SourceStage
+from headway.connectors.base import Extent, PartitionReader, Position, Session
 
 __all__ = ["Partition", "extent_of", "furthest_behind", "is_idle", "newest_of"]
 
@@ -35,10 +34,10 @@ class Partition:
     prepared: Optional[Position] = None
     """Where a reader that hears of commits stood at the end of the last epoch."""
 
-    def open(self, source: SourceStage, *, follow: bool) -> PartitionReader:
+    def open(self, session: Session, *, follow: bool) -> PartitionReader:
         """Its reader, where it stands."""
         if self.reader is None:
-            self.reader = source.node.input.open(self.name, self.position, follow=follow)
+            self.reader = session.open(self.name, self.position, follow=follow)
             self.prepared = self.reader.position() if _hears(self.reader) else None
         return self.reader
 

@@ -27,8 +27,12 @@ import msgspec
 
 from headway.basics.scanning import group_of
 from headway.basics.times import MIN_TIME_MS
+from headway.connectors.base import Chunk
 from headway.connectors.lines import LinesChunk
+from headway.connectors.parts import RecordPart
+from headway.connectors.records import RecordsChunk
 from headway.errors import CorruptStateError
+from headway.formats.letters import record_bytes
 from headway.plan.stages import Edge, Plan
 from headway.runtime.exchange import Message, to_everyone
 from headway.runtime.partition import Partition
@@ -154,11 +158,11 @@ class Redriver:
         watermark = slot.watermark
         is_known = watermark != MIN_TIME_MS
         floor_ms = watermark + 1 if is_known else MIN_TIME_MS
-        chunk = _Line(redriven.raw.encode(), self._record, 0)
+        line = _Line(redriven.raw.encode(), self._record, 0)
         # As far as its source: also a letter of what is redriven has a time that has not passed.
         partition = Partition(REDRIVEN, None, floor_ms + slot.source.node.out_of_order_ms if is_known else None)
         if redriven.into is None:
-            slot.process(partition, chunk, floor_ms=floor_ms)
+            slot.process(partition, self._record_of(redriven, line, floor_ms), floor_ms=floor_ms)
             slot.flush(partition, out)
             return
         slot.events += 1
@@ -169,20 +173,20 @@ class Redriver:
                 f"the flow leads nothing of this source to {redriven.into!r} any more, but to: {known}"
             )
         else:
-            reason = self._send(edge, redriven, chunk, floor_ms, out)
+            reason = self._send(edge, redriven, line, floor_ms, out)
         if reason is not None:
             # Still a letter of that operator: as one of the source, it would go through all steps the next time.
-            position, _ = chunk.record(self._record)
+            position, _ = line.record(self._record)
             into, key, time_ms = redriven.into, redriven.key, redriven.time
             letter = DeadLetter(
                 slot.source.name, REDRIVEN, position, reason, redriven.raw, into=into, key=key, time=time_ms
             )
-            slot.refuse(partition, chunk, letter)
+            slot.refuse(partition, line, letter)
             slot.flush(partition, out)
 
-    def _send(self, edge: Edge, redriven: Redriven, chunk: _Line, floor_ms: int, out: list[Message]) -> Optional[str]:
+    def _send(self, edge: Edge, redriven: Redriven, line: _Line, floor_ms: int, out: list[Message]) -> Optional[str]:
         """Send an event straight to the stage that it has failed in; returns why, where it cannot be read."""
-        decoded = chunk.decode(self._codec(edge))
+        decoded = line.decode(self._codec(edge))
         if not decoded.events:
             return decoded.bad[0].reason if decoded.bad else "it is blank"
         key, time_ms = redriven.key or "", max(redriven.time or 0, floor_ms)
@@ -194,6 +198,18 @@ class Redriver:
         by_group = to_everyone([record], groups) if edge.broadcast else {group_of(key, len(groups)): [record]}
         exchange.send(by_group, REDRIVEN, self._slot.watermark, out)
         return None
+
+    def _record_of(self, redriven: Redriven, line: _Line, floor_ms: int) -> Chunk:
+        """A letter of the source as a record of its format."""
+        form = self._slot.source.node.input.format
+        if form.has_lines and not isinstance(self._slot.source.node.time, RecordPart):
+            return line
+        time_ms = max(redriven.time or 0, floor_ms, 0)
+        try:
+            return _Alone(self._record, record_bytes(redriven.raw, form), time_ms)
+        except ValueError as error:
+            msg = f"{self._path}, record {self._record}: {error}; correct `raw` of that line"
+            raise CorruptStateError(msg) from error
 
     def _codec(self, edge: Edge) -> LineCodec[Any]:
         if edge.id not in self._codecs:
@@ -207,3 +223,22 @@ class _Line(LinesChunk):
     def record(self, ordinal: int) -> tuple[str, bytes]:
         """Its number among all that were redriven, and the line."""
         return f"record {ordinal}", self.data
+
+
+class _Alone(RecordsChunk):
+    """One redriven record of a format without lines, or of a log that keeps times: what was beside it is gone."""
+
+    has_parts = False
+
+    def __init__(self, ordinal: int, value: bytes, time_ms: int) -> None:
+        self.ordinals = [ordinal]
+        self.values = [value]
+        self._time_ms = time_ms
+
+    def place_of(self, index: int) -> str:
+        """Its number among all that were redriven."""
+        return f"record {self.ordinals[index]}"
+
+    def part_of(self, part: RecordPart, index: int) -> Any:
+        """The time that it is to have."""
+        return self._time_ms

@@ -16,10 +16,12 @@ Of a field that is named (`time="at"`, `key_by("user")`) nothing but its absence
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple, Optional
 
 from headway.connectors.base import BadRecord, Chunk
 from headway.errors import HeadwayError, UserCodeError, is_of_the_flow, why
+from headway.formats.letters import record_text
 from headway.graph import Tolerance
 from headway.runtime.failures import Failures
 from headway.runtime.stats import FirstLetter
@@ -43,12 +45,19 @@ class Rejected(NamedTuple):
 class Rejects:
     """What a slot cannot use, gathered block by block, and the first of all for the end of the run."""
 
-    def __init__(self, source: str, tolerance: Optional[Tolerance], failures: Failures) -> None:
+    def __init__(
+        self,
+        source: str,
+        tolerance: Optional[Tolerance],
+        failures: Failures,
+        text_of: Callable[[bytes], str] = record_text,
+    ) -> None:
         self.first: Optional[FirstLetter] = None
         """The first dead letter of the source's first partition that has one; part of the slot's state."""
         self.failures = failures
         """How often code of the flow has failed on one; part of the slot's state as well."""
         self._tolerance = tolerance
+        self._text_of = text_of
         self._source = source
         self._partition = ""
         self._chunk: Optional[Chunk] = None
@@ -114,8 +123,9 @@ class Rejects:
         step: Optional[str] = None,
         time_ms: Optional[int] = None,
     ) -> None:
-        text = raw.decode("utf-8", errors="backslashreplace")
-        letter = DeadLetter(self._source, self._partition, position, reason, text, step=step, time=time_ms)
+        letter = DeadLetter(
+            self._source, self._partition, position, reason, self._text_of(raw), step=step, time=time_ms
+        )
         self._gathered.append(Rejected(number, letter))
 
 

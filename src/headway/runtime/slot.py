@@ -9,28 +9,28 @@ from typing import Any, Optional
 
 import msgspec
 
-from headway.basics.scanning import span_of
-from headway.basics.times import EARLIEST_MS, LATEST_MS, MIN_TIME_MS, parse_time
+from headway.basics.times import MIN_TIME_MS
 from headway.connectors.base import Chunk, Extent, PartitionReader, Position, unheard
 from headway.connectors.lines import LinesChunk
+from headway.formats.letters import encoded_record, record_text
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan.stages import Edge, Plan, SourceStage
 from headway.runtime.board import Board
-from headway.runtime.columns import OF_THE_FLOW, ColumnProgram, Columns, Door, read_one_by_one
+from headway.runtime.columns import ColumnProgram, Columns, Door
+from headway.runtime.decoding import SourceDecoder
 from headway.runtime.discovery import Discovery
 from headway.runtime.exchange import Exchange, Message
 from headway.runtime.failures import Failures, FailureTotal
-from headway.runtime.lateness import NO_SPAN, Span, split_late
+from headway.runtime.lateness import split_late
 from headway.runtime.partition import Partition, extent_of, furthest_behind, newest_of
 from headway.runtime.redrive import Redriver
 from headway.runtime.rejects import LetterRejects, Rejected, Rejects, StrictRejects
 from headway.runtime.silence import Silence
 from headway.runtime.slot_options import SlotOptions
-from headway.runtime.stamps import stamps, time_reader, times_are_int
+from headway.runtime.stamps import EventTimes
 from headway.runtime.stats import FirstLetter, SlotStats, known_time
 from headway.runtime.trial import Trial
 from headway.runtime.triggers import TriggerEncoder
-from headway.types.decoding import LineCodec
 from headway.types.letters import DeadLetter
 
 __all__ = ["Slot"]
@@ -86,10 +86,9 @@ class Slot:
         self._moved: list[tuple[Partition, Position]] = []
         """Of which positions of the last epoch readers are to hear."""
         self._ooo_ms = source.node.out_of_order_ms
-        self._codec = LineCodec(source.node.event_type)
-        self._times = time_reader(source.node, wall_ms)
-        self._times_are_int = times_are_int(source.node)
+        self._decode = SourceDecoder(source.node).decode
         self._reads_own_log = source.node.input.own_log is not None
+        self._has_news = source.node.input.has_news
         self._goes_by_clock = self._reads_own_log and source.node.time is INGESTION_TIME
         self._groups_that_wait = groups_that_wait
         self._partitions: dict[str, Partition] = {}
@@ -97,8 +96,10 @@ class Slot:
         self._names: Optional[list[str]] = None  # Those of all partitions of the source; None before the first look.
         tolerance = source.node.on_error
         counted = Failures(failures or FailureTotal(), kept.get("failures"))
-        self._rejects = Rejects(source.name, tolerance, counted)
-        self._trial = None if tolerance is None else Trial(self._rejects, self._codec, source.node.event_type)
+        text_of = record_text if source.node.input.format.is_text else encoded_record
+        self._rejects = Rejects(source.name, tolerance, counted, text_of)
+        self._times = EventTimes(source.node, self._rejects, wall_ms)
+        self._trial = None if tolerance is None else Trial(self._rejects, self._decode, source.node.event_type)
         self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
         self._silence = Silence(source.node, self._partitions, board, name, options)
         self._redriver: Optional[Redriver] = None
@@ -185,7 +186,7 @@ class Slot:
 
     def has_news(self) -> bool:
         """Whether a log of Headway's own has more, which is told at once, or records wait for time to go on by it."""
-        has_more = self._reads_own_log and any(partition.has_more for partition in self._partitions.values())
+        has_more = self._has_news and any(partition.has_more for partition in self._partitions.values())
         return has_more or (self._goes_by_clock and bool(self._groups_that_wait()))
 
     @property
@@ -288,7 +289,7 @@ class Slot:
         candidates = [partition for partition in self._partitions.values() if not partition.ended]
         candidates.sort(key=lambda partition: (partition.watermark(self._ooo_ms), partition.name))
         for partition in candidates:
-            reader = partition.open(self.source, follow=self._options.follow)
+            reader = partition.open(self._discovery.session, follow=self._options.follow)
             if self._read_blocks(partition, reader, out):
                 partition.quiet_since_ms = partition.credited_to_ms = None
                 return
@@ -321,13 +322,13 @@ class Slot:
 
     def process(self, partition: Partition, chunk: Chunk, *, floor_ms: Optional[int] = None) -> None:
         """Decode a chunk and run the steps. With `floor_ms` nothing is late: what is before it happens then."""
-        decoded = chunk.decode(self._codec)
+        decoded = self._decode(chunk)
         self._rejects.begin(partition.name, chunk, decoded.bad)
         if self._trial is not None:
             self._trial.begin(chunk)
         self.events += len(decoded.events) + len(decoded.bad)
         before = partition.max_time
-        columns, span = self._timed(partition, chunk, Columns([], decoded.ordinals, decoded.events))
+        columns, span = self._times.read(chunk, Columns([], decoded.ordinals, decoded.events), partition.max_time)
         if floor_ms is None:
             on_time, late = split_late(partition, columns, span, self._ooo_ms)
         else:
@@ -361,30 +362,6 @@ class Slot:
         watermark = self.watermark
         for program in self._programs.values():
             program.flush(partition.name, watermark, out)
-
-    def _timed(self, partition: Partition, chunk: Chunk, columns: Columns) -> tuple[Columns, Span]:
-        """Add the column of times, and say how far they go; events without a usable time become dead letters."""
-        try:
-            if self.source.node.time is INGESTION_TIME:
-                times = stamps(chunk, columns.ordinals, self._wall_ms(), partition.max_time)
-            else:
-                times = self._times(columns.values)
-            if not times:
-                return columns._replace(times=times), NO_SPAN
-            if self._times_are_int or set(map(type, times)) == {int}:
-                span = span_of(times)
-                if span[0] >= EARLIEST_MS and span[1] <= LATEST_MS:
-                    return columns._replace(times=times), span
-        except OF_THE_FLOW:  # Which event it was, and whose fault, is found out below.
-            pass
-        usable, times = read_one_by_one(
-            columns,
-            lambda value: parse_time(self._times((value,))[0]),
-            self._rejects,
-            about="time",
-            step=f"time= of the source {self.source.name!r} ({self.source.node.where})",
-        )
-        return usable._replace(times=times), span_of(times) if times else NO_SPAN
 
     def _run_rejected(
         self, partition: Partition, before: Optional[int], columns: Columns, rejected: list[Rejected]

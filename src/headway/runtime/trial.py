@@ -7,13 +7,13 @@ on all branches: it is set aside as a whole, so that it can be read once more wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Optional
 
-from headway.connectors.base import Chunk
+from headway.connectors.base import Chunk, Decoded
 from headway.errors import is_of_the_flow
 from headway.runtime.columns import ColumnProgram, Columns
 from headway.runtime.rejects import Rejects, Unusable
-from headway.types.decoding import LineCodec
 from headway.types.typeinfo import is_immutable
 
 __all__ = ["Trial"]
@@ -26,9 +26,9 @@ class Trial:
     one is decoded anew, since nobody knows what has been changed; else it is halved until the failed ones are alone.
     """
 
-    def __init__(self, rejects: Rejects, codec: LineCodec[Any], event_type: Any) -> None:
+    def __init__(self, rejects: Rejects, decode: Callable[[Chunk], Decoded], event_type: Any) -> None:
         self._rejects = rejects
-        self._codec = codec
+        self._decode = decode
         self._are_safe = is_immutable(event_type)
         self._chunk: Optional[Chunk] = None
 
@@ -72,7 +72,7 @@ class Trial:
     def _decoded(self) -> dict[Any, Any]:
         """The chunk's events once more, by their numbers."""
         assert self._chunk is not None
-        decoded = self._chunk.decode(self._codec)
+        decoded = self._decode(self._chunk)
         return dict(zip(decoded.ordinals, decoded.events))
 
 

@@ -14,13 +14,18 @@ from headway.graph import View
 from headway.plan.stages import Plan, Table
 from headway.state.indexes import indexed_key
 from headway.state.keys import ID_BYTES, id_bytes, successor
-from headway.state.manifest import Manifest, ViewEntry
+from headway.state.logs import LogTable, summary
+from headway.state.manifest import Manifest, OperatorEntry, ViewEntry
 from headway.state.rowvalues import RowValues
 from headway.state.snapshots import Snapshot
+from headway.types.logtypes import log_fields
 
 __all__ = ["Catalog", "Found", "Presence", "Shown"]
 
 _NONE: Final = b"null"
+_ENTRIES_OF_ONE: Final = 1_000
+"""Of each log where one key is asked for: the last ones."""
+_ENTRIES_OF_MANY: Final = 3
 
 
 class Presence(enum.Enum):
@@ -48,7 +53,15 @@ class Found:
 class Shown:
     """One view: reads rows of snapshots. All methods raise what reading and decoding raises: `HeadwayError`s."""
 
-    def __init__(self, view: View, entry: ViewEntry, table: Table, task: int, sources: frozenset[str]) -> None:
+    def __init__(
+        self,
+        view: View,
+        entry: ViewEntry,
+        table: Table,
+        task: int,
+        sources: frozenset[str],
+        kept: OperatorEntry,
+    ) -> None:
         self.view = view
         self.name = view.name
         self.task = task
@@ -60,24 +73,36 @@ class Shown:
         self._number = entry.operator_id
         self._prefix = id_bytes(entry.operator_id)
         self._table = table
+        self._kept = kept
+        self._logs = log_fields(table.state_type)
+        self._snapshot: Optional[Snapshot] = None
+        """The one that is being read."""
         self._values: dict[int, RowValues] = {}
         self._encode = msgspec.json.Encoder().encode
 
     def get(self, snapshot: Snapshot, key: str) -> Found:
-        """What there is of a key: some 10 µs."""
+        """What there is of a key: some 10 µs. Of a log the length and its last entries, at most 1,000."""
         stored = snapshot.get(self._number, key)
-        return Found(key, Presence.ABSENT) if stored is None else self._found(snapshot, key, stored)
+        return Found(key, Presence.ABSENT) if stored is None else self._found(snapshot, key, stored, _ENTRIES_OF_ONE)
 
     def stored(self, snapshot: Snapshot, key: str) -> Any:
-        """The whole state of a key, whatever of it is shown; None where there is none."""
+        """The whole state of a key, whatever of it is shown; None where there is none.
+
+        Its logs are to be read at once: before anything else is asked for.
+        """
         stored = snapshot.get(self._number, key)
-        return None if stored is None else self._state(snapshot, key, stored)[3]
+        if stored is None:
+            return None
+        values, (*_, state) = self._read(snapshot, key, stored)
+        if values.logs is not None:
+            self._bind(values, snapshot, key, stored, state)
+        return state
 
     def states(self, snapshot: Snapshot, prefix: str, start: str) -> Iterator[tuple[str, Any]]:
-        """The keys that begin with `prefix`, from `start` on, with their whole states."""
+        """The keys that begin with `prefix`, from `start` on, with their whole states but for logs."""
         for stored_key, stored in snapshot.scan(*self._range(prefix, start)):
             key = stored_key[ID_BYTES:].decode()
-            yield key, self._state(snapshot, key, stored)[3]
+            yield key, self._read(snapshot, key, stored)[1][3]
 
     def page(self, snapshot: Snapshot, prefix: str, start: str, limit: int, most_bytes: int) -> tuple[list[Found], str]:
         """Keys that begin with `prefix`, from `start` on, and the key to go on with, empty at the end.
@@ -86,7 +111,10 @@ class Shown:
         """
         found: list[Found] = []
         size = 0
-        for stored_key, stored in snapshot.scan(*self._range(prefix, start)):
+        rows = snapshot.scan(*self._range(prefix, start))
+        if self._logs:  # They are read from the snapshot, too, and not while it is being scanned.
+            rows = iter(list(islice(rows, limit + 1)))
+        for stored_key, stored in rows:
             key = stored_key[ID_BYTES:].decode()
             if len(found) == limit or size >= most_bytes:
                 return found, key
@@ -117,24 +145,42 @@ class Shown:
         least = self._prefix + prefix.encode()
         return max(least, self._prefix + start.encode()), successor(least)
 
-    def _found(self, snapshot: Snapshot, key: str, stored: bytes) -> Found:
-        time_ms, timers, _, state = self._state(snapshot, key, stored)
+    def _found(self, snapshot: Snapshot, key: str, stored: bytes, most: int = _ENTRIES_OF_MANY) -> Found:
+        values, (time_ms, timers, _, state) = self._read(snapshot, key, stored)
+        if values.logs is not None:
+            self._bind(values, snapshot, key, stored, state)
+            for field in self._logs:
+                is_shown = not self.view.fields or field.key in self.view.fields
+                setattr(state, field.name, summary(getattr(state, field.name), most) if is_shown else None)
         if not self.view.of_stream:
             return Found(key, Presence.PRESENT, self._shown(state), time_ms, timers or {})
         if state.forgotten_ms is not None:
             return Found(key, Presence.FORGOTTEN, time_ms=state.forgotten_ms)
         return Found(key, Presence.PRESENT, self._shown(state.value), time_ms)
 
-    def _state(self, snapshot: Snapshot, key: str, stored: bytes) -> Any:
+    def _bind(self, values: RowValues, snapshot: Snapshot, key: str, stored: bytes, state: Any) -> None:
+        """Let the logs of a state be read, from this snapshot, until another one is bound."""
+        self._snapshot = snapshot
+        values.bind(self._prefix + key.encode(), stored, state)
+
+    def _read(self, snapshot: Snapshot, key: str, stored: bytes) -> tuple[RowValues, Any]:
+        """What is stored of a key, with what reads it; logs are not bound yet."""
         database = snapshot.database(key)
         assert database is not None
         values = self._values.get(database.group)
         if values is None:
             table = self._table
             values = self._values[database.group] = RowValues(
-                table.name, table.state_type, table.version, table.migrate, database, self._prefix
+                *(table.name, table.state_type, table.version, table.migrate, database, self._prefix),
+                LogTable.of(
+                    *(table.name, table.state_type, self._kept.logs, self._kept.former_logs, database, self._entries)
+                ),
             )
-        return values.read(self._prefix + key.encode(), stored)
+        return values, values.read(self._prefix + key.encode(), stored)
+
+    def _entries(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        assert self._snapshot is not None
+        return self._snapshot.entries(start, end)
 
     def _shown(self, value: Any) -> bytes:
         fields = self.view.fields
@@ -160,7 +206,8 @@ class Catalog:
             if entry is None or entry.operator != view.operator or entry.operator not in tasks:
                 continue
             table, task = tables[view.operator], tasks[view.operator]
-            self.views[name] = Shown(view, entry, table, task, feeds[view.operator])
+            kept = manifest.operators[entry.operator]
+            self.views[name] = Shown(view, entry, table, task, feeds[view.operator], kept)
 
     @property
     def tasks(self) -> list[int]:

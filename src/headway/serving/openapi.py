@@ -8,6 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from headway.serving.catalog import Shown
+from headway.types.logtypes import log_fields
+from headway.types.schema import type_label
 
 __all__ = ["document"]
 
@@ -19,7 +21,7 @@ _TEXT: Final = {"type": "string"}
 
 def document(views: Mapping[str, Shown], *, has_functions: bool = False) -> dict[str, Any]:
     """The document; made anew for each request, some milliseconds."""
-    types = {name: shown.view.value_type for name, shown in views.items()}
+    types = {name: _as_shown(shown.view.value_type) for name, shown in views.items()}
     described, components = msgspec.json.schema_components(types.values(), ref_template=_REF)
     schemas: dict[str, Any] = dict(components)
     schemas["problem"] = _object({"title": _TEXT, "status": _INTEGER, "detail": _TEXT}, optional={"reason": _TEXT})
@@ -40,6 +42,21 @@ def document(views: Mapping[str, Shown], *, has_functions: bool = False) -> dict
         },
         "security": [{}, {"bearer": []}],
     }
+
+
+def _as_shown(value_type: Any) -> Any:
+    """The type of what is shown of a value: of a log how long it is, and its last entries."""
+    logs = {field.name: field for field in log_fields(value_type)}
+    if not logs:
+        return value_type
+    fields = []
+    for field in msgspec.structs.fields(value_type):
+        shown = field.type
+        if field.name in logs:
+            entries = logs[field.name].entry_type
+            shown = msgspec.defstruct(f"LogOf{type_label(entries)}", [("length", int), ("last", list[entries])])  # type: ignore[valid-type]
+        fields.append((field.name, shown, msgspec.field(name=field.encode_name)))
+    return msgspec.defstruct(type_label(value_type), fields)
 
 
 def _view_paths(name: str, shown: Shown, item: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,16 @@ from typing import Final, Optional
 from headway.errors import UsageError
 from headway.targets.base import DONE, Answer, Outcome
 
-__all__ = ["ABOUT_CONTENT", "HEAD_MAX", "RETRY_AFTER_MAX_S", "answer_for", "checked_answers", "retry_after_s"]
+__all__ = [
+    "ABOUT_CONTENT",
+    "BUSY",
+    "HEAD_MAX",
+    "RETRY_AFTER_MAX_S",
+    "answer_for",
+    "checked_answers",
+    "retry_after_s",
+    "status_text",
+]
 
 HEAD_MAX: Final = 2_000
 """Characters that are kept of what a receiver answered."""
@@ -28,7 +37,8 @@ RETRY_AFTER_MAX_S: Final = 86_400.0
 ABOUT_CONTENT: Final = frozenset({400, 406, 411, 412, 413, 414, 415, 416, 417, 422, 431, 451})
 """What says that this content will not be taken, now or later."""
 
-_BUSY: Final = (429, 503)
+BUSY: Final = (429, 503)
+"""What asks to be left alone by all triggers, not only by this one."""
 _GONE: Final = 410
 _DIGITS_MAX: Final = 12
 _WORDS: Final = {"done": Outcome.DONE, "retry": Outcome.RETRY, "never": Outcome.NEVER}
@@ -66,7 +76,7 @@ def answer_for(
     outcome = (own or {}).get(status)
     if outcome is Outcome.DONE or (outcome is None and 200 <= status < 300):
         return DONE
-    reason = f"{status} {_phrase(status)}".rstrip()
+    reason = status_text(status)
     if 300 <= status < 400:
         reason += ": redirects are not followed, give the address that it leads to"
     shown = head[:HEAD_MAX]
@@ -79,7 +89,7 @@ def answer_for(
         reason,
         shown,
         retry_after_s=retry_after_s(retry_after, now_s),
-        is_busy=status in _BUSY,
+        is_busy=status in BUSY,
     )
 
 
@@ -101,9 +111,13 @@ def retry_after_s(text: Optional[str], now_s: float) -> Optional[float]:
     return min(max(seconds, 0.0), RETRY_AFTER_MAX_S)
 
 
-def _phrase(status: int) -> str:
-    """The phrase of the standard: that of the receiver is anybody's text."""
+def status_text(status: int) -> str:
+    """A status with the phrase of the standard: that of the receiver is anybody's text.
+
+    >>> status_text(404), status_text(299)
+    ('404 Not Found', '299')
+    """
     try:
-        return HTTPStatus(status).phrase
+        return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
-        return ""
+        return str(status)

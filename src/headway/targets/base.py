@@ -89,15 +89,17 @@ class Delivery:
 class Limits:
     """How much a target is given at once.
 
-    `concurrency` batches are under way at the same time, each of at most `batch` triggers, and at most `per_second`
-    triggers begin in a second (None: no limit). `timeout_s` is the time for one batch, in seconds; what has no answer
-    by then is retried.
+    In each process `concurrency` batches are under way at the same time, each of at most `batch` triggers. In all
+    processes of a run together at most `per_second` triggers and `batches_per_second` batches begin in a second (None:
+    no limit); each process has an equal share. `timeout_s` is the time for one batch, in seconds; what has no answer by
+    then is retried.
     """
 
     concurrency: int = 16
     batch: int = 1
     per_second: Optional[float] = None
     timeout_s: float = 20.0
+    batches_per_second: Optional[float] = None
 
 
 class Target(ABC):
@@ -108,6 +110,7 @@ class Target(ABC):
     """
 
     limits: Limits = Limits()
+    """Of these, `batches_per_second` may change while triggers are delivered, and counts from the next batch on."""
 
     guarantee: Guarantee = Guarantee.BY_ID
 
@@ -120,6 +123,10 @@ class Target(ABC):
     keeps_order: bool = True
     """Whether triggers of one key come one after the other. False where they have nothing to do with each other: then
     each comes as soon as there is room, and one that fails holds up no other one."""
+
+    one_at_a_time: bool = False
+    """Whether only one batch may be under way just now, whatever `limits` say, because the receiver has to be asked
+    something first. Looked at before each batch."""
 
     has_breaker: bool = True
     """Whether many failures in a row mean that the receiver as a whole is gone, so that it is left alone for a while.

@@ -17,10 +17,10 @@ from typing import Any, Final, Generic, Optional, TypeVar, Union
 
 import msgspec
 
+from headway.basics.needed import number_in
 from headway.basics.times import Duration, duration_ms
 from headway.errors import UsageError, why
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
-from headway.targets.checks import number_in
 from headway.targets.threads import Threads, as_exception
 from headway.types.schema import type_label
 

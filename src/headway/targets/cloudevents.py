@@ -21,7 +21,17 @@ import msgspec
 from headway.basics.times import format_time
 from headway.targets.base import Delivery
 
-__all__ = ["MODES", "Message", "batched", "binary", "message_of", "percent_encoded", "structured"]
+__all__ = [
+    "MODES",
+    "Message",
+    "attributes",
+    "batched",
+    "binary",
+    "event_of",
+    "message_of",
+    "percent_encoded",
+    "structured",
+]
 
 MODES: Final = ("binary", "structured", "batched")
 
@@ -82,13 +92,13 @@ def binary(delivery: Delivery) -> Message:
 def structured(delivery: Delivery) -> Message:
     """One trigger as one JSON object."""
     headers = {"content-type": "application/cloudevents+json"}
-    return Message(delivery.id, _traced(headers, delivery), _event(delivery))
+    return Message(delivery.id, _traced(headers, delivery), event_of(delivery))
 
 
 def batched(batch: Sequence[Delivery]) -> Message:
     """Several triggers as a JSON list. The message's id is made of theirs, so the same ones have the same."""
     ids = blake2b("".join(delivery.id for delivery in batch).encode(), digest_size=16).hexdigest()
-    body = b"[" + b",".join(map(_event, batch)) + b"]"
+    body = b"[" + b",".join(map(event_of, batch)) + b"]"
     return Message(ids, {"content-type": "application/cloudevents-batch+json"}, body)
 
 
@@ -100,7 +110,8 @@ def message_of(mode: str, batch: Sequence[Delivery]) -> Message:
     return binary(delivery) if mode == "binary" else structured(delivery)
 
 
-def _event(delivery: Delivery) -> bytes:
+def event_of(delivery: Delivery) -> bytes:
+    """A trigger as one JSON object, with all its attributes."""
     return b'%b,"datacontenttype":"application/json","data":%b}' % (_encode(attributes(delivery))[:-1], delivery.data)
 
 

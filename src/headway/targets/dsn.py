@@ -6,8 +6,8 @@ import re
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from headway.basics.secret import Secret
 from headway.errors import UsageError
-from headway.targets.secret import Secret
 
 __all__ = ["Dsn"]
 

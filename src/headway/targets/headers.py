@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from headway.basics.secret import HIDDEN, Secret
 from headway.errors import UsageError
-from headway.targets.secret import HIDDEN, Secret
 from headway.targets.urls import Address
 
 __all__ = ["Headers", "head_of"]

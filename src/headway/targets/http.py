@@ -18,25 +18,26 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Optional
 
+from headway.basics.needed import needed, number_in
+from headway.basics.secret import SecretText, hide
 from headway.basics.times import Duration, duration_ms
 from headway.errors import UsageError
 from headway.targets.addresses import AddressPolicy
 from headway.targets.answers import answer_for, checked_answers
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Outcome, Target
-from headway.targets.checks import needed, number_in
-from headway.targets.cloudevents import MODES, Message, message_of
+from headway.targets.cloudevents import MODES, message_of
+from headway.targets.handshake import ORIGIN, asking_headers, checked_origin, permission_in
 from headway.targets.headers import Headers, head_of
-from headway.targets.secret import SecretText, hide
 from headway.targets.signatures import Signer
 from headway.targets.tls import TlsFiles
-from headway.targets.urls import Address, Url
+from headway.targets.urls import Url
 
 if TYPE_CHECKING:
-    import ssl
-
     from headway.targets.http_client import HttpClient
+    from headway.targets.http_connection import Response
 
 __all__ = ["Webhook", "webhook"]
 
@@ -58,6 +59,7 @@ def webhook(
     concurrency: int = 16,
     batch: int = 100,
     rate: Optional[float] = None,
+    origin: Optional[str] = None,
     ca: Optional[str] = None,
     cert: Optional[str] = None,
     key: Optional[str] = None,
@@ -69,14 +71,17 @@ def webhook(
     """Post each trigger to an HTTP service, as a CloudEvent with a signature.
 
     `url` is the address, or where it stands if it is itself a secret: `env:NAME` or `file:/path`. `secret` signs
-    (`whsec_...`, best as `env:NAME` or `file:/path`); give several, or several lines of a file, while it is changed.
-    `headers` are sent as well, such as `{"Authorization": "Bearer env:SHOP_TOKEN"}`. `mode` is how an event becomes a
-    message: `"binary"`, `"structured"`, or `"batched"` with up to `batch` events in one, for receivers that take lists.
+    (`whsec_...`, or `whsk_...` with the extra `ed25519`; best as `env:NAME` or `file:/path`); give several, or several
+    lines of a file, while it is changed. `headers` are sent as well, such as `{"Authorization": "Bearer env:TOKEN"}`.
+    `mode` is how an event becomes a message: `"binary"`, `"structured"`, or `"batched"` with up to `batch` events in
+    one, for receivers that take lists.
 
     `timeout` is for one message, `concurrency` how many are under way at once, `rate` how many triggers begin in a
-    second. `ca`, `cert` and `key` are files for TLS, read again when they change. `allow` and `deny` say which networks
-    may be dialled (see `docs/security.md`). `answers` says what statuses mean to this receiver where that is not what
-    they usually do, such as `{409: "done"}`. `name` tells two targets of one address apart.
+    second. `origin` is the DNS name of the system that sends: then the receiver is asked first whether it wants events,
+    by the handshake of CloudEvents, and gets none before it agrees, and no more than it allows. `ca`, `cert` and `key`
+    are files for TLS, read again when they change. `allow` and `deny` say which networks may be dialled (see
+    `docs/security.md`). `answers` says what statuses mean to this receiver where that is not what they usually do, such
+    as `{409: "done"}`. `name` tells two targets of one address apart.
 
     The receiver knows a repeat by the id. Raises `UsageError` for an option that cannot be. Needs the extra `http`.
 
@@ -97,6 +102,7 @@ def webhook(
             timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 1, 3_600_000) / 1_000 + _SPARE_S,
         ),
         answers=answers,
+        origin=None if origin is None else checked_origin(origin),
         name=name,
     )
 
@@ -117,6 +123,7 @@ class Webhook(Target):
         mode: str,
         limits: Limits,
         answers: Optional[Mapping[int, str]] = None,
+        origin: Optional[str] = None,
         name: Optional[str] = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
@@ -131,9 +138,12 @@ class Webhook(Target):
         self._tls = tls
         self._addresses = addresses
         self._answers = checked_answers(answers)
+        self._origin = origin
+        self._asking: Optional[asyncio.Lock] = None
         self._name = name or f"http {url.shown}"
         self._now_s = now_s
         self._client: Optional[HttpClient] = None
+        self.one_at_a_time = origin is not None
 
     @property
     def name(self) -> str:
@@ -157,6 +167,7 @@ class Webhook(Target):
         from headway.targets.http_client import HttpClient
 
         self._client = HttpClient(self._addresses)
+        self._asking = asyncio.Lock()
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Post each trigger; in the mode `batched` all of them as one message.
@@ -180,36 +191,52 @@ class Webhook(Target):
         from headway.targets.http_connection import NoAnswerError
 
         try:
+            if self.one_at_a_time and (refused := await self._ask(until_s)) is not None:
+                return 0, refused
             message = message_of(self._mode, batch)
             signed = self._signer.headers(message.id, message.body)
-            headers = {**self._headers.read(), **message.headers, **signed}
-            address = self._url.read()
-            tls = self._tls.context() if address.is_tls else None
-            return await self._exchange(address, tls, message, headers, until_s)
+            asked = {} if self._origin is None else {ORIGIN: self._origin}
+            response = await self._request("POST", {**message.headers, **signed, **asked}, message.body, until_s)
+            said = "" if 200 <= response.status < 300 else self._said(response)
+            found = response.headers.get(b"retry-after")
+            retry_after = None if found is None else found.decode("latin-1")
+            answer = answer_for(response.status, said, retry_after, now_s=self._now_s(), own=self._answers)
         except (UsageError, NoAnswerError) as error:
             reason = str(error)
         except asyncio.TimeoutError:
             reason = f"no answer within {self.limits.timeout_s - _SPARE_S:g} s"
         except (OSError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
+        else:
+            return response.status, answer
         return 0, Answer(Outcome.RETRY, self._hide(" ".join(reason.split()))[:_REASON_MAX])
 
-    async def _exchange(
-        self,
-        address: Address,
-        tls: Optional[ssl.SSLContext],
-        message: Message,
-        headers: Mapping[str, str],
-        until_s: float,
-    ) -> tuple[int, Answer]:
+    async def _ask(self, until_s: float) -> Optional[Answer]:
+        """Ask whether events are wanted, if nobody has; returns what becomes of the trigger where they are not."""
+        assert self._asking is not None and self._origin is not None, "open() comes before deliver()"
+        async with self._asking:
+            if not self.one_at_a_time:
+                return None
+            response = await self._request(
+                "OPTIONS", asking_headers(self._origin, self.limits.per_second), b"", until_s
+            )
+            found = permission_in(self._origin, response.status, response.headers, self._said(response), self._now_s())
+            if isinstance(found, Answer):
+                return replace(found, reason=self._hide(found.reason)[:_REASON_MAX])
+            if found.per_minute is not None:
+                self.limits = replace(self.limits, batches_per_second=found.per_minute / 60)
+            self.one_at_a_time = False
+            return None
+
+    async def _request(self, method: str, headers: Mapping[str, str], body: bytes, until_s: float) -> Response:
         assert self._client is not None, "open() comes before deliver()"
-        head = head_of("POST", address, headers, len(message.body))
-        response = await self._client.request(address, tls, head, message.body, until_s)
-        status = response.status
-        said = "" if 200 <= status < 300 else self._hide(response.body.decode(errors="backslashreplace"))
-        found = response.headers.get(b"retry-after")
-        retry_after = None if found is None else found.decode("latin-1")
-        return status, answer_for(status, said, retry_after, now_s=self._now_s(), own=self._answers)
+        address = self._url.read()
+        tls = self._tls.context() if address.is_tls else None
+        head = head_of(method, address, {**self._headers.read(), **headers}, len(body))
+        return await self._client.request(address, tls, head, body, until_s)
+
+    def _said(self, response: Response) -> str:
+        return self._hide(response.body.decode(errors="backslashreplace"))
 
     def _hide(self, text: str) -> str:
         """The text without secrets: a receiver may send back what it was sent, and errors may quote it."""

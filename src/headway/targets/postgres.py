@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Final, Optional, Union
 
 import msgspec
 
+from headway.basics.needed import needed, number_in
+from headway.basics.secret import hide
 from headway.basics.times import Duration, duration_ms
 from headway.errors import UsageError
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
-from headway.targets.checks import needed, number_in
 from headway.targets.columns import Rows, key_names, rows_of
 from headway.targets.dsn import Dsn
 from headway.targets.positions import (
@@ -37,7 +38,6 @@ from headway.targets.positions import (
     refusal,
 )
 from headway.targets.postgres_table import Found, Table
-from headway.targets.secret import hide
 
 if TYPE_CHECKING:
     import psycopg

@@ -20,10 +20,10 @@ from typing import Any, Final, Optional, Union
 
 import msgspec
 
+from headway.basics.needed import number_in
 from headway.basics.times import Duration, duration_ms, format_time
 from headway.errors import UsageError
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
-from headway.targets.checks import number_in
 from headway.targets.columns import Column, key_names, rows_of
 from headway.targets.positions import (
     NOTHING_YET,

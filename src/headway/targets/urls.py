@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple, Optional
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
+from headway.basics.secret import Secret
 from headway.errors import UsageError
-from headway.targets.secret import Secret
 
 __all__ = ["Address", "Url"]
 

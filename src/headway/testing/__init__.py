@@ -13,6 +13,7 @@ from headway.testing.kit import FlowTest
 from headway.testing.oracle import Oracle, OracleResult, run_oracle
 from headway.testing.sandbox import NotDurable
 from headway.testing.targets import check_target
+from headway.testing.transports import check_transport
 
 __all__ = [
     "NEVER",
@@ -25,6 +26,7 @@ __all__ = [
     "OracleResult",
     "after",
     "check_target",
+    "check_transport",
     "fails",
     "in_turn",
     "replay",

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Union, get_type_hints
+
+import msgspec
 
 from headway.basics.times import MIN_TIME_MS, parse_time
+from headway.connectors.apart import bad_reason
 from headway.connectors.base import Chunk
 from headway.connectors.lines import LinesChunk
 from headway.connectors.memory import ItemsChunk
+from headway.connectors.parts import RecordPart
+from headway.connectors.records import Record
 from headway.errors import HeadwayError, UserCodeError, is_of_the_flow, why
 from headway.graph import DEAD_LETTERS, INGESTION_TIME, LATE, MAIN
 from headway.plan.stages import Edge, SourceStage
 from headway.testing.oracle_steps import Ends, Item, Useless, Ways, field_or_result, follow, why_useless
-from headway.types.decoding import LineCodec
 from headway.types.letters import DeadLetter
 
 __all__ = ["SourceOracle"]
@@ -26,6 +30,10 @@ class _Partition:
     """The latest event time so far; None before the first."""
     records: int = 0
     bytes: int = 0
+
+
+def _text(data: Optional[Union[bytes, str]]) -> Optional[str]:
+    return data.decode() if isinstance(data, bytes) else data
 
 
 class SourceOracle:
@@ -45,7 +53,7 @@ class SourceOracle:
         self._node = stage.node
         self._ports = stage.ports
         self._out_of_order_ms = stage.node.out_of_order_ms
-        self._codec = LineCodec(stage.node.event_type)
+        self._decoder = stage.node.input.format.decoder(stage.node.event_type)
         self._now_ms = now_ms
         self._partitions: dict[str, _Partition] = {}
         self._floor = MIN_TIME_MS
@@ -86,12 +94,15 @@ class SourceOracle:
         partition = self._partitions[name]
         ordinal = partition.records
         self._chunk = self._chunk_of(record, partition)
-        decoded = self._chunk.decode(self._codec)
+        decoded = self._chunk.decode(self._decoder)
+        beside = record if isinstance(record, Record) else Record(record)
         self._reading = name
         for bad in decoded.bad:
             self._add(bad.ordinal, bad.position, bad.reason, bad.raw)
         for event in decoded.events:
-            time_ms = self._time(event, partition, ordinal)
+            if not self._has_fields(event, beside, name, ordinal):
+                continue
+            time_ms = self._time(event, beside, partition, ordinal)
             if time_ms is not None:
                 self._judge(name, partition, Item(time_ms, None, event, name, ordinal))
         self._send_dead_letters(name, partition)
@@ -105,11 +116,39 @@ class SourceOracle:
             return LinesChunk(line, ordinal, start, first_line=ordinal + 1)
         return ItemsChunk([record], ordinal)
 
-    def _time(self, event: Any, partition: _Partition, ordinal: int) -> Optional[int]:
+    def _has_fields(self, event: Any, record: Record, name: str, ordinal: int) -> bool:
+        """Fill the fields that are parts of the record; False where one does not fit, and the record is dead."""
+        for field, part in self._node.fields:
+            try:
+                value: Any = record.time_ms
+                if part is RecordPart.KEY:
+                    value = _text(record.key)
+                elif part is RecordPart.HEADERS:
+                    value = {header: _text(held) for header, held in record.headers}
+                elif part is RecordPart.OFFSET:
+                    value = ordinal
+                elif part is RecordPart.PARTITION:
+                    value = name
+                if isinstance(event, dict):
+                    event[field] = value
+                    continue
+                wanted = get_type_hints(type(event))[field]
+                msgspec.structs.force_setattr(event, field, msgspec.convert(value, wanted, strict=False))
+            except ValueError as error:
+                shown = {RecordPart.KEY: "key", RecordPart.HEADERS: "headers", RecordPart.TIME: "time"}.get(part, "")
+                self._reject(ordinal, f"{shown}: {bad_reason(error)}")
+                return False
+        return True
+
+    def _time(self, event: Any, record: Record, partition: _Partition, ordinal: int) -> Optional[int]:
         """The event's time; None for an event that has none, which is a dead letter."""
         if self._node.time is INGESTION_TIME:
             now_ms = self._now_ms()
             return now_ms if partition.max_time is None else max(now_ms, partition.max_time)
+        if isinstance(self._node.time, RecordPart):
+            if record.time_ms is None:
+                self._reject(ordinal, "time: its log has no time of it")
+            return record.time_ms
         try:
             return parse_time(field_or_result(self._node.time, event))
         except HeadwayError as error:

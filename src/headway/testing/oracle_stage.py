@@ -10,25 +10,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Optional
 
-import msgspec
-
 from headway.basics.times import MIN_TIME_MS
 from headway.errors import HeadwayError, UserCodeError, is_of_the_flow, why
 from headway.graph import MAIN, OperatorNode, Port, Tolerance
 from headway.operators.base import (
     BroadcastContext,
-    Operator,
     Timer,
     ignored_result,
     name_of,
 )
 from headway.plan.stages import Apply, Edge, Entry, KeyedStage, Segment, ToOperator
 from headway.testing.oracle_context import OracleContext
+from headway.testing.oracle_states import OracleStates
 from headway.testing.oracle_steps import Ends, Item, Ways, follow, meets, raw_text
-from headway.types.isolation import UNENCODABLE, Make, declared, isolator
+from headway.types.isolation import Make, declared, isolator
 from headway.types.letters import DeadLetter
-from headway.types.misfits import misfit_of, shown
-from headway.types.values import can_repeat, floats_of, shape_of
 
 __all__ = ["Row", "StageOracle"]
 
@@ -86,8 +82,10 @@ class StageOracle:
         self._outputs = stage.outputs
         self._inputs = {edge.id: edge for edge in stage.inputs}
         self._isolate = {edge.id: isolator(edge.value_type) for edge in stage.inputs}
-        self._stores = [_Store(node.name, node.operator.state_type, node.operator) for node in stage.operators]
-        self._shared_stores = [_Store(node.name, node.operator.shared_type, node.operator) for node in stage.operators]
+        self._stores = [OracleStates(node.name, node.operator.state_type, node.operator) for node in stage.operators]
+        self._shared_stores = [
+            OracleStates(node.name, node.operator.shared_type, node.operator) for node in stage.operators
+        ]
         self._settle = {
             Port(node.name, port): declared(value_type)
             for node in stage.operators
@@ -272,14 +270,16 @@ class StageOracle:
 
     def row(self, rank: int, key: str) -> Row:
         """The row of a key; a fresh one where there is none."""
-        return self.rows[rank].setdefault(key, Row(self.operators[rank].operator.state_type()))
+        found = self.rows[rank].get(key)
+        if found is None:
+            found = self.rows[rank][key] = Row(self._stores[rank].fresh())
+        return found
 
     def _store(self, rank: int, key: str, time: int) -> None:
         """Keep a row as storage would: what equals a fresh one is not kept."""
-        node, row = self.operators[rank], self.rows[rank][key]
-        state_type = node.operator.state_type
-        row.state = self._stores[rank].stored(f"key {key!r}", time, row.state)
-        if not row.timers and msgspec.msgpack.encode(row.state) == msgspec.msgpack.encode(state_type()):
+        row, store = self.rows[rank][key], self._stores[rank]
+        row.state = store.stored(f"key {key!r}", time, row.state)
+        if not row.timers and store.is_fresh(row.state):
             del self.rows[rank][key]
 
     def emit(self, context: OracleContext, port: str, value: Any) -> None:
@@ -312,7 +312,7 @@ class StageOracle:
         row = self.row(rank, key)
         for name in list(row.timers):
             self.disarm(rank, key, name)
-        row.state = self.operators[rank].operator.state_type()
+        row.state = self._stores[rank].fresh()
         return row.state
 
 
@@ -344,37 +344,6 @@ def _check_returned(node: OperatorNode, handler: str, key: str, time: int, retur
     if returned is not None:
         what = ignored_result(f"{name_of(node.operator)}.{handler}", returned)
         msg = f"operator {node.name!r}, key {key!r}, time {time}: {what}"
-        raise UserCodeError(msg)
-
-
-class _Store:
-    """What becomes of an operator's states when they are stored and read."""
-
-    def __init__(self, name: str, state_type: Any, operator: Operator[Any, Any, Any]) -> None:
-        self._name = name
-        self._type = state_type
-        if state_type is None:
-            return
-        floats = floats_of(state_type)
-        self._floats = floats
-        self._shape = shape_of(state_type, f"the state of the operator {name!r}")
-        self._sees_repeats = not operator.shares_values and can_repeat(state_type)
-
-    def stored(self, whose: str, time: int, state: Any) -> Any:
-        """The state as it comes back. Raises `UserCodeError` for one that would not be what it was."""
-        if self._floats is not None:
-            self._floats.settle(state)
-        try:
-            encoded = msgspec.msgpack.encode(state)
-            if self._shape.fits(state, set() if self._sees_repeats else None):
-                return msgspec.msgpack.decode(encoded, type=self._type)
-            reason = misfit_of(self._shape, state, "state")
-        except UNENCODABLE as error:
-            reason = str(error)
-        msg = (
-            f"the state of the operator {self._name!r} for {whose} cannot be stored ({reason}), as its handlers "
-            f"left it at time {time}: {shown(state):.300}"
-        )
         raise UserCodeError(msg)
 
 

@@ -107,7 +107,8 @@ class _Check:
             assert isinstance(text, str) and text.isprintable() and text.strip(), f"{what} is no line: {text!r}"
         limits = target.limits
         assert limits.concurrency >= 1 and limits.batch >= 1 and limits.timeout_s > 0, f"limits cannot be: {limits}"
-        assert limits.per_second is None or 0 < limits.per_second < math.inf, f"limits cannot be: {limits}"
+        for rate in (limits.per_second, limits.batches_per_second):
+            assert rate is None or 0 < rate < math.inf, f"limits cannot be: {limits}"
         shown = f"{target.name}\n{target.describe()}\n{target!r}\n{target}\n{vars(target)!r}"
         try:
             pickled = pickle.dumps(target)

@@ -9,16 +9,16 @@ value. So whole blocks are decoded as before, and only those with a long run of 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Final, Generic, cast
+from typing import Any, Final, Generic, Optional, cast
 
 import msgspec
 import orjson
 from msgspec import inspect
 from typing_extensions import TypeVar
 
-from headway.basics.scanning import has_long_fraction, has_long_number
+from headway.basics.scanning import count_ends, has_long_fraction, has_long_number
 from headway.errors import FlowError
 from headway.types.misfits import innermost, set_in
 from headway.types.schema import Json, type_label
@@ -98,6 +98,36 @@ class LineCodec(Generic[T]):
                 for event in exact:
                     self._check(event)
         return events
+
+    def decode_record(self, record: bytes) -> T:
+        """The event of one record, all of which must be UTF-8."""
+        if not record.isascii():
+            record.decode()
+        return self.decode(record)
+
+    def decode_records(self, records: Sequence[bytes]) -> list[T]:
+        """The events of records, in one call of the decoder where each is an object on one line."""
+        block = b"\n".join(records)
+        events = self.decode_block(block, len(records), count_ends(block)[1])
+        return list(map(self.decode_record, records)) if events is None else events
+
+    def decode_block(self, data: bytes, count: int, borders: int) -> Optional[list[T]]:
+        """The events of `count` lines, one each; None where lines may hold none, several, or parts of objects.
+
+        `borders` says how many line ends stand between `}` and `{`. Raises `ValueError` or `RecursionError` for a bad
+        line.
+
+        Decoders of whole buffers take line ends for mere white space: they accept `{}{}` on one line and one
+        object on two. Inside of a JSON value no `}` is followed by `{` with only white space between, so when
+        each line end stands between the two, no value goes over a line end; and then as many events as lines is
+        one for each.
+        """
+        if borders != count - 1 and borders + data.count(b"}\r\n{") != count - 1:
+            return None
+        if not data.isascii():
+            data.decode()
+        events = self.decode_lines(data)
+        return events if len(events) == count else None
 
     def convert(self, value: Any) -> T:
         """The event that Python values mean, such as a dict. Raises `msgspec.ValidationError` where they mean none."""

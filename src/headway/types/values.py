@@ -46,6 +46,7 @@ from msgspec import inspect
 
 from headway.errors import FlowError
 from headway.types.containers import DictShape, FieldsShape, FixedTupleShape, SequenceShape, TypedDictShape
+from headway.types.logtypes import LOG_SHAPE, is_log, no_log
 from headway.types.misfits import misfit_of, wants_float
 from headway.types.shapes import (
     AnyShape,
@@ -110,18 +111,21 @@ _STORED_KEYS: Final = (inspect.NoneType, inspect.BoolType, inspect.TupleType, in
 """What they may be besides, where they are only stored."""
 
 
-def shape_of(value_type: Any, what: str, *, encoded: bool = True, written: bool = False) -> Shape:
+def shape_of(
+    value_type: Any, what: str, *, encoded: bool = True, written: bool = False, has_logs: bool = False
+) -> Shape:
     """What values of a type must look like. `what` names them in the message, such as `the state of 'carts'`.
 
     `encoded` says that values have been encoded before they are asked, so that text is known to have an encoding;
-    `written`, that they are written as JSON. Costs some 0.1 ms. Raises `FlowError`, which names the class, the field
-    and its type, for a type whose values do not survive, and for a default that is not of its field's type.
+    `written`, that they are written as JSON; `has_logs`, that fields of its own may be logs. Some 0.1 ms. Raises
+    `FlowError`, which names class, field and type, for values that do not survive, and for a default of another type.
     """
     try:
         info = inspect.type_info(Any if value_type is object else value_type)
     except (TypeError, NameError) as error:
         raise FlowError(_undescribed(value_type, what, error)) from None
-    builder = _Builder(what, encoded=encoded, written=written)
+    has_logs = has_logs and isinstance(info, inspect.StructType)
+    builder = _Builder(what, info if has_logs else None, encoded=encoded, written=written)
     shape = builder.shape(info, _label(value_type))
     builder.check_defaults()
     return shape
@@ -217,8 +221,8 @@ def _is_float(info: inspect.Type) -> bool:
 class _Builder:
     """Builds the shape of one type; structs may hold themselves."""
 
-    def __init__(self, what: str, *, encoded: bool, written: bool) -> None:
-        self._what = what
+    def __init__(self, what: str, state: Optional[inspect.Type], *, encoded: bool, written: bool) -> None:
+        self._what, self._state = what, state
         self._encoded = encoded
         self._written = written
         self._made: list[tuple[inspect.Type, Shape]] = []
@@ -289,7 +293,7 @@ class _Builder:
         if name in _REFUSED:
             self._refuse(path, info, _REFUSED[name])
         instead = _CUSTOM.get(getattr(info.cls, "__name__", ""), "a struct (hw.State, hw.Event), or Any")
-        self._refuse(path, info, f"a class that is read back as something else: use {instead}")
+        self._refuse(path, info, no_log(info) or f"a class that is read back as something else: use {instead}")
 
     def _check_key(self, info: inspect.Type, path: str) -> None:
         if isinstance(info, inspect.Metadata):
@@ -321,7 +325,8 @@ class _Builder:
         may_lack = _unset_fields(cls) if is_struct else set()
         shapes = []
         for field in info.fields:
-            found = self.shape(field.type, f"{name}.{field.name}")
+            is_own_log = info is self._state and is_log(field.type)
+            found = LOG_SHAPE if is_own_log else self.shape(field.type, f"{name}.{field.name}")
             self._note_default(f"{name}.{field.name}", field, found)
             if field.name in may_lack:
                 found = UnionShape(found.expects, (found, ExactShape("UNSET", msgspec.UnsetType)))

@@ -1,4 +1,4 @@
-"""Checks that targets share: numbers in a range, libraries that must be installed."""
+"""Checks that connectors share: numbers in a range, libraries that must be installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets of targets: told as they are, by the name of an environment variable, or by the path of a file.
+"""Secrets of connections: told as they are, by the name of an environment variable, or by the path of a file.
 
 A secret is held so that it does not get out by accident: `repr` and `str` show where it comes from and nothing of it,
 and it cannot be pickled. What is read from a file is read again when the file has changed, also when it is a link that

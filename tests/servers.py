@@ -1,0 +1,60 @@
+"""Real servers for tests: one of each kind for the session, started when it is first asked for."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from functools import lru_cache
+from importlib import import_module
+
+import pytest
+from benchmarks.kafka_server import KafkaServer, kafka_libraries
+from benchmarks.postgres_server import PLACES, PostgresServer
+
+__all__ = ["KafkaServer", "PostgresServer", "kafka_server", "postgres_server"]
+
+IS_REQUIRED = os.environ.get("HEADWAY_REQUIRE_SERVERS") == "1"
+
+
+def missing(reason: str) -> None:
+    """Skip the test, or fail it where servers are required."""
+    if IS_REQUIRED:
+        pytest.fail(f"HEADWAY_REQUIRE_SERVERS=1, and {reason}")
+    pytest.skip(reason)
+
+
+def _needs(module: str, extra: str) -> None:
+    try:
+        import_module(module)
+    except ModuleNotFoundError:
+        missing(f"{module} is not installed: pip install 'headway[{extra}]'")
+
+
+@lru_cache(maxsize=1)
+def _postgres() -> PostgresServer:
+    server = PostgresServer(PLACES[0])
+    atexit.register(server.remove)
+    return server
+
+
+def postgres_server() -> PostgresServer:
+    """PostgreSQL; without it the test is skipped, or fails where servers are required."""
+    _needs("psycopg", "postgres")
+    if not PLACES:
+        missing("there is no PostgreSQL in /usr/lib/postgresql")
+    return _postgres()
+
+
+@lru_cache(maxsize=1)
+def _kafka() -> KafkaServer:
+    server = KafkaServer()
+    atexit.register(server.remove)
+    return server
+
+
+def kafka_server() -> KafkaServer:
+    """Apache Kafka; without it the test is skipped, or fails where servers are required."""
+    _needs("confluent_kafka", "kafka")
+    if kafka_libraries() is None:
+        missing("Apache Kafka is not installed: make services")
+    return _kafka()
