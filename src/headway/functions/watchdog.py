@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from headway.functions.tasks import Interrupted
@@ -13,6 +14,7 @@ __all__ = ["TookTooLong", "within"]
 
 T = TypeVar("T")
 
+_TURNS: Final = 1_000
 _AGAIN_S: Final = 0.05
 """After this long it is told again: a bare `except:` may have caught it."""
 _raise_in: Final = ctypes.pythonapi.PyThreadState_SetAsyncExc
@@ -57,10 +59,15 @@ class _Watch:
             try:
                 with self._guard:
                     self._is_over = True
-                    _raise_in(self._thread, None)
             except Interrupted:
                 continue
         self._timer.cancel()
+        if self.has_barked:
+            # What is on its way is raised in the next turns of a loop. To take it back by a call would leave the
+            # interpreter looking for it for ever, and one that is traced hangs then (CPython 3.11).
+            with suppress(Interrupted):
+                for _ in range(_TURNS):
+                    pass
 
     def _bark(self) -> None:
         with self._guard:
