@@ -90,6 +90,9 @@ class Instances:
         if side == CALLS:
             self.calls.append(value)
 
+    def tally(self, name: str, by: int) -> None:
+        """Counted by nobody here."""
+
     def timer(self, name: str, at: int) -> None:
         self.table.set_timer(self.row, name, at)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, Optional
 
 from headway.connectors.base import Input, Session, Tell
 
-__all__ = ["Discovery", "end_sessions"]
+__all__ = ["Discovery"]
 
 _NOTICES_MAX: Final = 20
 """Of one input; more would only repeat the kind."""
@@ -67,9 +66,3 @@ class Discovery:
         if text not in self._notices and len(self._notices) < _NOTICES_MAX:
             self._notices.append(text)
             self._tell(text)
-
-
-def end_sessions(discoveries: Iterable[Discovery]) -> None:
-    """Close them all."""
-    for discovery in discoveries:
-        discovery.close()

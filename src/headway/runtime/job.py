@@ -21,7 +21,7 @@ from headway.runtime.clock_watch import ClockWatch
 from headway.runtime.cuts import cuts_of
 from headway.runtime.deliveries import delivered_numbers, make_dispatcher, pressure
 from headway.runtime.directory import StateDirectory
-from headway.runtime.discovery import Discovery, end_sessions
+from headway.runtime.discovery import Discovery
 from headway.runtime.epochs import EpochWatch
 from headway.runtime.failures import FailureTotal
 from headway.runtime.job_options import Guard, JobOptions, monotonic_ms, slot_names, wall_ms
@@ -29,6 +29,7 @@ from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.participant import Commitment, Commitments
 from headway.runtime.redrive import redrive_path
 from headway.runtime.rest import NAP_MS, Rest
+from headway.runtime.returning import goes_by_clock, returning_of
 from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot
 from headway.runtime.slot_options import SlotOptions, kept_before
@@ -103,11 +104,11 @@ class Job:
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
         worker = self.options.worker
         self.commitments = Commitments(self.board if self.options.board_path else None, worker, self.options.workers)
-        self.failures = FailureTotal(
-            lambda count: self.board.report_failures(worker, count), lambda: self.board.failures_elsewhere(worker)
-        )
+        tell, ask = self.board.report_failures, self.board.failures_elsewhere
+        self.failures = FailureTotal(lambda count: tell(worker, count), lambda: ask(worker))
         self.dispatcher = make_dispatcher(self.plan, self.manifest, self.options, self.wall_ms, self.failed, self.tell)
         self._is_pressed = pressure(self.dispatcher, self.board, worker)
+        self.returning = returning_of(self)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
@@ -140,6 +141,8 @@ class Job:
         if self.options.board_path is not None:
             self.board.report(self.options.worker, self._own_progress())
             self.commitments.tell()
+        if self.returning is not None:
+            self.returning.report()
 
     def beat(self) -> None:
         """Something moves in this process."""
@@ -241,7 +244,7 @@ class Job:
             kept = kept_before(self._began_with.get(source.name), number, assigned)
         options = SlotOptions(
             groups=self.manifest.key_groups,
-            follow=self.options.follow,
+            follow=self.options.follow or (self.returning is not None and goes_by_clock(source.node)),
             grows=not all(source.node.input.ends for source in self.plan.sources),
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=self.options.drain_to_ms,
@@ -371,13 +374,9 @@ class Job:
 
     def close(self) -> None:
         """Close all inputs, outputs and stores; raises the first `StateError` of these once all are closed."""
-        if self.dispatcher is not None:
-            self.dispatcher.close()
-        if self.cuts is not None:
-            self.cuts.close()
-        for slot in list(self.slots.values()):
-            slot.close()
-        end_sessions(self._discoveries.values())
+        readings: list[Any] = [self.dispatcher, self.cuts, *self.slots.values(), *self._discoveries.values()]
+        for reading in filter(None, readings):
+            reading.close()
         for sink in list(self.sinks.values()):
             with suppress(OutputError):  # What was written is durable, or will be taken back.
                 sink.release()
