@@ -283,8 +283,8 @@ class RedisSession(LoopSession):
             )
             raise InputError(msg)
         self.troubles.tell(
-            f"at least {missing} entries of {reader.name} behind {known['id']} were trimmed or deleted before they were "
-            "read"
+            f"at least {missing} entries of {reader.name} behind {known['id']} were trimmed or deleted before they "
+            "were read"
         )
         return {**known, "added": max(known["added"], removed)}
 
