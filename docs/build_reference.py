@@ -44,7 +44,7 @@ GROUPS: Final = {
     ),
     "Formats": ("formats.",),
     "Targets": ("targets.",),
-    "Durable functions": ("functions.", "durable."),
+    "Durable functions": ("functions.", "durable.", "steps."),
     "Running": ("running", "declare.flow"),
 }
 """Titles, and the modules whose names stand there; the longest beginning of a module's name decides."""

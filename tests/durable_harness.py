@@ -27,12 +27,17 @@ class Group:
     """Functions with a state directory; a run of them goes on until as many have ended as are awaited."""
 
     def __init__(
-        self, state: Path, *functions: Any, steps: Sequence[Callable[..., Any]] = (), views: Optional[str] = None
+        self,
+        state: Path,
+        *functions: Any,
+        steps: Sequence[Callable[..., Any]] = (),
+        views: Optional[str] = None,
+        queues: Sequence[hw.Queue] = (),
     ) -> None:
         self.state = state
         self.ended: list[Any] = []
         self.unclaimed: list[Any] = []
-        self.flow = hw.Functions("group", functions, views=views)
+        self.flow = hw.Functions("group", functions, views=views, queues=queues)
         for step in steps:
             self.flow.step(step)
         self.flow.ended.to("ended", hw.to_list(self.ended))

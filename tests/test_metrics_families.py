@@ -14,12 +14,14 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from headway.basics.histogram import BOUNDS_S, Histogram
+from headway.delivery.stats import DeliveryStats
 from headway.metrics.collector import FlowCollector, families
 from headway.metrics.families import Known, Samples, samples
 from headway.metrics.ledger import Ledger
 from headway.metrics.snapshots import IngestSnapshot, RunSnapshot, SourceIngest, leave, read_snapshot
 from headway.runtime.epochs import EpochStats, EpochWatch
 from headway.runtime.stats import SourceStats, StagePart, StageStats, WorkerStats, total
+from headway.targets.figures import QueueFigures
 
 NOW_MS: Final = 1_800_000_000_000
 EMPTY: Final[dict[str, Any]] = {
@@ -99,6 +101,23 @@ def test_groups_of_a_stage_are_added_up() -> None:
         watermark=3, keys=2, rows=2, timers=2, waiting=2, due=9, failed=0
     )
     assert StagePart.of([group(5, None), group(None, None)]).watermark is None
+
+
+def test_queues_of_steps_are_told_of_all_workers_together() -> None:
+    def delivering(waiting: int, seconds: float) -> dict[str, DeliveryStats]:
+        times = Histogram()
+        times.observe(seconds)
+        queue = QueueFigures(queue="payments", waiting=waiting, running=2, to_start=times, to_end=times)
+        stats = DeliveryStats(target="steps", edge="direct", waiting=9, delivered=0, dead=0, dropped=0, queue=queue)
+        return {"call-payments": stats}
+
+    found = told(worker(0, {}, deliveries=delivering(3, 0.004)), worker(1, {}, deliveries=delivering(4, 90.0)))
+    assert found["headway_step_queue_depth"] == {("payments",): 7}
+    assert found["headway_step_queue_running"] == {("payments",): 4}
+    for name in ("headway_step_start_seconds", "headway_step_seconds"):
+        [(counts, total_s)] = found[name].values()
+        assert (sum(counts), counts[-1], round(total_s, 3)) == (2, 1, 90.004)
+    assert list(families("f", found))
 
 
 def test_labels_of_any_content_can_be_sent() -> None:

@@ -111,6 +111,11 @@ if TYPE_CHECKING:
     from headway.operators.windows.windowers import sliding as sliding
     from headway.operators.windows.windowers import tumbling as tumbling
     from headway.running import run as run
+    from headway.steps.declared import Steps as Steps
+    from headway.steps.http import http_step as http_step
+    from headway.steps.info import StepInfo as StepInfo
+    from headway.steps.info import step_info as step_info
+    from headway.steps.queues import Queue as Queue
     from headway.targets.base import DONE as DONE
     from headway.targets.base import Answer as Answer
     from headway.targets.base import Delivery as Delivery
@@ -195,6 +200,10 @@ _HOMES: Final = {
     "types.logs": "Log",
     "types.schema": "Event Json State Time",
     "durable.flow": "Functions",
+    "steps.declared": "Steps",
+    "steps.http": "http_step",
+    "steps.info": "StepInfo step_info",
+    "steps.queues": "Queue",
     "functions.declared": "durable_workflow",
     "functions.failures": "StepError",
     "functions.options": "CallOptions RetryPolicy",

@@ -23,6 +23,7 @@ from headway.cli.serve import serve
 from headway.cli.state import state
 from headway.cli.triggers import triggers
 from headway.cli.version import version
+from headway.cli.worker import worker
 
 __all__ = ["headway", "main"]
 
@@ -68,7 +69,8 @@ def headway(ctx: click.Context, show_version: bool) -> None:
         check_directory()
 
 
-for command in (run, serve, ingest, explain, generate, state, triggers, functions, dead_letters, demo, version):
+COMMANDS = (run, serve, ingest, explain, generate, state, triggers, functions, worker, dead_letters, demo, version)
+for command in COMMANDS:
     headway.add_command(command)
 
 

@@ -21,7 +21,7 @@ from headway.declare.flow import Flow, as_flow
 from headway.declare.parameters import check_all_used, is_setting_parameters, set_parameters
 from headway.errors import FlowError, HeadwayError, UsageError
 
-__all__ = ["FlowSpec", "is_loading", "load_flow"]
+__all__ = ["FlowSpec", "is_loading", "load_flow", "load_module"]
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,20 @@ def load_flow(spec: FlowSpec) -> Flow:
     >>> load_flow(FlowSpec("headway.flows.stalled_loans", {"after": "3d"}))
     Flow('stalled-loans', 4 steps)
     """
+    flow = _flow_in(load_module(spec), spec)
+    check_all_used(spec.parameters, flow.parameters, flow.name)
+    return flow
+
+
+def load_module(spec: FlowSpec) -> ModuleType:
+    """Import the code of a flow, or of steps, afresh; raises what `load_flow` raises for what cannot be imported."""
     for text in (spec.ref, *spec.parameters.values()):
         if not is_utf8(text):
             msg = f"{text!r} is not UTF-8, as the paths of flows and the values of parameters must be"
             raise UsageError(msg)
     module_spec = _find(spec.target)
     with set_parameters(spec.parameters):
-        module = _import(module_spec)
-    flow = _flow_in(module, spec)
-    check_all_used(spec.parameters, flow.parameters, flow.name)
-    return flow
+        return _import(module_spec)
 
 
 class _FreshLoader(SourceFileLoader):

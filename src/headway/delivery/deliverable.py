@@ -52,6 +52,7 @@ def delivery_of(item: Item) -> Delivery:
         former_places=former_places,
         traceparent=_traceparent(line.data),
         attempt=attempts + 1,
+        last_head="" if lane.state is None else lane.state.head,
     )
 
 

@@ -151,7 +151,7 @@ class Dispatcher:
                 until_s = time.monotonic() + _LAST_ANSWERS_S
                 self._paused = True
             if until_s is not None and (
-                time.monotonic() > until_s or not any(route.courier.under_way for route in self._routes.values())
+                time.monotonic() > until_s or not any(route.is_busy for route in self._routes.values())
             ):
                 return
             beat()
@@ -345,6 +345,11 @@ class _Route:
         self.failure: Optional[BaseException] = None
         self._oldest: tuple[int, int] = (-1, 0)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is under way that the end of a run should wait for."""
+        return self.courier.under_way > self.courier.target.resting
+
     def wake(self) -> None:
         """Something has happened."""
         self.rests = False
@@ -374,6 +379,7 @@ class _Route:
             waiting_max=courier.delivering.waiting_max,
             is_pressing=self.is_direct and courier.is_full,
             is_ending=is_ending and not self.rests,
+            queue=courier.target.figures(),
         )
 
 

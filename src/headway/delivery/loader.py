@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Final
 
 from headway.delivery.lanes import FRESH, ActiveLane, QueueWindow
-from headway.delivery.pauses import RETRY_AFTER_MAX_MS
 from headway.state.delivery_queue import QueueChange
 from headway.state.delivery_rows import Lane, Undelivered
 from headway.targets.delivered import Delivering
@@ -135,7 +134,8 @@ class Loader:
         if window.next_due_ms is None:
             return
         until_ms = now_ms
-        if window.next_due_ms > now_ms + 2 * max(self._delivering.retry_longest_ms, RETRY_AFTER_MAX_MS):
+        longest_ms = max(self._delivering.retry_longest_ms, self._delivering.asked_longest_ms)
+        if window.next_due_ms > now_ms + 2 * longest_ms:
             until_ms = window.next_due_ms  # The clock was set back: nothing can have been put off for so long.
         if window.next_due_ms > until_ms or self._loaded >= WINDOW_ROWS:
             return

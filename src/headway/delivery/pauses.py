@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Optional
 
-from headway.targets.delivered import Delivering
+from headway.targets.delivered import ASKED_LONGEST_MS, Delivering
 
 __all__ = ["RETRY_AFTER_MAX_MS", "pause_ms"]
 
-RETRY_AFTER_MAX_MS: Final = 3_600_000
-"""The longest pause that a receiver may ask for: one that asks for ten years has a fault."""
+RETRY_AFTER_MAX_MS: Final = ASKED_LONGEST_MS
+"""The longest pause that a receiver may ask for as a whole."""
 _JITTER: Final = 0.2
 
 
@@ -30,5 +30,5 @@ def pause_ms(delivering: Delivering, attempts: int, retry_after_s: Optional[floa
     own_ms = min(doubled, delivering.retry_longest_ms) * (1 + _JITTER * (2 * random() - 1))
     if retry_after_s is None or not retry_after_s > 0:
         return int(own_ms)
-    asked_ms = min(retry_after_s * 1_000, RETRY_AFTER_MAX_MS)
+    asked_ms = min(retry_after_s * 1_000, delivering.asked_longest_ms)
     return int(max(own_ms, asked_ms * (1 + _JITTER * random())))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import msgspec
 
 from headway.delivery.breaker import BreakerState
+from headway.targets.figures import QueueFigures
 
 __all__ = ["DeliveryStats"]
 
@@ -34,6 +37,8 @@ class DeliveryStats(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the flow reads nothing more until some are delivered: as many wait on a direct edge as may."""
     is_ending: bool = False
     """Whether the end of the run waits for what can be delivered now."""
+    queue: Optional[QueueFigures] = None
+    """Of a target that lets triggers wait: how it stands with them."""
 
     @property
     def made(self) -> int:
@@ -56,4 +61,5 @@ class DeliveryStats(msgspec.Struct, frozen=True, kw_only=True):
             waiting_max=self.waiting_max + other.waiting_max,
             is_pressing=self.is_pressing or other.is_pressing,
             is_ending=self.is_ending or other.is_ending,
+            queue=self.queue.plus(other.queue) if self.queue and other.queue else self.queue or other.queue,
         )

@@ -53,6 +53,8 @@ class CallRecord(Event):
     """JSON; empty for none."""
     at_ms: int = 0
     """When the call was made, by the log's clock."""
+    queue: str = ""
+    """In which queue a step waits; empty for the default one."""
 
 
 class FunctionEnded(Event):
@@ -93,6 +95,7 @@ def call_of(identity: Identity, caller: str, command: Called, at_ms: int) -> Cal
         arguments=command.arguments.decode(),
         options="" if command.options is None else _encode(command.options).decode(),
         at_ms=at_ms,
+        queue="" if command.options is None else command.options.queue,
     )
 
 

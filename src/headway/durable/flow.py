@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, Optional, TypeVar, Union, overload
+from typing import Any, Final, Optional, Union
 
 from headway.basics.declaring import fail
 from headway.basics.times import Duration
@@ -20,18 +20,19 @@ from headway.durable.schedule_log import ScheduleLog
 from headway.durable.schedule_operator import ScheduleOperator, is_told_to_schedules
 from headway.durable.schedules import CatchUp, Overlap, Schedule, declared
 from headway.durable.starts import Starts
-from headway.durable.steps import LocalSteps, RegisteredStep
-from headway.durable.target import MessagesTarget, StepsTarget
+from headway.durable.target import AsidesTarget, MessagesTarget, StepsTarget
 from headway.errors import UsageError
 from headway.functions.declared import Callee, DurableFunction, names_of_functions
-from headway.functions.options import CallOptions, RetryPolicy
 from headway.graph import INGESTION_TIME
 from headway.inbox.runlog import RunLogInput
+from headway.operators.given import Given
+from headway.steps.declared import DeclaresSteps, Steps
+from headway.steps.hub import Hub
+from headway.steps.queues import BUILT_IN, DEFAULT, Queue
+from headway.targets.base import Target
 from headway.targets.delivered import Delivered, Delivering
 
 __all__ = ["SCHEDULES_STEP", "VIEW", "Functions"]
-
-C = TypeVar("C", bound=Callable[..., Any])
 
 VIEW: Final = "functions"
 SCHEDULES_STEP: Final = "schedules"
@@ -40,18 +41,44 @@ _SHOWN: Final = (
     *("waits", "variables", "search", "updates"),
 )
 _STEP: Final = "functions"
+_BUILT_IN: Final = {queue.name: queue for queue in BUILT_IN}
 _CALL: Final = "call"
+_ASIDE: Final = "aside"
 _MESSAGE: Final = "message"
-_EARLY: Final = Delivering(leaves_early=True, retry_first_ms=1, retry_longest_ms=1)
+_EARLY: Final = Delivering(leaves_early=True, retry_first_ms=1, retry_longest_ms=1, asked_longest_ms=366 * 86_400_000)
 """Pauses between attempts are those of the steps' policies."""
 
 
-class Functions(Flow):
+class _IsAside(Given):
+    """Whether a call is none of a step: nobody waits for one any more, or it is a question to a view."""
+
+    def __call__(self, record: CallRecord) -> bool:
+        return record.kind in ("cancel", "query")
+
+
+class _InQueue(Given):
+    """Whether a call is of a step in a queue. Those in queues that are not there are in the default one."""
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        self.others: frozenset[str] = frozenset()
+        """Of the default queue: all that are declared besides."""
+
+    def __call__(self, record: CallRecord) -> bool:
+        if record.kind in ("cancel", "query"):
+            return False
+        return record.queue not in self.others if self.queue == DEFAULT else record.queue == self.queue
+
+
+class Functions(Flow, DeclaresSteps):
     """A group of durable functions with their steps, as a flow that `headway run` runs like any other.
 
     What the flow declares besides, such as sources and patterns, runs beside them: `stream.start(FUNCTION, id=...)`
     starts a function for each value. `views` is the URL of a server of views, for `context.query`. Of `live_most`
     instances in each process the coroutines are kept in memory; others are made again from their histories.
+
+    `queues` are those in which calls of steps wait, besides the one called `"default"`; a call names its own, or its
+    step does. `steps` are groups of steps from elsewhere (`hw.Steps`), and steps that are services (`hw.http_step`).
 
     >>> import headway as hw
     >>> @hw.durable_workflow
@@ -70,6 +97,8 @@ class Functions(Flow):
         name: str,
         functions: Iterable[DurableFunction[Any]] = (),
         *,
+        steps: Iterable[Union[Steps, Callee]] = (),
+        queues: Iterable[Queue] = (),
         views: Optional[str] = None,
         live_most: int = 20_000,
     ) -> None:
@@ -87,9 +116,21 @@ class Functions(Flow):
         messages = self._told.key_by("to", name="instance")
         self._done = messages.process(_STEP, FunctionOperator(self.callees, live_most))
         self._messages = MessagesTarget(name, log)
-        steps = StepsTarget(name, log, LocalSteps(self.callees), views)
-        for side, label, target in ((CALLS, _CALL, steps), (MESSAGES, _MESSAGE, self._messages)):
-            self._done.side(side)._sink(label, Delivered(target, _EARLY, has_keys=True), (), label)
+        self._log = log
+        self.queues: dict[str, Queue] = {}
+        """Queues of steps, by their names."""
+        self._hub = Hub(self.callees, self.queues)
+        self._deliver(self._done.side(MESSAGES), _MESSAGE, self._messages)
+        self._calls = self._done.side(CALLS)
+        asides = self._calls.filter(_IsAside(), name=f"{_ASIDE}.calls")
+        self._deliver(asides, _ASIDE, AsidesTarget(name, log, self._hub, views))
+        self._in_default = _InQueue(DEFAULT)
+        for queue in queues:
+            self._add_queue(queue)
+        if DEFAULT not in self.queues:
+            self._add_queue(_BUILT_IN[DEFAULT])
+        for one in steps:
+            self._add_steps(one)
         self.serve(VIEW, state_of(self._done), fields=_SHOWN)
 
     @property
@@ -109,40 +150,6 @@ class Functions(Flow):
         if function.name.startswith("~"):
             fail(f'{self.name!r}: a function is called {function.name!r}: names do not begin with "~"')
         self._register(function)
-
-    @overload
-    def step(self, code: C, /) -> C: ...
-
-    @overload
-    def step(
-        self,
-        code: None = None,
-        /,
-        *,
-        name: Optional[str] = None,
-        retry: Optional[RetryPolicy] = None,
-        attempt_timeout: Optional[Duration] = None,
-        timeout: Optional[Duration] = None,
-    ) -> Callable[[C], C]: ...
-
-    def step(
-        self,
-        code: Optional[Any] = None,
-        /,
-        *,
-        name: Optional[str] = None,
-        retry: Optional[RetryPolicy] = None,
-        attempt_timeout: Optional[Duration] = None,
-        timeout: Optional[Duration] = None,
-    ) -> Any:
-        """Register a Python function as a step that functions call by its name."""
-        options = CallOptions(retry=retry, attempt_timeout=attempt_timeout, timeout=timeout)
-
-        def register(found: C) -> C:
-            self._register(RegisteredStep(found, found.__name__ if name is None else name, options))
-            return found
-
-        return register if code is None else register(code)
 
     def schedule(
         self,
@@ -221,6 +228,43 @@ class Functions(Flow):
         starts = stream.map(Starts(function, id_of, args), into=CallRecord, name=f"{label}.call")
         delivered = Delivered(self._messages, replace(_EARLY, edge=edge), has_keys=True)
         starts._sink(label, delivered, (), "start", port=starts._beside_its_key(label, ()))
+
+    @staticmethod
+    def _deliver(stream: KeyedStream[Any], label: str, target: Target) -> None:
+        stream._sink(label, Delivered(target, _EARLY, has_keys=True), (), label)
+
+    def _add_queue(self, queue: Queue) -> None:
+        """Give a queue an output of its own, so that what waits in it holds up no other one."""
+        if not isinstance(queue, Queue):
+            fail(f"{self.name!r}: {queue!r} is no queue: write hw.Queue(NAME, ...)")
+        if queue.name in self.queues:
+            fail(f"{self.name!r}: two queues are called {queue.name!r}")
+        self.queues[queue.name] = queue
+        label = _CALL if queue.name == DEFAULT else f"{_CALL}-{queue.name}"
+        condition = self._in_default if queue.name == DEFAULT else _InQueue(queue.name)
+        calls = self._calls.filter(condition, name=f"{label}.calls")
+        self._deliver(calls, label, StepsTarget(self.name, self._log, self._hub, queue))
+        self._in_default.others = frozenset(self.queues) - {DEFAULT}
+
+    def _add_steps(self, given: Any) -> None:
+        if isinstance(given, Steps):
+            for step in given.registered.values():
+                self._take_step(step)
+        elif getattr(given, "kind", "") == "step":
+            self._take_step(given)
+        else:
+            fail(f"{self.name!r}: steps: {given!r} is neither hw.Steps nor a step: decorate functions with @flow.step")
+
+    def _take_step(self, step: Any) -> None:
+        queue = step.options.queue
+        if queue and queue not in self.queues:
+            if queue not in _BUILT_IN:
+                known = ", ".join(self.queues)
+                fail(
+                    f"step {step.name!r}: there is no queue {queue!r}: give hw.Functions queues=[...] (it has {known})"
+                )
+            self._add_queue(_BUILT_IN[queue])
+        self._register(step)
 
     def _register(self, callee: Callee) -> None:
         if callee.name in self.callees:

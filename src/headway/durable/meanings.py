@@ -24,11 +24,13 @@ from headway.functions.history import (
     UpdateAsked,
     decode,
 )
+from headway.functions.instance import Instance
 from headway.functions.waits import Wait
 
-__all__ = ["called_by", "end_of", "happening_of", "keep_answer", "left_open", "signalled", "text_of"]
+__all__ = ["called_by", "end_of", "happening_of", "keep_answer", "left_open", "signalled", "text_of", "texts_of"]
 
 _UPDATES_MOST: Final = 100
+_WAITS_MOST: Final = 20
 
 
 def happening_of(state: FunctionState, body: Body, now_ms: int) -> Optional[Happening]:
@@ -83,6 +85,13 @@ def text_of(wait: Wait) -> str:
         return f"until {format_time(wait.at_ms)}"
     kind = "signal" if wait.kind == "signalled" else wait.kind
     return " ".join(part for part in (kind, wait.name, wait.to) if part)
+
+
+def texts_of(instance: Instance) -> list[str]:
+    """What an instance waits for, for people: the first of it, where it is much."""
+    waits = instance.first_waits(_WAITS_MOST + 1)
+    told = [text_of(wait) for wait in waits[:_WAITS_MOST]]
+    return told if len(waits) <= _WAITS_MOST else [*told, "and more"]
 
 
 def called_by(state: FunctionState, number: int) -> Optional[Called]:

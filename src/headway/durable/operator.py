@@ -23,7 +23,7 @@ import msgspec
 
 from headway.durable.calls import OUTSIDE, CallRecord, FunctionEnded, Unclaimed, answer_of, call_of, cancel_of
 from headway.durable.live import LiveInstances
-from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, signalled, text_of
+from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, signalled, texts_of
 from headway.durable.messages import (
     SCHEDULES,
     Body,
@@ -245,7 +245,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
 
     @staticmethod
     def _show(state: FunctionState, instance: Instance) -> None:
-        state.waits = [text_of(wait) for wait in instance.waits]
+        state.waits = texts_of(instance)
         state.variables = _json(instance.state).decode() if instance.state else ""
         search = instance.search
         state.search = _json(search).decode() if search else ""

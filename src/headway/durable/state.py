@@ -44,7 +44,7 @@ class FunctionState(State):
     error: str = ""
     """Why it has failed, or is blocked."""
     waits: list[str] = []
-    """What it waits for, for people."""
+    """What it waits for, for people: the first 20 things."""
     variables: str = ""
     """Its durable variables, as a JSON object; empty where it has none."""
     search: str = ""

@@ -1,4 +1,4 @@
-"""Where the calls of functions go: steps are run, and all else becomes a record of the group's own log.
+"""Where the calls of functions go: to the queues of steps, and all else becomes a record of the group's own log.
 
 A call is a trigger of the outbox, so that it survives whatever happens to the process; it leaves early, before its
 epoch is durable, because a run that starts over makes the same call with the same key. What comes of it is a record of
@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Optional, Protocol, Union
+from typing import Final, Optional, Union
 
 import msgspec
 
@@ -23,37 +23,20 @@ from headway.functions.history import Failure, Identity, Parent
 from headway.inbox.commits import Item, item_of
 from headway.inbox.runlog import RunLogInput
 from headway.inbox.runlog_writer import RunLogWriter
+from headway.steps.attempt import StepCall
+from headway.steps.desk import Desk, desk_path
+from headway.steps.hub import Hub
+from headway.steps.queues import Queue
 from headway.targets.base import DONE, Answer, Delivery, Limits, Target
+from headway.targets.figures import QueueFigures
 
-__all__ = ["MessagesTarget", "Ran", "StepRuns", "StepsTarget"]
+__all__ = ["AsidesTarget", "MessagesTarget", "StepsTarget"]
 
 _DECODE: Final = msgspec.json.Decoder(CallRecord).decode
 _FAILURE: Final = msgspec.json.Decoder(Failure).decode
 _YEAR_S: Final = 366 * 86_400.0
-
-
-class Ran(msgspec.Struct, frozen=True):
-    """What came of one attempt of a step: its value as JSON, or a failure, or a pause before the next attempt."""
-
-    value: bytes = b"null"
-    failure: Optional[Failure] = None
-    retry: Optional[Answer] = None
-
-
-class StepRuns(Protocol):
-    """Runs steps."""
-
-    async def open(self) -> None:
-        """Called once, on the loop of `run`."""
-
-    async def run(self, record: CallRecord, attempt: int) -> Ran:
-        """Make one attempt. What user code raises is part of the answer."""
-
-    def cancel(self, key: str) -> None:
-        """Nobody waits any more for the call of this key."""
-
-    async def close(self) -> None:
-        """Let go of threads and processes."""
+_ROOM: Final = 2_000
+"""How many calls of a queue are in memory, at least; each costs some kilobytes."""
 
 
 class Views:
@@ -90,7 +73,7 @@ class _LogTarget(Target):
         self._log = log
         self._writer: Optional[RunLogWriter] = None
 
-    def within(self, state_dir: Path, worker: int) -> Target:
+    def within(self, state_dir: Path, worker: int, workers: int) -> Target:
         """The same, writing to the log of a worker."""
         made = copy.copy(self)
         made._writer = RunLogWriter(self._log.within(state_dir).directory(worker), self._log.settings)
@@ -106,13 +89,13 @@ class _LogTarget(Target):
         record = _DECODE(delivery.data)
         key = f"c{record.key or delivery.id}"
         if not self._own.knows(key):
-            found = await self._made_of(record, key, delivery.attempt)
+            found = await self._made_of(record, key, delivery)
             if isinstance(found, Answer):
                 return [found]
             await self._own.append(found)
         return [DONE]
 
-    async def _made_of(self, record: CallRecord, key: str, attempt: int) -> Union[list[Item], Answer]:
+    async def _made_of(self, record: CallRecord, key: str, delivery: Delivery) -> Union[list[Item], Answer]:
         """The records that a call leads to, or when it is to be tried again."""
         raise NotImplementedError
 
@@ -137,49 +120,127 @@ class MessagesTarget(_LogTarget):
         """The group's."""
         return f"messages of {self._group}"
 
-    async def _made_of(self, record: CallRecord, key: str, attempt: int) -> Union[list[Item], Answer]:
+    async def _made_of(self, record: CallRecord, key: str, delivery: Delivery) -> Union[list[Item], Answer]:
         return _messages(record, key)
 
 
-class StepsTarget(_LogTarget):
-    """Takes the calls of steps, and questions to views."""
+class _HubTarget(_LogTarget):
+    """Has to do with the hub of a group, which several targets share."""
 
-    def __init__(self, group: str, log: RunLogInput, steps: StepRuns, views: Optional[str] = None) -> None:
+    def __init__(self, group: str, log: RunLogInput, hub: Hub) -> None:
         super().__init__(group, log)
-        self._steps = steps
-        self._views = None if views is None else Views(views)
+        self._hub = hub
 
-    @property
-    def name(self) -> str:
-        """The group's."""
-        return f"steps of {self._group}"
+    def within(self, state_dir: Path, worker: int, workers: int) -> Target:
+        """The same for a worker."""
+        self._hub.place(state_dir, worker, workers)
+        return super().within(state_dir, worker, workers)
 
     async def open(self) -> None:
         """Open the log, and get ready to run steps."""
         await super().open()
-        await self._steps.open()
+        self._hub.open()
 
     async def close(self) -> None:
         """Let go of the log and of what runs steps."""
-        await self._steps.close()
+        await self._hub.close()
+        await super().close()
+
+
+class AsidesTarget(_HubTarget):
+    """Takes what steps must not hold up: calls that nobody waits for any more, and questions to views."""
+
+    def __init__(self, group: str, log: RunLogInput, hub: Hub, views: Optional[str] = None) -> None:
+        super().__init__(group, log, hub)
+        self._views = None if views is None else Views(views)
+        self._desk: Optional[Desk] = None
+
+    def within(self, state_dir: Path, worker: int, workers: int) -> Target:
+        """The same for a worker, with a socket by which those who run steps elsewhere are served."""
+        made = super().within(state_dir, worker, workers)
+        assert isinstance(made, AsidesTarget)
+        made._desk = Desk(self._hub, desk_path(state_dir, worker)) if self._hub.worker_queues else None
+        return made
+
+    async def open(self) -> None:
+        """Get ready to run steps, and to hand them out."""
+        await super().open()
+        if self._desk is not None:
+            await self._desk.open()
+
+    def check(self) -> None:
+        """Look at what services need, such as secrets."""
+        self._hub.check()
+
+    @property
+    def name(self) -> str:
+        """The group's."""
+        return f"cancelled calls and questions of {self._group}"
+
+    async def close(self) -> None:
+        """Close connections as well."""
+        if self._desk is not None:
+            await self._desk.close()
         if self._views is not None:
             await self._views.close()
         await super().close()
 
-    async def _made_of(self, record: CallRecord, key: str, attempt: int) -> Union[list[Item], Answer]:
+    async def _made_of(self, record: CallRecord, key: str, delivery: Delivery) -> Union[list[Item], Answer]:
         if record.kind == "cancel":
             # An answer for no run: with it the call is known to be answered, wherever it waits for its next attempt.
             call = record.key.removesuffix(CANCELLED)
-            self._steps.cancel(call)
+            self._hub.cancel(call)
             return [_resolved(record, b"null", None, f"c{call}", run=-1)]
-        if record.kind == "query":
-            if self._views is None:
-                told = f"{self._group} was given no views=URL to ask for {record.name!r}"
-                failure = Failure("NoViews", told, non_retryable=True)
-                return [_resolved(record, b"null", failure, key)]
-            return [_resolved(record, await self._views.ask(record.name, record.arguments), None, key)]
-        ran = await self._steps.run(record, attempt)
+        if self._views is None:
+            told = f"{self._group} was given no views=URL to ask for {record.name!r}"
+            failure = Failure("NoViews", told, non_retryable=True)
+            return [_resolved(record, b"null", failure, key)]
+        return [_resolved(record, await self._views.ask(record.name, record.arguments), None, key)]
+
+
+class StepsTarget(_HubTarget):
+    """Takes the calls of one queue: each waits in the hub for its turn, and is answered when it has run.
+
+    So many are handed over at once that their order can be decided by priority and fairness. All others wait on the
+    disk, and those of one queue never hold up those of another, because each queue is an output of its own.
+    """
+
+    def __init__(self, group: str, log: RunLogInput, hub: Hub, queue: Queue) -> None:
+        super().__init__(group, log, hub)
+        self._queue = queue
+        self.limits = Limits(concurrency=max(_ROOM, 2 * queue.concurrency), batch=1, timeout_s=_YEAR_S)
+
+    @property
+    def name(self) -> str:
+        """The group's, and the queue."""
+        return f"steps of {self._group} in the queue {self._queue.name!r}"
+
+    @property
+    def resting(self) -> int:
+        """Calls that wait, and those that workers have: they go on without this process."""
+        return self._hub.resting(self._queue.name)
+
+    def figures(self) -> Optional[QueueFigures]:
+        """Those of the queue."""
+        return self._hub.figures(self._queue.name)
+
+    async def _made_of(self, record: CallRecord, key: str, delivery: Delivery) -> Union[list[Item], Answer]:
+        ran = await self._hub.run(_step_call(record), delivery.attempt, delivery.last_head)
         return ran.retry or [_resolved(record, ran.value, ran.failure, key)]
+
+
+def _step_call(record: CallRecord) -> StepCall:
+    function, instance_id = parts_of(record.caller)
+    return StepCall(
+        key=record.key,
+        name=record.name,
+        function=function,
+        id=instance_id,
+        run=record.run,
+        arguments=record.arguments.encode(),
+        options=options_of(record),
+        at_ms=record.at_ms,
+    )
 
 
 def _resolved(

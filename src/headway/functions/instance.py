@@ -251,6 +251,10 @@ class Instance:
         """What it waits for now, for people: calls, timers, signals, conditions."""
         return waits_of(self._core)
 
+    def first_waits(self, most: int) -> list[Wait]:
+        """As `waits`, at most so many; takes no longer when there are more."""
+        return waits_of(self._core, most)
+
     @property
     def line(self) -> str:
         """The line of the user's code at which the main coroutine waits; empty if it does not."""

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,11 @@ from headway.inbox.commits import Inbox
 from headway.inbox.source import HttpInput
 from headway.ingest.app import IngestApp
 from headway.ingest.door import Door
+from headway.ingest.steps import StepsApp
 from headway.metrics.snapshots import IngestSnapshot, Leaver, now_ms, process_name
 from headway.state.files import INBOX_NAME, state_files
+from headway.steps.desk_client import Desks
+from headway.steps.queues import Queue
 from headway.tracing.spans import traced
 from headway.tracing.start import tracer_for
 from headway.web.addresses import Address
@@ -28,6 +32,7 @@ from headway.web.child import Child, run_child
 from headway.web.counting import counted
 from headway.web.host import serve
 from headway.web.middleware import Gate, guarded, host_names
+from headway.web.problems import App
 from headway.web.tokens import Tokens
 
 __all__ = ["SOCKET_NAME", "doors_of", "open_when_free", "socket_path"]
@@ -111,6 +116,14 @@ def _leaving(
     return Leaver(Path(directory), take)
 
 
+def _with_steps(app: App, flow: Flow, state_dir: Path, gate: Gate) -> App:
+    """The application, with what workers ask where steps of the flow run on them."""
+    queues: Mapping[str, Queue] = getattr(flow, "queues", {})
+    if all(queue.runs_on == "flow" for queue in queues.values()):
+        return app
+    return StepsApp(app, Desks(state_dir), lambda: gate.is_draining)
+
+
 def work(child: Child) -> None:
     """Serve until the run ends, or an inbox is broken."""
     options = child.options
@@ -130,7 +143,12 @@ def work(child: Child) -> None:
     gate = Gate(not_ready=app.not_ready)
     hosts = host_names(Address(options["host"], 0), options["host_names"])
     guards = guarded(
-        app, gate=gate, tokens=tokens, hosts=hosts, max_body=app.max_body, max_concurrency=options["max_concurrency"]
+        _with_steps(app, flow, state_dir, gate),
+        gate=gate,
+        tokens=tokens,
+        hosts=hosts,
+        max_body=app.max_body,
+        max_concurrency=options["max_concurrency"],
     )
     tracing = None if options["traces"] is None else tracer_for(options["traces"], flow.name)
     responses: dict[str, int] = {}

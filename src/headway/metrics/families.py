@@ -170,11 +170,17 @@ def _of_deliveries(found: _Samples, stats: RunStats) -> None:
         now = "stopped" if known.stopped else known.breaker.replace(" ", "-")
         for state in _BREAKER_STATES:
             found.gauge("headway_breaker_state", state == now, *labels, state)
+        if known.queue is not None:
+            found.gauge("headway_step_queue_depth", known.queue.waiting, known.queue.queue)
+            found.gauge("headway_step_queue_running", known.queue.running, known.queue.queue)
     for worker in stats.workers:
         process = process_name(worker.started_ms, worker.pid)
         for output, known in worker.deliveries.items():
             for outcome, count in known.attempts.items():
                 found.process("headway_delivery_attempts_total", process, count, output, known.target, outcome)
+            if known.queue is not None:
+                found.histogram("headway_step_start_seconds", process, known.queue.to_start, known.queue.queue)
+                found.histogram("headway_step_seconds", process, known.queue.to_end, known.queue.queue)
 
 
 def _of_functions(found: _Samples, functions: Mapping[str, FunctionFigures]) -> None:

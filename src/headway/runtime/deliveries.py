@@ -50,7 +50,7 @@ def make_dispatcher(
     spans = _spans(plan.flow, options.traces)
 
     def place(target: Target) -> Target:
-        return target.within(options.state_dir, options.worker)
+        return target.within(options.state_dir, options.worker, options.workers)
 
     return Dispatcher(
         outputs, wall_ms, failed, tell, Requests(options.state_dir), spans, reports, place, options.workers

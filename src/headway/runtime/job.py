@@ -12,7 +12,6 @@ from typing import Any, Optional, Union
 from zlib import crc32
 
 from headway.basics.times import MAX_TIME_MS, MIN_TIME_MS
-from headway.connectors.base import Output
 from headway.errors import OutputError, StateError
 from headway.plan.stages import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import carried_codec, edge_codec, register_codecs
@@ -295,9 +294,8 @@ class Job:
         carried = self.manifest.stages[number].carried
         codecs = [carried_codec(stage, edge) for edge in carried]
         codecs += [edge_codec(edge) for edge in stage.inputs]
-        store = self._store(
-            stage.name, number, group, operators, codecs, carried=len(carried), shown=shown_by(self.manifest)
-        )
+        shown = shown_by(self.manifest)
+        store = self._store(stage.name, number, group, operators, codecs, carried=len(carried), shown=shown)
         channels = Channels(stage.inputs, self._channel_counts())
         groups = self.manifest.key_groups
         task = StageTask(
@@ -328,8 +326,7 @@ class Job:
         group = self.manifest.output_group(number)
         store = self._store(f"output {sink.name}", output_task(number), group, [], [codec])
         channels = Channels(sink.inputs, self._channel_counts())
-        output: Output = sink.node.output
-        task = SinkTask(sink, output, store, channels, self.options.slice_records)
+        task = SinkTask(sink, sink.node.output, store, channels, self.options.slice_records)
         commitment = self.commitments.add(task, version)
         self.sinks[sink.name] = task
         if task.notice:

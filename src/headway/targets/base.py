@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Optional
 
 from headway.basics.guarantees import Guarantee
+from headway.targets.figures import QueueFigures
 
 __all__ = ["DONE", "Answer", "Delivery", "Guarantee", "Limits", "Outcome", "Target"]
 
@@ -83,6 +84,8 @@ class Delivery:
     """W3C trace context of the event that caused it, if it had one."""
     attempt: int = 1
     """1 for the first attempt. It counts over restarts."""
+    last_head: str = ""
+    """The `head` of the answer to the attempt before."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +160,8 @@ class Target(ABC):
         Called once by each run, before the first event. Raises `UsageError`; contacts nobody.
         """
 
-    def within(self, state_dir: Path, worker: int) -> Target:
-        """The same target for one worker of a run, for one that keeps something in the state directory."""
+    def within(self, state_dir: Path, worker: int, workers: int) -> Target:
+        """The same target for one of so many workers of a run, for one that keeps something in the state directory."""
         return self
 
     async def open(self) -> None:  # noqa: B027 - some need nothing.
@@ -166,6 +169,18 @@ class Target(ABC):
 
         Does not fail because the receiver is not there: that is answered by `deliver`, again and again.
         """
+
+    @property
+    def resting(self) -> int:
+        """How many batches the end of a run need not wait for: they were handed over, and nothing has begun here.
+
+        Called by any thread.
+        """
+        return 0
+
+    def figures(self) -> Optional[QueueFigures]:
+        """How it stands with what waits inside of the target, for one that lets triggers wait. Called by any thread."""
+        return None
 
     @abstractmethod
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:

@@ -59,14 +59,18 @@ class Trigger(Generic[Value]):
 class NeverDeliver(Exception):
     """Raised by a function of `hw.call` for a trigger that it will never take: it goes to the dead letters.
 
+    A step of a durable function that raises it has failed for good.
+
     >>> raise NeverDeliver("the customer does not exist")
     Traceback (most recent call last):
     headway.targets.call.NeverDeliver: the customer does not exist
     """
 
+    non_retryable = True
+
 
 class RetryLater(Exception):
-    """Raised by a function of `hw.call` that wants to be called again, not before a length of time has passed.
+    """Raised by a function of `hw.call`, or a step, that wants to be called again when a length of time has passed.
 
     >>> RetryLater("the mail server is full", after="5m").after_ms
     300000

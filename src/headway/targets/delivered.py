@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NoReturn, Optional
+from typing import Final, Literal, NoReturn, Optional
 
 from typing_extensions import override
 
@@ -11,13 +11,17 @@ from headway.connectors.base import Input, Output, Position
 from headway.errors import InternalError
 from headway.targets.base import Target
 
-__all__ = ["Delivered", "Delivering", "Edge", "OnFailure"]
+__all__ = ["ASKED_LONGEST_MS", "Delivered", "Delivering", "Edge", "OnFailure"]
 
 Edge = Literal["direct", "indirect"]
 """Who waits for a receiver: on a direct edge the flow does, at a stated bound; on an indirect one nobody ever does."""
 
 OnFailure = Literal["block", "skip"]
 """What becomes of a trigger that fails for long: it holds up those of its key, or it is given up and they go on."""
+
+
+ASKED_LONGEST_MS: Final = 3_600_000
+"""The longest pause that a receiver may usually ask for: one that asks for ten years has a fault."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Delivering:
     """The pause behind the first failure; each further one doubles it."""
     retry_longest_ms: int = 600_000
     """The longest pause between two attempts."""
+    asked_longest_ms: int = ASKED_LONGEST_MS
+    """The longest pause that an answer may ask for."""
     waiting_max: int = 1_000_000
     """How many triggers may wait in each process."""
     leaves_early: bool = False

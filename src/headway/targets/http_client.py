@@ -37,10 +37,14 @@ class _Idle(NamedTuple):
 
 
 class HttpClient:
-    """Sends requests over connections that are kept. Of one event loop; has as many connections as are used at once."""
+    """Sends requests over connections that are kept. Of one event loop; has as many connections as are used at once.
 
-    def __init__(self, addresses: AddressPolicy) -> None:
+    With `body_most` bodies are read as a whole, up to so many bytes: see `Connection`.
+    """
+
+    def __init__(self, addresses: AddressPolicy, body_most: Optional[int] = None) -> None:
         self._addresses = addresses
+        self._body_most = body_most
         self._loop = asyncio.get_running_loop()
         self._idle: deque[_Idle] = deque()
         """The one that was used last stands last."""
@@ -97,7 +101,7 @@ class HttpClient:
     async def _dial(self, address: Address, tls: Optional[ssl.SSLContext]) -> Connection:
         try:
             _, connection = await self._loop.create_connection(
-                lambda: Connection(self._loop, self._open),
+                lambda: Connection(self._loop, self._open, self._body_most),
                 sock=await self._connected(await self._resolve(address)),
                 ssl=tls,
                 server_hostname=None if tls is None else address.host.rstrip("."),

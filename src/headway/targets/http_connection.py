@@ -36,6 +36,8 @@ BODY_S: Final = 2.0
 """How long the body of an answer is waited for, once its status is there."""
 _HEAD_MAX: Final = 1 << 16
 """Bytes, of the head of an answer."""
+_CHUNKS_MOST: Final = 8
+"""How many times as much as a body its chunks may have."""
 _PART: Final = 1 << 18
 """Bytes of a request that are written in one go: large ones must not hold up all others."""
 
@@ -53,21 +55,29 @@ class Response(NamedTuple):
     headers: dict[bytes, bytes]
     """By names in small letters; of several with one name the last."""
     body: bytes
+    is_whole: bool = False
+    """Whether that is the whole body."""
 
 
 class Connection(asyncio.Protocol):
     """Sends one request after the other. Methods `connection_made` to `resume_writing` are the event loop's.
 
-    It is in `open_ones` from the moment at which it is there until nothing more comes or goes.
+    It is in `open_ones` from the moment at which it is there until nothing more comes or goes. With `body_most` the
+    body is wanted as a whole, up to so many bytes, and waited for as long as the request has time.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, open_ones: set[Connection]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, open_ones: set[Connection], body_most: Optional[int] = None
+    ) -> None:
         self.closed: asyncio.Future[None] = loop.create_future()
         """Done when nothing more comes or goes."""
         self.is_reusable = False
         """Whether the last exchange has left nothing behind."""
         self._loop = loop
         self._open_ones = open_ones
+        self._body_most = BODY_MAX if body_most is None else body_most
+        self._wants_all = body_most is not None
+        self._most = 2 * _HEAD_MAX + (0 if body_most is None else _CHUNKS_MOST * body_most)
         self._wire = select.poll()
         self._parser = httptools.HttpResponseParser(self)
         self._answer: Optional[asyncio.Future[Response]] = None
@@ -88,7 +98,7 @@ class Connection(asyncio.Protocol):
         self._status = 0
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
-        self._left = BODY_MAX
+        self._left = self._body_most
         self._is_over = self._is_clean = self.is_reusable = False
         try:
             if self.closed.done():
@@ -142,9 +152,9 @@ class Connection(asyncio.Protocol):
                 problem = ValueError(f"its head is longer than {_HEAD_MAX:,} bytes")
             if problem is not None:
                 self._fail(NoAnswerError(f"the answer is no HTTP: {problem}"))
-        elif self._is_over or problem is not None or self._left <= 0 or self._received > 2 * _HEAD_MAX:
+        elif self._is_over or problem is not None or self._has_enough or self._received > self._most:
             self._finish()
-        else:
+        elif not self._wants_all:
             self._shorten()
 
     @override
@@ -152,6 +162,9 @@ class Connection(asyncio.Protocol):
         self.is_reusable = False
         if self._answer is not None and not self._answer.done():
             if self._status:
+                # Without a length the end of the connection is that of the body.
+                has_length = {b"content-length", b"transfer-encoding"} & self._headers.keys()
+                self._is_over = self._is_over or (error is None and not has_length)
                 self._finish()
             else:
                 self._fail(NoAnswerError(_CLOSED if error is None else f"{_CLOSED}: {error}"))
@@ -184,7 +197,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Called by the parser."""
-        if self._left > 0:
+        if self._left >= 0:
             self._left -= len(data)
             self._body.append(data)
 
@@ -213,6 +226,10 @@ class Connection(asyncio.Protocol):
                 await asyncio.sleep(0)
         return True
 
+    @property
+    def _has_enough(self) -> bool:
+        return self._left < 0 if self._wants_all else self._left <= 0
+
     def _shorten(self) -> None:
         """The status is there: the rest is waited for no longer than it is worth."""
         until_s = min(self._until_s, self._loop.time() + BODY_S)
@@ -229,8 +246,9 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         if self._answer is not None and not self._answer.done():
-            body = b"".join(self._body)[:BODY_MAX]
-            self._answer.set_result(Response(self._status, self._headers, body))
+            body = b"".join(self._body)
+            is_whole = self._is_over and len(body) <= self._body_most
+            self._answer.set_result(Response(self._status, self._headers, body[: self._body_most], is_whole))
         self._end_writing()
 
     def _fail(self, error: Exception) -> None:
