@@ -49,7 +49,9 @@ def flow_of(operator: Any, items: list[dict[str, Any]], **options: Any) -> hw.Fl
 
 def test_they_agree_with_the_rows_also_where_handlers_fail_and_groups_are_divided_anew(tmp_path: Path) -> None:
     kinds = ["a", "b", "bad", "gone"]
-    items = [{"at": at, "key": f"k{at * 7 % 23}", "kind": kinds[at * at % 11 % 4]} for at in range(400)]
+    items: list[dict[str, Any]] = [
+        {"at": at, "key": f"k{at * 7 % 23}", "kind": kinds[at * at % 11 % 4]} for at in range(400)
+    ]
     last: dict[str, str] = {}
     for item in items:
         if item["kind"] != "bad":
