@@ -21,8 +21,9 @@ from benchmarks.cache import scratch
 from benchmarks.case import MIB, Arm, Case, Finding, Row, Sizes, alternate, within
 from benchmarks.ingest import await_server
 from benchmarks.peers.known import Headway
+from benchmarks.peers.notes import THIRD, Notes
 from benchmarks.peers.rounds import killed
-from benchmarks.processes import BenchmarkError, Run, measure
+from benchmarks.processes import Run, measure
 from benchmarks.procfs import busy_seconds
 from headway.durable.inputs import PATH
 from headway.durable.messages import Start, message
@@ -69,7 +70,11 @@ def _find(sizes: Sizes) -> Finding:
     alone = Arm("from a post to the end of the third step", _alone, _ALONE)
     at_once = Arm("functions, all started before", _many, _AT_ONCE)
     kill = Arm("under way when everything is killed, and started again", _killed, _KILLED)
-    beside = Arm(f"the same beside {sizes.keys[-1]:,} that sleep", partial(_alone, sizes.keys[-1]), _ALONE)
+    beside = Arm(
+        f"from a post to the end of the third step, beside {sizes.keys[-1]:,} that sleep",
+        partial(_alone, sizes.keys[-1]),
+        _ALONE,
+    )
     steps = [Arm(f"{count:,} steps of one function", partial(_steps, count), count) for count in _steps_of(sizes)]
     alternate([alone, at_once, kill, *steps], sizes.repeats)
     alternate([beside], sizes.hot_repeats)
@@ -91,26 +96,16 @@ def _find(sizes: Sizes) -> Finding:
     took = ", ".join(f"{arm.events:,} in {arm.told('running_s'):.1f} s" for arm in steps)
     notes = [
         "targets are what other engines reached on two cores; each start and each answer is synced",
+        f"until the first step after the kill all processes took {kill.told('first_step_cpu_s'):.1f} s of CPU time",
         f"steps of one function: {took}",
     ]
     return Finding(rows, notes)
 
 
-def _times(path: Path) -> dict[int, float]:
-    """When the third step of each function began, by its number, in seconds."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    parts = (line.split() for line in lines)
-    return {int(number): int(time_ns) / 1e9 for number, step, time_ns in parts if step == "3"}
-
-
-def _await(path: Path, count: int, patience_s: float = _PATIENCE_S) -> dict[int, float]:
-    until_s = time.monotonic() + patience_s
-    while len(found := _times(path)) < count:
-        if time.monotonic() > until_s:
-            msg = f"{len(found)} of {count} functions have ended"
-            raise BenchmarkError(msg)
-        time.sleep(0.001)
-    return found
+def _await(notes: Notes, count: int, patience_s: float = _PATIENCE_S) -> dict[int, float]:
+    """When the third step of each function began, by its number, in seconds, once so many have."""
+    notes.await_true(lambda: notes.counts[THIRD] >= count, f"{count} functions", patience_s)
+    return {number: time_s for (number, step), time_s in notes.times.items() if step == THIRD}
 
 
 def _ask(state: Path, starts: Iterator[bytes]) -> None:
@@ -129,7 +124,7 @@ def _alone(asleep: int = 0) -> Run:
     """One after the other, once so many others are asleep."""
     latencies: list[float] = []
     with scratch() as directory:
-        times = Path(directory) / "times"
+        notes = Notes(Path(directory) / "times")
         # The last one starts when all before it have.
         _ask(Path(directory) / "state", chain(_starts("asleep", range(asleep)), _starts("three", [_ALONE])))
         with socket.create_server(("127.0.0.1", 0)) as sock:
@@ -137,17 +132,17 @@ def _alone(asleep: int = 0) -> Run:
 
         def meanwhile(process: subprocess.Popen[bytes]) -> None:
             await_server(port, process)
-            _await(times, 1, _PATIENCE_S + asleep * _PATIENCE_EACH_S)
+            _await(notes, 1, _PATIENCE_S + asleep * _PATIENCE_EACH_S)
             connection = http.client.HTTPConnection("127.0.0.1", port)
             for number in range(_ALONE):
                 began_s = time.time()
                 body = msgspec.json.encode([number])
                 connection.request("POST", f"{PATH}/three/{number}", body, {"content-type": "application/json"})
                 connection.getresponse().read()
-                latencies.append((_await(times, number + 2)[number] - began_s) * 1_000)
+                latencies.append((_await(notes, number + 2)[number] - began_s) * 1_000)
             process.terminate()
 
-        os.environ["HEADWAY_BENCH_TIMES"] = str(times)
+        os.environ["HEADWAY_BENCH_TIMES"] = str(notes.path)
         places = ["--state", f"{directory}/state", "--listen", str(port), "--follow", "--json"]
         run = measure(["headway", "run", str(FLOW), *places], meanwhile=meanwhile)
     run.answer.update(p50_ms=median(latencies), running_s=sum(latencies) / 1_000, running_cpu_s=run.cpu_s)
@@ -157,14 +152,14 @@ def _alone(asleep: int = 0) -> Run:
 def _many() -> Run:
     ended: dict[int, float] = {}
     with scratch() as directory:
-        times = Path(directory) / "times"
+        notes = Notes(Path(directory) / "times")
         _ask(Path(directory) / "state", _starts("three", range(_AT_ONCE)))
 
         def meanwhile(process: subprocess.Popen[bytes]) -> None:
-            ended.update(_await(times, _AT_ONCE))
+            ended.update(_await(notes, _AT_ONCE))
             process.terminate()
 
-        os.environ["HEADWAY_BENCH_TIMES"] = str(times)
+        os.environ["HEADWAY_BENCH_TIMES"] = str(notes.path)
         run = measure(
             ["headway", "run", str(FLOW), "--state", f"{directory}/state", "--follow", "--json"], meanwhile=meanwhile
         )
@@ -194,14 +189,14 @@ def _steps(count: int) -> Run:
     """One function of so many steps."""
     noted: dict[int, float] = {}
     with scratch() as directory:
-        times = Path(directory) / "times"
+        notes = Notes(Path(directory) / "times")
         _ask(Path(directory) / "state", _starts("many", [count]))
 
         def meanwhile(process: subprocess.Popen[bytes]) -> None:
-            noted.update(_await(times, 2, _PATIENCE_S + count * _PATIENCE_STEP_S))
+            noted.update(_await(notes, 2, _PATIENCE_S + count * _PATIENCE_STEP_S))
             process.terminate()
 
-        os.environ["HEADWAY_BENCH_TIMES"] = str(times)
+        os.environ["HEADWAY_BENCH_TIMES"] = str(notes.path)
         run = measure(
             ["headway", "run", str(FLOW), "--state", f"{directory}/state", "--follow", "--json"], meanwhile=meanwhile
         )

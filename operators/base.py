@@ -31,6 +31,7 @@ __all__ = [
     "name_of",
     "no_loss",
     "no_shared_state",
+    "no_tally",
     "no_wall_clock",
     "two_times",
 ]
@@ -91,6 +92,9 @@ class Context(Protocol[Out_contra]):
         side that is not among the losses.
         """
 
+    def tally(self, name: str, by: int, /) -> None:
+        """Add to a count that is kept with the state and told among a run's figures; `TypeError` without `tallies`."""
+
     @overload
     def timer(self, name: str, at: int, /) -> None: ...
 
@@ -130,7 +134,21 @@ class NotGiven(TypeError, AttributeError):
 
 
 _OF_A_KEY: Final = frozenset(
-    ("key", "shared", "wall", "emit", "emit_to", "is_read", "lose", "timer", "cancel", "due", "timers", "forget")
+    (
+        "key",
+        "shared",
+        "wall",
+        "emit",
+        "emit_to",
+        "is_read",
+        "lose",
+        "tally",
+        "timer",
+        "cancel",
+        "due",
+        "timers",
+        "forget",
+    )
 )
 
 
@@ -175,6 +193,11 @@ def no_loss(operator: Operator[Any, Any, Any], side: str) -> NotGiven:
         f"ctx.lose({side!r}): {name_of(operator)} does not say that this side output takes losses; "
         f"declare it with losses = {{...}}, it has: {known}"
     )
+
+
+def no_tally(operator: Operator[Any, Any, Any], name: str) -> NotGiven:
+    """The error for `ctx.tally` of an operator that does not declare it."""
+    return NotGiven(f"ctx.tally({name!r}): {name_of(operator)} does not say that it keeps tallies: tallies = True")
 
 
 def no_wall_clock(operator: Operator[Any, Any, Any]) -> NotGiven:
@@ -245,6 +268,9 @@ class Operator(Given, Generic[E_contra, S, Out_co]):
     losses: Mapping[str, str] = {}
     """Those of the side outputs that take what a bound cuts off, each with what this means and what to do about it,
     for people. Handlers count what is lost with `ctx.lose(side, count)`, whether the side output is read or not."""
+
+    tallies: bool = False
+    """Whether handlers keep counts with `ctx.tally(name, by)`. Each of their names is stored with every epoch: few."""
 
     state_version: int = 0
     """The version under which states are stored, from 1 up; 0 for that of `state_type` (`State.state_version`)."""

@@ -67,15 +67,6 @@ class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
     """How the input is cut into partitions: positions are kept for those."""
 
 
-class OutputEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """An output: its number, and the ways that lead to it. One that is written has a task of that number."""
-
-    id: int
-    inputs: list["EdgeEntry"] = []
-    delivered: bool = False
-    """Whether its triggers wait in the key groups that make them until a target has taken them."""
-
-
 class EdgeEntry(msgspec.Struct, frozen=True, kw_only=True):
     """An exchange that leads to a stage or an output."""
 
@@ -89,6 +80,15 @@ class EdgeEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its records say where in the log they stood."""
     values: str = ""
     """The type of its values, with a checksum of all that it is made of: under another one what waits is looked at."""
+
+
+class OutputEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An output: its number, and the ways that lead to it. One that is written has a task of that number."""
+
+    id: int
+    inputs: list[EdgeEntry] = []
+    delivered: bool = False
+    """Whether its triggers wait in the key groups that make them until a target has taken them."""
 
 
 class StageEntry(msgspec.Struct, frozen=True, kw_only=True):

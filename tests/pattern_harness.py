@@ -45,6 +45,9 @@ class StubContext:
         assert count > 0
         self.lost[side] = self.lost.get(side, 0) + count
 
+    def tally(self, name: str, by: int, /) -> None:
+        raise AssertionError("a pattern keeps no tallies")
+
     def timer(self, name: str, at: Optional[int] = None, /, *, after: Any = None) -> None:
         assert after is None and at is not None and at > self.time
         self.timers[name] = at

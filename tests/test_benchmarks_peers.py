@@ -31,7 +31,7 @@ def test_what_is_not_installed_is_told_with_the_command_that_brings_it(tmp_path:
 
 def test_ratios_are_those_of_the_same_round() -> None:
     def round_of(figure: float) -> Round:
-        return Round(figure, figure, figure, figure, Killed(1, figure, figure, 0))
+        return Round(figure, figure, figure, figure, Killed(1, figure, figure, figure, 0))
 
     own = [round_of(figure) for figure in (10.0, 40.0, 30.0)]
     other = [round_of(figure) for figure in (20.0, 20.0, 30.0)]

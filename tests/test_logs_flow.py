@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.engine_harness import Conditions, Crash, Interruption, conditions
+from tests.evolve_harness import CRASHES, crashing
 
 import headway as hw
 from headway.errors import FlowError, IncompatibleStateError
@@ -291,6 +292,59 @@ def test_a_later_version_takes_its_logs_with_it(tmp_path: Path) -> None:
         assert list(row.state["texts"]) == ["1", "3"]
     run_flow(changed_flow(6, appending(Later, put_later)), RunOptions(tmp_path, sync=False))
     assert [stored(tmp_path, "", former[name]) for name in ("entries", "texts")] == [0, 0]
+
+
+class Summed(hw.State):
+    """A later version, which makes one log of two."""
+
+    state_version = 2
+    seen: int = 0
+    sizes: hw.Log[int] = hw.Log()
+
+    @classmethod
+    def migrate(cls, old: Any, version: int) -> Any:
+        return {"seen": old["seen"], "sizes": [*(entry["n"] for entry in old["entries"]), *map(len, old["texts"])]}
+
+
+def put_size(state: Summed, event: hw.Json) -> None:
+    state.seen += 1
+    state.sizes.append(event["n"])
+
+
+FEWER = named("Kept", seen=SEEN, texts=(hw.Log[str], hw.Log()))
+
+
+def put_text(state: Any, event: hw.Json) -> None:
+    state.texts.append(str(event["n"]))
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=25)
+@given(crashes=st.lists(CRASHES, min_size=1, max_size=3), changes_to=st.sampled_from(["fewer", "later", "back"]))
+def test_a_change_of_logs_that_is_interrupted(crashes: list[tuple[str, int]], changes_to: str) -> None:
+    """What a crash leaves is the old form or the new one, and in the end nothing is left over."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        run(directory, 6, appending(Kept, put))
+        before = numbers(directory)
+        if changes_to == "back":
+            run(directory, 6, appending(FEWER, put_text))
+        now = {"fewer": appending(FEWER, put_text), "later": appending(Summed, put_size), "back": appending(Kept, put)}
+        for where, after in crashes:
+            with crashing(where, after):
+                run(directory, 9, now[changes_to])
+        found = run(directory, 10, now[changes_to])
+        events = {"a": [0, 2, 4, 6, 8], "b": [1, 3, 5, 7, 9]}
+        for key, handled in events.items():
+            old, new = handled[:3], handled[3:]
+            if changes_to == "later":
+                assert found[key] == {"seen": 5, "sizes": [*old, 1, 1, 1, *new]}
+            else:
+                assert found[key]["texts"] == list(map(str, handled))
+            if changes_to == "back":
+                assert [entry["n"] for entry in found[key]["entries"]] == new
+        for name, number in before.items():
+            stays = changes_to != "later" and name == "texts"
+            assert stored(directory, "", number) == (10 if stays else 0)
 
 
 def test_an_operator_that_is_dropped_leaves_nothing(tmp_path: Path) -> None:

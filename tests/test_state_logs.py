@@ -447,3 +447,22 @@ def test_a_state_that_leaves_out_defaults_is_not_stored_when_it_is_as_new(tmp_pa
     assert made.stored(OPERATOR) == 1
     made(spec, lambda state, table: state.notes.clear())
     assert (made.stored(OPERATOR), made.stored(NOTES)) == (0, 0)
+
+
+class Free(msgspec.Struct):
+    anything: object = None
+    notes: Log[bytes] = Log()
+
+
+def test_beside_a_field_that_may_be_anything(tmp_path: Path) -> None:
+    spec = OperatorSpec("cart", Free, id=OPERATOR, logs={"notes": NOTES})
+    made = Kept(tmp_path)
+
+    def fill(state: Any, table: Any) -> None:
+        state.anything = [1, {"a": b"x"}]
+        state.notes.append(b"n")
+
+    made(spec, fill)
+    made(spec, lambda state, table: check((state.anything, state.notes) == ([1, {"a": b"x"}], [b"n"])))
+    later = OperatorSpec("cart", Free, version=2, migrate=lambda old, _: old, id=OPERATOR, logs={"notes": NOTES})
+    made(later, lambda state, table: check((state.anything, state.notes) == ([1, {"a": b"x"}], [b"n"])))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.cluster_harness import Started, await_true, is_alive
-from tests.test_durable_run import Group, start
+from tests.durable_harness import Group, start
 
 import headway as hw
 from headway import durable_workflow

@@ -77,7 +77,7 @@ MAY_IMPORT: Final = {
     "metrics": "basics state web runtime",
     "ingest": "basics types formats connectors state inbox steps web graph declare plan runtime tracing metrics",
     "explain": "basics types operators graph declare plan",
-    "serving": "basics types state graph declare plan web metrics",
+    "serving": "basics types state functions durable graph declare plan web metrics",
     "client": "basics types",
     "demo": "basics targets client web",
     "cli": "basics types connectors state inbox delivery targets functions client steps durable web graph declare "

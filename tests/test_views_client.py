@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.views_flow import NAMES, Account
+from tests.views_flow import NAMES, Account, Booking, Sheet
 from tests.views_harness import balances, decision_state, finished, flow_of, serving, transfers, write_lines
 
 import headway as hw
@@ -50,6 +50,24 @@ def test_values_are_of_the_type_that_was_given(server: Address) -> None:
         assert [one.key for one in accounts.scan(page=3)] == sorted(NAMES, key=str.encode)
         assert [one.key for one in accounts.top(4, by="cents")] == RANKED[:4]
         assert (accounts.count(), accounts.count("a")) == (len(NAMES), 2)
+
+
+def test_a_log_is_shown_by_its_end(server: Address) -> None:
+    first = max((number for number, event in enumerate(EVENTS) if event["taker"] == "ann"), default=0)
+    with Client(f"http://{server}") as client:
+        sheets = client.view("sheets", Sheet)
+        sheet = sheets.get("ann")
+        assert sheet is not None
+        assert [booking.number for booking in sheet.bookings] == list(range(first, len(EVENTS)))
+        [listed] = [one.value for one in sheets.scan() if one.key == "ann"]
+        assert listed is not None
+        log = listed.bookings
+        assert (len(log), log[-3:]) == (len(EVENTS) - first, sheet.bookings[-3:])
+        assert isinstance(log[-1], Booking)
+        with pytest.raises(LookupError, match="entries 0 to 0 of the log are not in the answer, which has those from"):
+            assert log[0]
+        with pytest.raises(TypeError, match="a log that a view shows cannot be appended to"):
+            log.append(log[-1])
 
 
 def test_the_same_asynchronously(server: Address) -> None:

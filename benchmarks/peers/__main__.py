@@ -75,6 +75,7 @@ COLUMNS: Final[dict[str, Callable[[Round], float]]] = {
     "CPU ms each": lambda one: one.cpu_ms,
     "killed: under way": lambda one: one.killed.under_way,
     "first step, s": lambda one: one.killed.first_step_s,
+    "its CPU s": lambda one: one.killed.first_step_cpu_s,
     "all done, s": lambda one: one.killed.all_done_s,
     "steps again": lambda one: one.killed.steps_again,
 }

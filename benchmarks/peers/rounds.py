@@ -35,6 +35,8 @@ class Killed:
     """Functions that were started and had not begun their last step."""
     first_step_s: float
     """From the restart of the processes to the first step that begins."""
+    first_step_cpu_s: float
+    """CPU time that they took until then: on a machine that others use, the rest is waiting for it."""
     all_done_s: float
     """From there to the last step of the last function."""
     steps_again: int
@@ -114,8 +116,8 @@ def killed(engine: Engine, first: int, count: int) -> Killed:
     restarted_s = time.time()
     engine.start()
     notes.await_true(lambda: notes.begun > begun_before, "the first step", _PATIENCE_S)
-    first_step_s = time.time() - restarted_s
+    first_step_s, first_step_cpu_s = time.time() - restarted_s, engine.cpu_s()
     notes.await_true(lambda: notes.counts[THIRD] - done_before >= count, "all functions", _PATIENCE_S)
     all_done_s = notes.last_s - restarted_s
     again = notes.begun - sum(notes.counts[step] for step in (1, 2, THIRD))
-    return Killed(under_way, first_step_s, all_done_s, again)
+    return Killed(under_way, first_step_s, first_step_cpu_s, all_done_s, again)

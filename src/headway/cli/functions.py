@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Optional
@@ -15,12 +14,18 @@ from headway.basics.times import format_time
 from headway.cli.changes import state_option
 from headway.cli.commands import Commands
 from headway.cli.escapes import json_text, printable
-from headway.cli.options import examples, flow_argument, json_option, set_option
+from headway.cli.function_messages import append_message
+from headway.cli.function_queries import query
+from headway.cli.function_reset import reset
+from headway.cli.function_timeline import draw, timeline_options
+from headway.cli.options import SINCE, examples, flow_argument, json_option, set_option
 from headway.cli.process import say
 from headway.cli.replays import replay_check
+from headway.cli.schedules import schedules
 from headway.errors import UsageError
 
 if TYPE_CHECKING:
+    from headway.durable.listing import Filter
     from headway.state.reader import StateReader, StoredRow
 
 __all__ = ["functions"]
@@ -41,7 +46,7 @@ def _asking(name: str, help_text: str) -> None:
     """Add a command that asks for what its name says."""
 
     def ask(flow: str, instance: str, settings: dict[str, str], state_dir: Optional[Path], as_json: bool) -> None:
-        _append(flow, settings, state_dir, instance, f"/{name}", "null", as_json=as_json)
+        append_message(flow, settings, state_dir, instance, f"/{name}", "null", as_json=as_json)
 
     for option in (json_option("Write the receipt as JSON."), state_option, set_option):
         ask = option(ask)
@@ -68,16 +73,25 @@ def start(
     The start is durable when the command says so. Where there is an instance of the id, the declaration of the function
     says what happens.
     """
-    _append(flow, settings, state_dir, instance, "", arguments, as_json=as_json)
+    append_message(flow, settings, state_dir, instance, "", arguments, as_json=as_json)
 
 
 @functions.command(
-    epilog=examples("headway functions signal flows/order_fulfilment.py fulfil/o-17 cancel '\"too late\"'")
+    epilog=examples(
+        "headway functions signal flows/order_fulfilment.py fulfil_order/o-17 cancel '\"too late\"'",
+        "headway functions signal flows/order_fulfilment.py fulfil_order/o-99 gift true --start '[\"o-99\"]'",
+    )
 )
 @flow_argument
 @click.argument("instance", metavar="NAME/ID")
 @click.argument("signal_name", metavar="SIGNAL")
 @click.argument("value", default="null")
+@click.option(
+    "--start",
+    "arguments",
+    metavar="ARGUMENTS",
+    help="Start the function with these arguments, as of `start`, where there is no instance of the id.",
+)
 @set_option
 @state_option
 @json_option("Write the receipt as JSON.")
@@ -86,12 +100,16 @@ def signal(
     instance: str,
     signal_name: str,
     value: str,
+    arguments: Optional[str],
     settings: dict[str, str],
     state_dir: Optional[Path],
     as_json: bool,
 ) -> None:
-    """Send a signal to an instance. VALUE is JSON."""
-    _append(flow, settings, state_dir, instance, f"/signals/{quote(signal_name, safe='')}", value, as_json=as_json)
+    """Send a signal to an instance. VALUE is JSON. With --start one that is started has it from its beginning."""
+    behind = f"/signals/{quote(signal_name, safe='')}"
+    if arguments is not None:
+        behind, value = f"{behind}/start", f'{{"arguments":{arguments},"value":{value}}}'
+    append_message(flow, settings, state_dir, instance, behind, value, as_json=as_json)
 
 
 _asking("cancel", "End an instance in an orderly way: its code is told, and compensates.")
@@ -99,18 +117,48 @@ _asking("terminate", "End an instance here and now. None of its code runs any mo
 _asking("retry", "Go on with an instance that is blocked. Its code should have been mended before.")
 
 
-@functions.command(epilog=examples("headway functions ls flows/refund_order.py --status blocked"))
+@functions.command(
+    epilog=examples(
+        "headway functions ls flows/refund_order.py --status blocked",
+        "headway functions ls flows/order_fulfilment.py --where customer=ann --since 1h",
+    )
+)
 @click.argument("place", metavar="FLOW|DIR")
 @state_option
-@click.option("--status", metavar="S", help="Only those of a status: running, blocked, completed, failed, cancelled.")
-@click.option("--function", "prefix", default="", metavar="NAME", help="Only those of a function.")
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    metavar="S",
+    help="Only those that are running, blocked, completed, failed, cancelled or terminated; several times for several.",
+)
+@click.option("--name", default="", metavar="NAME", help="Only those of a function.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Only those with such a search field; also with !=, <, <=, > and >=. May be given several times.",
+)
+@click.option("--since", "since_ms", type=SINCE, metavar="AGO|TIME", help="Only those started since, such as 1h.")
 @click.option("--limit", type=click.IntRange(0), default=_SHOWN, show_default=True, metavar="N", help="0 for all.")
 @json_option("Write one JSON object a line.")
-def ls(place: str, state_dir: Optional[Path], status: Optional[str], prefix: str, limit: int, as_json: bool) -> None:
-    """List instances, by function and id."""
+def ls(
+    place: str,
+    state_dir: Optional[Path],
+    statuses: tuple[str, ...],
+    name: str,
+    where: tuple[str, ...],
+    since_ms: Optional[int],
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List instances, by function and id. All that is asked for must hold."""
+    from headway.durable.listing import filter_of
+
+    wanted = filter_of(name=name, statuses=statuses, where=where, since_ms=since_ms)
     with _reader(place, state_dir) as reader:
         shown = 0
-        for row in _rows(reader, f"{prefix}/" if prefix else "", status):
+        for row in _rows(reader, wanted):
             if limit and shown >= limit:
                 if not as_json:
                     say(f"... and more: --limit 0 shows all (shown: {limit})")
@@ -139,13 +187,28 @@ def show(ctx: click.Context, place: str, instance: str, state_dir: Optional[Path
             say(f"{name:<11}{printable(value if isinstance(value, str) else json.dumps(value))}")
 
 
-@functions.command(epilog=examples("headway functions history flows/refund_order.py refund_order/o-17"))
+@functions.command(
+    epilog=examples(
+        "headway functions history flows/refund_order.py refund_order/o-17",
+        "headway functions history flows/refund_order.py refund_order/o-17 --timeline",
+        "headway functions history flows/refund_order.py refund_order/o-17 --svg o-17.svg",
+    )
+)
 @click.argument("place", metavar="FLOW|DIR")
 @click.argument("instance", metavar="NAME/ID")
 @state_option
 @json_option("Write one JSON object a line.")
+@timeline_options
 @click.pass_context
-def history(ctx: click.Context, place: str, instance: str, state_dir: Optional[Path], as_json: bool) -> None:
+def history(
+    ctx: click.Context,
+    place: str,
+    instance: str,
+    state_dir: Optional[Path],
+    as_json: bool,
+    timeline: bool,
+    svg: Optional[Path],
+) -> None:
     """Show what has happened to an instance, and what it did."""
     import msgspec
 
@@ -154,6 +217,9 @@ def history(ctx: click.Context, place: str, instance: str, state_dir: Optional[P
     with _reader(place, state_dir) as reader:
         row = _found(ctx, reader, instance)
         entries = [decode(data) for data in row.state.get("history", [])]
+    if timeline or svg is not None:
+        draw(instance, entries, svg, shows=timeline)
+        return
     began_ms = row.state.get("started_ms", 0)
     at_ms = began_ms
     for number, entry in enumerate(entries):
@@ -172,40 +238,6 @@ def history(ctx: click.Context, place: str, instance: str, state_dir: Optional[P
             say(printable(f"{number:>5}  +{(at_ms - began_ms) / 1_000:>9.3f} s  {mark} {type(entry).__name__}  {text}"))
 
 
-def _append(
-    flow: str,
-    settings: dict[str, str],
-    state_dir: Optional[Path],
-    instance: str,
-    behind: str,
-    body: str,
-    *,
-    as_json: bool,
-) -> None:
-    from headway.cli.places import default_state_dir
-    from headway.declare.loading import FlowSpec, load_flow
-    from headway.ingest.append import Appending, Batch
-    from headway.ingest.server import doors_of
-    from headway.state.private import make_private
-
-    loaded = load_flow(FlowSpec(flow, settings))
-    directory = state_dir or default_state_dir(loaded)
-    door = next((door for door in doors_of(loaded, directory).values() if door.input.translator is not None), None)
-    if door is None:
-        msg = f"the flow {loaded.name!r} has no durable functions: declare it with hw.Functions(NAME, [FUNCTION, ...])"
-        raise UsageError(msg)
-    name, _, instance_id = instance.partition("/")
-    if not name or not instance_id:
-        msg = f"{instance!r} names no instance: write NAME/ID, such as refund_order/o-17"
-        raise UsageError(msg)
-    make_private(directory)
-    path = f"/{quote(name, safe='')}/{quote(instance_id, safe='')}{behind}"
-    with Appending(door, directory) as appending:
-        batch = Batch("application/json", body.encode(), f"functions-{uuid.uuid4().hex}", [1], path)
-        taken = appending.append(batch)
-    say(json_text({"instance": instance, "position": taken.position}) if as_json else f"taken: {instance}")
-
-
 def _reader(place: str, state_dir: Optional[Path]) -> StateReader:
     from headway.cli.places import state_dir_of
     from headway.state.reader import StateReader
@@ -218,9 +250,10 @@ def _reader(place: str, state_dir: Optional[Path]) -> StateReader:
     return reader
 
 
-def _rows(reader: StateReader, prefix: str, status: Optional[str]) -> Iterator[StoredRow]:
-    for row in reader.rows(_OPERATOR, prefix):
-        if status is None or row.state.get("status") == status:
+def _rows(reader: StateReader, wanted: Filter) -> Iterator[StoredRow]:
+    for row in reader.rows(_OPERATOR, wanted.prefix):
+        state = row.state
+        if wanted.matches(state.get("status", ""), state.get("started_ms", 0), state.get("search", "")):
             yield row
 
 
@@ -245,6 +278,7 @@ def _told(row: StoredRow) -> dict[str, Any]:
         "error": state.get("error", ""),
         "waits": state.get("waits", []),
         "variables": state.get("variables", ""),
+        "search": state.get("search", ""),
         "timers": {name: format_time(at_ms) for name, at_ms in row.timers.items() if name != "retention"},
         "entries": len(state.get("history", [])),
     }
@@ -264,4 +298,5 @@ def _plain(value: Any) -> Any:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-functions.add_command(replay_check)
+for command in (reset, query, replay_check, schedules):
+    functions.add_command(command)

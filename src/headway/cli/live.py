@@ -15,6 +15,7 @@ from rich.text import Text
 
 from headway.cli.deliveries import Alerts, delivery_text, ending_text
 from headway.cli.escapes import printable, printable_line, printable_lines
+from headway.cli.function_texts import FunctionAlerts, figures_in, function_parts
 from headway.cli.meter import Meter
 from headway.cli.news import News
 from headway.cli.questions import Questions
@@ -45,6 +46,7 @@ class LivePanel:
         self._meter = Meter()
         self._news = News()
         self._alerts = Alerts()
+        self._function_alerts = FunctionAlerts()
         self._stats: Optional[RunStats] = None
         # The flow's own output on stdout goes where it went without the panel.
         self._live = Live(
@@ -60,7 +62,7 @@ class LivePanel:
         """Take what the next refresh shows; what workers want to be told is printed above the panel at once."""
         self._meter.observe(stats)
         self._stats = stats
-        for notice in (*self._news.of(stats), *self._alerts.of(stats)):
+        for notice in (*self._news.of(stats), *self._alerts.of(stats), *self._function_alerts.of(stats)):
             self.tell(f"note: {printable_line(notice)}")
 
     def tell(self, text: str) -> None:
@@ -102,6 +104,10 @@ class LivePanel:
             count_text(stats.dead_letters, "dead letter"),
         )
         grid.add_row("out", "   ".join(gone))
+        figures = figures_in(stats)
+        if figures:
+            parts = [(text, "bold red") if is_wrong else text for text, is_wrong in function_parts(figures)]
+            grid.add_row("functions", Text("   ").join(Text.assemble(part) for part in parts))
         for name, delivery in stats.deliveries.items():
             # As text: in a name nothing may count as markup.
             grid.add_row(Text(printable(name)), Text(delivery_text(delivery)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
@@ -15,6 +16,7 @@ from headway.errors import UsageError
 __all__ = [
     "DURATION",
     "MOMENT",
+    "SINCE",
     "SIZE",
     "examples",
     "flow_argument",
@@ -79,12 +81,30 @@ class _Moment(_ParamType):
             self.fail(f"{value!r} is not a time: write 2026-01-01T00:00:00Z, or epoch milliseconds", param, ctx)
 
 
+class _Since(_ParamType):
+    """A point in time, or how long ago it was; epoch milliseconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return time.time_ns() // 1_000_000 - duration_ms(value, what="the duration")
+        except UsageError:
+            return int(MOMENT.convert(value, param, ctx))
+
+
 DURATION = _Duration()
 """Text such as `1s` or `1h30m`; the command gets milliseconds."""
 SIZE = _Size()
 """Text such as `256MiB`; the command gets bytes."""
 MOMENT = _Moment()
 """RFC 3339 text or epoch milliseconds; the command gets milliseconds."""
+
+
+SINCE = _Since()
+"""As `MOMENT`, or a duration that is counted back from now; the command gets epoch milliseconds."""
 
 
 def examples(*lines: str) -> str:

@@ -11,6 +11,7 @@ from typing import Optional, Protocol
 
 from headway.cli.deliveries import Alerts, delivery_text
 from headway.cli.escapes import printable_line, printable_lines
+from headway.cli.function_texts import FunctionAlerts, functions_text
 from headway.cli.meter import Meter
 from headway.cli.news import News
 from headway.cli.questions import Questions
@@ -76,11 +77,12 @@ class Lines(Quiet):
         self._is_idle = False
         self._news = News()
         self._alerts = Alerts()
+        self._function_alerts = FunctionAlerts()
 
     def observe(self, stats: RunStats) -> None:
         """Write a line when the last one, or the start, is long enough ago."""
         self._meter.observe(stats)
-        for alert in self._alerts.of(stats):
+        for alert in (*self._alerts.of(stats), *self._function_alerts.of(stats)):
             self.tell(f"note: {printable_line(alert)}")
         now_s = self._clock_s()
         if self._next_s is None:
@@ -105,13 +107,14 @@ def _counts(stats: RunStats) -> tuple[object, ...]:
     return (
         *(stats.events, stats.late, stats.dead_letters, stats.outputs),
         *((one.waiting, one.delivered, one.dead, one.breaker) for one in stats.deliveries.values()),
-        *(stats.keys, stats.timers, stats.waiting, [worker.pid for worker in stats.workers]),
+        *(stats.tallies, stats.keys, stats.timers, stats.waiting, [worker.pid for worker in stats.workers]),
     )
 
 
 def _line(stats: RunStats, meter: Meter) -> str:
     lag = lag_text(stats)
     share = meter.share
+    functions = functions_text(stats)
     parts = [
         *([] if share is None else [left_text(share, meter.left_s)]),
         f"{count_text(stats.events, 'event')} ({meter.events_per_s:,.0f}/s)",
@@ -122,6 +125,7 @@ def _line(stats: RunStats, meter: Meter) -> str:
         count_text(stats.triggers, "trigger"),
         f"{stats.late:,} late",
         count_text(stats.dead_letters, "dead letter"),
+        *([f"functions: {functions}"] if functions else []),
         *(f"{name}: {delivery_text(one)}" for name, one in stats.deliveries.items()),
         bytes_text(sum(worker.rss_bytes for worker in stats.workers)),
     ]

@@ -146,7 +146,7 @@ def recorded_of(row: StoredRow) -> Recorded:
     state = row.state
     entries = tuple(decode(data) for data in state.get("history", ()))
     held: tuple[Happening, ...] = tuple(decode(data) for data in state.get("held", ()))  # type: ignore[misc]
-    return Recorded(Identity(*parts_of(row.key), state.get("run", 0)), entries, held)
+    return Recorded(Identity(*parts_of(row.key), state.get("run", 0) - state.get("resets", 0)), entries, held)
 
 
 def _text(recorded: Recorded, blocked: FunctionBlocked) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from headway.basics.times import Duration, duration_ms
+from headway.client.logs import decode_shown
 from headway.errors import NotYetError, ServiceError, UsageError
 
 __all__ = ["Answer", "AtLeast", "Reply", "Request", "Status", "ViewProtocol", "check_url", "read_token"]
@@ -104,7 +105,7 @@ class ViewProtocol(Generic[T]):
         self.epoch = 0
         self._base = f"/v1/views/{quote(name, safe='')}"
         self._monotone = monotone
-        self._decode_one = msgspec.json.Decoder(_record_of(value_type)).decode
+        self._decode_one = msgspec.json.Decoder(_record_of(value_type), dec_hook=decode_shown).decode
         several: Any = msgspec.defstruct(
             "Several",
             [
@@ -117,7 +118,7 @@ class ViewProtocol(Generic[T]):
                 ("next", str, ""),
             ],
         )
-        self._decode_several = msgspec.json.Decoder(several).decode
+        self._decode_several = msgspec.json.Decoder(several, dec_hook=decode_shown).decode
 
     def read(
         self, key: str, *, at_least: AtLeast, wait: Duration, after: str = "", default_wait_s: float = 0.0

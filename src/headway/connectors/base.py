@@ -240,6 +240,14 @@ class Input(Session):
         """
         return None
 
+    @property
+    def comes_back(self) -> bool:
+        """Whether its own log has what comes of a run's own deliveries: a bounded run ends only when all of it is read.
+
+        Such deliveries go to targets of which the same is said.
+        """
+        return False
+
     def apart_from(self, own: OwnFiles) -> Input:
         """The same input without the files that the flow writes itself, should such appear."""
         return self

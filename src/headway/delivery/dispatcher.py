@@ -86,6 +86,8 @@ class Dispatcher:
         self._is_ending = False
         self._is_open = False
         self._is_cancelled = False
+        self._told = self._heard = 0
+        """How many calls were handed to the thread, and how many of them it has made."""
         self.failure: Optional[BaseException] = None
         """What ends the run."""
 
@@ -113,6 +115,17 @@ class Dispatcher:
     def is_pressing(self) -> bool:
         """Whether a direct edge has as many triggers waiting as may: then the flow should read nothing more."""
         return any(route.is_direct and route.courier.is_full for route in self._routes.values())
+
+    def has_under_way(self, within_ms: int) -> bool:
+        """Whether anything that comes back to the flow is being delivered, or is to be tried within that time."""
+        if self._told != self._heard:
+            return True
+        until_ms = self._wall_ms() + within_ms
+        return any(
+            not route.rests or (route.courier.wake_at_ms() or until_ms) < until_ms
+            for route in self._routes.values()
+            if route.courier.target.comes_back
+        )
 
     def statistics(self) -> dict[str, DeliveryStats]:
         """How it stands with each output. Some microseconds for each group."""
@@ -164,7 +177,14 @@ class Dispatcher:
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         with suppress(RuntimeError):  # The loop is closed where an error has ended the thread: `check` raises that.
-            self._loop.call_soon_threadsafe(function, *arguments)
+            self._told += 1
+            self._loop.call_soon_threadsafe(self._make, function, arguments)
+
+    def _make(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        try:
+            function(*arguments)
+        finally:
+            self._heard += 1
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -23,7 +23,8 @@ from headway.errors import ClusterError
 
 __all__ = ["tell_story"]
 
-_AFTER_S: Final = 6
+_AFTER_S: Final = 12
+"""Long enough for a slow machine to be up again after the first kill: the carts are looked at then."""
 _PATIENCE_S: Final = 5
 _HEAR_S: Final = 60.0
 _CARTS: Final = ("ann", "cleo", "dan")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final, Optional, Union
 
 from headway.basics.declaring import fail
+from headway.basics.times import Duration
 from headway.declare.flow import Flow
 from headway.declare.streams import KeyedStream
 from headway.declare.views import state_of
@@ -14,8 +16,12 @@ from headway.durable.calls import CallRecord, FunctionEnded, Unclaimed
 from headway.durable.inputs import requests
 from headway.durable.messages import Message
 from headway.durable.operator import CALLS, MESSAGES, UNCLAIMED, FunctionOperator
+from headway.durable.schedule_log import ScheduleLog
+from headway.durable.schedule_operator import ScheduleOperator, is_told_to_schedules
+from headway.durable.schedules import CatchUp, Overlap, Schedule, declared
 from headway.durable.starts import Starts
 from headway.durable.target import AsidesTarget, MessagesTarget, StepsTarget
+from headway.errors import UsageError
 from headway.functions.declared import Callee, DurableFunction, names_of_functions
 from headway.graph import INGESTION_TIME
 from headway.inbox.runlog import RunLogInput
@@ -26,12 +32,13 @@ from headway.steps.queues import BUILT_IN, DEFAULT, Queue
 from headway.targets.base import Target
 from headway.targets.delivered import Delivered, Delivering
 
-__all__ = ["Functions"]
+__all__ = ["SCHEDULES_STEP", "VIEW", "Functions"]
 
 VIEW: Final = "functions"
+SCHEDULES_STEP: Final = "schedules"
 _SHOWN: Final = (
     *("status", "run", "started_ms", "ended_ms", "arguments", "result", "error"),
-    *("waits", "variables", "updates"),
+    *("waits", "variables", "search", "updates"),
 )
 _STEP: Final = "functions"
 _BUILT_IN: Final = {queue.name: queue for queue in BUILT_IN}
@@ -98,12 +105,15 @@ class Functions(Flow, DeclaresSteps):
         super().__init__(name)
         self.callees: dict[str, Callee] = {}
         """Functions and steps, by the names under which they are called."""
+        self.schedules: dict[str, Schedule] = {}
+        """Schedules by their names."""
         for function in functions:
             self.add(function)
-        asked = self.source("requests", Message, requests(self.callees), time=INGESTION_TIME)
-        log = RunLogInput("answers", "answers of steps and functions")
+        asked = self.source("requests", Message, requests(self.callees, self.schedules), time=INGESTION_TIME)
+        log = RunLogInput("answers", "answers of steps and functions", is_awaited=True)
         answers = self.source("answers", Message, log, time=INGESTION_TIME)
-        messages = asked.merge(answers, name="messages").key_by("to", name="instance")
+        self._told = asked.merge(answers, name="messages")
+        messages = self._told.key_by("to", name="instance")
         self._done = messages.process(_STEP, FunctionOperator(self.callees, live_most))
         self._messages = MessagesTarget(name, log)
         self._log = log
@@ -137,11 +147,81 @@ class Functions(Flow, DeclaresSteps):
         """Add a function. Raises `FlowError` for what is none, and for a name used twice."""
         if not isinstance(function, DurableFunction):
             fail(f"{self.name!r}: {function!r} is no durable function: decorate it with @hw.durable_workflow")
+        if function.name.startswith("~"):
+            fail(f'{self.name!r}: a function is called {function.name!r}: names do not begin with "~"')
         self._register(function)
 
-    def _start_from(self, stream: Any, function: Any, id_of: Any, args: Any, name: str, edge: Any) -> None:
+    def schedule(
+        self,
+        name: str,
+        function: DurableFunction[Any],
+        *,
+        cron: Optional[str] = None,
+        every: Optional[Duration] = None,
+        offset: Duration = 0,
+        tz: str = "UTC",
+        id: Optional[str] = None,  # noqa: A002 - what the id of a function is called everywhere
+        args: Union[tuple[Any, ...], list[Any], dict[str, Any], Callable[[datetime], Any]] = (),
+        overlap: Overlap = "skip",
+        catch_up: CatchUp = "one",
+        catch_up_window: Duration = "365d",
+    ) -> None:
+        """Start a function at the times that a cron expression names in a time zone, or every so often.
+
+        The ids of those that are started are `id`, by default the schedule's name, a hyphen and the time that was due,
+        in UTC: so none is started twice, however often the run is. `args` are its arguments, as a tuple by position, a
+        dict by name, or a function of the time that was due, which must be pure. `every` counts from the beginning of
+        1970 in UTC, and an `offset`.
+
+        What is due while the one before still runs: `overlap="skip"` starts nothing then, `"buffer_one"` and
+        `"buffer_all"` start it after its end, `"cancel"` and `"terminate"` end the one before first, `"allow"` lets
+        both run. What was due while no run was there, and is found so more than a minute late: `catch_up="one"` starts
+        once, for the last of these times, `"all"` for each, `"none"` for none; what was due before `catch_up_window`
+        is left out. Raises `FlowError` for options that mean nothing.
+
+        >>> import headway as hw
+        >>> @hw.durable_workflow
+        ... async def report(context, day: str) -> None: ...
+        >>> flow = hw.Functions("reports", [report])
+        >>> flow.schedule("nightly", report, cron="0 3 * * *", tz="Europe/Berlin", args=lambda due: str(due.date()))
+        """
+        self._check_function(function, f"schedule({name!r}, {function!r})")
+        if name in self.schedules:
+            fail(f"{self.name!r}: two schedules are called {name!r}: give one of them another name")
+        try:
+            found = declared(
+                name,
+                function,
+                cron=cron,
+                every=every,
+                offset=offset,
+                tz=tz,
+                id=id,
+                args=args,
+                overlap=overlap,
+                catch_up=catch_up,
+                catch_up_window=catch_up_window,
+            )
+        except (ValueError, UsageError) as error:
+            fail(f"schedule {name!r}: {error}")
+        if not self.schedules:
+            self._run_schedules()
+        self.schedules[name] = found
+
+    def _run_schedules(self) -> None:
+        log = ScheduleLog("schedules", "what the code says of schedules", schedules=self.schedules)
+        announced = self.source("timetables", Message, log, time=INGESTION_TIME)
+        told = self._told.filter(is_told_to_schedules, name="schedules.told")
+        messages = announced.merge(told, name="schedules.messages").key_by("to", name="schedule")
+        starts = messages.process(SCHEDULES_STEP, ScheduleOperator(self.schedules)).side(MESSAGES)
+        starts._sink("scheduled", Delivered(self._messages, _EARLY, has_keys=True), (), "scheduled")
+
+    def _check_function(self, function: Any, where: str) -> None:
         if not isinstance(function, DurableFunction) or self.callees.get(function.name) is not function:
-            fail(f"start({function!r}): the functions of {self.name!r} are {names_of_functions(self.callees)}")
+            fail(f"{where}: the functions of {self.name!r} are {names_of_functions(self.callees)}")
+
+    def _start_from(self, stream: Any, function: Any, id_of: Any, args: Any, name: str, edge: Any) -> None:
+        self._check_function(function, f"start({function!r})")
         if edge not in ("direct", "indirect"):
             fail(f'start({function!r}): edge={edge!r} must be "direct" or "indirect"')
         label = name or f"start-{function.name}"

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
-from headway.durable.messages import Body, Cancel, Resolve, Retry, Signal, Start, Update, address_of, message
+from headway.durable.messages import (
+    SCHEDULES,
+    Body,
+    Cancel,
+    Pause,
+    Reset,
+    Resolve,
+    Resume,
+    Retry,
+    Signal,
+    Start,
+    Trigger,
+    Update,
+    address_of,
+    message,
+)
 from headway.errors import UsageError
 from headway.functions.declared import Callee, DurableFunction, names_of_functions
 from headway.functions.history import Failure
@@ -21,10 +37,10 @@ PATH: Final = "/v1/functions"
 _DAY_MS: Final = 86_400_000
 
 
-def requests(callees: Mapping[str, Callee]) -> HttpInput:
-    """The log of what clients ask for. `callees` may grow until the flow runs."""
+def requests(callees: Mapping[str, Callee], schedules: Mapping[str, object]) -> HttpInput:
+    """The log of what clients ask for. `callees` and `schedules` may grow until the flow runs."""
     settings = InboxSettings(retention_ms=_DAY_MS)
-    return HttpInput(PATH, "json", 1, settings, require_key=False, translator=Routes(callees))
+    return HttpInput(PATH, "json", 1, settings, require_key=False, translator=Routes(callees, schedules))
 
 
 _REASON: Final = {"type": ["string", "null"], "description": "Why, for people."}
@@ -34,6 +50,14 @@ _PATHS: Final[Mapping[str, tuple[str, Any]]] = {
         {"type": ["array", "object"], "description": "Its arguments, by position or by name."},
     ),
     "/{name}/{id}/signals/{signal}": ("Send a signal to an instance", {"description": "Its value."}),
+    "/{name}/{id}/signals/{signal}/start": (
+        "Start a function with a signal, or only send it where there is an instance",
+        {
+            "type": "object",
+            "properties": {"arguments": {"type": ["array", "object"]}, "value": {}},
+            "description": "The arguments of the start, by position or by name, and the value of the signal.",
+        },
+    ),
     "/{name}/{id}/updates/{update}/{update_id}": (
         "Ask an instance to change something",
         {"description": "A value."},
@@ -43,6 +67,13 @@ _PATHS: Final[Mapping[str, tuple[str, Any]]] = {
     "/{name}/{id}/cancel": ("End an instance in an orderly way", _REASON),
     "/{name}/{id}/terminate": ("End an instance here and now", _REASON),
     "/{name}/{id}/retry": ("Go on with an instance that is blocked", {"type": "null"}),
+    "/{name}/{id}/reset/{step}": (
+        "Have an instance go on before a call, given by its number or its name",
+        {"type": "null"},
+    ),
+    "/~schedules/{schedule}/pause": ("Have a schedule start nothing until it is resumed", _REASON),
+    "/~schedules/{schedule}/resume": ("Go on with a schedule that is paused", {"type": "null"}),
+    "/~schedules/{schedule}/trigger": ("Have a schedule do now what it does when it is due", {"type": "null"}),
 }
 
 
@@ -52,8 +83,9 @@ _WAYS: Final = f"there is no such path: post to one of {', '.join(PATH + path fo
 class Routes:
     """Makes records of requests: their path says what is asked for, their body is the value."""
 
-    def __init__(self, callees: Mapping[str, Callee]) -> None:
+    def __init__(self, callees: Mapping[str, Callee], schedules: Mapping[str, object] = MappingProxyType({})) -> None:
         self._callees = callees
+        self._schedules = schedules
 
     def ways(self) -> Mapping[str, tuple[str, Any]]:
         """The paths, with what each is for and the schema of its body."""
@@ -67,6 +99,8 @@ class Routes:
         if len(parts) < 2 or not all(parts[:2]):
             raise LookupError(_WAYS)
         name, instance_id, *rest = parts
+        if name == SCHEDULES:
+            return message(address_of(name, instance_id), self._to_schedule(instance_id, rest, body.strip() or b"null"))
         function = self._callees.get(name)
         if not isinstance(function, DurableFunction):
             msg = f"there is no function {name!r}: there are {names_of_functions(self._callees)}"
@@ -75,6 +109,18 @@ class Routes:
             msg = f"the id {instance_id[:100]!r} has a zero byte or more than 1,000 bytes"
             raise UsageError(msg)
         return message(address_of(name, instance_id), self._body(function, rest, body))
+
+    def _to_schedule(self, name: str, rest: Sequence[str], body: bytes) -> Body:
+        if name not in self._schedules:
+            msg = f"there is no schedule {name!r}: there are {', '.join(self._schedules) or 'none'}"
+            raise LookupError(msg)
+        if rest == ["pause"]:
+            return Pause(_reason(body))
+        if rest == ["resume"]:
+            return Resume()
+        if rest == ["trigger"]:
+            return Trigger()
+        raise LookupError(_WAYS)
 
     def _body(self, function: DurableFunction[Any], rest: Sequence[str], body: bytes) -> Body:
         value = body.strip() or b"null"
@@ -89,15 +135,48 @@ class Routes:
             raise UsageError(msg) from None
         if rest[0] == "signals" and len(rest) == 2 and rest[1]:
             return Signal(rest[1], msgspec.Raw(value))
+        if rest[0] == "signals" and len(rest) == 3 and rest[1] and rest[2] == "start":
+            return _start_with_signal(function, rest[1], value)
         if rest[0] == "updates" and len(rest) == 3 and all(rest):
             return Update(rest[2], rest[1], msgspec.Raw(value))
         if rest in (["cancel"], ["terminate"]):
-            reason = msgspec.json.decode(value)
-            return Cancel(reason if isinstance(reason, str) else "", terminates=rest == ["terminate"])
+            return Cancel(_reason(value), terminates=rest == ["terminate"])
         if rest[0] == "tokens" and len(rest) in (2, 3) and rest[2:] in ([], ["failure"]):
             identity, call = read_token(rest[1])
             failure = Failure("AnsweredBadly", value.decode(), non_retryable=True) if len(rest) == 3 else None
-            return Resolve(identity.run, call, msgspec.Raw(value), failure)
+            return Resolve(identity.run, call, msgspec.Raw(value), failure, by_token=True)
+        if rest[0] == "queries":
+            msg = "queries are answered by the server of views: headway run --serve, or headway serve"
+            raise LookupError(msg)
         if rest == ["retry"]:
             return Retry()
+        if len(rest) == 2 and rest[0] == "reset" and rest[1]:
+            return Reset(rest[1])
         raise LookupError(_WAYS)
+
+
+def _reason(body: bytes) -> str:
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        msg = f"the body is no JSON: {error}"
+        raise UsageError(msg) from None
+    return found if isinstance(found, str) else ""
+
+
+def _start_with_signal(function: DurableFunction[Any], name: str, body: bytes) -> Start:
+    try:
+        asked = _both.decode(body)
+    except msgspec.DecodeError as error:
+        msg = f'the body is not {{"arguments": ..., "value": ...}}: {error}'
+        raise UsageError(msg) from None
+    function.decode_arguments(bytes(asked.arguments))
+    return Start(asked.arguments, signal=Signal(name, asked.value))
+
+
+class _Both(msgspec.Struct, forbid_unknown_fields=True):
+    arguments: msgspec.Raw = msgspec.Raw(b"[]")
+    value: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_both: Final = msgspec.json.Decoder(_Both)

@@ -24,27 +24,34 @@ from headway.functions.history import (
     UpdateAsked,
     decode,
 )
+from headway.functions.instance import Instance
 from headway.functions.waits import Wait
 
-__all__ = ["called_by", "end_of", "happening_of", "keep_answer", "left_open", "text_of"]
+__all__ = ["called_by", "end_of", "happening_of", "keep_answer", "left_open", "signalled", "text_of", "texts_of"]
 
 _UPDATES_MOST: Final = 100
+_WAITS_MOST: Final = 20
 
 
 def happening_of(state: FunctionState, body: Body, now_ms: int) -> Optional[Happening]:
     """What a message means for a run; None where it is meant for another one."""
     if isinstance(body, Resolve):
-        if body.run != state.run:
+        if body.run != (state.code_run if body.by_token else state.run):
             return None
         if body.failure is not None:
             return Failed(now_ms, body.call, body.failure)
         return Answered(now_ms, body.call, bytes(body.value))
     if isinstance(body, Signal):
-        return Signalled(now_ms, body.name, bytes(body.value), body.id)
+        return signalled(body, now_ms)
     if isinstance(body, Update):
         return UpdateAsked(now_ms, body.id, body.name, bytes(body.value))
     assert isinstance(body, Cancel)
     return TerminateAsked(now_ms, body.reason) if body.terminates else CancelAsked(now_ms, body.reason)
+
+
+def signalled(signal: Signal, now_ms: int) -> Signalled:
+    """A signal that has come."""
+    return Signalled(now_ms, signal.name, bytes(signal.value), signal.id)
 
 
 def end_of(last: Entry) -> tuple[bytes, Optional[Failure]]:
@@ -78,6 +85,13 @@ def text_of(wait: Wait) -> str:
         return f"until {format_time(wait.at_ms)}"
     kind = "signal" if wait.kind == "signalled" else wait.kind
     return " ".join(part for part in (kind, wait.name, wait.to) if part)
+
+
+def texts_of(instance: Instance) -> list[str]:
+    """What an instance waits for, for people: the first of it, where it is much."""
+    waits = instance.first_waits(_WAITS_MOST + 1)
+    told = [text_of(wait) for wait in waits[:_WAITS_MOST]]
+    return told if len(waits) <= _WAITS_MOST else [*told, "and more"]
 
 
 def called_by(state: FunctionState, number: int) -> Optional[Called]:

@@ -10,13 +10,20 @@ from headway.functions.history import Failure, Parent
 from headway.types.schema import Event
 
 __all__ = [
+    "SCHEDULES",
+    "Announced",
     "Body",
     "Cancel",
+    "Due",
     "Message",
+    "Pause",
+    "Reset",
     "Resolve",
+    "Resume",
     "Retry",
     "Signal",
     "Start",
+    "Trigger",
     "Update",
     "address_of",
     "body_of",
@@ -25,6 +32,8 @@ __all__ = [
 ]
 
 SEPARATOR: Final = "/"
+SCHEDULES: Final = "~schedules"
+"""Stands in the place of the function's name in the address of a schedule."""
 
 
 class Message(Event):
@@ -36,11 +45,21 @@ class Message(Event):
     """A `Body` as JSON text, so that values of users are the same bytes wherever they are."""
 
 
+class Signal(msgspec.Struct, tag="signal", tag_field="kind", omit_defaults=True, frozen=True):
+    """A signal. One that has an `id` counts once."""
+
+    name: str
+    value: msgspec.Raw = msgspec.Raw(b"null")
+    id: str = ""
+
+
 class Start(msgspec.Struct, tag="start", tag_field="kind", omit_defaults=True, frozen=True):
     """Start a function. Where there is one of the id, the function's declaration says what happens."""
 
     arguments: msgspec.Raw = msgspec.Raw(b"[]")
     parent: Optional[Parent] = None
+    signal: Optional[Signal] = None
+    """Given to whichever instance there is then: to the one that is started from its beginning."""
 
 
 class Resolve(msgspec.Struct, tag="resolve", tag_field="kind", omit_defaults=True, frozen=True):
@@ -50,14 +69,8 @@ class Resolve(msgspec.Struct, tag="resolve", tag_field="kind", omit_defaults=Tru
     call: int
     value: msgspec.Raw = msgspec.Raw(b"null")
     failure: Optional[Failure] = None
-
-
-class Signal(msgspec.Struct, tag="signal", tag_field="kind", omit_defaults=True, frozen=True):
-    """A signal. One that has an `id` counts once."""
-
-    name: str
-    value: msgspec.Raw = msgspec.Raw(b"null")
-    id: str = ""
+    by_token: bool = False
+    """Whether the run is that of a token, which stays good when its function is reset to a later step."""
 
 
 class Update(msgspec.Struct, tag="update", tag_field="kind", omit_defaults=True, frozen=True):
@@ -79,7 +92,38 @@ class Retry(msgspec.Struct, tag="retry", tag_field="kind", omit_defaults=True, f
     """Go on with one that is blocked, after its code was mended."""
 
 
-Body = Union[Start, Resolve, Signal, Update, Cancel, Retry]
+class Reset(msgspec.Struct, tag="reset", tag_field="kind", frozen=True):
+    """Go on before a call, as if it and all that came after it had not been."""
+
+    to: str
+    """The number of the call, or its name: the last one of that name."""
+
+
+class Announced(msgspec.Struct, tag="announced", tag_field="kind", frozen=True):
+    """A run begins whose code has the schedule that this is told to."""
+
+
+class Due(msgspec.Struct, tag="due", tag_field="kind", frozen=True):
+    """A time of a schedule has come; the log's own time says how late that is."""
+
+    at_ms: int
+
+
+class Pause(msgspec.Struct, tag="pause", tag_field="kind", omit_defaults=True, frozen=True):
+    """A schedule is to start nothing until it is resumed."""
+
+    reason: str = ""
+
+
+class Resume(msgspec.Struct, tag="resume", tag_field="kind", frozen=True):
+    """A schedule goes on from now."""
+
+
+class Trigger(msgspec.Struct, tag="trigger", tag_field="kind", frozen=True):
+    """A schedule does now what it does when it is due."""
+
+
+Body = Union[Start, Resolve, Signal, Update, Cancel, Retry, Reset, Announced, Due, Pause, Resume, Trigger]
 """What happens."""
 
 _encoder: Final = msgspec.json.Encoder()

@@ -10,26 +10,25 @@ of crashes.
 to a number; any other is made anew by a replay of its history when something happens to it. Which of the two it was
 makes no difference to what is emitted: that is the property of `headway.functions.instance`, and a test of its own.
 
-What is kept live belongs to a version of the row. An epoch that is undone leaves an instance that has gone too far; it
-is known by the length of its history and made anew.
-
 **Blocked.** Where the code of today does something else than the history says, an instance must not go on: it is
 blocked with the reason, and what happens to it is held until its code was mended (`retry`). All others go on.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Optional
 
 import msgspec
 
 from headway.durable.calls import OUTSIDE, CallRecord, FunctionEnded, Unclaimed, answer_of, call_of, cancel_of
-from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, text_of
+from headway.durable.live import LiveInstances
+from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, signalled, texts_of
 from headway.durable.messages import (
+    SCHEDULES,
     Body,
     Message,
+    Reset,
     Resolve,
     Retry,
     Start,
@@ -38,9 +37,12 @@ from headway.durable.messages import (
     parts_of,
 )
 from headway.durable.state import BLOCKED, ENDED, RUNNING, Answer, FunctionState
-from headway.errors import FunctionBlocked
-from headway.functions.declared import Callee, DurableFunction, names_of_functions
+from headway.durable.tallies import count_end, count_phase, count_start
+from headway.errors import FunctionBlocked, UsageError
+from headway.functions.cutting import Cut, cut_before
+from headway.functions.declared import Callee, names_of_functions
 from headway.functions.history import (
+    Answered,
     CallCancelled,
     Called,
     Cancelled,
@@ -53,6 +55,7 @@ from headway.functions.history import (
     Happening,
     Identity,
     Parent,
+    Signalled,
     Started,
     TerminateAsked,
     Terminated,
@@ -64,6 +67,7 @@ from headway.functions.history import (
     encode,
 )
 from headway.functions.instance import Instance
+from headway.functions.recorded import Recorded, replayed
 from headway.operators.base import Context, Operator, Timer
 from headway.types.logs import Log
 
@@ -86,12 +90,11 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
     """Runs the functions of a group."""
 
     sides = {CALLS: CallRecord, MESSAGES: CallRecord, UNCLAIMED: Unclaimed}
+    tallies = True
 
     def __init__(self, callees: Mapping[str, Callee], live_most: int = _LIVE_MOST) -> None:
         self._callees = callees
-        self._live_most = live_most
-        self._live: OrderedDict[str, tuple[Instance, int, int]] = OrderedDict()
-        """By key, an instance with its run and the length of its history."""
+        self._live = LiveInstances(callees, live_most)
 
     def on_event(self, state: FunctionState, event: Message, ctx: Ctx, /) -> None:
         """Something happens to an instance."""
@@ -103,23 +106,23 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         reason = self._start(state, body, ctx) if isinstance(body, Start) else self._tell(state, body, ctx)
         if reason:
             ctx.emit_to(UNCLAIMED, Unclaimed(to=event.to, body=event.body, reason=reason))
+        count_phase(state, ctx)
 
     def on_timer(self, state: FunctionState, timer: Timer, ctx: Ctx, /) -> None:
         """A timer of an instance is due, or it is to be forgotten."""
         if timer.name == _RETENTION:
-            self._live.pop(ctx.key, None)
+            self._live.drop(ctx.key)
+            state.status = ""
+            count_phase(state, ctx)
             ctx.forget()
         else:
             self._happen(state, Fired(ctx.time, int(timer.name)), ctx)
-
-    def _function(self, name: str) -> Optional[DurableFunction[Any]]:
-        found = self._callees.get(name)
-        return found if isinstance(found, DurableFunction) else None
+            count_phase(state, ctx)
 
     def _start(self, state: FunctionState, body: Start, ctx: Ctx) -> str:
         """Start an instance, or not where there is one; returns why not where nobody is told otherwise."""
         name, _ = parts_of(ctx.key)
-        function = self._function(name)
+        function = self._live.function(name)
         if function is None:
             reason = f"there is no function {name!r}: there are {names_of_functions(self._callees)}"
             self._refuse(body, reason, ctx)
@@ -135,11 +138,15 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             self._clear(state, ctx)
             state.run += 1
         state.callers = [] if body.parent is None else [body.parent]
-        self._begin(state, Started(ctx.time, bytes(body.arguments), body.parent), ctx)
+        count_start(ctx)
+        signals = () if body.signal is None else (signalled(body.signal, ctx.time),)
+        self._begin(state, Started(ctx.time, bytes(body.arguments), body.parent, signals=signals), ctx)
         return ""
 
     def _has_started(self, state: FunctionState, body: Start, policy: str, ctx: Ctx) -> str:
         """There is an instance of this id, and it stays: its caller gets its end, or that it was refused."""
+        if body.signal is not None:
+            return self._tell(state, body.signal, ctx)
         if policy in ("reject", "new_after_failure") or (policy == "new" and state.status not in ENDED):
             reason = f"{ctx.key} is {state.status} already, and ids are used once (id_reuse={policy!r})"
             self._refuse(body, reason, ctx)
@@ -156,7 +163,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
 
     def _begin(self, state: FunctionState, started: Started, ctx: Ctx) -> None:
         """Begin a run; its time limit counts from now."""
-        function = self._function(parts_of(ctx.key)[0])
+        function = self._live.function(parts_of(ctx.key)[0])
         if function is not None and function.deadline_ms is not None:
             started = msgspec.structs.replace(started, deadline_ms=ctx.time + function.deadline_ms)
         state.status = RUNNING
@@ -168,7 +175,10 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         """Something happens to an instance that should be there; returns why nothing came of it."""
         if not state.status:
             ctx.forget()
-            return "there is no such instance"
+            # What goes to a schedule comes by here as well.
+            return "" if ctx.key.startswith(SCHEDULES) else "there is no such instance"
+        if isinstance(body, Reset):
+            return self._reset(state, body, ctx)
         if isinstance(body, Retry):
             return self._retry(state, ctx) if state.status == BLOCKED else f"it is {state.status}, not blocked"
         if state.status in ENDED:
@@ -185,7 +195,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             state.held.append(encode(happening))
             return
         try:
-            instance = self._instance(state, ctx)
+            instance = self._live.of(ctx.key, state)
             if isinstance(happening, UpdateAsked):
                 refused = instance.refusal(happening)
                 if refused is not None:
@@ -193,7 +203,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
                     return
             entries = instance.take(happening)
         except FunctionBlocked as error:
-            self._live.pop(ctx.key, None)
+            self._live.drop(ctx.key)
             if isinstance(happening, TerminateAsked):
                 self._end_without_its_code(state, happening, ctx)
                 return
@@ -202,43 +212,19 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             state.held.append(encode(happening))
             return
         except BaseException:
-            self._live.pop(ctx.key, None)
+            self._live.drop(ctx.key)
             raise
         if not entries:
             return
         state.history.extend(map(encode, entries))
-        self._keep(ctx.key, instance, state)
+        self._live.keep(ctx.key, instance, state)
         self._perform(state, entries, instance, ctx)
-
-    def _instance(self, state: FunctionState, ctx: Ctx) -> Instance:
-        """The live instance of a key, made anew where it is not kept."""
-        known = self._live.get(ctx.key)
-        if known is not None and known[1:] == (state.run, len(state.history)):
-            return known[0]
-        if known is not None:
-            del self._live[ctx.key]
-            known[0].close()
-        name, instance_id = parts_of(ctx.key)
-        function = self._function(name)
-        if function is None:
-            msg = f"there is no function {name!r} any more: put it back, or terminate the instance"
-            raise FunctionBlocked(msg)
-        instance = Instance(function, Identity(name, instance_id, state.run), callees=self._callees)
-        instance.restore(map(decode, state.history))
-        return instance
-
-    def _keep(self, key: str, instance: Instance, state: FunctionState) -> None:
-        self._live[key] = (instance, state.run, len(state.history))
-        self._live.move_to_end(key)
-        while len(self._live) > self._live_most:
-            self._live.popitem(last=False)[1][0].close()
 
     def _perform(self, state: FunctionState, entries: Sequence[Entry], instance: Instance, ctx: Ctx) -> None:
         """Do what the code has asked for."""
         name, instance_id = parts_of(ctx.key)
         identity = Identity(name, instance_id, state.run)
-        state.waits = [text_of(wait) for wait in instance.waits]
-        state.variables = _json(instance.state).decode() if instance.state else ""
+        self._show(state, instance)
         for entry in entries:
             if isinstance(entry, Called) and entry.kind != "token":
                 ctx.emit_to(_side_of(entry), call_of(identity, ctx.key, entry, ctx.time))
@@ -257,6 +243,13 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             elif type(entry) in _END:
                 self._end(state, entry, identity, ctx)
 
+    @staticmethod
+    def _show(state: FunctionState, instance: Instance) -> None:
+        state.waits = texts_of(instance)
+        state.variables = _json(instance.state).decode() if instance.state else ""
+        search = instance.search
+        state.search = _json(search).decode() if search else ""
+
     def _take_back(self, state: FunctionState, entry: CallCancelled, identity: Identity, ctx: Ctx) -> None:
         """Nobody waits for a call any more."""
         called = called_by(state, entry.number)
@@ -267,6 +260,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         state.status = _END[type(entry)]
         state.ended_ms = ctx.time
         state.waits = []
+        count_end(state, ctx)
         value, failure = end_of(entry)
         if failure is None:
             state.result = value.decode()
@@ -274,10 +268,8 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             state.error = str(failure) if isinstance(entry, FinishedBadly) else failure.message
         for timer in ctx.timers:
             ctx.cancel(timer)
-        known = self._live.pop(ctx.key, None)
-        if known is not None:
-            known[0].close()
-        function = self._function(identity.name)
+        self._live.drop(ctx.key)
+        function = self._live.function(identity.name)
         if function is not None:
             ctx.timer(_RETENTION, ctx.time + function.retention_ms)
         for caller in state.callers:
@@ -322,16 +314,18 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
 
     def _clear(self, state: FunctionState, ctx: Ctx) -> None:
         """Forget the run, but not which one it was."""
-        known = self._live.pop(ctx.key, None)
-        if known is not None:
-            known[0].close()
+        self._leave_run(state, ctx)
+        for name, value in msgspec.structs.asdict(FunctionState(run=state.run, phase=state.phase)).items():
+            if not isinstance(value, Log):
+                setattr(state, name, value)
+
+    def _leave_run(self, state: FunctionState, ctx: Ctx) -> None:
+        """A run is over, or another one begins."""
+        self._live.drop(ctx.key)
         for timer in ctx.timers:
             ctx.cancel(timer)
         state.history.clear()
         state.held.clear()
-        for name, value in msgspec.structs.asdict(FunctionState(run=state.run)).items():
-            if not isinstance(value, Log):
-                setattr(state, name, value)
 
     def _retry(self, state: FunctionState, ctx: Ctx) -> str:
         held = list(state.held)
@@ -342,6 +336,47 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             happening: Any = decode(data)
             self._happen(state, happening, ctx)
         return ""
+
+    def _reset(self, state: FunctionState, body: Reset, ctx: Ctx) -> str:
+        """Go on before a call, in a run of its own: what comes for the run before is not for this one."""
+        name, instance_id = parts_of(ctx.key)
+        history = [decode(data) for data in state.history]
+        try:
+            cut = cut_before(history, body.to)
+            recorded = Recorded(Identity(name, instance_id, state.code_run), tuple(cut.entries))
+            instance = replayed(recorded, self._callees) if cut.entries else None
+        except (UsageError, FunctionBlocked) as error:
+            return f"it is not reset: {error}"
+        before = Identity(name, instance_id, state.run)
+        for cancelled in left_open(state.history):
+            called = called_by(state, cancelled.number)
+            # Another function is left alone: one that is called again gives what it has.
+            if called is not None and called.kind in OUTSIDE:
+                ctx.emit_to(CALLS, cancel_of(before, ctx.key, called))
+        kept = [decode(data) for data in state.held]
+        self._leave_run(state, ctx)
+        state.run, state.resets = state.run + 1, state.resets + 1 if cut.entries else 0
+        state.status, state.ended_ms, state.result, state.error = RUNNING, 0, "", ""
+        state.history.extend(map(encode, cut.entries))
+        if instance is not None:
+            self._live.keep(ctx.key, instance, state)
+            self._show(state, instance)
+        self._take_up(state, cut, ctx)
+        for happening in [*cut.at(ctx.time), *(one for one in kept if isinstance(one, Signalled))]:
+            begin: Any = self._begin if isinstance(happening, Started) else self._happen
+            begin(state, happening, ctx)
+        return ""
+
+    def _take_up(self, state: FunctionState, cut: Cut, ctx: Ctx) -> None:
+        """What a history that was cut back has under way is done by the new run."""
+        identity = Identity(*parts_of(ctx.key), state.run)
+        for timer in cut.timers:
+            ctx.timer(str(timer.number), timer.at_ms)
+        for called in cut.calls:
+            if called.kind in ("signal", "start"):
+                self._happen(state, Answered(ctx.time, called.number), ctx)  # It is on its way since it was made.
+            elif called.kind != "token":
+                ctx.emit_to(_side_of(called), call_of(identity, ctx.key, called, ctx.time))
 
 
 def _side_of(called: Called) -> str:

@@ -31,6 +31,10 @@ class FunctionState(State):
     """`running`, `blocked`, `completed`, `failed`, `cancelled` or `terminated`; empty where there is none."""
     run: int = 0
     """Runs of one id are counted from 0."""
+    phase: str = ""
+    """As what it is counted: `working`, `asleep`, `blocked`, or as what it has ended; empty where it is not."""
+    resets: int = 0
+    """How many of the last runs have begun with the history of the one before, cut back: to its code it is that one."""
     started_ms: int = 0
     ended_ms: int = 0
     arguments: str = ""
@@ -40,9 +44,11 @@ class FunctionState(State):
     error: str = ""
     """Why it has failed, or is blocked."""
     waits: list[str] = []
-    """What it waits for, for people."""
+    """What it waits for, for people: the first 20 things."""
     variables: str = ""
     """Its durable variables, as a JSON object; empty where it has none."""
+    search: str = ""
+    """The fields by which it is found, as a JSON object; empty where it has none."""
     callers: list[Parent] = []
     """The calls that its end is the answer to: of who has started it, and of others that did meanwhile."""
     history: Log[bytes] = Log()
@@ -58,3 +64,8 @@ class FunctionState(State):
     def migrate(cls, old: Any, version: int) -> Any:
         """Version 1 kept histories as lists, whose items are the entries of the logs."""
         return old
+
+    @property
+    def code_run(self) -> int:
+        """The run that its code is told: ids, tokens and chance in its history follow from that one."""
+        return self.run - self.resets

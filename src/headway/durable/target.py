@@ -18,7 +18,7 @@ import msgspec
 from headway.basics.guarantees import Guarantee
 from headway.client.asynchronous import AsyncClient
 from headway.durable.calls import CANCELLED, CallRecord, options_of
-from headway.durable.messages import Body, Cancel, Resolve, Signal, Start, address_of, message, parts_of
+from headway.durable.messages import SCHEDULES, Body, Cancel, Due, Resolve, Signal, Start, address_of, message, parts_of
 from headway.errors import InternalError, StateError
 from headway.functions.history import Failure, Identity, Parent
 from headway.inbox.commits import Item, item_of
@@ -66,6 +66,7 @@ class _LogTarget(Target):
     guarantee = Guarantee.BY_ID
     keeps_order = False
     has_breaker = False
+    comes_back = True
     limits = Limits(concurrency=1_000, batch=1, timeout_s=_YEAR_S)
 
     def __init__(self, group: str, log: RunLogInput) -> None:
@@ -278,6 +279,8 @@ def _messages(record: CallRecord, key: str) -> list[Item]:
     if record.kind == "signal":
         body = Signal(record.name, arguments, record.key)
         return [item_of(message(record.to, body), key), _resolved(record, b"null", None, f"{key}.made")]
+    if record.kind == "due":
+        return [item_of(message(record.to, Due(int(record.arguments))), key)]
     if record.kind == "resolve":
         failure = _FAILURE(record.failure) if record.failure else None
         return [item_of(message(record.to, Resolve(record.run, record.call, arguments, failure)), key)]
@@ -286,7 +289,8 @@ def _messages(record: CallRecord, key: str) -> list[Item]:
         closing = "cancel" if options is None else options.parent_close
         if closing == "abandon":
             return []
-        body = Cancel(f"{record.caller} has ended", terminates=closing == "terminate")
+        why = "is due again" if record.caller.startswith(SCHEDULES) else "has ended"
+        body = Cancel(f"{record.caller} {why}", terminates=closing == "terminate")
         return [item_of(message(address_of(record.name, record.to), body), key)]
     msg = f"a call of kind {record.kind!r}; please report this"
     raise InternalError(msg)

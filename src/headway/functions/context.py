@@ -19,6 +19,7 @@ from headway.functions.history import Continued, Failure, Parent
 from headway.functions.options import CallOptions
 from headway.functions.quiet import QuietLog
 from headway.functions.scopes import Scope, Shield
+from headway.functions.search import SearchFields
 from headway.functions.signature import to_json
 from headway.functions.tasks import Future
 from headway.functions.tokens import Token, token_of
@@ -273,6 +274,14 @@ class Context:
     def state(self) -> dict[str, Any]:
         """Variables for others to see: JSON values, made again with the function."""
         return self._core.state
+
+    @property
+    def search(self) -> SearchFields:
+        """Fields by which this instance is found, as declared: `context.search["customer"] = "ann"`.
+
+        Made again with the function. Raises `UsageError` for a field that is not declared, or of another type.
+        """
+        return self._core.search
 
     @property
     def info(self) -> Info:

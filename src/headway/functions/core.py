@@ -33,6 +33,7 @@ from headway.functions.history import (
 from headway.functions.journal import Journal, describe
 from headway.functions.loop import STEPS_MAX, Loop
 from headway.functions.options import CallOptions
+from headway.functions.search import SearchFields
 from headway.functions.tasks import NOT_THE_CODES, Future, Interrupted
 from headway.functions.updates import Updates
 
@@ -83,6 +84,7 @@ class Core:
         self.undos: list[Undo] = []
         self.updates = Updates(self)
         self.state: dict[str, Any] = {}
+        self.search = SearchFields(function.search)
         self.ended_by: Optional[Continued] = None
         self.interruption: Optional[BaseException] = None
         self._children_made = 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
+from types import MappingProxyType
 from typing import Any, Generic, Literal, Optional, Protocol, TypeVar, Union, overload, runtime_checkable
 
 from headway.basics.declaring import declaring, fail
 from headway.basics.times import Duration, duration_ms
 from headway.functions.history import CallKind
 from headway.functions.options import CallOptions
+from headway.functions.search import checked_fields
 from headway.functions.signature import Signature
 
 __all__ = ["Callee", "DurableFunction", "IdReuse", "durable_workflow", "names_of_functions"]
@@ -63,6 +65,7 @@ class DurableFunction(Generic[R]):
         retention: Duration = "7d",
         deadline: Optional[Duration] = None,
         options: Optional[CallOptions] = None,
+        search: Mapping[str, type[Any]] = MappingProxyType({}),
     ) -> None:
         _check_code(code)
         self.code = code
@@ -76,6 +79,8 @@ class DurableFunction(Generic[R]):
             self.retention_ms = duration_ms(retention, what="retention")
             self.deadline_ms = None if deadline is None else duration_ms(deadline, what="deadline")
         self.options = options
+        self.search = checked_fields(search, f"durable function {self.name!r}")
+        """The types of the fields by which its instances are found."""
         self.signature = Signature(code, f"function {self.name!r}", skip=1)
         self.__doc__ = code.__doc__
         self.__name__ = self.name
@@ -118,6 +123,7 @@ def durable_workflow(
     retention: Duration = "7d",
     deadline: Optional[Duration] = None,
     options: Optional[CallOptions] = None,
+    search: Mapping[str, type[Any]] = MappingProxyType({}),
 ) -> Callable[[Callable[..., Coroutine[Any, Any, R]]], DurableFunction[R]]: ...
 
 
@@ -130,13 +136,15 @@ def durable_workflow(
     retention: Duration = "7d",
     deadline: Optional[Duration] = None,
     options: Optional[CallOptions] = None,
+    search: Mapping[str, type[Any]] = MappingProxyType({}),
 ) -> Union[DurableFunction[R], Callable[[Callable[..., Coroutine[Any, Any, R]]], DurableFunction[R]]]:
     """Declare an `async def` as a durable function: it goes on where it was, whatever crashes.
 
     Its first parameter is the context; the others and the result are checked by their annotations. `name` is under
     which it is stored and called, the code's own by default. `id_reuse` says what a start does when there is one of
     that id already, and `retention` for how long one that has ended is known. After `deadline`, counted from its start,
-    it is cancelled and has failed with `DeadlineExceeded`. `options` hold for calls of it as a child.
+    it is cancelled and has failed with `DeadlineExceeded`. `options` hold for calls of it as a child. `search` names
+    the fields of `context.search`, by which instances are found, with their types: str, int, float or bool.
 
     >>> @durable_workflow
     ... async def refund_order(context, order_id: str):
@@ -154,7 +162,7 @@ def durable_workflow(
 
     def declare(found: Callable[..., Coroutine[Any, Any, R]]) -> DurableFunction[R]:
         return DurableFunction(
-            found, name=name, id_reuse=id_reuse, retention=retention, deadline=deadline, options=options
+            found, name=name, id_reuse=id_reuse, retention=retention, deadline=deadline, options=options, search=search
         )
 
     return declare if code is None else declare(code)

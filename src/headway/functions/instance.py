@@ -65,6 +65,7 @@ from headway.functions.history import (
 )
 from headway.functions.loop import STEPS_MAX, TooManySteps
 from headway.functions.run import Run
+from headway.functions.search import SearchValue
 from headway.functions.signature import to_json
 from headway.functions.status import Cancellation, Status
 from headway.functions.tasks import Interrupted
@@ -177,6 +178,7 @@ class Instance:
         the function is refused, and the instance is closed: it is made again from its history.
         """
         self._check_usable()
+        search = dict(self._core.search)
         before = to_json(self._core.state, "context.state")
         try:
             return self._core.updates.query(name, value)
@@ -184,6 +186,9 @@ class Instance:
             if to_json(self._core.state, "context.state") != before:
                 self._core.state.clear()
                 self._core.state.update(msgspec.json.decode(before))
+            if self._core.search != search:
+                self._core.search.clear()
+                self._core.search.update(search)
             self._leave_if_touched()
 
     @property
@@ -223,6 +228,11 @@ class Instance:
         return self._core.state
 
     @property
+    def search(self) -> dict[str, SearchValue]:
+        """The fields by which it is found, `context.search`; not to be changed."""
+        return self._core.search.plain
+
+    @property
     def cancellation(self) -> Cancellation:
         """What has become of the request to cancel."""
         if self._run.cancel_reason is None:
@@ -240,6 +250,10 @@ class Instance:
     def waits(self) -> list[Wait]:
         """What it waits for now, for people: calls, timers, signals, conditions."""
         return waits_of(self._core)
+
+    def first_waits(self, most: int) -> list[Wait]:
+        """As `waits`, at most so many; takes no longer when there are more."""
+        return waits_of(self._core, most)
 
     @property
     def line(self) -> str:

@@ -22,10 +22,14 @@ from headway.functions.signature import Signature
 if TYPE_CHECKING:
     from headway.functions.core import Core
 
-__all__ = ["Handler", "Updates"]
+__all__ = ["Handler", "UnknownQuery", "Updates"]
 
 _SIGNATURES_MAX: Final = 1_024
 _signatures: Final[dict[Any, Signature]] = {}
+
+
+class UnknownQuery(UsageError):
+    """The function has named no handler for a query, or not yet."""
 
 
 class Handler:
@@ -102,12 +106,12 @@ class Updates:
         self._core.loop.create_task(self._answer(asked), name=f"update {asked.name}")
 
     def query(self, name: str, value: bytes) -> bytes:
-        """The answer to a query. Raises `UsageError` for one that is unknown, and what its handler raises."""
+        """The answer to a query. Raises `UnknownQuery`, and what its handler raises."""
         handler = self._queries.get(name)
         if handler is None:
             known = ", ".join(sorted(self._queries)) or "none"
             msg = f"the function takes no query {name!r}: it takes {known}"
-            raise UsageError(msg)
+            raise UnknownQuery(msg)
         return handler.encode_result(self._core.looking(lambda: handler.code(*handler.arguments(value))))
 
     def end(self) -> None:

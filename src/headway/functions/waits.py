@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, Optional
 
 import msgspec
 
@@ -28,16 +29,21 @@ class Wait(msgspec.Struct, frozen=True):
     at_ms: int = 0
 
 
-def waits_of(core: Core) -> list[Wait]:
-    """All that a run waits for now, calls and timers in the order of their numbers."""
-    found = [
-        Wait(call.called.kind, call.called.name, number, call.called.to) for number, call in core.calls.items()
-    ] + [Wait("timer", number=number, at_ms=at_ms) for number, (at_ms, _) in core.timers.items()]
+def waits_of(core: Core, most: Optional[int] = None) -> list[Wait]:
+    """All that a run waits for now, or the first of it, calls and timers in the order of their numbers.
+
+    With `most` it takes no longer when there is more.
+    """
+    calls, timers = islice(core.calls.items(), most), islice(core.timers.items(), most)
+    found = [Wait(call.called.kind, call.called.name, number, call.called.to) for number, call in calls]
+    found += [Wait("timer", number=number, at_ms=at_ms) for number, (at_ms, _) in timers]
     found.sort(key=lambda wait: wait.number)
+    if most is not None and len(found) >= most:
+        return found[:most]
     for name in sorted(core.waiting):
         found += [Wait("signalled", name) for wait in core.waiting[name] if not wait.done()]
     found += [Wait("condition") for wait in core.conditions if not wait.done()]
-    return found
+    return found[:most]
 
 
 def where(coroutine: Any) -> str:

@@ -40,6 +40,13 @@ class RunLogInput(Input):
     former: tuple[str, ...] = ()
     """Names that it had in earlier versions of the flow."""
     state_dir: Optional[Path] = None
+    is_awaited: bool = False
+    """Whether a bounded run waits for what comes back by it."""
+
+    @property
+    def comes_back(self) -> bool:
+        """Where a run waits for it."""
+        return self.is_awaited
 
     @property
     def own_log(self) -> Optional[str]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
+
+from headway.basics.function_figures import DURATION_BOUNDS_S
+from headway.basics.histogram import BOUNDS_S
 
 __all__ = ["CATALOG", "CATALOG_BY_NAME", "Metric"]
 
@@ -17,6 +21,11 @@ class Metric(NamedTuple):
     kind: Kind
     labels: tuple[str, ...]
     help: str
+
+    @property
+    def bounds_s(self) -> Sequence[float]:
+        """Upper bounds of the buckets of a histogram, in seconds."""
+        return DURATION_BOUNDS_S if self.name == "headway_function_duration_seconds" else BOUNDS_S
 
     @property
     def family(self) -> str:
@@ -52,6 +61,7 @@ CATALOG: Final = (
         ("step_queue_running", "queue", "Attempts of steps that run."),
         ("outbox_dead", "output target", "Triggers that were given up, and neither put back nor dropped since."),
         ("breaker_state", "output target state", "1 for the state that the circuit breaker of a target is in, else 0."),
+        ("functions", "function phase", "Instances of a durable function, by what they do or how they have ended."),
         ("ingest_queued_bytes", "", "Bytes of posted events that wait to be made durable."),
         ("ingest_under_way", "", "Requests with events that are being answered."),
         ("queries_under_way", "", "Questions about views that are being answered, also those that wait for a change."),
@@ -69,6 +79,8 @@ CATALOG: Final = (
         ("delivered_total", "output target", "Triggers that were delivered."),
         ("dropped_total", "output target", "Triggers that were dropped by command."),
         ("delivery_attempts_total", "output target outcome", "Attempts to deliver, by what came of them."),
+        ("functions_started_total", "function", "Starts of a durable function."),
+        ("functions_ended_total", "function status", "Runs of a durable function that have ended, by how."),
         ("restarts_total", "", "How often all workers were started again."),
         ("worker_cpu_seconds_total", "worker", "Processor time of a worker's process."),
         ("ingest_events_total", "source", "Posted events that were acknowledged, repeats included."),
@@ -82,6 +94,7 @@ CATALOG: Final = (
         ("epoch_write_seconds", "worker", "Time spent writing what an epoch has changed."),
         ("step_start_seconds", "queue", "From when an attempt of a step could begin until it did."),
         ("step_seconds", "queue", "From when an attempt of a step began until its outcome was known."),
+        ("function_duration_seconds", "function", "From the start of a run of a durable function to its end."),
         ("ingest_fsync_seconds", "source", "How long it took to make a group of posted events durable."),
     ),
     *_metrics(

@@ -17,7 +17,6 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from headway.basics.histogram import BOUNDS_S
 from headway.errors import StateError
 from headway.metrics import catalog
 from headway.metrics.families import Known, Samples, samples
@@ -78,7 +77,7 @@ def _family(metric: catalog.Metric, flow: str, values: dict[tuple[str, ...], Any
     if metric.kind == "histogram":
         histogram = HistogramMetricFamily(metric.name, metric.help, labels=names)
         for labels, (counts, total) in values.items():
-            histogram.add_metric((flow, *labels), _buckets(counts), total)
+            histogram.add_metric((flow, *labels), _buckets(counts, metric.bounds_s), total)
         return histogram
     if metric.kind == "info":
         info = InfoMetricFamily(metric.family, metric.help, labels=names)
@@ -96,9 +95,9 @@ def _family(metric: catalog.Metric, flow: str, values: dict[tuple[str, ...], Any
     return gauge
 
 
-def _buckets(counts: Sequence[float]) -> list[tuple[str, float]]:
+def _buckets(counts: Sequence[float], bounds_s: Sequence[float]) -> list[tuple[str, float]]:
     """Each with all before it, as Prometheus has them."""
-    bounds = [*(repr(bound) for bound in BOUNDS_S), "+Inf"]
+    bounds = [*(repr(bound) for bound in bounds_s), "+Inf"]
     buckets, total = [], 0.0
     for bound, count in zip(bounds, counts):
         total += count

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Optional
 
+from headway.basics.function_figures import FunctionFigures, figures_of
 from headway.basics.histogram import Histogram
 from headway.metrics.catalog import CATALOG_BY_NAME
 from headway.metrics.ledger import Ledger
@@ -72,6 +73,12 @@ class _Samples:
         ]
         self._put(name, labels, (counts, self._ledger.of_process(name, (*told, "sum"), process, value.sum_s)))
 
+    def life_histogram(self, name: str, counts: Sequence[int], sum_s: float, *labels: str) -> None:
+        """A histogram of the state directory's life."""
+        told = _told(labels)
+        kept = [self._ledger.of_life(name, (*told, str(bucket)), count) for bucket, count in enumerate(counts)]
+        self._put(name, labels, (kept, self._ledger.of_life(name, (*told, "sum"), sum_s)))
+
     def _put(self, name: str, labels: Sequence[str], value: Any) -> None:
         assert len(labels) == len(CATALOG_BY_NAME[name].labels), f"{name} has other labels"
         self.by_name[name][_told(labels)] = value
@@ -99,6 +106,8 @@ def _of_run(found: _Samples, run: RunSnapshot, now_ms: int) -> None:
     for output, count in stats.outputs.items():
         found.life("headway_outputs_total", count, output)
     _of_deliveries(found, stats)
+    for tallies in stats.tallies.values():
+        _of_functions(found, figures_of(tallies))
 
 
 def _of_sources(found: _Samples, stats: RunStats, *, is_whole: bool) -> None:
@@ -172,6 +181,16 @@ def _of_deliveries(found: _Samples, stats: RunStats) -> None:
             if known.queue is not None:
                 found.histogram("headway_step_start_seconds", process, known.queue.to_start, known.queue.queue)
                 found.histogram("headway_step_seconds", process, known.queue.to_end, known.queue.queue)
+
+
+def _of_functions(found: _Samples, functions: Mapping[str, FunctionFigures]) -> None:
+    for name, figures in functions.items():
+        for phase, count in figures.phases.items():
+            found.gauge("headway_functions", count, name, phase)
+        found.life("headway_functions_started_total", figures.started, name)
+        for status, count in figures.ended.items():
+            found.life("headway_functions_ended_total", count, name, status)
+        found.life_histogram("headway_function_duration_seconds", figures.took, figures.took_s, name)
 
 
 def _of_ingest(found: _Samples, ingest: IngestSnapshot) -> None:

@@ -51,7 +51,7 @@ class Attempt:
         self._kept: list[RowGuard] = []
         self._outgoing = list(task.out.records.items())
         self._marks: list[int] = []
-        self._losses = [counts for counts in task.losses.values() if counts]
+        self._losses = list(task.losses.values())
         self._losses_before: list[dict[str, int]] = []
         segment = stage.outputs.get(stage.letters_port)
         letter_edges = [] if segment is None else [branch.edge for branch in segment.branches]  # type: ignore[union-attr]
@@ -155,6 +155,7 @@ class Attempt:
                 if edge in encoders:
                     encoders[edge].take_back(time_ms, key, count)
         for counts, before in zip(self._losses, self._losses_before):
+            counts.clear()
             counts.update(before)
 
     def _letter(self, edge: Edge, record: Any, raw: str, error: BaseException) -> DeadLetter:

@@ -26,7 +26,7 @@ _WORKER: Final = struct.Struct("<qq")
 _COUNT: Final = struct.Struct("<q")
 _GROUPS_BYTES: Final = 32
 """A bit for each key group there may be."""
-_SHARE: Final = _WORKER.size + 4 * _COUNT.size + _GROUPS_BYTES
+_SHARE: Final = _WORKER.size + 5 * _COUNT.size + _GROUPS_BYTES
 _UNSTARTED, _ACTIVE, _IDLE, _DONE = range(4)
 LEAD_RECORDS: Final = 50_000
 """How many records a slot may read ahead of the slowest one before it pauses."""
@@ -97,7 +97,7 @@ class Board:
     def _at(self, worker: int) -> int:
         """Where the part of a worker begins.
 
-        Progress, participants in doubt, failures, its last epoch, pressing, groups that wait.
+        Progress, participants in doubt, failures, its last epoch, pressing, groups that wait, what comes back.
         """
         return len(self._index) * _ENTRY.size + worker * _SHARE
 
@@ -149,6 +149,25 @@ class Board:
             place = self._failures_at(worker) + 3 * _COUNT.size
             found |= int.from_bytes(self._memory[place : place + _GROUPS_BYTES], "little")
         return found
+
+    def report_returning(self, worker: int, *, is_busy: bool) -> None:
+        """Say whether a worker delivers anything that comes back to the flow."""
+        _COUNT.pack_into(self._memory, self._returning_at(worker), is_busy)
+
+    def is_returning(self) -> bool:
+        """Whether any worker does."""
+        return any(_COUNT.unpack_from(self._memory, self._returning_at(one))[0] for one in range(self._workers))
+
+    def _returning_at(self, worker: int) -> int:
+        return self._failures_at(worker) + 3 * _COUNT.size + _GROUPS_BYTES
+
+    def is_done(self, name: str) -> bool:
+        """Whether a slot has read all that it ever will."""
+        return self._entry(name).state == _DONE
+
+    def has_begun(self, name: str) -> bool:
+        """Whether a slot has said anything yet."""
+        return self._entry(name).state != _UNSTARTED
 
     def least_published(self) -> int:
         """The least watermark that any slot has published."""

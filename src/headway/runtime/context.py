@@ -14,7 +14,6 @@ from headway.operators.base import (
     Timer,
     ignored_result,
     name_of,
-    no_loss,
     no_shared_state,
     no_wall_clock,
     two_times,
@@ -24,6 +23,7 @@ from headway.plan.stages import Apply, Segment, ToOperator, ToSink, ToStage
 from headway.runtime.columns import getter
 from headway.runtime.concerns import concerned, sifted
 from headway.runtime.exchange import as_key
+from headway.runtime.losses import add_loss, add_tally
 from headway.state.rows import Row, RowTable
 from headway.state.stage import StageStore
 from headway.types.isolation import declared, isolator
@@ -233,9 +233,11 @@ class OperatorContext:
 
     def lose(self, side: str, count: int, /) -> None:
         """See `Context.lose`."""
-        if side not in self._losses:
-            raise no_loss(self.operator, side)
-        self._losses[side] += count
+        add_loss(self._losses, self.operator, side, count)
+
+    def tally(self, name: str, by: int, /) -> None:
+        """See `Context.tally`."""
+        add_tally(self._losses, self.operator, name, by)
 
     def timer(self, name: str, at: Optional[int] = None, /, *, after: Optional[Duration] = None) -> None:
         """See `Context.timer`."""
@@ -284,10 +286,7 @@ class OperatorContext:
 
 
 def compile_port(task: StageTask, context: OperatorContext, segment: Optional[Segment], value_type: Any) -> Push:
-    """The function that sends a value of an operator's port on its way.
-
-    Functions that follow see it as its type says; where none does, each branch sees to it by itself.
-    """
+    """What sends a value of a port on its way, as its type says where functions follow; else branches see to that."""
     if segment is None or not segment.branches:
         return _ignore
     push = _fan_out([_compile_branch(task, context, branch, None) for branch in segment.branches])

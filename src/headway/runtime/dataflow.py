@@ -21,6 +21,7 @@ from headway.runtime.exchange import Message
 from headway.runtime.job import Job
 from headway.runtime.participant import Commitment
 from headway.runtime.rest import Rest
+from headway.runtime.returning import Ending
 from headway.runtime.slack import prompt
 from headway.runtime.slot import Slot
 from headway.runtime.stage import StageTask
@@ -58,6 +59,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
         self._idle_poll_ms: float = _IDLE_POLLS_MS[0]
         self._poll_at_ms = 0.0
         self._rest = Rest(job.options.epoch_ms, job.clock_ms())
+        self._ending = None if job.returning is None else Ending(job.returning)
         self._has_said_all = False
         self._finished = False
         self._closed = self._told = 0
@@ -74,13 +76,15 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
                 self._told = self._closed
                 if job.cuts is not None:
                     job.cuts.proven(self._closed)
+                if self._ending is not None:
+                    self._ending.epoch_began()
             self._commitment.proven()
             self._rest.called(job.clock_ms(), job.board.last_closed_ms() if self._rest.is_closed else 0)
             job.check_clock()
             if job.clock_ms() < self._poll_at_ms and not self._slot.has_news() and not job.stopping():
                 job.doze(self._rest)
                 return []
-            if job.stopping() or self._slot.done:
+            if job.stopping() or self._slot.done or (self._ending is not None and self._ending.is_over):
                 return self._finish()
             before = self._slot.events
             messages = self._slot.poll()
@@ -99,7 +103,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
             self._finished = job.stopping()
             return self._slot.finish()
         messages: list[Message] = []
-        if job.stopping() or job.is_caught_up():
+        if job.stopping() or (job.is_caught_up() and (self._ending is None or self._ending.is_over)):
             self._finished = True
         else:
             self._slot.heartbeat(messages, force=False)

@@ -55,6 +55,7 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
         silent=[name for slot in slots for name in slot.silent][:HOLDING_SHOWN],
         horizon=_horizon_ms(job) if final else None,
         losses=added_up(stage.losses for stage in stages),
+        tallies=added_up(stage.tallies for stage in stages),
         deliveries=deliveries,
         stages={name: StagePart.of(found) for name, found in groups.items()},
         epochs=job.epochs.statistics() if slots else None,

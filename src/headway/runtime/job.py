@@ -12,7 +12,6 @@ from typing import Any, Optional, Union
 from zlib import crc32
 
 from headway.basics.times import MAX_TIME_MS, MIN_TIME_MS
-from headway.connectors.base import Output
 from headway.errors import OutputError, StateError
 from headway.plan.stages import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import carried_codec, edge_codec, register_codecs
@@ -30,6 +29,7 @@ from headway.runtime.limits import open_files_per_group, raise_open_files
 from headway.runtime.participant import Commitment, Commitments
 from headway.runtime.redrive import redrive_path
 from headway.runtime.rest import NAP_MS, Rest
+from headway.runtime.returning import goes_by_clock, returning_of
 from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot
 from headway.runtime.slot_options import SlotOptions, kept_before
@@ -104,11 +104,11 @@ class Job:
         self.board = Board(slots, self.options.board_path, self.options.lead_records, self.options.workers)
         worker = self.options.worker
         self.commitments = Commitments(self.board if self.options.board_path else None, worker, self.options.workers)
-        self.failures = FailureTotal(
-            lambda count: self.board.report_failures(worker, count), lambda: self.board.failures_elsewhere(worker)
-        )
+        tell, ask = self.board.report_failures, self.board.failures_elsewhere
+        self.failures = FailureTotal(lambda count: tell(worker, count), lambda: ask(worker))
         self.dispatcher = make_dispatcher(self.plan, self.manifest, self.options, self.wall_ms, self.failed, self.tell)
         self._is_pressed = pressure(self.dispatcher, self.board, worker)
+        self.returning = returning_of(self)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
         self._store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
@@ -141,6 +141,8 @@ class Job:
         if self.options.board_path is not None:
             self.board.report(self.options.worker, self._own_progress())
             self.commitments.tell()
+        if self.returning is not None:
+            self.returning.report()
 
     def beat(self) -> None:
         """Something moves in this process."""
@@ -242,7 +244,7 @@ class Job:
             kept = kept_before(self._began_with.get(source.name), number, assigned)
         options = SlotOptions(
             groups=self.manifest.key_groups,
-            follow=self.options.follow,
+            follow=self.options.follow or (self.returning is not None and goes_by_clock(source.node)),
             grows=not all(source.node.input.ends for source in self.plan.sources),
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=self.options.drain_to_ms,
@@ -292,9 +294,8 @@ class Job:
         carried = self.manifest.stages[number].carried
         codecs = [carried_codec(stage, edge) for edge in carried]
         codecs += [edge_codec(edge) for edge in stage.inputs]
-        store = self._store(
-            stage.name, number, group, operators, codecs, carried=len(carried), shown=shown_by(self.manifest)
-        )
+        shown = shown_by(self.manifest)
+        store = self._store(stage.name, number, group, operators, codecs, carried=len(carried), shown=shown)
         channels = Channels(stage.inputs, self._channel_counts())
         groups = self.manifest.key_groups
         task = StageTask(
@@ -325,8 +326,7 @@ class Job:
         group = self.manifest.output_group(number)
         store = self._store(f"output {sink.name}", output_task(number), group, [], [codec])
         channels = Channels(sink.inputs, self._channel_counts())
-        output: Output = sink.node.output
-        task = SinkTask(sink, output, store, channels, self.options.slice_records)
+        task = SinkTask(sink, sink.node.output, store, channels, self.options.slice_records)
         commitment = self.commitments.add(task, version)
         self.sinks[sink.name] = task
         if task.notice:
@@ -374,12 +374,8 @@ class Job:
 
     def close(self) -> None:
         """Close all inputs, outputs and stores; raises the first `StateError` of these once all are closed."""
-        if self.dispatcher is not None:
-            self.dispatcher.close()
-        if self.cuts is not None:
-            self.cuts.close()
-        readings: list[Union[Slot, Discovery]] = [*self.slots.values(), *self._discoveries.values()]
-        for reading in readings:
+        readings: list[Any] = [self.dispatcher, self.cuts, *self.slots.values(), *self._discoveries.values()]
+        for reading in filter(None, readings):
             reading.close()
         for sink in list(self.sinks.values()):
             with suppress(OutputError):  # What was written is durable, or will be taken back.

@@ -18,7 +18,7 @@ from headway.runtime.context import Handle, OperatorContext, compile_port
 from headway.runtime.copies import copied_entries, copying
 from headway.runtime.exchange import Message
 from headway.runtime.failures import FailureTotal
-from headway.runtime.losses import losses_of, restore_losses
+from headway.runtime.losses import losses_of, lost_of, restore_losses, tallies_of
 from headway.runtime.outgoing import Outgoing
 from headway.runtime.stats import StageStats, known_time
 from headway.state.manifest import EdgeEntry
@@ -160,7 +160,8 @@ class StageTask:
             timers=self.store.timer_count,
             waiting=len(self.store.waiting),
             due=self.timers.near.first_ms if self.store.timer_count else None,
-            losses={operator: dict(sides) for operator, sides in self.losses.items()},
+            losses=lost_of(self.losses),
+            tallies=tallies_of(self.losses),
             failed=0 if self.attempt is None else self.attempt.failures.count,
         )
 

@@ -169,6 +169,8 @@ class StageStats(ParticipantStats, frozen=True, kw_only=True):
     """Records that wait for the watermark."""
     losses: Losses
     """What operators have lost to their bounds, by operator and side output."""
+    tallies: Losses = {}
+    """What operators count, by operator and name."""
     due: Optional[int] = None
     """No armed timer is due before, in epoch milliseconds; None where none is armed."""
     failed: int = 0
@@ -267,6 +269,8 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """What the user should know, such as a link that is not read."""
     losses: Losses = {}
     """What operators have lost to their bounds, by operator and side output."""
+    tallies: Losses = {}
+    """What operators count, by operator and name."""
     deliveries: dict[str, DeliveryStats] = {}
     """How it stands with the outputs that are delivered."""
     stages: dict[str, StagePart] = {}
@@ -297,6 +301,8 @@ class RunStats(msgspec.Struct, frozen=True):
     workers: list[WorkerStats]
     losses: Losses = {}
     """What operators have lost to their bounds, by operator and side output."""
+    tallies: Losses = {}
+    """What operators count, by operator and name; over all workers, none that is 0."""
     sources: dict[str, SourceStats] = {}
     deliveries: dict[str, DeliveryStats] = {}
     restarts: int = 0
@@ -358,6 +364,7 @@ def total(workers: Iterable[WorkerStats]) -> RunStats:
         commit_ms=max((worker.commit_ms for worker in known), default=0.0),
         workers=known,
         losses=added_up(worker.losses for worker in known),
+        tallies=added_up(worker.tallies for worker in known),
         sources=sources,
         deliveries=deliveries,
     )

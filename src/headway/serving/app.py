@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Optional
 
 from headway.errors import HeadwayError
-from headway.serving.answers import JSON, Freshness, KeyAnswer, encode, key_answer, matches, record
+from headway.functions.declared import Callee
+from headway.serving.answers import JSON, KeyAnswer, encode, key_answer, matches, record
 from headway.serving.catalog import Presence, Shown
+from headway.serving.current import FRESH, Current
+from headway.serving.functions import FunctionRequests
 from headway.serving.openapi import document
-from headway.serving.requests import Cursor, Query, Target, keys_of, parse_target, wait_of
+from headway.serving.requests import Cursor, Query, Target, allow, keys_of, parse_target, wait_of
 from headway.serving.state import DecisionState
 from headway.serving.streams import stream_key
 from headway.serving.watching import Watchers
@@ -32,7 +35,6 @@ _KNOWN_S: Final = 0.3
 """How long a question waits where nothing is known yet."""
 _FIRST_S: Final = 3.0
 """Until so long after the start of the server it waits: a run that was started with it commits an epoch soon."""
-_FRESH: Final = ("at_least", "epoch", "wait")
 
 Handle = Callable[[Scope, Receive, Send, Shown], Awaitable[None]]
 
@@ -41,7 +43,8 @@ class ViewsApp:
     """Answers questions about decision state; see `headway.serving.state` for where it comes from.
 
     `watchers_max` may wait for changes at a time. `wall_ms` is the wall clock. Until `first_s` after the start of the
-    application, questions wait for a first epoch.
+    application, questions wait for a first epoch. `callees` are the functions and steps of a group of durable
+    functions, whose instances are asked below `/v1/functions`.
     """
 
     def __init__(
@@ -51,12 +54,14 @@ class ViewsApp:
         watchers_max: int = 10_000,
         wall_ms: Callable[[], int],
         first_s: float = _FIRST_S,
+        callees: Optional[Mapping[str, Callee]] = None,
     ) -> None:
         self.state = state
-        self.watchers = Watchers(self._look, watchers_max)
+        self.watchers = Watchers(self.look, watchers_max)
         self.queries = 0
         """Requests that were answered, whatever the answer."""
-        self._wall_ms = wall_ms
+        self._current = Current(state, wall_ms)
+        self._functions = None if callees is None else FunctionRequests(self._current, callees)
         self._first_until_s = time.monotonic() + first_s
         self._follows: Optional[asyncio.Task[None]] = None
         self._counting = asyncio.Semaphore(2)
@@ -93,38 +98,45 @@ class ViewsApp:
         """Send home all who wait; may be called again."""
         self.state.close()
         self.watchers.end()
+        if self._functions is not None:
+            self._functions.close()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
         if scope["path"] == "/openapi.json":
-            _allow(method, "GET")
-            await answer(send, 200, encode(document(self.state.views())), JSON)
+            allow(method, "GET")
+            await answer(
+                send, 200, encode(document(self.state.views(), has_functions=self._functions is not None)), JSON
+            )
+            return
+        if self._functions is not None and self._functions.is_meant(scope):
+            await self._functions.answer(scope, receive, send)
             return
         target = parse_target(scope)
         if target is None:
             raise ProblemError(404, "there is nothing here: views are below /v1/views, and described by /openapi.json")
         if target.view is None:
-            _allow(method, "GET")
+            allow(method, "GET")
             await self._views(scope, send)
             return
         if target.key is not None:
-            _allow(method, "GET")
+            allow(method, "GET")
             await self._key(scope, receive, send, target.view, target.key)
             return
         await self._action(scope, receive, send, target)
 
     async def _action(self, scope: Scope, receive: Receive, send: Send, target: Target) -> None:
         if target.action is None:
-            _allow(scope["method"], "GET")
+            allow(scope["method"], "GET")
             Query(scope, ())
-            shown = self._shown(target.view or "")
+            shown = self._current.shown(target.view or "")
             await answer(send, 200, encode(self._about(shown)), JSON)
             return
         if target.action not in self._actions:
             raise ProblemError(404, f"{target.action!r:.80} is none of {', '.join(self._actions)}")
         method, handle = self._actions[target.action]
-        _allow(scope["method"], method)
-        await handle(scope, receive, send, self._shown(target.view or ""))
+        allow(scope["method"], method)
+        await handle(scope, receive, send, self._current.shown(target.view or ""))
 
     async def _views(self, scope: Scope, send: Send) -> None:
         Query(scope, ())
@@ -132,7 +144,7 @@ class ViewsApp:
         views = [self._about(known[name]) if name in known else {"name": name} for name in self.state.declared]
         body: dict[str, Any] = {"views": views}
         if self.state.snapshot is not None:
-            body |= {"epoch": self.state.snapshot.cut.epoch, "age_ms": self.state.age_ms(self._wall_ms())}
+            body |= {"epoch": self.state.snapshot.cut.epoch, "age_ms": self.state.age_ms(self._current.wall_ms())}
         await answer(send, 200, encode(body), JSON)
 
     def _about(self, shown: Shown) -> dict[str, Any]:
@@ -146,22 +158,23 @@ class ViewsApp:
         return about
 
     async def _key(self, scope: Scope, receive: Receive, send: Send, view: str, key: str) -> None:
-        query = Query(scope, _FRESH)
+        query = Query(scope, FRESH)
         left_s = query.wait_s()
         began_s = time.monotonic()
-        await self._await_known(view, left_s)
-        shown = self._shown(view)
-        await self._await_fresh(query, shown, left_s - (time.monotonic() - began_s))
+        await self._current.await_known(view, left_s)
+        shown = self._current.shown(view)
+        await self._current.await_fresh(query, shown, left_s - (time.monotonic() - began_s))
         if b"text/event-stream" in header(scope, b"accept"):
-            await stream_key(scope, receive, send, lambda: self._look(view, key), self.watchers, view, key, self._fresh)
+            fresh = self._current.freshness
+            await stream_key(scope, receive, send, lambda: self.look(view, key), self.watchers, view, key, fresh)
             return
         left_s -= time.monotonic() - began_s
-        found = self._look(view, key)
+        found = self.look(view, key)
         known = header(scope, b"if-none-match")
         if left_s > 0 and matches(known, found.etag):
             later = await self.watchers.wait(view, key, found.etag, left_s)
-            found = later or self._look(view, key)
-        headers = {"etag": found.etag, "cache-control": "no-cache", **self._fresh(view).headers()}
+            found = later or self.look(view, key)
+        headers = {"etag": found.etag, "cache-control": "no-cache", **self._current.freshness(view).headers()}
         if found.status == 200:
             headers["headway-time-ms"] = str(found.time_ms)
         if matches(known, found.etag):
@@ -170,10 +183,10 @@ class ViewsApp:
             await answer(send, found.status, found.body, found.content_type, headers)
 
     async def _batch(self, scope: Scope, receive: Receive, send: Send, shown: Shown) -> None:
-        query = Query(scope, _FRESH)
+        query = Query(scope, FRESH)
         keys = keys_of(await read_body(receive), _KEYS_MAX)
-        await self._await_fresh(query, shown, query.wait_s())
-        snapshot = self._snapshot()
+        await self._current.await_fresh(query, shown, query.wait_s())
+        snapshot = self._current.snapshot
         values: list[dict[str, Any]] = []
         size = 0
         for key in keys:
@@ -186,7 +199,7 @@ class ViewsApp:
         await self._several(send, shown, snapshot, {"values": values})
 
     async def _list(self, scope: Scope, receive: Receive, send: Send, shown: Shown) -> None:
-        query = Query(scope, (*_FRESH, "prefix", "limit", "cursor"))
+        query = Query(scope, (*FRESH, "prefix", "limit", "cursor"))
         limit = query.number("limit", 100, 1, _KEYS_MAX)
         prefix, start = query.text("prefix"), ""
         token = query.text("cursor")
@@ -204,8 +217,8 @@ class ViewsApp:
                 )
             snapshot, prefix, start = found, cursor.prefix, cursor.start
         else:
-            await self._await_fresh(query, shown, query.wait_s())
-            snapshot = self._snapshot()
+            await self._current.await_fresh(query, shown, query.wait_s())
+            snapshot = self._current.snapshot
         items, following = shown.page(snapshot, prefix, start, limit, _BYTES_MAX)
         body: dict[str, Any] = {"items": [record(item) for item in items]}
         if following:
@@ -213,10 +226,10 @@ class ViewsApp:
         await self._several(send, shown, snapshot, body)
 
     async def _count(self, scope: Scope, receive: Receive, send: Send, shown: Shown) -> None:
-        query = Query(scope, (*_FRESH, "prefix"))
+        query = Query(scope, (*FRESH, "prefix"))
         prefix = query.text("prefix")
-        await self._await_fresh(query, shown, query.wait_s())
-        snapshot = self._snapshot()
+        await self._current.await_fresh(query, shown, query.wait_s())
+        snapshot = self._current.snapshot
         async with self._counting:
             if self._kept[0] is not snapshot:
                 self._kept = snapshot, {}
@@ -234,86 +247,21 @@ class ViewsApp:
         return count
 
     async def _top(self, scope: Scope, receive: Receive, send: Send, shown: Shown) -> None:
-        query = Query(scope, (*_FRESH, "by", "n"))
+        query = Query(scope, (*FRESH, "by", "n"))
         count = query.number("n", 10, 1, _KEYS_MAX)
         by = query.text("by", shown.index)
         if not shown.index or by != shown.index:
             has = f"it is indexed by {shown.index!r}" if shown.index else "it has no index"
             raise ProblemError(400, f"by={by!r:.80}: {has}; declare flow.serve({shown.name!r}, ..., index=...)")
-        await self._await_fresh(query, shown, query.wait_s())
-        snapshot = self._snapshot()
+        await self._current.await_fresh(query, shown, query.wait_s())
+        snapshot = self._current.snapshot
         items = [record(item) for item in shown.top(snapshot, count)]
         await self._several(send, shown, snapshot, {"items": items})
 
     async def _several(self, send: Send, shown: Shown, snapshot: Snapshot, body: dict[str, Any]) -> None:
-        fresh = Freshness.of(snapshot, shown.task, self._wall_ms())
+        fresh = self._current.freshness_of(snapshot, shown)
         await answer(send, 200, encode({**fresh._asdict(), **body}), JSON, fresh.headers())
 
-    async def _await_known(self, view: str, within_s: float) -> None:
-        """Return once a view is known, or after that time: a flow that has just started has no epoch yet."""
-        until_s = time.monotonic() + within_s
-        state = self.state
-        while view not in state.views() and (state.catalog is None or view in state.catalog.missing):
-            if not await state.next_change(until_s - time.monotonic()):
-                return
-
-    async def _await_fresh(self, query: Query, shown: Shown, within_s: float) -> None:
-        """Return once the state is as new as it must be. Raises `ProblemError` when it is not in time."""
-        receipt = query.receipt()
-        epoch = query.number("epoch", 0, 0, 1 << 62)
-        if receipt is not None and not self.state.knows(receipt):
-            log_name = receipt.log or receipt.partition
-            raise ProblemError(400, f"at_least: the receipt is of {log_name!r:.80}, which is no source of this flow")
-        until_s = time.monotonic() + within_s
-        while True:
-            missing = self._missing(receipt, epoch, shown)
-            if missing is None:
-                return
-            if not await self.state.next_change(until_s - time.monotonic()):
-                break
-        if self.state.is_closing:
-            raise ProblemError(503, "the server is about to stop: come again in a moment", headers={"retry-after": "1"})
-        if missing != self.state.not_ready:
-            raise ProblemError(412, f"the state is not there yet: {missing}", title="not there yet", reason="behind")
-        raise _not_known(missing)
-
-    def _missing(self, receipt: Any, epoch: int, shown: Shown) -> Optional[str]:
-        snapshot = self.state.snapshot
-        if snapshot is None:
-            return self.state.not_ready
-        if snapshot.cut.epoch < epoch:
-            return f"it is of epoch {snapshot.cut.epoch}"
-        return None if receipt is None else self.state.reached(receipt, shown)
-
-    def _look(self, view: str, key: str) -> KeyAnswer:
-        return key_answer(view, self._shown(view).get(self._snapshot(), key))
-
-    def _fresh(self, view: str) -> Freshness:
-        return Freshness.of(self._snapshot(), self._shown(view).task, self._wall_ms())
-
-    def _snapshot(self) -> Snapshot:
-        if self.state.snapshot is None:
-            raise _not_known(self.state.not_ready or "")
-        return self.state.snapshot
-
-    def _shown(self, view: str) -> Shown:
-        found = self.state.views().get(view)
-        if found is not None:
-            return found
-        if self.state.catalog is None:
-            raise _not_known(self.state.not_ready or "")
-        if view in self.state.catalog.missing:
-            msg = "no run of this flow has known this view yet"
-            raise _not_known(msg)
-        listed = ", ".join(self.state.views()) or "it has none"
-        raise ProblemError(404, f"the flow has no view {view!r:.80}: {listed}", title="no such view", reason="no view")
-
-
-def _not_known(detail: str) -> ProblemError:
-    return ProblemError(503, detail, title="not known yet", headers={"retry-after": "1"}, reason="not known")
-
-
-def _allow(method: str, allowed: str) -> None:
-    if method != allowed and not (allowed == "GET" and method == "HEAD"):
-        methods = "GET, HEAD" if allowed == "GET" else allowed
-        raise ProblemError(405, f"{method:.20} is not taken here: {methods}", headers={"allow": methods})
+    def look(self, view: str, key: str) -> KeyAnswer:
+        """What there is of a key now."""
+        return key_answer(view, self._current.shown(view).get(self._current.snapshot, key))

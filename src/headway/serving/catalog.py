@@ -85,6 +85,25 @@ class Shown:
         stored = snapshot.get(self._number, key)
         return Found(key, Presence.ABSENT) if stored is None else self._found(snapshot, key, stored, _ENTRIES_OF_ONE)
 
+    def stored(self, snapshot: Snapshot, key: str) -> Any:
+        """The whole state of a key, whatever of it is shown; None where there is none.
+
+        Its logs are to be read at once: before anything else is asked for.
+        """
+        stored = snapshot.get(self._number, key)
+        if stored is None:
+            return None
+        values, (*_, state) = self._read(snapshot, key, stored)
+        if values.logs is not None:
+            self._bind(values, snapshot, key, stored, state)
+        return state
+
+    def states(self, snapshot: Snapshot, prefix: str, start: str) -> Iterator[tuple[str, Any]]:
+        """The keys that begin with `prefix`, from `start` on, with their whole states but for logs."""
+        for stored_key, stored in snapshot.scan(*self._range(prefix, start)):
+            key = stored_key[ID_BYTES:].decode()
+            yield key, self._read(snapshot, key, stored)[1][3]
+
     def page(self, snapshot: Snapshot, prefix: str, start: str, limit: int, most_bytes: int) -> tuple[list[Found], str]:
         """Keys that begin with `prefix`, from `start` on, and the key to go on with, empty at the end.
 
@@ -127,6 +146,25 @@ class Shown:
         return max(least, self._prefix + start.encode()), successor(least)
 
     def _found(self, snapshot: Snapshot, key: str, stored: bytes, most: int = _ENTRIES_OF_MANY) -> Found:
+        values, (time_ms, timers, _, state) = self._read(snapshot, key, stored)
+        if values.logs is not None:
+            self._bind(values, snapshot, key, stored, state)
+            for field in self._logs:
+                is_shown = not self.view.fields or field.key in self.view.fields
+                setattr(state, field.name, summary(getattr(state, field.name), most) if is_shown else None)
+        if not self.view.of_stream:
+            return Found(key, Presence.PRESENT, self._shown(state), time_ms, timers or {})
+        if state.forgotten_ms is not None:
+            return Found(key, Presence.FORGOTTEN, time_ms=state.forgotten_ms)
+        return Found(key, Presence.PRESENT, self._shown(state.value), time_ms)
+
+    def _bind(self, values: RowValues, snapshot: Snapshot, key: str, stored: bytes, state: Any) -> None:
+        """Let the logs of a state be read, from this snapshot, until another one is bound."""
+        self._snapshot = snapshot
+        values.bind(self._prefix + key.encode(), stored, state)
+
+    def _read(self, snapshot: Snapshot, key: str, stored: bytes) -> tuple[RowValues, Any]:
+        """What is stored of a key, with what reads it; logs are not bound yet."""
         database = snapshot.database(key)
         assert database is not None
         values = self._values.get(database.group)
@@ -138,19 +176,7 @@ class Shown:
                     *(table.name, table.state_type, self._kept.logs, self._kept.former_logs, database, self._entries)
                 ),
             )
-        stored_key = self._prefix + key.encode()
-        time_ms, timers, _, state = values.read(stored_key, stored)
-        if values.logs is not None:
-            self._snapshot = snapshot
-            values.bind(stored_key, stored, state)
-            for field in self._logs:
-                is_shown = not self.view.fields or field.key in self.view.fields
-                setattr(state, field.name, summary(getattr(state, field.name), most) if is_shown else None)
-        if not self.view.of_stream:
-            return Found(key, Presence.PRESENT, self._shown(state), time_ms, timers or {})
-        if state.forgotten_ms is not None:
-            return Found(key, Presence.FORGOTTEN, time_ms=state.forgotten_ms)
-        return Found(key, Presence.PRESENT, self._shown(state.value), time_ms)
+        return values, values.read(self._prefix + key.encode(), stored)
 
     def _entries(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         assert self._snapshot is not None

@@ -19,7 +19,7 @@ _INTEGER: Final = {"type": "integer"}
 _TEXT: Final = {"type": "string"}
 
 
-def document(views: Mapping[str, Shown]) -> dict[str, Any]:
+def document(views: Mapping[str, Shown], *, has_functions: bool = False) -> dict[str, Any]:
     """The document; made anew for each request, some milliseconds."""
     types = {name: _as_shown(shown.view.value_type) for name, shown in views.items()}
     described, components = msgspec.json.schema_components(types.values(), ref_template=_REF)
@@ -30,6 +30,8 @@ def document(views: Mapping[str, Shown]) -> dict[str, Any]:
         value = _only(schema, components, shown.view.fields)
         item = _object({"key": _TEXT, "value": value}, optional={"timers": {"type": "object"}})
         paths |= _view_paths(name, shown, item)
+    if has_functions:
+        paths |= _function_paths()
     return {
         "openapi": "3.1.0",
         "info": {"title": "Decision state", "version": _VERSION},
@@ -102,6 +104,36 @@ def _view_paths(name: str, shown: Shown, item: dict[str, Any]) -> dict[str, Any]
         )
         paths[f"{base}:top"] = {"get": top}
     return paths
+
+
+def _function_paths() -> dict[str, Any]:
+    instance = _object(
+        {"instance": _TEXT, "status": _TEXT, "run": _INTEGER, "started_ms": _INTEGER, "search": {"type": "object"}},
+        optional={"ended_ms": _INTEGER, "error": _TEXT, "waits": {"type": "array", "items": _TEXT}},
+    )
+    filters = [
+        _parameter("status", _TEXT, "Only those of a status, or of several with commas between them."),
+        _parameter("where", _TEXT, "Only those with such a search field: customer=ann. May be given several times."),
+        _parameter("since", _TEXT, "Only those started since: 1h, or a time."),
+        _parameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "How many instances at most."),
+        _parameter("cursor", _TEXT, "`next` of the page before, and then nothing else: pages are of one epoch."),
+    ]
+    listed = _operation("Instances of functions", {"items": _list_of(instance)}, filters, {"next": _TEXT})
+    name, id_, asked = (
+        {"name": name, "in": "path", "required": True, "schema": _TEXT} for name in ("name", "id", "query")
+    )
+    one = _operation("One instance", None, [name, id_])
+    one["responses"]["200"] = _content(instance, "What is known of it.")
+    value = _object({"instance": _TEXT, "run": _INTEGER, "status": _TEXT, "value": {}})
+    query = _operation("What an instance answers", None, [name, id_, asked])
+    query["responses"]["200"] = _content(value, "What the handler of its own code says.")
+    body: dict[str, Any] = {"requestBody": {"content": {"application/json": {"schema": {}}}}}
+    return {
+        "/v1/functions": {"get": listed},
+        "/v1/functions/{name}": {"get": {**listed, "parameters": [name, *filters]}},
+        "/v1/functions/{name}/{id}": {"get": one},
+        "/v1/functions/{name}/{id}/queries/{query}": {"get": query, "post": {**query, **body}},
+    }
 
 
 def _operation(

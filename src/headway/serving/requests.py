@@ -15,7 +15,7 @@ from headway.basics.times import duration_ms
 from headway.errors import UsageError
 from headway.web.problems import ProblemError, Scope
 
-__all__ = ["Cursor", "Query", "Target", "keys_of", "parse_target", "wait_of"]
+__all__ = ["Cursor", "Query", "Target", "allow", "keys_of", "parse_target", "parts_of_path", "wait_of"]
 
 WAIT_MAX_S: Final = 60.0
 _ROOT: Final = b"/v1/views"
@@ -47,6 +47,28 @@ def parse_target(scope: Scope) -> Optional[Target]:
         return Target(_text(view), _text(key))
     name, colon, action = _text(view).partition(":")
     return Target(name, action=action if colon else None)
+
+
+def parts_of_path(scope: Scope, root: bytes) -> Optional[list[str]]:
+    """The parts of a path behind a root, each unquoted by itself, so that one may hold a slash; None for another path.
+
+    >>> parts_of_path({"raw_path": b"/v1/functions/ship/o%2F7"}, b"/v1/functions")
+    ['ship', 'o/7']
+    """
+    path: bytes = scope["raw_path"]
+    if path.rstrip(b"/") == root:
+        return []
+    if not path.startswith(root + b"/"):
+        return None
+    return [_text(part) for part in path[len(root) + 1 :].split(b"/")]
+
+
+def allow(method: str, *allowed: str) -> None:
+    """Raise `ProblemError` for a method that is none of those allowed; HEAD goes with GET."""
+    known = [*allowed, "HEAD"] if "GET" in allowed else list(allowed)
+    if method not in known:
+        methods = ", ".join(known)
+        raise ProblemError(405, f"{method:.20} is not taken here: {methods}", headers={"allow": methods})
 
 
 def _text(raw: bytes) -> str:
@@ -84,6 +106,7 @@ class Query:
     def __init__(self, scope: Scope, known: Collection[str]) -> None:
         raw: bytes = scope["query_string"]
         self._given: dict[str, str] = {}
+        self._all: list[tuple[str, str]] = []
         if not raw:
             return
         try:
@@ -94,10 +117,15 @@ class Query:
             if name not in known:
                 raise ProblemError(400, f"{name!r:.80} is no parameter here: known are {', '.join(known) or 'none'}")
             self._given[name] = value
+        self._all = pairs
 
     def text(self, name: str, default: str = "") -> str:
         """A parameter as it is."""
         return self._given.get(name, default)
+
+    def texts(self, name: str) -> list[str]:
+        """All values of a parameter that may be given several times."""
+        return [value for given, value in self._all if given == name]
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
         """A whole number within bounds."""

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from headway.declare.flow import Flow
 from headway.declare.loading import FlowSpec, load_flow
+from headway.durable.flow import Functions
 from headway.errors import UsageError
 from headway.metrics.snapshots import Leaver, ViewsSnapshot, now_ms, process_name
 from headway.plan.planner import compile_plan
@@ -57,7 +58,8 @@ def serve_views(
     state = DecisionState(compile_plan(flow.graph), directory)
     state.refresh()
     gate = Gate()
-    app = ViewsApp(state, wall_ms=lambda: time.time_ns() // 1_000_000)
+    callees = flow.callees if isinstance(flow, Functions) else None
+    app = ViewsApp(state, wall_ms=lambda: time.time_ns() // 1_000_000, callees=callees)
     guard = guarded(app, gate=gate, tokens=tokens, hosts=hosts, max_concurrency=_UNDER_WAY)
     gate.not_ready = lambda: state.not_ready
 

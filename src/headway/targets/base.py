@@ -135,6 +135,9 @@ class Target(ABC):
     """Whether many failures in a row mean that the receiver as a whole is gone, so that it is left alone for a while.
     False where each trigger goes to a receiver of its own."""
 
+    comes_back: bool = False
+    """Whether what it does comes back to the flow through a log: a bounded run waits for it."""
+
     @property
     @abstractmethod
     def name(self) -> str:

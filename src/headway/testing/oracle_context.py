@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from headway.basics.times import LAST_TIMER_MS, Duration, known_duration_ms
 from headway.errors import UserCodeError
 from headway.graph import MAIN
-from headway.operators.base import name_of, no_loss, no_shared_state, no_wall_clock, two_times
+from headway.operators.base import name_of, no_loss, no_shared_state, no_tally, no_wall_clock, two_times
 
 if TYPE_CHECKING:
     from headway.testing.oracle_stage import StageOracle
@@ -72,6 +72,14 @@ class OracleContext:
         if side not in losses:
             raise no_loss(self._stage.operators[self.rank].operator, side)
         losses[side] += count
+
+    def tally(self, name: str, by: int, /) -> None:
+        """See `Context.tally`."""
+        operator = self._stage.operators[self.rank].operator
+        if not operator.tallies:
+            raise no_tally(operator, name)
+        tallies = self._stage.tallies[self.rank]
+        tallies[name] = tallies.get(name, 0) + by
 
     def timer(self, name: str, at: Optional[int] = None, /, *, after: Optional[Duration] = None) -> None:
         """See `Context.timer`."""

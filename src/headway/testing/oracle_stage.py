@@ -73,6 +73,7 @@ class StageOracle:
         self.now_ms = now_ms
         self.shared = [_shared_state(node) for node in stage.operators]
         self.losses = [dict.fromkeys(node.operator.losses, 0) for node in stage.operators]
+        self.tallies: list[dict[str, int]] = [{} for _ in stage.operators]
         self.dead_letters: list[DeadLetter] = []
         self._stage = stage
         self._ends = ends
@@ -183,13 +184,14 @@ class StageOracle:
         if not self._stage.is_guarded:
             run()
             return
-        before = copy.deepcopy(([rows.get(key) for rows in self.rows], self._armed, self.shared, self.losses))
+        kept = [rows.get(key) for rows in self.rows], self._armed, self.shared, self.losses, self.tallies
+        before = copy.deepcopy(kept)
         try:
             run()
         except HeadwayError as error:
             if tolerance is None or not is_of_the_flow(error):
                 raise
-            rows, self._armed, self.shared, self.losses = before
+            rows, self._armed, self.shared, self.losses, self.tallies = before
             for of_operator, row in zip(self.rows, rows):
                 of_operator.pop(key, None)
                 if row is not None:

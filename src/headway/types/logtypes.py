@@ -28,6 +28,7 @@ __all__ = [
     "encode_log",
     "encode_migrated",
     "is_log",
+    "is_log_type",
     "log_fields",
     "no_log",
     "reference_of",
@@ -72,12 +73,17 @@ def log_fields(state_type: Any) -> tuple[LogField, ...]:
     found = tuple(
         LogField(field.name, field.encode_name, (get_args(field.type) or (Any,))[0])
         for field in msgspec.structs.fields(state_type)
-        if (get_origin(field.type) or field.type) is Log
+        if is_log_type(field.type)
     )
     if found and struct.__struct_config__.array_like:
         msg = f"{struct.__name__}.{found[0].name}: a state with logs is stored with names: leave array_like out"
         raise FlowError(msg)
     return found
+
+
+def is_log_type(value_type: Any) -> bool:
+    """Whether a type is that of logs, whatever their entries are."""
+    return (get_origin(value_type) or value_type) is Log
 
 
 def is_log(info: inspect.Type) -> bool:
@@ -167,6 +173,8 @@ def decode_log(log_type: Any, held: Any) -> Any:
     >>> reference_of(decode_log(Log[str], None))
     Reference(number=0, length=0)
     """
+    if not is_log_type(log_type):
+        return held  # Of a field that may be anything.
     reference = reference_of(held)
     if reference is None:
         msg = f"Expected a log, got {type(held).__name__}"
@@ -183,7 +191,9 @@ def encode_migrated(value: Any) -> Any:
 
 def decode_migrated(log_type: Any, held: Any) -> Any:
     """As `decode_log`, of what `encode_migrated` gives, or of a list of entries."""
-    return Log(held) if isinstance(held, list) else decode_log(log_type, held)
+    if isinstance(held, list) and is_log_type(log_type):
+        return Log(held)
+    return decode_log(log_type, held)
 
 
 def reference_of(held: Any) -> Optional[Reference]:
