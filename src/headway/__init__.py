@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from headway.connectors.parts import record_partition as record_partition
     from headway.connectors.parts import record_time as record_time
     from headway.connectors.records import Record as Record
-    from headway.connectors.redis import redis_stream as redis_stream
+    from headway.connectors.redis_stream import redis_stream as redis_stream
     from headway.connectors.stdin import stdin as stdin
     from headway.connectors.stdout import to_stdout as to_stdout
     from headway.declare.flow import Flow as Flow
@@ -131,7 +131,9 @@ if TYPE_CHECKING:
     from headway.targets.call import call as call
     from headway.targets.http import webhook as webhook
     from headway.targets.kafka import to_kafka as to_kafka
+    from headway.targets.nats import to_nats as to_nats
     from headway.targets.postgres import postgres as postgres
+    from headway.targets.redis_stream import to_redis_stream as to_redis_stream
     from headway.targets.sqlite import sqlite as sqlite
     from headway.targets.verifying import verify_webhook as verify_webhook
     from headway.types.logs import Log as Log
@@ -150,7 +152,7 @@ _HOMES: Final = {
     "connectors.nats": "nats",
     "connectors.parts": "record_headers record_key record_offset record_partition record_time",
     "connectors.records": "Record",
-    "connectors.redis": "redis_stream",
+    "connectors.redis_stream": "redis_stream",
     "connectors.stdin": "stdin",
     "connectors.stdout": "to_stdout",
     "errors": "FlowError HeadwayError SignatureError",
@@ -197,7 +199,9 @@ _HOMES: Final = {
     "targets.call": "NeverDeliver RetryLater Trigger call",
     "targets.http": "webhook",
     "targets.kafka": "to_kafka",
+    "targets.nats": "to_nats",
     "targets.postgres": "postgres",
+    "targets.redis_stream": "to_redis_stream",
     "targets.sqlite": "sqlite",
     "targets.verifying": "verify_webhook",
     "running": "run",

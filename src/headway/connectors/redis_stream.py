@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Optional
 
 from headway.basics.needed import needed
-from headway.basics.secret import Secret, hide
 from headway.connectors.base import Input, PartitionReader, Position, Session, Tell, unheard
 from headway.connectors.parts import RecordPart
 from headway.connectors.records import RecordsChunk
+from headway.connectors.redis_address import RedisAddress
 from headway.connectors.remote import BATCH, LoopSession, QueuedReader
 from headway.errors import InputError, UsageError
 from headway.formats.base import Format
@@ -62,37 +62,6 @@ def redis_stream(
         raise UsageError(msg)
     address = RedisAddress(url, "redis_stream(...)")
     return RedisStreamInput(address, streams, field, key, start, expired == "earliest", form)
-
-
-class RedisAddress:
-    """A URL, which may hold a password: it is shown without."""
-
-    def __init__(self, url: str, who: str) -> None:
-        self._who = who
-        self._url = Secret(url, "redis URL")
-        if self._url.reference is None:
-            self.read()
-
-    def read(self) -> str:
-        """The URL. Raises `UsageError` for what is none."""
-        url = self._url.one()
-        if not url.startswith(("redis://", "rediss://", "unix://")):
-            msg = f"{self._who}: expected a URL that begins with redis://, rediss:// or unix://"
-            raise UsageError(msg)
-        return url
-
-    @property
-    def shown(self) -> str:
-        """Host and port, or where the URL stands."""
-        return self._url.reference or self.read().partition("://")[2].rpartition("@")[2].partition("?")[0]
-
-    def without_secrets(self, text: str) -> str:
-        """A text without the password."""
-        before = self.read().partition("://")[2].rpartition("@")[0]
-        return hide(text, [part for part in (before, before.partition(":")[2]) if part])
-
-    def __repr__(self) -> str:
-        return f"<Redis at {self.shown}>"
 
 
 @dataclass(frozen=True)

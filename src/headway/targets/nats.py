@@ -1,0 +1,151 @@
+"""Triggers into a stream of NATS JetStream, by id: the stream drops what comes again within its window.
+
+A message is acknowledged when the stream has it. One whose acknowledgement is lost is sent again with the same
+`Nats-Msg-Id`, and the stream knows it for as long as its `duplicate_window`, two minutes by default; what comes again
+later is there twice, with the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any, Final, Optional, Union
+
+from headway.basics.needed import needed, number_in
+from headway.basics.secret import Secret, hide
+from headway.basics.times import Duration, duration_ms
+from headway.errors import UsageError
+from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
+from headway.targets.cloudevents import attributes, percent_encoded
+
+__all__ = ["Nats", "to_nats"]
+
+_SUBJECT: Final = re.compile(r"[^\s*>.]+(\.[^\s*>.]+)*")
+
+
+def to_nats(
+    servers: Union[str, Sequence[str]],
+    subject: str,
+    *,
+    concurrency: int = 256,
+    rate: Optional[float] = None,
+    timeout: Duration = "10s",
+    token: Optional[str] = None,
+    user: Optional[str] = None,
+    password: Optional[str] = None,
+    credentials: Optional[str] = None,
+    name: Optional[str] = None,
+) -> Nats:
+    """Publish triggers to a subject that a stream of NATS JetStream takes, in the order of their keys.
+
+    A message holds the value as JSON; the attributes of the CloudEvent are headers `ce-*`, and its id is the
+    `Nats-Msg-Id` too, by which the stream drops what comes again within its window. Access is as for `hw.nats`. Needs
+    the extra `nats`. Raises `UsageError` for an option that cannot be.
+
+    >>> to_nats("nats://localhost:4222", "carts.abandoned")
+    <Nats nats localhost:4222 carts.abandoned>
+    """
+    urls = (servers,) if isinstance(servers, str) else tuple(servers)
+    if not urls or not all(isinstance(url, str) and url for url in urls):
+        msg = f"to_nats({servers!r}): expected the URL of a server, such as 'nats://localhost:4222', or several"
+        raise UsageError(msg)
+    if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
+        msg = f"to_nats(..., {subject!r}): expected a subject without wildcards, such as 'carts.abandoned'"
+        raise UsageError(msg)
+    limits = Limits(
+        concurrency=int(number_in("concurrency", concurrency, 1, 10_000)),
+        per_second=None if rate is None else number_in("rate", rate, 0.001, 10_000_000),
+        timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 100, 600_000) / 1_000,
+    )
+    given = {"token": token, "user": user, "password": password}
+    access = {what: Secret(value, f"nats {what}") for what, value in given.items() if value is not None}
+    return Nats(urls, subject, limits, access, credentials, name)
+
+
+class Nats(Target):
+    """A subject that takes triggers; made by `hw.to_nats`."""
+
+    guarantee = Guarantee.BY_ID
+
+    def __init__(
+        self,
+        servers: tuple[str, ...],
+        subject: str,
+        limits: Limits,
+        access: dict[str, Secret],
+        credentials: Optional[str],
+        name: Optional[str] = None,
+    ) -> None:
+        self.limits = limits
+        self._servers = servers
+        self._subject = subject
+        self._access = access
+        self._credentials = credentials
+        shown = ",".join(url.partition("://")[2].rpartition("@")[2] or url for url in servers)
+        self._name = name or f"nats {shown} {subject}"
+        self._client: Any = None
+        self._stream: Any = None
+        self._connecting: Optional[asyncio.Lock] = None
+
+    @property
+    def name(self) -> str:
+        """`nats`, the servers and the subject."""
+        return self._name
+
+    def check(self) -> None:
+        """Look whether the library and the secrets are there."""
+        needed("nats", "nats", "hw.to_nats(...)")
+        for secret in self._access.values():
+            secret.read()
+
+    async def open(self) -> None:
+        """Look whether the library is there; a connection is made when it is needed."""
+        self.check()
+        self._connecting = asyncio.Lock()
+
+    async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
+        """Publish one trigger, and wait until the stream has it."""
+        import nats.errors
+        import nats.js.errors
+
+        [delivery] = batch
+        headers = {f"ce-{what}": percent_encoded(value) for what, value in attributes(delivery).items()}
+        headers |= {"Nats-Msg-Id": delivery.id, "Content-Type": "application/json"}
+        try:
+            stream = await self._connected()
+            await stream.publish(self._subject, delivery.data, timeout=self.limits.timeout_s, headers=headers)
+        except nats.errors.MaxPayloadError:
+            told = f"{len(delivery.data)} bytes are more than the server takes: raise its max_payload"
+            return [Answer(Outcome.NEVER, told)]
+        except nats.js.errors.NoStreamResponseError:
+            return [Answer(Outcome.RETRY, f"no stream takes the subject {self._subject}: add it to one")]
+        except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
+            return [Answer(Outcome.RETRY, self._words(error))]
+        return [DONE]
+
+    async def close(self) -> None:
+        """End the client."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def _connected(self) -> Any:
+        import nats
+
+        assert self._connecting is not None
+        async with self._connecting:
+            if self._client is None or not self._client.is_connected:
+                await self.close()
+                options: dict[str, Any] = {what: secret.one() for what, secret in self._access.items()}
+                if self._credentials is not None:
+                    options["user_credentials"] = self._credentials
+                self._client = await nats.connect(
+                    list(self._servers), allow_reconnect=False, connect_timeout=5, name="headway", **options
+                )
+                self._stream = self._client.jetstream()
+            return self._stream
+
+    def _words(self, error: BaseException) -> str:
+        secrets = [secret.one() for secret in self._access.values()]
+        return hide(" ".join(str(error).split()) or type(error).__name__, secrets)
