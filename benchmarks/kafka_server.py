@@ -96,7 +96,9 @@ class KafkaServer:
         (self._directory / "server.properties").write_text(text)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         try:
-            format_it = self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties")
+            format_it = self._java(
+                "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", "server.properties"
+            )
             ran = subprocess.run(format_it, cwd=self._directory, check=False, capture_output=True, timeout=60)
             assert ran.returncode == 0, ran.stderr.decode()
             self.start()

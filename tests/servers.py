@@ -10,8 +10,18 @@ from importlib import import_module
 import pytest
 from benchmarks.kafka_server import KafkaServer, kafka_libraries
 from benchmarks.postgres_server import PLACES, PostgresServer
+from benchmarks.small_servers import NatsServer, RedisServer, find_redis, nats_program
 
-__all__ = ["KafkaServer", "PostgresServer", "kafka_server", "postgres_server"]
+__all__ = [
+    "KafkaServer",
+    "NatsServer",
+    "PostgresServer",
+    "RedisServer",
+    "kafka_server",
+    "nats_server",
+    "postgres_server",
+    "redis_server",
+]
 
 IS_REQUIRED = os.environ.get("HEADWAY_REQUIRE_SERVERS") == "1"
 
@@ -58,3 +68,33 @@ def kafka_server() -> KafkaServer:
     if kafka_libraries() is None:
         missing("Apache Kafka is not installed: make services")
     return _kafka()
+
+
+@lru_cache(maxsize=1)
+def _nats() -> NatsServer:
+    server = NatsServer()
+    atexit.register(server.remove)
+    return server
+
+
+def nats_server() -> NatsServer:
+    """NATS; without it the test is skipped, or fails where servers are required."""
+    _needs("nats", "nats")
+    if nats_program() is None:
+        missing("the server of NATS is not installed: make services")
+    return _nats()
+
+
+@lru_cache(maxsize=1)
+def _redis() -> RedisServer:
+    server = RedisServer()
+    atexit.register(server.remove)
+    return server
+
+
+def redis_server() -> RedisServer:
+    """Redis; without it the test is skipped, or fails where servers are required."""
+    _needs("redis", "redis")
+    if find_redis() is None:
+        missing("there is no redis-server: apt-get install redis-server")
+    return _redis()

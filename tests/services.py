@@ -6,15 +6,21 @@ What is missing is told with the way to install it.
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from benchmarks.kafka_server import VERSION, KafkaServer, install_kafka
 from benchmarks.postgres_server import PLACES, PostgresServer
+from benchmarks.small_servers import NATS_VERSION, NatsServer, RedisServer, SmallServer, find_redis, install_nats
 
 POSTGRES_LEAST: Final = 15
+REDIS_LEAST: Final = 7
 
 
 def check_postgres() -> str:
@@ -56,7 +62,45 @@ def check_kafka() -> str:
     return f"{VERSION}, in {folder}"
 
 
-SERVICES: Final[dict[str, Callable[[], str]]] = {"PostgreSQL": check_postgres, "Apache Kafka": check_kafka}
+def check_nats() -> str:
+    """Which NATS there is; it is installed where it is not. Raises `LookupError`, with what to do."""
+    program = install_nats()
+    return _tried(NatsServer, NATS_VERSION, program)
+
+
+def check_redis() -> str:
+    """Which Redis there is. Raises `LookupError`, with what to do, where there is none that works."""
+    program = find_redis()
+    if program is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        install = ["apt-get", "install", "-y", "--no-install-recommends", "redis-server"]
+        subprocess.run(install, check=False, capture_output=True, timeout=600)
+        program = find_redis()
+    if program is None:
+        msg = "there is no redis-server: apt-get install redis-server; it need not be running"
+        raise LookupError(msg)
+    told = subprocess.run([program, "--version"], check=False, capture_output=True, text=True).stdout
+    version = re.search(r"v=(\d+)\.(\S+)", told)
+    if version is None or int(version[1]) < REDIS_LEAST:
+        msg = f"that in {program} is {told.strip()}: install Redis {REDIS_LEAST} or newer"
+        raise LookupError(msg)
+    return _tried(RedisServer, f"{version[1]}.{version[2]}", program)
+
+
+def _tried(kind: type[SmallServer], version: str, program: Path) -> str:
+    try:
+        kind().remove()
+    except (AssertionError, OSError, subprocess.SubprocessError) as error:
+        msg = f"that in {program} cannot be started: {error}"
+        raise LookupError(msg) from error
+    return f"{version}, in {program.parent}"
+
+
+SERVICES: Final[dict[str, Callable[[], str]]] = {
+    "PostgreSQL": check_postgres,
+    "Apache Kafka": check_kafka,
+    "NATS": check_nats,
+    "Redis": check_redis,
+}
 
 
 def main() -> int:

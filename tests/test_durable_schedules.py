@@ -427,7 +427,8 @@ def test_killed_at_any_moment(tmp_path: Path, workers: int) -> None:
     assert len({one["id"] for one in found}) == len(found)
 
 
-def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # The flow writes a file here.
     file = tmp_path / "ticks.py"
     file.write_text(FLOW.replace('every="100ms"', 'cron="0 3 * * *", tz="Europe/Berlin"'))
     state = tmp_path / "state"

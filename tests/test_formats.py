@@ -157,7 +157,9 @@ def test_messagepack_gives_what_json_gives(trades: list[Trade]) -> None:
 
 
 def test_wrong_options_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="format='xml': expected 'json', 'text', 'bytes', 'msgpack', 'csv', or a"):
+    with pytest.raises(
+        UsageError, match="format='xml': expected 'json', 'json-schema', 'text', 'bytes', 'msgpack', 'csv', or a"
+    ):
         hw.files("a", format="xml")
     with pytest.raises(UsageError, match="may have line ends in them"):
         hw.files("a", format="msgpack")

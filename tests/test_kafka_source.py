@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from tests.kafka_harness import eventually, produce, producer, topic_of
+from tests.readers import read_out, taking
 from tests.servers import KafkaServer, kafka_server
 
 import headway as hw
-from headway.connectors.base import PartitionReader
 from headway.errors import InputError, UsageError
 from headway.testing import check_transport
 
@@ -27,21 +27,6 @@ class Order(hw.Event):
 @pytest.fixture
 def kafka() -> KafkaServer:
     return kafka_server()
-
-
-def read_out(reader: PartitionReader) -> list[int]:
-    """What is read to the end, by a reader that was opened for it."""
-    decoder = hw.kafka("x", "y").format.decoder(Order)
-    found: list[int] = []
-
-    def is_over() -> bool:
-        chunk = reader.read(1 << 16)
-        if chunk is not None:
-            found.extend(event.n for event in chunk.decode(decoder).events)
-        return reader.at_end and chunk is None
-
-    eventually(is_over, f"no end after {found}")
-    return found
 
 
 def test_the_contract(kafka: KafkaServer) -> None:
@@ -111,13 +96,13 @@ def test_aborted_records_are_not_read_and_the_end_is_found_behind_marks(kafka: K
     source = hw.kafka(kafka.address, topic)
     with closing(source.session()) as session:
         reader = session.open(f"{topic}/0", None, follow=False)
-        assert read_out(reader) == [0, 2]
+        assert read_out(reader, Order) == [0, 2]
         position = reader.position()
         assert position["offset"] == 8  # Four records, and a mark behind each.
         reader.close()
-        assert read_out(session.open(f"{topic}/0", position, follow=False)) == []
+        assert read_out(session.open(f"{topic}/0", position, follow=False), Order) == []
     with closing(hw.kafka(kafka.address, topic, isolation="read_uncommitted").session()) as session:
-        assert read_out(session.open(f"{topic}/0", None, follow=False)) == [0, 1, 2, 3]
+        assert read_out(session.open(f"{topic}/0", None, follow=False), Order) == [0, 1, 2, 3]
 
 
 def test_a_bounded_run_ends_before_what_comes_later_and_before_an_open_transaction(kafka: KafkaServer) -> None:
@@ -130,11 +115,11 @@ def test_a_bounded_run_ends_before_what_comes_later_and_before_an_open_transacti
     writer.flush()
     with closing(hw.kafka(kafka.address, topic).session()) as session:
         reader = session.open(f"{topic}/0", None, follow=False)
-        assert read_out(reader) == list(range(1_000))
+        assert read_out(reader, Order) == list(range(1_000))
         position = reader.position()
     writer.commit_transaction(30)
     with closing(hw.kafka(kafka.address, topic).session()) as session:
-        assert read_out(session.open(f"{topic}/0", position, follow=False)) == [5_000]
+        assert read_out(session.open(f"{topic}/0", position, follow=False), Order) == [5_000]
 
 
 def test_reading_begins_where_it_is_told_to(kafka: KafkaServer) -> None:
@@ -142,7 +127,7 @@ def test_reading_begins_where_it_is_told_to(kafka: KafkaServer) -> None:
     produce(kafka, topic, range(10))
     for start, first in (("earliest", 0), ("latest", 10), (1_004, 4), ("1970-01-01T00:00:01.007Z", 7), (9_999, 10)):
         with closing(hw.kafka(kafka.address, topic, start=start).session()) as session:
-            assert read_out(session.open(f"{topic}/0", None, follow=False)) == list(range(first, 10)), start
+            assert read_out(session.open(f"{topic}/0", None, follow=False), Order) == list(range(first, 10)), start
 
 
 def delete_before(server: KafkaServer, topic: str, offset: int) -> None:
@@ -159,11 +144,13 @@ def test_records_that_were_deleted_before_they_were_read_end_the_run_or_are_told
     produce(kafka, topic, range(10))
     delete_before(kafka, topic, 6)
     with closing(hw.kafka(kafka.address, topic).session()) as session:
-        assert read_out(session.open(f"{topic}/0", None, follow=False)) == [6, 7, 8, 9], "nothing was asked for yet"
+        assert read_out(session.open(f"{topic}/0", None, follow=False), Order) == [6, 7, 8, 9], (
+            "nothing was asked for yet"
+        )
         with pytest.raises(InputError, match=r"begins at offset 6, and 2 .*deleted 4 records.*expired=\"earliest\""):
-            read_out(session.open(f"{topic}/0", {"offset": 2}, follow=False))
+            read_out(session.open(f"{topic}/0", {"offset": 2}, follow=False), Order)
     with closing(hw.kafka(kafka.address, topic, expired="earliest").session()) as session:
-        assert read_out(session.open(f"{topic}/0", {"offset": 2}, follow=False)) == [6, 7, 8, 9]
+        assert read_out(session.open(f"{topic}/0", {"offset": 2}, follow=False), Order) == [6, 7, 8, 9]
         told: list[str] = []
         session.partitions(told.append)
         assert [notice.partition(": ")[2] for notice in told] == [
@@ -178,7 +165,7 @@ def test_a_topic_that_was_made_anew_is_refused(kafka: KafkaServer) -> None:
     produce(kafka, topic, range(5))
     with closing(hw.kafka(kafka.address, topic).session()) as session:
         reader = session.open(f"{topic}/0", None, follow=False)
-        read_out(reader)
+        read_out(reader, Order)
         position = reader.position()
     admin = AdminClient({"bootstrap.servers": kafka.address})
     [gone] = admin.delete_topics([topic]).values()
@@ -188,12 +175,12 @@ def test_a_topic_that_was_made_anew_is_refused(kafka: KafkaServer) -> None:
     produce(kafka, topic, range(7))
     with closing(hw.kafka(kafka.address, topic).session()) as session, pytest.raises(InputError, match="made anew"):
         session.partitions()
-        read_out(session.open(f"{topic}/0", position, follow=False))
+        read_out(session.open(f"{topic}/0", position, follow=False), Order)
     with (
         closing(hw.kafka(kafka.address, topic).session()) as session,
         pytest.raises(InputError, match="ends at offset 7"),
     ):
-        read_out(session.open(f"{topic}/0", {"offset": 9}, follow=False))
+        read_out(session.open(f"{topic}/0", {"offset": 9}, follow=False), Order)
 
 
 def test_offsets_are_committed_to_the_group_once_they_are_durable(kafka: KafkaServer, tmp_path: Path) -> None:
@@ -244,16 +231,7 @@ def test_a_broker_that_was_killed_is_read_on_when_it_is_back(tmp_path: Path) -> 
         topic = topic_of(server)
         produce(server, topic, range(100))
         with closing(hw.kafka(server.address, topic).session()) as session:
-            reader = session.open(f"{topic}/0", None, follow=True)
-            decoder = hw.kafka("x", "y").format.decoder(Order)
-            found: list[int] = []
-
-            def has(count: int) -> bool:
-                chunk = reader.read(1 << 16)
-                if chunk is not None:
-                    found.extend(event.n for event in chunk.decode(decoder).events)
-                return len(found) == count
-
+            has, found = taking(session.open(f"{topic}/0", None, follow=True), Order)
             eventually(lambda: has(100), "the first hundred")
             server.kill()
             assert has(100)

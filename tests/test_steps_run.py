@@ -17,6 +17,7 @@ import headway as hw
 from headway import durable_workflow
 from headway.delivery import dispatcher
 from headway.durable.messages import Cancel
+from headway.errors import StateError
 from headway.state.reader import StateReader
 
 
@@ -150,3 +151,11 @@ def test_a_process_finds_the_step_in_the_file_of_the_flow(tmp_path: Path) -> Non
     assert (first, second) == (30, 40)
     assert pid == again != started.pid
     assert not is_alive(pid)
+
+
+def test_files_that_cannot_be_made_are_told(tmp_path: Path) -> None:
+    group = Group(tmp_path, queues=[hw.Queue("q", runs_on="workers")])
+    group.run(lambda: True)
+    (tmp_path / "run" / "steps-00.sock").mkdir()
+    with pytest.raises(StateError, match=r"steps-00\.sock cannot be used: Is a directory; check the disk"):
+        group.run(lambda: False)

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from headway.connectors.kafka.source import kafka as kafka
     from headway.connectors.memory import items as items
     from headway.connectors.memory import to_list as to_list
+    from headway.connectors.nats import nats as nats
     from headway.connectors.parts import record_headers as record_headers
     from headway.connectors.parts import record_key as record_key
     from headway.connectors.parts import record_offset as record_offset
     from headway.connectors.parts import record_partition as record_partition
     from headway.connectors.parts import record_time as record_time
     from headway.connectors.records import Record as Record
+    from headway.connectors.redis import redis_stream as redis_stream
     from headway.connectors.stdin import stdin as stdin
     from headway.connectors.stdout import to_stdout as to_stdout
     from headway.declare.flow import Flow as Flow
@@ -145,8 +147,10 @@ _HOMES: Final = {
     "connectors.jsonl": "to_jsonl",
     "connectors.kafka.source": "kafka",
     "connectors.memory": "items to_list",
+    "connectors.nats": "nats",
     "connectors.parts": "record_headers record_key record_offset record_partition record_time",
     "connectors.records": "Record",
+    "connectors.redis": "redis_stream",
     "connectors.stdin": "stdin",
     "connectors.stdout": "to_stdout",
     "errors": "FlowError HeadwayError SignatureError",

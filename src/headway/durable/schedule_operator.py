@@ -10,8 +10,8 @@ again after a crash does the same. A start has an id that contains the time that
 the end.
 
 **Changed and removed.** Each run begins with a message to each schedule that the code has, with its timetable. Another
-timetable counts from then on. A schedule that the code does not have any more starts nothing, and is forgotten when it
-is due.
+timetable counts from then on. A schedule that the code does not have any more starts nothing, and is forgotten when
+anything is told to it.
 """
 
 from __future__ import annotations
@@ -86,8 +86,7 @@ class ScheduleOperator(Operator[Message, ScheduleState, Json]):
         """Something is told to a schedule."""
         schedule = self._schedules.get(parts_of(ctx.key)[1])
         if schedule is None:
-            if not state.timetable:
-                ctx.forget()
+            ctx.forget()
             return
         body = body_of(event)
         if isinstance(body, Announced):

@@ -8,7 +8,8 @@ the log of this worker, durable before the call is done with. A step whose answe
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Optional, Union
 
@@ -18,7 +19,7 @@ from headway.basics.guarantees import Guarantee
 from headway.client.asynchronous import AsyncClient
 from headway.durable.calls import CANCELLED, CallRecord, options_of
 from headway.durable.messages import SCHEDULES, Body, Cancel, Due, Resolve, Signal, Start, address_of, message, parts_of
-from headway.errors import InternalError
+from headway.errors import InternalError, StateError
 from headway.functions.history import Failure, Identity, Parent
 from headway.inbox.commits import Item, item_of
 from headway.inbox.runlog import RunLogInput
@@ -139,7 +140,8 @@ class _HubTarget(_LogTarget):
     async def open(self) -> None:
         """Open the log, and get ready to run steps."""
         await super().open()
-        self._hub.open()
+        with _usable():
+            self._hub.open()
 
     async def close(self) -> None:
         """Let go of the log and of what runs steps."""
@@ -166,7 +168,8 @@ class AsidesTarget(_HubTarget):
         """Get ready to run steps, and to hand them out."""
         await super().open()
         if self._desk is not None:
-            await self._desk.open()
+            with _usable():
+                await self._desk.open()
 
     def check(self) -> None:
         """Look at what services need, such as secrets."""
@@ -227,6 +230,16 @@ class StepsTarget(_HubTarget):
     async def _made_of(self, record: CallRecord, key: str, delivery: Delivery) -> Union[list[Item], Answer]:
         ran = await self._hub.run(_step_call(record), delivery.attempt, delivery.last_head)
         return ran.retry or [_resolved(record, ran.value, ran.failure, key)]
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Raises `StateError` for files that cannot be made beside the state."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"{error.filename or 'the folder run/'} cannot be used: {error.strerror}; check the disk and its rights"
+        raise StateError(msg) from error
 
 
 def _step_call(record: CallRecord) -> StepCall:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from headway.formats.base import Decoder, Format
+from headway.formats.registry import framed
 from headway.types.decoding import LineCodec
 
-__all__ = ["Json"]
+__all__ = ["Json", "JsonSchema"]
 
 
 @dataclass(frozen=True)
@@ -31,3 +33,39 @@ class Json(Format):
     def decoder(self, event_type: Any) -> Decoder:
         """A decoder of JSON."""
         return LineCodec(event_type)
+
+
+class _FramedDecoder(Decoder):
+    def __init__(self, event_type: Any) -> None:
+        self.event_type = event_type
+        self._inner = LineCodec(event_type)
+
+    def decode_record(self, record: bytes) -> Any:
+        return self._inner.decode_record(framed(record)[1])
+
+    def decode_records(self, records: Sequence[bytes]) -> list[Any]:
+        return self._inner.decode_records([framed(record)[1] for record in records])
+
+    def convert(self, value: Any) -> Any:
+        return self._inner.convert(value)
+
+    def settle(self, event: Any) -> Any:
+        return self._inner.settle(event)
+
+
+@dataclass(frozen=True)
+class JsonSchema(Format):
+    r"""JSON behind the number of a schema, as clients of a schema registry write it.
+
+    What is in a record is validated against the event type; the registry is not asked.
+
+    >>> import headway as hw
+    >>> JsonSchema().decoder(hw.Json).decode_record(b'\x00\x00\x00\x00\x07{"user": "ann"}')
+    {'user': 'ann'}
+    """
+
+    name: ClassVar[str] = "json-schema"
+
+    def decoder(self, event_type: Any) -> Decoder:
+        """A decoder of what stands behind the number."""
+        return _FramedDecoder(event_type)

@@ -7,7 +7,7 @@ from typing import Final, Union
 from headway.errors import UsageError
 from headway.formats.base import Format
 from headway.formats.delimited import Csv
-from headway.formats.json import Json
+from headway.formats.json import Json, JsonSchema
 from headway.formats.messagepack import MessagePack
 from headway.formats.plain import Raw, Text
 
@@ -17,7 +17,7 @@ FormatLike = Union[str, Format]
 """A format, or the name of one."""
 
 JSON: Final = Json()
-_NAMED: Final[dict[str, type[Format]]] = {kind.name: kind for kind in (Json, Text, Raw, MessagePack, Csv)}
+_NAMED: Final[dict[str, type[Format]]] = {kind.name: kind for kind in (Json, JsonSchema, Text, Raw, MessagePack, Csv)}
 
 
 def format_of(given: FormatLike, what: str) -> Format:

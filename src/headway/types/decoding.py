@@ -108,7 +108,9 @@ class LineCodec(Generic[T]):
     def decode_records(self, records: Sequence[bytes]) -> list[T]:
         """The events of records, in one call of the decoder where each is an object on one line."""
         block = b"\n".join(records)
-        events = self.decode_block(block, len(records), count_ends(block)[1])
+        ends, borders = count_ends(block)
+        has_lines = ends == len(records) - 1  # Else there are line ends in a record.
+        events = self.decode_block(block, len(records), borders) if has_lines else None
         return list(map(self.decode_record, records)) if events is None else events
 
     def decode_block(self, data: bytes, count: int, borders: int) -> Optional[list[T]]:

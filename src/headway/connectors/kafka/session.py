@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, Optional
 from headway.connectors.base import PartitionReader, Position, Session, Tell, unheard
 from headway.connectors.kafka.reader import CommittingReader, KafkaReader
 from headway.connectors.kafka.words import is_final, told
+from headway.connectors.remote import BATCH, FIRST_WAIT_S, LOOK_EVERY_S, QueuedReader, Troubles
 from headway.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,14 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KafkaSession"]
 
-_FIRST_WAIT_S: Final = 15.0
-_LOOK_EVERY_S: Final = 5.0
 _REQUEST_S: Final = 10.0
 _POLL_S: Final = 0.05
-_BATCH: Final = 256
-"""Messages in a chunk: few enough that their events stay in the processor's cache."""
-_QUIET_S: Final = 5.0
-"""How long the brokers may be away before a person is told."""
 
 
 class KafkaSession(Session):
@@ -59,15 +54,12 @@ class KafkaSession(Session):
         """By partition; the thread's."""
         self._requests: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._failure: Optional[InputError] = None
-        self._notices: list[str] = []
-        self._down_since: Optional[float] = None
-        self._is_told = False
+        self._troubles = Troubles(given.describe())
         self._looked_at = 0.0
         self._first_look = Event()
         self._is_closing = False
         self._consumer: Any = None
         self._admin: Any = None
-        self._error: Any = None
         self._thread = Thread(target=self._run, name=f"headway-kafka-{given.topic}", daemon=True)
         self._thread.start()
 
@@ -75,17 +67,12 @@ class KafkaSession(Session):
 
     def partitions(self, tell: Tell = unheard) -> list[str]:
         """Those that the topic has, as the thread has seen them last. The first call waits for the brokers."""
-        if not self._first_look.wait(_FIRST_WAIT_S) and self._failure is None:
-            last = f": {told(self._error)}" if self._error is not None else ""
-            msg = (
-                f"{self._given.describe()} does not answer within {_FIRST_WAIT_S:.0f} s{last or '; '}"
-                f"{'' if last else 'check the address, and whether the broker runs'}"
-            )
+        if not self._first_look.wait(FIRST_WAIT_S):
+            why = self._troubles.last or "check the address, and whether the broker runs"
+            msg = f"{self._given.describe()} does not answer within {FIRST_WAIT_S:.0f} s: {why}"
             raise InputError(msg)
         self.check()
-        notices, self._notices = self._notices, []
-        for notice in notices:
-            tell(notice)
+        self._troubles.take(tell)
         return list(self._names or [])
 
     def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
@@ -96,8 +83,9 @@ class KafkaSession(Session):
         self._requests.put(lambda: self._assign(reader))
         return reader
 
-    def release(self, reader: KafkaReader) -> None:
+    def release(self, reader: QueuedReader) -> None:
         """Fetch no more for a reader."""
+        assert isinstance(reader, KafkaReader)
         self._requests.put(lambda: self._unassign(reader))
 
     def commit(self, number: int, offset: int) -> None:
@@ -150,7 +138,7 @@ class KafkaSession(Session):
             self._first_look.set()
 
     def _turn(self) -> None:
-        if time.monotonic() - self._looked_at >= (_LOOK_EVERY_S if self._names is not None else 0.2):
+        if time.monotonic() - self._looked_at >= (LOOK_EVERY_S if self._names is not None else 0.2):
             self._look()
         if self._names is not None:  # Before, it is not known whether the topic is the one that was read.
             self._work_off()
@@ -159,12 +147,11 @@ class KafkaSession(Session):
             return
         message = self._consumer.poll(_POLL_S)
         if message is not None:
-            self._hand_over([message, *self._consumer.consume(_BATCH * 4, 0)])
+            self._hand_over([message, *self._consumer.consume(BATCH * 4, 0)])
         for reader in self._readers.values():
             if reader.is_paused and reader.is_low:
                 reader.is_paused = False
                 self._consumer.resume([self._place(reader.number)])
-        self._watch()
 
     def _work_off(self) -> None:
         with suppress(Empty):
@@ -187,14 +174,13 @@ class KafkaSession(Session):
             reader = self._readers.get(number)
             if reader is None:
                 continue
-            for start in range(0, len(messages), _BATCH):
-                reader.take(messages[start : start + _BATCH])
+            for start in range(0, len(messages), BATCH):
+                reader.take_messages(messages[start : start + BATCH])
             if reader.is_full and not reader.is_paused:
                 reader.is_paused = True
                 self._consumer.pause([self._place(number)])
         by_number.clear()
-        self._down_since = None
-        self._is_told = False
+        self._troubles.up()
 
     def _take_error(self, message: Any) -> None:
         """What comes instead of a message."""
@@ -204,7 +190,7 @@ class KafkaSession(Session):
             return
         name = error.name()
         if name == "_PARTITION_EOF":
-            reader.reached(message.offset())
+            reader.all_came(message.offset())
         elif name in ("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE"):
             self._expired(reader)
         elif name in ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC"):
@@ -235,13 +221,17 @@ class KafkaSession(Session):
                 return
             self._tell_gap(reader.number, offset, low)
             offset = low
-        reader.starts_at(offset, high, self._topic_id)
+        reader.topic_id = self._topic_id
+        if not reader.follow:
+            reader.end = high
+        reader.reached(reader.at(offset))
+        reader.check_end(offset)
         self._readers[reader.number] = reader
         self._consumer.incremental_assign([self._place(reader.number, offset)])
 
     def _first_offset(self, reader: KafkaReader, low: int, high: int) -> int:
         if reader.wanted is not None:
-            return reader.wanted
+            return int(reader.wanted["offset"])
         start = self._given.start
         if start == "earliest":
             return low
@@ -254,7 +244,7 @@ class KafkaSession(Session):
         """What is to be read next is not there any more."""
         low, high = self._consumer.get_watermark_offsets(self._place(reader.number), timeout=_REQUEST_S)
         [stands] = self._consumer.position([self._place(reader.number)])
-        offset = stands.offset if stands.offset >= 0 else (reader.wanted or 0)
+        offset = stands.offset if stands.offset >= 0 else self._first_offset(reader, low, high)
         if self._given.skips_expired and offset < low:
             self._tell_gap(reader.number, offset, low)
             self._consumer.seek(self._place(reader.number, low))
@@ -279,9 +269,8 @@ class KafkaSession(Session):
         return InputError(msg)
 
     def _tell_gap(self, number: int, offset: int, low: int) -> None:
-        self._notices.append(
-            f"{self._given.describe()}: {low - offset} records of partition {number}, from offset {offset} on, were "
-            "deleted before they were read"
+        self._troubles.tell(
+            f"{low - offset} records of partition {number}, from offset {offset} on, were deleted before they were read"
         )
 
     def _unassign(self, reader: KafkaReader) -> None:
@@ -309,7 +298,7 @@ class KafkaSession(Session):
             self._note_error(topic.error)
             return
         if topic.error is not None:
-            self._notices.append(f"{given.describe()} is not there yet")
+            self._troubles.tell("it is not there yet")
         self._names = [f"{given.topic}/{number}" for number in sorted(topic.partitions)]
         self._first_look.set()
 
@@ -337,19 +326,12 @@ class KafkaSession(Session):
         except KafkaException:
             return None  # Brokers older than 3.1 tell none; an offset beyond the end is noticed all the same.
 
-    def _watch(self) -> None:
-        """Tell a person when the brokers have been away for long, and once more when they are back."""
-        if self._down_since is not None and not self._is_told and time.monotonic() - self._down_since > _QUIET_S:
-            self._is_told = True
-            self._notices.append(f"{self._given.describe()}: {self._words(self._error)}; it is tried again")
-
     def _note_error(self, error: Any) -> None:
         """The client says that something is wrong; it goes on trying."""
-        self._error = error
         if is_final(error):
             self._fail(f"{self._given.describe()}: {self._words(error)}")
-        elif self._down_since is None:
-            self._down_since = time.monotonic()
+        else:
+            self._troubles.down(self._words(error))
 
     def _words(self, error: Any) -> str:
         return self._given.settings.without_secrets(told(error))

@@ -119,4 +119,4 @@ class KafkaInput(Input):
 
     def records_before(self, position: Position) -> Optional[int]:
         """The offset: what was compacted away is counted too."""
-        return int(position["offset"])
+        return position.get("offset")

@@ -1,0 +1,354 @@
+"""Inputs whose records come over a network: a thread that talks, readers that find what has come in their queues.
+
+**Two threads.** The engine calls a reader's `read` and must never wait for a network. So a session has a thread of its
+own: it connects, finds partitions, fetches, connects again. What it has fetched lies in the reader's queue, as chunks
+with the position behind each. What both threads touch is a deque and plain attributes, each written by one of them.
+
+**Bounds.** A reader whose queue is full gets no more until half of it was read: a partition that is ahead in event time
+must not fill the memory, nor keep the others from being fetched.
+
+**Trouble.** What ends by itself (a server that restarts) is tried again, and is told once when it has lasted. What does
+not (a wrong password) ends the run. What concerns one partition (records that were deleted) ends the run when that
+partition is read.
+
+`LoopSession` is for clients with an event loop. One whose client blocks has a thread of its own kind, see Kafka's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from threading import Event, Thread
+from typing import Any, Final, Optional, Protocol
+
+from headway.connectors.base import Chunk, Input, PartitionReader, Position, Session, Tell, unheard
+from headway.connectors.records import RecordsChunk
+from headway.errors import InputError
+
+__all__ = ["BATCH", "LoopSession", "QueuedReader", "SessionOfReaders", "Troubles"]
+
+BATCH: Final = 256
+"""Records in a chunk: few enough that their events stay in the processor's cache."""
+FIRST_WAIT_S: Final = 15.0
+LOOK_EVERY_S: Final = 5.0
+_QUEUED_MOST: Final = 20_000
+_QUEUED_BYTES_MOST: Final = 8 << 20
+_QUIET_S: Final = 5.0
+"""How long a server may be away before a person is told."""
+_PAUSES_S: Final = (0.05, 0.2, 0.5, 1.0)
+
+
+class SessionOfReaders(Protocol):
+    """What a reader needs of its session."""
+
+    def check(self) -> None:
+        """Raise what has ended the session, if something has."""
+
+    def release(self, reader: QueuedReader) -> None:
+        """Fetch no more for a reader."""
+
+
+class QueuedReader(PartitionReader):
+    """Reads one partition out of a queue. The session's thread calls `take`, `reached`, `finish` and `fail`."""
+
+    def __init__(self, session: SessionOfReaders, name: str, position: Optional[Position], *, follow: bool) -> None:
+        self.name = name
+        self.follow = follow
+        self.wanted: Optional[Position] = position or None
+        """Where it was opened; None for where the input starts."""
+        self.fetched: Optional[Position] = self.wanted
+        """Up to where records have been taken: where the session goes on. The session's."""
+        self.is_paused = False
+        """Whether no more is fetched for now; the session's."""
+        self.on_low: Callable[[], None] = lambda: None
+        """Called on the engine's thread when there is room again."""
+        self._session = session
+        self._position = position or {}
+        self._queue: deque[tuple[RecordsChunk, Position, int, int]] = deque()
+        self._came = self._taken = self._came_bytes = self._taken_bytes = 0
+        self._reached: Optional[Position] = None
+        self._is_finished = False
+        self._failure: Optional[InputError] = None
+
+    def take(self, chunk: RecordsChunk, position: Position, size: int) -> None:
+        """A chunk has come, of so many bytes; `position` is behind it."""
+        count = len(chunk.ordinals)
+        self._came += count
+        self._came_bytes += size
+        self._queue.append((chunk, position, count, size))
+        self.fetched = position
+
+    def reached(self, position: Position) -> None:
+        """All that there is now has come: whoever goes on from `position` misses nothing."""
+        self._reached = self.fetched = position
+
+    def finish(self) -> None:
+        """A bounded reader has all that there was when it was opened."""
+        self._is_finished = True
+
+    def fail(self, error: InputError) -> None:
+        """It cannot be read on. What has come before is read first."""
+        self._failure = error
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits as may."""
+        return self._came - self._taken > _QUEUED_MOST or self._came_bytes - self._taken_bytes > _QUEUED_BYTES_MOST
+
+    @property
+    def is_low(self) -> bool:
+        """Whether there is room for more."""
+        waiting, size = self._came - self._taken, self._came_bytes - self._taken_bytes
+        return waiting < _QUEUED_MOST // 2 and size < _QUEUED_BYTES_MOST // 2
+
+    def has_more(self) -> bool:
+        """Whether something has come."""
+        return bool(self._queue)
+
+    def read(self, max_bytes: int) -> Optional[Chunk]:
+        """What has come next."""
+        self._session.check()
+        reached = self._reached  # Before the queue is looked at: what it speaks of is in there.
+        if not self._queue:
+            if self._failure is not None:
+                raise self._failure
+            if reached is not None and reached is self.fetched:
+                self._position = reached
+            return None
+        chunk, self._position, count, size = self._queue.popleft()
+        self._taken += count
+        self._taken_bytes += size
+        if self.is_paused and self.is_low:
+            self.on_low()
+        return chunk
+
+    @property
+    def at_end(self) -> bool:
+        """Whether a bounded reader has read all that there was."""
+        return self._is_finished and not self._queue
+
+    def position(self) -> Position:
+        """Behind what was read last; empty before anything is known of where the input starts."""
+        return self._position
+
+    def close(self) -> None:
+        """Fetch no more."""
+        self._session.release(self)
+
+
+class Troubles:
+    """What a session has to tell a person: at once what is lost, and after a while that a server is away."""
+
+    def __init__(self, described: str, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self.described = described
+        self.last = ""
+        """What was wrong last."""
+        self._clock_s = clock_s
+        self._notices: deque[str] = deque()
+        self._down_since: Optional[float] = None
+        self._is_told = False
+
+    def tell(self, notice: str) -> None:
+        """What should be told, once."""
+        self._notices.append(f"{self.described}: {notice}")
+
+    def down(self, reason: str) -> None:
+        """The server does not answer, or says that it cannot."""
+        self.last = reason
+        if self._down_since is None:
+            self._down_since = self._clock_s()
+        elif not self._is_told and self._clock_s() - self._down_since > _QUIET_S:
+            self._is_told = True
+            self.tell(f"{reason}; it is tried again")
+
+    def up(self) -> None:
+        """It answers."""
+        self._down_since = None
+        self._is_told = False
+
+    def take(self, tell: Tell) -> None:
+        """Tell all that has gathered."""
+        while self._notices:
+            tell(self._notices.popleft())
+
+
+class LoopSession(Session):
+    """A session whose client has an event loop, which runs in a thread of the session's own.
+
+    What a kind of server needs are the coroutines below. They raise `InputError` for what does not end by itself, and
+    one of `transient` for what may: then it is tried again, after pauses of up to a second.
+    """
+
+    transient: tuple[type[BaseException], ...] = (OSError, asyncio.TimeoutError)
+
+    def __init__(self, given: Input) -> None:
+        self.troubles = Troubles(given.describe())
+        self._given = given
+        self._names: Optional[list[str]] = None
+        self._failure: Optional[InputError] = None
+        self._first_look = Event()
+        self._loop = asyncio.new_event_loop()
+        self._ended = asyncio.Event()
+        self._feeding: dict[QueuedReader, asyncio.Task[None]] = {}
+        self._is_connected = asyncio.Event()
+        self._thread = Thread(target=self._run, name=f"headway {given.describe()}", daemon=True)
+        self._thread.start()
+
+    # What a kind of server is.
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Connect; called again after `transient` trouble."""
+
+    @abstractmethod
+    async def disconnect(self) -> None:
+        """End the client, whatever state it is in."""
+
+    @abstractmethod
+    async def names(self) -> list[str]:
+        """The partitions that there are now."""
+
+    @abstractmethod
+    async def feed(self, reader: QueuedReader) -> None:
+        """Fetch for a reader from `reader.fetched` on, until a bounded one is finished; called again after trouble."""
+
+    @abstractmethod
+    def reader(self, name: str, position: Optional[Position], *, follow: bool) -> QueuedReader:
+        """A reader for a partition."""
+
+    def words(self, error: BaseException) -> str:
+        """What is wrong, for a person."""
+        return " ".join(str(error).split()) or type(error).__name__
+
+    async def room(self, reader: QueuedReader) -> None:
+        """Return when the reader may get more."""
+        if not reader.is_full:
+            return
+        low = asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+                self._loop.call_soon_threadsafe(low.set)
+
+        reader.on_low = wake
+        reader.is_paused = True
+        while not reader.is_low:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(low.wait(), 1.0)
+            low.clear()
+        reader.is_paused = False
+
+    # What the engine's thread calls.
+
+    def partitions(self, tell: Tell = unheard) -> list[str]:
+        """Those that the thread has seen last. The first call waits for the server."""
+        if not self._first_look.wait(FIRST_WAIT_S):
+            why = self.troubles.last or "check the address, and whether it runs"
+            msg = f"{self._given.describe()} does not answer within {FIRST_WAIT_S:.0f} s: {why}"
+            raise InputError(msg)
+        self.check()
+        self.troubles.take(tell)
+        return list(self._names or [])
+
+    def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
+        """A reader, for which the thread fetches from now on."""
+        reader = self.reader(partition, position, follow=follow)
+        self._call(self._begin(reader))
+        return reader
+
+    def release(self, reader: QueuedReader) -> None:
+        """Fetch no more for a reader."""
+        self._call(self._stop(reader))
+
+    def check(self) -> None:
+        """Raise what has ended the session, if something has."""
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """End the client and the thread."""
+        with suppress(RuntimeError):  # It has ended already.
+            self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join()
+
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(work))
+        except RuntimeError:  # It has ended: `check` says why.
+            work.close()
+
+    # What the session's thread does.
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._live())
+        except InputError as error:
+            self._failure = error
+        except BaseException as error:  # Whatever it is, it must not end in a reader that waits for ever.
+            self._failure = InputError(f"{self._given.describe()} cannot be read on: {self.words(error)}")
+            self._failure.__cause__ = error
+        finally:
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            with suppress(Exception):
+                self._loop.run_until_complete(self.disconnect())
+            self._first_look.set()
+            self._loop.close()
+
+    async def _live(self) -> None:
+        attempt = 0
+        while not self._ended.is_set():
+            try:
+                if not self._is_connected.is_set():
+                    await self.connect()
+                self._names = await self.names()
+                self._is_connected.set()
+                self._first_look.set()
+                self.troubles.up()
+                attempt = 0
+                pause_s = LOOK_EVERY_S
+            except self.transient as error:
+                self._is_connected.clear()
+                self.troubles.down(self.words(error))
+                with suppress(Exception):  # It is made anew.
+                    await self.disconnect()
+                pause_s = _PAUSES_S[min(attempt, len(_PAUSES_S) - 1)]
+                attempt += 1
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), pause_s)
+
+    async def _begin(self, reader: QueuedReader) -> None:
+        self._feeding[reader] = asyncio.ensure_future(self._feed(reader))
+
+    async def _stop(self, reader: QueuedReader) -> None:
+        task = self._feeding.pop(reader, None)
+        if task is not None:
+            task.cancel()
+
+    async def _feed(self, reader: QueuedReader) -> None:
+        attempt = 0
+        while True:
+            await self._is_connected.wait()
+            try:
+                before = reader.fetched
+                await self.feed(reader)
+                return
+            except self.transient as error:
+                self.troubles.down(self.words(error))
+                attempt = 0 if reader.fetched is not before else attempt + 1
+                await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
+            except InputError as error:
+                reader.fail(error)
+                return
+            except Exception as error:
+                failure = InputError(f"{self._given.describe()} cannot be read on: {self.words(error)}")
+                failure.__cause__ = error
+                reader.fail(failure)
+                return
