@@ -11,13 +11,13 @@ __all__ = ["shown_by", "view_changes"]
 
 
 def shown_by(manifest: Manifest) -> frozenset[int]:
-    """The numbers under which lies what views show: of operators, of indexes, and of logs that are shown."""
+    """The numbers under which lies what views show: of operators, of their logs, and of indexes.
+
+    Also of logs that no view shows: whoever asks a durable function something is answered from its history.
+    """
     views = manifest.views.values()
     numbers = {view.operator_id for view in views} | {view.index_id for view in views if view.index}
-    for view in views:
-        logs = manifest.operators[view.operator].logs
-        numbers |= {number for name, number in logs.items() if not view.fields or name in view.fields}
-    return frozenset(numbers)
+    return frozenset(numbers.union(*(manifest.operators[view.operator].log_numbers for view in views)))
 
 
 def view_changes(found: Manifest, expected: Manifest) -> Iterator[tuple[str, str]]:
