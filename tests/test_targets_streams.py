@@ -105,7 +105,7 @@ def test_nats_keeps_the_contract_and_drops_what_comes_again() -> None:
         secrets=["swordfish"],
     )
     found = [message.headers["Nats-Msg-Id"] for message in messages(subject)]
-    assert len(found) == len(set(found)) > 30
+    assert len(found) == len(set(found)) > 20
     one = messages(subject)[0]
     assert one.headers["ce-id"] == one.headers["Nats-Msg-Id"]
     assert one.headers["ce-type"] == "contract.checked"

@@ -180,7 +180,14 @@ class NatsSession(LoopSession):
             options["user_credentials"] = given.credentials
         try:
             self._client = await nats.connect(
-                list(given.servers), allow_reconnect=False, connect_timeout=5, name="headway", **options
+                list(given.servers),
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0.1,
+                connect_timeout=5,
+                name="headway",
+                error_cb=self._note,
+                **options,
             )
         except nats.errors.NoServersError as error:
             msg = f"no server of {', '.join(given.servers)} takes a connection: check address and port"
@@ -190,6 +197,9 @@ class NatsSession(LoopSession):
                 msg = f"{given.describe()} refuses to let us in: check user, password, token or credentials"
                 raise InputError(msg) from error
             raise
+
+    async def _note(self, error: Exception) -> None:
+        """What the client meets need not be in the log: whoever waits for it is told."""
 
     async def disconnect(self) -> None:
         """End the client."""

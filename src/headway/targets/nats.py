@@ -21,6 +21,7 @@ from headway.targets.cloudevents import attributes, percent_encoded
 
 __all__ = ["Nats", "to_nats"]
 
+_CLOSING_S: Final = 2.0
 _SUBJECT: Final = re.compile(r"[^\s*>.]+(\.[^\s*>.]+)*")
 
 
@@ -86,7 +87,7 @@ class Nats(Target):
         self._name = name or f"nats {shown} {subject}"
         self._client: Any = None
         self._stream: Any = None
-        self._connecting: Optional[asyncio.Lock] = None
+        self._connecting: Optional[asyncio.Future[None]] = None
 
     @property
     def name(self) -> str:
@@ -102,7 +103,6 @@ class Nats(Target):
     async def open(self) -> None:
         """Look whether the library is there; a connection is made when it is needed."""
         self.check()
-        self._connecting = asyncio.Lock()
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Publish one trigger, and wait until the stream has it."""
@@ -125,27 +125,52 @@ class Nats(Target):
         return [DONE]
 
     async def close(self) -> None:
-        """End the client."""
+        """End the client; one that is being made gets a little time to be there, so that it can be ended."""
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            await asyncio.wait([connecting], timeout=_CLOSING_S)
+            connecting.cancel()
+            await asyncio.wait([connecting])
+            if not connecting.cancelled():
+                connecting.exception()
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
 
     async def _connected(self) -> Any:
+        if self._client is None or not self._client.is_connected:
+            if self._connecting is None or self._connecting.done():
+                self._connecting = asyncio.ensure_future(self._connect())
+            # Whoever is cancelled does not leave a client that is half made.
+            await asyncio.shield(self._connecting)
+        return self._stream
+
+    async def _connect(self) -> None:
         import nats
 
-        assert self._connecting is not None
-        async with self._connecting:
-            if self._client is None or not self._client.is_connected:
-                await self.close()
-                options: dict[str, Any] = {what: secret.one() for what, secret in self._access.items()}
-                if self._credentials is not None:
-                    options["user_credentials"] = self._credentials
-                self._client = await nats.connect(
-                    list(self._servers), allow_reconnect=False, connect_timeout=5, name="headway", **options
-                )
-                self._stream = self._client.jetstream()
-            return self._stream
+        await self._disconnect()
+        options: dict[str, Any] = {what: secret.one() for what, secret in self._access.items()}
+        if self._credentials is not None:
+            options["user_credentials"] = self._credentials
+        client = await nats.connect(
+            list(self._servers),
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0.1,
+            connect_timeout=5,
+            name="headway",
+            error_cb=_quiet,
+            **options,
+        )
+        self._client, self._stream = client, client.jetstream()
 
     def _words(self, error: BaseException) -> str:
         secrets = [secret.one() for secret in self._access.values()]
         return hide(" ".join(str(error).split()) or type(error).__name__, secrets)
+
+
+async def _quiet(error: Exception) -> None:
+    """What the client meets is what `deliver` answers with: it need not write it to the log as well."""
