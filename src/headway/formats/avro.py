@@ -14,7 +14,8 @@ from headway.basics.needed import needed
 from headway.errors import FlowError, UsageError
 from headway.formats.base import Decoder, Format
 from headway.formats.converted import ConvertingDecoder
-from headway.formats.registry import Registry, framed
+from headway.formats.framing import framed
+from headway.formats.registry import Registry
 from headway.types.schema import field_names, type_label
 
 __all__ = ["Avro"]

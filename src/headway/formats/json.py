@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from headway.formats.base import Decoder, Format
-from headway.formats.registry import framed
+from headway.formats.framing import framed
 from headway.types.decoding import LineCodec
 
 __all__ = ["Json", "JsonSchema"]

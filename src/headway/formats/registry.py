@@ -1,7 +1,6 @@
 """Schema registries: the schemas of records by the numbers that stand before them.
 
-Records that are written with a registry begin with a zero byte and four bytes of a number; the registry knows which
-schema that is, and what a number means never changes. So each is asked for once, and known ones need no registry.
+What a number means never changes. So each is asked for once, and known ones need no registry.
 """
 
 from __future__ import annotations
@@ -17,25 +16,11 @@ from typing import Any, Final, Optional
 from headway.basics.secret import Secret
 from headway.errors import InputError, UsageError
 
-__all__ = ["MAGIC", "Registry", "framed"]
+__all__ = ["Registry"]
 
-MAGIC: Final = b"\x00"
-_HEAD: Final = 5
 _TIMEOUT_S: Final = 10.0
 _PATIENCE_S: Final = 60.0
 _PAUSES_S: Final = (0.1, 0.5, 1, 2, 5)
-
-
-def framed(record: bytes) -> tuple[int, bytes]:
-    r"""The number of the schema, and the rest. Raises `ValueError` for a record that does not begin so.
-
-    >>> framed(b"\x00\x00\x00\x00\x07{}")
-    (7, b'{}')
-    """
-    if record[:1] != MAGIC or len(record) < _HEAD:
-        msg = f"it does not begin with the number of a schema, but with {record[:5]!r}"
-        raise ValueError(msg)
-    return int.from_bytes(record[1:_HEAD], "big"), record[_HEAD:]
 
 
 class Registry:
