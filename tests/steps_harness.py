@@ -116,3 +116,10 @@ def in_world(
             await world.close()
 
     asyncio.run(told())
+
+
+def group(code: Any, *, queues: Any = (), **declared: Any) -> hw.Functions:
+    """A group with one step, `work`."""
+    flow = hw.Functions("group", queues=queues)
+    flow.step(name="work", **declared)(code)
+    return flow

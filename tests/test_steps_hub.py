@@ -8,11 +8,11 @@ import threading
 from typing import Any
 
 import pytest
-from tests.steps_harness import STARTED_MS, World, in_world, rest
+from tests.steps_harness import STARTED_MS, World, group, in_world, rest
 
 import headway as hw
 from headway.basics.times import duration_ms
-from headway.errors import FlowError, UsageError
+from headway.errors import UsageError
 from headway.steps.attempt import Ran
 
 
@@ -20,12 +20,6 @@ class Declined(Exception):
     """An error that says of itself that it is final."""
 
     non_retryable = True
-
-
-def group(code: Any, *, queues: Any = (), **declared: Any) -> hw.Functions:
-    flow = hw.Functions("group", queues=queues)
-    flow.step(name="work", **declared)(code)
-    return flow
 
 
 def attempt(code: Any, number: int = 1, *, passed_ms: int = 0, options: Any = None, **declared: Any) -> Ran:
@@ -350,42 +344,6 @@ def test_a_thread_that_is_given_up_has_its_place_until_it_ends() -> None:
 
     queue = hw.Queue("q", concurrency=1)
     in_world(group(work, queue="q", attempt_timeout="1s", queues=[queue]), story)
-
-
-def test_what_cannot_be_declared() -> None:
-    async def waits() -> None: ...
-
-    with pytest.raises(FlowError, match='runs_in="thread" is for an ordinary function'):
-        group(waits, runs_in="thread")
-    with pytest.raises(FlowError, match='runs_in="async" is for an `async def`'):
-        group(broken, runs_in="async")
-    with pytest.raises(FlowError, match="at the top level of a file"):
-        group(lambda: None, runs_in="process")
-    with pytest.raises(FlowError, match="runs_in='moon'"):
-        group(broken, runs_in="moon")
-    with pytest.raises(FlowError, match=r"there is no queue 'quick': give hw\.Functions queues="):
-        group(broken, queue="quick")
-    with pytest.raises(FlowError, match="two queues are called 'q'"):
-        hw.Functions("group", queues=[hw.Queue("q"), hw.Queue("q")])
-    with pytest.raises(FlowError, match="is no queue"):
-        hw.Functions("group", queues=["q"])  # type: ignore[list-item]
-    with pytest.raises(FlowError, match=r"neither hw\.Steps nor a step"):
-        hw.Functions("group", steps=[broken])  # type: ignore[list-item]
-
-
-def test_steps_of_another_file_and_a_default_queue_of_their_own() -> None:
-    steps = hw.Steps(queue="mails")
-    steps.step(broken)
-    steps.step(name="other", queue="q")(declined)
-    flow = hw.Functions("group", steps=[steps], queues=[hw.Queue("mails"), hw.Queue("q")])
-    assert {name: step.options.queue for name, step in flow.callees.items() if step.options} == {
-        "broken": "mails",
-        "other": "q",
-    }
-    with pytest.raises(FlowError, match="two steps are called 'broken'"):
-        steps.step(broken)
-    with pytest.raises(FlowError, match="two functions or steps are called 'broken'"):
-        flow.step(broken)
 
 
 def test_a_call_that_comes_after_its_cancellation_is_not_begun() -> None:

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Final, Optional, Union
 
 from headway.basics.needed import needed
 from headway.basics.secret import Secret, hide
-from headway.connectors.base import Input, PartitionReader, Position, Session, Tell, unheard
+from headway.connectors.base import Input, Position, Session
 from headway.connectors.parts import RecordPart
+from headway.connectors.queued import BATCH, QueuedReader
 from headway.connectors.records import RecordsChunk
-from headway.connectors.remote import BATCH, LoopSession, QueuedReader
+from headway.connectors.remote import LoopSession, RemoteInput, format_without_header, one_of
 from headway.errors import InputError, UsageError
 from headway.formats.base import Format
-from headway.formats.named import JSON, FormatLike, format_of
+from headway.formats.named import JSON, FormatLike
 
 __all__ = ["NatsInput", "nats"]
 
@@ -70,21 +70,16 @@ def nats(
     if isinstance(subjects, str) or not subjects or len(set(subjects)) < len(tuple(subjects)):
         msg = f"nats(..., subjects={subjects!r}): expected a list of subjects, each of them once"
         raise UsageError(msg)
-    for what, value, known in (("start", start, ("earliest", "latest")), ("expired", expired, ("stop", "earliest"))):
-        if value not in known:
-            msg = f"nats(..., {what}={value!r}): expected {' or '.join(map(repr, known))}"
-            raise UsageError(msg)
-    form = format_of(format, f"nats(..., {stream!r})")
-    if form.has_header:
-        msg = f"nats(..., format={form.name!r}): messages have no first line; name the columns: Csv(columns=...)"
-        raise UsageError(msg)
+    one_of("nats", "start", start, "earliest", "latest")
+    one_of("nats", "expired", expired, "stop", "earliest")
+    form = format_without_header(format, "nats")
     given = {"token": token, "user": user, "password": password}
     access = {name: Secret(value, f"nats {name}") for name, value in given.items() if value is not None}
     return NatsInput(urls, stream, tuple(subjects), start, expired == "earliest", access, credentials, form)
 
 
 @dataclass(frozen=True)
-class NatsInput(Input):
+class NatsInput(RemoteInput):
     """What `nats` returns."""
 
     servers: tuple[str, ...]
@@ -96,26 +91,10 @@ class NatsInput(Input):
     credentials: Optional[str]
     format: Format = JSON
 
-    record_parts = frozenset(RecordPart)
-
-    @property
-    def has_news(self) -> bool:
-        """A thread takes what comes, so that readers know."""
-        return True
-
     def session(self) -> Session:
         """One client for the process."""
         needed("nats", "nats", "hw.nats(...)")
         return NatsSession(self)
-
-    def partitions(self, tell: Tell = unheard) -> list[str]:
-        """The stream, or one for each subject, such as `ORDERS/orders.eu.>`."""
-        with closing(self.session()) as session:
-            return session.partitions(tell)
-
-    def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
-        """Open one partition with a client of its own."""
-        return self.session().open(partition, position, follow=follow)
 
     def describe(self) -> str:
         """The stream and the servers."""

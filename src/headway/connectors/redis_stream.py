@@ -7,19 +7,19 @@ a number, so entries are counted too: the count orders what has one time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final, Optional
 
 from headway.basics.needed import needed
-from headway.connectors.base import Input, PartitionReader, Position, Session, Tell, unheard
+from headway.connectors.base import Input, Position, Session
 from headway.connectors.parts import RecordPart
+from headway.connectors.queued import BATCH, QueuedReader
 from headway.connectors.records import RecordsChunk
 from headway.connectors.redis_address import RedisAddress
-from headway.connectors.remote import BATCH, LoopSession, QueuedReader
+from headway.connectors.remote import LoopSession, RemoteInput, format_without_header, one_of
 from headway.errors import InputError, UsageError
 from headway.formats.base import Format
-from headway.formats.named import JSON, FormatLike, format_of
+from headway.formats.named import JSON, FormatLike
 
 __all__ = ["RedisStreamInput", "redis_stream"]
 
@@ -52,20 +52,15 @@ def redis_stream(
     if not streams or len(set(streams)) < len(streams) or not all(isinstance(one, str) and one for one in streams):
         msg = f"redis_stream(..., {', '.join(map(repr, streams))}): expected the keys of streams, each of them once"
         raise UsageError(msg)
-    for what, value, known in (("start", start, ("earliest", "latest")), ("expired", expired, ("stop", "earliest"))):
-        if value not in known:
-            msg = f"redis_stream(..., {what}={value!r}): expected {' or '.join(map(repr, known))}"
-            raise UsageError(msg)
-    form = format_of(format, f"redis_stream(..., {streams[0]!r})")
-    if form.has_header:
-        msg = f"redis_stream(..., format={form.name!r}): entries have no first line; name the columns: Csv(columns=...)"
-        raise UsageError(msg)
+    one_of("redis_stream", "start", start, "earliest", "latest")
+    one_of("redis_stream", "expired", expired, "stop", "earliest")
+    form = format_without_header(format, "redis_stream")
     address = RedisAddress(url, "redis_stream(...)")
     return RedisStreamInput(address, streams, field, key, start, expired == "earliest", form)
 
 
 @dataclass(frozen=True)
-class RedisStreamInput(Input):
+class RedisStreamInput(RemoteInput):
     """What `redis_stream` returns."""
 
     address: RedisAddress
@@ -76,26 +71,10 @@ class RedisStreamInput(Input):
     skips_expired: bool
     format: Format = JSON
 
-    record_parts = frozenset(RecordPart)
-
-    @property
-    def has_news(self) -> bool:
-        """A thread takes what comes, so that readers know."""
-        return True
-
     def session(self) -> Session:
         """One client for the process."""
         needed("redis", "redis", "hw.redis_stream(...)")
         return RedisSession(self)
-
-    def partitions(self, tell: Tell = unheard) -> list[str]:
-        """The streams that are there."""
-        with closing(self.session()) as session:
-            return session.partitions(tell)
-
-    def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
-        """Open one stream with a client of its own."""
-        return self.session().open(partition, position, follow=follow)
 
     def describe(self) -> str:
         """The streams and the server."""

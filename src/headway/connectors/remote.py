@@ -21,123 +21,74 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import closing, suppress
 from threading import Event, Thread
-from typing import Any, Final, Optional, Protocol
+from typing import Any, Final, Optional
 
-from headway.connectors.base import Chunk, Input, PartitionReader, Position, Session, Tell, unheard
-from headway.connectors.records import RecordsChunk
-from headway.errors import InputError
+from headway.connectors.base import Input, PartitionReader, Position, Session, Tell, unheard
+from headway.connectors.parts import RecordPart
+from headway.connectors.queued import QueuedReader
+from headway.errors import InputError, UsageError
+from headway.formats.base import Format
+from headway.formats.named import FormatLike, format_of
 
-__all__ = ["BATCH", "LoopSession", "QueuedReader", "SessionOfReaders", "Troubles"]
+__all__ = [
+    "LoopSession",
+    "RemoteInput",
+    "Troubles",
+    "format_without_header",
+    "one_of",
+]
 
-BATCH: Final = 256
-"""Records in a chunk: few enough that their events stay in the processor's cache."""
 FIRST_WAIT_S: Final = 15.0
 LOOK_EVERY_S: Final = 5.0
-_QUEUED_MOST: Final = 20_000
-_QUEUED_BYTES_MOST: Final = 8 << 20
 _QUIET_S: Final = 5.0
 """How long a server may be away before a person is told."""
 _PAUSES_S: Final = (0.05, 0.2, 0.5, 1.0)
 
 
-class SessionOfReaders(Protocol):
-    """What a reader needs of its session."""
+class RemoteInput(Input):
+    """An input that is read through a session with a client. `session` makes one; the rest goes through it."""
 
-    def check(self) -> None:
-        """Raise what has ended the session, if something has."""
-
-    def release(self, reader: QueuedReader) -> None:
-        """Fetch no more for a reader."""
-
-
-class QueuedReader(PartitionReader):
-    """Reads one partition out of a queue. The session's thread calls `take`, `reached`, `finish` and `fail`."""
-
-    def __init__(self, session: SessionOfReaders, name: str, position: Optional[Position], *, follow: bool) -> None:
-        self.name = name
-        self.follow = follow
-        self.wanted: Optional[Position] = position or None
-        """Where it was opened; None for where the input starts."""
-        self.fetched: Optional[Position] = self.wanted
-        """Up to where records have been taken: where the session goes on. The session's."""
-        self.is_paused = False
-        """Whether no more is fetched for now; the session's."""
-        self.on_low: Callable[[], None] = lambda: None
-        """Called on the engine's thread when there is room again."""
-        self._session = session
-        self._position = position or {}
-        self._queue: deque[tuple[RecordsChunk, Position, int, int]] = deque()
-        self._came = self._taken = self._came_bytes = self._taken_bytes = 0
-        self._reached: Optional[Position] = None
-        self._is_finished = False
-        self._failure: Optional[InputError] = None
-
-    def take(self, chunk: RecordsChunk, position: Position, size: int) -> None:
-        """A chunk has come, of so many bytes; `position` is behind it."""
-        count = len(chunk.ordinals)
-        self._came += count
-        self._came_bytes += size
-        self._queue.append((chunk, position, count, size))
-        self.fetched = position
-
-    def reached(self, position: Position) -> None:
-        """All that there is now has come: whoever goes on from `position` misses nothing."""
-        self._reached = self.fetched = position
-
-    def finish(self) -> None:
-        """A bounded reader has all that there was when it was opened."""
-        self._is_finished = True
-
-    def fail(self, error: InputError) -> None:
-        """It cannot be read on. What has come before is read first."""
-        self._failure = error
+    record_parts = frozenset(RecordPart)
 
     @property
-    def is_full(self) -> bool:
-        """Whether as much waits as may."""
-        return self._came - self._taken > _QUEUED_MOST or self._came_bytes - self._taken_bytes > _QUEUED_BYTES_MOST
+    def has_news(self) -> bool:
+        """A thread takes what comes, so that readers know."""
+        return True
 
-    @property
-    def is_low(self) -> bool:
-        """Whether there is room for more."""
-        waiting, size = self._came - self._taken, self._came_bytes - self._taken_bytes
-        return waiting < _QUEUED_MOST // 2 and size < _QUEUED_BYTES_MOST // 2
+    @abstractmethod
+    def session(self) -> Session:
+        """One client for the process."""
 
-    def has_more(self) -> bool:
-        """Whether something has come."""
-        return bool(self._queue)
+    def partitions(self, tell: Tell = unheard) -> list[str]:
+        """Those that there are now, by a session that ends with the answer."""
+        with closing(self.session()) as session:
+            return session.partitions(tell)
 
-    def read(self, max_bytes: int) -> Optional[Chunk]:
-        """What has come next."""
-        self._session.check()
-        reached = self._reached  # Before the queue is looked at: what it speaks of is in there.
-        if not self._queue:
-            if self._failure is not None:
-                raise self._failure
-            if reached is not None and reached is self.fetched:
-                self._position = reached
-            return None
-        chunk, self._position, count, size = self._queue.popleft()
-        self._taken += count
-        self._taken_bytes += size
-        if self.is_paused and self.is_low:
-            self.on_low()
-        return chunk
+    def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
+        """A reader with a session of its own, which ends when the reader is closed."""
+        session = self.session()
+        reader = session.open(partition, position, follow=follow)
+        assert isinstance(reader, QueuedReader)
+        reader.on_close = session.close
+        return reader
 
-    @property
-    def at_end(self) -> bool:
-        """Whether a bounded reader has read all that there was."""
-        return self._is_finished and not self._queue
 
-    def position(self) -> Position:
-        """Behind what was read last; empty before anything is known of where the input starts."""
-        return self._position
+def one_of(who: str, what: str, value: object, *known: str) -> None:
+    """Raise `UsageError` for an option that is none of the values that it can have."""
+    if value not in known:
+        msg = f"{who}(..., {what}={value!r}): expected {' or '.join(map(repr, known))}"
+        raise UsageError(msg)
 
-    def close(self) -> None:
-        """Fetch no more."""
-        self._session.release(self)
+
+def format_without_header(given: FormatLike, who: str) -> Format:
+    """The format of messages, which have no first line. Raises `UsageError` for one that needs it."""
+    form = format_of(given, f"{who}(...)")
+    if form.has_header:
+        msg = f"{who}(..., format={form.name!r}): messages have no first line; name the columns: Csv(columns=...)"
+        raise UsageError(msg)
+    return form
 
 
 class Troubles:

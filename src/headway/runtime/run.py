@@ -156,8 +156,8 @@ def compile_flow(flow: Declared, state_dir: Path) -> Plan:
 
 def check_inputs(plan: Plan, *, follow: bool) -> None:
     """Raise `InputError` for a bounded source that has no partition at all."""
-    for source in plan.sources:
-        if source.node.input.own_log is None and not source.node.input.partitions() and not follow:
+    for source in [] if follow else plan.sources:
+        if source.node.input.own_log is None and not source.node.input.partitions():
             found = source.node.input.describe()
             msg = f"source {source.name!r}: {found} matches nothing; check the path, or use --follow to wait for it"
             raise InputError(msg)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from headway.connectors.base import Position
 from headway.connectors.parts import RecordPart
+from headway.connectors.queued import QueuedReader
 from headway.connectors.records import RecordsChunk
-from headway.connectors.remote import QueuedReader
 
 if TYPE_CHECKING:
     from headway.connectors.kafka.session import KafkaSession

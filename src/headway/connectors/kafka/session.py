@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING, Any, Final, Optional
 from headway.connectors.base import PartitionReader, Position, Session, Tell, unheard
 from headway.connectors.kafka.reader import CommittingReader, KafkaReader
 from headway.connectors.kafka.words import is_final, told
-from headway.connectors.remote import BATCH, FIRST_WAIT_S, LOOK_EVERY_S, QueuedReader, Troubles
+from headway.connectors.queued import BATCH, QueuedReader
+from headway.connectors.remote import FIRST_WAIT_S, LOOK_EVERY_S, Troubles
 from headway.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class KafkaSession(Session):
         self._topic_id: Optional[str] = None
         self._readers: dict[int, KafkaReader] = {}
         """By partition; the thread's."""
+        self._unassigned: list[KafkaReader] = []
+        """Whose partitions could not be assigned yet."""
         self._requests: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._failure: Optional[InputError] = None
         self._troubles = Troubles(given.describe())
@@ -80,7 +83,7 @@ class KafkaSession(Session):
         number = int(partition.rpartition("/")[2])
         kind = KafkaReader if self._given.group is None else CommittingReader
         reader = kind(self, partition, number, position, follow=follow)
-        self._requests.put(lambda: self._assign(reader))
+        self._requests.put(lambda: self._begin(reader))
         return reader
 
     def release(self, reader: QueuedReader) -> None:
@@ -154,6 +157,9 @@ class KafkaSession(Session):
                 self._consumer.resume([self._place(reader.number)])
 
     def _work_off(self) -> None:
+        unassigned, self._unassigned = self._unassigned, []
+        for reader in unassigned:
+            self._begin(reader)
         with suppress(Empty):
             while True:
                 self._requests.get_nowait()()
@@ -200,6 +206,16 @@ class KafkaSession(Session):
             self._fail(f"{self._given.describe()}: {self._words(error)}")
         else:
             self._note_error(error)
+
+    def _begin(self, reader: KafkaReader) -> None:
+        """Assign a reader's partition, again and again while the brokers are away."""
+        import confluent_kafka
+
+        try:
+            self._assign(reader)
+        except confluent_kafka.KafkaException as error:
+            self._note_error(error.args[0])
+            self._unassigned.append(reader)
 
     def _assign(self, reader: KafkaReader) -> None:
         """Begin to fetch for a reader, at its offset or where the input starts."""
@@ -274,6 +290,8 @@ class KafkaSession(Session):
         )
 
     def _unassign(self, reader: KafkaReader) -> None:
+        if reader in self._unassigned:
+            self._unassigned.remove(reader)
         if self._readers.get(reader.number) is reader:
             del self._readers[reader.number]
             self._consumer.incremental_unassign([self._place(reader.number)])

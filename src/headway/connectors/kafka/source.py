@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final, Optional, Union
 
 from headway.basics.times import parse_time
-from headway.connectors.base import Input, PartitionReader, Position, Session, Tell, unheard
+from headway.connectors.base import Input, Position, Session
 from headway.connectors.kafka.settings import KafkaSettings
-from headway.connectors.parts import RecordPart
+from headway.connectors.remote import RemoteInput, format_without_header, one_of
 from headway.errors import UsageError
 from headway.formats.base import Format
-from headway.formats.named import JSON, FormatLike, format_of
+from headway.formats.named import JSON, FormatLike
 
 __all__ = ["KafkaInput", "kafka"]
 
@@ -58,13 +57,8 @@ def kafka(
     if not isinstance(topic, str) or not _TOPIC.fullmatch(topic) or topic in (".", ".."):
         msg = f"kafka(..., {topic!r}): expected the name of a topic: letters, digits, '.', '_' and '-'"
         raise UsageError(msg)
-    for what, value, known in (
-        ("expired", expired, ("stop", "earliest")),
-        ("isolation", isolation, ("read_committed", "read_uncommitted")),
-    ):
-        if value not in known:
-            msg = f"kafka(..., {what}={value!r}): expected {' or '.join(map(repr, known))}"
-            raise UsageError(msg)
+    one_of("kafka", "expired", expired, "stop", "earliest")
+    one_of("kafka", "isolation", isolation, "read_committed", "read_uncommitted")
     begin: Union[str, int] = start
     if start not in ("earliest", "latest"):
         try:
@@ -72,15 +66,12 @@ def kafka(
         except ValueError as error:
             msg = f"kafka(..., start={start!r}): expected 'earliest', 'latest' or a time: {error}"
             raise UsageError(msg) from None
-    form = format_of(format, f"kafka(..., {topic!r})")
-    if form.has_header:
-        msg = f"kafka(..., format={form.name!r}): messages have no first line; name the columns: Csv(columns=...)"
-        raise UsageError(msg)
+    form = format_without_header(format, "kafka")
     return KafkaInput(settings, topic, begin, expired == "earliest", isolation, group, form)
 
 
 @dataclass(frozen=True)
-class KafkaInput(Input):
+class KafkaInput(RemoteInput):
     """What `kafka` returns."""
 
     settings: KafkaSettings = field(compare=False)
@@ -91,27 +82,11 @@ class KafkaInput(Input):
     group: Optional[str]
     format: Format = JSON
 
-    record_parts = frozenset(RecordPart)
-
-    @property
-    def has_news(self) -> bool:
-        """A thread takes what comes, so that readers know."""
-        return True
-
     def session(self) -> Session:
         """One client for the process."""
         from headway.connectors.kafka.session import KafkaSession
 
         return KafkaSession(self)
-
-    def partitions(self, tell: Tell = unheard) -> list[str]:
-        """Those that the topic has now, such as `carts/0`."""
-        with closing(self.session()) as session:
-            return session.partitions(tell)
-
-    def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
-        """Open one partition with a client of its own."""
-        return self.session().open(partition, position, follow=follow)
 
     def describe(self) -> str:
         """The topic and the brokers."""
