@@ -122,6 +122,8 @@ def test_what_nats_does_not_take_is_said() -> None:
 
 
 def test_options() -> None:
+    target = hw.to_nats("nats://ann:swordfish@a:1", "b")
+    assert "swordfish" not in repr(target) + target.name
     with pytest.raises(UsageError, match="a subject without wildcards"):
         hw.to_nats("nats://a", "carts.*")
     with pytest.raises(UsageError, match="expected the URL of a server"):

@@ -8,14 +8,14 @@ nothing about it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Final, Optional, Union
 
 from headway.basics.needed import needed
-from headway.basics.secret import Secret, hide
 from headway.connectors.base import Input, Position, Session
+from headway.connectors.nats_servers import NatsServers
 from headway.connectors.parts import RecordPart
 from headway.connectors.queued import BATCH, QueuedReader
 from headway.connectors.records import RecordsChunk
@@ -58,12 +58,9 @@ def nats(
     file with a JWT and a seed. Needs the extra `nats`. Raises `UsageError` for an option that cannot be.
 
     >>> nats("nats://localhost:4222", "ORDERS").describe()
-    'nats stream ORDERS at nats://localhost:4222'
+    'nats stream ORDERS at localhost:4222'
     """
-    urls = (servers,) if isinstance(servers, str) else tuple(servers)
-    if not urls or not all(isinstance(url, str) and url for url in urls):
-        msg = f"nats({servers!r}): expected the URL of a server, such as 'nats://localhost:4222', or several"
-        raise UsageError(msg)
+    at = NatsServers("hw.nats(...)", servers, token=token, user=user, password=password, credentials=credentials)
     if not isinstance(stream, str) or not _NAME.fullmatch(stream):
         msg = f"nats(..., {stream!r}): expected the name of a stream"
         raise UsageError(msg)
@@ -73,22 +70,18 @@ def nats(
     one_of("nats", "start", start, "earliest", "latest")
     one_of("nats", "expired", expired, "stop", "earliest")
     form = format_without_header(format, "nats")
-    given = {"token": token, "user": user, "password": password}
-    access = {name: Secret(value, f"nats {name}") for name, value in given.items() if value is not None}
-    return NatsInput(urls, stream, tuple(subjects), start, expired == "earliest", access, credentials, form)
+    return NatsInput(at, stream, tuple(subjects), start, expired == "earliest", form)
 
 
 @dataclass(frozen=True)
 class NatsInput(RemoteInput):
     """What `nats` returns."""
 
-    servers: tuple[str, ...]
+    servers: NatsServers = field(compare=False)
     stream: str
     subjects: tuple[str, ...]
     start: str
     skips_expired: bool
-    access: Mapping[str, Secret] = field(compare=False)
-    credentials: Optional[str]
     format: Format = JSON
 
     def session(self) -> Session:
@@ -98,7 +91,7 @@ class NatsInput(RemoteInput):
 
     def describe(self) -> str:
         """The stream and the servers."""
-        return f"nats stream {self.stream} at {', '.join(self.servers)}"
+        return f"nats stream {self.stream} at {self.servers.shown}"
 
     def records_before(self, position: Position) -> Optional[int]:
         """The sequence number, of messages of all subjects."""
@@ -150,35 +143,20 @@ class NatsSession(LoopSession):
         super().__init__(given)
 
     async def connect(self) -> None:
-        """Connect once; the client is not to connect again by itself, so that its trouble is seen."""
-        import nats
+        """Connect."""
+        import nats.errors
 
         given = self._nats
-        options: dict[str, Any] = {name: secret.one() for name, secret in given.access.items()}
-        if given.credentials is not None:
-            options["user_credentials"] = given.credentials
         try:
-            self._client = await nats.connect(
-                list(given.servers),
-                allow_reconnect=False,
-                max_reconnect_attempts=1,
-                reconnect_time_wait=0.1,
-                connect_timeout=5,
-                name="headway",
-                error_cb=self._note,
-                **options,
-            )
+            self._client = await given.servers.connect()
         except nats.errors.NoServersError as error:
-            msg = f"no server of {', '.join(given.servers)} takes a connection: check address and port"
+            msg = f"no server of {given.servers.shown} takes a connection: check address and port"
             raise ConnectionError(msg) from error
         except nats.errors.Error as error:
             if "authorization" in str(error).lower():
                 msg = f"{given.describe()} refuses to let us in: check user, password, token or credentials"
                 raise InputError(msg) from error
             raise
-
-    async def _note(self, error: Exception) -> None:
-        """What the client meets need not be in the log: whoever waits for it is told."""
 
     async def disconnect(self) -> None:
         """End the client."""
@@ -280,4 +258,4 @@ class NatsSession(LoopSession):
 
     def words(self, error: BaseException) -> str:
         """Without what is secret."""
-        return hide(super().words(error), [secret.one() for secret in self._nats.access.values()])
+        return self._nats.servers.words(error)

@@ -36,6 +36,8 @@ class KafkaPositions:
         self._timeout_s = timeout_s
         self._known: dict[tuple[str, str], Position] = {}
         self._consumer: Any = None
+        self._asking: Any = None
+        """What asks where the topic ends: it sees what is not committed."""
         self._is_there = False
         self._lock = threading.Lock()
 
@@ -71,7 +73,6 @@ class KafkaPositions:
         from confluent_kafka.cimpl import KafkaException
 
         with self._lock:
-            place = TopicPartition(POSITIONS_TOPIC, 0, 0)
             if self._consumer is None:
                 self._consumer = Consumer(
                     self._settings.config(
@@ -85,7 +86,7 @@ class KafkaPositions:
                         }
                     )
                 )
-                self._consumer.assign([place])
+                self._consumer.assign([TopicPartition(POSITIONS_TOPIC, 0, 0)])
                 self._at = 0
             end = self._end()
             until_s = time.monotonic() + self._timeout_s
@@ -111,26 +112,18 @@ class KafkaPositions:
     def close(self) -> None:
         """End the client."""
         with self._lock:
-            consumer, self._consumer = self._consumer, None
-            if consumer is not None:
+            for client in filter(None, (self._consumer, self._asking)):
                 with suppress(Exception):  # It is the end of it, whatever it says.
-                    consumer.close()
+                    client.close()
+            self._consumer = self._asking = None
 
     def _end(self) -> int:
         """Where the topic ends, with what is not committed yet."""
         from confluent_kafka import Consumer, TopicPartition
 
-        asked = Consumer(
-            self._settings.config(
-                {
-                    "group.id": f"headway-{uuid.uuid4()}",
-                    "isolation.level": "read_uncommitted",
-                    "error_cb": lambda error: None,
-                }
-            )
-        )
-        try:
-            _, end = asked.get_watermark_offsets(TopicPartition(POSITIONS_TOPIC, 0), timeout=self._timeout_s)
-            return int(end)
-        finally:
-            asked.close()
+        if self._asking is None:
+            ours = {"group.id": f"headway-{uuid.uuid4()}", "isolation.level": "read_uncommitted"}
+            self._asking = Consumer(self._settings.config({**ours, "error_cb": lambda error: None}))
+        place = TopicPartition(POSITIONS_TOPIC, 0)
+        _, end = self._asking.get_watermark_offsets(place, timeout=self._timeout_s)
+        return int(end)

@@ -12,9 +12,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, Optional, Union
 
-from headway.basics.needed import needed, number_in
-from headway.basics.secret import Secret, hide
+from headway.basics.needed import number_in
 from headway.basics.times import Duration, duration_ms
+from headway.connectors.nats_servers import NatsServers
 from headway.errors import UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes, percent_encoded
@@ -47,10 +47,7 @@ def to_nats(
     >>> to_nats("nats://localhost:4222", "carts.abandoned")
     <Nats nats localhost:4222 carts.abandoned>
     """
-    urls = (servers,) if isinstance(servers, str) else tuple(servers)
-    if not urls or not all(isinstance(url, str) and url for url in urls):
-        msg = f"to_nats({servers!r}): expected the URL of a server, such as 'nats://localhost:4222', or several"
-        raise UsageError(msg)
+    at = NatsServers("hw.to_nats(...)", servers, token=token, user=user, password=password, credentials=credentials)
     if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
         msg = f"to_nats(..., {subject!r}): expected a subject without wildcards, such as 'carts.abandoned'"
         raise UsageError(msg)
@@ -59,9 +56,7 @@ def to_nats(
         per_second=None if rate is None else number_in("rate", rate, 0.001, 10_000_000),
         timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 100, 600_000) / 1_000,
     )
-    given = {"token": token, "user": user, "password": password}
-    access = {what: Secret(value, f"nats {what}") for what, value in given.items() if value is not None}
-    return Nats(urls, subject, limits, access, credentials, name)
+    return Nats(at, subject, limits, name)
 
 
 class Nats(Target):
@@ -69,22 +64,11 @@ class Nats(Target):
 
     guarantee = Guarantee.BY_ID
 
-    def __init__(
-        self,
-        servers: tuple[str, ...],
-        subject: str,
-        limits: Limits,
-        access: dict[str, Secret],
-        credentials: Optional[str],
-        name: Optional[str] = None,
-    ) -> None:
+    def __init__(self, servers: NatsServers, subject: str, limits: Limits, name: Optional[str] = None) -> None:
         self.limits = limits
         self._servers = servers
         self._subject = subject
-        self._access = access
-        self._credentials = credentials
-        shown = ",".join(url.partition("://")[2].rpartition("@")[2] or url for url in servers)
-        self._name = name or f"nats {shown} {subject}"
+        self._name = name or f"nats {servers.shown} {subject}"
         self._client: Any = None
         self._stream: Any = None
         self._connecting: Optional[asyncio.Future[None]] = None
@@ -96,9 +80,7 @@ class Nats(Target):
 
     def check(self) -> None:
         """Look whether the library and the secrets are there."""
-        needed("nats", "nats", "hw.to_nats(...)")
-        for secret in self._access.values():
-            secret.read()
+        self._servers.check()
 
     async def open(self) -> None:
         """Look whether the library is there; a connection is made when it is needed."""
@@ -121,7 +103,7 @@ class Nats(Target):
         except nats.js.errors.NoStreamResponseError:
             return [Answer(Outcome.RETRY, f"no stream takes the subject {self._subject}: add it to one")]
         except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
-            return [Answer(Outcome.RETRY, self._words(error))]
+            return [Answer(Outcome.RETRY, self._servers.words(error))]
         return [DONE]
 
     async def close(self) -> None:
@@ -149,28 +131,6 @@ class Nats(Target):
         return self._stream
 
     async def _connect(self) -> None:
-        import nats
-
         await self._disconnect()
-        options: dict[str, Any] = {what: secret.one() for what, secret in self._access.items()}
-        if self._credentials is not None:
-            options["user_credentials"] = self._credentials
-        client = await nats.connect(
-            list(self._servers),
-            allow_reconnect=False,
-            max_reconnect_attempts=1,
-            reconnect_time_wait=0.1,
-            connect_timeout=5,
-            name="headway",
-            error_cb=_quiet,
-            **options,
-        )
-        self._client, self._stream = client, client.jetstream()
-
-    def _words(self, error: BaseException) -> str:
-        secrets = [secret.one() for secret in self._access.values()]
-        return hide(" ".join(str(error).split()) or type(error).__name__, secrets)
-
-
-async def _quiet(error: Exception) -> None:
-    """What the client meets is what `deliver` answers with: it need not write it to the log as well."""
+        self._client = await self._servers.connect()
+        self._stream = self._client.jetstream()

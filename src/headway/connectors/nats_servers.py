@@ -1,0 +1,87 @@
+"""The servers of NATS that a flow connects to, and how it is let in. URLs may hold a user and a password."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Optional, Union
+
+from headway.basics.needed import needed
+from headway.basics.secret import Secret, hide
+from headway.errors import UsageError
+
+__all__ = ["NatsServers"]
+
+
+class NatsServers:
+    """Addresses and access, shown without what is secret.
+
+    `token`, `user` and `password` are texts, `env:NAME` or `file:/path`; `credentials` is the path of a file with a JWT
+    and a seed. Raises `UsageError`, beginning with `who`, for what is no URL.
+
+    >>> NatsServers("hw.nats(...)", "nats://ann:swordfish@localhost:4222", password="swordfish")
+    <NATS at localhost:4222>
+    """
+
+    def __init__(
+        self,
+        who: str,
+        servers: Union[str, Sequence[str]],
+        *,
+        token: Optional[str] = None,
+        user: Optional[str] = None,
+        password: Optional[str] = None,
+        credentials: Optional[str] = None,
+    ) -> None:
+        urls = [servers] if isinstance(servers, str) else list(servers)
+        if not urls or not all(isinstance(url, str) and url for url in urls):
+            msg = f"{who}: expected the URL of a server, such as 'nats://localhost:4222', or several"
+            raise UsageError(msg)
+        self._who = who
+        self._urls = urls
+        given = {"token": token, "user": user, "password": password}
+        self._access = {name: Secret(value, f"nats {name}") for name, value in given.items() if value is not None}
+        self._credentials = credentials
+
+    @property
+    def shown(self) -> str:
+        """Hosts and ports."""
+        return ", ".join(url.partition("://")[2].rpartition("@")[2] or url.rpartition("@")[2] for url in self._urls)
+
+    def check(self) -> None:
+        """Raise `UsageError` where the library or a secret is not there."""
+        needed("nats", "nats", self._who)
+        for secret in self._access.values():
+            secret.read()
+
+    async def connect(self) -> Any:
+        """A client, which does not connect again by itself: whoever uses it sees that it is gone, and asks anew."""
+        import nats
+
+        options: dict[str, Any] = {name: secret.one() for name, secret in self._access.items()}
+        if self._credentials is not None:
+            options["user_credentials"] = self._credentials
+        quiet: Callable[[Exception], Awaitable[None]] = _quiet
+        return await nats.connect(
+            list(self._urls),
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0.1,
+            connect_timeout=5,
+            name="headway",
+            error_cb=quiet,
+            **options,
+        )
+
+    def words(self, error: BaseException) -> str:
+        """What is wrong, without what is secret."""
+        inside = [url.partition("://")[2].rpartition("@")[0] for url in self._urls]
+        secrets = [secret.one() for secret in self._access.values()]
+        secrets += [part for both in inside for part in (both, both.partition(":")[2]) if part]
+        return hide(" ".join(str(error).split()) or type(error).__name__, secrets)
+
+    def __repr__(self) -> str:
+        return f"<NATS at {self.shown}>"
+
+
+async def _quiet(error: Exception) -> None:
+    """What the client meets is told by whoever waits for it: it need not be in the log as well."""
