@@ -19,7 +19,7 @@ from headway.cli.function_texts import FunctionAlerts, figures_in, function_part
 from headway.cli.meter import Meter
 from headway.cli.news import News
 from headway.cli.questions import Questions
-from headway.cli.texts import bytes_text, count_text, lag_text, left_text, seconds_text, time_text
+from headway.cli.texts import behind_text, bytes_text, count_text, lag_text, left_text, seconds_text, time_text
 from headway.runtime.stats import RunStats
 
 __all__ = ["LivePanel"]
@@ -95,6 +95,8 @@ class LivePanel:
             bar = Table.grid(padding=(0, 2))
             bar.add_row(ProgressBar(total=1.0, completed=share, width=30), left_text(share, self._meter.left_s))
             grid.add_row("input", bar)
+        if behind := behind_text(stats):
+            grid.add_row("input", Text(printable(behind)))
         grid.add_row("watermark", "   ".join(filter(None, (time_text(stats.watermark), lag_text(stats)))))
         held = (count_text(stats.keys, "key"), count_text(stats.timers, "timer"), f"{stats.waiting:,} waiting")
         grid.add_row("state", "   ".join(held))

@@ -15,7 +15,7 @@ from headway.cli.function_texts import FunctionAlerts, functions_text
 from headway.cli.meter import Meter
 from headway.cli.news import News
 from headway.cli.questions import Questions
-from headway.cli.texts import bytes_text, count_text, lag_text, left_text, time_text
+from headway.cli.texts import behind_text, bytes_text, count_text, lag_text, left_text, time_text
 from headway.runtime.stats import RunStats
 
 __all__ = ["Lines", "Progress", "Quiet", "progress_for", "shown"]
@@ -115,7 +115,9 @@ def _line(stats: RunStats, meter: Meter) -> str:
     lag = lag_text(stats)
     share = meter.share
     functions = functions_text(stats)
+    behind = behind_text(stats)
     parts = [
+        *([behind] if behind else []),
         *([] if share is None else [left_text(share, meter.left_s)]),
         f"{count_text(stats.events, 'event')} ({meter.events_per_s:,.0f}/s)",
         f"watermark {time_text(stats.watermark)}" + (f" ({lag})" if lag else ""),

@@ -7,7 +7,7 @@ from typing import Optional
 from headway.basics.times import format_duration, format_time
 from headway.runtime.stats import RunStats
 
-__all__ = ["bytes_text", "count_text", "lag_text", "left_text", "seconds_text", "time_text"]
+__all__ = ["behind_text", "bytes_text", "count_text", "lag_text", "left_text", "seconds_text", "time_text"]
 
 
 def count_text(count: int, one: str, many: Optional[str] = None) -> str:
@@ -55,6 +55,25 @@ def left_text(share: float, left_s: Optional[float]) -> str:
 def time_text(time_ms: Optional[int]) -> str:
     """A point in time, or that it is not known."""
     return "not known yet" if time_ms is None else format_time(time_ms)
+
+
+def behind_text(stats: RunStats) -> str:
+    """How many records of brokers are yet to be read, and in which partition the most; empty where nobody knows.
+
+    >>> from headway.runtime.stats import SourceStats, total
+    >>> import msgspec
+    >>> behind_text(msgspec.structs.replace(total([]), sources={"orders": SourceStats(lags={"o/0": 5, "o/1": 1})}))
+    '6 records to read, most of them in o/0 (5)'
+    """
+    lags = {partition: count for source in stats.sources.values() for partition, count in source.lags.items()}
+    if not lags:
+        return ""
+    count = sum(lags.values())
+    if not count:
+        return "all records read"
+    name, most = max(lags.items(), key=lambda lag: lag[1])
+    where = f", most of them in {name} ({most:,})" if len(lags) > 1 and most else ""
+    return f"{count_text(count, 'record')} to read{where}"
 
 
 def lag_text(stats: RunStats) -> str:

@@ -134,6 +134,14 @@ class PartitionReader(ABC):
         """How far the partition has been read; None where its size is not known, or not final. Costs little."""
         return None
 
+    @property
+    def behind(self) -> Optional[int]:
+        """How many records the log has that were not read yet, as far as is known; None where nobody counts them.
+
+        Asked once per epoch: it must cost nothing.
+        """
+        return None
+
     def has_more(self) -> bool:
         """Whether there is something to be read now, where that can be told without asking the operating system.
 

@@ -210,6 +210,7 @@ class NatsSession(LoopSession):
                     messages = await fetching.fetch(BATCH, timeout=_WAIT_S)
                 except nats.errors.TimeoutError:
                     pending = (await stream.consumer_info(given.stream, made.name)).num_pending
+                    reader.unfetched = pending
                     if not reader.follow and pending == 0:
                         reader.finish()
                         return
@@ -220,6 +221,8 @@ class NatsSession(LoopSession):
                 if messages:
                     at = self._at(info, messages[-1].metadata.sequence.stream + 1)
                     reader.take(NatsChunk(reader.name, messages), at, sum(len(one.data) for one in messages))
+                    left = last.num_pending
+                    reader.unfetched = left if reader.follow else min(left, max(0, end - last.sequence.stream))
                 self.troubles.up()
                 if not reader.follow and (last.sequence.stream >= end or last.num_pending == 0):
                     reader.finish()

@@ -38,6 +38,8 @@ class QueuedReader(PartitionReader):
         """Where it was opened; None for where the input starts."""
         self.fetched: Optional[Position] = self.wanted
         """Up to where records have been taken: where the session goes on. The session's."""
+        self.unfetched: Optional[int] = None
+        """How many records the server has that were not fetched, as far as the session knows."""
         self.is_paused = False
         """Whether no more is fetched for now; the session's."""
         self.on_low: Callable[[], None] = lambda: None
@@ -82,6 +84,11 @@ class QueuedReader(PartitionReader):
         """Whether there is room for more."""
         waiting, size = self._came - self._taken, self._came_bytes - self._taken_bytes
         return waiting < _QUEUED_MOST // 2 and size < _QUEUED_BYTES_MOST // 2
+
+    @property
+    def behind(self) -> Optional[int]:
+        """What waits in the queue, and what the server has behind it."""
+        return None if self.unfetched is None else self.unfetched + self._came - self._taken
 
     def has_more(self) -> bool:
         """Whether something has come."""

@@ -119,6 +119,8 @@ class RedisSession(LoopSession):
 
         self._redis = given
         self._client: Any = None
+        self._added: dict[str, int] = {}
+        """How many entries streams have got in their lives, as of the last look."""
         self.transient = (
             *LoopSession.transient,
             redis.exceptions.ConnectionError,
@@ -154,6 +156,7 @@ class RedisSession(LoopSession):
             kind = (await self._client.type(stream)).decode()
             if kind == "stream":
                 found.append(stream)
+                self._added[stream] = (await self._client.xinfo_stream(stream))["entries-added"]
             elif kind == "none":
                 self.troubles.tell(f"the stream {stream} is not there yet")
             else:
@@ -170,6 +173,7 @@ class RedisSession(LoopSession):
         info = await self._client.xinfo_stream(reader.name)
         end = _numbers(info["last-generated-id"])
         at = self._begin_at(reader, info)
+        reader.unfetched = max(0, info["entries-added"] - at["added"])
         while reader.follow or _numbers(at["id"]) < end:
             await self.room(reader)
             wait_ms = _WAIT_MS if reader.follow else None
@@ -188,6 +192,9 @@ class RedisSession(LoopSession):
             at = {"id": entries[-1][0].decode(), "record": count + more, "added": at["added"] + more}
             size = sum(len(value) for _, fields in entries for value in fields.values())
             reader.take(RedisChunk(self._redis, reader.name, count, entries), at, size)
+            reader.unfetched = max(
+                0, (self._added[reader.name] if reader.follow else info["entries-added"]) - at["added"]
+            )
             self.troubles.up()
         reader.finish()
 

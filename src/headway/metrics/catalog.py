@@ -44,6 +44,8 @@ CATALOG: Final = (
         ("watermark_lag_seconds", "stage", "By how much the watermark of a stage is behind the clock."),
         ("source_watermark_seconds", "source", "The least watermark of a source's partitions, in epoch seconds."),
         ("partitions", "source", "Partitions of a source that are known."),
+        ("source_lag_records", "source", "Records of a source's logs that were not read yet, where that is known."),
+        ("partition_lag_records", "source partition", "The same for each partition, of at most 100 of a source."),
         ("keys", "stage", "Keys of which a stage keeps something."),
         ("state_rows", "stage", "Rows that a stage stores: one for each operator and key."),
         ("timers", "stage", "Timers that are armed."),

@@ -118,6 +118,10 @@ def _of_sources(found: _Samples, stats: RunStats, *, is_whole: bool) -> None:
         found.gauge("headway_partitions", source.partitions, name)
         if is_whole and source.watermark is not None:
             found.gauge("headway_source_watermark_seconds", source.watermark / 1_000, name)
+        if source.behind is not None:
+            found.gauge("headway_source_lag_records", source.behind, name)
+        for partition, behind in source.lags.items():
+            found.gauge("headway_partition_lag_records", behind, name, partition)
         for partition in source.holding:
             found.gauge("headway_holding_partition_info", 1, name, partition)
 

@@ -9,7 +9,7 @@ from typing import Optional
 from headway.basics.times import MIN_TIME_MS
 from headway.connectors.base import Extent, PartitionReader, Position, Session
 
-__all__ = ["Partition", "extent_of", "furthest_behind", "is_idle", "newest_of"]
+__all__ = ["Partition", "extent_of", "furthest_behind", "is_idle", "lags_of", "newest_of"]
 
 
 @dataclass
@@ -31,6 +31,8 @@ class Partition:
     """On the slot's clock: since when there was nothing to read; None while there was."""
     credited_to_ms: Optional[int] = None
     """Up to when silence has been counted as time that passed, or others have told how much passed."""
+    behind: Optional[int] = None
+    """How many records of its log were not read, once it has been read to its end."""
     prepared: Optional[Position] = None
     """Where a reader that hears of commits stood at the end of the last epoch."""
 
@@ -45,6 +47,7 @@ class Partition:
         """Nothing more comes: keep where it ended, and close it, unless it has to hear that its end is durable."""
         self.ended = True
         self.position, self.extent = reader.position(), reader.extent
+        self.behind = reader.behind
         if not _hears(reader) or self.position == self.prepared:
             self.close()
 
@@ -98,6 +101,13 @@ def extent_of(partitions: Collection[Partition]) -> Optional[Extent]:
     extents = [one.extent if one.reader is None else one.reader.extent for one in partitions]
     known = [extent for extent in extents if extent is not None]
     return Extent(sum(e.read for e in known), sum(e.total for e in known)) if len(known) == len(extents) else None
+
+
+def lags_of(partitions: Iterable[Partition], most: int) -> dict[str, int]:
+    """How many records are yet to be read, of the partitions of which that is known; of so many with the most."""
+    known = [(one.behind if one.reader is None else one.reader.behind, one.name) for one in partitions]
+    lags = [(name, behind) for behind, name in known if behind is not None]
+    return dict(sorted(lags, key=lambda lag: (-lag[1], lag[0]))[:most])
 
 
 def newest_of(partitions: Iterable[Partition]) -> Optional[int]:

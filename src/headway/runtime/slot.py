@@ -22,13 +22,13 @@ from headway.runtime.discovery import Discovery
 from headway.runtime.exchange import Exchange, Message
 from headway.runtime.failures import Failures, FailureTotal
 from headway.runtime.lateness import split_late
-from headway.runtime.partition import Partition, extent_of, furthest_behind, newest_of
+from headway.runtime.partition import Partition, extent_of, furthest_behind, lags_of, newest_of
 from headway.runtime.redrive import Redriver
 from headway.runtime.rejects import LetterRejects, Rejected, Rejects, StrictRejects
 from headway.runtime.silence import Silence
 from headway.runtime.slot_options import SlotOptions
 from headway.runtime.stamps import EventTimes
-from headway.runtime.stats import FirstLetter, SlotStats, known_time
+from headway.runtime.stats import LAGS_SHOWN, FirstLetter, SlotStats, known_time
 from headway.runtime.trial import Trial
 from headway.runtime.triggers import TriggerEncoder
 from headway.types.letters import DeadLetter
@@ -182,6 +182,7 @@ class Slot:
             holding=furthest_behind(self._partitions.values(), self._ooo_ms),
             bytes_read=None if extent is None else extent.read,
             bytes_total=None if extent is None else extent.total,
+            lags=lags_of(self._partitions.values(), LAGS_SHOWN),
         )
 
     def has_news(self) -> bool:

@@ -28,6 +28,8 @@ __all__ = [
 
 HOLDING_SHOWN: Final = 5
 """How many partitions that hold time back are told of a source, and of a process."""
+LAGS_SHOWN: Final = 100
+"""Of how many partitions of a source, those that are furthest behind, it is told how far."""
 
 
 class FirstLetter(msgspec.Struct, frozen=True, order=True):
@@ -73,6 +75,8 @@ class SourceStats(msgspec.Struct, frozen=True):
     """The least watermark of its partitions, in epoch milliseconds; None while one of them has none."""
     holding: list[str] = []
     """Partitions that time waits for: those without a watermark, or else the one that is furthest behind; some."""
+    lags: dict[str, int] = {}
+    """Records that partitions have and that were not read yet; of those which know it, some with the most."""
 
     def plus(self, other: SourceStats) -> SourceStats:
         """The sum of two parts of a source."""
@@ -87,7 +91,13 @@ class SourceStats(msgspec.Struct, frozen=True):
             partitions=self.partitions + other.partitions,
             watermark=furthest.watermark,
             holding=furthest.holding,
+            lags=_most({**self.lags, **other.lags}),
         )
+
+    @property
+    def behind(self) -> Optional[int]:
+        """Records that are known to be yet unread, in those partitions; None where no partition knows."""
+        return sum(self.lags.values()) if self.lags else None
 
 
 def _furthest(left: SourceStats, right: SourceStats) -> SourceStats:
@@ -99,6 +109,10 @@ def _furthest(left: SourceStats, right: SourceStats) -> SourceStats:
     if left.watermark is None or right.watermark is None:
         return left if left.watermark is None else right
     return left if (left.watermark, left.holding) <= (right.watermark, right.holding) else right
+
+
+def _most(lags: dict[str, int]) -> dict[str, int]:
+    return dict(sorted(lags.items(), key=lambda lag: (-lag[1], lag[0]))[:LAGS_SHOWN])
 
 
 def _known_sum(left: Optional[int], right: Optional[int]) -> Optional[int]:
@@ -139,6 +153,8 @@ class SlotStats(ParticipantStats, frozen=True, kw_only=True):
     """Partitions that it reads."""
     holding: Optional[str] = None
     """The partition that is furthest behind; None where it has none."""
+    lags: dict[str, int] = {}
+    """Records that its partitions have and that were not read yet; of those which know it, some with the most."""
 
     @property
     def of_source(self) -> SourceStats:
@@ -153,6 +169,7 @@ class SlotStats(ParticipantStats, frozen=True, kw_only=True):
             partitions=self.partitions,
             watermark=self.watermark,
             holding=self.silent[:HOLDING_SHOWN] or ([] if self.holding is None else [self.holding]),
+            lags=self.lags,
         )
 
 

@@ -74,12 +74,17 @@ class KafkaReader(QueuedReader):
         if self.end is not None and offset >= self.end:
             self.finish()
 
+    def note_end(self, high: int, offset: int) -> None:
+        """The partition ends at `high`, and all before `offset` was fetched."""
+        self.unfetched = max(0, (high if self.end is None else min(high, self.end)) - offset)
+
     def all_came(self, offset: int) -> None:
         """For now there is no more: behind the last record there may be marks of transactions, which nobody reads.
 
         An open transaction may stand before the end of a bounded reader: what is in it comes to the next run.
         """
         self.reached(self.at(offset))
+        self.unfetched = 0
         if self.end is not None:
             self.finish()
 

@@ -182,6 +182,9 @@ class KafkaSession(Session):
                 continue
             for start in range(0, len(messages), BATCH):
                 reader.take_messages(messages[start : start + BATCH])
+            # As the last answer to a fetch has said: it costs no request.
+            _, high = self._consumer.get_watermark_offsets(self._place(number), cached=True)
+            reader.note_end(high, messages[-1].offset() + 1)
             if reader.is_full and not reader.is_paused:
                 reader.is_paused = True
                 self._consumer.pause([self._place(number)])
@@ -241,6 +244,7 @@ class KafkaSession(Session):
         if not reader.follow:
             reader.end = high
         reader.reached(reader.at(offset))
+        reader.note_end(high, offset)
         reader.check_end(offset)
         self._readers[reader.number] = reader
         self._consumer.incremental_assign([self._place(reader.number, offset)])
