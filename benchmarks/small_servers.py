@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import signal
@@ -66,9 +67,15 @@ class SmallServer:
         """The command that starts it in the foreground."""
         raise NotImplementedError
 
+    def environment(self) -> dict[str, str]:
+        """The environment of its process."""
+        return dict(os.environ)
+
     def start(self) -> None:
         with open(self.directory / "log", "ab") as log:
-            self._process = subprocess.Popen(self.command(), cwd=self.directory, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                self.command(), cwd=self.directory, stdout=log, stderr=log, env=self.environment()
+            )
         until_s = time.monotonic() + _READY_S
         while not self.is_ready():
             assert self._process.poll() is None, (self.directory / "log").read_text()[-2_000:]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 from functools import lru_cache
 from importlib import import_module
 
 import pytest
+from benchmarks.engine_servers import RestateServer, TemporalServer, restate_program, temporal_program
 from benchmarks.kafka_server import KafkaServer, kafka_libraries
 from benchmarks.postgres_server import PLACES, PostgresServer
 from benchmarks.small_servers import NatsServer, RedisServer, find_redis, nats_program
@@ -17,10 +19,14 @@ __all__ = [
     "NatsServer",
     "PostgresServer",
     "RedisServer",
+    "RestateServer",
+    "TemporalServer",
     "kafka_server",
     "nats_server",
     "postgres_server",
     "redis_server",
+    "restate_server",
+    "temporal_server",
 ]
 
 IS_REQUIRED = os.environ.get("HEADWAY_REQUIRE_SERVERS") == "1"
@@ -98,3 +104,34 @@ def redis_server() -> RedisServer:
     if find_redis() is None:
         missing("there is no redis-server: apt-get install redis-server")
     return _redis()
+
+
+@lru_cache(maxsize=1)
+def _temporal() -> TemporalServer:
+    server = TemporalServer()
+    atexit.register(server.remove)
+    return server
+
+
+def temporal_server() -> TemporalServer:
+    """Temporal; without it the test is skipped, or fails where servers are required."""
+    _needs("temporalio", "temporal")
+    if temporal_program() is None:
+        missing("the server of Temporal is not installed: make services")
+    return _temporal()
+
+
+@lru_cache(maxsize=1)
+def _restate() -> RestateServer:
+    server = RestateServer()
+    atexit.register(server.remove)
+    return server
+
+
+def restate_server() -> RestateServer:
+    """Restate; without it the test is skipped, or fails where servers are required and npm is there to bring it."""
+    if restate_program() is None:
+        if shutil.which("npm") is None:
+            pytest.skip("the server of Restate comes by npm, which is not installed")
+        missing("the server of Restate is not installed: make services")
+    return _restate()

@@ -15,6 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from benchmarks.engine_servers import (
+    RESTATE_VERSION,
+    TEMPORAL_VERSION,
+    RestateServer,
+    TemporalServer,
+    install_restate,
+    install_temporal,
+    restate_program,
+)
 from benchmarks.kafka_server import VERSION, KafkaServer, install_kafka
 from benchmarks.places import fetched
 from benchmarks.postgres_server import PLACES, PostgresServer
@@ -89,6 +98,20 @@ def check_redis() -> str:
     return _tried(RedisServer, f"{version[1]}.{version[2]}", program)
 
 
+def check_temporal() -> str:
+    """Which Temporal there is; it is installed where it is not. Raises `LookupError`, with what to do."""
+    program = install_temporal()
+    return _tried(TemporalServer, TEMPORAL_VERSION, program)
+
+
+def check_restate() -> str:
+    """Which Restate there is; npm installs it where it is not. Raises `LookupError`, with what to do."""
+    if restate_program() is None and shutil.which("npm") is None:
+        return "left out, with the tests that need it: it comes by npm, which is not installed"
+    program = install_restate()
+    return _tried(RestateServer, RESTATE_VERSION, program)
+
+
 def _tried(kind: type[SmallServer], version: str, program: Path) -> str:
     try:
         kind().remove()
@@ -103,6 +126,8 @@ SERVICES: Final[dict[str, Callable[[], str]]] = {
     "Apache Kafka": check_kafka,
     "NATS": check_nats,
     "Redis": check_redis,
+    "Temporal": check_temporal,
+    "Restate": check_restate,
 }
 
 

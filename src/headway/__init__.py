@@ -135,6 +135,7 @@ if TYPE_CHECKING:
     from headway.targets.postgres import postgres as postgres
     from headway.targets.redis_stream import to_redis_stream as to_redis_stream
     from headway.targets.sqlite import sqlite as sqlite
+    from headway.targets.temporal import to_temporal as to_temporal
     from headway.targets.verifying import verify_webhook as verify_webhook
     from headway.types.logs import Log as Log
     from headway.types.schema import Event as Event
@@ -203,6 +204,7 @@ _HOMES: Final = {
     "targets.postgres": "postgres",
     "targets.redis_stream": "to_redis_stream",
     "targets.sqlite": "sqlite",
+    "targets.temporal": "to_temporal",
     "targets.verifying": "verify_webhook",
     "running": "run",
     "types.logs": "Log",

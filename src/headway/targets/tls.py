@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final, Optional
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Optional
 
 from headway.errors import UsageError
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["TlsFiles"]
+__all__ = ["Pem", "TlsFiles"]
 
 _NO_PASSWORD: Final = ""
 """Where a key is encrypted, this is refused. Without it OpenSSL would ask on the terminal."""
+
+
+class Pem(NamedTuple):
+    """What the files hold: authorities, the certificate, and its key."""
+
+    ca: Optional[bytes]
+    cert: Optional[bytes]
+    key: Optional[bytes]
 
 
 class TlsFiles:
@@ -31,6 +39,7 @@ class TlsFiles:
         self._ca, self._cert, self._key = (None if path is None else os.fspath(path) for path in (ca, cert, key))
         self._seen: Any = None
         self._context: Optional[ssl.SSLContext] = None
+        self._pem: Optional[tuple[ssl.SSLContext, Pem]] = None
 
     @property
     def is_given(self) -> bool:
@@ -47,6 +56,17 @@ class TlsFiles:
         if self._context is None or seen != self._seen:
             self._context, self._seen = self._made(), seen
         return self._context
+
+    def pem(self) -> Pem:
+        """The files of this moment, for a client that makes its own connections; the same object until one changes.
+
+        Raises `UsageError` as `context` does.
+        """
+        context = self.context()
+        if self._pem is None or self._pem[0] is not context:
+            ca, cert, key = (None if path is None else _read(path) for path in (self._ca, self._cert, self._key))
+            self._pem = (context, Pem(ca, cert, cert if key is None else key))
+        return self._pem[1]
 
     def _look(self, path: str) -> tuple[int, int, int]:
         try:
@@ -70,3 +90,12 @@ class TlsFiles:
             msg = f"{path} cannot be used for TLS ({getattr(error, 'reason', None) or error.args[-1]}): {hint}"
             raise UsageError(msg) from None
         return context
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror})"
+        raise UsageError(msg) from None
