@@ -27,6 +27,7 @@ from rocksdict import (
     WriteOptions,
 )
 
+from headway.basics.crashpoints import reached, synced_newest
 from headway.errors import CorruptStateError, LockedStateError, StateError
 from headway.state.files import RESTORE, next_step, state_files
 from headway.state.options import StoreOptions
@@ -259,11 +260,15 @@ class Database:
 
     def write(self, batch: Batch, *, sync: bool) -> None:
         """Write all of `batch` or nothing; with `sync` it has reached the disk on return."""
+        reached("database.before")
         try:
             self._families[CONTROL].write(batch.raw, self._write_options[sync])
         except Exception as error:  # rocksdict raises nothing more specific
             raise self.refusal(error, "write to") from error
         self._is_synced = sync
+        if sync:
+            synced_newest(self.path, "*.log")
+        reached("database.after")
 
     def sync(self) -> None:
         """Return once all that was written has reached the disk; does nothing where it has."""
@@ -274,6 +279,7 @@ class Database:
         except Exception as error:  # rocksdict raises nothing more specific
             raise self.refusal(error, "write to") from error
         self._is_synced = True
+        synced_newest(self.path, "*.log")
 
     def catch_up(self) -> None:
         """As a secondary: see what the primary has written until now; raises `StateError` when it cannot be read."""

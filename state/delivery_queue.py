@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from headway.basics.crashpoints import reached
 from headway.state.database import DELIVERIES, VERSION_BYTE, Batch, Database
 from headway.state.delivery_rows import (
     DEAD,
@@ -152,7 +153,9 @@ class DeliveryQueue:
         if totals != self.totals:
             batch.put(DELIVERIES, self._key(TOTALS), VERSION_BYTE + encode(totals))
             self.totals = totals
+        reached("acknowledgement.before")
         self._database.write(batch, sync=False)
+        reached("acknowledgement.after")
 
     def _key(self, kind: bytes, rest: bytes = b"") -> bytes:
         return self._prefix + kind + rest

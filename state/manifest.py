@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.basics.crashpoints import reached
 from headway.errors import CorruptStateError, DrainedStateError, IncompatibleStateError
 from headway.state.files import INBOX_NAME, state_files
 from headway.state.keys import FIRST_INPUT
@@ -256,7 +257,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def _write(self, directory: Path) -> None:
         make_private(directory)
         text = msgspec.json.format(msgspec.json.encode(self._sealed()), indent=2) + b"\n"
+        reached("manifest.before")
         write_private(directory / MANIFEST_NAME, text, sync=True)
+        reached("manifest.after")
 
     @classmethod
     def open(cls, directory: Path) -> "Manifest | None":
@@ -290,7 +293,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         if found is None:
             msg = f"{directory} holds no {MANIFEST_NAME}: there is nothing to drain, check the path"
             raise IncompatibleStateError(msg)
+        reached("drain.before")
         msgspec.structs.replace(found, drain=drain).create(directory)
+        reached("drain.after")
 
 
 class _Format(msgspec.Struct):

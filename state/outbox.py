@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
+from headway.basics.crashpoints import reached
 from headway.state.database import OUTBOX, VERSION_BYTE, Database
 from headway.state.keys import successor
 
@@ -53,7 +54,9 @@ class Outbox:
             self._deliver_stored(write)
             self._has_stored = False
         if self._pending:
+            reached("outbox.before")
             write([value[len(VERSION_BYTE) :] for value in self._pending.values()])
+            reached("outbox.after")
             self._pending = {}
 
     def _deliver_stored(self, write: Callable[[list[bytes]], None]) -> None:

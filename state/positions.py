@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 import msgspec
 
+from headway.basics.crashpoints import reached
 from headway.errors import CorruptStateError
 from headway.state.files import RESTORE, state_files
 from headway.state.private import read_private, write_private
@@ -62,8 +63,10 @@ class Positions(msgspec.Struct, frozen=True, kw_only=True):
         """Write them durably and atomically, in the place of what an interrupted change may have left."""
         path = _path(directory, generation)
         sealed = msgspec.structs.replace(self, checksum=self._sum())
+        reached("positions.before")
         with state_files(path, "write"):
             write_private(path, msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n", sync=True)
+        reached("positions.after")
 
     @staticmethod
     def remove_others(directory: Path, generation: int) -> None:

@@ -24,6 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from headway.basics.crashpoints import reached
 from headway.errors import StateError
 
 __all__ = ["make_private", "open_private", "read_private", "secure", "sync_directory", "write_private"]
@@ -110,9 +111,11 @@ def write_private(path: Path, data: bytes, *, sync: bool = False) -> None:
         if sync:
             file.flush()
             os.fsync(file.fileno())
+    reached("replacement.before")
     partial.replace(path)
     if sync:
         sync_directory(path.parent)
+    reached("replacement.after")
 
 
 def sync_directory(directory: Path) -> None:

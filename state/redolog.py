@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from headway.basics.crashpoints import reached
 from headway.errors import IncompatibleStateError
 from headway.state.database import CONTROL, DELIVERIES, OUTBOX, PENDING, ROWS, TIMERS, WAITING, Batch, Database
 from headway.state.keys import successor
@@ -48,7 +49,9 @@ class RedoLog:
         if pending is not None and token_version == main.version + 1:
             self._put(batch, pending)
             main = pending.control
+        reached("resumption.before")
         self._database.write(batch, sync=False)
+        reached("resumption.after")
         self.pending, self._pending_keys = None, []
         self.control = main
         return main
@@ -61,7 +64,9 @@ class RedoLog:
         keys = [self._chunk_key(delta.control.version, index) for index in range(len(chunks))]
         for key, chunk in zip(keys, chunks, strict=True):
             batch.put(PENDING, key, chunk)
+        reached("delta.before")
         self._database.write(batch, sync=sync)
+        reached("delta.after")
         self.pending, self._pending_keys, self.control = delta, keys, delta.control
 
     def promote(self, *, sync: bool, keeps_outbox: bool = True) -> None:
@@ -71,7 +76,9 @@ class RedoLog:
         """
         batch = self._database.batch()
         self._promote_into(batch, keeps_outbox=keeps_outbox)
+        reached("promotion.before")
         self._database.write(batch, sync=sync)
+        reached("promotion.after")
         self.pending, self._pending_keys = None, []
 
     def _promote_into(self, batch: Batch, *, keeps_outbox: bool) -> None:

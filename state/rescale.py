@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.basics.crashpoints import reached
 from headway.state.carried import CarriedTask, carry_output, key_of, waiting_records
 from headway.state.database import CONTROL, ROWS, TIMERS, Database, Writer
 from headway.state.delivery_moves import DeliveryMove
@@ -243,7 +244,9 @@ def finish_move(directory: Path) -> None:
         if new.exists():
             if now.exists():
                 now.rename(old)
+            reached("move.before")
             new.rename(now)
+            reached("move.after")
         _remove(_new_place(directory))
         _remove(old)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from headway.basics.crashpoints import reached
 from headway.errors import InternalError
 from headway.state.database import CONTROL, ROWS, VERSION_BYTE, Database
 from headway.state.deliveries import Deliveries
@@ -228,7 +229,9 @@ class StageStore:
             return
         batch = self._database.batch()
         batch.put(CONTROL, self._prefix + MARK, VERSION_BYTE + mark.encode())
+        reached("mark.before")
         self._database.write(batch, sync=self._sync)
+        reached("mark.after")
 
     def maybe_rotate(self) -> None:
         """Age the row caches that have outgrown their budget; call once per batch."""

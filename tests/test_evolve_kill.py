@@ -12,74 +12,55 @@ from typing import Any
 
 import pytest
 from tests.evolve_harness import BOTH, PARTS, SEEN, Shape, flow_of, given_alone, keep, options, outputs, part, write
+from tests.kills_harness import chance_of
 
 from headway.runtime.directory import StateDirectory
 from headway.runtime.opening import rescale
 from headway.runtime.run import run_flow
 from headway.state.manifest import Manifest
+from headway.testing.crashes import Crashes, Kill
 
 CHILD = """
-import os, pathlib, signal, sys
-from unittest import mock
+import pathlib, sys
 from tests import evolve_harness as t
 from headway.runtime import opening
 from headway.runtime.directory import StateDirectory
-from headway.state import rescale as moved
-from headway.state.database import Database
-from headway.state.manifest import Manifest
-from headway.state.positions import Positions
 
-owners = {"write": Database, "create": Manifest, "store": Positions, "remove_other_generations": StateDirectory,
-          "finish_move": opening, "rename": pathlib.Path}
-kind, name, after, what = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
-directory = pathlib.Path(sys.argv[5])
-inner, left = getattr(owners[name], name), after
-
-def wrapped(*args, **kwargs):
-    global left
-    left -= 1
-    if left == -1 and kind == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = inner(*args, **kwargs)
-    if left == -1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-
-setattr(owners[name], name, wrapped)
-if what == "rescale":
+directory = pathlib.Path(sys.argv[2])
+if sys.argv[1] == "rescale":
     opening.rescale(StateDirectory(directory / "state"), key_groups=3, slots=None)
 else:
     t.run_flow(t.flow_of(t.BOTH, directory), t.options(directory, drain=False))
 """
 
 CHANGES = [
-    ("before", "write", 0),
-    ("after", "write", 3),
-    ("after", "write", 9),
-    ("before", "store", 0),
-    ("after", "store", 0),
-    ("before", "create", 0),
-    ("after", "create", 0),
-    ("after", "remove_other_generations", 0),
-    ("after", "write", 14),
+    Kill("database.before", 1),
+    Kill("database.after", 4),
+    Kill("database.after", 10),
+    Kill("positions.before"),
+    Kill("positions.after"),
+    Kill("manifest.before"),
+    Kill("manifest.after"),
+    Kill("cleaning.before"),
+    Kill("cleaning.after"),
+    Kill("database.after", 15),
 ]
 MOVES = [
-    ("before", "write", 2),
-    ("after", "write", 8),
-    ("after", "store", 0),
-    ("after", "create", 0),
-    ("before", "rename", 0),
-    ("after", "rename", 0),
-    ("after", "rename", 1),
-    ("after", "finish_move", 0),
-    ("before", "create", 1),
+    Kill("database.before", 3),
+    Kill("database.after", 9),
+    Kill("positions.after"),
+    Kill("manifest.after"),
+    Kill("move.before"),
+    Kill("move.after"),
+    Kill("manifest.before", 2),
+    Kill("manifest.after", 2),
 ]
 
 
-def points(all_: list[tuple[str, str, int]]) -> list[Any]:
+def points(all_: list[Kill]) -> list[Any]:
     """Every second one is for the tests that take long."""
     return [
-        pytest.param(where, id="-".join(map(str, where)), marks=[pytest.mark.soak] if number % 2 else [])
+        pytest.param(where, id=f"{where.point}-{where.nth}", marks=[pytest.mark.soak] if number % 2 else [])
         for number, where in enumerate(all_)
     ]
 
@@ -92,18 +73,20 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def killed(directory: Path, what: str, where: tuple[str, str, int]) -> None:
-    kind, name, after = where
-    arguments = [kind, name, str(after), what, str(directory)]
+def killed(directory: Path, what: str, where: Kill) -> None:
+    """Killed there; then the power is lost, too."""
+    crashes = Crashes(directory / "crashes")
+    crashes.arm(where)
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        [sys.executable, "-c", CHILD, what, str(directory)],
+        env={**crashes.environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
     assert done.returncode == -signal.SIGKILL, (where, done.returncode, done.stderr)
+    crashes.lose_power(chance_of("changes"))
 
 
 def copy_of(before: Path, directory: Path) -> Path:
@@ -124,7 +107,7 @@ def found_groups(directory: Path) -> int:
 
 
 @pytest.mark.parametrize("where", points(CHANGES))
-def test_a_change_that_is_killed(before: Path, tmp_path: Path, where: tuple[str, str, int]) -> None:
+def test_a_change_that_is_killed(before: Path, tmp_path: Path, where: Kill) -> None:
     """The new flow goes on, and so does the old one: where the change had not come through, as if nothing had been."""
     for shape in (BOTH, SEEN):
         directory = copy_of(before, tmp_path / shape.operators[0])
@@ -133,7 +116,7 @@ def test_a_change_that_is_killed(before: Path, tmp_path: Path, where: tuple[str,
 
 
 @pytest.mark.parametrize("where", points(MOVES))
-def test_moving_key_groups_that_is_killed(before: Path, tmp_path: Path, where: tuple[str, str, int]) -> None:
+def test_moving_key_groups_that_is_killed(before: Path, tmp_path: Path, where: Kill) -> None:
     for again in (False, True):
         directory = copy_of(before, tmp_path / str(again))
         killed(directory, "rescale", where)

@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 from tests.cluster_harness import Started, await_true, children, is_alive, run, send
 from tests.ingest_harness import lines_of
+from tests.kills_harness import chance_of
 from tests.web_harness import ask
 
 from headway.inbox.commits import Inbox
 from headway.inbox.settings import InboxSettings
+from headway.testing.crashes import Crashes, Kill
 from headway.web.addresses import Address
 
-POINTS = ("in a write", "before the sync", "after the sync", "before the answer")
+POINTS = ("inbox.before", "inbox.after", "inbox-sync.after", "inbox-answer.before")
 
 FLOW = """
 import headway as hw
@@ -74,17 +76,21 @@ class Client:
 
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_a_point(tmp_path: Path, point: str) -> None:
-    port = free_port()
+    """What was written and not synced is lost in part: so the last write is torn."""
+    port, chance = free_port(), chance_of("ingest")
+    crashes = Crashes(tmp_path / "crashes")
     clients = [Client(Address("127.0.0.1", port), "/orders", f"c{number}") for number in range(4)]
     for attempt in range(3):
-        command = [sys.executable, "-m", "tests.ingest_child", str(tmp_path), str(port), point, str(5 + 10 * attempt)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        crashes.arm(Kill(point, 5 + 10 * attempt))
+        command = [sys.executable, "-m", "tests.ingest_child", str(tmp_path), str(port)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=crashes.environment) as process:
             assert process.stdout is not None
             assert int(process.stdout.readline()) == port
             if attempt == 0:
                 for client in clients:
                     client.thread.start()
             assert process.wait(60) == -signal.SIGKILL
+        assert bool(crashes.lose_power(chance)) == (point == "inbox.after")
     for client in clients:
         client.stop.set()
     for client in clients:

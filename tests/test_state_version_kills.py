@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from headway.testing.crashes import Crashes, Kill
 
 OLD = """
 class Spent(hw.State):
@@ -26,11 +29,7 @@ class Spent(hw.State):
         return {"total": old["cents"] / 100, "orders": old["orders"]}
 """
 FLOW = """
-import os
-import signal
-
 import headway as hw
-from headway.state.database import Database
 
 
 class Paid(hw.Event):
@@ -47,19 +46,6 @@ class Spending(hw.Operator[Paid, Spent, hw.Json]):
         ctx.emit({{"user": event.user, "total": {total}, "orders": state.orders}})
 
 
-left = int(os.environ.get("LEFT", "-1"))
-write = Database.write
-
-
-def counted(self, batch, *, sync):
-    global left
-    write(self, batch, sync=sync)
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-Database.write = counted
 flow = hw.Flow("spending")
 paid = flow.source("paid", Paid, hw.files("paid.jsonl"), time="at")
 paid.key_by("user").process("spent", Spending()).to("totals", hw.to_jsonl("totals.jsonl"))
@@ -82,9 +68,11 @@ def feed(directory: Path, part: int) -> None:
             )
 
 
-def run(directory: Path, left: int = -1) -> int:
+def run(directory: Path, nth: int | None = None) -> int:
+    crashes = Crashes(directory / "crashes")
+    crashes.arm(None if nth is None else Kill("database.after", nth))
     command = [sys.executable, "-m", "headway", "run", "flow.py", "--quiet", "--key-groups", "3", "--epoch", "10ms"]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path), "LEFT": str(left)}
+    environment = {**crashes.environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, timeout=60, check=False)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
     return done.returncode
@@ -109,8 +97,8 @@ def test_killed_at_any_write_no_state_is_lost_or_migrated_twice(tmp_path: Path, 
     feed(tmp_path, 1)
     (tmp_path / "flow.py").write_text(flow_text(is_new=True))
     kills = 0
-    for left in range(2, 60, step):
-        if run(tmp_path, left) == 0:
+    for nth in range(2, 60, step):
+        if run(tmp_path, nth) == 0:
             break
         kills += 1
     assert kills >= 3

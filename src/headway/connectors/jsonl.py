@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from errno import EACCES, EDQUOT, EFBIG, EISDIR, ELOOP, ENOSPC, EPERM, EROFS
 from typing import ClassVar, Final, Optional, Union
 
+from headway.basics.crashpoints import reached, synced
 from headway.basics.guarantees import Guarantee
 from headway.basics.utf8 import is_utf8
 from headway.connectors.base import Output, OutputWriter, Position
@@ -121,6 +122,7 @@ class _JsonlWriter(OutputWriter):
             size = os.fstat(self._fd).st_size
         if size < self._offset:
             raise _too_short(self._path, expected=self._offset, found=size)
+        reached("lines.before")
         try:
             with writing(self._path):
                 self._write_all(data)
@@ -131,12 +133,16 @@ class _JsonlWriter(OutputWriter):
             raise
         self._tail = self._tail.grown(self._offset, data)
         self._offset += len(data)
+        reached("lines.after")
 
     def position(self) -> Position:
         """Sync the file if something was written since the last time."""
         with writing(self._path):
             if self._offset > self._synced_offset:
+                reached("lines-sync.before")
                 os.fsync(self._fd)
+                synced(self._path)
+                reached("lines-sync.after")
                 self._check_name()
                 if self._synced_offset < FINGERPRINT_BYTES:
                     self._fingerprint = fingerprint(os.pread(self._fd, min(self._offset, FINGERPRINT_BYTES), 0))
@@ -213,7 +219,10 @@ def _cut_back(path: str, fd: int, position: Optional[Position]) -> Tail:
         )
         raise OutputError(msg)
     with writing(path):
+        reached("lines-cut.before")
         os.ftruncate(fd, offset)
+        synced(path)  # What is left was durable before.
+        reached("lines-cut.after")
     return tail
 
 

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import suppress
 from typing import Any, Final, Optional, TypeVar
 
+from headway.basics.crashpoints import reached
 from headway.delivery.courier import Courier, Item
 from headway.delivery.deliverable import delivery_of
 from headway.delivery.desk import Desk
@@ -304,6 +305,7 @@ class Dispatcher:
         timeout_s = target.limits.timeout_s
         span = None if self._spans is None else self._spans.begin(courier.output, target.describe(), batch)
         answers: Optional[list[Answer]] = None
+        reached("attempt.before")
         try:
             answers = list(await _within(timeout_s, target.deliver(batch)))
             if len(answers) != len(batch) or not all(isinstance(answer, Answer) for answer in answers):
@@ -320,6 +322,7 @@ class Dispatcher:
             route.event.set()
             if self._spans is not None:
                 self._spans.finish(span, batch, answers)
+        reached("attempt.after")
         try:
             now_ms = self._wall_ms()
             if route.reports is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, Optional
 
+from headway.basics.crashpoints import reached
 from headway.basics.histogram import Histogram
 from headway.errors import StateError
 from headway.inbox.commits import Inbox, Item, Outcome
@@ -76,7 +77,10 @@ class Appender:
         while True:
             group, is_last = self._gather()
             if group:
-                self._deliver(list(zip((one.token for one in group), self._outcomes(group))))
+                outcomes = self._outcomes(group)
+                reached("inbox-answer.before")
+                self._deliver(list(zip((one.token for one in group), outcomes)))
+                reached("inbox-answer.after")
             if self.is_broken and not was_broken:
                 was_broken = True
                 self._on_broken()

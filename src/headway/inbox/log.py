@@ -40,6 +40,7 @@ from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from typing import Final, NamedTuple, Optional
 
+from headway.basics.crashpoints import reached, synced
 from headway.basics.histogram import Histogram
 from headway.errors import LockedStateError, StateError
 from headway.inbox.cells import Cells
@@ -161,7 +162,9 @@ class InboxLog:
                 frames.append(pack_frame(number, batch.records, received_ms, self._end, batch.entries, batch.lines))
                 number += batch.records
             data = b"".join(frames)
+            reached("inbox.before")
             self._write(data)
+            reached("inbox.after")
             self._sync()
             self._end += len(data)
             self._next = number
@@ -219,10 +222,13 @@ class InboxLog:
     def _sync(self) -> None:
         assert self._fd is not None
         began_s = time.perf_counter()
+        reached("inbox-sync.before")
         try:
             self._files.sync(self._fd)
         except OSError as error:
             raise self._break(error) from error
+        synced(self._segments[-1].path)
+        reached("inbox-sync.after")
         self.syncs.observe(time.perf_counter() - began_s)
 
     def give_up(self, reason: str) -> None:

@@ -14,6 +14,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from typing_extensions import override
 
+from headway.basics.crashpoints import reached
 from headway.errors import CorruptStateError
 from headway.plan.stages import KeyedStage, Plan, SinkStage, SourceStage
 from headway.runtime.batch import Batch
@@ -74,10 +75,13 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
         with job.guard:
             if self._told != self._closed:
                 self._told = self._closed
+                reached("epoch.before")
                 if job.cuts is not None:
                     job.cuts.proven(self._closed)
                 if self._ending is not None:
                     self._ending.epoch_began()
+                self._commitment.proven()
+                reached("epoch.after")
             self._commitment.proven()
             self._rest.called(job.clock_ms(), job.board.last_closed_ms() if self._rest.is_closed else 0)
             job.check_clock()
@@ -128,12 +132,14 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
     @override
     def snapshot(self) -> Any:
         with self._job.committing():
+            reached("slot.before")
             version = self._commitment.prepare()
             self._job.board.report_closed(self._job.options.worker, self._rest.closed())
             self._closed += 1
             self._job.epochs.closed(self._slot.name)
             if self._job.cuts is not None:
                 self._job.cuts.note_slot(self._slot.source.name, self._slot.name, self._slot.kept)
+            reached("slot.after")
             return [self._slot.name, version, self._slot.kept]
 
 
@@ -208,9 +214,11 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
         assert self._commitment is not None
         task = self._commitment.participant
         with self._job.committing():
+            reached("stage.before")
             version = self._commitment.prepare()
             if self._job.cuts is not None:
                 self._job.cuts.note_task(self._stage.name, task.group, version, task.watermark)
+            reached("stage.after")
             return [task.group, version]
 
 
@@ -256,7 +264,10 @@ class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
     @override
     def snapshot(self) -> Token:
         with self._job.committing():
-            return [self._commitment.prepare()]
+            reached("output.before")
+            version = self._commitment.prepare()
+            reached("output.after")
+            return [version]
 
 
 class _Nothing(StatelessSinkPartition[Any]):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Optional
 
+from headway.basics.crashpoints import reached
 from headway.errors import LockedStateError
 from headway.runtime.engine_log import EngineLog
 from headway.runtime.last_run import load_stats, save_stats
@@ -108,6 +109,7 @@ class StateDirectory:
 
     def remove_other_generations(self, generation: int) -> None:
         """Remove what only other generations need: their positions and engine's logs."""
+        reached("cleaning.before")
         Positions.remove_others(self.path, generation)
         ours = self.engine_log(generation).path
         with state_files(self.path, "write"):
@@ -116,6 +118,7 @@ class StateDirectory:
                     shutil.rmtree(path)
                 elif path.is_file() and path.with_suffix("") != ours:
                     path.unlink()
+        reached("cleaning.after")
 
     def last_run(self) -> Optional[RunStats]:
         """The counts of the last run that ended; None where there was none, or they cannot be read. Needs no lock."""

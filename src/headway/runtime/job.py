@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Optional, Union
 from zlib import crc32
 
+from headway.basics.crashpoints import reached
 from headway.basics.times import MAX_TIME_MS, MIN_TIME_MS
 from headway.errors import OutputError, StateError
 from headway.plan.stages import KeyedStage, Plan, SinkStage, SourceStage
@@ -362,6 +363,7 @@ class Job:
 
     def settle(self) -> None:
         """After the whole run has ended well: everything is durable, on every worker."""
+        reached("settlement.before")
         if self.cuts is not None:
             self.cuts.end()
         self.commitments.end()
@@ -371,6 +373,7 @@ class Job:
             sink.release()
         if self.dispatcher is not None:
             self.dispatcher.finish(self.stopping, self.beat)
+        reached("settlement.after")
 
     def close(self) -> None:
         """Close all inputs, outputs and stores; raises the first `StateError` of these once all are closed."""

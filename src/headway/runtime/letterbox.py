@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Optional
 
 import msgspec
 
+from headway.basics.crashpoints import reached
 from headway.errors import CorruptStateError, UsageError
 from headway.plan.planner import DEAD_LETTER_SINK
 from headway.runtime.redrive import Redriven, decode_redriven, letter_id, redrive_path, why_not
@@ -162,11 +163,13 @@ class Letterbox:
             try:
                 end = _whole(file)
                 os.ftruncate(file, end)
+                reached("redrive.before")
                 view = memoryview(data)
                 while view:
                     written = os.pwrite(file, view, end)
                     view, end = view[written:], end + written
                 os.fsync(file)
+                reached("redrive.after")
             finally:
                 os.close(file)
             if is_new:

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
+from headway.basics.crashpoints import reached
 from headway.errors import CorruptStateError
 from headway.state.files import RESTORE, state_files
 from headway.state.private import open_private, read_private, sync_directory, write_private
@@ -36,7 +37,9 @@ def summed_log(directory: Path) -> Iterator[None]:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+        reached("log-sum.before")
         write_private(_sum_of(directory), seal(_sums(directory)), sync=True)
+        reached("log-sum.after")
 
 
 def open_log(directory: Path) -> None:
