@@ -95,3 +95,23 @@ def test_a_service_that_asks_before_it_takes_an_order(service: str) -> None:
         assert time.monotonic() < until_s, "no mail was sent"
         time.sleep(0.1)
     assert sorted(ask(f"{service}/mails")[1]) == ["Dear ann, you forgot: lamp", "Dear ben, you forgot: ship"]
+
+
+def test_a_program_that_orders_by_a_durable_function(tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn")
+    posts, views = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    run = [sys.executable, "-m", "headway", "run", "headway.flows.order_fulfilment", "--follow", "--quiet"]
+    run += ["--listen", posts, "--serve", views, "--epoch", "50ms", "--set", f"output={tmp_path / 'told.jsonl'}"]
+    flow_process = subprocess.Popen(run, cwd=tmp_path)
+    try:
+        environment = {**os.environ, "ORDERS_LISTEN": f"http://{posts}", "ORDERS_SERVE": f"http://{views}"}
+        program = [sys.executable, str(EXAMPLES / "order_desk.py")]
+        told = subprocess.run(program, env=environment, timeout=PATIENCE_S, capture_output=True, text=True, check=False)
+    finally:
+        flow_process.terminate()
+        flow_process.wait(PATIENCE_S)
+    assert told.returncode == 0, told.stderr
+    cancelled, refused, failed = told.stdout.splitlines()
+    assert cancelled == "fulfil_order/desk-1 has failed: ValueError: cancelled by the customer: too bright"
+    assert "function 'fulfil_order': argument 'order'" in refused
+    assert failed == "failed: desk-1"

@@ -108,12 +108,12 @@ def test_who_it_is(evict: Evict) -> None:
         info = context.info
         await context.wait("go")
         parent = info.parent
-        return [info.name, info.id, info.run, info.attempt, info.started_at_ms, str(parent.identity), info.attributes]
+        return [info.name, info.id, info.run, info.attempt, info.started_at_ms, str(parent.identity), info.traceparent]
 
     parent = Parent(Identity("p", "1"), 4)
-    world = World(asking, evict=evict, parent=parent, attempt=2, attributes={"city": "Wien"})
+    world = World(asking, evict=evict, parent=parent, attempt=2, traceparent="00-1-2-01")
     world.signal("go")
-    assert world.result == ["f", "1", 0, 2, 1_000, "p/1#0", {"city": "Wien"}]
+    assert world.result == ["f", "1", 0, 2, 1_000, "p/1#0", "00-1-2-01"]
 
 
 @evictions

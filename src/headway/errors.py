@@ -7,8 +7,9 @@
     ├── InputError                an input cannot be read: whoever owns the input
     ├── OutputError               an output cannot be written: whoever owns the output
     │   └── ReaderGoneError           nobody reads standard output any more: nobody need act
-    ├── ServiceError              a server of views gives no answer, or refuses: whoever asks, or runs the server
+    ├── ServiceError              a server of a flow gives no answer, or refuses: whoever asks, or runs the server
     │   └── NotYetError               it will know later: ask again
+    ├── FunctionFailed            a durable function that a client asked has failed: whoever asks, or its author
     ├── SignatureError            a webhook is not from whom it says, or old: whoever sends it
     ├── StateError                the state directory cannot be used: whoever operates the flow
     │   ├── IncompatibleStateError    it belongs to another flow, format or version of the flow
@@ -39,6 +40,7 @@ __all__ = [
     "FlowError",
     "ForeignPeerError",
     "FunctionBlocked",
+    "FunctionFailed",
     "HeadwayError",
     "IncompatibleStateError",
     "InputError",
@@ -118,7 +120,7 @@ class ReaderGoneError(OutputError):
 
 
 class ServiceError(HeadwayError):
-    """A server of views gives no answer, or refuses to give one."""
+    """A server of a flow gives no answer, or refuses to give one."""
 
     exit_code = 4
     status: int = 0
@@ -126,7 +128,15 @@ class ServiceError(HeadwayError):
 
 
 class NotYetError(ServiceError):
-    """A server of views does not know yet what it was asked for: no epoch is committed, or none late enough."""
+    """A server does not know yet what it was asked for: no epoch is committed, none late enough, a function goes on."""
+
+
+class FunctionFailed(HeadwayError):
+    """A durable function that a client asked has not done it: it has failed or was ended, or its handler has raised."""
+
+    exit_code = 1
+    status: str = ""
+    """That of the instance where that is what ended it: `failed`, `cancelled` or `terminated`."""
 
 
 class SignatureError(HeadwayError):

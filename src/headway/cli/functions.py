@@ -62,18 +62,31 @@ def _asking(name: str, help_text: str) -> None:
 @flow_argument
 @click.argument("instance", metavar="NAME/ID")
 @click.argument("arguments", default="[]")
+@click.option(
+    "--id-reuse",
+    metavar="POLICY",
+    help="What happens where there is one of the id: return, reject, new or new_after_failure; by default what the "
+    "declaration of the function says.",
+)
 @set_option
 @state_option
 @json_option("Write the receipt as JSON.")
 def start(
-    flow: str, instance: str, arguments: str, settings: dict[str, str], state_dir: Optional[Path], as_json: bool
+    flow: str,
+    instance: str,
+    arguments: str,
+    id_reuse: Optional[str],
+    settings: dict[str, str],
+    state_dir: Optional[Path],
+    as_json: bool,
 ) -> None:
     """Start a function. ARGUMENTS is a JSON array by position, or an object by name.
 
     The start is durable when the command says so. Where there is an instance of the id, the declaration of the function
     says what happens.
     """
-    append_message(flow, settings, state_dir, instance, "", arguments, as_json=as_json)
+    behind = "" if id_reuse is None else f"?id_reuse={quote(id_reuse, safe='')}"
+    append_message(flow, settings, state_dir, instance, behind, arguments, as_json=as_json)
 
 
 @functions.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
@@ -89,7 +90,7 @@ class AsyncClient:
                 body = await response.read()
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status, headers, body)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             msg = f"{self.url} gives no answer: {error or type(error).__name__}; check that it is served there"
             raise ServiceError(msg) from error
 

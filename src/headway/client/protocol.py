@@ -15,7 +15,18 @@ from headway.basics.times import Duration, duration_ms
 from headway.client.logs import decode_shown
 from headway.errors import NotYetError, ServiceError, UsageError
 
-__all__ = ["Answer", "AtLeast", "Reply", "Request", "Status", "ViewProtocol", "check_url", "read_token"]
+__all__ = [
+    "Answer",
+    "AtLeast",
+    "Reply",
+    "Request",
+    "Status",
+    "ViewProtocol",
+    "check_url",
+    "error_of",
+    "problem_of",
+    "read_token",
+]
 
 T = TypeVar("T")
 AtLeast = Optional[Union[str, Mapping[str, Any]]]
@@ -132,7 +143,7 @@ class ViewProtocol(Generic[T]):
         if reply.status == 304:
             return None
         status = {200: Status.PRESENT, 404: Status.ABSENT, 410: Status.FORGOTTEN}.get(reply.status)
-        if status is None or (status is not Status.PRESENT and _problem(reply).reason != status.value):
+        if status is None or (status is not Status.PRESENT and problem_of(reply).reason != status.value):
             raise error_of(reply)
         self._saw(int(reply.headers["headway-epoch"]))
         record = self._decoded(self._decode_one, reply) if status is Status.PRESENT else None
@@ -223,7 +234,7 @@ class ViewProtocol(Generic[T]):
 
 def error_of(reply: Reply) -> ServiceError:
     """The error that an answer means."""
-    told = _problem(reply)
+    told = problem_of(reply)
     kind = NotYetError if reply.status in _BEHIND and told.reason in ("behind", "not known") else ServiceError
     error = kind(f"{told.title or 'the server has refused'} ({reply.status}): {told.detail}".rstrip(": "))
     error.status = reply.status
@@ -248,7 +259,8 @@ class _Problem(msgspec.Struct):
     reason: str = ""
 
 
-def _problem(reply: Reply) -> _Problem:
+def problem_of(reply: Reply) -> _Problem:
+    """What an answer that refuses says of why."""
     try:
         return msgspec.json.decode(reply.body, type=_Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final, Optional
+from typing import Optional
 
 import msgspec
 
+from headway.basics.traceparent import is_traceparent
 from headway.delivery.courier import Item
 from headway.targets.base import Delivery
 
@@ -27,9 +27,6 @@ class _Traced(msgspec.Struct):
     """The part of a value that says which trace it belongs to."""
 
     traceparent: Optional[str] = None
-
-
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def delivery_of(item: Item) -> Delivery:
@@ -64,4 +61,4 @@ def _traceparent(data: msgspec.Raw) -> Optional[str]:
         found = msgspec.json.decode(data, type=_Traced).traceparent
     except msgspec.ValidationError:
         return None
-    return found if found is not None and _TRACEPARENT.fullmatch(found) else None
+    return found if found is not None and is_traceparent(found) else None

@@ -30,7 +30,7 @@ _encode: Final = msgspec.json.Encoder().encode
 _options: Final[msgspec.json.Decoder[CallOptions]] = msgspec.json.Decoder(CallOptions)
 
 
-class CallRecord(Event):
+class CallRecord(Event, omit_defaults=True):
     """One call of one run. With its key, whoever is called does a thing once."""
 
     key: str
@@ -55,6 +55,8 @@ class CallRecord(Event):
     """When the call was made, by the log's clock."""
     queue: str = ""
     """In which queue a step waits; empty for the default one."""
+    traceparent: str = ""
+    """The W3C trace context of the start; empty for none."""
 
 
 class FunctionEnded(Event):
@@ -78,7 +80,7 @@ class Unclaimed(Event):
     reason: str
 
 
-def call_of(identity: Identity, caller: str, command: Called, at_ms: int) -> CallRecord:
+def call_of(identity: Identity, caller: str, command: Called, at_ms: int, traceparent: str = "") -> CallRecord:
     """The record of a call.
 
     >>> call_of(Identity("greet", "ann"), "greet/ann", Called(1, "step", "wave"), 5).key
@@ -96,6 +98,7 @@ def call_of(identity: Identity, caller: str, command: Called, at_ms: int) -> Cal
         options="" if command.options is None else _encode(command.options).decode(),
         at_ms=at_ms,
         queue="" if command.options is None else command.options.queue,
+        traceparent=traceparent,
     )
 
 

@@ -25,11 +25,11 @@ from headway.durable.messages import (
     message,
 )
 from headway.errors import UsageError
-from headway.functions.declared import Callee, DurableFunction, names_of_functions
+from headway.functions.declared import ID_REUSES, Callee, DurableFunction, names_of_functions
 from headway.functions.history import Failure
 from headway.functions.tokens import read_token
 from headway.inbox.settings import InboxSettings
-from headway.inbox.source import HttpInput
+from headway.inbox.source import NOTHING_ASKED, Asked, HttpInput, Way
 
 __all__ = ["PATH", "Routes", "requests"]
 
@@ -44,36 +44,45 @@ def requests(callees: Mapping[str, Callee], schedules: Mapping[str, object]) -> 
 
 
 _REASON: Final = {"type": ["string", "null"], "description": "Why, for people."}
-_PATHS: Final[Mapping[str, tuple[str, Any]]] = {
-    "/{name}/{id}": (
+_STARTS: Final = {
+    "id_reuse": {
+        "type": "string",
+        "enum": list(ID_REUSES),
+        "description": "What happens where there is one of the id; by default what the function's declaration says.",
+    }
+}
+_PATHS: Final[Mapping[str, Way]] = {
+    "/{name}/{id}": Way(
         "Start a function",
         {"type": ["array", "object"], "description": "Its arguments, by position or by name."},
+        _STARTS,
     ),
-    "/{name}/{id}/signals/{signal}": ("Send a signal to an instance", {"description": "Its value."}),
-    "/{name}/{id}/signals/{signal}/start": (
+    "/{name}/{id}/signals/{signal}": Way("Send a signal to an instance", {"description": "Its value."}),
+    "/{name}/{id}/signals/{signal}/start": Way(
         "Start a function with a signal, or only send it where there is an instance",
         {
             "type": "object",
             "properties": {"arguments": {"type": ["array", "object"]}, "value": {}},
             "description": "The arguments of the start, by position or by name, and the value of the signal.",
         },
+        _STARTS,
     ),
-    "/{name}/{id}/updates/{update}/{update_id}": (
+    "/{name}/{id}/updates/{update}/{update_id}": Way(
         "Ask an instance to change something",
         {"description": "A value."},
     ),
-    "/{name}/{id}/tokens/{token}": ("Answer a call by its token", {"description": "Its value."}),
-    "/{name}/{id}/tokens/{token}/failure": ("Answer a call by its token: it has failed", {"description": "Why."}),
-    "/{name}/{id}/cancel": ("End an instance in an orderly way", _REASON),
-    "/{name}/{id}/terminate": ("End an instance here and now", _REASON),
-    "/{name}/{id}/retry": ("Go on with an instance that is blocked", {"type": "null"}),
-    "/{name}/{id}/reset/{step}": (
+    "/{name}/{id}/tokens/{token}": Way("Answer a call by its token", {"description": "Its value."}),
+    "/{name}/{id}/tokens/{token}/failure": Way("Answer a call by its token: it has failed", {"description": "Why."}),
+    "/{name}/{id}/cancel": Way("End an instance in an orderly way", _REASON),
+    "/{name}/{id}/terminate": Way("End an instance here and now", _REASON),
+    "/{name}/{id}/retry": Way("Go on with an instance that is blocked", {"type": "null"}),
+    "/{name}/{id}/reset/{step}": Way(
         "Have an instance go on before a call, given by its number or its name",
         {"type": "null"},
     ),
-    "/~schedules/{schedule}/pause": ("Have a schedule start nothing until it is resumed", _REASON),
-    "/~schedules/{schedule}/resume": ("Go on with a schedule that is paused", {"type": "null"}),
-    "/~schedules/{schedule}/trigger": ("Have a schedule do now what it does when it is due", {"type": "null"}),
+    "/~schedules/{schedule}/pause": Way("Have a schedule start nothing until it is resumed", _REASON),
+    "/~schedules/{schedule}/resume": Way("Go on with a schedule that is paused", {"type": "null"}),
+    "/~schedules/{schedule}/trigger": Way("Have a schedule do now what it does when it is due", {"type": "null"}),
 }
 
 
@@ -87,11 +96,11 @@ class Routes:
         self._callees = callees
         self._schedules = schedules
 
-    def ways(self) -> Mapping[str, tuple[str, Any]]:
-        """The paths, with what each is for and the schema of its body."""
+    def ways(self) -> Mapping[str, Way]:
+        """The paths, with what each is for."""
         return _PATHS
 
-    def line(self, parts: Sequence[str], body: bytes) -> bytes:
+    def line(self, parts: Sequence[str], body: bytes, asked: Asked = NOTHING_ASKED) -> bytes:
         """The record of a request to these parts of a path.
 
         Raises `LookupError` for a path that is none, and `UsageError` for arguments that the function does not take.
@@ -100,7 +109,8 @@ class Routes:
             raise LookupError(_WAYS)
         name, instance_id, *rest = parts
         if name == SCHEDULES:
-            return message(address_of(name, instance_id), self._to_schedule(instance_id, rest, body.strip() or b"null"))
+            told = self._to_schedule(instance_id, rest, body.strip() or b"null")
+            return message(address_of(name, instance_id), _with(told, asked))
         function = self._callees.get(name)
         if not isinstance(function, DurableFunction):
             msg = f"there is no function {name!r}: there are {names_of_functions(self._callees)}"
@@ -108,7 +118,8 @@ class Routes:
         if "\0" in instance_id or len(instance_id.encode()) > 1_000:
             msg = f"the id {instance_id[:100]!r} has a zero byte or more than 1,000 bytes"
             raise UsageError(msg)
-        return message(address_of(name, instance_id), self._body(function, rest, body))
+        told = self._body(function, rest, body)
+        return message(address_of(name, instance_id), _with(told, asked))
 
     def _to_schedule(self, name: str, rest: Sequence[str], body: bytes) -> Body:
         if name not in self._schedules:
@@ -153,6 +164,21 @@ class Routes:
         if len(rest) == 2 and rest[0] == "reset" and rest[1]:
             return Reset(rest[1])
         raise LookupError(_WAYS)
+
+
+def _with(told: Body, asked: Asked) -> Body:
+    """What a path and a body say, together with what stands beside them. Raises `UsageError` for other parameters."""
+    known = ("id_reuse",) if isinstance(told, Start) else ()
+    for name, value in asked.query.items():
+        if name not in known:
+            msg = f"{name!r:.80} is no parameter here: known are {', '.join(known) or 'none'}"
+            raise UsageError(msg)
+        if value not in ID_REUSES:
+            msg = f"id_reuse={value!r:.80} is unknown: give one of {', '.join(ID_REUSES)}"
+            raise UsageError(msg)
+    if not isinstance(told, Start):
+        return told
+    return msgspec.structs.replace(told, id_reuse=asked.query.get("id_reuse", ""), traceparent=asked.traceparent)
 
 
 def _reason(body: bytes) -> str:

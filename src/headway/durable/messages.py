@@ -60,6 +60,10 @@ class Start(msgspec.Struct, tag="start", tag_field="kind", omit_defaults=True, f
     parent: Optional[Parent] = None
     signal: Optional[Signal] = None
     """Given to whichever instance there is then: to the one that is started from its beginning."""
+    id_reuse: str = ""
+    """What this start does where there is one of the id; empty for what the function's declaration says."""
+    traceparent: str = ""
+    """The W3C trace context of whoever starts it; empty for none."""
 
 
 class Resolve(msgspec.Struct, tag="resolve", tag_field="kind", omit_defaults=True, frozen=True):

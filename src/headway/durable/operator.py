@@ -129,7 +129,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             ctx.forget()
             return reason
         if state.status:
-            policy = function.id_reuse
+            policy = body.id_reuse or function.id_reuse
             may_start = state.status in ENDED and (
                 policy == "new" or (policy == "new_after_failure" and state.status != "completed")
             )
@@ -140,7 +140,8 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         state.callers = [] if body.parent is None else [body.parent]
         count_start(ctx)
         signals = () if body.signal is None else (signalled(body.signal, ctx.time),)
-        self._begin(state, Started(ctx.time, bytes(body.arguments), body.parent, signals=signals), ctx)
+        started = Started(ctx.time, bytes(body.arguments), body.parent, signals=signals, traceparent=body.traceparent)
+        self._begin(state, started, ctx)
         return ""
 
     def _has_started(self, state: FunctionState, body: Start, policy: str, ctx: Ctx) -> str:
@@ -227,7 +228,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         self._show(state, instance)
         for entry in entries:
             if isinstance(entry, Called) and entry.kind != "token":
-                ctx.emit_to(_side_of(entry), call_of(identity, ctx.key, entry, ctx.time))
+                ctx.emit_to(_side_of(entry), call_of(identity, ctx.key, entry, ctx.time, instance.traceparent))
             elif isinstance(entry, TimerSet):
                 ctx.timer(str(entry.number), entry.at_ms)
             elif isinstance(entry, TimerCancelled):
@@ -305,12 +306,13 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
     def _continue(self, state: FunctionState, entry: Continued, ctx: Ctx) -> None:
         """The run is over, and the next one of the same id begins."""
         began = decode(state.history[0])
-        parent = began.parent if isinstance(began, Started) else None
-        callers = state.callers
+        assert isinstance(began, Started)
+        callers, updates = state.callers, state.updates
         self._clear(state, ctx)
         state.run += 1
-        state.callers = callers
-        self._begin(state, Started(ctx.time, entry.arguments, parent, signals=entry.signals), ctx)
+        state.callers, state.updates = callers, updates  # Whoever waits for the answer to an update may still look.
+        started = Started(ctx.time, entry.arguments, began.parent, signals=entry.signals, traceparent=began.traceparent)
+        self._begin(state, started, ctx)
 
     def _clear(self, state: FunctionState, ctx: Ctx) -> None:
         """Forget the run, but not which one it was."""
@@ -361,13 +363,13 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         if instance is not None:
             self._live.keep(ctx.key, instance, state)
             self._show(state, instance)
-        self._take_up(state, cut, ctx)
+        self._take_up(state, cut, instance, ctx)
         for happening in [*cut.at(ctx.time), *(one for one in kept if isinstance(one, Signalled))]:
             begin: Any = self._begin if isinstance(happening, Started) else self._happen
             begin(state, happening, ctx)
         return ""
 
-    def _take_up(self, state: FunctionState, cut: Cut, ctx: Ctx) -> None:
+    def _take_up(self, state: FunctionState, cut: Cut, instance: Optional[Instance], ctx: Ctx) -> None:
         """What a history that was cut back has under way is done by the new run."""
         identity = Identity(*parts_of(ctx.key), state.run)
         for timer in cut.timers:
@@ -376,7 +378,8 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             if called.kind in ("signal", "start"):
                 self._happen(state, Answered(ctx.time, called.number), ctx)  # It is on its way since it was made.
             elif called.kind != "token":
-                ctx.emit_to(_side_of(called), call_of(identity, ctx.key, called, ctx.time))
+                traceparent = "" if instance is None else instance.traceparent
+                ctx.emit_to(_side_of(called), call_of(identity, ctx.key, called, ctx.time, traceparent))
 
 
 def _side_of(called: Called) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Optional, Union
 
+from headway.basics.traceparent import is_traceparent
 from headway.durable.calls import CallRecord
 from headway.functions.declared import DurableFunction
 from headway.operators.given import Given
@@ -42,6 +43,7 @@ class Starts(Given):
             name=self._function.name,
             to=self._id(value),
             arguments=self._arguments(value).decode(),
+            traceparent=_traceparent(value),
         )
 
     def _id(self, value: Any) -> str:
@@ -61,3 +63,9 @@ class Starts(Given):
         if isinstance(given, dict):
             return self._function.encode_arguments(**given)
         return self._function.encode_arguments(*(given if isinstance(given, (tuple, list)) else (given,)))
+
+
+def _traceparent(value: Any) -> str:
+    """The trace to which a value belongs, by its field of that name; empty where it has none."""
+    found = value.get("traceparent") if isinstance(value, Mapping) else getattr(value, "traceparent", None)
+    return found if isinstance(found, str) and is_traceparent(found) else ""

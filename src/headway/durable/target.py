@@ -253,6 +253,7 @@ def _step_call(record: CallRecord) -> StepCall:
         arguments=record.arguments.encode(),
         options=options_of(record),
         at_ms=record.at_ms,
+        traceparent=record.traceparent,
     )
 
 
@@ -272,7 +273,12 @@ def _messages(record: CallRecord, key: str) -> list[Item]:
         parent = None
         if record.kind == "function":
             parent = Parent(Identity(*parts_of(record.caller), record.run), record.call)
-        items = [item_of(message(address_of(record.name, record.to), Start(arguments, parent)), key)]
+        items = [
+            item_of(
+                message(address_of(record.name, record.to), Start(arguments, parent, traceparent=record.traceparent)),
+                key,
+            )
+        ]
         if record.kind == "start" and record.caller:
             items.append(_resolved(record, b"null", None, f"{key}.made"))
         return items

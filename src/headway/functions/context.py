@@ -46,7 +46,8 @@ class Info(msgspec.Struct, frozen=True):
     parent: Optional[Parent]
     started_at_ms: int
     deadline_ms: Optional[int]
-    attributes: dict[str, str]
+    traceparent: str
+    """The W3C trace context of whoever has started it; empty for none."""
 
 
 class Context:
@@ -297,7 +298,7 @@ class Context:
             parent=started.parent,
             started_at_ms=started.at_ms,
             deadline_ms=started.deadline_ms,
-            attributes=dict(started.attributes),
+            traceparent=started.traceparent,
         )
 
     # Requests.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
-from typing import Any, Generic, Literal, Optional, Protocol, TypeVar, Union, overload, runtime_checkable
+from typing import Any, Final, Generic, Literal, Optional, Protocol, TypeVar, Union, overload, runtime_checkable
 
 from headway.basics.declaring import declaring, fail
 from headway.basics.times import Duration, duration_ms
@@ -14,7 +14,7 @@ from headway.functions.options import CallOptions
 from headway.functions.search import checked_fields
 from headway.functions.signature import Signature
 
-__all__ = ["Callee", "DurableFunction", "IdReuse", "durable_workflow", "names_of_functions"]
+__all__ = ["ID_REUSES", "Callee", "DurableFunction", "IdReuse", "durable_workflow", "names_of_functions"]
 
 R = TypeVar("R")
 
@@ -22,7 +22,7 @@ IdReuse = Literal["return", "reject", "new", "new_after_failure"]
 """What a start does when there is a function of that id: give that one, running or finished; refuse; start anew unless
 it still runs; start anew only if it has failed, was cancelled or terminated."""
 
-_REUSES = ("return", "reject", "new", "new_after_failure")
+ID_REUSES: Final = ("return", "reject", "new", "new_after_failure")
 
 
 @runtime_checkable
@@ -72,8 +72,10 @@ class DurableFunction(Generic[R]):
         self.name = code.__name__ if name is None else name
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable() or "/" in self.name:
             fail(f'durable function {self.name!r}: its name must be text without "/", such as "refund_order"')
-        if id_reuse not in _REUSES:
-            fail(f"durable function {self.name!r}: id_reuse={id_reuse!r} is unknown: give one of {', '.join(_REUSES)}")
+        if id_reuse not in ID_REUSES:
+            fail(
+                f"durable function {self.name!r}: id_reuse={id_reuse!r} is unknown: give one of {', '.join(ID_REUSES)}"
+            )
         self.id_reuse: IdReuse = id_reuse
         with declaring():
             self.retention_ms = duration_ms(retention, what="retention")

@@ -126,14 +126,15 @@ class Started(_Entry, frozen=True, tag=1):
     """The run begins: always the first entry.
 
     `arguments` is a JSON array by position, or an object by name. `signals` were waiting when the run before ended with
-    `continue_as_new`. `deadline_ms` is the time at which the function is cancelled. `attributes` are for finding it.
+    `continue_as_new`. `deadline_ms` is the time at which the function is cancelled. `traceparent` is the W3C trace
+    context of whoever has started it. `unused` keeps the places of the fields behind it.
     """
 
     at_ms: int
     arguments: bytes = b"[]"
     parent: Optional[Parent] = None
     deadline_ms: Optional[int] = None
-    attributes: dict[str, str] = {}
+    unused: dict[str, str] = {}
     attempt: int = 1
     signals: tuple[Signalled, ...] = ()
     traceparent: str = ""

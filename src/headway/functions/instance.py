@@ -116,6 +116,11 @@ class Instance:
         if not getattr(self, "_is_closed", True):
             self.close()
 
+    @property
+    def traceparent(self) -> str:
+        """The W3C trace context of whoever has started it; empty for none."""
+        return self._core.started.traceparent
+
     # What is fed.
 
     def take(self, happening: Happening) -> list[Entry]:

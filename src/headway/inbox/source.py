@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Optional, Protocol
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Optional, Protocol
 
 from headway.basics.times import Duration
 from headway.connectors.base import Input, PartitionReader, Position, Tell, unheard
@@ -16,7 +17,7 @@ from headway.inbox.reader import InboxReader
 from headway.inbox.settings import PARTITIONS_MOST, InboxSettings, settings_of
 from headway.state.files import INBOX_NAME
 
-__all__ = ["HttpInput", "Translator", "http_source"]
+__all__ = ["NOTHING_ASKED", "Asked", "HttpInput", "Translator", "Way", "http_source"]
 
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9_.~-]*)+")
 _RESERVED: Final = ("/healthz", "/readyz", "/openapi.json")
@@ -73,16 +74,39 @@ def http_source(
     return HttpInput(path, format, partitions, settings, bool(require_key))
 
 
+class Way(NamedTuple):
+    """A path behind that of a source."""
+
+    summary: str
+    """What it is for."""
+    body: Any
+    """The schema of the body of a request."""
+    query: Mapping[str, Any] = MappingProxyType({})
+    """The schemas of the parameters that a request may have, by their names."""
+
+
+class Asked(NamedTuple):
+    """What a request says beside its path and its body."""
+
+    query: Mapping[str, str] = MappingProxyType({})
+    """Its parameters."""
+    traceparent: str = ""
+    """The header of that name, where it is one of W3C trace context; else empty."""
+
+
+NOTHING_ASKED: Final = Asked()
+
+
 class Translator(Protocol):
     """Makes records of requests whose paths go on behind that of the source."""
 
-    def ways(self) -> Mapping[str, tuple[str, Any]]:
-        """The paths behind that of the source, with `{NAMES}` in them: what each is for, and the schema of its body."""
+    def ways(self) -> Mapping[str, Way]:
+        """The paths behind that of the source, with `{NAMES}` in them."""
 
-    def line(self, parts: Sequence[str], body: bytes) -> bytes:
+    def line(self, parts: Sequence[str], body: bytes, asked: Asked = NOTHING_ASKED) -> bytes:
         """The record, one line of JSON without its end, of a request to these parts of a path.
 
-        Raises `LookupError` for a path that is none, and `UsageError` for a body that cannot be taken.
+        Raises `LookupError` for a path that is none, and `UsageError` for what cannot be taken.
         """
 
 

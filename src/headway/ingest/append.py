@@ -44,7 +44,7 @@ class Batch:
     numbers: Sequence[int]
     """Which lines of the file they are, from 1."""
     behind: str = ""
-    """What the path of the request has behind that of the source."""
+    """What the path of the request has behind that of the source, with its query."""
 
     @property
     def first_line(self) -> int:
@@ -154,7 +154,9 @@ class Appending:
             if translator is None:
                 parsed = parse(scope, batch.body, self._door.input.envelope)
             else:
-                parts = parts_behind({"raw_path": (path + batch.behind).encode()}, path)
+                behind, _, query = batch.behind.partition("?")
+                scope["query_string"] = query.encode()
+                parts = parts_behind({"raw_path": (path + behind).encode()}, path)
                 parsed = translated(scope, batch.body, translator, parts)
             self._door.check(parsed.lines, parsed.records)
         except ProblemError as error:

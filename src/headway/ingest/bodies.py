@@ -13,13 +13,14 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Optional
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 
+from headway.basics.traceparent import is_traceparent
 from headway.errors import UsageError
 from headway.inbox.commits import Item, item_of
-from headway.inbox.source import Translator
+from headway.inbox.source import Asked, Translator
 from headway.web.middleware import header
 from headway.web.problems import ProblemError, Scope
 
@@ -131,13 +132,25 @@ def translated(scope: Scope, body: bytes, translator: Translator, parts: Sequenc
     if media != JSON:
         raise ProblemError(415, f"content type {media!r} is not known: send {JSON}", headers={"accept": JSON})
     try:
-        line = translator.line(parts, body)
+        line = translator.line(parts, body, _asked(scope))
     except LookupError as error:
         raise ProblemError(404, str(error.args[0])) from None
     except UsageError as error:
         raise ProblemError(422, str(error)) from None
     key = _key(scope, b"idempotency-key")
     return Parsed([item_of(line, None if key is None else f"k{key}")], None)
+
+
+def _asked(scope: Scope) -> Asked:
+    """What a request says beside its path and its body. Raises `UsageError` for a query that is none."""
+    raw: bytes = scope.get("query_string") or b""
+    try:
+        query = dict(parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20))
+    except ValueError:
+        msg = "the query is not percent-encoded UTF-8 of at most 20 parameters"
+        raise UsageError(msg) from None
+    found = header(scope, b"traceparent").decode("latin-1").strip()
+    return Asked(query, found if is_traceparent(found) else "")
 
 
 def _media_type(scope: Scope) -> str:

@@ -148,14 +148,17 @@ def _ways(door: Door, has_tokens: bool) -> dict[str, Any]:
     """What can be done behind the path of a source whose paths say what is asked for."""
     found = {}
     ways = {} if door.input.translator is None else door.input.translator.ways()
-    for behind, (summary, schema) in ways.items():
+    for behind, (summary, schema, parameters) in ways.items():
         operation = _operation(door, schema, has_tokens)
+        query = [
+            {"name": name, "in": "query", "required": False, "schema": given} for name, given in parameters.items()
+        ]
         names = re.findall(r"\{(\w+)\}", behind)
         text = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^\\u0000/]+$"}
         path = [{"name": name, "in": "path", "required": True, "schema": text} for name in names]
         operation["operationId"] = f"post {door.input.log}{behind}"
         operation["summary"] = summary
-        operation["parameters"] = [*path, *operation["parameters"][:1]]
+        operation["parameters"] = [*path, *query, *operation["parameters"][:1]]
         operation["requestBody"]["content"] = {JSON: {"schema": schema}}
         missing = {"description": "There is no such function or path."}
         operation["responses"]["404"] = {**missing, "content": operation["responses"]["422"]["content"]}

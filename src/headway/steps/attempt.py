@@ -33,6 +33,8 @@ class StepCall(msgspec.Struct, frozen=True):
     """What the call says, with what its step's declaration said when it was made."""
     at_ms: int = 0
     """When it was made, by the wall clock."""
+    traceparent: str = ""
+    """The W3C trace context of whoever has started the function; empty for none."""
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -52,6 +54,7 @@ class Work(msgspec.Struct, frozen=True):
     heartbeat_timeout_ms: Optional[int] = None
     last_details: str = ""
     """What the last heartbeat of the attempt before has said: JSON; empty for nothing."""
+    traceparent: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -75,8 +75,8 @@ def http_step(
     Arguments that are given by name are the members of a JSON object, which is the body; a single one by position is
     the body itself, and several are a JSON array. With `GET` and `DELETE` arguments by name are the query. Names in
     braces in the path of `url` stand for arguments by name. Each request has the header `Idempotency-Key`, the same in
-    each attempt of a call, and `Headway-Attempt`. The body of the answer is JSON, of up to 8 MiB, and checked against
-    `returns`; an empty one is null.
+    each attempt of a call, `Headway-Attempt`, and `traceparent` where the function was started with one. The body of
+    the answer is JSON, of up to 8 MiB, and checked against `returns`; an empty one is null.
 
     A status from 400 to 499 is final, but for 408, 425 and 429; any other one that is not from 200 to 299 is tried
     again by `retry`, as is a service that does not answer, not before a `Retry-After` of up to a day. Such a failure
@@ -245,6 +245,8 @@ class HttpStep:
             headers["content-type"] = "application/json"
         headers["idempotency-key"] = _in_header(work.key)
         headers["headway-attempt"] = str(work.attempt)
+        if work.traceparent:
+            headers["traceparent"] = work.traceparent
         return headers
 
     def _outcome(self, response: Response) -> Outcome:

@@ -37,6 +37,8 @@ class StepInfo:
         """How long it may be silent, in milliseconds."""
         self.last_details: Any = msgspec.json.decode(work.last_details) if work.last_details else None
         """What the last heartbeat of the attempt before has said; None where nothing."""
+        self.traceparent: str = work.traceparent
+        """The W3C trace context of whoever has started the function, to be handed on; empty for none."""
         self._beat = beat
         self._is_cancelled = False
 

@@ -79,6 +79,7 @@ class UnderWay:
             deadline_ms=_sum(-self._offset_ms, ends_ms),
             heartbeat_timeout_ms=self.options.heartbeat_timeout_ms,
             last_details=self.details,
+            traceparent=self.call.traceparent,
         )
 
     @property

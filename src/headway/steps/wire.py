@@ -68,6 +68,7 @@ class Step(msgspec.Struct):
     deadline_ms: Optional[int] = None
     heartbeat_timeout_ms: Optional[int] = None
     last_details: msgspec.Raw = _NONE
+    traceparent: str = ""
 
     @classmethod
     def of(cls, given: LeasedWork) -> Step:
@@ -87,6 +88,7 @@ class Step(msgspec.Struct):
             deadline_ms=work.deadline_ms,
             heartbeat_timeout_ms=work.heartbeat_timeout_ms,
             last_details=msgspec.Raw(work.last_details.encode() or b"null"),
+            traceparent=work.traceparent,
         )
 
     @property
@@ -105,6 +107,7 @@ class Step(msgspec.Struct):
             deadline_ms=self.deadline_ms,
             heartbeat_timeout_ms=self.heartbeat_timeout_ms,
             last_details="" if details == "null" else details,
+            traceparent=self.traceparent,
         )
 
 
