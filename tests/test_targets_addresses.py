@@ -129,7 +129,7 @@ def test_a_name_that_leads_elsewhere_the_second_time(monkeypatch: pytest.MonkeyP
 
     async def exchange() -> Answer:
         target = hw.webhook("http://shop.example/", timeout="5s")
-        target._addresses = Policy()
+        target._receiver._addresses = Policy()
         await target.open()
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
         [answer] = await target.deliver([delivery_of(1)])

@@ -134,6 +134,7 @@ if TYPE_CHECKING:
     from headway.targets.nats import to_nats as to_nats
     from headway.targets.postgres import postgres as postgres
     from headway.targets.redis_stream import to_redis_stream as to_redis_stream
+    from headway.targets.restate import to_restate as to_restate
     from headway.targets.sqlite import sqlite as sqlite
     from headway.targets.temporal import to_temporal as to_temporal
     from headway.targets.verifying import verify_webhook as verify_webhook
@@ -203,6 +204,7 @@ _HOMES: Final = {
     "targets.nats": "to_nats",
     "targets.postgres": "postgres",
     "targets.redis_stream": "to_redis_stream",
+    "targets.restate": "to_restate",
     "targets.sqlite": "sqlite",
     "targets.temporal": "to_temporal",
     "targets.verifying": "verify_webhook",

@@ -21,6 +21,7 @@ __all__ = [
     "ABOUT_CONTENT",
     "BUSY",
     "HEAD_MAX",
+    "REASON_MAX",
     "RETRY_AFTER_MAX_S",
     "answer_for",
     "checked_answers",
@@ -30,6 +31,9 @@ __all__ = [
 
 HEAD_MAX: Final = 2_000
 """Characters that are kept of what a receiver answered."""
+
+REASON_MAX: Final = 300
+"""Characters of a reason: an error may quote what the receiver has sent."""
 
 RETRY_AFTER_MAX_S: Final = 86_400.0
 """A day, in seconds: who asks to be left alone for longer is asked again then."""

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from headway.targets.answers import REASON_MAX
 from headway.targets.base import Answer, Outcome
 
-__all__ = ["REASON_MAX", "answer_for_code"]
-
-REASON_MAX: Final = 300
-"""Characters that are kept of what a service says."""
+__all__ = ["answer_for_code"]
 
 _ABOUT_CONTENT: Final = frozenset({"INVALID_ARGUMENT", "OUT_OF_RANGE"})
 _BUSY: Final = "RESOURCE_EXHAUSTED"

@@ -17,32 +17,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Optional
+from typing import Final, Optional
 
-from headway.basics.needed import needed, number_in
-from headway.basics.secret import SecretText, hide
+from headway.basics.needed import number_in
+from headway.basics.secret import SecretText
 from headway.basics.times import Duration, duration_ms
 from headway.errors import UsageError
 from headway.targets.addresses import AddressPolicy
-from headway.targets.answers import answer_for, checked_answers
+from headway.targets.answers import REASON_MAX, answer_for, checked_answers
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import MODES, message_of
 from headway.targets.handshake import ORIGIN, asking_headers, checked_origin, permission_in
-from headway.targets.headers import Headers, head_of
+from headway.targets.headers import Headers
+from headway.targets.http_receiver import HttpReceiver
 from headway.targets.signatures import Signer
 from headway.targets.tls import TlsFiles
 from headway.targets.urls import Url
 
-if TYPE_CHECKING:
-    from headway.targets.http_client import HttpClient
-    from headway.targets.http_connection import Response
-
 __all__ = ["Webhook", "webhook"]
 
-_REASON_MAX: Final = 300
-"""Characters: an error may quote what the receiver has sent."""
 _SPARE_S: Final = 5.0
 """By how much the dispatcher waits longer: an answer of our own says more than that time is over."""
 _SPLIT: Final = frozenset({400, 413, 422})
@@ -132,17 +126,13 @@ class Webhook(Target):
             raise UsageError(msg)
         self.limits = limits
         self._mode = mode
-        self._url = url
         self._signer = signer
-        self._headers = headers
-        self._tls = tls
-        self._addresses = addresses
+        self._receiver = HttpReceiver("hw.webhook(...)", url, headers, tls, addresses, signer.texts)
         self._answers = checked_answers(answers)
         self._origin = origin
         self._asking: Optional[asyncio.Lock] = None
         self._name = name or f"http {url.shown}"
         self._now_s = now_s
-        self._client: Optional[HttpClient] = None
         self.one_at_a_time = origin is not None
 
     @property
@@ -152,21 +142,12 @@ class Webhook(Target):
 
     def check(self) -> None:
         """Look whether secrets and certificates are there and can be used."""
-        needed("httptools", "http", "hw.webhook(...)")
         self._signer.check()
-        self._headers.read()
-        if self._url.read().is_tls:
-            self._tls.context()
-        elif self._tls.is_given:
-            msg = f"ca, cert and key are for https: the address of {self.name!r} begins with http"
-            raise UsageError(msg)
+        self._receiver.check(self.name)
 
     async def open(self) -> None:
         """Get ready; no connection is opened yet."""
-        needed("httptools", "http", "hw.webhook(...)")
-        from headway.targets.http_client import HttpClient
-
-        self._client = HttpClient(self._addresses)
+        await self._receiver.open()
         self._asking = asyncio.Lock()
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
@@ -188,28 +169,21 @@ class Webhook(Target):
 
     async def _post(self, batch: Sequence[Delivery], until_s: float) -> tuple[int, Answer]:
         """One attempt: the status, 0 where none came, and what it means."""
-        from headway.targets.http_connection import NoAnswerError
-
         try:
             if self.one_at_a_time and (refused := await self._ask(until_s)) is not None:
                 return 0, refused
             message = message_of(self._mode, batch)
             signed = self._signer.headers(message.id, message.body)
             asked = {} if self._origin is None else {ORIGIN: self._origin}
-            response = await self._request("POST", {**message.headers, **signed, **asked}, message.body, until_s)
-            said = "" if 200 <= response.status < 300 else self._said(response)
-            found = response.headers.get(b"retry-after")
-            retry_after = None if found is None else found.decode("latin-1")
-            answer = answer_for(response.status, said, retry_after, now_s=self._now_s(), own=self._answers)
-        except (UsageError, NoAnswerError) as error:
-            reason = str(error)
-        except asyncio.TimeoutError:
-            reason = f"no answer within {self.limits.timeout_s - _SPARE_S:g} s"
-        except (OSError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}"
-        else:
-            return response.status, answer
-        return 0, Answer(Outcome.RETRY, self._hide(" ".join(reason.split()))[:_REASON_MAX])
+            headers = {**message.headers, **signed, **asked}
+            response = await self._receiver.request("POST", headers, message.body, until_s)
+        except Exception as error:
+            reason = self._receiver.reason(error, self.limits.timeout_s - _SPARE_S)
+            return 0, Answer(Outcome.RETRY, reason)
+        said = "" if 200 <= response.status < 300 else self._receiver.said(response)
+        found = response.headers.get(b"retry-after")
+        retry_after = None if found is None else found.decode("latin-1")
+        return response.status, answer_for(response.status, said, retry_after, now_s=self._now_s(), own=self._answers)
 
     async def _ask(self, until_s: float) -> Optional[Answer]:
         """Ask whether events are wanted, if nobody has; returns what becomes of the trigger where they are not."""
@@ -217,36 +191,17 @@ class Webhook(Target):
         async with self._asking:
             if not self.one_at_a_time:
                 return None
-            response = await self._request(
-                "OPTIONS", asking_headers(self._origin, self.limits.per_second), b"", until_s
-            )
-            found = permission_in(self._origin, response.status, response.headers, self._said(response), self._now_s())
+            asking = asking_headers(self._origin, self.limits.per_second)
+            response = await self._receiver.request("OPTIONS", asking, b"", until_s)
+            said = self._receiver.said(response)
+            found = permission_in(self._origin, response.status, response.headers, said, self._now_s())
             if isinstance(found, Answer):
-                return replace(found, reason=self._hide(found.reason)[:_REASON_MAX])
+                return replace(found, reason=self._receiver.hide(found.reason)[:REASON_MAX])
             if found.per_minute is not None:
                 self.limits = replace(self.limits, batches_per_second=found.per_minute / 60)
             self.one_at_a_time = False
             return None
 
-    async def _request(self, method: str, headers: Mapping[str, str], body: bytes, until_s: float) -> Response:
-        assert self._client is not None, "open() comes before deliver()"
-        address = self._url.read()
-        tls = self._tls.context() if address.is_tls else None
-        head = head_of(method, address, {**self._headers.read(), **headers}, len(body))
-        return await self._client.request(address, tls, head, body, until_s)
-
-    def _said(self, response: Response) -> str:
-        return self._hide(response.body.decode(errors="backslashreplace"))
-
-    def _hide(self, text: str) -> str:
-        """The text without secrets: a receiver may send back what it was sent, and errors may quote it."""
-        for secrets_of in (self._url.secrets, self._headers.secrets, self._signer.texts):
-            # One that cannot be read any more was not sent either.
-            with suppress(UsageError):
-                text = hide(text, secrets_of())
-        return text
-
     async def close(self) -> None:
         """Close all connections."""
-        if self._client is not None:
-            await self._client.close()
+        await self._receiver.close()

@@ -22,9 +22,10 @@ from typing import Any, Final, Optional
 from headway.basics.needed import number_in
 from headway.basics.times import Duration, duration_ms
 from headway.errors import UsageError
+from headway.targets.answers import REASON_MAX
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
-from headway.targets.grpc_answers import REASON_MAX, answer_for_code
-from headway.targets.naming import Naming, NoKeyError
+from headway.targets.grpc_answers import answer_for_code
+from headway.targets.naming import NamelessError, Naming
 from headway.targets.temporal_requests import ACTIONS, TemporalRequests
 from headway.targets.temporal_server import TemporalServer
 from headway.targets.tls import TlsFiles
@@ -157,7 +158,7 @@ class Temporal(Target):
             workflow_id = self._naming.of(delivery)
             call, request = await self._prepared(delivery, workflow_id)
             response = await call(request, timeout=self._timeout)
-        except NoKeyError as error:
+        except NamelessError as error:
             return [error.answer]
         except RPCError as error:
             return [self._answer(error)]
