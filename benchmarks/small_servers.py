@@ -19,7 +19,6 @@ from benchmarks.places import SERVICES, fetched, free_ports
 __all__ = ["NatsServer", "RedisServer", "SmallServer", "find_redis", "install_nats", "nats_program"]
 
 NATS_VERSION: Final = "2.15.1"
-_READY_S: Final = 30.0
 
 
 def nats_program() -> Optional[Path]:
@@ -52,6 +51,8 @@ class SmallServer:
     """A server that can be killed, and started again on the same data and port."""
 
     name: str
+    ready_s: float = 30.0
+    """How long it may take to start."""
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=f"headway-{self.name}-"))
@@ -74,9 +75,14 @@ class SmallServer:
     def start(self) -> None:
         with open(self.directory / "log", "ab") as log:
             self._process = subprocess.Popen(
-                self.command(), cwd=self.directory, stdout=log, stderr=log, env=self.environment()
+                self.command(),
+                cwd=self.directory,
+                stdout=log,
+                stderr=log,
+                env=self.environment(),
+                start_new_session=True,
             )
-        until_s = time.monotonic() + _READY_S
+        until_s = time.monotonic() + self.ready_s
         while not self.is_ready():
             assert self._process.poll() is None, (self.directory / "log").read_text()[-2_000:]
             assert time.monotonic() < until_s, (self.directory / "log").read_text()[-2_000:]
@@ -91,7 +97,7 @@ class SmallServer:
         """End it at once."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(timeout=_READY_S)
+        self._process.wait(timeout=self.ready_s)
 
     def remove(self) -> None:
         if self._process is not None and self._process.poll() is None:

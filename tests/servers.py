@@ -12,18 +12,21 @@ import pytest
 from benchmarks.engine_servers import RestateServer, TemporalServer, restate_program, temporal_program
 from benchmarks.kafka_server import KafkaServer, kafka_libraries
 from benchmarks.postgres_server import PLACES, PostgresServer
+from benchmarks.rabbit_server import RabbitServer, find_rabbit
 from benchmarks.small_servers import NatsServer, RedisServer, find_redis, nats_program
 
 __all__ = [
     "KafkaServer",
     "NatsServer",
     "PostgresServer",
+    "RabbitServer",
     "RedisServer",
     "RestateServer",
     "TemporalServer",
     "kafka_server",
     "nats_server",
     "postgres_server",
+    "rabbit_server",
     "redis_server",
     "restate_server",
     "temporal_server",
@@ -104,6 +107,21 @@ def redis_server() -> RedisServer:
     if find_redis() is None:
         missing("there is no redis-server: apt-get install redis-server")
     return _redis()
+
+
+@lru_cache(maxsize=1)
+def _rabbit() -> RabbitServer:
+    server = RabbitServer()
+    atexit.register(server.remove)
+    return server
+
+
+def rabbit_server() -> RabbitServer:
+    """RabbitMQ with streams; without it the test is skipped, or fails where servers are required."""
+    _needs("rstream", "rabbitmq")
+    if find_rabbit() is None:
+        missing("there is no RabbitMQ in /usr/lib/rabbitmq: apt-get install rabbitmq-server")
+    return _rabbit()
 
 
 @lru_cache(maxsize=1)

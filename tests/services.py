@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Optional
 
 from benchmarks.engine_servers import (
     RESTATE_VERSION,
@@ -27,6 +27,7 @@ from benchmarks.engine_servers import (
 from benchmarks.kafka_server import VERSION, KafkaServer, install_kafka
 from benchmarks.places import fetched
 from benchmarks.postgres_server import PLACES, PostgresServer
+from benchmarks.rabbit_server import RabbitServer, find_rabbit
 from benchmarks.small_servers import NATS_VERSION, NatsServer, RedisServer, SmallServer, find_redis, install_nats
 
 POSTGRES_LEAST: Final = 15
@@ -80,16 +81,7 @@ def check_nats() -> str:
 
 def check_redis() -> str:
     """Which Redis there is. Raises `LookupError`, with what to do, where there is none that works."""
-    program = find_redis()
-    if program is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        install = ["apt-get", "install", "-y", "--no-install-recommends", "redis-server"]
-        if subprocess.run(install, check=False, capture_output=True, timeout=600).returncode:
-            fetched(["apt-get", "update"])
-            fetched(install)
-        program = find_redis()
-    if program is None:
-        msg = "there is no redis-server: apt-get install redis-server; it need not be running"
-        raise LookupError(msg)
+    program = _of_system("redis-server", find_redis)
     told = subprocess.run([program, "--version"], check=False, capture_output=True, text=True).stdout
     version = re.search(r"v=(\d+)\.(\S+)", told)
     if version is None or int(version[1]) < REDIS_LEAST:
@@ -112,6 +104,29 @@ def check_restate() -> str:
     return _tried(RestateServer, RESTATE_VERSION, program)
 
 
+def check_rabbit() -> str:
+    """Which RabbitMQ there is. Raises `LookupError`, with what to do, where there is none that works."""
+    program = _of_system("rabbitmq-server", find_rabbit)
+    found = sorted(path.name for path in program.parent.parent.glob("lib/rabbitmq_server-*"))
+    version = found[-1].rpartition("-")[2] if found else "of an unknown version"
+    return _tried(RabbitServer, version, program)
+
+
+def _of_system(package: str, find: Callable[[], Optional[Path]]) -> Path:
+    """A program of the system's packages; root has it installed. Raises `LookupError` where it is not there."""
+    program = find()
+    if program is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        install = ["apt-get", "install", "-y", "--no-install-recommends", package]
+        if subprocess.run(install, check=False, capture_output=True, timeout=600).returncode:
+            fetched(["apt-get", "update"])
+            fetched(install)
+        program = find()
+    if program is None:
+        msg = f"there is no {package}: apt-get install {package}, as root; it need not be running"
+        raise LookupError(msg)
+    return program
+
+
 def _tried(kind: type[SmallServer], version: str, program: Path) -> str:
     try:
         kind().remove()
@@ -126,6 +141,7 @@ SERVICES: Final[dict[str, Callable[[], str]]] = {
     "Apache Kafka": check_kafka,
     "NATS": check_nats,
     "Redis": check_redis,
+    "RabbitMQ": check_rabbit,
     "Temporal": check_temporal,
     "Restate": check_restate,
 }

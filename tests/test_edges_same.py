@@ -1,4 +1,4 @@
-"""The same log through files, Kafka, NATS and Redis gives the same triggers, byte for byte."""
+"""The same log through files, Kafka, NATS, Redis and RabbitMQ gives the same triggers, byte for byte."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from tests.kafka_harness import producer, topic_of
 from tests.kills_harness import chance_of
-from tests.servers import kafka_server, nats_server, redis_server
+from tests.rabbit_harness import put, stream_of
+from tests.servers import kafka_server, nats_server, rabbit_server, redis_server
 
 import headway as hw
 
@@ -84,6 +85,13 @@ def from_redis(lines: list[Line], folder: Path) -> Any:
     return hw.redis_stream(server.url, name)
 
 
+def from_rabbit(lines: list[Line], folder: Path) -> Any:
+    server = rabbit_server()
+    stream = stream_of(server)
+    put(server, stream, [json.dumps(line).encode() for line in lines], chunk=100)
+    return hw.rabbitmq_stream(server.stream_url, stream, messages="bytes")
+
+
 def triggers(given: Any, folder: Path, workers: int) -> dict[str, bytes]:
     flow = hw.Flow("steps")
     steps = flow.source("steps", Step, given, time="at", out_of_order="200ms")
@@ -96,7 +104,7 @@ def triggers(given: Any, folder: Path, workers: int) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.jsonl")) if path.name != "steps.jsonl"}
 
 
-@pytest.mark.parametrize("make", [from_csv, from_kafka, from_nats, from_redis])
+@pytest.mark.parametrize("make", [from_csv, from_kafka, from_nats, from_redis, from_rabbit])
 def test_every_transport_gives_what_files_give(make: Callable[[list[Line], Path], Any], tmp_path: Path) -> None:
     lines = log_of(chance_of("edges"))
     folders = [tmp_path / "files", tmp_path / "other"]

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec import structs
 from tests.kafka_harness import eventually, produce, topic_of
-from tests.servers import kafka_server, nats_server, redis_server
+from tests.rabbit_harness import plain, put, stream_of
+from tests.servers import kafka_server, nats_server, rabbit_server, redis_server
 
 import headway as hw
 from headway.cli.texts import behind_text
@@ -79,11 +80,18 @@ def redis_stream() -> Log:
     return Log(hw.redis_stream(server.url, stream), stream, add)
 
 
+def rabbit_stream() -> Log:
+    server = rabbit_server()
+    stream = stream_of(server)
+    source = hw.rabbitmq_stream(server.stream_url, stream, messages="bytes")
+    return Log(source, stream, lambda numbers: put(server, stream, plain(numbers), chunk=100))
+
+
 def assert_behind(reader: PartitionReader, count: int) -> None:
     eventually(lambda: reader.behind == count, f"it should be {count} records behind")
 
 
-@pytest.mark.parametrize("broker", [kafka, nats, redis_stream])
+@pytest.mark.parametrize("broker", [kafka, nats, rabbit_stream, redis_stream])
 @pytest.mark.parametrize("follow", [True, False])
 def test_a_reader_knows_how_many_records_it_has_not_given(broker: Callable[[], Log], follow: bool) -> None:
     log = broker()

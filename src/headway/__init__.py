@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from headway.connectors.parts import record_offset as record_offset
     from headway.connectors.parts import record_partition as record_partition
     from headway.connectors.parts import record_time as record_time
+    from headway.connectors.rabbit_stream import rabbitmq_stream as rabbitmq_stream
     from headway.connectors.records import Record as Record
     from headway.connectors.redis_stream import redis_stream as redis_stream
     from headway.connectors.stdin import stdin as stdin
@@ -133,6 +134,7 @@ if TYPE_CHECKING:
     from headway.targets.kafka import to_kafka as to_kafka
     from headway.targets.nats import to_nats as to_nats
     from headway.targets.postgres import postgres as postgres
+    from headway.targets.rabbit_stream import to_rabbitmq_stream as to_rabbitmq_stream
     from headway.targets.redis_stream import to_redis_stream as to_redis_stream
     from headway.targets.restate import to_restate as to_restate
     from headway.targets.sqlite import sqlite as sqlite
@@ -153,6 +155,7 @@ _HOMES: Final = {
     "connectors.memory": "items to_list",
     "connectors.nats": "nats",
     "connectors.parts": "record_headers record_key record_offset record_partition record_time",
+    "connectors.rabbit_stream": "rabbitmq_stream",
     "connectors.records": "Record",
     "connectors.redis_stream": "redis_stream",
     "connectors.stdin": "stdin",
@@ -203,6 +206,7 @@ _HOMES: Final = {
     "targets.kafka": "to_kafka",
     "targets.nats": "to_nats",
     "targets.postgres": "postgres",
+    "targets.rabbit_stream": "to_rabbitmq_stream",
     "targets.redis_stream": "to_redis_stream",
     "targets.restate": "to_restate",
     "targets.sqlite": "sqlite",

@@ -43,6 +43,14 @@ class RecordsChunk(Chunk):
     def part_of(self, part: RecordPart, index: int) -> Any:
         """A part of a record: bytes, text or None as its key, pairs as its headers, integers, text."""
 
+    def absence_of(self, index: int) -> str:
+        """Why a record has no value."""
+        return "it has no value: a tombstone, which deletes its key"
+
+    def raw_of(self, index: int) -> bytes:
+        """The bytes of a record as they were read."""
+        return self.values[index] or b""
+
     def decode(self, decoder: Decoder) -> Decoded:
         """Decode all records. One without a value, which brokers call a tombstone, is a bad record."""
         if None in self.values:
@@ -57,18 +65,17 @@ class RecordsChunk(Chunk):
         present = [index for index, value in enumerate(self.values) if value is not None]
         values: Any = [self.values[index] for index in present]
         found = decode_apart(values, [self.ordinals[index] for index in present], decoder, self.record)
-        reason = "it has no value: a tombstone, which deletes its key"
         bad = [
-            BadRecord(self.ordinals[index], self.place_of(index), reason, b"")
+            BadRecord(self.ordinals[index], self.place_of(index), self.absence_of(index), self.raw_of(index))
             for index, value in enumerate(self.values)
             if value is None
         ]
         return Decoded(found.events, found.ordinals, sorted(found.bad + bad, key=lambda one: one.ordinal))
 
     def record(self, ordinal: int) -> tuple[str, bytes]:
-        """The place of a record, and its value."""
+        """The place of a record, and its bytes."""
         index = self._index(ordinal)
-        return self.place_of(index), self.values[index] or b""
+        return self.place_of(index), self.raw_of(index)
 
     def parts(self, part: RecordPart, ordinals: Sequence[int]) -> list[Any]:
         """A part of each of these records."""

@@ -15,8 +15,8 @@ from headway.connectors.base import Input, Position, Session
 from headway.connectors.parts import RecordPart
 from headway.connectors.queued import BATCH, QueuedReader
 from headway.connectors.records import RecordsChunk
-from headway.connectors.redis_address import RedisAddress
 from headway.connectors.remote import LoopSession, RemoteInput, format_without_header, one_of
+from headway.connectors.server_url import REDIS, ServerUrl
 from headway.errors import InputError, UsageError
 from headway.formats.base import Format
 from headway.formats.named import JSON, FormatLike
@@ -55,7 +55,7 @@ def redis_stream(
     one_of("redis_stream", "start", start, "earliest", "latest")
     one_of("redis_stream", "expired", expired, "stop", "earliest")
     form = format_without_header(format, "redis_stream")
-    address = RedisAddress(url, "redis_stream(...)")
+    address = ServerUrl(url, "redis_stream(...)", REDIS)
     return RedisStreamInput(address, streams, field, key, start, expired == "earliest", form)
 
 
@@ -63,7 +63,7 @@ def redis_stream(
 class RedisStreamInput(RemoteInput):
     """What `redis_stream` returns."""
 
-    address: RedisAddress
+    address: ServerUrl
     streams: tuple[str, ...]
     field: str
     key: Optional[str]

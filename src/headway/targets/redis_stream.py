@@ -14,7 +14,7 @@ from typing import Any, Final, Optional
 
 from headway.basics.needed import needed, number_in
 from headway.basics.times import Duration, duration_ms
-from headway.connectors.redis_address import RedisAddress
+from headway.connectors.server_url import REDIS, ServerUrl
 from headway.errors import UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Target
 from headway.targets.cloudevents import attributes
@@ -81,7 +81,7 @@ def to_redis_stream(
     )
     if maxlen is not None:
         number_in("maxlen", maxlen, 1, 2**53)
-    return RedisStream(RedisAddress(url, "to_redis_stream(...)"), stream, maxlen or 0, limits, name)
+    return RedisStream(ServerUrl(url, "to_redis_stream(...)", REDIS), stream, maxlen or 0, limits, name)
 
 
 class RedisStream(Target):
@@ -91,7 +91,7 @@ class RedisStream(Target):
     in_order = True
 
     def __init__(
-        self, address: RedisAddress, stream: str, maxlen: int, limits: Limits, name: Optional[str] = None
+        self, address: ServerUrl, stream: str, maxlen: int, limits: Limits, name: Optional[str] = None
     ) -> None:
         if not isinstance(stream, str) or not stream:
             msg = f"to_redis_stream(..., {stream!r}): expected the key of a stream"
