@@ -96,8 +96,8 @@ def test_the_version_is_told(shell: Shell) -> None:
         (
             ["xyzzy"],
             2,
-            "there are run, serve, ingest, explain, generate, state, triggers, functions, worker, dead-letters, demo, "
-            "version",
+            "there are run, serve, ingest, explain, connect, generate, state, triggers, functions, worker, "
+            "dead-letters, demo, version",
         ),
         (["generate", "shpo"], 2, "did you mean 'shop'?"),
         (["--jsn"], 2, "--jsn"),

@@ -40,6 +40,8 @@ LAYERS: Final = {
     "plan": "plan",
     "runtime": "runtime",
     "explain": "explain",
+    # What is around a flow, looked at before it runs.
+    "probing": "probing",
     "tracing": "tracing",
     "metrics": "metrics",
     # Asking a flow from outside: who answers, and who asks.
@@ -77,11 +79,12 @@ MAY_IMPORT: Final = {
     "metrics": "basics state web runtime",
     "ingest": "basics types formats connectors state inbox steps web graph declare plan runtime tracing metrics",
     "explain": "basics types operators graph declare plan",
+    "probing": "basics types formats connectors targets graph declare",
     "serving": "basics types state functions durable graph declare plan web metrics",
     "client": "basics types",
     "demo": "basics targets client web",
     "cli": "basics types connectors state inbox delivery targets functions client steps durable web graph declare "
-    "plan runtime ingest explain tracing metrics serving demo generate",
+    "plan runtime ingest explain probing tracing metrics serving demo generate",
     "face": "basics types connectors operators targets functions graph declare steps durable inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",

@@ -9,6 +9,7 @@ from typing import Optional
 import click
 
 from headway.cli.commands import Commands
+from headway.cli.connect import connect
 from headway.cli.dead_letters import dead_letters
 from headway.cli.demo import demo
 from headway.cli.explain import explain
@@ -69,7 +70,21 @@ def headway(ctx: click.Context, show_version: bool) -> None:
         check_directory()
 
 
-COMMANDS = (run, serve, ingest, explain, generate, state, triggers, functions, worker, dead_letters, demo, version)
+COMMANDS = (
+    run,
+    serve,
+    ingest,
+    explain,
+    connect,
+    generate,
+    state,
+    triggers,
+    functions,
+    worker,
+    dead_letters,
+    demo,
+    version,
+)
 for command in COMMANDS:
     headway.add_command(command)
 

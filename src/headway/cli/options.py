@@ -22,6 +22,7 @@ __all__ = [
     "flow_argument",
     "host_name_option",
     "json_option",
+    "pairs",
     "set_option",
     "token_option",
 ]
@@ -121,9 +122,7 @@ def flow_argument(command: C) -> C:
 def set_option(command: C) -> C:
     """Values for the parameters that a flow declares."""
     text = "Set a parameter of the flow; may be given several times. 'headway explain FLOW' lists them."
-    return click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, callback=_settings, help=text)(
-        command
-    )
+    return click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, callback=pairs, help=text)(command)
 
 
 def json_option(text: str) -> Callable[[C], C]:
@@ -150,12 +149,14 @@ def host_name_option(command: C) -> C:
     return click.option("--host-name", "host_names", metavar="NAME", multiple=True, help=text)(command)
 
 
-def _settings(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """The values of an option that is given as NAME=VALUE, each name once."""
     settings: dict[str, str] = {}
     for text in values:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            msg = f"{text!r} has no '=': write --set NAME=VALUE, such as --set after=1h"
+            example = ", such as --set after=1h" if "--set" in param.opts else ""
+            msg = f"{text!r} has no '=': write {param.opts[0]} NAME=VALUE{example}"
             raise click.BadParameter(msg, ctx, param)
         if name in settings:
             msg = f"{name!r} is given twice: {settings[name]!r} and {value!r}"

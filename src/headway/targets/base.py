@@ -170,6 +170,14 @@ class Target(ABC):
         Does not fail because the receiver is not there: that is answered by `deliver`, again and again.
         """
 
+    async def look(self) -> str:
+        """Ask the receiver whether it is there and lets us in, without a trigger: returns what was found, in words.
+
+        For `headway connect check`, between `open` and `close`. Nothing is changed there. Empty where only a trigger
+        would tell. Raises `OutputError`, with the next step, where it is not there or refuses.
+        """
+        return ""
+
     @property
     def resting(self) -> int:
         """How many batches the end of a run need not wait for: they were handed over, and nothing has begun here.

@@ -202,6 +202,10 @@ class Webhook(Target):
             self.one_at_a_time = False
             return None
 
+    async def look(self) -> str:
+        """Dial it; nothing is sent."""
+        return await self._receiver.look()
+
     async def close(self) -> None:
         """Close all connections."""
         await self._receiver.close()

@@ -8,6 +8,7 @@ there serves, and the other attempts are given up.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections import deque
@@ -98,6 +99,10 @@ class HttpClient:
         if self._idle:
             self._sweeping = self._loop.call_at(self._idle[0].since_s + _IDLE_S, self._sweep)
 
+    async def reach(self, address: Address, tls: Optional[ssl.SSLContext]) -> None:
+        """Open a connection and close it. Raises `NoAnswerError` where that fails."""
+        (await self._dial(address, tls)).close()
+
     async def _dial(self, address: Address, tls: Optional[ssl.SSLContext]) -> Connection:
         try:
             _, connection = await self._loop.create_connection(
@@ -110,7 +115,9 @@ class HttpClient:
             msg = f"the certificate is refused: {error.verify_message}"
             raise NoAnswerError(msg) from None
         except (OSError, UnicodeError) as error:
-            why = getattr(error, "strerror", None) or error
+            # The text of an error of asyncio's names the address once more, and not what is wrong.
+            number = getattr(error, "errno", None) or 0
+            why = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
             msg = f"cannot connect to {address.host}:{address.port}: {why}"
             raise NoAnswerError(msg) from None
         return connection

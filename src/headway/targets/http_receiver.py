@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Final, Optional
 
 from headway.basics.needed import needed
 from headway.basics.secret import hide
-from headway.errors import UsageError
+from headway.errors import OutputError, UsageError
 from headway.targets.addresses import AddressPolicy
 from headway.targets.answers import REASON_MAX
 from headway.targets.headers import Headers, head_of
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from headway.targets.http_connection import Response
 
 __all__ = ["HttpReceiver"]
+
+_LOOK_S: Final = 10.0
 
 
 class HttpReceiver:
@@ -68,6 +70,17 @@ class HttpReceiver:
         """Close all connections."""
         if self._client is not None:
             await self._client.close()
+
+    async def look(self) -> str:
+        """Dial it, and say that it is there; nothing is sent. Raises `OutputError` where that fails."""
+        assert self._client is not None, "open() comes before look()"
+        try:
+            address = self._url.read()
+            reaching = self._client.reach(address, self._tls.context() if address.is_tls else None)
+            await asyncio.wait_for(reaching, _LOOK_S)
+        except Exception as error:
+            raise OutputError(self.reason(error, _LOOK_S)) from error
+        return "takes connections, and its certificate is trusted" if address.is_tls else "takes connections"
 
     async def request(
         self, method: str, headers: Mapping[str, str], body: bytes, until_s: float, path: str = ""

@@ -29,7 +29,7 @@ from headway.basics.needed import needed, number_in
 from headway.basics.times import Duration, duration_ms
 from headway.connectors.kafka.settings import KafkaSettings
 from headway.connectors.kafka.words import told
-from headway.errors import UsageError
+from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes, event_of
 from headway.targets.kafka_positions import KafkaPositions
@@ -46,6 +46,7 @@ from headway.targets.threads import Threads
 
 __all__ = ["Kafka", "to_kafka"]
 
+_LOOK_S: Final = 10.0
 _TRANSACTION_MS: Final = 10_000
 """After so long the broker ends a transaction whose producer is gone, and what waits for it goes on."""
 MODES: Final = ("binary", "structured")
@@ -157,6 +158,28 @@ class Kafka(Target):
             for delivery, answer in zip(deliveries, found):
                 answers[delivery.place, delivery.number] = answer
         return [answers[delivery.place, delivery.number] for delivery in batch]
+
+    async def look(self) -> str:
+        """Ask for the topic."""
+        assert self._threads is not None
+        found: str = await self._threads.run(self._look)
+        return found
+
+    def _look(self) -> str:
+        import confluent_kafka
+        from confluent_kafka.admin import AdminClient
+
+        said: list[str] = []
+        client = AdminClient(self._settings.config({"error_cb": lambda error: said.append(told(error))}))
+        try:
+            topic = client.list_topics(self._topic, timeout=_LOOK_S).topics[self._topic]
+        except confluent_kafka.KafkaException as error:
+            client.poll(0)
+            raise OutputError(self._settings.without_secrets((said or [told(error.args[0])])[-1])) from error
+        if topic.error is not None:
+            raise OutputError(self._settings.without_secrets(told(topic.error)))
+        count = len(topic.partitions)
+        return f"the topic has {count} partition{'' if count == 1 else 's'}"
 
     async def close(self) -> None:
         """End all clients."""

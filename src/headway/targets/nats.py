@@ -15,7 +15,7 @@ from typing import Any, Final, Optional, Union
 from headway.basics.needed import number_in
 from headway.basics.times import Duration, duration_ms
 from headway.connectors.nats_servers import NatsServers
-from headway.errors import UsageError
+from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes, percent_encoded
 
@@ -105,6 +105,20 @@ class Nats(Target):
         except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
             return [Answer(Outcome.RETRY, self._servers.words(error))]
         return [DONE]
+
+    async def look(self) -> str:
+        """Ask which stream takes the subject."""
+        import nats.errors
+        import nats.js.errors
+
+        try:
+            name = await (await self._connected()).find_stream_name_by_subject(self._subject)
+        except nats.js.errors.NotFoundError as error:
+            msg = f"no stream takes the subject {self._subject}: add it to one"
+            raise OutputError(msg) from error
+        except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
+            raise OutputError(self._servers.words(error)) from error
+        return f"the stream {name} takes the subject"
 
     async def close(self) -> None:
         """End the client; one that is being made gets a little time to be there, so that it can be ended."""

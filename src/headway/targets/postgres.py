@@ -23,7 +23,7 @@ import msgspec
 from headway.basics.needed import needed, number_in
 from headway.basics.secret import hide
 from headway.basics.times import Duration, duration_ms
-from headway.errors import UsageError
+from headway.errors import OutputError, UsageError
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
 from headway.targets.columns import Rows, key_names, rows_of
 from headway.targets.dsn import Dsn
@@ -37,7 +37,7 @@ from headway.targets.positions import (
     encoded,
     refusal,
 )
-from headway.targets.postgres_table import Found, Table
+from headway.targets.postgres_table import Found, Table, key_decoder
 
 if TYPE_CHECKING:
     import psycopg
@@ -149,7 +149,7 @@ class Postgres(Target):
         self._name = name or f"postgres {dsn.shown} {table}"
         self._idle: list[_Session] = []
         self._given_up: set[asyncio.Task[Any]] = set()
-        self._keys = _key_decoder(key)
+        self._keys = key_decoder(key)
 
     @property
     def name(self) -> str:
@@ -187,6 +187,18 @@ class Postgres(Target):
             for delivery, answer in zip(deliveries, await self._deliver(place, deliveries)):
                 answers[place, delivery.number] = answer
         return [answers[delivery.place, delivery.number] for delivery in batch]
+
+    async def look(self) -> str:
+        """Connect; no table is made."""
+        import psycopg
+
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                self._dsn.read(), connect_timeout=_CONNECT_S
+            ) as connection:
+                return f"lets us in as {connection.info.user}"
+        except (psycopg.Error, OSError) as error:
+            raise OutputError(self._reason(error)) from error
 
     async def close(self) -> None:
         """Close all connections."""
@@ -381,10 +393,3 @@ def _is_of_a_row(error: psycopg.Error) -> bool:
         # It was not even sent, such as a text with a NUL in it.
         return isinstance(error, psycopg.DataError)
     return error.sqlstate.startswith(_OF_A_ROW)
-
-
-def _key_decoder(key: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
-    """Reads the fields of the key as they are written, and none of the others."""
-    fields = [(f"part_{number}", msgspec.Raw) for number in range(len(key))]
-    names = {f"part_{number}": name for number, name in enumerate(key)}
-    return msgspec.json.Decoder(msgspec.defstruct("Key", fields, rename=names.get))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, Optional
+from typing import Any, Final, NamedTuple, Optional
 
 import msgspec
 
@@ -13,7 +13,7 @@ from headway.targets.base import Delivery
 from headway.targets.columns import Column, Rows
 from headway.targets.positions import POSITIONS
 
-__all__ = ["Found", "Table", "quoted"]
+__all__ = ["Found", "Table", "key_decoder", "quoted"]
 
 _TYPES: Final = {
     "text": "text",
@@ -188,3 +188,10 @@ def _from_json(column: Column, column_type: str) -> str:
     if column.kind == "bytes":
         return f"decode(v.j->>{name}, 'base64')"
     return f"(v.j->>{name})::{column_type}"
+
+
+def key_decoder(key: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+    """Reads the fields of the key as they are written, and none of the others."""
+    fields = [(f"part_{number}", msgspec.Raw) for number in range(len(key))]
+    names = {f"part_{number}": name for number, name in enumerate(key)}
+    return msgspec.json.Decoder(msgspec.defstruct("Key", fields, rename=names.get))

@@ -15,7 +15,7 @@ from typing import Any, Final, Optional
 from headway.basics.needed import needed, number_in
 from headway.basics.times import Duration, duration_ms
 from headway.connectors.server_url import REDIS, ServerUrl
-from headway.errors import UsageError
+from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Target
 from headway.targets.cloudevents import attributes
 from headway.targets.positions import all_retried, by_place
@@ -129,6 +129,19 @@ class RedisStream(Target):
             found = await self._deliver(place, deliveries)
             answers.update(((place, one.number), answer) for one, answer in zip(deliveries, found))
         return [answers[delivery.place, delivery.number] for delivery in batch]
+
+    async def look(self) -> str:
+        """Ask what is under the stream's key."""
+        import redis.exceptions
+
+        try:
+            kind = (await self._client.type(self._stream)).decode()
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise OutputError(self._reason(error, "")) from error
+        if kind not in ("none", "stream"):
+            msg = f"{self._stream} is a {kind}, expected a stream"
+            raise OutputError(msg)
+        return "the stream is there" if kind == "stream" else "the stream is not there yet; the first trigger makes it"
 
     async def close(self) -> None:
         """End the client."""

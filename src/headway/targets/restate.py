@@ -161,6 +161,10 @@ class Restate(Target):
         retry_after = None if found is None else found.decode("latin-1")
         return [answer_for(response.status, said, retry_after, now_s=self._now_s(), own=own)]
 
+    async def look(self) -> str:
+        """Dial the ingress; nothing is sent."""
+        return await self._receiver.look()
+
     async def close(self) -> None:
         """Close all connections."""
         await self._receiver.close()

@@ -1,0 +1,1 @@
+"""Looking at the systems around a flow before it runs: whether they answer, what is there, what a flow would need."""

@@ -1,0 +1,78 @@
+"""Looking at NATS: the streams of JetStream, and how many messages are in them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from headway.basics.needed import needed
+from headway.connectors.base import Input
+from headway.connectors.nats import nats
+from headway.connectors.nats_servers import NatsServers
+from headway.errors import InputError
+from headway.probing.base import NAMES_SHOWN, Look, Named, Probe
+
+__all__ = ["NatsProbe"]
+
+
+class NatsProbe(Probe):
+    """One server, or several behind commas."""
+
+    unit = "stream"
+    extra = "nats"
+
+    def __init__(self, url: str) -> None:
+        self._urls = url.split(",")
+        self._servers = NatsServers("headway connect check", self._urls)
+        self.shown = f"nats://{self._servers.shown}"
+
+    def look(self) -> Look:
+        """The server, and its streams."""
+        needed("nats", "nats", "headway connect check nats://...")
+        import nats.errors
+
+        try:
+            return asyncio.run(self._look())
+        except nats.errors.NoServersError as error:
+            msg = f"{self.shown} takes no connection: check address and port, and whether the server runs"
+            raise InputError(msg) from error
+        except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
+            words = self._servers.words(error)
+            if "authorization" in words.lower():
+                words = "it refuses to let us in: check user, password or token in the URL"
+            msg = f"{self.shown}: {words}"
+            raise InputError(msg) from error
+
+    async def _look(self) -> Look:
+        import nats.js.errors
+
+        client = await self._servers.connect()
+        try:
+            version = client.connected_server_version
+            server = f"NATS {version.major}.{version.minor}.{version.patch}"
+            try:
+                found = await client.jetstream().streams_info()
+            except nats.js.errors.ServiceUnavailableError:
+                return Look(f"{server}, without JetStream: start it with -js", [])
+        finally:
+            await client.close()
+        streams = sorted(found, key=_name_of)
+        shown = [Named(_name_of(info), _size_of(info)) for info in streams[:NAMES_SHOWN]]
+        return Look(server, shown, len(streams) - len(shown))
+
+    def input(self, name: str) -> Input:
+        """The stream from its start, as one partition."""
+        return nats(self._urls, name)
+
+    def source(self, name: str) -> str:
+        """With the servers, without what is secret."""
+        return f'hw.nats("nats://{self._servers.shown}", "{name}")'
+
+
+def _name_of(info: Any) -> str:
+    return str(info.config.name)
+
+
+def _size_of(info: Any) -> str:
+    subjects = ", ".join(info.config.subjects or ())
+    return f"{info.state.messages:,} messages of {subjects or 'other streams'}"
