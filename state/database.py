@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 from rocksdict import (
     AccessType,
-    BlockBasedOptions,
-    Cache,
+    Checkpoint,
     ColumnFamily,
-    DBCompressionType,
     Options,
     Rdict,
     RdictIter,
     ReadOptions,
     WriteBatch,
-    WriteBufferManager,
     WriteOptions,
 )
 
@@ -32,6 +28,7 @@ from headway.errors import CorruptStateError, LockedStateError, StateError
 from headway.state.files import RESTORE, next_step, state_files
 from headway.state.options import StoreOptions
 from headway.state.private import make_private
+from headway.state.tuning import CONTROL, DELIVERIES, OUTBOX, PENDING, ROWS, TIMERS, WAITING, tuned
 
 __all__ = [
     "CONTROL",
@@ -49,34 +46,8 @@ __all__ = [
     "logs_mark",
 ]
 
-CONTROL: Final = "default"
-ROWS: Final = "rows"
-TIMERS: Final = "timers"
-WAITING: Final = "waiting"
-OUTBOX: Final = "outbox"
-DELIVERIES: Final = "deliveries"
-PENDING: Final = "pending"
-
 VERSION_BYTE: Final = b"\x01"
 """The first byte of each stored value: the version of its format."""
-
-_MEMTABLE_BYTES: Final = {
-    CONTROL: 1 << 20,
-    ROWS: 8 << 20,
-    TIMERS: 4 << 20,
-    WAITING: 4 << 20,
-    OUTBOX: 4 << 20,
-    DELIVERIES: 4 << 20,
-    PENDING: 4 << 20,
-}
-_WAL_BYTES: Final = 2 << 20
-"""Little, because a start after a crash replays it, in each group."""
-_FILE_BYTES: Final = 16 << 20
-"""Little enough that the index and the filter of a file, some 1.5 % of it, fit into a sixty-fourth of the block cache:
-that is cut into as many parts, and what does not fit into its part would be read anew for each key."""
-_LOG_FILE_BYTES: Final = 1 << 20
-"""Of a family that grows at its end: each compaction writes the last file again, and a large one costs more than all
-that is new."""
 
 _WRITER_PAIRS: Final = 2_000
 
@@ -84,6 +55,7 @@ _HINTS: Final = {
     "open": "check that it is a Headway state directory and readable, then start again",
     "read": "check the disk and the rights, then start again",
     "write to": "check the disk's space and the rights, then start again",
+    "copy": "check the disk's space and the rights, and that the file system has hard links, then try again",
     "close": "check the disk's space and the rights, then start again: what was made durable is kept",
 }
 
@@ -139,7 +111,7 @@ class Database:
     """The open RocksDB of one key group.
 
     Opening does not depend on how much is stored: log replay is bounded by some 2 MiB, files are opened
-    when needed.
+    when needed. Without `compacts` no file is written anew in the background: for what is open for a moment only.
     Raises `LockedStateError` when it is open already, `StateError` when RocksDB refuses for another reason.
     """
 
@@ -151,6 +123,7 @@ class Database:
         *,
         secondary_path: Path | None = None,
         with_pending: bool = False,
+        compacts: bool = True,
     ) -> None:
         self.directory = directory
         self.group = group
@@ -168,8 +141,10 @@ class Database:
         try:
             self._db = Rdict(
                 str(self.path),
-                _options(CONTROL, options, open_files_max),
-                column_families={family: _options(family, options, open_files_max) for family in families},
+                tuned(CONTROL, options, open_files_max, compacts=compacts),
+                column_families={
+                    family: tuned(family, options, open_files_max, compacts=compacts) for family in families
+                },
                 access_type=access,
             )
         except Exception as error:  # rocksdict raises nothing more specific
@@ -288,12 +263,23 @@ class Database:
         except Exception as error:  # rocksdict raises nothing more specific
             raise self.refusal(error, "read") from error
 
+    def checkpoint(self, path: Path) -> None:
+        """Put all that has been written by now into a directory of its own, which must not exist; some 30 ms.
+
+        Files that never change are hard links there, on the same file system. Writes that come meanwhile are in it or
+        not, whole. Raises `StateError`.
+        """
+        try:
+            Checkpoint(self._families[CONTROL]).create_checkpoint(str(path))
+        except Exception as error:  # rocksdict raises nothing more specific
+            raise self.refusal(error, "copy") from error
+
     def corrupt(self, family: str, key: bytes, why: str) -> CorruptStateError:
         """The error for a stored value that cannot be read back."""
         return self._corrupt(f"column family {family!r}, key {key!r}: {why}")
 
     def refusal(self, error: Exception, action: str) -> StateError:
-        """The error for what RocksDB refuses: to "open", "read", "write to" or "close" the database."""
+        """The error for what RocksDB refuses: to "open", "read", "write to", "copy" or "close" the database."""
         text = str(error)
         if "lock hold by" in text or "While lock file" in text:
             msg = f"key group {self.group:03d} of {self.directory} is open already ({text}): stop that run first"
@@ -353,45 +339,3 @@ class Writer:
         self._database.write(self._batch, sync=sync)
         self._batch = self._database.batch()
         self._count = 0
-
-
-@cache
-def _block_cache(capacity_bytes: int) -> Cache:
-    return Cache(capacity_bytes)
-
-
-@cache
-def _write_buffers(capacity_bytes: int) -> WriteBufferManager:
-    return WriteBufferManager(capacity_bytes, False)
-
-
-def _options(family: str, options: StoreOptions, open_files_max: int) -> Options:
-    """Settings for many small databases in one process: little memory and few files each."""
-    made = Options(raw_mode=True)
-    made.create_if_missing(True)
-    made.create_missing_column_families(True)
-    made.set_write_buffer_manager(_write_buffers(options.write_buffer_bytes))
-    made.set_write_buffer_size(_MEMTABLE_BYTES[family])
-    made.set_arena_block_size(64 << 10)
-    made.set_max_total_wal_size(_WAL_BYTES)
-    made.set_max_background_jobs(2)
-    made.set_target_file_size_base(_LOG_FILE_BYTES if family == DELIVERIES else _FILE_BYTES)
-    made.set_max_open_files(open_files_max)
-    # One list of open files instead of 64 short ones: of those, each would throw out files that are in use.
-    made.set_table_cache_num_shard_bits(0)
-    made.set_max_file_opening_threads(1)
-    made.set_keep_log_file_num(1)
-    made.set_max_manifest_file_size(4 << 20)
-    made.set_manifest_preallocation_size(64 << 10)
-    made.set_stats_dump_period_sec(0)
-    made.set_stats_persist_period_sec(0)
-    made.set_skip_stats_update_on_db_open(True)
-    made.set_compression_type(DBCompressionType.lz4())
-    blocks = BlockBasedOptions()
-    blocks.set_block_cache(_block_cache(options.block_cache_bytes))
-    blocks.set_cache_index_and_filter_blocks(True)
-    blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
-    if family == ROWS:
-        blocks.set_bloom_filter(10, False)
-    made.set_block_based_table_factory(blocks)
-    return made

@@ -15,13 +15,16 @@ from typing import Final
 
 from headway.errors import StateError
 
-__all__ = ["INBOX_NAME", "RESTORE", "check_room", "next_step", "state_files"]
+__all__ = ["INBOX_NAME", "RESTORE", "SAVEPOINTS_NAME", "check_room", "next_step", "state_files"]
 
 RESTORE: Final = "restore the whole state directory from one backup, or start with a new one"
 """What is left to do about something that is damaged."""
 
 INBOX_NAME: Final = "inbox"
 """The folder in a state directory that has the logs of inboxes. It may be there before the first run."""
+
+SAVEPOINTS_NAME: Final = "savepoints"
+"""The folder in a state directory that has its savepoints. It may be there before the first run."""
 
 _ROOM_LEAST_BYTES: Final = 256 << 10
 _ROOM: Final = "then run again: what was made durable is kept"

@@ -100,6 +100,10 @@ class GroupStore:
         fed = None if self._feed is None else feeding(self._feed, task, operators, shown)
         return StageStore(name, prefix, operators, inputs, self._database, self._options, carried, fed)
 
+    def checkpoint(self, path: Path) -> None:
+        """See `Database.checkpoint`: all that is durable, and what is pending."""
+        self._database.checkpoint(path)
+
     def close(self) -> None:
         """Close the database; what is not committed is gone. Closing again does nothing."""
         if self._feed is not None:

@@ -40,8 +40,10 @@ from headway.state.private import make_private
 from headway.state.redo import Control, decode_meta
 from headway.state.tasks import FIRST_OUTPUT, Generation, added_failures, count_stored
 
-__all__ = ["Rescaling", "discard_move", "finish_move", "rescaled"]
+__all__ = ["Rescaling", "discard_move", "finish_move", "new_place", "rescaled"]
 
+_MOVED: Final = ("groups", "dead-letters", "redrive")
+"""What takes the place of the former, where it is there: the last two only where a savepoint is restored."""
 _OPTIONS: Final = StoreOptions(write_buffer_bytes=256 << 20)
 
 
@@ -93,7 +95,7 @@ class Rescaling:
 
     def write(self) -> None:
         """Write all groups; what an interrupted try has left is removed first."""
-        place = _new_place(self._directory)
+        place = new_place(self._directory)
         with state_files(place, "write"):
             _remove(place)
             make_private(place)
@@ -234,21 +236,28 @@ class _Group:
 def discard_move(directory: Path) -> None:
     """Remove what was written of new groups, if anything was: the manifest says that the old ones count."""
     with state_files(directory, "write"):
-        _remove(_new_place(directory))
+        _remove(new_place(directory))
 
 
 def finish_move(directory: Path) -> None:
-    """Put the new groups in the place of the old ones; again does nothing. The manifest says that they count."""
-    new, now, old = _new_place(directory) / "groups", directory / "groups", directory / "groups.old"
+    """Put the new groups in the place of the old ones, and what lies beside them; again does nothing.
+
+    The manifest says that they count.
+    """
+    new = new_place(directory)
     with state_files(directory, "write"):
-        if new.exists():
-            if now.exists():
-                now.rename(old)
-            reached("move.before")
-            new.rename(now)
-            reached("move.after")
-        _remove(_new_place(directory))
-        _remove(old)
+        for name in _MOVED:
+            now, old = directory / name, directory / f"{name}.old"
+            if (new / name).exists():
+                if now.exists():
+                    _remove(old)
+                    now.rename(old)
+                reached("move.before")
+                (new / name).rename(now)
+                reached("move.after")
+        _remove(new)
+        for name in _MOVED:
+            _remove(directory / f"{name}.old")
 
 
 def _remove(directory: Path) -> None:
@@ -256,5 +265,6 @@ def _remove(directory: Path) -> None:
         shutil.rmtree(directory)
 
 
-def _new_place(directory: Path) -> Path:
+def new_place(directory: Path) -> Path:
+    """Where groups are made that are to take the place of those in a state directory, and what comes with them."""
     return directory / "rescaled"

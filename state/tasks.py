@@ -85,7 +85,7 @@ def _opened_groups(directory: Path, key_groups: int) -> Generator[tuple[int, Dat
     """The generator of `groups`: unless it is closed, an error leaves a group open."""
     for group in range(key_groups):
         if (group_path(directory, group) / "CURRENT").exists():
-            database = Database(directory, group, StoreOptions())
+            database = Database(directory, group, StoreOptions(), compacts=False)
             try:
                 yield group, database
             finally:

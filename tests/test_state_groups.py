@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from headway.errors import UsageError
-from headway.state.groups import MAX_GROUPS, group_of, routing_name
+from headway.state.groups import MAX_GROUPS, group_of, routing_name, worker_of
 
 MASK = 2**64 - 1
 
@@ -62,6 +62,12 @@ def test_a_routing_name_hashes_to_its_group() -> None:
     assert math.lcm(*range(1, 11)) == 2520
     for group in range(MAX_GROUPS):
         assert siphash(routing_name(group).encode() + b"\xff", 1, 3) % 2520 == group
+
+
+@pytest.mark.parametrize("workers", [1, 3, 7, 11, 13, 64])
+def test_the_worker_of_a_group_is_the_one_of_its_hash(workers: int) -> None:
+    for group in range(MAX_GROUPS):
+        assert worker_of(group, workers) == siphash(routing_name(group).encode() + b"\xff", 1, 3) % workers
 
 
 @pytest.mark.parametrize("workers", range(1, 11))

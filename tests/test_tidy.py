@@ -44,6 +44,7 @@ LAYERS: Final = {
     "probing": "probing",
     "tracing": "tracing",
     "metrics": "metrics",
+    "savepoints": "savepoints",
     # Asking a flow from outside: who answers, and who asks.
     "ingest": "ingest",
     "serving": "serving",
@@ -77,6 +78,7 @@ MAY_IMPORT: Final = {
     "runtime": "basics types formats connectors operators state targets delivery tracing graph plan",
     "tracing": "basics targets",
     "metrics": "basics state web runtime",
+    "savepoints": "basics connectors state inbox plan runtime",
     "ingest": "basics types formats connectors state inbox steps web graph declare plan runtime tracing metrics",
     "explain": "basics types operators graph declare plan",
     "probing": "basics types formats connectors targets graph declare",
@@ -84,7 +86,7 @@ MAY_IMPORT: Final = {
     "client": "basics types",
     "demo": "basics targets client web",
     "cli": "basics types connectors state inbox delivery targets functions client steps durable web graph declare "
-    "plan runtime ingest explain probing tracing metrics serving demo generate",
+    "plan runtime savepoints ingest explain probing tracing metrics serving demo generate",
     "face": "basics types connectors operators targets functions graph declare steps durable inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",

@@ -61,6 +61,9 @@ STEPS: Final = {
     "drain": "it is noted how far the books are closed",
     "cleaning": "what only other generations need is removed",
     "move": "key groups that were divided otherwise take the place of the old ones",
+    "savepoint-part": "a process of a run links its part of a savepoint",
+    "savepoint": "a savepoint, all files of which are there, gets its name",
+    "restoring": "all that a savepoint restores is written beside what it takes the place of",
     "redrive": "dead letters are put back in",
     "log-sum": "a checksum of the engine's log is kept, at a good end of the run",
 }

@@ -20,6 +20,7 @@ from headway.cli.ingest import ingest
 from headway.cli.options import examples
 from headway.cli.process import Interrupts, check_directory, open_standard_streams
 from headway.cli.run import run
+from headway.cli.savepoint import savepoint
 from headway.cli.serve import serve
 from headway.cli.state import state
 from headway.cli.triggers import triggers
@@ -78,6 +79,7 @@ COMMANDS = (
     connect,
     generate,
     state,
+    savepoint,
     triggers,
     functions,
     worker,

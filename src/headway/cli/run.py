@@ -22,6 +22,7 @@ from headway.cli.options import (
     token_option,
 )
 from headway.cli.process import say
+from headway.cli.savepoint import savepoint_options, savepoints_beside
 from headway.running import EPOCH_LEAST_MS
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     metavar="N",
     help="Give up after this many restarts in a row. With --workers 2 or more.",
 )
+@savepoint_options
 @listen_options
 @metrics_option
 @traces_option
@@ -167,6 +169,8 @@ def run(
     addresses: Optional[list[str]],
     as_json: bool,
     quiet: bool,
+    savepoint_every_ms: Optional[int],
+    keep: int,
     **options: Any,
 ) -> None:
     """Run a flow: to the end of its input, or with --follow until it is stopped.
@@ -178,7 +182,7 @@ def run(
     Durations are numbers with a unit: 250ms, 90s, 30m, 1h30m, 7d.
     """
     asked = Asked.taken_from(options)
-    _check_together(options, asked.listen, process)
+    _check_together(options, asked.listen, process, savepoint_every_ms)
     options["follow"] = options["follow"] or asked.listen is not None
     member = _member(process, addresses, options["workers"])
     from headway.cli.places import default_state_dir
@@ -196,6 +200,9 @@ def run(
         _check_stdout_is_free(plan_of(loaded, run_options.state_dir))
     show = not (quiet or as_json)
     servers = Companions.checked(loaded, spec, run_options, asked, member, show=show)
+    if savepoint_every_ms is not None:
+        beside = savepoints_beside(servers.beside, run_options.directory, savepoint_every_ms, keep)
+        servers = servers._replace(beside=beside)
     ending = conduct(
         loaded,
         run_options,
@@ -208,8 +215,13 @@ def run(
     _tell(ending, as_json=as_json, quiet=quiet)
 
 
-def _check_together(options: dict[str, Any], listen: Optional[str], process: Optional[int]) -> None:
+def _check_together(
+    options: dict[str, Any], listen: Optional[str], process: Optional[int], savepoint_every_ms: Optional[int]
+) -> None:
     """Raise for options that exclude each other."""
+    if savepoint_every_ms is not None and process is not None:
+        msg = "--savepoint-every needs processes that share memory, and each --process is alone: use --workers"
+        raise click.UsageError(msg)
     if options["drain"] and options["follow"]:
         msg = "--drain closes the books at the end of the input, and --follow never sees one: choose one of the two"
         raise click.UsageError(msg)

@@ -81,6 +81,12 @@ class Cells:
         self._cells[_NEXT] = number
         self._cells[_BOOT] = boot_number()
 
+    def restore(self, number: int, claimed_ms: int) -> None:
+        """Say what a copy of the log holds; what is on the disk is looked through when it is opened."""
+        self._cells[_NEXT] = number
+        self._cells[_BOOT] = 0
+        self._cells[_CLAIMED] = claimed_ms
+
     @property
     def oldest(self) -> int:
         """The number of the first record that is still there."""

@@ -34,8 +34,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from typing import Final, NamedTuple, Optional
@@ -50,7 +50,7 @@ from headway.inbox.recovery import Segment, recover
 from headway.state.files import state_files
 from headway.state.private import make_private, open_private
 
-__all__ = ["Batch", "BrokenLogError", "InboxLog", "NoRoomError"]
+__all__ = ["Batch", "BrokenLogError", "InboxLog", "NoRoomError", "writing_alone"]
 
 _LOCK_NAME: Final = "writer.lock"
 _FULL: Final = (ENOSPC, EDQUOT, EFBIG)
@@ -287,6 +287,16 @@ class InboxLog:
             self._files.remove(oldest.path)
             del self._segments[0]
         self._cells.oldest = self._segments[0].first
+
+
+@contextmanager
+def writing_alone(directory: Path) -> Iterator[None]:
+    """Inside of this block nobody opens the log in a directory; raises `LockedStateError` when somebody has it open."""
+    lock = _locked(directory)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _locked(directory: Path) -> int:

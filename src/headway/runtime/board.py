@@ -8,6 +8,7 @@ handled.
 from __future__ import annotations
 
 import mmap
+import secrets
 import struct
 from collections import deque
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from headway.plan.stages import Plan
 from headway.state.files import state_files
 from headway.state.private import write_private
 
-__all__ = ["Board", "Progress", "sources_in_step"]
+__all__ = ["Board", "Mark", "Progress", "sources_in_step"]
 
 _ENTRY: Final = struct.Struct("<qqq")
 _WORKER: Final = struct.Struct("<qq")
@@ -27,6 +28,10 @@ _COUNT: Final = struct.Struct("<q")
 _GROUPS_BYTES: Final = 32
 """A bit for each key group there may be."""
 _SHARE: Final = _WORKER.size + 5 * _COUNT.size + _GROUPS_BYTES
+_RUN: Final = struct.Struct("<Q")
+"""The number of the run, drawn when the board is made."""
+_MARK: Final = struct.Struct("<qQ")
+"""After which epoch key groups are linked, and for whom; behind it how many epochs are proven to be durable."""
 _UNSTARTED, _ACTIVE, _IDLE, _DONE = range(4)
 LEAD_RECORDS: Final = 50_000
 """How many records a slot may read ahead of the slowest one before it pauses."""
@@ -45,6 +50,15 @@ class Progress(NamedTuple):
     """How many of its tasks have more to do."""
     watermark: int
     """The least watermark of its tasks; the greatest time where it has none."""
+
+
+class Mark(NamedTuple):
+    """After which epoch all processes take their part of a savepoint."""
+
+    closed: int
+    """How many epochs all slots will have closed in this run; 0 where none was asked for."""
+    asker: int
+    """The number of who asks."""
 
 
 class Board:
@@ -71,6 +85,7 @@ class Board:
         size = _size(len(slots), workers)
         if path is None:
             self._memory = mmap.mmap(-1, size)
+            self._memory[-_RUN.size :] = secrets.token_bytes(_RUN.size)
         else:
             with state_files(path), path.open("r+b") as file:
                 self._memory = mmap.mmap(file.fileno(), size)
@@ -78,7 +93,33 @@ class Board:
     @staticmethod
     def create(path: Path, slots: int, workers: int) -> None:
         """Make an empty board for several processes to open."""
-        write_private(path, bytes(_size(slots, workers)))
+        write_private(path, bytes(_size(slots, workers) - _RUN.size) + secrets.token_bytes(_RUN.size))
+
+    @property
+    def run(self) -> int:
+        """The number of the run: another one after each restart of the workers."""
+        return int(_RUN.unpack_from(self._memory, len(self._memory) - _RUN.size)[0])
+
+    def post(self, mark: Mark) -> None:
+        """Ask for parts of a savepoint. Everybody of this run who may do so at a time says the same."""
+        _MARK.pack_into(self._memory, self._mark_at, *mark)
+
+    def mark(self) -> Mark:
+        """What was asked for last."""
+        return Mark(*_MARK.unpack_from(self._memory, self._mark_at))
+
+    def report_proven(self, closed: int) -> None:
+        """Say that the last of so many epochs, which all slots have closed, is durable on every worker."""
+        if closed > self.proven():
+            _COUNT.pack_into(self._memory, self._mark_at + _MARK.size, closed)
+
+    def proven(self) -> int:
+        """How many epochs of this run are known to be durable on every worker."""
+        return int(_COUNT.unpack_from(self._memory, self._mark_at + _MARK.size)[0])
+
+    @property
+    def _mark_at(self) -> int:
+        return len(self._memory) - _RUN.size - _COUNT.size - _MARK.size
 
     def report(self, worker: int, progress: Progress) -> None:
         """Say how far a worker is."""
@@ -227,7 +268,7 @@ class Board:
 
 
 def _size(slots: int, workers: int) -> int:
-    return max(1, slots) * _ENTRY.size + workers * _SHARE
+    return max(1, slots) * _ENTRY.size + workers * _SHARE + _MARK.size + _COUNT.size + _RUN.size
 
 
 def sources_in_step(plan: Plan) -> dict[str, int]:

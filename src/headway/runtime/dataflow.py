@@ -78,6 +78,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
                 reached("epoch.before")
                 if job.cuts is not None:
                     job.cuts.proven(self._closed)
+                job.marker.polled(self._closed)
                 if self._ending is not None:
                     self._ending.epoch_began()
                 self._commitment.proven()
@@ -175,6 +176,7 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
         with self._job.guard:
+            self._job.marker.arrived()
             if self._commitment is None:
                 self._commitment = self._job.stage_task(self._stage, values[0].group, None)
             self._commitment.proven()
@@ -236,6 +238,7 @@ class _SinkLogic(StatefulBatchLogic[Batch, Message, Token]):
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Message], bool]:
         with self._job.guard:
+            self._job.marker.arrived()
             self._commitment.proven()
             self._task.on_batches(values)
             self._job.worked()

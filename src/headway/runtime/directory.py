@@ -13,7 +13,7 @@ from typing import Final, Optional
 from headway.basics.crashpoints import reached
 from headway.errors import LockedStateError
 from headway.runtime.engine_log import EngineLog
-from headway.runtime.last_run import load_stats, save_stats
+from headway.runtime.last_run import forget_stats, load_stats, save_stats
 from headway.runtime.notices import add_notice, take_notices
 from headway.runtime.stats import RunStats
 from headway.state.files import state_files
@@ -127,6 +127,10 @@ class StateDirectory:
     def keep_last_run(self, stats: RunStats) -> None:
         """Keep the counts of this run, for people."""
         save_stats(self.path, stats)
+
+    def forget_last_run(self) -> None:
+        """Forget these counts: they are those of a state that is no longer there."""
+        forget_stats(self.path)
 
     def add_notice(self, text: str) -> None:
         """Keep what the end of a run, this one or another, is to tell. Each worker may, without a lock of its own."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Lock
 from types import TracebackType
 from typing import Any, Optional, Union
 from zlib import crc32
@@ -27,6 +26,8 @@ from headway.runtime.epochs import EpochWatch
 from headway.runtime.failures import FailureTotal
 from headway.runtime.job_options import Guard, JobOptions, monotonic_ms, slot_names, wall_ms
 from headway.runtime.limits import open_files_per_group, raise_open_files
+from headway.runtime.marking import Marker
+from headway.runtime.opened import OpenGroups
 from headway.runtime.participant import Commitment, Commitments
 from headway.runtime.redrive import redrive_path
 from headway.runtime.rest import NAP_MS, Rest
@@ -36,7 +37,6 @@ from headway.runtime.slot import Slot
 from headway.runtime.slot_options import SlotOptions, kept_before
 from headway.runtime.stage import StageTask
 from headway.runtime.waiters import Waiters
-from headway.state.group import GroupStore, close_all
 from headway.state.groups import routing_name
 from headway.state.indexes import indexes_of
 from headway.state.inputs import InputCodec
@@ -95,9 +95,7 @@ class Job:
         self._has_worked = False
         self._events_seen = 0
         self._progress = (Progress(0, MIN_TIME_MS), self.read_at_ms)
-        self._groups: dict[int, GroupStore] = {}
         self._discoveries: dict[str, Discovery] = {}
-        self._lock = Lock()
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
         self.cuts = cuts_of(self.manifest, self.options, self.tell)
@@ -111,13 +109,16 @@ class Job:
         self._is_pressed = pressure(self.dispatcher, self.board, worker)
         self.returning = returning_of(self)
         tables = sum(len(stage.tables()) for stage in self.plan.stages) * self.manifest.key_groups
-        self._store_options = StoreOptions(
+        store_options = StoreOptions(
             cache_bytes=max(64 << 10, self.options.cache_bytes * self.options.workers // max(1, tables)),
             timer_window=self.options.timer_window,
             waiting_bound=self.options.waiting_bound,
             open_files=open_files_per_group(raise_open_files(), -(-self.manifest.key_groups // self.options.workers)),
             sync=self.options.sync,
         )
+        run = 0 if self.cuts is None else self.cuts.run
+        self.groups = OpenGroups(self.directory.path, self.manifest, self.options, store_options, run)
+        self.marker = Marker(self)
 
     def failed(self, error: BaseException) -> None:
         """Note the first error."""
@@ -191,8 +192,8 @@ class Job:
         return self.is_behind() or self._is_pressed()
 
     def is_awaited(self) -> bool:
-        """Whether anybody needs a proof that the epoch before is durable: to go on, or to hear that it is."""
-        return self.commitments.is_awaited or self.is_behind()
+        """Whether anybody needs a proof that the epoch before is durable: to go on, to hear of it, or to link it."""
+        return self.commitments.is_awaited or self.is_behind() or self.marker.is_awaited
 
     def is_caught_up(self) -> bool:
         """Whether everything that the slots have sent has been handled, as far as this machine's board tells.
@@ -344,14 +345,7 @@ class Job:
         carried: int = 0,
         shown: Collection[int] = (),
     ) -> StageStore:
-        run = 0 if self.cuts is None else self.cuts.run
-        generation = self.manifest.generation
-        with self._lock:
-            if group not in self._groups:
-                self._groups[group] = GroupStore.open(
-                    self.directory.path, group, self._store_options, generation=generation, run=run
-                )
-            return self._groups[group].stage(name, operators, codecs, task=task, carried=carried, shown=shown)
+        return self.groups.group(group).stage(name, operators, codecs, task=task, carried=carried, shown=shown)
 
     def _channel_counts(self) -> dict[int, int]:
         sources = {source.name: self.manifest.sources[source.name].slots for source in self.plan.sources}
@@ -383,8 +377,7 @@ class Job:
         for sink in list(self.sinks.values()):
             with suppress(OutputError):  # What was written is durable, or will be taken back.
                 sink.release()
-        groups, self._groups = self._groups, {}
-        close_all(groups.values())
+        self.groups.close()
 
     def __enter__(self) -> Job:
         return self

@@ -11,7 +11,7 @@ from headway.runtime.stats import RunStats
 from headway.state.files import state_files
 from headway.state.private import write_private
 
-__all__ = ["load_stats", "save_stats", "stats_path"]
+__all__ = ["forget_stats", "load_stats", "save_stats", "stats_path"]
 
 
 def stats_path(state_dir: Path) -> Path:
@@ -34,3 +34,10 @@ def save_stats(state_dir: Path, stats: RunStats) -> None:
     path = stats_path(state_dir)
     with state_files(path, "write"):
         write_private(path, msgspec.json.encode(stats))
+
+
+def forget_stats(state_dir: Path) -> None:
+    """Remove these counts."""
+    path = stats_path(state_dir)
+    with state_files(path, "remove"):
+        path.unlink(missing_ok=True)

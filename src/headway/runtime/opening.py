@@ -29,6 +29,7 @@ __all__ = [
     "drop_state",
     "join_manifest",
     "open_manifest",
+    "placed_generation",
     "rescale",
     "settled_manifest",
 ]
@@ -98,6 +99,18 @@ def rescale(directory: StateDirectory, *, key_groups: int | None, slots: int | N
     assert settled is not None
     directory.remove_other_generations(settled.generation)
     return settled
+
+
+def placed_generation(
+    place: StateDirectory, known: Committed, kept: Manifest, positions: Positions, generation: int, *, sync: bool
+) -> Manifest:
+    """Write a generation of groups that stand at what is known, with nothing else changed; returns its manifest.
+
+    `place` has the groups of `kept`, and `positions` are those of its sources. No engine's log is needed.
+    """
+    new = msgspec.structs.replace(kept, generation=generation)
+    place.keep_positions(positions, kept.generation)
+    return _evolve(place, known, kept, new, _any_codecs, sync=sync)
 
 
 def settled_manifest(directory: StateDirectory) -> Manifest | None:

@@ -1,0 +1,257 @@
+"""Making a savepoint: of a stopped flow by whoever has the lock of its directory, of a running one by its processes.
+
+Both give the same form. What differs is who links the key groups: a stopped flow's are opened here and settled; those
+of a running one are linked by the processes that have them open (`headway.runtime.marking`), and the copies are settled
+here, beside the run. Then follow the small files, the logs that cannot be read again, the checksums, and last
+`savepoint.json` and the name. A kill at any point leaves no savepoint of that name, and the flow as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Optional
+
+from headway.errors import IncompatibleStateError, LockedStateError, StateError
+from headway.plan.planner import DEAD_LETTER_SINK
+from headway.runtime.directory import StateDirectory
+from headway.runtime.job_options import slot_names
+from headway.runtime.marking import REFUSED_FILE, Part, read_part
+from headway.runtime.opening import settled_manifest
+from headway.runtime.settle import Committed, committed
+from headway.savepoints.inboxes import keep_inboxes
+from headway.savepoints.shelf import Shelf, check_name, name_for
+from headway.state.copies import copy_tree
+from headway.state.database import Database, group_path
+from headway.state.files import check_room, state_files
+from headway.state.lock import DirectoryLock
+from headway.state.manifest import MANIFEST_NAME, Manifest
+from headway.state.private import make_private, read_private, write_private
+from headway.state.redo import decode_meta
+from headway.state.savepoint import SavepointInfo, list_files
+from headway.state.tasks import Generation
+
+__all__ = ["WAIT_S", "create_savepoint"]
+
+WAIT_S: Final = 600.0
+"""How long the processes of a run may take by default: until the end of two epochs."""
+_POLL_S: Final = 0.01
+_NUDGE_S: Final = 0.5
+_FOLDERS: Final = ("dead-letters", "redrive")
+"""What lies in a state directory besides the groups, and can be made of nothing else."""
+_LEFT: Final = ("LOCK", "LOG")
+"""What RocksDB writes anew whenever it opens a database."""
+
+
+_About = dict[str, Any]
+"""Fields of a `SavepointInfo`."""
+
+
+def _never() -> bool:
+    return False
+
+
+def create_savepoint(
+    directory: StateDirectory,
+    name: Optional[str] = None,
+    *,
+    prefix: str = "",
+    wait_s: float = WAIT_S,
+    stopping: Callable[[], bool] = _never,
+    wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+) -> SavepointInfo:
+    """Make a savepoint of a flow that runs or is stopped; returns what it says of itself.
+
+    Without `name` it is named after the time, behind `prefix`: such a one is automatic. Takes some 50 ms for each key
+    group, and the time to read all files once; hard links take no room until the flow has rewritten what they hold.
+
+    Raises `IncompatibleStateError` where there is no state, `UsageError` for a name that cannot be, `LockedStateError`
+    where another savepoint is being made, and `StateError` when the run does not answer within `wait_s`, is `stopping`,
+    or when the disk or the rights do not let it.
+    """
+    made_ms = wall_ms()
+    automatic = name is None and bool(prefix)
+    name = name or name_for(made_ms, prefix)
+    check_name(name)
+    if directory.manifest() is None:
+        msg = f"{directory} holds no state: run the flow first, or check the path"
+        raise IncompatibleStateError(msg)
+    shelf = Shelf(directory.path)
+    shelf.check_free(name)
+    until_s = time.monotonic() + wait_s
+    with shelf.held(until_s), shelf.draft() as draft:
+        check_room(directory.path)
+        keep_inboxes(directory.path, draft)
+        with _taken(directory, shelf, draft, until_s, stopping) as (manifest, known, about):
+            keep_inboxes(directory.path, draft)
+            began_with = directory.positions(manifest.generation)
+            positions = known.positions(manifest, began_with)
+            _copy_small(directory.path, draft)
+        running = about is None
+        about = about or _settle(draft, manifest, known)
+        positions.store(draft, manifest.generation)
+        _remove_logs(draft)
+        info = SavepointInfo(
+            name=name,
+            flow=manifest.flow,
+            made_ms=made_ms,
+            origin=os.path.abspath(directory.path),
+            by=version("headway"),
+            automatic=automatic,
+            running=running,
+            generation=manifest.generation,
+            key_groups=manifest.key_groups,
+            events=sum(source.counts[0] for source in positions.sources.values()),
+            files=list_files(draft),
+            **about,
+        )
+        shelf.place(draft, info)
+    return info
+
+
+@contextmanager
+def _taken(
+    directory: StateDirectory, shelf: Shelf, draft: Path, until_s: float, stopping: Callable[[], bool]
+) -> Iterator[tuple[Manifest, Committed, Optional[_About]]]:
+    """Get all key groups into a draft, by whoever has the directory; the lock is held if nobody else has it.
+
+    Says what is in the groups of a stopped flow; those of a running one are still to be settled.
+    """
+    before = _groups_of(directory)
+    with shelf.draft(asks=True) as asked:
+        nudged_s = time.monotonic()
+        while True:
+            with suppress(LockedStateError):
+                lock = DirectoryLock.acquire(directory.path)
+                break
+            _check_refused(asked)
+            found = _parts_in(asked, directory, before)
+            if found is not None:
+                yield (*_gathered(directory, *found, draft), None)
+                return
+            now_s = time.monotonic()
+            if stopping() or now_s > until_s:
+                why = "the run is being stopped" if stopping() else "no epoch of the run has ended in time"
+                msg = f"no savepoint of {directory} was made: {why}; try again, with a longer --wait for long epochs"
+                raise StateError(msg)
+            if now_s - nudged_s > _NUDGE_S:
+                nudged_s = now_s
+                os.utime(shelf.folder)  # Two changes within one tick of the clock look like one.
+            time.sleep(_POLL_S)
+    with lock:
+        yield _stopped(directory, draft)
+
+
+def _stopped(directory: StateDirectory, draft: Path) -> tuple[Manifest, Committed, _About]:
+    """Settle and link the groups of a flow that does not run; with the lock held."""
+    manifest = settled_manifest(directory)
+    assert manifest is not None
+    log = directory.engine_log(manifest.generation)
+    known = Committed()
+    if log.is_prepared():
+        with log.summed():
+            known = committed(directory, manifest)
+    make_private(draft / "groups")
+
+    def link(database: Database, group: int) -> None:
+        database.checkpoint(group_path(draft, group))
+
+    return manifest, known, _settle(directory.path, manifest, known, link)
+
+
+def _groups_of(directory: StateDirectory) -> set[int]:
+    """The groups of which there is anything."""
+    manifest = directory.manifest()
+    assert manifest is not None
+    return {group for group in range(manifest.key_groups) if (group_path(directory.path, group) / "CURRENT").exists()}
+
+
+def _check_refused(asked: Path) -> None:
+    with state_files(asked, "read"), suppress(FileNotFoundError):
+        raise StateError(read_private(asked / REFUSED_FILE).decode())
+
+
+def _parts_in(asked: Path, directory: StateDirectory, before: set[int]) -> Optional[tuple[Path, Manifest, list[Part]]]:
+    """The parts of all processes of the run, once all are there: all reader slots, and all groups that there were."""
+    with state_files(asked, "read"):
+        folders = sorted(entry.path for entry in os.scandir(asked) if entry.is_dir(follow_symlinks=False))
+    for folder in map(Path, folders):
+        with state_files(folder, "read"):
+            files = sorted(path for path in folder.iterdir() if path.name.startswith("worker-") and path.suffix == "")
+            parts = [read_part(path, read_private(path)) for path in files]
+        manifest = directory.manifest()
+        if not parts or manifest is None or any(part.generation != manifest.generation for part in parts):
+            continue
+        slots = {(source, name) for part in parts for source, name, _ in part.slots}
+        wanted = {(name, slot) for name, entry in manifest.sources.items() for slot in slot_names(name, entry.slots)}
+        groups = {group for part in parts for group in part.groups}
+        if slots >= wanted and groups >= before:
+            return folder, manifest, parts
+    return None
+
+
+def _gathered(
+    directory: StateDirectory, folder: Path, manifest: Manifest, parts: list[Part], draft: Path
+) -> tuple[Manifest, Committed]:
+    """Put what processes have linked into the draft."""
+    if manifest.drain is not None:
+        msg = f"the books of {directory} are being closed: try again when the run has ended"
+        raise StateError(msg)
+    with state_files(draft, "write"):
+        (folder / "groups").rename(draft / "groups")
+    known = Committed()
+    for part in parts:
+        known.versions.update({(task, group): version for task, group, version in part.versions})
+        for source, slot, kept in part.slots:
+            known.slots.setdefault(source, {})[slot] = kept
+    return manifest, known
+
+
+def _copy_small(directory: Path, draft: Path) -> None:
+    """Copy what is small or only appended to; what is added meanwhile is cut off again by the state's positions."""
+    with state_files(draft, "write"):
+        write_private(draft / MANIFEST_NAME, read_private(directory / MANIFEST_NAME))
+        for name in _FOLDERS:
+            if (directory / name).is_dir():
+                copy_tree(directory / name, draft / name)
+
+
+def _unlinked(database: Database, group: int) -> None:
+    """Does nothing with a group: it is linked already."""
+
+
+def _settle(
+    directory: Path, manifest: Manifest, known: Committed, link: Callable[[Database, int], None] = _unlinked
+) -> _About:
+    """Promote or discard what is pending in all groups, and `link` them; tells where they stand and what is there."""
+    versions: list[tuple[int, int, int]] = []
+    rows = timers = waiting = 0
+    written: set[str] = set()
+    before = Generation(directory, manifest, known.versions)
+    with before.groups() as groups:
+        for group, database in groups:
+            for task, control in before.settle(database, group).items():
+                versions.append((task, group, control.version))
+                rows, timers = rows + control.rows, timers + control.timers
+                waiting += control.spilled
+                name = before.outputs.get(task)
+                if name not in {None, DEAD_LETTER_SINK} and _position_of(decode_meta(control.meta)):
+                    written.add(str(name))
+            link(database, group)
+    return {"versions": versions, "rows": rows, "timers": timers, "waiting": waiting, "written": sorted(written)}
+
+
+def _position_of(meta: Optional[Mapping[str, Any]]) -> Any:
+    return (meta or {}).get("position")
+
+
+def _remove_logs(draft: Path) -> None:
+    """Remove what RocksDB writes about itself: it would be in the list of files, and change when it is looked at."""
+    with state_files(draft, "write"):
+        for path in (draft / "groups").glob("*/*"):
+            if path.name.startswith(_LEFT):
+                path.unlink()

@@ -1,0 +1,220 @@
+"""The form of a savepoint: a folder with a flow's state at one committed epoch, and `savepoint.json`, written last.
+
+**What is in it.** It is laid out as a state directory is: `flow.json`, `positions.json`, `groups/NNN`, and what lies
+beside them (`inbox`, `dead-letters`, `redrive`). It is *settled*: nothing is pending in a group, and where everything
+stands is written down, so that nothing of the engine's log is needed (`headway.state.evolve`). So whoever reads a state
+directory can read a savepoint.
+
+**What says that it is whole.** `savepoint.json` names every other file with its size and SHA-256, and has a checksum of
+its own. It is the last file to be written, and then the folder gets its name: what has a name is whole. Before anything
+of a savepoint is opened, all of it is compared with that list: a file that is missing, cut, changed, from another
+savepoint, or not in the list is refused by its name.
+
+RocksDB's own checksums say that a block is what was written, and not that it belongs to this moment: a file of another
+savepoint would pass. CRC-32 would do for damage, but a copy that comes from elsewhere should be known for what it is;
+SHA-256 takes about as long, a gigabyte a second where the processor knows it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from headway.errors import CorruptStateError, IncompatibleStateError
+from headway.state.files import state_files
+from headway.state.private import open_private, read_private, write_private
+from headway.state.seal import checksum
+
+__all__ = [
+    "SAVEPOINT_NAME",
+    "FileEntry",
+    "SavepointInfo",
+    "check_files",
+    "check_savepoint",
+    "decode_info",
+    "list_files",
+]
+
+SAVEPOINT_NAME: Final = "savepoint.json"
+_FORMAT: Final = 1
+_CHUNK_BYTES: Final = 1 << 20
+_OTHER: Final = "take another savepoint"
+
+
+class FileEntry(msgspec.Struct, frozen=True, array_like=True):
+    """What a file must be."""
+
+    size: int
+    """In bytes."""
+    sha256: str
+
+
+class SavepointInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a savepoint says of itself: `savepoint.json`."""
+
+    name: str
+    flow: str
+    made_ms: int
+    """When, in epoch milliseconds."""
+    origin: str
+    """The state directory that it was made of, as an absolute path."""
+    by: str
+    """The version of Headway that made it."""
+    automatic: bool = False
+    """Whether a run or a command has made it by itself, and not a person."""
+    running: bool = False
+    """Whether the flow was running."""
+    generation: int
+    key_groups: int
+    versions: list[tuple[int, int, int]]
+    """Task, key group, and the version that it has there."""
+    events: int = 0
+    """Records that had been read."""
+    rows: int = 0
+    timers: int = 0
+    waiting: int = 0
+    """Records that wait for time to go on, without those that wait in memory."""
+    written: list[str] = []
+    """Outputs that have written something, and stand where the state does: without the dead letters' own."""
+    files: dict[str, FileEntry] = {}
+    """All other files, by their path in the savepoint."""
+    format: int = _FORMAT
+    checksum: str = ""
+    """In the file: of all the rest."""
+
+    @property
+    def size_bytes(self) -> int:
+        """All files together, also those that are hard links."""
+        return sum(entry.size for entry in self.files.values())
+
+    def versions_by_task(self) -> dict[tuple[int, int], int]:
+        """The versions, by task and key group."""
+        return {(task, group): version for task, group, version in self.versions}
+
+    def encoded(self) -> bytes:
+        """The file."""
+        bare = msgspec.structs.replace(self, checksum="")
+        sealed = msgspec.structs.replace(self, checksum=checksum(msgspec.json.encode(bare)))
+        return msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n"
+
+    def store(self, folder: Path) -> None:
+        """Write it, durably: from now on the folder is a savepoint."""
+        with state_files(folder, "write"):
+            write_private(folder / SAVEPOINT_NAME, self.encoded(), sync=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> SavepointInfo:
+        """What a folder says of itself; of the other files nothing is looked at.
+
+        Raises `CorruptStateError` when it is damaged or missing, `IncompatibleStateError` for another format.
+        """
+        path = folder / SAVEPOINT_NAME
+        with state_files(path, "read"):
+            try:
+                data = read_private(path)
+            except (FileNotFoundError, NotADirectoryError):
+                msg = f"{folder} is no savepoint: it has no {SAVEPOINT_NAME}; check the path, or {_OTHER}"
+                raise CorruptStateError(msg) from None
+        return decode_info(data, path)
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+def decode_info(data: bytes, path: Path) -> SavepointInfo:
+    """What was `encoded`; `path` is for messages. Raises as `SavepointInfo.load` does."""
+    try:
+        found_format = msgspec.json.decode(data, type=_Format).format
+        if found_format != _FORMAT:
+            msg = f"{path} has format {found_format}, expected {_FORMAT}: use the version of Headway that made it"
+            raise IncompatibleStateError(msg)
+        found = msgspec.json.decode(data, type=SavepointInfo)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read ({error}): {_OTHER}"
+        raise CorruptStateError(msg) from error
+    right = checksum(msgspec.json.encode({**msgspec.json.decode(data), "checksum": ""}))
+    if found.checksum != right or not data.endswith(b"}\n"):
+        msg = f"{path} is damaged: its checksum is {found.checksum!r}, expected {right!r}; {_OTHER}"
+        raise CorruptStateError(msg)
+    return msgspec.structs.replace(found, checksum="")
+
+
+def check_savepoint(folder: Path) -> SavepointInfo:
+    """Make sure that a savepoint is whole and its own; reads all of it, about a gigabyte a second.
+
+    Raises `CorruptStateError` that names the file for whatever is not as it was made.
+    """
+    info = SavepointInfo.load(folder)
+    if info.name != folder.name:
+        msg = (
+            f"{folder / SAVEPOINT_NAME} is that of the savepoint {info.name!r}, expected {folder.name!r}: it was moved "
+            f"there from elsewhere; {_OTHER}"
+        )
+        raise CorruptStateError(msg)
+    check_files(folder, info.files)
+    return info
+
+
+def check_files(folder: Path, expected: dict[str, FileEntry]) -> None:
+    """Compare all files of a folder, but for `savepoint.json`, with what they must be; raises as `check_savepoint`."""
+    with state_files(folder, "read"):
+        found = {name: path for name, path in _files_in(folder) if name != SAVEPOINT_NAME}
+        for name in sorted({*expected, *found}):
+            path = folder / name
+            if name not in found:
+                raise _damaged(path, "is missing")
+            if name not in expected:
+                raise _damaged(path, "does not belong to it")
+            size = os.stat(path, follow_symlinks=False).st_size
+            if size != expected[name].size:
+                raise _damaged(path, f"has {size:,} bytes, expected {expected[name].size:,}")
+        # Sizes first: they cost nothing, and tell most of what can be wrong.
+        for name, entry in sorted(expected.items()):
+            if _sum_of(found[name]) != entry.sha256:
+                raise _damaged(folder / name, "is not what was written: its checksum differs")
+
+
+def list_files(folder: Path, *, sync: bool = True) -> dict[str, FileEntry]:
+    """All files of a folder as they are; with `sync` they have reached the disk on return, and so have their names."""
+    with state_files(folder, "read"):
+        found = dict(_files_in(folder))
+        listed = {name: FileEntry(os.stat(path).st_size, _sum_of(path, sync=sync)) for name, path in found.items()}
+        for place in {folder, *(path.parent for path in found.values())} if sync else ():
+            descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    return listed
+
+
+def _files_in(folder: Path, below: str = "") -> Iterator[tuple[str, Path]]:
+    """The files of a folder and its folders, by their path in it; a link counts as a file, and is opened as none."""
+    for entry in sorted(os.scandir(folder), key=lambda one: one.name):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_in(Path(entry.path), f"{below}{entry.name}/")
+        else:
+            yield f"{below}{entry.name}", Path(entry.path)
+
+
+def _sum_of(path: Path, *, sync: bool = False) -> str:
+    digest = sha256()
+    descriptor = open_private(path, os.O_RDONLY)
+    try:
+        while data := os.read(descriptor, _CHUNK_BYTES):
+            digest.update(data)
+        if sync and os.fstat(descriptor).st_nlink == 1:  # What has two names was made durable under the first.
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return digest.hexdigest()
+
+
+def _damaged(path: Path, how: str) -> CorruptStateError:
+    return CorruptStateError(f"{path} {how}: the savepoint is damaged and nothing of it was opened; {_OTHER}")
