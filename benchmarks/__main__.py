@@ -23,6 +23,7 @@ from benchmarks import (
     idle,
     ingest,
     jobs,
+    kafka,
     keys,
     latency,
     machine,
@@ -64,6 +65,7 @@ _ALL: Final = (
     ingest.CASE,
     functions.CASE,
     starts.CASE,
+    kafka.CASE,
     decisions.CASE,
     exporter.CASE,
 )

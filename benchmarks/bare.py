@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterable
 from heapq import heappop, heappush
 from typing import Any, BinaryIO
 
@@ -17,80 +18,88 @@ import orjson
 
 from benchmarks.procfs import memory_of
 
-__all__ = ["find_abandoned"]
+__all__ = ["Carts"]
 
 ITEMS, CENTS, DUE, INDEXED = range(4)
 _NEVER = 2**62
 
 
-def find_abandoned(lines: BinaryIO, out: BinaryIO, after_ms: int) -> tuple[int, int]:
-    """Read events in the order of time and write the carts that are abandoned before the last of them.
+class Carts:
+    """The carts of one log in the order of time, whose lines come in some pieces."""
 
-    Returns how many events there were and how many carts were written.
-    """
-    carts: dict[str, list[Any]] = {}
-    heap: list[tuple[int, str]] = [(_NEVER, "")]
-    loads, dumps, write = orjson.loads, orjson.dumps, out.write
-    events = written = 0
-    for line in lines:
-        event = loads(line)
-        events += 1
-        now_ms = event["at"]
-        while heap[0][0] < now_ms:
-            due_ms, user = heappop(heap)
-            cart = carts.get(user)
-            if cart is None or cart[INDEXED] != due_ms:
-                continue
-            if cart[DUE] > due_ms:
-                cart[INDEXED] = cart[DUE]
-                heappush(heap, (cart[DUE], user))
-                continue
-            del carts[user]
-            written += 1
-            write(dumps({"user": user, "due": due_ms, "items": cart[ITEMS], "total": cart[CENTS] / 100}) + b"\n")
-        kind = event["kind"]
-        if kind == "view":
-            continue
-        user = event["user"]
-        if kind == "checkout":
-            carts.pop(user, None)
-            continue
-        cart = carts.get(user)
-        sku = event["sku"]
-        if kind == "add":
-            if cart is None:
-                due_ms = now_ms + after_ms
-                carts[user] = [{sku: 1}, round(event["price"] * 100), due_ms, due_ms]
-                heappush(heap, (due_ms, user))
-                continue
-            items = cart[ITEMS]
-            items[sku] = items.get(sku, 0) + 1
-            cart[CENTS] += round(event["price"] * 100)
-        else:
-            if cart is None or sku not in cart[ITEMS]:
-                continue
-            items = cart[ITEMS]
-            items[sku] -= 1
-            cart[CENTS] -= round(event["price"] * 100)
-            if not items[sku]:
-                del items[sku]
-                if not items:
-                    del carts[user]
+    def __init__(self, out: BinaryIO, after_ms: int) -> None:
+        self.events = self.written = 0
+        self._write = out.write
+        self._after_ms = after_ms
+        self._carts: dict[str, list[Any]] = {}
+        self._heap: list[tuple[int, str]] = [(_NEVER, "")]
+
+    def take(self, lines: Iterable[bytes]) -> None:
+        """Read events, and write the carts that are abandoned before the last of them."""
+        carts, heap, after_ms = self._carts, self._heap, self._after_ms
+        loads, dumps, write = orjson.loads, orjson.dumps, self._write
+        events = written = 0
+        for line in lines:
+            event = loads(line)
+            events += 1
+            now_ms = event["at"]
+            while heap[0][0] < now_ms:
+                due_ms, user = heappop(heap)
+                cart = carts.get(user)
+                if cart is None or cart[INDEXED] != due_ms:
                     continue
-        cart[DUE] = now_ms + after_ms
-    return events, written
+                if cart[DUE] > due_ms:
+                    cart[INDEXED] = cart[DUE]
+                    heappush(heap, (cart[DUE], user))
+                    continue
+                del carts[user]
+                written += 1
+                write(dumps({"user": user, "due": due_ms, "items": cart[ITEMS], "total": cart[CENTS] / 100}) + b"\n")
+            kind = event["kind"]
+            if kind == "view":
+                continue
+            user = event["user"]
+            if kind == "checkout":
+                carts.pop(user, None)
+                continue
+            cart = carts.get(user)
+            sku = event["sku"]
+            if kind == "add":
+                if cart is None:
+                    due_ms = now_ms + after_ms
+                    carts[user] = [{sku: 1}, round(event["price"] * 100), due_ms, due_ms]
+                    heappush(heap, (due_ms, user))
+                    continue
+                items = cart[ITEMS]
+                items[sku] = items.get(sku, 0) + 1
+                cart[CENTS] += round(event["price"] * 100)
+            else:
+                if cart is None or sku not in cart[ITEMS]:
+                    continue
+                items = cart[ITEMS]
+                items[sku] -= 1
+                cart[CENTS] -= round(event["price"] * 100)
+                if not items[sku]:
+                    del items[sku]
+                    if not items:
+                        del carts[user]
+                        continue
+            cart[DUE] = now_ms + after_ms
+        self.events += events
+        self.written += written
 
 
 def main() -> None:
     """Entry point of the process."""
     started, started_cpu = time.perf_counter(), time.process_time()
     with open(sys.argv[1], "rb") as lines, open(sys.argv[2], "wb") as out:
-        events, written = find_abandoned(lines, out, int(sys.argv[3]))
+        carts = Carts(out, int(sys.argv[3]))
+        carts.take(lines)
     report = {
         "running_s": time.perf_counter() - started,
         "running_cpu_s": time.process_time() - started_cpu,
-        "events": events,
-        "triggers": written,
+        "events": carts.events,
+        "triggers": carts.written,
         "peak_bytes": memory_of().peak,
     }
     print(json.dumps(report))

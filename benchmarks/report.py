@@ -39,7 +39,8 @@ class Outcome:
     @property
     def others(self) -> float:
         """Cores that the rest of the machine kept busy meanwhile, on average."""
-        return mean(run.others for arm in self.finding.arms for run in arm.runs) if self.finding else 0.0
+        runs = [run for arm in self.finding.arms for run in arm.runs] if self.finding else []
+        return mean(run.others for run in runs) if runs else 0.0
 
 
 def markdown(outcomes: Sequence[Outcome], machine: dict[str, str], sizes: Sizes) -> str:

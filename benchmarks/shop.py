@@ -16,7 +16,7 @@ from benchmarks.processes import BenchmarkError, Run, measure
 from headway.basics.times import parse_time
 from headway.generate.shop import ShopOptions, generate_shop
 
-__all__ = ["AFTER_MS", "FLOW", "check_triggers", "run_bare", "run_bytewax", "run_carts", "shop_stream"]
+__all__ = ["AFTER_MS", "FLOW", "check_found", "check_triggers", "run_bare", "run_bytewax", "run_carts", "shop_stream"]
 
 FLOW: Final = "headway.flows.abandoned_carts"
 UNFILTERED: Final = "benchmarks.flows_unfiltered"
@@ -67,7 +67,7 @@ def run_bare(stream: Path) -> Run:
     with scratch() as directory:
         out = directory / "carts.jsonl"
         run = measure(["benchmarks.bare", str(stream / "shop-0000.jsonl"), str(out), str(AFTER_MS)])
-        _check(stream, map(_bare_cart, _records(out)))
+        _check(stream, map(_bare_cart, _records(out)), _until_ms(stream))
         return run
 
 
@@ -80,23 +80,30 @@ def run_bytewax(stream: Path, module: str) -> Run:
         out = directory / "carts.jsonl"
         arguments = [str(stream / "shop-0000.jsonl"), str(out), str(AFTER_MS), str(directory / "recovery"), module]
         run = measure(["benchmarks.bytewax_carts", *arguments])
-        until_ms = _until_ms(stream)
-        _check(stream, (cart for cart in map(_bare_cart, _records(out)) if cart[0] <= until_ms))
+        check_found(stream, out)
         return run
 
 
-def check_triggers(stream: Path, triggers: Path) -> None:
-    """Raise `BenchmarkError` unless the flow has found what there is in the stream, and nothing else."""
-    _check(stream, map(_engine_cart, _records(triggers)))
+def check_found(stream: Path, carts: Path, until_ms: Optional[int] = None) -> None:
+    """As `check_triggers`, for a loop, which tells also of some carts that are due later."""
+    last_ms = _until_ms(stream) if until_ms is None else until_ms
+    _check(stream, (cart for cart in map(_bare_cart, _records(carts)) if cart[0] <= last_ms), last_ms)
 
 
-def _check(stream: Path, found: Iterator[_Cart]) -> None:
+def check_triggers(stream: Path, triggers: Path, until_ms: Optional[int] = None) -> None:
+    """Raise `BenchmarkError` unless the flow has found what there is in the stream, and nothing else.
+
+    `until_ms` is the last watermark; by default that of the files of the stream, each by itself.
+    """
+    _check(stream, map(_engine_cart, _records(triggers)), _until_ms(stream) if until_ms is None else until_ms)
+
+
+def _check(stream: Path, found: Iterator[_Cart], until_ms: int) -> None:
     """Raise `BenchmarkError` unless the carts are those that are abandoned by the end of the stream.
 
     Nothing may be said yet of carts that are due at the time of the last event, or later.
     """
     carts = map(_expected_cart, _records(stream / "expected.jsonl"))
-    until_ms = _until_ms(stream)
     expected = Counter(cart for cart in carts if cart[0] <= until_ms)
     if not expected:
         msg = f"{stream} holds no cart that is abandoned before its end: it proves nothing; make it longer"

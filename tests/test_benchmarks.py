@@ -24,6 +24,7 @@ from benchmarks import (
     idle,
     ingest,
     jobs,
+    kafka,
     keys,
     latency,
     operators,
@@ -41,6 +42,7 @@ from benchmarks.plots import draw, svg
 from benchmarks.processes import BenchmarkError, Run
 from benchmarks.report import Outcome, markdown, put_into, save
 from benchmarks.shop import run_bytewax, shop_stream
+from tests.servers import kafka_server
 
 SIZES = replace(
     TINY,
@@ -146,6 +148,18 @@ def test_exporter() -> None:
 def test_ingest() -> None:
     rows = ingest.CASE.find(SIZES).rows
     assert [row.figure > 0 for row in rows] == [True] * 3
+
+
+@pytest.mark.soak
+def test_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka_server()
+    monkeypatch.setattr(kafka, "_RATE", 100)
+    finding = kafka.CASE.find(SIZES)
+    assert [row.arm.label for row in finding.rows] == [
+        "abandoned carts from Kafka",
+        "triggers to Kafka, exactly once",
+        "from Kafka to Kafka",
+    ]
 
 
 def test_starts() -> None:
