@@ -42,9 +42,9 @@ from benchmarks.case import FULL, LONG, QUICK, TINY, Case, Sizes
 from benchmarks.processes import BenchmarkError
 from benchmarks.report import Outcome, markdown, put_into, save
 
-__all__ = ["CASES", "main"]
+__all__ = ["ALL", "CASES", "main"]
 
-_ALL: Final = (
+ALL: Final = (
     carts.CASE,
     concerns.CASE,
     operators.CASE,
@@ -69,7 +69,7 @@ _ALL: Final = (
     decisions.CASE,
     exporter.CASE,
 )
-CASES: Final = {case.name: case for case in _ALL}
+CASES: Final = {case.name: case for case in ALL}
 
 
 def main() -> int:
