@@ -13,7 +13,7 @@ import msgspec
 from benchmarks.cache import copy_state, scratch
 from benchmarks.case import Arm, Case, Finding, Sizes, alternate, within
 from benchmarks.processes import BenchmarkError, Run, gone, measure
-from benchmarks.procfs import cpu_of
+from benchmarks.procfs import cpu_of, tree_of
 from benchmarks.timers import LOG, pending_carts, spec_of
 
 __all__ = ["CASE"]
@@ -34,19 +34,26 @@ def _pending(sizes: Sizes) -> int:
 
 
 def _find(sizes: Sizes) -> Finding:
-    arm = Arm(f"idle, {_pending(sizes):,} pending", partial(_run, sizes), sizes.events)
-    alternate([arm], 1)
-    row = within(arm, 100 * arm.told("idle_cores"), _TARGET_PERCENT, "% of a core")
-    return Finding([row], ["the flow first reads the shop stream, so that it has something behind it"])
+    pending = f"{_pending(sizes):,} pending"
+    alone = Arm(f"idle, {pending}", partial(_run, sizes, 1), sizes.events)
+    two = Arm(f"idle, {pending}, 2 processes", partial(_run, sizes, 2), sizes.events)
+    alternate([alone, two], 1)
+    rows = [within(arm, 100 * arm.told("idle_cores"), _TARGET_PERCENT, "% of a core") for arm in (alone, two)]
+    notes = [
+        "the flow first reads the shop stream, so that it has something behind it",
+        "of 2 processes what they and their supervisor take together",
+    ]
+    return Finding(rows, notes)
 
 
-def _run(sizes: Sizes) -> Run:
+def _run(sizes: Sizes, workers: int) -> Run:
     prepared = pending_carts(sizes, _pending(sizes))
     cores: list[float] = []
     with scratch() as directory:
         copy_state(prepared / "state", directory / "state")
         out = directory / "triggers.jsonl"
         spec = spec_of(prepared / LOG, out, directory / "state", after="30m", follow=True)
+        spec = msgspec.structs.replace(spec, workers=workers)
 
         def meanwhile(process: subprocess.Popen[bytes]) -> None:
             _wait_until_calm(process, out)
@@ -71,10 +78,11 @@ def _wait_until_calm(process: subprocess.Popen[bytes], out: Path) -> None:
 
 
 def _cores(process: subprocess.Popen[bytes], seconds: float) -> float:
-    """How many cores it keeps busy in some seconds."""
-    before_s, started_s = cpu_of(process.pid), time.monotonic()
+    """How many cores it keeps busy in some seconds, with the processes that it has started."""
+    pids = tree_of(process.pid)
+    before_s, started_s = sum(map(cpu_of, pids)), time.monotonic()
     time.sleep(seconds)
-    return (cpu_of(process.pid) - before_s) / (time.monotonic() - started_s)
+    return (sum(map(cpu_of, pids)) - before_s) / (time.monotonic() - started_s)
 
 
 CASE = Case("idle", _about, _find)

@@ -27,7 +27,7 @@ _WORKER: Final = struct.Struct("<qq")
 _COUNT: Final = struct.Struct("<q")
 _GROUPS_BYTES: Final = 32
 """A bit for each key group there may be."""
-_SHARE: Final = _WORKER.size + 5 * _COUNT.size + _GROUPS_BYTES
+_SHARE: Final = _WORKER.size + 6 * _COUNT.size + _GROUPS_BYTES
 _RUN: Final = struct.Struct("<Q")
 """The number of the run, drawn when the board is made."""
 _MARK: Final = struct.Struct("<qQ")
@@ -138,7 +138,8 @@ class Board:
     def _at(self, worker: int) -> int:
         """Where the part of a worker begins.
 
-        Progress, participants in doubt, failures, its last epoch, pressing, groups that wait, what comes back.
+        Progress, participants in doubt, failures, the end of its last epoch, pressing, groups that wait, what comes
+        back, the begin of its epoch.
         """
         return len(self._index) * _ENTRY.size + worker * _SHARE
 
@@ -167,6 +168,15 @@ class Board:
     def last_closed_ms(self) -> int:
         """When a slot of any worker has last closed an epoch; 0 when none has."""
         places = [self._failures_at(worker) + _COUNT.size for worker in range(self._workers)]
+        return max(int(_COUNT.unpack_from(self._memory, place)[0]) for place in places)
+
+    def report_begun(self, worker: int, now_ms: int) -> None:
+        """Say when a slot of a worker has begun an epoch: all workers have written the one before."""
+        _COUNT.pack_into(self._memory, self._returning_at(worker) + _COUNT.size, now_ms)
+
+    def last_begun_ms(self) -> int:
+        """When a slot of any worker has last begun an epoch; 0 when none has ended one yet."""
+        places = [self._returning_at(worker) + _COUNT.size for worker in range(self._workers)]
         return max(int(_COUNT.unpack_from(self._memory, place)[0]) for place in places)
 
     def report_pressing(self, worker: int, *, is_pressing: bool) -> None:

@@ -21,7 +21,7 @@ from headway.runtime.batch import Batch
 from headway.runtime.exchange import Message
 from headway.runtime.job import Job
 from headway.runtime.participant import Commitment
-from headway.runtime.rest import Rest
+from headway.runtime.rest import POLL_MS, Rest, Watch
 from headway.runtime.returning import Ending
 from headway.runtime.slack import prompt
 from headway.runtime.slot import Slot
@@ -37,7 +37,7 @@ _AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _CLOSING: Final = timedelta(milliseconds=30)
 """What the end of an epoch mostly takes on all workers."""
 _WAIT_POLL_MS = 1
-_IDLE_POLLS_MS = (10, 55)
+_IDLE_POLLS_MS = (10, POLL_MS)
 """How long a slot sleeps that waits for input: a little longer each time, so that a calm flow costs little."""
 
 
@@ -84,11 +84,12 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
                 self._commitment.proven()
                 reached("epoch.after")
             self._commitment.proven()
-            self._rest.called(job.clock_ms(), job.board.last_closed_ms() if self._rest.is_closed else 0)
+            self._called(job.clock_ms())
             job.check_clock()
             if job.clock_ms() < self._poll_at_ms and not self._slot.has_news() and not job.stopping():
                 job.doze(self._rest)
-                return []
+                if job.clock_ms() < self._poll_at_ms:
+                    return []
             if job.stopping() or self._slot.done or (self._ending is not None and self._ending.is_over):
                 return self._finish()
             before = self._slot.events
@@ -99,6 +100,15 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
             self._idle_poll_ms = _IDLE_POLLS_MS[0]
             job.has_read()
         return messages
+
+    def _called(self, now_ms: int) -> None:
+        """The first call after the end of an epoch says that all have written it."""
+        board, rest = self._job.board, self._rest
+        others_closed_ms = 0
+        if rest.is_closed:
+            others_closed_ms = board.last_closed_ms()
+            board.report_begun(self._job.options.worker, now_ms)
+        rest.called(now_ms, others_closed_ms)
 
     def _finish(self) -> list[Message]:
         """Say the last things, and end once everything has been handled: until then epochs go on."""
@@ -163,11 +173,15 @@ class _Source(FixedPartitionedSource[Message, Any]):
 
 
 class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
-    """A keyed stage in one key group, as the engine sees it. Learns its group from the token or the first batch."""
+    """A keyed stage in one key group, as the engine sees it. Learns its group from the token or the first batch.
 
-    def __init__(self, job: Job, stage: KeyedStage, token: Optional[Token]) -> None:
+    A wake-up of the `watch` is no work, and an epoch in which nothing has arrived is none of the stage's.
+    """
+
+    def __init__(self, job: Job, stage: KeyedStage, watch: Optional[Watch], token: Optional[Token]) -> None:
         self._job = job
         self._stage = stage
+        self._watch = watch
         self._commitment: Optional[Commitment[StageTask]] = None
         if token is not None:
             with job.guard:
@@ -189,6 +203,9 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
         assert self._commitment is not None
         messages: list[Message] = []
         with self._job.guard:
+            if self._watch is not None and self._watch.is_kept_by(self) and self._wake_in_ms() != 0:
+                self._watch.rest()
+                return messages, StatefulBatchLogic.RETAIN
             if self._commitment.is_proven:
                 messages = self._commitment.participant.on_clock()
             self._job.worked()
@@ -204,17 +221,28 @@ class _KeyedLogic(StatefulBatchLogic[Batch, Message, Token]):
 
     @override
     def notify_at(self) -> Optional[datetime]:
+        pause_ms = self._wake_in_ms()
+        if self._watch is not None and self._watch.is_kept_by(self):
+            watch_ms = self._watch.pause_ms()
+            pause_ms = watch_ms if pause_ms is None else min(pause_ms, watch_ms)
+        if pause_ms is None:
+            return None
+        return _AT_ONCE if pause_ms <= 0 else datetime.now(timezone.utc) + timedelta(milliseconds=pause_ms)
+
+    def _wake_in_ms(self) -> Optional[int]:
+        """After how many milliseconds the task wants to be called, 0 for at once; None when it need not be."""
         assert self._commitment is not None
         wake_at_ms = self._commitment.participant.wake_at_ms
         if wake_at_ms is None or not self._commitment.is_proven:
             return None
-        pause_ms = wake_at_ms - self._job.clock_ms()
-        return _AT_ONCE if pause_ms <= 0 else datetime.now(timezone.utc) + timedelta(milliseconds=pause_ms)
+        return max(0, wake_at_ms - self._job.clock_ms())
 
     @override
     def snapshot(self) -> Token:
         assert self._commitment is not None
         task = self._commitment.participant
+        if not self._commitment.is_proven:
+            return [task.group, self._commitment.prepared]
         with self._job.committing():
             reached("stage.before")
             version = self._commitment.prepare()
@@ -303,9 +331,10 @@ def build_dataflow(plan: Plan, job: Job) -> Dataflow:
         stream = op.input(step_name("source", source.name), flow, _Source(source, job))
         note(source.name, stream, list(source.ports.values()))
     ends: list[Any] = []
+    watch = _watch_of(job)
     for stage in plan.stages:
         keyed = _arrivals(stage.name, leads_to, produced, job)
-        out = op.stateful_batch(step_name("stage", stage.name), keyed, _keyed_builder(job, stage))
+        out = op.stateful_batch(step_name("stage", stage.name), keyed, _keyed_builder(job, stage, watch))
         note(stage.name, op.map(step_name("values", stage.name), out, _value), list(stage.outputs.values()))
     for sink in plan.written_sinks:
         keyed = _arrivals(sink.name, leads_to, produced, job)
@@ -350,8 +379,19 @@ def _arrivals(
     return op.flat_map_batch(step_name("route", target), merged, route)
 
 
-def _keyed_builder(job: Job, stage: KeyedStage) -> Callable[[Optional[Token]], _KeyedLogic]:
-    return lambda token: _KeyedLogic(job, stage, token)
+def _watch_of(job: Job) -> Optional[Watch]:
+    """What lets this worker sleep when it has no slot; None where no board tells what the slots of others do."""
+    options = job.options
+    if options.workers == 1 or options.board_path is None:
+        return None
+    closed_ms, begun_ms = job.board.last_closed_ms, job.board.last_begun_ms
+    return Watch(options.epoch_ms, job.clock_ms, closed_ms, begun_ms, job.is_calm, lambda: bool(job.slots), job.nap_ms)
+
+
+def _keyed_builder(
+    job: Job, stage: KeyedStage, watch: Optional[Watch]
+) -> Callable[[Optional[Token]], _KeyedLogic]:
+    return lambda token: _KeyedLogic(job, stage, watch, token)
 
 
 def _sink_builder(job: Job, sink: SinkStage) -> Callable[[Optional[Token]], _SinkLogic]:

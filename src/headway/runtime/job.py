@@ -30,7 +30,7 @@ from headway.runtime.marking import Marker
 from headway.runtime.opened import OpenGroups
 from headway.runtime.participant import Commitment, Commitments
 from headway.runtime.redrive import redrive_path
-from headway.runtime.rest import NAP_MS, Rest
+from headway.runtime.rest import NAP_MS, POLL_MS, Rest
 from headway.runtime.returning import goes_by_clock, returning_of
 from headway.runtime.sink import SinkTask
 from headway.runtime.slot import Slot
@@ -96,6 +96,7 @@ class Job:
         self._events_seen = 0
         self._progress = (Progress(0, MIN_TIME_MS), self.read_at_ms)
         self._discoveries: dict[str, Discovery] = {}
+        self.nap_ms = NAP_MS if any(source.node.input.has_news for source in self.plan.sources) else POLL_MS
         sets = sources_in_step(self.plan)
         slots = {name: sets[source.name] for source in self.plan.sources for name in self.slot_names(source.name)}
         self.cuts = cuts_of(self.manifest, self.options, self.tell)
@@ -161,7 +162,7 @@ class Job:
             self._has_worked = False
             return
         slots = len(self.slots)
-        nap_ms = rest.nap_ms(self.clock_ms(), NAP_MS / slots) if self.is_calm() else _DOZE_MS / slots
+        nap_ms = rest.nap_ms(self.clock_ms(), self.nap_ms / slots) if self.is_calm() else _DOZE_MS / slots
         time.sleep(nap_ms / 1000)
 
     def is_calm(self) -> bool:

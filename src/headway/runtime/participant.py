@@ -103,32 +103,34 @@ class Commitment(Generic[P_co]):
     something has come that is a proof, and calls nothing that does work while `is_proven` is False.
     """
 
-    __slots__ = ("_heard", "_in_doubt", "_prepared", "is_proven", "participant")
+    __slots__ = ("_heard", "_in_doubt", "is_proven", "participant", "prepared")
 
     def __init__(self, participant: P_co, in_doubt: set[Commitment[Participant]]) -> None:
         self.participant = participant
         self.is_proven = False
         """Whether everything that was prepared is known to be durable: only then may the participant do anything."""
+        self.prepared = 0
+        """The version that was prepared last."""
         self._in_doubt = in_doubt
-        self._prepared = self._heard = 0
+        self._heard = 0
 
     def resume(self, version: Optional[int]) -> None:
         """Begin at the version that the engine knows."""
         self.participant.resume(version)
-        self._prepared = self._heard = version or 0
+        self.prepared = self._heard = version or 0
         self.is_proven = True
 
     def prepare(self) -> int:
         """Close the epoch; returns the version for the engine's log."""
         version = self.participant.prepare()
-        if version != self._prepared:
-            if not self.is_proven or version != self._prepared + 1:
+        if version != self.prepared:
+            if not self.is_proven or version != self.prepared + 1:
                 msg = (
-                    f"{type(self.participant).__name__} has prepared version {version} on {self._prepared}, "
+                    f"{type(self.participant).__name__} has prepared version {version} on {self.prepared}, "
                     f"which {'is' if self.is_proven else 'is not'} known to be durable; please report this"
                 )
                 raise InternalError(msg)
-            self._prepared = version
+            self.prepared = version
             self._in_doubt.add(self)
         self.is_proven = False
         return version
@@ -138,10 +140,10 @@ class Commitment(Generic[P_co]):
         if self.is_proven:
             return
         self.is_proven = True
-        if self._heard != self._prepared:
-            self._heard = self._prepared
+        if self._heard != self.prepared:
+            self._heard = self.prepared
             self._in_doubt.discard(self)
-            self.participant.committed(self._prepared)
+            self.participant.committed(self.prepared)
 
 
 P = TypeVar("P", bound=Participant)
