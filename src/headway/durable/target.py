@@ -7,6 +7,7 @@ the log of this worker, durable before the call is done with. A step whose answe
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ __all__ = ["AsidesTarget", "MessagesTarget", "StepsTarget"]
 _DECODE: Final = msgspec.json.Decoder(CallRecord).decode
 _FAILURE: Final = msgspec.json.Decoder(Failure).decode
 _YEAR_S: Final = 366 * 86_400.0
+_PIECE_BYTES: Final = 1 << 20
+"""Messages are written in pieces of about this size, as a reader takes a whole one into memory."""
 _ROOM: Final = 2_000
 """How many calls of a queue are in memory, at least; each costs some kilobytes."""
 
@@ -114,15 +117,34 @@ class _LogTarget(Target):
 
 
 class MessagesTarget(_LogTarget):
-    """Takes what goes to other instances: it becomes a record of theirs. Nothing slow holds it up."""
+    """Takes what goes to other instances: it becomes a record of theirs. Nothing slow holds it up.
+
+    So many are written together, with one future and one frame of the log, as wait when their turn comes; one that
+    comes alone waits for no other.
+    """
+
+    limits = Limits(concurrency=16, batch=256, timeout_s=_YEAR_S)
 
     @property
     def name(self) -> str:
         """The group's."""
         return f"messages of {self._group}"
 
-    async def _made_of(self, record: CallRecord, key: str, delivery: Delivery) -> Union[list[Item], Answer]:
-        return _messages(record, key)
+    async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
+        """Write the records of all of them that are not in the log yet, and have them durable."""
+        pieces: list[list[Item]] = [[]]
+        size = 0
+        for delivery in batch:
+            record = _DECODE(delivery.data)
+            key = f"c{record.key or delivery.id}"
+            if not self._own.knows(key):
+                if size > _PIECE_BYTES:
+                    pieces.append([])
+                    size = 0
+                pieces[-1] += _messages(record, key)
+                size += len(delivery.data)
+        await asyncio.gather(*(self._own.append(piece) for piece in pieces if piece))
+        return [DONE] * len(batch)
 
 
 class _HubTarget(_LogTarget):

@@ -388,9 +388,7 @@ def _watch_of(job: Job) -> Optional[Watch]:
     return Watch(options.epoch_ms, job.clock_ms, closed_ms, begun_ms, job.is_calm, lambda: bool(job.slots), job.nap_ms)
 
 
-def _keyed_builder(
-    job: Job, stage: KeyedStage, watch: Optional[Watch]
-) -> Callable[[Optional[Token]], _KeyedLogic]:
+def _keyed_builder(job: Job, stage: KeyedStage, watch: Optional[Watch]) -> Callable[[Optional[Token]], _KeyedLogic]:
     return lambda token: _KeyedLogic(job, stage, watch, token)
 
 

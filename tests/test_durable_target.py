@@ -1,0 +1,88 @@
+"""Messages that are written many at once: the log has what it would have if each came alone, and each once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headway.connectors.lines import LinesChunk
+from headway.durable import target
+from headway.durable.calls import CallRecord
+from headway.durable.target import MessagesTarget
+from headway.inbox.runlog import RunLogInput
+from headway.targets.base import DONE, Delivery
+
+LOG = RunLogInput("answers", "answers of steps and functions")
+
+
+def delivery(number: int, arguments: str) -> Delivery:
+    record = CallRecord(key=f"k{number}", kind="start", name="f", to=str(number), arguments=arguments)
+    return Delivery(
+        id=f"{number:032d}",
+        type="start",
+        source="/headway/g",
+        subject=None,
+        time_ms=number,
+        data=msgspec.json.encode(record),
+        sequence=f"{number:020d}",
+        place="p",
+        number=number,
+    )
+
+
+def written(directory: Path, batches: list[list[Delivery]], *, restarts: bool = False) -> list[tuple[str, str]]:
+    """Whom the records of the log are for and what they say, once batches have been delivered, some under way at once.
+
+    With `restarts` the log is opened anew before each of them.
+    """
+    directory.mkdir(exist_ok=True)
+    log = LOG.within(directory)
+    log.prepare(1)
+
+    async def deliver(some: list[list[Delivery]]) -> None:
+        messages = MessagesTarget("g", LOG).within(directory, 0, 1)
+        await messages.open()
+        answers = await asyncio.gather(*(messages.deliver(batch) for batch in some))
+        assert [list(answer) for answer in answers] == [[DONE] * len(batch) for batch in some]
+        await messages.close()
+
+    for some in [[batch] for batch in batches] if restarts else [batches]:
+        asyncio.run(deliver(some))
+    reader = log.open(log.partitions()[0], None, follow=False)
+    found = []
+    while (chunk := reader.read(1 << 20)) is not None:
+        assert isinstance(chunk, LinesChunk)
+        for line in bytes(chunk.data).splitlines():
+            message = msgspec.json.decode(line)
+            found.append((message["to"], msgspec.json.encode(message["body"]).decode()))
+    reader.close()
+    return found
+
+
+numbers = st.lists(st.lists(st.integers(0, 30), max_size=20), max_size=6)
+
+
+@settings(max_examples=25)
+@given(numbers=numbers, restarts=st.booleans())
+def test_messages_delivered_together_are_those_delivered_one_by_one(numbers: list[list[int]], restarts: bool) -> None:
+    """Some come again, in one batch, in another one that is under way, or after a crash."""
+    batches = [[delivery(number, f"[{number}]") for number in some] for some in numbers]
+    with TemporaryDirectory() as directory:
+        together = written(Path(directory) / "together", batches, restarts=restarts)
+        one_by_one = written(Path(directory) / "alone", [[one] for batch in batches for one in batch])
+    assert together == one_by_one
+    assert len(together) == len({number for some in numbers for number in some})
+
+
+def test_large_messages_are_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target, "_PIECE_BYTES", 1_000)
+    batch = [delivery(number, msgspec.json.encode(["x" * 400]).decode()) for number in range(20)]
+    assert [to for to, _ in written(tmp_path, [batch])] == [f"f/{number}" for number in range(20)]
+    [log] = (tmp_path / "inbox").glob("*/worker-00/*.log")
+    assert 5 <= log.read_bytes().count(b"HwFr") <= 10
