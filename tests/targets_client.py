@@ -17,9 +17,15 @@ import headway as hw
 from headway.targets.base import Outcome
 
 
+def target_of(kind: str, address: str) -> hw.Target:
+    if kind == "dbos":
+        return hw.to_dbos(address, workflow="audited", queue="nobody", workflow_id="audited-{id}")
+    return (hw.postgres if kind == "postgres" else hw.sqlite)(address, "audited")
+
+
 async def main(kind: str, address: str, file: Path, total: int, seed: int) -> None:
     chance = random.Random(seed)
-    target: hw.Target = (hw.postgres if kind == "postgres" else hw.sqlite)(address, "audited")
+    target = target_of(kind, address)
     await target.open()
     at = int(file.read_text())
     while at < total:

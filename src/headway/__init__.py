@@ -130,6 +130,7 @@ if TYPE_CHECKING:
     from headway.targets.call import RetryLater as RetryLater
     from headway.targets.call import Trigger as Trigger
     from headway.targets.call import call as call
+    from headway.targets.dbos import to_dbos as to_dbos
     from headway.targets.http import webhook as webhook
     from headway.targets.kafka import to_kafka as to_kafka
     from headway.targets.nats import to_nats as to_nats
@@ -202,6 +203,7 @@ _HOMES: Final = {
     "operators.windows.windowers": "count_window cumulative session sliding tumbling",
     "targets.base": "DONE Answer Delivery Guarantee Limits Outcome Target",
     "targets.call": "NeverDeliver RetryLater Trigger call",
+    "targets.dbos": "to_dbos",
     "targets.http": "webhook",
     "targets.kafka": "to_kafka",
     "targets.nats": "to_nats",
