@@ -25,6 +25,7 @@ from benchmarks.engine_servers import (
     restate_program,
 )
 from benchmarks.kafka_server import VERSION, KafkaServer, install_kafka
+from benchmarks.places import SERVICES as SERVICES_AT
 from benchmarks.places import fetched
 from benchmarks.postgres_server import PLACES, PostgresServer
 from benchmarks.rabbit_server import RabbitServer, find_rabbit
@@ -32,6 +33,8 @@ from benchmarks.small_servers import NATS_VERSION, NatsServer, RedisServer, Smal
 
 POSTGRES_LEAST: Final = 15
 REDIS_LEAST: Final = 7
+_LITTLEHORSE_CLIENT: Final = "littlehorse-client==1.3.0"
+LITTLEHORSE: Final = SERVICES_AT / "littlehorse-1.3.0"
 
 
 def check_postgres() -> str:
@@ -127,6 +130,22 @@ def _of_system(package: str, find: Callable[[], Optional[Path]]) -> Path:
     return program
 
 
+def check_littlehorse() -> str:
+    """Which client of LittleHorse there is, apart from what others need; it is installed where it is not.
+
+    There is no server to install. Raises `LookupError`, with what to do.
+    """
+    if not LITTLEHORSE.is_dir():
+        said = fetched(
+            [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(LITTLEHORSE), _LITTLEHORSE_CLIENT]
+        )
+        if said is not None:
+            shutil.rmtree(LITTLEHORSE, ignore_errors=True)
+            msg = f"its client cannot be installed: {said}"
+            raise LookupError(msg)
+    return f"its client, in {LITTLEHORSE}"
+
+
 def _tried(kind: type[SmallServer], version: str, program: Path) -> str:
     try:
         kind().remove()
@@ -144,6 +163,7 @@ SERVICES: Final[dict[str, Callable[[], str]]] = {
     "RabbitMQ": check_rabbit,
     "Temporal": check_temporal,
     "Restate": check_restate,
+    "LittleHorse": check_littlehorse,
 }
 
 

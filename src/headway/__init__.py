@@ -133,10 +133,12 @@ if TYPE_CHECKING:
     from headway.targets.dbos import to_dbos as to_dbos
     from headway.targets.http import webhook as webhook
     from headway.targets.kafka import to_kafka as to_kafka
+    from headway.targets.littlehorse import to_littlehorse as to_littlehorse
     from headway.targets.nats import to_nats as to_nats
     from headway.targets.postgres import postgres as postgres
     from headway.targets.rabbit_stream import to_rabbitmq_stream as to_rabbitmq_stream
     from headway.targets.redis_stream import to_redis_stream as to_redis_stream
+    from headway.targets.resonate import to_resonate as to_resonate
     from headway.targets.restate import to_restate as to_restate
     from headway.targets.sqlite import sqlite as sqlite
     from headway.targets.temporal import to_temporal as to_temporal
@@ -206,10 +208,12 @@ _HOMES: Final = {
     "targets.dbos": "to_dbos",
     "targets.http": "webhook",
     "targets.kafka": "to_kafka",
+    "targets.littlehorse": "to_littlehorse",
     "targets.nats": "to_nats",
     "targets.postgres": "postgres",
     "targets.rabbit_stream": "to_rabbitmq_stream",
     "targets.redis_stream": "to_redis_stream",
+    "targets.resonate": "to_resonate",
     "targets.restate": "to_restate",
     "targets.sqlite": "sqlite",
     "targets.temporal": "to_temporal",

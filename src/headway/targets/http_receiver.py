@@ -28,7 +28,8 @@ _LOOK_S: Final = 10.0
 class HttpReceiver:
     """An address, headers, certificates and allowed networks, with the connections to it.
 
-    `who` is what needs the extra `http`. `secrets` are more texts that must not be shown.
+    `who` is what needs the extra `http`. `secrets` are more texts that must not be shown. With `body_most` bodies are
+    waited for as a whole, up to so many bytes.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class HttpReceiver:
         tls: TlsFiles,
         addresses: AddressPolicy,
         secrets: Callable[[], Iterable[str]] = tuple,
+        body_most: Optional[int] = None,
     ) -> None:
         self.shown = url.shown
         self._who = who
@@ -47,6 +49,7 @@ class HttpReceiver:
         self._tls = tls
         self._addresses = addresses
         self._secrets = secrets
+        self._body_most = body_most
         self._client: Optional[HttpClient] = None
 
     def check(self, name: str) -> None:
@@ -64,7 +67,7 @@ class HttpReceiver:
         needed("httptools", "http", self._who)
         from headway.targets.http_client import HttpClient
 
-        self._client = HttpClient(self._addresses)
+        self._client = HttpClient(self._addresses, self._body_most)
 
     async def close(self) -> None:
         """Close all connections."""

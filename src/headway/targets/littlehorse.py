@@ -1,0 +1,223 @@
+"""Triggers into LittleHorse: each runs a workflow, or is an external event of one.
+
+A run is known by its id, which has the trigger's id in it, and an external event by its `guid`, which is the trigger's
+id: the server refuses a second one (ALREADY_EXISTS) as long as it keeps the first. The client's own retries are off,
+because ours outlive the process.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Optional
+
+import msgspec
+
+from headway.basics.needed import needed, number_in
+from headway.basics.secret import Secret, hide
+from headway.basics.times import Duration, duration_ms
+from headway.errors import UsageError
+from headway.targets.answers import REASON_MAX
+from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
+from headway.targets.cloudevents import event_of
+from headway.targets.grpc_answers import answer_for_code
+from headway.targets.naming import NamelessError, Naming
+
+__all__ = ["LittleHorse", "to_littlehorse"]
+
+_SPARE_S: Final = 5.0
+"""By how much the dispatcher waits longer: an answer of our own says more than that time is over."""
+_ADDRESS: Final = re.compile(r"([^\s/@:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
+_MODES: Final = ("binary", "structured")
+_OURS: Final = ("LHC_API_HOST", "LHC_API_PORT", "LHC_GRPC_RESOURCE_EXHAUSTED_RETRY")
+_SETTING: Final = re.compile(r"LHC_[A-Z_]+")
+
+
+def to_littlehorse(
+    address: str,
+    *,
+    workflow: Optional[str] = None,
+    variable: Optional[str] = "event",
+    event: Optional[str] = None,
+    run_id: Optional[str] = None,
+    mode: str = "binary",
+    options: Optional[Mapping[str, str]] = None,
+    concurrency: int = 64,
+    rate: Optional[float] = None,
+    timeout: Duration = "20s",
+    name: Optional[str] = None,
+) -> LittleHorse:
+    """Run a workflow of LittleHorse with each trigger, or post each as an external event of a workflow that runs.
+
+    `workflow` is the name of a WfSpec, and `variable` its variable that gets the trigger (None: none does); or `event`
+    is the name of an ExternalEventDef. `run_id` may have `{id}`, `{key}`, `{type}` and `{value.field}` of the trigger
+    in it: by default `"{id}"` for a run, which has to have it, and `"{key}"` for an event. What is given is the
+    trigger's value (`mode="binary"`) or the whole event (`"structured"`).
+
+    `options` are settings of LittleHorse's client under their own names, such as `LHC_TENANT_ID`, `LHC_API_PROTOCOL`
+    or `LHC_OAUTH_CLIENT_SECRET`, which may be `env:NAME` and `file:/path`; variables of the environment that have these
+    names win, as always with this client. `concurrency`, `rate`, `timeout` and `name`
+    are as for `webhook`. Needs the extra `littlehorse`. Raises `UsageError` for an option that cannot be.
+
+    >>> to_littlehorse("localhost:2023", workflow="win-back")
+    <LittleHorse littlehorse localhost:2023 win-back>
+    """
+    if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+        msg = f"to_littlehorse({address!r}, ...): expected a host and a port, such as 'localhost:2023'"
+        raise UsageError(msg)
+    if (workflow is None) == (event is None):
+        msg = "to_littlehorse(...) needs workflow=... or event=..."
+        raise UsageError(msg)
+    if mode not in _MODES:
+        msg = f"mode={mode!r} is none: write one of {', '.join(map(repr, _MODES))}"
+        raise UsageError(msg)
+    for option in options or {}:
+        if not _SETTING.fullmatch(option) or option in _OURS:
+            msg = f"options: {option!r} is none that can be set here: write one such as LHC_TENANT_ID"
+            raise UsageError(msg)
+    once = "each trigger is a run of its own"
+    if event is None:
+        naming = Naming("{id}" if run_id is None else run_id, "run_id", must_have="id", because=once)
+    else:
+        naming = Naming("{key}" if run_id is None else run_id, "run_id")
+    return LittleHorse(
+        address,
+        workflow or "",
+        event or "",
+        naming,
+        variable=variable,
+        is_structured=mode == "structured",
+        options=options or {},
+        limits=Limits(
+            concurrency=int(number_in("concurrency", concurrency, 1, 10_000)),
+            per_second=None if rate is None else number_in("rate", rate, 0.001, 1_000_000),
+            timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 1, 3_600_000) / 1_000 + _SPARE_S,
+        ),
+        name=name,
+    )
+
+
+class LittleHorse(Target):
+    """Workflows of LittleHorse that take triggers; made by `hw.to_littlehorse`."""
+
+    guarantee = Guarantee.BY_ID
+
+    def __init__(
+        self,
+        address: str,
+        workflow: str,
+        event: str,
+        naming: Naming,
+        *,
+        variable: Optional[str],
+        is_structured: bool,
+        options: Mapping[str, str],
+        limits: Limits,
+        name: Optional[str] = None,
+    ) -> None:
+        self.limits = limits
+        self._address = address
+        self._workflow = workflow
+        self._event = event
+        self._naming = naming
+        self._variable = variable
+        self._is_structured = is_structured
+        self._options = {option: Secret(value, option) for option, value in options.items()}
+        self._name = name or f"littlehorse {address} {workflow or event}"
+        self._channel: Any = None
+        self._stub: Any = None
+
+    @property
+    def name(self) -> str:
+        """`littlehorse`, the server, and the workflow or event."""
+        return self._name
+
+    def check(self) -> None:
+        """Look whether the library and the options are there."""
+        needed("littlehorse", "littlehorse", "hw.to_littlehorse(...)")
+        for option in self._options.values():
+            option.one()
+
+    async def open(self) -> None:
+        """Make the channel, which connects when it is needed and again when it is lost."""
+        self.check()
+        from littlehorse.config import LHConfig
+        from littlehorse.model import LittleHorseStub
+
+        config = LHConfig()
+        given = {option: secret.one() for option, secret in self._options.items()}
+        config.load({**given, "LHC_GRPC_RESOURCE_EXHAUSTED_RETRY": "false"})
+        self._channel = config.establish_channel(self._address, async_channel=True)
+        self._stub = LittleHorseStub(self._channel)
+
+    async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
+        """Hand one trigger over, in one call."""
+        import grpc
+
+        [delivery] = batch
+        timeout_s = self.limits.timeout_s - _SPARE_S
+        try:
+            if self._event:
+                await self._stub.PutExternalEvent(self._posted(delivery), timeout=timeout_s)
+            else:
+                await self._stub.RunWf(self._run(delivery), timeout=timeout_s)
+        except NamelessError as error:
+            return [error.answer]
+        except grpc.aio.AioRpcError as error:
+            return [self._answer(error.code().name, error.details() or "")]
+        except (UsageError, OSError) as error:
+            return [Answer(Outcome.RETRY, self._words(str(error))[:REASON_MAX])]
+        return [DONE]
+
+    async def close(self) -> None:
+        """Close the channel."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    def _run(self, delivery: Delivery) -> Any:
+        from littlehorse.model import RunWfRequest
+
+        variables = {} if self._variable is None else {self._variable: self._value(delivery)}
+        return RunWfRequest(wf_spec_name=self._workflow, id=self._naming.of(delivery), variables=variables)
+
+    def _posted(self, delivery: Delivery) -> Any:
+        from littlehorse.model import ExternalEventDefId, PutExternalEventRequest, WfRunId
+
+        return PutExternalEventRequest(
+            wf_run_id=WfRunId(id=self._naming.of(delivery)),
+            external_event_def_id=ExternalEventDefId(name=self._event),
+            guid=delivery.id,
+            content=self._value(delivery),
+        )
+
+    def _value(self, delivery: Delivery) -> Any:
+        """What it gives, as LittleHorse has it: an object and a list are JSON, and what is simple is itself."""
+        from littlehorse.model import VariableValue
+
+        data = event_of(delivery) if self._is_structured else delivery.data
+        if data[:1] == b"{":
+            return VariableValue(json_obj=data.decode())
+        if data[:1] == b"[":
+            return VariableValue(json_arr=data.decode())
+        value = msgspec.json.decode(data)
+        kinds: dict[type, str] = {bool: "bool", str: "str", float: "double", int: "int"}
+        if value is None:
+            return VariableValue()
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            return VariableValue(json_obj=json.dumps(value))
+        return VariableValue(**{kinds[type(value)]: value})
+
+    def _answer(self, code: str, details: str) -> Answer:
+        if code == "ALREADY_EXISTS":
+            return DONE  # By its id it is this very trigger.
+        if code == "DEADLINE_EXCEEDED":
+            return Answer(Outcome.RETRY, f"no answer within {self.limits.timeout_s - _SPARE_S:g} s")
+        if code == "NOT_FOUND" and self._event:
+            return Answer(Outcome.NEVER, self._words(f"no such workflow runs: {details}")[:REASON_MAX])
+        return answer_for_code(code, self._words(details))
+
+    def _words(self, text: str) -> str:
+        secrets = [secret.one() for option, secret in self._options.items() if "SECRET" in option]
+        return hide(" ".join(text.split()), secrets)

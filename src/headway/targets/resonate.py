@@ -1,0 +1,169 @@
+"""Triggers into Resonate: each invokes a function by a durable promise, or resolves one that something waits for.
+
+A trigger is one request of Resonate's protocol to its server, an envelope of JSON by HTTP. The promise's id has the
+trigger's id in it: creating it again gives the one that is there, whatever became of it, for as long as the server
+keeps it. A promise is resolved once; what comes later changes nothing.
+
+Rejected: Resonate's SDK. It needs Python 3.12, retries by itself for ever while the server is down, and takes part as
+a worker; what is asked for here is one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Optional
+
+import msgspec
+
+from headway.basics.needed import number_in
+from headway.basics.secret import Secret
+from headway.basics.times import Duration, duration_ms
+from headway.targets.addresses import AddressPolicy
+from headway.targets.answers import HEAD_MAX, answer_for
+from headway.targets.base import Answer, Delivery, Guarantee, Limits, Outcome, Target
+from headway.targets.headers import Headers
+from headway.targets.http_receiver import HttpReceiver
+from headway.targets.naming import NamelessError
+from headway.targets.resonate_requests import Request, request_of, status_in
+from headway.targets.tls import TlsFiles
+from headway.targets.urls import Url
+
+__all__ = ["Resonate", "to_resonate"]
+
+_SPARE_S: Final = 5.0
+"""By how much the dispatcher waits longer: an answer of our own says more than that time is over."""
+_PROTOCOL: Final = "2026-04-01"
+_BODY_MOST: Final = 1 << 24
+"""Bytes of an answer, which has the promise with the trigger's value in it."""
+
+
+def to_resonate(
+    url: str,
+    *,
+    function: Optional[str] = None,
+    target: str = "default",
+    version: int = 1,
+    promise_id: Optional[str] = None,
+    resolve: Optional[str] = None,
+    deadline: Duration = "1d",
+    mode: str = "binary",
+    token: Optional[str] = None,
+    concurrency: int = 64,
+    rate: Optional[float] = None,
+    timeout: Duration = "20s",
+    ca: Optional[str] = None,
+    cert: Optional[str] = None,
+    key: Optional[str] = None,
+    allow: Sequence[str] = (),
+    deny: Sequence[str] = (),
+    name: Optional[str] = None,
+) -> Resonate:
+    """Invoke a function of Resonate with each trigger, or resolve a durable promise with it.
+
+    `url` is the server's, such as `"http://localhost:8001"`. `function` is the name it is registered under, in a
+    `version`; `target` is the group of workers that run it, or a whole address such as `poll://any@workers`. The
+    promise's id is by default the trigger's, and has to have it: `promise_id` may have `{id}`, `{key}`, `{type}` and
+    `{value.field}` in it. The function has to be done before `deadline`, counted from the first attempt to deliver.
+    `resolve` instead says where the id of a promise is that is resolved, such as `"{value.promise}"`.
+
+    The function's argument, or the value of the promise, is the trigger's value (`mode="binary"`) or the whole event
+    (`"structured"`). `token` (best as `env:NAME` or `file:/path`) is shown to the server. `concurrency`, `rate`,
+    `timeout`, `ca`, `cert`, `key`, `allow`, `deny` and `name` are as for `webhook`. Needs the extra `http`. Raises
+    `UsageError` for an option that cannot be.
+
+    >>> to_resonate("http://localhost:8001", function="reorder", target="workers")
+    <Resonate resonate http://localhost:8001 reorder>
+    """
+    secret = None if token is None else Secret(token, "token")
+    return Resonate(
+        HttpReceiver(
+            "hw.to_resonate(...)",
+            Url(url),
+            Headers({} if token is None else {"Authorization": f"Bearer {token}"}),
+            TlsFiles(ca=ca, cert=cert, key=key),
+            AddressPolicy(allow=allow, deny=deny),
+            tuple if secret is None else secret.read,
+            _BODY_MOST,
+        ),
+        request_of(
+            function=function, target=target, version=version, promise_id=promise_id, resolve=resolve, mode=mode
+        ),
+        deadline_ms=duration_ms(deadline, what="deadline"),
+        token=secret,
+        limits=Limits(
+            concurrency=int(number_in("concurrency", concurrency, 1, 10_000)),
+            per_second=None if rate is None else number_in("rate", rate, 0.001, 1_000_000),
+            timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 1, 3_600_000) / 1_000 + _SPARE_S,
+        ),
+        name=name,
+    )
+
+
+class Resonate(Target):
+    """Functions or promises of Resonate that take triggers; made by `hw.to_resonate`."""
+
+    guarantee = Guarantee.BY_ID
+
+    def __init__(
+        self,
+        receiver: HttpReceiver,
+        request: Request,
+        *,
+        deadline_ms: int,
+        token: Optional[Secret],
+        limits: Limits,
+        name: Optional[str] = None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.limits = limits
+        self._receiver = receiver
+        self._request = request
+        self._deadline_ms = deadline_ms
+        self._token = token
+        self._name = name or f"resonate {receiver.shown} {request.shown}"
+        self._now_ms = now_ms
+
+    @property
+    def name(self) -> str:
+        """`resonate`, the server, and the function or promise."""
+        return self._name
+
+    def check(self) -> None:
+        """Look whether secrets and certificates are there and can be used."""
+        self._receiver.check(self.name)
+
+    async def open(self) -> None:
+        """Get ready; no connection is opened yet."""
+        await self._receiver.open()
+
+    async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
+        """Hand one trigger over, in one request."""
+        [delivery] = batch
+        timeout_s = self.limits.timeout_s - _SPARE_S
+        until_s = asyncio.get_running_loop().time() + timeout_s
+        try:
+            head = {"corrId": delivery.id, "version": _PROTOCOL}
+            if self._token is not None:
+                head["auth"] = self._token.one()
+            kind, data = self._request.of(delivery, self._now_ms() + self._deadline_ms)
+            body = msgspec.json.encode({"kind": kind, "head": head, "data": data})
+            response = await self._receiver.request("POST", {"content-type": "application/json"}, body, until_s, "/")
+        except NamelessError as error:
+            return [error.answer]
+        except Exception as error:
+            return [Answer(Outcome.RETRY, self._receiver.reason(error, timeout_s))]
+        status = response.status
+        if 200 <= status < 300:
+            status = status_in(response.body)
+        if status == 404 and self._request.resolves:
+            return [Answer(Outcome.NEVER, "there is no such promise", self._receiver.said(response)[:HEAD_MAX])]
+        said = "" if 200 <= status < 300 else self._receiver.said(response)
+        found = response.headers.get(b"retry-after")
+        retry_after = None if found is None else found.decode("latin-1")
+        return [answer_for(status, said, retry_after, now_s=self._now_ms() / 1_000)]
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._receiver.close()

@@ -1,0 +1,169 @@
+"""Triggers into LittleHorse: its real client against a stub of its own service.
+
+Run by `tests.test_targets_littlehorse`, in a process of its own: the client asks for other versions of libraries than
+are used here, and is in `.services/`. A server of LittleHorse is in no registry of Python packages, npm or Debian.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+from littlehorse.model import VariableValue, WfRun, WfRunId
+from littlehorse.model.service_pb2_grpc import LittleHorseServicer, add_LittleHorseServicer_to_server
+from tests.targets_harness import delivery_of, outcomes
+
+import headway as hw
+from headway.errors import UsageError
+from headway.targets.base import Outcome
+from headway.testing import check_target
+
+
+class Stub(LittleHorseServicer):  # type: ignore[misc]
+    """Keeps runs and events by their ids, as the server does."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Any] = {}
+        self.events: dict[str, Any] = {}
+        self.tenants: set[Any] = set()
+        self.aborts: tuple[Any, str] | None = None
+
+    async def RunWf(self, request: Any, context: Any) -> Any:  # noqa: N802 - as the service calls it.
+        await self._keep(context, self.runs, request.id, request)
+        return WfRun(id=WfRunId(id=request.id))
+
+    async def PutExternalEvent(self, request: Any, context: Any) -> Any:  # noqa: N802
+        from littlehorse.model import ExternalEvent
+
+        if request.wf_run_id.id == "nobody":
+            await context.abort(grpc.StatusCode.NOT_FOUND, "Couldn't find wfRun nobody")
+        await self._keep(context, self.events, request.guid, request)
+        return ExternalEvent()
+
+    async def _keep(self, context: Any, there: dict[str, Any], key: str, request: Any) -> None:
+        self.tenants.add(dict(context.invocation_metadata()).get("tenantid"))
+        if self.aborts is not None:
+            await context.abort(*self.aborts)
+        if key in there:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, f"{key} already exists")
+        there[key] = request
+
+
+def with_stub(step: Callable[[Stub, str], Awaitable[None]]) -> None:
+    async def served() -> None:
+        stub, server = Stub(), grpc.aio.server()
+        add_LittleHorseServicer_to_server(stub, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            await step(stub, f"127.0.0.1:{port}")
+        finally:
+            await server.stop(0)
+
+    asyncio.run(asyncio.wait_for(served(), 60))
+
+
+async def given(target: hw.Target, *batch: Any) -> list[Any]:
+    target.check()
+    await target.open()
+    try:
+        return [(await target.deliver([one]))[0] for one in batch]
+    finally:
+        await target.close()
+
+
+def test_the_contract() -> None:
+    async def step(stub: Stub, address: str) -> None:
+        # Which has an event loop of its own.
+        await asyncio.to_thread(
+            check_target,
+            lambda: hw.to_littlehorse(address, workflow="told", options={"LHC_OAUTH_CLIENT_SECRET": "swordfish"}),
+            received=lambda: list(stub.runs),
+            make_unreachable=lambda: hw.to_littlehorse("127.0.0.1:1", workflow="told", timeout="2s"),
+            secrets=["swordfish"],
+        )
+
+    with_stub(step)
+
+
+def test_a_run_is_known_by_its_id() -> None:
+    async def step(stub: Stub, address: str) -> None:
+        one = delivery_of(1, {"cents": 7})
+        target = hw.to_littlehorse(
+            address, workflow="win-back", run_id="wb-{id}", variable="cart", options={"LHC_TENANT_ID": "shop"}
+        )
+        assert outcomes(await given(target, one, replace(one, attempt=2))) == [Outcome.DONE] * 2
+        [(run_id, request)] = stub.runs.items()
+        assert (run_id, request.wf_spec_name) == (f"wb-{one.id}", "win-back")
+        assert dict(request.variables) == {"cart": VariableValue(json_obj='{"cents":7}')}
+        assert stub.tenants == {"shop"}
+
+    with_stub(step)
+
+
+def test_an_external_event_is_known_by_its_guid() -> None:
+    async def step(stub: Stub, address: str) -> None:
+        one = delivery_of(1, "paid", key="order-1")
+        target = hw.to_littlehorse(address, event="paid", mode="structured")
+        assert outcomes(await given(target, one, one)) == [Outcome.DONE] * 2
+        [(guid, request)] = stub.events.items()
+        assert (guid, request.wf_run_id.id, request.external_event_def_id.name) == (one.id, "order-1", "paid")
+        assert f'"id":"{one.id}"' in request.content.json_obj
+        [answer] = await given(target, delivery_of(2, key="nobody"))
+        assert answer.outcome is Outcome.NEVER and "no such workflow runs" in answer.reason
+
+    with_stub(step)
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ({"a": [1]}, {"json_obj": '{"a":[1]}'}),
+        ([1, 2], {"json_arr": "[1,2]"}),
+        ("x", {"str": "x"}),
+        (7, {"int": 7}),
+        (2**70, {"json_obj": str(2**70)}),
+        (1.5, {"double": 1.5}),
+        (True, {"bool": True}),
+    ],
+)
+def test_values(value: Any, kept: dict[str, Any]) -> None:
+    async def step(stub: Stub, address: str) -> None:
+        await given(hw.to_littlehorse(address, workflow="told"), delivery_of(1, value))
+        [request] = stub.runs.values()
+        assert request.variables["event"] == VariableValue(**kept)
+
+    with_stub(step)
+
+
+def test_codes_of_the_server() -> None:
+    async def step(stub: Stub, address: str) -> None:
+        found = []
+        for code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.RESOURCE_EXHAUSTED):
+            stub.aborts = (code, "said with swordfish")
+            options = {"LHC_OAUTH_CLIENT_SECRET": "swordfish"}
+            found += await given(hw.to_littlehorse(address, workflow="told", options=options), delivery_of(1))
+        assert outcomes(found) == [Outcome.NEVER, Outcome.RETRY, Outcome.RETRY]
+        assert found[0].reason == "INVALID_ARGUMENT: said with ***" and found[2].is_busy
+
+    with_stub(step)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "needs workflow=... or event=..."),
+        ({"workflow": "a", "event": "b"}, "needs workflow=... or event=..."),
+        ({"workflow": "a", "run_id": "{key}"}, "run_id='{key}' has no {id} in it"),
+        ({"workflow": "a", "options": {"LHC_API_HOST": "x"}}, "options: 'LHC_API_HOST' is none that can be set here"),
+        ({"workflow": "a", "mode": "batched"}, "mode='batched' is none"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        hw.to_littlehorse("localhost:2023", **options)
+    assert said in str(raised.value)
