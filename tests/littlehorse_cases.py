@@ -18,7 +18,7 @@ from littlehorse.model.service_pb2_grpc import LittleHorseServicer, add_LittleHo
 from tests.targets_harness import delivery_of, outcomes
 
 import headway as hw
-from headway.errors import UsageError
+from headway.errors import OutputError, UsageError
 from headway.targets.base import Outcome
 from headway.testing import check_target
 
@@ -43,6 +43,11 @@ class Stub(LittleHorseServicer):  # type: ignore[misc]
             await context.abort(grpc.StatusCode.NOT_FOUND, "Couldn't find wfRun nobody")
         await self._keep(context, self.events, request.guid, request)
         return ExternalEvent()
+
+    async def GetServerVersion(self, request: Any, context: Any) -> Any:  # noqa: N802
+        from littlehorse.model import LittleHorseVersion
+
+        return LittleHorseVersion(major_version=1, minor_version=3)
 
     async def _keep(self, context: Any, there: dict[str, Any], key: str, request: Any) -> None:
         self.tenants.add(dict(context.invocation_metadata()).get("tenantid"))
@@ -115,6 +120,21 @@ def test_an_external_event_is_known_by_its_guid() -> None:
         assert f'"id":"{one.id}"' in request.content.json_obj
         [answer] = await given(target, delivery_of(2, key="nobody"))
         assert answer.outcome is Outcome.NEVER and "no such workflow runs" in answer.reason
+
+    with_stub(step)
+
+
+def test_a_look() -> None:
+    async def step(stub: Stub, address: str) -> None:
+        for port, said in ((address, "LittleHorse 1.3"), ("127.0.0.1:1", None)):
+            target = hw.to_littlehorse(port, workflow="told", timeout="2s")
+            await target.open()
+            if said is not None:
+                assert await target.look() == said
+            else:
+                with pytest.raises(OutputError, match="UNAVAILABLE"):
+                    await target.look()
+            await target.close()
 
     with_stub(step)
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from tests.engines_harness import application
 from tests.servers import postgres_server
-from tests.targets_harness import deliver, deliver_with_kills, delivery_of, outcomes
+from tests.targets_harness import deliver, deliver_with_kills, delivery_of, outcomes, with_target
 
 import headway as hw
-from headway.errors import UsageError
+from headway.errors import OutputError, UsageError
 from headway.targets.base import Outcome
 from headway.testing import check_target
 
@@ -154,8 +154,14 @@ def test_processes_that_are_killed(kind: str, tmp_path: Path) -> None:
     assert sorted(found) == sorted(delivery_of(number).id for number in range(400))
 
 
+def test_a_look(to_dbos: Callable[..., hw.Target]) -> None:
+    assert with_target(to_dbos(), lambda target: target.look()) == "has the tables of DBOS"
+
+
 def test_a_database_that_no_application_has_made(tmp_path: Path) -> None:
     missing = tmp_path / "missing.sqlite"
+    with pytest.raises(OutputError, match="start its application once"):
+        with_target(hw.to_dbos(f"sqlite:///{missing}", **WORKFLOW), lambda target: target.look())
     [answer] = deliver(hw.to_dbos(f"sqlite:///{missing}", **WORKFLOW), [delivery_of(1)])
     assert answer.outcome is Outcome.RETRY and "start its application once" in answer.reason
     assert not missing.exists()

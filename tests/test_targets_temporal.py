@@ -19,7 +19,7 @@ from tests.servers import temporal_server
 from tests.targets_harness import deliver, delivery_of, outcomes, run, with_target
 
 import headway as hw
-from headway.errors import UsageError
+from headway.errors import OutputError, UsageError
 from headway.targets.base import Answer, Outcome
 from headway.testing import check_target
 
@@ -175,6 +175,15 @@ async def runs_of(client: Any, flow: str) -> list[tuple[str, str]]:
         if len(found) >= 10:
             return found
         await asyncio.sleep(0.05)
+
+
+def test_a_look() -> None:
+    found = with_target(to_temporal(), lambda target: target.look())
+    assert found == "the namespace default keeps workflows that are over for 1d"
+    with pytest.raises(OutputError, match="Namespace nowhere is not found"):
+        with_target(to_temporal(namespace="nowhere"), lambda target: target.look())
+    with pytest.raises(OutputError, match="connect"):
+        with_target(hw.to_temporal("127.0.0.1:1", **CART), lambda target: target.look())
 
 
 def answers_to(stub: GrpcStub, target: hw.Target, said: list[tuple[int, str]]) -> Coroutine[Any, Any, list[Answer]]:

@@ -119,6 +119,11 @@ class Dbos(Target):
                 answers[place, delivery.number] = answer
         return [answers[delivery.place, delivery.number] for delivery in batch]
 
+    async def look(self) -> str:
+        """Look for the tables of DBOS."""
+        assert self._threads is not None, "open() comes before look()"
+        return str(await self._threads.run(self._database.look))
+
     async def close(self) -> None:
         """Close the connections; a transaction that is under way in a thread comes to its end."""
         if self._threads is not None:

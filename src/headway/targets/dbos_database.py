@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Optional
 
 from headway.basics.needed import needed
 from headway.basics.secret import Secret, hide
-from headway.errors import UsageError
+from headway.errors import OutputError, UsageError
 from headway.targets.answers import REASON_MAX
 from headway.targets.base import Answer, Delivery
 from headway.targets.dbos_hands import Hand
@@ -140,6 +140,22 @@ class DbosDatabase:
                 self._under_way -= 1
                 if self._is_closed and not self._under_way:
                     self._dispose()
+
+    def look(self) -> str:
+        """Whether DBOS has its tables there; blocks. Raises `OutputError` where it has not."""
+        import sqlalchemy as sa
+
+        assert self._engine is not None, "open() comes before look()"
+        if self._is_sqlite and not os.path.exists(self._path):
+            msg = f"there is no {self._path}: {_NOT_THERE}"
+            raise OutputError(msg)
+        try:
+            schema = None if self._is_sqlite else self._schema
+            if not sa.inspect(self._engine).has_table("workflow_status", schema):
+                raise OutputError(_NOT_THERE)
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            raise OutputError(self._reason(error)) from error
+        return "has the tables of DBOS"
 
     def _attempt(self, target: str, place: str, batch: Sequence[Delivery], hand: Hand) -> list[Answer]:
         import sqlalchemy as sa

@@ -17,7 +17,7 @@ import msgspec
 from headway.basics.needed import needed, number_in
 from headway.basics.secret import Secret, hide
 from headway.basics.times import Duration, duration_ms
-from headway.errors import UsageError
+from headway.errors import OutputError, UsageError
 from headway.targets.answers import REASON_MAX
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import event_of
@@ -169,6 +169,17 @@ class LittleHorse(Target):
         except (UsageError, OSError) as error:
             return [Answer(Outcome.RETRY, self._words(str(error))[:REASON_MAX])]
         return [DONE]
+
+    async def look(self) -> str:
+        """Ask for the server's version."""
+        import grpc
+        from google.protobuf.empty_pb2 import Empty
+
+        try:
+            found = await self._stub.GetServerVersion(Empty(), timeout=self.limits.timeout_s - _SPARE_S)
+        except grpc.aio.AioRpcError as error:
+            raise OutputError(self._answer(error.code().name, error.details() or "").reason) from error
+        return f"LittleHorse {found.major_version}.{found.minor_version}"
 
     async def close(self) -> None:
         """Close the channel."""

@@ -164,6 +164,10 @@ class Resonate(Target):
         retry_after = None if found is None else found.decode("latin-1")
         return [answer_for(status, said, retry_after, now_s=self._now_ms() / 1_000)]
 
+    async def look(self) -> str:
+        """Dial the server; nothing is sent."""
+        return await self._receiver.look()
+
     async def close(self) -> None:
         """Close all connections."""
         await self._receiver.close()

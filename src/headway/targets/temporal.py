@@ -20,8 +20,8 @@ from datetime import timedelta
 from typing import Any, Final, Optional
 
 from headway.basics.needed import number_in
-from headway.basics.times import Duration, duration_ms
-from headway.errors import UsageError
+from headway.basics.times import Duration, duration_ms, format_duration
+from headway.errors import OutputError, UsageError
 from headway.targets.answers import REASON_MAX
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.grpc_answers import answer_for_code
@@ -166,6 +166,23 @@ class Temporal(Target):
         except (UsageError, OSError, RuntimeError) as error:
             return [Answer(Outcome.RETRY, self._server.words(error)[:REASON_MAX])]
         return [_answer_to_update(response) if self._action == "update_with_start" else DONE]
+
+    async def look(self) -> str:
+        """Ask for the namespace, and how long it keeps workflows that are over."""
+        from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+        from temporalio.service import RPCError
+
+        try:
+            service = await self._server.service()
+            found = await service.describe_namespace(
+                DescribeNamespaceRequest(namespace=self._namespace), timeout=self._timeout
+            )
+        except RPCError as error:
+            raise OutputError(self._answer(error).reason) from error
+        except (UsageError, OSError, RuntimeError) as error:
+            raise OutputError(self._server.words(error)) from error
+        kept_ms = int(found.config.workflow_execution_retention_ttl.ToMilliseconds())
+        return f"the namespace {self._namespace} keeps workflows that are over for {format_duration(kept_ms)}"
 
     async def close(self) -> None:
         """Let go of the connection."""
