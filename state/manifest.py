@@ -281,8 +281,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             raise DrainedStateError(msg)
         if self.drain is not None and not draining:
             msg = (
-                f"{directory} is being drained: a run that closes its books was interrupted when time had moved, so "
-                "it takes no more input; run it with --drain to finish, or start with an empty state directory"
+                f"{directory} is being drained: time has moved, so it takes no more input; run it with --drain to go "
+                "on with what is left, or start with an empty state directory"
             )
             raise DrainedStateError(msg)
 

@@ -8,7 +8,7 @@ from headway.basics.function_figures import FunctionFigures, figures_of
 from headway.cli.texts import count_text
 from headway.runtime.stats import RunStats
 
-__all__ = ["FunctionAlerts", "figures_in", "function_parts", "functions_text"]
+__all__ = ["FunctionAlerts", "figures_in", "function_parts", "functions_left", "functions_text"]
 
 _WRONG = ("blocked", "failed")
 
@@ -16,6 +16,12 @@ _WRONG = ("blocked", "failed")
 def figures_in(stats: RunStats) -> dict[str, FunctionFigures]:
     """By function; nothing for a flow without any."""
     return figures_of(stats.tallies.get("functions", {}))
+
+
+def functions_left(stats: RunStats) -> int:
+    """How many functions have not ended."""
+    phases = [one.phases for one in figures_in(stats).values()]
+    return sum(one.get(phase, 0) for one in phases for phase in ("working", "asleep", "blocked"))
 
 
 def function_parts(figures: dict[str, FunctionFigures]) -> list[tuple[str, bool]]:

@@ -11,6 +11,7 @@ from headway.basics import compiled
 from headway.basics.times import DRAIN_STEPS, format_time
 from headway.cli.deliveries import delivery_json, ended_text
 from headway.cli.escapes import printable_line
+from headway.cli.function_texts import functions_left
 from headway.cli.texts import count_text, seconds_text, time_text
 from headway.graph import DEAD_LETTERS, Port
 from headway.plan.planner import DEAD_LETTER_SINK
@@ -120,6 +121,10 @@ def _headline(ending: Ending) -> str:
         return "stopped; the next run goes on from here"
     begin = f"resumed after {count_text(ending.events_before, 'event')}; " if ending.resumed else ""
     if ending.result.drained:
+        left = functions_left(ending.result.stats)
+        if left:
+            verb = "goes on" if left == 1 else "go on"
+            return f"{begin}the books are closed; {count_text(left, 'function')} {verb} with the next run, by --drain"
         return f"{begin}the books are closed: all timers have fired"
     if ending.resumed and not ending.events:
         return "nothing new: the input had been read to its end"

@@ -10,6 +10,7 @@ from typing import Optional
 
 from headway.runtime.job import Job
 from headway.runtime.losses import added_up
+from headway.runtime.returning import goes_by_clock, stages_by_clock
 from headway.runtime.stats import HOLDING_SHOWN, SlotStats, SourceStats, StagePart, StageStats, WorkerStats
 
 __all__ = ["worker_stats"]
@@ -54,6 +55,7 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
         sources=_sources(slots),
         silent=[name for slot in slots for name in slot.silent][:HOLDING_SHOWN],
         horizon=_horizon_ms(job) if final else None,
+        closes_at=_closes_at_ms(job, slots),
         losses=added_up(stage.losses for stage in stages),
         tallies=added_up(stage.tallies for stage in stages),
         deliveries=deliveries,
@@ -73,9 +75,19 @@ def _sources(slots: list[SlotStats]) -> dict[str, SourceStats]:
 
 
 def _horizon_ms(job: Job) -> Optional[int]:
-    """The latest time that anything is armed or waits for."""
-    times = [store.max_due_ms() for store in job.stores()]
+    """The latest time that anything is armed or waits for, but for what waits for the clock."""
+    left_out = set() if job.returning is None else stages_by_clock(job.plan, any)
+    stores = [task.store for (stage, _), task in list(job.tasks.items()) if stage not in left_out]
+    stores += [sink.store for name, sink in list(job.sinks.items()) if name not in left_out]
+    times = [store.max_due_ms() for store in stores]
     return max((time for time in times if time is not None), default=None)
+
+
+def _closes_at_ms(job: Job, slots: list[SlotStats]) -> Optional[int]:
+    """The latest event of the sources whose books can be closed."""
+    left_out = set() if job.returning is None else {one.name for one in job.plan.sources if goes_by_clock(one.node)}
+    times = [slot.newest for slot in slots if slot.newest is not None and slot.source not in left_out]
+    return max(times, default=None)
 
 
 def _rss_bytes() -> int:

@@ -247,10 +247,10 @@ class Job:
             kept = kept_before(self._began_with.get(source.name), number, assigned)
         options = SlotOptions(
             groups=self.manifest.key_groups,
-            follow=self.options.follow or (self.returning is not None and goes_by_clock(source.node)),
+            follow=(is_followed := self.returning is not None and goes_by_clock(source.node)) or self.options.follow,
             grows=not all(source.node.input.ends for source in self.plan.sources),
             chunk_bytes=self.options.chunk_bytes,
-            drain_to_ms=self.options.drain_to_ms,
+            drain_to_ms=None if is_followed else self.options.drain_to_ms,
             redrive=None if number else redrive_path(self.directory.path, source.name),
             is_pressed=self._is_pressed,
         )

@@ -11,11 +11,16 @@ read in between, are enough: what one look has missed, the other one sees.
 
 Calls that are to be tried again later than `RETRY_WITHIN_MS` from now are left for the next run, as are timers: a run
 waits for work, and not for time.
+
+**Closing the books** of such a flow moves the time of its other inputs alone. What goes by the clock is followed as in
+any bounded run: functions that are started by it work, and those that sleep go on sleeping, since their calls would
+else be made before their time. So such books are never closed for good: the next run that closes them goes on with what
+is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Optional
 
 from headway.connectors.base import Input
@@ -25,7 +30,7 @@ from headway.plan.stages import Plan
 if TYPE_CHECKING:
     from headway.runtime.job import Job
 
-__all__ = ["Ending", "Returning", "goes_by_clock", "returning_of"]
+__all__ = ["Ending", "Returning", "goes_by_clock", "has_returning", "returning_of", "stages_by_clock"]
 
 RETRY_WITHIN_MS: Final = 10_000
 """A call that is tried again so soon is waited for."""
@@ -79,20 +84,31 @@ def returning_of(job: Job) -> Optional[Returning]:
     options = job.options
     nodes = [source.node for source in job.plan.sources]
     is_alone = options.board_path is None and options.workers > 1
-    if options.follow or options.drain_to_ms is not None or is_alone or not any(n.input.comes_back for n in nodes):
+    if options.follow or is_alone or not has_returning(job.plan):
         return None
     bounded = [name for node in nodes if not goes_by_clock(node) for name in job.slot_names(node.name)]
     followed = [name for node in nodes if goes_by_clock(node) for name in job.slot_names(node.name)]
     return Returning(job, stages_by_clock(job.plan), bounded, followed)
 
 
-def stages_by_clock(plan: Plan) -> set[str]:
-    """The stages that only such sources reach: what waits there waits for the clock."""
+def has_returning(plan: Plan) -> bool:
+    """Whether a flow reads such a log."""
+    return any(source.node.input.comes_back for source in plan.sources)
+
+
+def stages_by_clock(plan: Plan, judge: Callable[[Iterable[bool]], bool] = all) -> set[str]:
+    """The stages and outputs that only such sources reach; with `any`, those that one of them reaches.
+
+    What waits there waits for the clock.
+    """
     nodes = {source.name: goes_by_clock(source.node) for source in plan.sources}
     for stage in plan.stages:  # Those that feed others come first.
-        feeds = all(nodes[edge.producer.node] for edge in stage.inputs)
+        feeds = judge(nodes[edge.producer.node] for edge in stage.inputs)
         nodes |= {node.name: feeds for node in stage.operators}
-    return {stage.name for stage in plan.stages if nodes[stage.operators[0].name]}
+    stages = {stage.name for stage in plan.stages if nodes[stage.operators[0].name]}
+    return stages | {
+        sink.name for sink in plan.written_sinks if judge(nodes[edge.producer.node] for edge in sink.inputs)
+    }
 
 
 def goes_by_clock(node: SourceNode) -> bool:

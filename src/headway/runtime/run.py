@@ -26,6 +26,7 @@ from headway.runtime.inspect import worker_stats
 from headway.runtime.job import Job
 from headway.runtime.job_options import JobOptions
 from headway.runtime.opening import open_manifest
+from headway.runtime.returning import has_returning
 from headway.runtime.stage import SLICE
 from headway.runtime.stats import RunStats, total
 from headway.runtime.stopping import StopFlag
@@ -225,10 +226,11 @@ def run_flow(
             return run_once(plan, manifest, options, drain_to_ms, stop, observe, resumed)
 
         with beside(), directory.engine_log(manifest.generation).summed():
-            return finish_run(manifest, options, before, stop, work, lambda: resumed[0])
+            return finish_run(plan, manifest, options, before, stop, work, lambda: resumed[0])
 
 
 def finish_run(
+    plan: Plan,
     manifest: Manifest,
     options: RunOptions,
     before: Optional[RunStats],
@@ -246,8 +248,8 @@ def finish_run(
     directory, drain = options.directory, manifest.drain
     if drain is None:
         stats = work(None)
-        if options.drain and not stop() and stats.newest is not None:
-            drain = Drain(step=0, to_ms=stats.newest)
+        if options.drain and not stop() and stats.closes_at is not None:
+            drain = Drain(step=0, to_ms=stats.closes_at)
     is_closed = drain is None
     while drain is not None:
         directory.note_drain(drain)
@@ -259,7 +261,7 @@ def finish_run(
             break
         drain = Drain(step=drain.step + 1, to_ms=stats.horizon)
     drained = options.drain and is_closed and not stop()
-    if drained:
+    if drained and not has_returning(plan):  # Else what goes by the clock may go on, see `headway.runtime.returning`.
         last = drain or Drain(step=0, to_ms=MIN_TIME_MS)
         directory.note_drain(msgspec.structs.replace(last, done=True))
     directory.keep_last_run(stats)
@@ -268,7 +270,7 @@ def finish_run(
         before,
         stopped=stop(),
         drained=drained,
-        cut_off=stats.timers if drained else 0,
+        cut_off=stats.timers if drained and stats.horizon is not None else 0,
         resumed_events=resumed_events() or 0,
         notices=directory.take_notices(),
     )

@@ -282,6 +282,8 @@ class WorkerStats(msgspec.Struct, frozen=True):
     """Partitions that hold time back because none of their records has told a time yet; some of them."""
     horizon: Optional[int] = None
     """In the last record of a run whose books are being closed: the latest time that anything is armed or waits for."""
+    closes_at: Optional[int] = None
+    """Latest event time of the sources whose books can be closed: of all but logs of functions."""
     notices: list[str] = []
     """What the user should know, such as a link that is not read."""
     losses: Losses = {}
@@ -324,6 +326,11 @@ class RunStats(msgspec.Struct, frozen=True):
     deliveries: dict[str, DeliveryStats] = {}
     restarts: int = 0
     """How often all workers have been started again."""
+
+    @property
+    def closes_at(self) -> Optional[int]:
+        """To which time closing the books goes first."""
+        return max((worker.closes_at for worker in self.workers if worker.closes_at is not None), default=None)
 
     @property
     def horizon(self) -> Optional[int]:

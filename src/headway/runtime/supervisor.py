@@ -364,7 +364,9 @@ def run_cluster(
             spec, options, slots, manifest.generation, stop, observe, lock.fileno(), directory.premises()
         )
         with beside(), directory.engine_log(manifest.generation).summed():
-            result = finish_run(manifest, options, before, stop, supervisor.run, lambda: supervisor.resumed_events)
+            result = finish_run(
+                plan, manifest, options, before, stop, supervisor.run, lambda: supervisor.resumed_events
+            )
         return replace(result, restarts=supervisor.restarts)
 
 
