@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 import headway as hw
-from headway.durable.calls import CallRecord, FunctionEnded
+from headway.durable.calls import CALLS, CallRecord, FunctionEnded
 from headway.durable.messages import Body, Cancel, Message, Resolve, Start, body_of, message
-from headway.durable.operator import CALLS, FunctionOperator
+from headway.durable.operator import FunctionOperator
 from headway.durable.state import FunctionState
 from headway.functions.history import Started, decode
 from headway.operators.base import Timer

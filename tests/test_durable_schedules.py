@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 import headway as hw
 from headway import durable_workflow
-from headway.durable.calls import CallRecord, options_of
+from headway.durable.calls import MESSAGES, CallRecord, options_of
 from headway.durable.messages import Announced, Body, Due, Message, Pause, Resolve, Resume, Trigger, message
-from headway.durable.operator import MESSAGES
 from headway.durable.schedule_operator import ScheduleOperator, ScheduleState
 from headway.durable.schedules import ON_TIME_MS
 from headway.durable.timetable import Cron, Every

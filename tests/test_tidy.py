@@ -72,7 +72,7 @@ MAY_IMPORT: Final = {
     "inbox": "basics types connectors state",
     "graph": "basics connectors operators targets",
     "declare": "basics types formats connectors operators targets inbox graph",
-    "steps": "basics types targets functions declare",
+    "steps": "basics types connectors targets functions declare",
     "durable": "basics types operators targets inbox functions graph declare client steps",
     "plan": "basics types connectors operators state targets graph",
     "runtime": "basics types formats connectors operators state targets delivery tracing graph plan",

@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from headway.steps.info import StepInfo as StepInfo
     from headway.steps.info import step_info as step_info
     from headway.steps.queues import Queue as Queue
+    from headway.steps.topic import topic_step as topic_step
     from headway.targets.base import DONE as DONE
     from headway.targets.base import Answer as Answer
     from headway.targets.base import Delivery as Delivery
@@ -224,6 +225,7 @@ _HOMES: Final = {
     "durable.flow": "Functions",
     "steps.declared": "Steps",
     "steps.http": "http_step",
+    "steps.topic": "topic_step",
     "steps.info": "StepInfo step_info",
     "steps.queues": "Queue",
     "functions.declared": "durable_workflow",

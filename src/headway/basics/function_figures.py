@@ -29,6 +29,8 @@ class FunctionFigures(msgspec.Struct):
     """How many instances there are of each phase."""
     started: int = 0
     """Starts, over the life of the state directory; so are the others."""
+    stray: int = 0
+    """Replies of topic steps that nobody waited for: they came twice, or too late."""
     ended: dict[str, int] = {}
     """Runs that have ended, by status."""
     took: list[int] = msgspec.field(default_factory=lambda: [0] * (len(DURATION_BOUNDS_S) + 1))
@@ -52,6 +54,8 @@ def figures_of(tallies: Mapping[str, int]) -> dict[str, FunctionFigures]:
             figures.phases[what] = count
         elif what == "started":
             figures.started = count
+        elif what == "stray":
+            figures.stray = count
         elif kind == "ended":
             figures.ended[detail] = count
         elif what == "took ms":

@@ -31,11 +31,13 @@ def function_parts(figures: dict[str, FunctionFigures]) -> list[tuple[str, bool]
     [('2 working', False), ('0 asleep', False), ('1 blocked', True)]
     """
     phases = {phase: sum(one.phases.get(phase, 0) for one in figures.values()) for phase in _phases(figures)}
-    return [
+    told = [
         (f"{count:,} {phase}", phase in _WRONG)
         for phase, count in phases.items()
         if count or phase in ("working", "asleep")
     ]
+    stray = sum(one.stray for one in figures.values())
+    return [*told, (count_text(stray, "reply", "replies") + " for nobody", True)] if stray else told
 
 
 def functions_text(stats: RunStats) -> str:

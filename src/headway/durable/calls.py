@@ -11,7 +11,9 @@ from headway.functions.options import CallOptions
 from headway.types.schema import Event
 
 __all__ = [
+    "CALLS",
     "CANCELLED",
+    "MESSAGES",
     "OUTSIDE",
     "CallRecord",
     "FunctionEnded",
@@ -20,8 +22,13 @@ __all__ = [
     "call_of",
     "cancel_of",
     "options_of",
+    "side_of",
 ]
 
+CALLS: Final = "calls"
+"""The side output of what is done outside: steps, and questions to views."""
+MESSAGES: Final = "messages"
+"""The side output of what goes to other instances: starts, signals, ends."""
 OUTSIDE: Final = ("step", "query")
 """Kinds of calls that something outside of the group answers."""
 CANCELLED: Final = ".cancel"
@@ -36,7 +43,8 @@ class CallRecord(Event, omit_defaults=True):
     key: str
     """The run and the number of the call, the same in each replay: the idempotency key."""
     kind: str
-    """That of `Called`; or `cancel`, nobody waits any more; or `resolve`, the end of a function for its caller."""
+    """That of `Called`; or `cancel`, nobody waits any more; or `resolve`, the end of a function for its caller; or
+    `reply`, a message that answers a call."""
     name: str
     """What is called."""
     caller: str = ""
@@ -100,6 +108,11 @@ def call_of(identity: Identity, caller: str, command: Called, at_ms: int, tracep
         queue="" if command.options is None else command.options.queue,
         traceparent=traceparent,
     )
+
+
+def side_of(called: Called) -> str:
+    """The side output by which a call leaves."""
+    return CALLS if called.kind in OUTSIDE else MESSAGES
 
 
 def cancel_of(identity: Identity, caller: str, called: Called) -> CallRecord:

@@ -9,18 +9,19 @@ from typing import Any, Final, Optional, Union
 
 from headway.basics.declaring import fail
 from headway.basics.times import Duration
-from headway.declare.flow import Flow
+from headway.declare.flow import Flow, dead_letter
 from headway.declare.streams import KeyedStream
 from headway.declare.views import state_of
-from headway.durable.calls import CallRecord, FunctionEnded, Unclaimed
+from headway.durable.calls import CALLS, MESSAGES, CallRecord, FunctionEnded, Unclaimed
 from headway.durable.inputs import requests
 from headway.durable.messages import Message
-from headway.durable.operator import CALLS, MESSAGES, UNCLAIMED, FunctionOperator
+from headway.durable.operator import UNCLAIMED, FunctionOperator
 from headway.durable.schedule_log import ScheduleLog
 from headway.durable.schedule_operator import ScheduleOperator, is_told_to_schedules
 from headway.durable.schedules import CatchUp, Overlap, Schedule, declared
 from headway.durable.starts import Starts
 from headway.durable.target import AsidesTarget, MessagesTarget, StepsTarget
+from headway.durable.topics import Replies, Requests
 from headway.errors import UsageError
 from headway.functions.declared import Callee, DurableFunction, names_of_functions
 from headway.graph import INGESTION_TIME
@@ -29,8 +30,10 @@ from headway.operators.given import Given
 from headway.steps.declared import DeclaresSteps, Steps
 from headway.steps.hub import Hub
 from headway.steps.queues import BUILT_IN, DEFAULT, Queue
+from headway.steps.topic import TopicStep
 from headway.targets.base import Target
 from headway.targets.delivered import Delivered, Delivering
+from headway.types.schema import Json
 
 __all__ = ["SCHEDULES_STEP", "VIEW", "Functions"]
 
@@ -47,6 +50,8 @@ _ASIDE: Final = "aside"
 _MESSAGE: Final = "message"
 _EARLY: Final = Delivering(leaves_early=True, retry_first_ms=1, retry_longest_ms=1, asked_longest_ms=366 * 86_400_000)
 """Pauses between attempts are those of the steps' policies."""
+_ANY_NUMBER: Final = dead_letter(at_most=1 << 62)
+"""Whatever others write into a topic of replies must not stop the flow."""
 
 
 class _IsAside(Given):
@@ -63,11 +68,23 @@ class _InQueue(Given):
         self.queue = queue
         self.others: frozenset[str] = frozenset()
         """Of the default queue: all that are declared besides."""
+        self.topics: frozenset[str] = frozenset()
+        """Steps that are answered by messages, and wait in no queue."""
 
     def __call__(self, record: CallRecord) -> bool:
-        if record.kind in ("cancel", "query"):
+        if record.kind in ("cancel", "query") or record.name in self.topics:
             return False
         return record.queue not in self.others if self.queue == DEFAULT else record.queue == self.queue
+
+
+class _IsOf(Given):
+    """Whether a call is one of a step that is answered by messages."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+
+    def __call__(self, record: CallRecord) -> bool:
+        return record.name == self.step and record.kind == "step"
 
 
 class Functions(Flow, DeclaresSteps):
@@ -78,7 +95,8 @@ class Functions(Flow, DeclaresSteps):
     instances in each process the coroutines are kept in memory; others are made again from their histories.
 
     `queues` are those in which calls of steps wait, besides the one called `"default"`; a call names its own, or its
-    step does. `steps` are groups of steps from elsewhere (`hw.Steps`), and steps that are services (`hw.http_step`).
+    step does. `steps` are groups of steps from elsewhere (`hw.Steps`), and steps that are services (`hw.http_step`) or
+    that are answered by messages (`hw.topic_step`).
 
     >>> import headway as hw
     >>> @hw.durable_workflow
@@ -125,6 +143,7 @@ class Functions(Flow, DeclaresSteps):
         asides = self._calls.filter(_IsAside(), name=f"{_ASIDE}.calls")
         self._deliver(asides, _ASIDE, AsidesTarget(name, log, self._hub, views))
         self._in_default = _InQueue(DEFAULT)
+        self._in_queues: list[_InQueue] = []
         for queue in queues:
             self._add_queue(queue)
         if DEFAULT not in self.queues:
@@ -231,7 +250,7 @@ class Functions(Flow, DeclaresSteps):
 
     @staticmethod
     def _deliver(stream: KeyedStream[Any], label: str, target: Target) -> None:
-        stream._sink(label, Delivered(target, _EARLY, has_keys=True), (), label)
+        stream._sink(label, Delivered(target, _EARLY, has_keys=True), (), label, port=stream._beside_its_key(label, ()))
 
     def _add_queue(self, queue: Queue) -> None:
         """Give a queue an output of its own, so that what waits in it holds up no other one."""
@@ -243,6 +262,7 @@ class Functions(Flow, DeclaresSteps):
         label = _CALL if queue.name == DEFAULT else f"{_CALL}-{queue.name}"
         condition = self._in_default if queue.name == DEFAULT else _InQueue(queue.name)
         calls = self._calls.filter(condition, name=f"{label}.calls")
+        self._in_queues.append(condition)
         self._deliver(calls, label, StepsTarget(self.name, self._log, self._hub, queue))
         self._in_default.others = frozenset(self.queues) - {DEFAULT}
 
@@ -256,6 +276,10 @@ class Functions(Flow, DeclaresSteps):
             fail(f"{self.name!r}: steps: {given!r} is neither hw.Steps nor a step: decorate functions with @flow.step")
 
     def _take_step(self, step: Any) -> None:
+        if isinstance(step, TopicStep):
+            self._register(step)
+            self._add_topic(step)
+            return
         queue = step.options.queue
         if queue and queue not in self.queues:
             if queue not in _BUILT_IN:
@@ -265,6 +289,17 @@ class Functions(Flow, DeclaresSteps):
                 )
             self._add_queue(_BUILT_IN[queue])
         self._register(step)
+
+    def _add_topic(self, step: TopicStep) -> None:
+        """Give a step that is answered by messages an output for its requests, and a source of its replies."""
+        for condition in self._in_queues:
+            condition.topics |= {step.name}
+        requests = self._calls.filter(_IsOf(step.name), name=f"{step.name}.calls")
+        published = requests.map(Requests(step), into=Json, name=f"{step.name}.request")
+        published.trigger(f"{step.name}.requested", step.to, name=f"{step.name}.requests", id_by=step.key)
+        replies = self.source(f"{step.name}.replies", Json, step.replies, time=INGESTION_TIME, on_error=_ANY_NUMBER)
+        answers = replies.map(Replies(step, self.callees), into=CallRecord, name=f"{step.name}.reply")
+        self._deliver(answers.key_by("to", name=f"{step.name}.caller"), f"{step.name}.answers", self._messages)
 
     def _register(self, callee: Callee) -> None:
         if callee.name in self.callees:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Optional
 
+import msgspec
+
 from headway.basics.times import format_time
 from headway.durable.messages import Body, Cancel, Resolve, Signal, Update
 from headway.durable.state import Answer, FunctionState
@@ -27,10 +29,21 @@ from headway.functions.history import (
 from headway.functions.instance import Instance
 from headway.functions.waits import Wait
 
-__all__ = ["called_by", "end_of", "happening_of", "keep_answer", "left_open", "signalled", "text_of", "texts_of"]
+__all__ = [
+    "called_by",
+    "end_of",
+    "happening_of",
+    "keep_answer",
+    "left_open",
+    "show",
+    "signalled",
+    "text_of",
+    "texts_of",
+]
 
 _UPDATES_MOST: Final = 100
 _WAITS_MOST: Final = 20
+_json: Final = msgspec.json.Encoder().encode
 
 
 def happening_of(state: FunctionState, body: Body, now_ms: int) -> Optional[Happening]:
@@ -127,3 +140,11 @@ def left_open(history: Iterable[bytes]) -> list[CallCancelled]:
         for number, called in found.items()
         if called.kind not in ("function", "start") or called.parent_close != "abandon"
     ]
+
+
+def show(state: FunctionState, instance: Instance) -> None:
+    """Have the row of an instance say for others where it stands."""
+    state.waits = texts_of(instance)
+    state.variables = _json(instance.state).decode() if instance.state else ""
+    search = instance.search
+    state.search = _json(search).decode() if search else ""

@@ -75,6 +75,8 @@ class Resolve(msgspec.Struct, tag="resolve", tag_field="kind", omit_defaults=Tru
     failure: Optional[Failure] = None
     by_token: bool = False
     """Whether the run is that of a token, which stays good when its function is reset to a later step."""
+    step: str = ""
+    """Of a reply that has come as a message: the step whose replies these are."""
 
 
 class Update(msgspec.Struct, tag="update", tag_field="kind", omit_defaults=True, frozen=True):

@@ -21,9 +21,20 @@ from typing import Any, Final, Optional
 
 import msgspec
 
-from headway.durable.calls import OUTSIDE, CallRecord, FunctionEnded, Unclaimed, answer_of, call_of, cancel_of
+from headway.durable.calls import (
+    CALLS,
+    MESSAGES,
+    OUTSIDE,
+    CallRecord,
+    FunctionEnded,
+    Unclaimed,
+    answer_of,
+    call_of,
+    cancel_of,
+    side_of,
+)
 from headway.durable.live import LiveInstances
-from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, signalled, texts_of
+from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, show, signalled
 from headway.durable.messages import (
     SCHEDULES,
     Body,
@@ -37,7 +48,8 @@ from headway.durable.messages import (
     parts_of,
 )
 from headway.durable.state import BLOCKED, ENDED, RUNNING, Answer, FunctionState
-from headway.durable.tallies import count_end, count_phase, count_start
+from headway.durable.tallies import count_end, count_phase, count_start, count_stray
+from headway.durable.topics import CALL_TIMER, TopicCalls
 from headway.errors import FunctionBlocked, UsageError
 from headway.functions.cutting import Cut, cut_before
 from headway.functions.declared import Callee, names_of_functions
@@ -71,17 +83,12 @@ from headway.functions.recorded import Recorded, replayed
 from headway.operators.base import Context, Operator, Timer
 from headway.types.logs import Log
 
-__all__ = ["CALLS", "MESSAGES", "UNCLAIMED", "FunctionOperator"]
+__all__ = ["UNCLAIMED", "FunctionOperator"]
 
-CALLS: Final = "calls"
-"""The side output of what is done outside: steps, and questions to views."""
-MESSAGES: Final = "messages"
-"""The side output of what goes to other instances: starts, signals, ends."""
 UNCLAIMED: Final = "unclaimed"
 _LIVE_MOST: Final = 20_000
 _RETENTION: Final = "retention"
 _END = {Finished: "completed", FinishedBadly: "failed", Cancelled: "cancelled", Terminated: "terminated"}
-_json: Final = msgspec.json.Encoder().encode
 
 Ctx = Context[FunctionEnded]
 
@@ -95,6 +102,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
     def __init__(self, callees: Mapping[str, Callee], live_most: int = _LIVE_MOST) -> None:
         self._callees = callees
         self._live = LiveInstances(callees, live_most)
+        self._topics = TopicCalls(callees)
 
     def on_event(self, state: FunctionState, event: Message, ctx: Ctx, /) -> None:
         """Something happens to an instance."""
@@ -105,6 +113,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             return
         reason = self._start(state, body, ctx) if isinstance(body, Start) else self._tell(state, body, ctx)
         if reason:
+            count_stray(body, ctx)
             ctx.emit_to(UNCLAIMED, Unclaimed(to=event.to, body=event.body, reason=reason))
         count_phase(state, ctx)
 
@@ -115,9 +124,15 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             state.status = ""
             count_phase(state, ctx)
             ctx.forget()
+            return
+        happening: Optional[Happening]
+        if timer.name.startswith(CALL_TIMER):
+            happening = self._topics.due(state, int(timer.name.removeprefix(CALL_TIMER)), ctx)
         else:
-            self._happen(state, Fired(ctx.time, int(timer.name)), ctx)
-            count_phase(state, ctx)
+            happening = Fired(ctx.time, int(timer.name))
+        if happening is not None:
+            self._happen(state, happening, ctx)
+        count_phase(state, ctx)
 
     def _start(self, state: FunctionState, body: Start, ctx: Ctx) -> str:
         """Start an instance, or not where there is one; returns why not where nobody is told otherwise."""
@@ -183,12 +198,14 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         if isinstance(body, Retry):
             return self._retry(state, ctx) if state.status == BLOCKED else f"it is {state.status}, not blocked"
         if state.status in ENDED:
-            # The answer to a call that nobody waits for any more is nothing to be told of.
-            return "" if isinstance(body, Resolve) else f"it is {state.status}"
-        happening = happening_of(state, body, ctx.time)
+            # The answer to a call that nobody waits for any more is nothing to be told of, but for a message.
+            return "" if isinstance(body, Resolve) and not body.step else f"it is {state.status}"
+        reason, happening = "", happening_of(state, body, ctx.time)
+        if isinstance(body, Resolve) and body.step:
+            happening, reason = self._topics.reply(state, body, ctx)
         if happening is not None:
             self._happen(state, happening, ctx)
-        return ""
+        return reason
 
     def _happen(self, state: FunctionState, happening: Happening, ctx: Ctx) -> None:
         """Let an instance go on with what happens to it."""
@@ -225,10 +242,11 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         """Do what the code has asked for."""
         name, instance_id = parts_of(ctx.key)
         identity = Identity(name, instance_id, state.run)
-        self._show(state, instance)
+        show(state, instance)
         for entry in entries:
             if isinstance(entry, Called) and entry.kind != "token":
-                ctx.emit_to(_side_of(entry), call_of(identity, ctx.key, entry, ctx.time, instance.traceparent))
+                ctx.emit_to(side_of(entry), call_of(identity, ctx.key, entry, ctx.time, instance.traceparent))
+                self._topics.begin(state, entry, ctx)
             elif isinstance(entry, TimerSet):
                 ctx.timer(str(entry.number), entry.at_ms)
             elif isinstance(entry, TimerCancelled):
@@ -244,23 +262,19 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             elif type(entry) in _END:
                 self._end(state, entry, identity, ctx)
 
-    @staticmethod
-    def _show(state: FunctionState, instance: Instance) -> None:
-        state.waits = texts_of(instance)
-        state.variables = _json(instance.state).decode() if instance.state else ""
-        search = instance.search
-        state.search = _json(search).decode() if search else ""
-
     def _take_back(self, state: FunctionState, entry: CallCancelled, identity: Identity, ctx: Ctx) -> None:
         """Nobody waits for a call any more."""
+        if self._topics.drop(state, entry.number, ctx):
+            return
         called = called_by(state, entry.number)
         if called is not None and called.kind != "token":
-            ctx.emit_to(_side_of(called), cancel_of(identity, ctx.key, called))
+            ctx.emit_to(side_of(called), cancel_of(identity, ctx.key, called))
 
     def _end(self, state: FunctionState, entry: Entry, identity: Identity, ctx: Ctx) -> None:
         state.status = _END[type(entry)]
         state.ended_ms = ctx.time
         state.waits = []
+        state.topics.clear()
         count_end(state, ctx)
         value, failure = end_of(entry)
         if failure is None:
@@ -328,6 +342,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             ctx.cancel(timer)
         state.history.clear()
         state.held.clear()
+        state.topics.clear()
 
     def _retry(self, state: FunctionState, ctx: Ctx) -> str:
         held = list(state.held)
@@ -362,7 +377,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         state.history.extend(map(encode, cut.entries))
         if instance is not None:
             self._live.keep(ctx.key, instance, state)
-            self._show(state, instance)
+            show(state, instance)
         self._take_up(state, cut, instance, ctx)
         for happening in [*cut.at(ctx.time), *(one for one in kept if isinstance(one, Signalled))]:
             begin: Any = self._begin if isinstance(happening, Started) else self._happen
@@ -379,8 +394,5 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
                 self._happen(state, Answered(ctx.time, called.number), ctx)  # It is on its way since it was made.
             elif called.kind != "token":
                 traceparent = "" if instance is None else instance.traceparent
-                ctx.emit_to(_side_of(called), call_of(identity, ctx.key, called, ctx.time, traceparent))
-
-
-def _side_of(called: Called) -> str:
-    return CALLS if called.kind in OUTSIDE else MESSAGES
+                ctx.emit_to(side_of(called), call_of(identity, ctx.key, called, ctx.time, traceparent))
+                self._topics.begin(state, called, ctx)

@@ -21,7 +21,7 @@ from typing import Final, Optional
 
 import msgspec
 
-from headway.durable.calls import CallRecord
+from headway.durable.calls import MESSAGES, CallRecord
 from headway.durable.messages import (
     SCHEDULES,
     Announced,
@@ -34,7 +34,6 @@ from headway.durable.messages import (
     body_of,
     parts_of,
 )
-from headway.durable.operator import MESSAGES
 from headway.durable.schedules import Schedule, due_times, to_be_started
 from headway.functions.options import CallOptions
 from headway.operators.base import Context, Operator, Timer

@@ -8,7 +8,7 @@ from headway.functions.history import Parent
 from headway.types.logs import Log
 from headway.types.schema import State
 
-__all__ = ["BLOCKED", "ENDED", "RUNNING", "Answer", "FunctionState"]
+__all__ = ["BLOCKED", "ENDED", "RUNNING", "Answer", "FunctionState", "TopicCall"]
 
 RUNNING: Final = "running"
 BLOCKED: Final = "blocked"
@@ -22,6 +22,16 @@ class Answer(State):
     value: str = ""
     """JSON; empty where it was refused or has failed."""
     error: str = ""
+
+
+class TopicCall(State):
+    """A call that waits for a message: how it stands with it."""
+
+    attempt: int = 1
+    at_ms: int = 0
+    """When it was made."""
+    is_pausing: bool = False
+    """Whether the attempt has failed, and the next one is to come."""
 
 
 class FunctionState(State):
@@ -57,6 +67,8 @@ class FunctionState(State):
     """What has happened while it was blocked, as such entries."""
     updates: dict[str, Answer] = {}
     """Answers to the last updates, by their ids."""
+    topics: dict[str, TopicCall] = {}
+    """Calls that wait for a message, by their numbers."""
 
     state_version: ClassVar[int] = 2
 

@@ -10,11 +10,11 @@ from bisect import bisect_left
 from typing import Any, Final
 
 from headway.basics.function_figures import ASLEEP, DURATION_BOUNDS_S, WORKING
-from headway.durable.messages import parts_of
+from headway.durable.messages import Body, Resolve, parts_of
 from headway.durable.state import RUNNING, FunctionState
 from headway.operators.base import Context
 
-__all__ = ["count_end", "count_phase", "count_start"]
+__all__ = ["count_end", "count_phase", "count_start", "count_stray"]
 
 _CALLS: Final = ("step ", "http ", "query ", "function ", "start ")
 
@@ -37,6 +37,12 @@ def count_phase(state: FunctionState, ctx: Context[Any]) -> None:
 def count_start(ctx: Context[Any]) -> None:
     """A function is started."""
     ctx.tally(f"{parts_of(ctx.key)[0]}/started", 1)
+
+
+def count_stray(body: Body, ctx: Context[Any]) -> None:
+    """Something came for nobody; replies by a topic are counted."""
+    if isinstance(body, Resolve) and body.step:
+        ctx.tally(f"{parts_of(ctx.key)[0]}/stray", 1)
 
 
 def count_end(state: FunctionState, ctx: Context[Any]) -> None:

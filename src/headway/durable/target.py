@@ -309,9 +309,10 @@ def _messages(record: CallRecord, key: str) -> list[Item]:
         return [item_of(message(record.to, body), key), _resolved(record, b"null", None, f"{key}.made")]
     if record.kind == "due":
         return [item_of(message(record.to, Due(int(record.arguments))), key)]
-    if record.kind == "resolve":
+    if record.kind in ("resolve", "reply"):
         failure = _FAILURE(record.failure) if record.failure else None
-        return [item_of(message(record.to, Resolve(record.run, record.call, arguments, failure)), key)]
+        step = record.name if record.kind == "reply" else ""
+        return [item_of(message(record.to, Resolve(record.run, record.call, arguments, failure, step=step)), key)]
     if record.kind == "cancel":
         options = options_of(record)
         closing = "cancel" if options is None else options.parent_close

@@ -82,6 +82,7 @@ CATALOG: Final = (
         ("dropped_total", "output target", "Triggers that were dropped by command."),
         ("delivery_attempts_total", "output target outcome", "Attempts to deliver, by what came of them."),
         ("functions_started_total", "function", "Starts of a durable function."),
+        ("functions_stray_total", "function", "Replies of topic steps that nobody waited for: twice, or too late."),
         ("functions_ended_total", "function status", "Runs of a durable function that have ended, by how."),
         ("restarts_total", "", "How often all workers were started again."),
         ("worker_cpu_seconds_total", "worker", "Processor time of a worker's process."),

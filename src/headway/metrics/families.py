@@ -192,6 +192,7 @@ def _of_functions(found: _Samples, functions: Mapping[str, FunctionFigures]) -> 
         for phase, count in figures.phases.items():
             found.gauge("headway_functions", count, name, phase)
         found.life("headway_functions_started_total", figures.started, name)
+        found.life("headway_functions_stray_total", figures.stray, name)
         for status, count in figures.ended.items():
             found.life("headway_functions_ended_total", count, name, status)
         found.life_histogram("headway_function_duration_seconds", figures.took, figures.took_s, name)
