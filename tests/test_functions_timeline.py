@@ -14,7 +14,7 @@ from tests.durable_harness import Group, start
 
 from headway import durable_workflow
 from headway.cli.main import main
-from headway.cli.timelines import timeline_svg, timeline_text
+from headway.cli.timelines import _ticks, timeline_svg, timeline_text
 from headway.functions.history import (
     Answered,
     CallCancelled,
@@ -112,10 +112,36 @@ def test_pictures_are_whole_whatever_the_names(title: str, given_bars: Any, now_
     picture = ElementTree.fromstring(timeline_svg(title, bars, now_ms))
     names = {"svg": "http://www.w3.org/2000/svg"}
     assert len(picture.findall("svg:g", names)) == len(bars)
-    for rect in picture.iter("{http://www.w3.org/2000/svg}rect"):
+    for rect in picture.findall("svg:g/svg:rect", names):
         assert float(rect.get("x", "0")) >= 240 and float(rect.get("x", "0")) + float(rect.get("width", "0")) <= 853
     lines = timeline_text(bars, now_ms, width).split("\n")
     assert len(lines) == len(bars) and all(line.isprintable() for line in lines)
+
+
+def test_ticks_are_few_and_round() -> None:
+    day = 86_400_000
+    for length_ms in (1, 7, 950, 5_950, 61_000, 3_600_000, 5 * day, 32 * day, 400 * day, 40_000 * day):
+        ticks = _ticks(length_ms)
+        assert 1 <= len(ticks) <= 8 and ticks[-1] <= length_ms
+    assert [list(_ticks(length))[1] for length in (5_950, 61_000, 32 * day)] == [1_000, 10_000, 5 * day]
+
+
+def test_what_is_too_much_is_cut_off() -> None:
+    bars = [Bar(f"step {number}", 10 * number, 10 * number + 5, "done") for number in range(1_200)]
+    picture = ElementTree.fromstring(timeline_svg("x" * 500, bars, 0))
+    names = {"svg": "http://www.w3.org/2000/svg"}
+    assert len(picture.findall("svg:g", names)) == 1_000
+    texts = ["".join(text.itertext()) for text in picture.findall("svg:text", names)]
+    assert "and 200 more" in texts
+    title = picture.find("svg:text[@class='title']", names)
+    assert title is not None and title[0].tail == "x" * 119 + "…", "the whole of it is in what is shown on hovering"
+
+
+def test_wide_characters_take_two_columns() -> None:
+    wide, narrow = timeline_text([Bar("注文を発送する" * 3, 0, 5, "done"), Bar("ship", 0, 5, "done")], 9, 60).split(
+        "\n"
+    )
+    assert wide.startswith("注文を発送する" * 2 + " ━") and narrow.startswith("ship" + " " * 24 + " ━")
 
 
 @durable_workflow
