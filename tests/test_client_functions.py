@@ -201,6 +201,9 @@ def test_what_is_refused(shop: Shop) -> None:
             (lambda: declared.instance("nobody").query("limit"), ServiceError, "no such instance", 404),
             (lambda: declared.instance("nobody").update("raise", 1), ServiceError, "there is no instance", 404),
             (lambda: declared.instance(""), UsageError, "'' is no id", None),
+            (lambda: one.signal("x", key="ключ"), UsageError, "visible ASCII", None),
+            (lambda: one.signal("x", {1, object()}), UsageError, "cannot be written as JSON", None),
+            (lambda: declared.start("z", object()), UsageError, "argument 'item'", None),
             (lambda: next(client.list(status="lost")), ServiceError, "status 'lost' is none", 400),
             (lambda: next(client.list("bye")), ServiceError, "there is no function 'bye'", 404),
         ):

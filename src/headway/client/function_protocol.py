@@ -7,6 +7,7 @@ it asks: so an answer includes it, whichever server gives it.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ Since = Union[str, int, datetime, timedelta]
 _ROOT: Final = "/v1/functions"
 _VIEW: Final = "functions"
 _JSON: Final = {"content-type": "application/json"}
+_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -87,7 +89,7 @@ class FunctionProtocol(Generic[R]):
         else:
             self.name = function.name
             self.encode = function.encode_arguments
-            self.decode = function.decode_result if returns is Any else decoder_of(returns, f"function {self.name!r}")
+            self.decode = _declared(function) if returns is Any else decoder_of(returns, f"function {self.name!r}")
 
     def instance(self, instance_id: str) -> InstanceProtocol[R]:
         """Talks about one instance."""
@@ -153,6 +155,9 @@ class InstanceProtocol(Generic[R]):
         return decode(answer.value.encode())
 
     def _post(self, behind: str, body: bytes, key: Optional[str]) -> Talk[Posted]:
+        if key is not None and not _KEY.fullmatch(key):
+            msg = f"key={key!r:.100}: an idempotency key has 1 to 255 visible ASCII characters"
+            raise UsageError(msg)
         headers = {**_JSON, "idempotency-key": key or uuid4().hex}
         reply = yield from self._rules.asked("listen", Request("POST", self._path + behind, headers, body))
         if reply.status != 200:
@@ -256,6 +261,17 @@ def listed(
         raise error_of(reply)
     found = decoded(Page, reply)
     return [one.status_of() for one in found.items], found.next
+
+
+def _declared(function: Declared[R]) -> Callable[[bytes], R]:
+    def decode(data: bytes) -> R:
+        try:
+            return function.decode_result(data)
+        except UsageError as error:
+            msg = f"{error}: the flow runs another version of the function"
+            raise ServiceError(msg) from error
+
+    return decode
 
 
 def _encode_plainly(*arguments: Any, **keywords: Any) -> bytes:
