@@ -146,8 +146,12 @@ def test_ids_that_are_used_again_and_keys(shop: Shop) -> None:
         traces = client.function(client_flow.trace)
         assert traces.start("t").result("30s") == ["", "", ""]
         assert traces.start("t").result("30s") == ["", "", ""]
-        run = traces.start("t", id_reuse="return").describe()
-        assert run is not None and run.run == 1
+        kept = traces.start("t", id_reuse="return")
+        run = kept.describe()
+        assert run is not None and run.run == 1 and run.started_by
+        assert (kept.is_ours(), traces.instance("t").is_ours()) == (False, False)
+        first, second = (traces.start("mine", id_reuse="reject") for _ in range(2))
+        assert (first.is_ours(), second.is_ours()) == (True, False)
         again = [traces.start("t", key="mine").posted for _ in range(2)]
         assert [one is not None and one.duplicate for one in again] == [False, True]
         run = traces.instance("t").describe()
@@ -164,6 +168,11 @@ def test_a_trace_goes_along(shop: Shop) -> None:
         assert listen.ask(Request("POST", "/v1/functions/trace/traced", headers, b"[]")).status == 200
         await_true(lambda: client.function("trace").instance("traced").describe() is not None, "the start")
         assert client.function("trace").instance("traced").result("30s") == [TRACE, TRACE, TRACE]
+        for span, key, status in (("1" * 16, "k1", 200), ("2" * 16, "k1", 200), ("2" * 16, "k2", 200)):
+            again = {**headers, "traceparent": TRACE.replace("b7ad6b7169203331", span), "idempotency-key": key}
+            assert listen.ask(Request("POST", "/v1/functions/trace/again", again, b"[]")).status == status
+        other = {**headers, "idempotency-key": "k1"}
+        assert listen.ask(Request("POST", "/v1/functions/trace/another", other, b"[]")).status == 422
 
 
 def test_an_answer_by_token(shop: Shop) -> None:

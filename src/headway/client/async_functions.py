@@ -239,6 +239,10 @@ class AsyncInstance(Generic[R]):
         """Where it stands; None where there is no such instance."""
         return await self._client.drive(self._protocol.describe(wait))
 
+    async def is_ours(self, *, wait: Duration = _WAIT) -> bool:
+        """Whether the run that there is now was started by the `start` of this handle."""
+        return await self._client.drive(self._protocol.is_ours(wait))
+
     async def result(self, timeout: Optional[Duration] = None) -> R:
         """Its result, once it has ended."""
         return await self._client.drive(self._protocol.result(timeout))

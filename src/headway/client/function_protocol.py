@@ -106,6 +106,7 @@ class InstanceProtocol(Generic[R]):
         self.function = function
         self.id = instance_id
         self.posted: Optional[Posted] = None
+        self._start_key = ""
         self._rules = function.rules
         self._path = f"{_ROOT}/{quote(function.name, safe='')}/{quote(instance_id, safe='')}"
         self._view: ViewProtocol[Row] = ViewProtocol(_VIEW, Row, monotone=False)
@@ -117,7 +118,8 @@ class InstanceProtocol(Generic[R]):
 
     def start(self, arguments: bytes, id_reuse: Optional[str], key: Optional[str]) -> Talk[Posted]:
         """Start it."""
-        return self._post(_reusing("", id_reuse), arguments, key)
+        self._start_key = key or uuid4().hex
+        return self._post(_reusing("", id_reuse), arguments, self._start_key)
 
     def signal(self, name: str, value: Any, key: Optional[str]) -> Talk[Posted]:
         """Send a signal."""
@@ -128,7 +130,8 @@ class InstanceProtocol(Generic[R]):
     ) -> Talk[Posted]:
         """Send a signal, and start it before where it is not there."""
         body = _encode(WithStart(msgspec.Raw(arguments), msgspec.Raw(json_of(value, f"signal {name!r}"))))
-        return self._post(_reusing(f"/signals/{quote(name, safe='')}/start", id_reuse), body, key)
+        self._start_key = key or uuid4().hex
+        return self._post(_reusing(f"/signals/{quote(name, safe='')}/start", id_reuse), body, self._start_key)
 
     def end(self, way: str, reason: str, key: Optional[str]) -> Talk[Posted]:
         """`cancel` or `terminate` it."""
@@ -196,6 +199,13 @@ class InstanceProtocol(Generic[R]):
         if reply.status != 200:
             raise error_of(reply)
         return decoded(Told, reply).status_of()
+
+    def is_ours(self, wait: Duration) -> Talk[bool]:
+        """Whether the run that there is was started by the start of this handle."""
+        if not self._start_key:
+            return False
+        found = yield from self.describe(wait)
+        return found is not None and found.started_by == self._start_key
 
     def _fresh(self, wait: Duration) -> str:
         if self.posted is None:

@@ -59,6 +59,8 @@ class InstanceStatus:
     """`running`, `blocked`, `completed`, `failed`, `cancelled` or `terminated`."""
     started_ms: int
     ended_ms: Optional[int] = None
+    started_by: str = ""
+    """The idempotency key of the request that has started it; empty where a stream or another function did."""
     error: str = ""
     """Why it has failed, or is blocked."""
     waits: tuple[str, ...] = ()
@@ -115,6 +117,7 @@ class Told(msgspec.Struct):
     run: int
     started_ms: int
     ended_ms: Optional[int] = None
+    started_by: str = ""
     error: str = ""
     waits: tuple[str, ...] = ()
     search: dict[str, Any] = {}

@@ -277,6 +277,13 @@ class Instance(Generic[R]):
         """Where it stands; None where there is no such instance. `wait` is as in `query`."""
         return self._client.drive(self._protocol.describe(wait))
 
+    def is_ours(self, *, wait: Duration = _WAIT) -> bool:
+        """Whether the run that there is now was started by the `start` of this handle, and not by another one before.
+
+        So `start(id, ..., id_reuse="reject")` learns whether it was refused. `wait` is as in `query`.
+        """
+        return self._client.drive(self._protocol.is_ours(wait))
+
     def result(self, timeout: Optional[Duration] = None) -> R:
         """Its result, once it has ended; where its id was used anew, that of the newest run.
 

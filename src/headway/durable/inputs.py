@@ -178,7 +178,8 @@ def _with(told: Body, asked: Asked) -> Body:
             raise UsageError(msg)
     if not isinstance(told, Start):
         return told
-    return msgspec.structs.replace(told, id_reuse=asked.query.get("id_reuse", ""), traceparent=asked.traceparent)
+    id_reuse = asked.query.get("id_reuse", "")
+    return msgspec.structs.replace(told, id_reuse=id_reuse, traceparent=asked.traceparent, key=asked.key)
 
 
 def _reason(body: bytes) -> str:

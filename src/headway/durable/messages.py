@@ -64,6 +64,8 @@ class Start(msgspec.Struct, tag="start", tag_field="kind", omit_defaults=True, f
     """What this start does where there is one of the id; empty for what the function's declaration says."""
     traceparent: str = ""
     """The W3C trace context of whoever starts it; empty for none."""
+    key: str = ""
+    """The idempotency key of the request; empty for none."""
 
 
 class Resolve(msgspec.Struct, tag="resolve", tag_field="kind", omit_defaults=True, frozen=True):

@@ -153,6 +153,7 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             self._clear(state, ctx)
             state.run += 1
         state.callers = [] if body.parent is None else [body.parent]
+        state.started_by = body.key
         count_start(ctx)
         signals = () if body.signal is None else (signalled(body.signal, ctx.time),)
         started = Started(ctx.time, bytes(body.arguments), body.parent, signals=signals, traceparent=body.traceparent)
@@ -321,10 +322,11 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         """The run is over, and the next one of the same id begins."""
         began = decode(state.history[0])
         assert isinstance(began, Started)
-        callers, updates = state.callers, state.updates
+        # Whoever waits for the answer to an update may still look.
+        callers, updates, by = state.callers, state.updates, state.started_by
         self._clear(state, ctx)
         state.run += 1
-        state.callers, state.updates = callers, updates  # Whoever waits for the answer to an update may still look.
+        state.callers, state.updates, state.started_by = callers, updates, by
         started = Started(ctx.time, entry.arguments, began.parent, signals=entry.signals, traceparent=began.traceparent)
         self._begin(state, started, ctx)
 

@@ -47,6 +47,8 @@ class FunctionState(State):
     """How many of the last runs have begun with the history of the one before, cut back: to its code it is that one."""
     started_ms: int = 0
     ended_ms: int = 0
+    started_by: str = ""
+    """The idempotency key of the request that has started it; empty where it was none."""
     arguments: str = ""
     """JSON."""
     result: str = ""

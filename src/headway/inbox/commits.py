@@ -42,11 +42,13 @@ class Item(NamedTuple):
     records: int
     key: Optional[str]
     """With a letter before it that says what kind of key it is."""
+    content: Optional[bytes] = None
+    """What must be the same where the key is; None for the lines."""
 
 
-def item_of(line: bytes, key: Optional[str] = None) -> Item:
+def item_of(line: bytes, key: Optional[str] = None, content: Optional[bytes] = None) -> Item:
     """One record."""
-    return Item(line + b"\n", 1, key)
+    return Item(line + b"\n", 1, key, content)
 
 
 Outcome = Union[list[Receipt], ConflictError, StateError]
@@ -123,7 +125,8 @@ class Inbox:
             if item.key is None:
                 receipts.append(Entry(b"", b"", count, item.records))
             else:
-                key, digest = hash_of(item.key.encode()), hash_of(item.lines)
+                key = hash_of(item.key.encode())
+                digest = hash_of(item.lines if item.content is None else item.content)
                 here = entries.get(key) or (fresh[key][0] if key in fresh else None)
                 known = self.window.find(key, now_ms) if here is None else None
                 used = here or known

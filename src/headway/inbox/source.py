@@ -92,6 +92,8 @@ class Asked(NamedTuple):
     """Its parameters."""
     traceparent: str = ""
     """The header of that name, where it is one of W3C trace context; else empty."""
+    key: str = ""
+    """Its idempotency key; empty for none."""
 
 
 NOTHING_ASKED: Final = Asked()

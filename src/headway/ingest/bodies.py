@@ -131,17 +131,20 @@ def translated(scope: Scope, body: bytes, translator: Translator, parts: Sequenc
     media = _media_type(scope)
     if media != JSON:
         raise ProblemError(415, f"content type {media!r} is not known: send {JSON}", headers={"accept": JSON})
+    key = _key(scope, b"idempotency-key")
     try:
-        line = translator.line(parts, body, _asked(scope))
+        asked = _asked(scope, key or "")
+        line = translator.line(parts, body, asked)
+        # Who sends a request again may do so with another span: it is the same request.
+        untraced = line if not asked.traceparent else translator.line(parts, body, asked._replace(traceparent=""))
     except LookupError as error:
         raise ProblemError(404, str(error.args[0])) from None
     except UsageError as error:
         raise ProblemError(422, str(error)) from None
-    key = _key(scope, b"idempotency-key")
-    return Parsed([item_of(line, None if key is None else f"k{key}")], None)
+    return Parsed([item_of(line, None if key is None else f"k{key}", untraced + b"\n")], None)
 
 
-def _asked(scope: Scope) -> Asked:
+def _asked(scope: Scope, key: str) -> Asked:
     """What a request says beside its path and its body. Raises `UsageError` for a query that is none."""
     raw: bytes = scope.get("query_string") or b""
     try:
@@ -150,7 +153,7 @@ def _asked(scope: Scope) -> Asked:
         msg = "the query is not percent-encoded UTF-8 of at most 20 parameters"
         raise UsageError(msg) from None
     found = header(scope, b"traceparent").decode("latin-1").strip()
-    return Asked(query, found if is_traceparent(found) else "")
+    return Asked(query, found if is_traceparent(found) else "", key)
 
 
 def _media_type(scope: Scope) -> str:

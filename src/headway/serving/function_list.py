@@ -73,6 +73,8 @@ def told(key: str, state: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"instance": key, "status": state.status, "run": state.run, "started_ms": state.started_ms}
     if state.ended_ms:
         found["ended_ms"] = state.ended_ms
+    if state.started_by:
+        found["started_by"] = state.started_by
     if state.error:
         found["error"] = state.error
     if state.waits:
