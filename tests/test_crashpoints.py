@@ -18,7 +18,7 @@ from tests.test_tidy import product_files
 
 from headway.basics.crashpoints import POINTS, STEPS, reached
 from headway.errors import UsageError
-from headway.testing.crashes import Crashes, Kill
+from headway.proving.crashes import Crashes, Kill
 
 FLOW = """
 import headway as hw

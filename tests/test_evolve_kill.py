@@ -14,11 +14,11 @@ import pytest
 from tests.evolve_harness import BOTH, PARTS, SEEN, Shape, flow_of, given_alone, keep, options, outputs, part, write
 from tests.kills_harness import chance_of
 
+from headway.proving.crashes import Crashes, Kill
 from headway.runtime.directory import StateDirectory
 from headway.runtime.opening import rescale
 from headway.runtime.run import run_flow
 from headway.state.manifest import Manifest
-from headway.testing.crashes import Crashes, Kill
 
 CHILD = """
 import pathlib, sys

@@ -20,7 +20,7 @@ from tests.web_harness import ask
 
 from headway.inbox.commits import Inbox
 from headway.inbox.settings import InboxSettings
-from headway.testing.crashes import Crashes, Kill
+from headway.proving.crashes import Crashes, Kill
 from headway.web.addresses import Address
 
 POINTS = ("inbox.before", "inbox.after", "inbox-sync.after", "inbox-answer.before")

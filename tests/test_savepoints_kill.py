@@ -18,12 +18,12 @@ from tests.evolve_harness import PARTS, SEEN, given_alone, keep, outputs, part
 from tests.savepoints_harness import found_in
 
 from headway.basics.crashpoints import VARIABLE
+from headway.proving.crashes import Crashes, Kill
 from headway.runtime.directory import StateDirectory
 from headway.savepoints.create import create_savepoint
 from headway.savepoints.restore import restore_savepoint
 from headway.savepoints.shelf import Shelf
 from headway.state.savepoint import check_savepoint
-from headway.testing.crashes import Crashes, Kill
 
 SEED = int(os.environ.get("HEADWAY_CRASH_SEED", "0")) or time.time_ns() % 1_000_000
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from headway.testing.crashes import Crashes, Kill
+from headway.proving.crashes import Crashes, Kill
 
 OLD = """
 class Spent(hw.State):

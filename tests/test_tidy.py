@@ -49,6 +49,7 @@ LAYERS: Final = {
     "ingest": "ingest",
     "serving": "serving",
     "demo": "demo",
+    "proving": "proving",
     "cli": "__main__ cli running",
     # What users import, and what is written with it.
     "face": "__init__ results",
@@ -85,12 +86,14 @@ MAY_IMPORT: Final = {
     "serving": "basics types state functions durable graph declare plan web metrics",
     "client": "basics types",
     "demo": "basics targets client web",
+    "proving": "basics types connectors state targets graph declare runtime",
     "cli": "basics types connectors state inbox delivery targets functions client steps durable web graph declare "
-    "plan runtime savepoints ingest explain probing tracing metrics serving demo generate",
+    "plan runtime savepoints ingest explain probing tracing metrics serving demo proving generate",
     "face": "basics types connectors operators targets functions graph declare steps durable inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",
-    "testing": "basics types formats connectors operators targets functions graph declare durable plan generate",
+    "testing": "basics types formats connectors operators targets functions graph declare durable plan proving "
+    "generate",
 }
 """What each layer may import of Headway, besides itself."""
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Optional, Union
@@ -115,6 +113,7 @@ def run(
         )
         raise FlowError(msg)
     from headway.cli.places import default_state_dir
+    from headway.declare.imported import spec_of
     from headway.runtime.run import RunOptions
 
     if stop is not None and not callable(stop):
@@ -133,7 +132,7 @@ def run(
         key_groups=key_groups,
         cache_bytes=cache_bytes,
     )
-    spec = _spec_of(flow) if workers > 1 else None
+    spec = spec_of(flow) if workers > 1 else None
     return _run(flow, spec, options, stop, progress=progress)
 
 
@@ -150,10 +149,11 @@ def _run(
 ) -> RunSummary:
     from headway.cli.conduct import conduct
     from headway.cli.summary import summary_text
+    from headway.declare.imported import as_imported
     from headway.runtime.stopping import StopFlag
 
     flag = StopFlag(stop) if stop is not None else StopFlag()
-    with _as_imported(spec):
+    with as_imported(spec):
         changes: list[str] = []
         tell = None if progress else changes.append
         ending = conduct(flow, options, spec=spec, flag=flag, progress=progress, tell=tell)
@@ -180,57 +180,3 @@ def _run(
         state=ending.state_dir,
         text=summary_text(ending),
     )
-
-
-def _spec_of(flow: Flow) -> FlowSpec:
-    """How worker processes make the same flow: by its file or module, its name in there, and its parameters."""
-    from headway.declare.loading import FlowSpec
-
-    for module in list(sys.modules.values()):
-        names = [name for name, value in list(getattr(module, "__dict__", {}).items()) if value is flow]
-        path = getattr(module, "__file__", None)
-        if names and isinstance(path, str) and path.endswith(".py") and Path(path).is_file():
-            given = {name: str(one.value) for name, one in flow.parameters.items() if one.value != one.default}
-            # One in a package may import from it relatively, which it cannot when it is known by its path alone.
-            known = module.__spec__ if module.__package__ else None
-            spec = FlowSpec(f"{known.name if known is not None else path}:{names[0]}", given)
-            _check_same(flow, spec)
-            return spec
-    msg = (
-        f"the flow {flow.name!r} exists only in the memory of this process, and several workers each make it anew from "
-        "a file: put it at the top level of a .py file and import it, or leave out workers"
-    )
-    raise UsageError(msg)
-
-
-@contextmanager
-def _as_imported(spec: Optional[FlowSpec]) -> Iterator[None]:
-    """Whatever this block makes anew, afterwards the module of the flow is again the one that the caller imported."""
-    before = None if spec is None else sys.modules.get(spec.target)
-    try:
-        yield
-    finally:
-        if spec is not None and before is not None:
-            sys.modules[spec.target] = before
-
-
-def _check_same(flow: Flow, spec: FlowSpec) -> None:
-    """Raise `UsageError` when the file makes another flow than the one in hand, such as one that was changed since."""
-    from headway.declare.loading import load_flow
-
-    with _as_imported(spec):
-        try:
-            made = load_flow(spec)
-        except FlowError as error:
-            msg = f"several workers make the flow {flow.name!r} anew from its file, which fails: {error}"
-            raise UsageError(msg) from error
-    if made.name != flow.name or _shape(made) != _shape(flow):
-        msg = (
-            f"the flow {flow.name!r} in this process is not the one that {spec.ref} makes when it is imported: several "
-            "workers would run that one; let the file alone decide what the flow is, or leave out workers"
-        )
-        raise UsageError(msg)
-
-
-def _shape(flow: Flow) -> list[tuple[str, str]]:
-    return sorted((name, type(node).__name__) for name, node in flow.graph.nodes.items())

@@ -12,7 +12,7 @@ there are points for an epoch, a batch or a file, never for an event.
 The folder is shared by all processes of a run. `counts` is how often each point was reached, in memory that they share
 and that outlives them; `kill` says where to end (`Kill`), once, as counts only grow; `run` is the number of the run's
 first process; `synced` grows by a line for each file that was made durable, with its length. By that a loss of power
-can be played afterwards: what lies behind the last synced length is cut off (`headway.testing.crashes`).
+can be played afterwards: what lies behind the last synced length is cut off (`headway.proving.crashes`).
 
 Rejected: replacing functions from outside, as test doubles do. It needs the same process, follows no child, and goes
 stale without a word when a function gets another name. And `ptrace` or a faulty file system: they see system calls and

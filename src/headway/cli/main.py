@@ -19,6 +19,7 @@ from headway.cli.generate import generate
 from headway.cli.ingest import ingest
 from headway.cli.options import examples
 from headway.cli.process import Interrupts, check_directory, open_standard_streams
+from headway.cli.prove import prove
 from headway.cli.run import run
 from headway.cli.savepoint import savepoint
 from headway.cli.serve import serve
@@ -77,6 +78,7 @@ COMMANDS = (
     ingest,
     explain,
     connect,
+    prove,
     generate,
     state,
     savepoint,

@@ -11,6 +11,7 @@ from headway.testing.function_run import FunctionFailed, FunctionRun
 from headway.testing.functions import FunctionTest, replay
 from headway.testing.kit import FlowTest
 from headway.testing.oracle import Oracle, OracleResult, run_oracle
+from headway.testing.proofs import prove
 from headway.testing.sandbox import NotDurable
 from headway.testing.targets import check_target
 from headway.testing.transports import check_transport
@@ -29,6 +30,7 @@ __all__ = [
     "check_transport",
     "fails",
     "in_turn",
+    "prove",
     "replay",
     "run_oracle",
 ]

@@ -1,0 +1,231 @@
+"""Carrying out trials: one at a time in each lane, with the processes of the lives as children of nurseries."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from select import select
+from typing import Final, NamedTuple, Optional
+from zlib import crc32
+
+import msgspec
+
+from headway.declare.loading import FlowSpec
+from headway.errors import FlowError, InternalError
+from headway.proving.crashes import Crashes
+from headway.proving.nursery import RESULT, Order, Result, Told
+from headway.proving.outcome import Outcome, outcome_of
+from headway.proving.plans import HASH_SEEDS, Trial, pace_of
+from headway.runtime.directory import StateDirectory
+
+__all__ = ["Lane", "Run"]
+
+_HANGS_S: Final = 60.0
+"""A life that takes so long hangs: its input is a small sample."""
+_LOG_SHOWN: Final = 2_000
+
+
+class Run(NamedTuple):
+    """How a trial went."""
+
+    outcome: Optional[Outcome]
+    failure: str
+    """Why there is no outcome: the error that ended the last life, or that it hangs."""
+    kind: str
+    """The class of that error."""
+    kills: Counter[str]
+    """How lives were ended: by the name of the point, `at a moment` or `stopped`."""
+    lost_power: int
+    """How often what was not synced was lost."""
+    counts: dict[str, int]
+    """How often points were reached in the first life."""
+    took_s: float
+    """How long the first life took, in seconds."""
+
+
+@dataclass
+class Lane:
+    """Carries out trials in a folder of its own, which only it uses. Close it: it has processes."""
+
+    spec: FlowSpec
+    sample: Path
+    sizes: dict[str, dict[str, int]]
+    folder: Path
+    _nurseries: dict[int, _Nursery] = field(default_factory=dict)
+
+    def run(self, trial: Trial, *, keep: Optional[Path] = None) -> Run:
+        """Carry out a trial from an empty state directory on. With `keep` its files are moved there."""
+        folder = self.folder / "trial"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        crashes = Crashes(folder / "crashes")
+        rng = Random(crc32(str(trial).encode()))
+        kills: Counter[str] = Counter()
+        lost_power = 0
+        first: tuple[dict[str, int], float] = {}, 0.0
+        result = Result({})
+        for number, life in enumerate(trial.lives):
+            result, how, took_s = self._live(trial, number, folder, crashes)
+            if number == 0:
+                first = crashes.counts(), took_s
+            if how:
+                kills[how] += 1
+            if how and life.ending.loses_power:
+                crashes.lose_power(rng)
+                lost_power += 1
+            if result.error and not (life.ending.how == "stop" and result.kind == "ClusterError"):
+                break
+        outcome = None
+        if not result.error:
+            outcome = outcome_of(folder, result.counts)
+        if keep is not None:
+            shutil.copytree(folder, keep, dirs_exist_ok=True)
+        return Run(outcome, result.error, result.kind, kills, lost_power, *first)
+
+    def _live(self, trial: Trial, number: int, folder: Path, crashes: Crashes) -> tuple[Result, str, float]:
+        """One life; what it has left, how it was ended, empty where it ended by itself, and how long it took."""
+        life = trial.lives[number]
+        ending = life.ending
+        crashes.arm(ending.kill if ending.how == "kill" else None)
+        (folder / RESULT).unlink(missing_ok=True)
+        order = Order(
+            folder=str(folder),
+            sample=str(self.sample),
+            crashes=str(crashes.folder),
+            pace=pace_of(trial, number, self.sizes),
+            workers=life.workers,
+            epoch_ms=life.epoch_ms,
+            key_groups=trial.key_groups,
+            drain=life.drain,
+        )
+        signals = {"moment": signal.SIGKILL, "stop": signal.SIGTERM}
+        if life.hash_seed not in self._nurseries:
+            self._nurseries[life.hash_seed] = _Nursery(self.spec, life.hash_seed)
+        status, took_s = self._nurseries[life.hash_seed].have_run(
+            order, signals.get(ending.how), ending.after_ms / 1_000
+        )
+        if life.workers > 1:
+            with StateDirectory(folder / "state").locked():
+                pass  # Workers follow their supervisor within moments: they hold the lock as long.
+        result = self._result(folder, status)
+        if os.WIFSIGNALED(status):
+            return result, ending.kill.point if ending.how == "kill" else "at a moment", took_s
+        worker_killed = ending.how == "kill" and crashes.counts().get(ending.kill.point, 0) >= ending.kill.nth
+        how = "stopped" if ending.how == "stop" else ending.kill.point if worker_killed else ""
+        return result, how, took_s
+
+    def _result(self, folder: Path, status: Optional[int]) -> Result:
+        log = folder / "life.log"
+        told = log.read_text(errors="replace")[-_LOG_SHOWN:] if log.exists() else ""
+        if os.WIFSIGNALED(status or 0):
+            number = os.WTERMSIG(status or 0)
+            if number == signal.SIGKILL:
+                return Result({})
+            return Result({}, f"the process was ended by signal {number}: {told}", "InternalError")
+        path = folder / RESULT
+        if not path.exists():
+            return Result({}, f"the process ended without a word: {told}", "InternalError")
+        return msgspec.json.decode(path.read_bytes(), type=Result)
+
+    def on(self, sample: Path, sizes: dict[str, dict[str, int]]) -> Lane:
+        """The same lane on another sample: with the same folder and the same processes, so use one at a time."""
+        return replace(self, sample=sample, sizes=sizes)
+
+    def close(self) -> None:
+        """End all processes."""
+        for nursery in self._nurseries.values():
+            nursery.close()
+        self._nurseries.clear()
+
+
+class _Nursery:
+    """The parent's side of `headway.proving.nursery`."""
+
+    def __init__(self, spec: FlowSpec, hash_seed: int) -> None:
+        assert 0 <= hash_seed < HASH_SEEDS
+        commands, self._commands = os.pipe()
+        self._answers, answers = os.pipe()
+        command = [sys.executable, "-m", "headway.proving.nursery", str(commands), str(answers), spec.ref]
+        self._process = subprocess.Popen(
+            [*command, msgspec.json.encode(dict(spec.parameters)).decode()],
+            pass_fds=(commands, answers),
+            stdin=subprocess.DEVNULL,
+            # What a flow prints while it is imported is not for here.
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        os.close(commands)
+        os.close(answers)
+        self._heard = b""
+        self._life = 0
+
+    def have_run(self, order: Order, sends: Optional[signal.Signals], after_s: float) -> tuple[int, float]:
+        """Have a life run to its end, and send a signal on the way.
+
+        Returns how it ended, as `waitpid` says it, and how long it took, in seconds.
+        """
+        os.write(self._commands, msgspec.json.encode(order) + b"\n")
+        pid = self._life = self._hear(_HANGS_S).pid
+        began_s = time.monotonic()
+        try:
+            if sends is not None:
+                told = self._hear_within(after_s)
+                if told is None:
+                    _send(pid, sends)
+                    told = self._hear(_HANGS_S)
+            else:
+                told = self._hear(_HANGS_S)
+        finally:
+            self._life = 0
+        assert told.status is not None
+        return told.status, time.monotonic() - began_s
+
+    def _hear(self, within_s: float) -> Told:
+        told = self._hear_within(within_s)
+        if told is None and self._life:
+            # It hangs. Once it is killed its end is told; that it ends so is told as SIGABRT, which is no plan's.
+            _send(self._life, signal.SIGABRT)
+            told = self._hear_within(within_s)
+        if told is None:
+            msg = f"the process that starts runs does not answer within {within_s:.0f} s"
+            raise InternalError(msg)
+        return told
+
+    def _hear_within(self, within_s: float) -> Optional[Told]:
+        until = time.monotonic() + within_s
+        while b"\n" not in self._heard:
+            left = until - time.monotonic()
+            if left <= 0 or not select([self._answers], [], [], left)[0]:
+                return None
+            said = os.read(self._answers, 65_536)
+            if not said:
+                msg = f"the process that starts runs has ended with exit code {self._process.wait()}"
+                raise InternalError(msg)
+            self._heard += said
+        line, _, self._heard = self._heard.partition(b"\n")
+        told = msgspec.json.decode(line, type=Told)
+        if told.failure:
+            raise FlowError(told.failure)
+        return told
+
+    def close(self) -> None:
+        if self._life:
+            _send(self._life, signal.SIGKILL)
+        os.close(self._commands)
+        self._process.kill()
+        self._process.wait()
+        os.close(self._answers)
+
+
+def _send(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,174 @@
+"""The process whose children are the runs: it has imported everything, so that a run begins in some milliseconds.
+
+`python -m headway.proving.nursery` reads orders from one pipe and tells by another one what became of them. For each it
+forks. A child is a process of its own, with a copy of what was imported: it runs one life of a flow as `headway run`
+does, and may be killed as one. Hash seeds belong to an interpreter, so each has a nursery of its own.
+
+The flow is imported before the fork, in the state in which an import leaves it: so each life has its own globals.
+Rejected: starting an interpreter for each life, which takes half a second where a life takes a tenth; and threads, of
+which none can be killed.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn, Optional
+
+import msgspec
+
+from headway.basics.crashpoints import watch
+from headway.declare.flow import Flow
+from headway.declare.loading import FlowSpec, load_flow
+from headway.errors import DrainedStateError, HeadwayError, UserCodeError, public_class
+from headway.proving.replay import Pace, Proven, rewired
+from headway.proving.sample import Sample
+from headway.runtime.run import RunOptions, RunResult, run_flow
+from headway.runtime.stopping import StopFlag
+from headway.runtime.supervisor import run_cluster
+
+__all__ = ["DONE", "FAILED", "Order", "Told"]
+
+DONE, FAILED = 0, 1
+RESULT = "result.json"
+_MODULE = """from headway.proving.replay import proven_flow
+
+flow = proven_flow({folder!r})
+"""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """One life."""
+
+    folder: str
+    """That of the trial."""
+    sample: str
+    crashes: str
+    pace: Pace
+    workers: int
+    epoch_ms: int
+    key_groups: int
+    drain: bool
+
+
+class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a nursery says: the process of a life, or how that ended, as the operating system tells it."""
+
+    pid: int = 0
+    status: Optional[int] = None
+    failure: str = ""
+    """Why the flow cannot be imported."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a life that ended by itself leaves."""
+
+    counts: dict[str, Any]
+    error: str = ""
+    kind: str = ""
+    """The class of the error, when one ended the run."""
+
+
+def main(commands_fd: int, answers_fd: int, ref: str, parameters: dict[str, str]) -> None:
+    """Serve orders until nobody gives any."""
+    # Ctrl-C goes to all processes of a terminal: it is the parent that decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def tell(told: Told) -> None:
+        os.write(answers_fd, msgspec.json.encode(told) + b"\n")
+
+    try:
+        flow = load_flow(FlowSpec(ref, parameters))
+    except HeadwayError as error:
+        tell(Told(failure=f"{error}"))
+        return
+    samples: dict[str, Sample] = {}
+    gc.collect()
+    gc.freeze()
+    with os.fdopen(commands_fd, "rb") as commands:
+        for line in commands:
+            order = msgspec.json.decode(line, type=Order)
+            if order.sample not in samples:
+                samples = {order.sample: Sample.load(Path(order.sample))}
+            pid = os.fork()
+            if pid == 0:
+                os.close(answers_fd)
+                os.close(commands.fileno())
+                _live(order, flow, samples[order.sample], ref, parameters)
+            tell(Told(pid=pid))
+            _, status = os.waitpid(pid, 0)
+            tell(Told(status=status))
+
+
+def _live(order: Order, flow: Flow, sample: Sample, ref: str, parameters: dict[str, str]) -> NoReturn:
+    """One life, in the child: it ends with the process."""
+    code = FAILED
+    try:
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        folder = Path(order.folder)
+        _divert(folder / "life.log")
+        (Path(order.crashes) / "run").write_text(str(os.getpid()))
+        watch(order.crashes)
+        Proven(ref, parameters, order.sample, order.pace).store(folder)
+        result = _run(order, rewired(flow, sample, order.pace, folder), folder)
+        (folder / RESULT).write_bytes(msgspec.json.encode(result))
+        code = FAILED if result.error else DONE
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _run(order: Order, flow: Flow, folder: Path) -> Result:
+    options = RunOptions(
+        folder / "state",
+        workers=order.workers,
+        epoch_ms=order.epoch_ms,
+        key_groups=order.key_groups,
+        drain=order.drain,
+    )
+    try:
+        with StopFlag().on_signals() as stop:
+            if order.workers == 1:
+                result = run_flow(flow, options, stop=stop)
+            else:
+                (folder / "proven.py").write_text(_MODULE.format(folder=str(folder)))
+                result = run_cluster(FlowSpec(str(folder / "proven.py")), options, stop=stop)
+    except DrainedStateError:
+        # The life before was killed once everything had been done.
+        return Result({})
+    except HeadwayError as error:
+        cause = f": {error.__cause__!r}" if isinstance(error, UserCodeError) and error.__cause__ is not None else ""
+        return Result({}, f"{error}{cause}", public_class(error).__name__)
+    return Result(_counts(result))
+
+
+def _counts(result: RunResult) -> dict[str, Any]:
+    stats = result.stats
+    return {
+        "events": stats.events,
+        "late": stats.late,
+        "dead letters": stats.dead_letters,
+        "keys": stats.keys,
+    }
+
+
+def _divert(path: Path) -> None:
+    """Let what the life prints go to a file: the terminal is the parent's."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with suppress(ValueError, OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], msgspec.json.decode(sys.argv[4], type=dict[str, str]))

@@ -1,0 +1,260 @@
+"""What is done to a run: lives, each of which ends in its own way, drawn from a seed and written as a line of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Final, NamedTuple
+
+from headway.basics.crashpoints import POINTS
+from headway.errors import UsageError
+from headway.proving.crashes import Kill
+from headway.proving.replay import Pace
+
+__all__ = [
+    "DIVIDED",
+    "HASHED",
+    "HASH_SEEDS",
+    "REPEATED",
+    "Ending",
+    "Life",
+    "Reference",
+    "Trial",
+    "drawn_trial",
+    "pace_of",
+    "quick_trials",
+    "reference_trial",
+    "simpler",
+]
+
+REPEATED: Final = "the same run once more"
+HASHED: Final = "another hash seed"
+DIVIDED: Final = "other batches, epochs and key groups"
+
+HASH_SEEDS: Final = 3
+"""How many different hash seeds processes have; strings hash otherwise under each."""
+_CLUSTERS: Final = 0.06
+"""The share of lives with several workers: each starts interpreters, and takes some ten times as long."""
+_DRAINS: Final = 0.7
+"""The share of trials that close the books in the end."""
+_CLOSINGS: Final = 0.5
+"""Of these, the share in which that is disturbed."""
+_POWER: Final = 0.3
+"""The share of kills that lose what was not synced."""
+_EPOCHS_MS: Final = (5, 10, 10, 20, 50)
+_BATCHES: Final = (1, 3, 17, 100, 1000)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a life ends: by itself (`end`), by a kill at a point or at a moment, or by a stop that it is told of."""
+
+    how: str = "end"
+    kill: Kill = field(default_factory=lambda: Kill("delta.after"))
+    after_ms: int = 0
+    """Of `moment` and `stop`: how long after its start, in milliseconds."""
+    loses_power: bool = False
+    """Whether what was not synced is lost with it."""
+
+    def __str__(self) -> str:
+        power = "+power" if self.loses_power else ""
+        if self.how == "kill":
+            return f"kill:{self.kill.point}:{self.kill.nth}{'+all' if self.kill.whole_run else ''}{power}"
+        if self.how == "end":
+            return "end"
+        return f"{self.how}:{self.after_ms}ms{power}"
+
+    @classmethod
+    def parse(cls, text: str) -> Ending:
+        """What `str` has written. Raises `ValueError`."""
+        parts, *flags = text.split("+")
+        how, *rest = parts.split(":")
+        power = "power" in flags
+        if how == "kill":
+            point, nth = rest
+            return cls("kill", Kill(point, int(nth), "all" in flags), loses_power=power)
+        if how in ("moment", "stop"):
+            [after] = rest
+            return cls(how, after_ms=int(after.removesuffix("ms")), loses_power=power)
+        if how != "end" or rest or flags:
+            raise ValueError(text)
+        return cls()
+
+
+@dataclass(frozen=True)
+class Life:
+    """One process, or one cluster of them, from its start to its end."""
+
+    workers: int = 1
+    hash_seed: int = 0
+    """Which of the `HASH_SEEDS` its interpreter has."""
+    epoch_ms: int = 10
+    batch: int = 1000
+    per_epoch: int = 1 << 30
+    """Records of each partition in one epoch."""
+    share: float = 1.0
+    """How much of the logs is there when it starts; more of some partitions and less of others, by `mix`."""
+    mix: int = 0
+    drain: bool = False
+    """Whether it closes the books at the end; all lives after it do so, too, and have read everything."""
+    ending: Ending = field(default_factory=Ending)
+
+    def __str__(self) -> str:
+        return (
+            f"workers={self.workers},hash={self.hash_seed},epoch={self.epoch_ms},batch={self.batch},"
+            f"records={self.per_epoch},share={self.share:g},mix={self.mix},drain={int(self.drain)},{self.ending}"
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Life:
+        """What `str` has written. Raises `ValueError`."""
+        *words, ending = text.strip().split(",")
+        found = dict(word.split("=") for word in words)
+        return cls(
+            workers=int(found["workers"]),
+            hash_seed=int(found["hash"]),
+            epoch_ms=int(found["epoch"]),
+            batch=int(found["batch"]),
+            per_epoch=int(found["records"]),
+            share=float(found["share"]),
+            mix=int(found["mix"]),
+            drain=found["drain"] == "1",
+            ending=Ending.parse(ending),
+        )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A state directory, and the lives that go on with it one after the other. The last one reads to the end."""
+
+    lives: tuple[Life, ...]
+    key_groups: int = 2
+
+    @property
+    def drain(self) -> bool:
+        """Whether the books are closed in the end."""
+        return self.lives[-1].drain
+
+    @property
+    def disturbances(self) -> int:
+        """How many lives do not end by themselves."""
+        return sum(life.ending.how != "end" for life in self.lives)
+
+    def __str__(self) -> str:
+        return " / ".join([f"groups={self.key_groups}", *map(str, self.lives)])
+
+    @classmethod
+    def parse(cls, text: str) -> Trial:
+        """What `str` has written. Raises `UsageError` for anything else."""
+        try:
+            groups, *lives = text.split(" / ")
+            if not lives:
+                raise ValueError(text)
+            return cls(tuple(map(Life.parse, lives)), int(groups.removeprefix("groups=")))
+        except (ValueError, KeyError) as error:
+            msg = f"{text!r} is no plan of a run: give one that `headway prove` has printed ({error})"
+            raise UsageError(msg) from None
+
+
+class Reference(NamedTuple):
+    """What is known of a run that nobody disturbed."""
+
+    counts: Mapping[str, int]
+    """How often points were reached."""
+    took_ms: float
+
+
+def reference_trial(*, drain: bool) -> Trial:
+    """A run that nobody disturbs."""
+    return Trial((Life(per_epoch=40, drain=drain),))
+
+
+def quick_trials() -> dict[str, Trial]:
+    """Runs that nobody disturbs, each with one thing otherwise that must not matter, by what it means if it does.
+
+    They find most faults in a second, and say of what kind these are.
+    """
+    [life] = reference_trial(drain=True).lives
+    return {
+        REPEATED: Trial((life,)),
+        HASHED: Trial((replace(life, hash_seed=1),)),
+        DIVIDED: Trial((replace(life, batch=1, per_epoch=13, epoch_ms=5),), key_groups=1),
+        # All of it at once, and without closing the books: the former have told what it is, if it is of another kind.
+        f"{DIVIDED} ": Trial((replace(life, hash_seed=2, batch=3, per_epoch=7, drain=False),), key_groups=3),
+    }
+
+
+def drawn_trial(rng: Random, number: int, staying: Reference, draining: Reference) -> Trial:
+    """One of many trials; the references are of runs that nobody disturbed, without and with the books closed.
+
+    The points take turns, by the number of the trial, so that all that are reached are soon tried.
+    """
+    count = rng.choice((1, 1, 1, 2, 2, 3))
+    drains = rng.random() < _DRAINS
+    closing = drains and rng.random() < _CLOSINGS
+    lives = []
+    for index, share in enumerate(sorted(round(rng.uniform(0.1, 1.0), 2) for _ in range(count))):
+        closes = closing and index == count - 1
+        known = draining if closes else staying
+        points = sorted(known.counts) or [POINTS[0]]
+        point = points[(number + 13 * index) % len(points)]
+        clusters = 0.0 if closes else _CLUSTERS
+        life = _life(rng, clusters)
+        lives.append(
+            replace(life, share=1.0 if closes else share, drain=closes, ending=_ending(rng, point, known, life))
+        )
+    last = replace(_life(rng, 0.0 if drains else _CLUSTERS), drain=drains)
+    return Trial((*lives, last), key_groups=rng.choice((1, 2, 2, 3, 5)))
+
+
+def _life(rng: Random, clusters: float) -> Life:
+    return Life(
+        workers=rng.choice((2, 2, 3)) if rng.random() < clusters else 1,
+        hash_seed=rng.randrange(HASH_SEEDS),
+        epoch_ms=rng.choice(_EPOCHS_MS),
+        batch=rng.choice(_BATCHES),
+        per_epoch=rng.choice((10, 20, 50, 50, 200)),
+        mix=rng.randrange(1 << 20),
+    )
+
+
+def _ending(rng: Random, point: str, known: Reference, life: Life) -> Ending:
+    how = rng.choices(("kill", "moment", "stop"), (7, 2, 1))[0]
+    power = how != "stop" and rng.random() < _POWER
+    if how != "kill":
+        # A cluster takes its time to come up.
+        after_ms = rng.uniform(0.02, 0.8) * known.took_ms + (0 if life.workers == 1 else 700)
+        return Ending(how, after_ms=round(after_ms), loses_power=power)
+    nth = 1 + int(known.counts.get(point, 1) * rng.random() ** 2 * 0.6)
+    return Ending("kill", Kill(point, nth, rng.random() < 0.5 or power), loses_power=power)
+
+
+def pace_of(trial: Trial, number: int, sizes: Mapping[str, Mapping[str, int]]) -> Pace:
+    """What the life of that number gets to read: of no partition less than the one before it got."""
+    visible: dict[str, dict[str, int]] = {name: dict.fromkeys(parts, 0) for name, parts in sizes.items()}
+    for life in trial.lives[: number + 1]:
+        rng = Random(life.mix)
+        for name, parts in sizes.items():
+            for part, size in parts.items():
+                some = size if life.share >= 1 else int(size * min(1.0, life.share * rng.uniform(0.5, 1.5)))
+                visible[name][part] = max(visible[name][part], some)
+    # The last life reads everything, so that all trials have read the same in the end.
+    if number == len(trial.lives) - 1:
+        visible = {name: dict(parts) for name, parts in sizes.items()}
+    life = trial.lives[number]
+    return Pace(life.batch, life.per_epoch, visible)
+
+
+def simpler(trial: Trial) -> Iterator[Trial]:
+    """Trials with something less, for finding the least that shows a difference; those that leave out most first."""
+    *disturbed, last = trial.lives
+    for number in range(len(disturbed)):
+        yield replace(trial, lives=(*disturbed[:number], *disturbed[number + 1 :], last))
+    for number, life in enumerate(trial.lives):
+        others = [replace(life, workers=1), replace(life, ending=replace(life.ending, loses_power=False))]
+        if number < len(disturbed):
+            others.append(replace(life, ending=Ending()))
+        for other in others:
+            if other != life:
+                yield replace(trial, lives=(*trial.lives[:number], other, *trial.lives[number + 1 :]))
