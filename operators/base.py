@@ -298,7 +298,8 @@ class Operator(Given, Generic[E_contra, S, Out_co]):
     """Which events of the main input concern the operator: those that meet this condition, or one of several; None for
     all. `on_event` is not called for the others, and they cost no row and no timer. Where the condition is made of
     `where(...)` on declared fields, they are left out before they are sent to the key group, as if a filter stood
-    there, at some 40 ns each. It must depend on the event alone."""
+    there, at some 40 ns each. It must depend on the event alone. Where it is None, what
+    `on_event` does nothing with is read from its first questions about declared fields, if these say it."""
 
     shares_values: bool = False
     """Whether handlers only put values into a state and take them out, and never change one in place: the same list,

@@ -7,8 +7,9 @@ from typing import Any, Optional
 
 from headway.graph import MAIN, KeyByNode
 from headway.operators.base import Operator
-from headway.operators.conditions import field_equality, is_columnar, one_of
+from headway.operators.conditions import field_equality, is_columnar, one_of, where
 from headway.operators.options import any_of
+from headway.plan.guards import asked_by
 from headway.plan.stages import Apply, Branch, Edge, KeyedStage, ToStage
 from headway.types.schema import decoded_type
 
@@ -18,10 +19,18 @@ __all__ = ["concern_of", "is_implied", "sieve_at", "sieve_of"]
 def concern_of(operator: Operator[Any, Any, Any], name: str, value_type: Any) -> Optional[Callable[[Any], bool]]:
     """What values of a type must meet to concern an operator by one of its inputs; None where all do.
 
-    Raises `FlowError` for a condition on a field that the type does not have.
+    It is what the operator says, or else the code of its `on_event`. Raises `FlowError` for a condition on a field that
+    the type does not have.
     """
-    concerns = operator.concerns
-    return None if name != MAIN or concerns is None else any_of(concerns, value_type)
+    if name != MAIN:
+        return None
+    if operator.concerns is not None:
+        return any_of(operator.concerns, value_type)
+    asked = None if operator.wrapped is not None else asked_by(operator.on_event, value_type)
+    if asked is None:
+        return None
+    found = any_of([where(**{field: values}) for field, values in asked], value_type)
+    return found if is_columnar(found) else None
 
 
 def sieve_of(stage: KeyedStage, edge: Edge) -> Optional[Callable[[Any], bool]]:
