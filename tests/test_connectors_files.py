@@ -289,7 +289,8 @@ class TestLongLines:
         path = tmp_path / "a.jsonl"
         path.write_bytes(numbers(0, 1) + b"x" * 3_000_000 + b"\n" + numbers(2, 1))
         reader = FileReader(str(path), None, follow=False, max_line_bytes=1_000_000)
-        events, bad = [], []
+        events: list[Any] = []
+        bad: list[Any] = []
         while (chunk := reader.read(1 << 20)) is not None:
             decoded = chunk.decode(CODEC)
             events += decoded.events

@@ -88,7 +88,7 @@ def test_resumes_after_any_batch(count: int, batch: int, reads: int, iterator: b
 
     source = items(Again() if iterator else list(Again()), batch=batch)
     reader = source.open("items", None, follow=False)
-    found = []
+    found: list[Any] = []
     for _ in range(reads):
         chunk = reader.read(1)
         if chunk is not None:

@@ -53,7 +53,7 @@ def run(flow: hw.Flow, state: Path, **options: Any) -> RunResult:
 
 def logged(state: Path, name: str = "seen") -> list[Any]:
     log = RunLogInput(f"{name}.deliveries", "").within(state)
-    found = []
+    found: list[Any] = []
     for partition in log.partitions():
         reader = log.open(partition, None, follow=False)
         while (chunk := reader.read(1 << 20)) is not None:

@@ -112,7 +112,7 @@ def check(directory: Path) -> None:
 def outcomes_of(state: Path) -> list[Any]:
     """All outcomes in the logs of the workers."""
     log = RunLogInput("counted.deliveries", "").within(state)
-    found = []
+    found: list[Any] = []
     for partition in log.partitions():
         reader = log.open(partition, None, follow=False)
         while (chunk := reader.read(1 << 20)) is not None:

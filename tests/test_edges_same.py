@@ -1,4 +1,4 @@
-"""The same log through files, Kafka, NATS, Redis and RabbitMQ gives the same triggers, byte for byte."""
+"""The same log through files, Parquet, Kafka, NATS, Redis and RabbitMQ gives the same triggers, byte for byte."""
 
 from __future__ import annotations
 
@@ -45,6 +45,20 @@ def from_csv(lines: list[Line], folder: Path) -> Any:
     text = "at,user,kind\n" + "".join(f"{line['at']},{line['user']},{line['kind']}\n" for line in lines)
     (folder / "steps.csv").write_text(text)
     return hw.files(folder / "steps.csv", format="csv")
+
+
+def from_parquet(lines: list[Line], folder: Path) -> Any:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.Table.from_pylist(lines), folder / "steps.parquet", row_group_size=70)
+    return hw.parquet(folder)
+
+
+def from_parquet_files(lines: list[Line], folder: Path) -> Any:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for start in range(0, len(lines), 90):
+        table = pa.Table.from_pylist(lines[start : start + 90])
+        parquet.write_table(table, folder / f"steps-{start}.parquet")
+    return hw.parquet(folder, one_log=True)
 
 
 def from_kafka(lines: list[Line], folder: Path) -> Any:
@@ -104,7 +118,9 @@ def triggers(given: Any, folder: Path, workers: int) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.jsonl")) if path.name != "steps.jsonl"}
 
 
-@pytest.mark.parametrize("make", [from_csv, from_kafka, from_nats, from_redis, from_rabbit])
+@pytest.mark.parametrize(
+    "make", [from_csv, from_parquet, from_parquet_files, from_kafka, from_nats, from_redis, from_rabbit]
+)
 def test_every_transport_gives_what_files_give(make: Callable[[list[Line], Path], Any], tmp_path: Path) -> None:
     lines = log_of(chance_of("edges"))
     folders = [tmp_path / "files", tmp_path / "other"]

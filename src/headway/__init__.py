@@ -18,6 +18,7 @@ from headway.basics.lazy import lazily as _lazily
 if TYPE_CHECKING:
     from headway.basics.times import duration_ms as duration_ms
     from headway.basics.times import format_time as format_time
+    from headway.connectors.columns.source import parquet as parquet
     from headway.connectors.files import files as files
     from headway.connectors.jsonl import to_jsonl as to_jsonl
     from headway.connectors.kafka.source import kafka as kafka
@@ -153,6 +154,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES: Final = {
+    "connectors.columns.source": "parquet",
     "connectors.files": "files",
     "connectors.jsonl": "to_jsonl",
     "connectors.kafka.source": "kafka",

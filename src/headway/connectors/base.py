@@ -64,8 +64,8 @@ class BadRecord:
 class Decoded:
     """The events of one chunk, in the order of the log."""
 
-    events: list[Any]
-    """Objects of the codec's type, all fields of which are what that type says."""
+    events: Sequence[Any]
+    """Objects of the codec's type, all fields of which are what that type says: a list, or `EventColumns`."""
     ordinals: Sequence[int]
     """For each event its number in the partition, counted over all records, bad ones included."""
     bad: list[BadRecord]

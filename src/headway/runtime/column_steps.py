@@ -11,6 +11,7 @@ from headway.errors import HeadwayError, UserCodeError
 from headway.graph import StatelessNode
 from headway.operators.conditions import mask_of
 from headway.runtime.rejects import failure
+from headway.types.eventcolumns import chosen_events
 
 __all__ = ["STATELESS", "Columns", "Place", "chosen", "select"]
 
@@ -21,7 +22,7 @@ class Columns(NamedTuple):
     times: list[int]
     ordinals: Sequence[Any]
     """Where each comes from: its number in the partition, with what flat_map adds."""
-    values: list[Any]
+    values: Sequence[Any]
     keys: Optional[list[str]] = None
 
 
@@ -30,7 +31,7 @@ def select(columns: Columns, mask: list[bool], times: Sequence[int]) -> Columns:
     return Columns(
         list(compress(times, mask)),
         list(compress(columns.ordinals, mask)),
-        list(compress(columns.values, mask)),
+        chosen_events(columns.values, mask),
     )
 
 
@@ -57,7 +58,7 @@ def chosen(columns: Columns, mask: Sequence[bool]) -> Columns:
     """As `select`, with the times that they have."""
     times, ordinals, values, keys = columns
     kept_keys = None if keys is None else list(compress(keys, mask))
-    return Columns(list(compress(times, mask)), _Chosen(ordinals, mask), list(compress(values, mask)), kept_keys)
+    return Columns(list(compress(times, mask)), _Chosen(ordinals, mask), chosen_events(values, mask), kept_keys)
 
 
 Place = Callable[[Any], str]

@@ -17,6 +17,7 @@ from headway.runtime.column_steps import STATELESS, Columns, Place, chosen
 from headway.runtime.exchange import Exchange, Message, Router, as_key, to_everyone
 from headway.runtime.rejects import UNUSABLE, LetterRejects, Rejects, StrictRejects, failure, reason_of
 from headway.runtime.triggers import TriggerEncoder
+from headway.types.eventcolumns import listed
 from headway.types.isolation import settler
 from headway.types.schema import Json, columnar, decoded_type
 
@@ -229,7 +230,7 @@ class ColumnProgram:
 
         def send(columns: Columns, partition: str) -> None:
             assert columns.keys is not None
-            router.sort_columns_in(columns.times, columns.keys, columns.values)
+            router.sort_columns_in(columns.times, columns.keys, listed(columns.values))
 
         return send_with_places if with_places else send
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ from headway.connectors.base import BadRecord, Chunk, Decoded
 from headway.connectors.parts import RecordPart
 from headway.formats.base import Decoder
 from headway.graph import SourceNode
+from headway.types.eventcolumns import listed
 from headway.types.schema import field_names
 
 __all__ = ["SourceDecoder"]
@@ -31,6 +33,7 @@ class SourceDecoder:
         decoded = chunk.decode(self.decoder)
         if not self._fields or not decoded.events or not chunk.has_parts:
             return decoded
+        decoded = replace(decoded, events=listed(decoded.events))
         columns = [chunk.parts(field.part, decoded.ordinals) for field in self._fields]
         try:
             for field, column in zip(self._fields, columns):

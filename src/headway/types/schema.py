@@ -25,6 +25,7 @@ from typing import (
 import msgspec
 import msgspec.inspect
 
+from headway.types.eventcolumns import EventColumns
 from headway.types.timefields import TIME_MARK, plain_type
 
 __all__ = [
@@ -120,7 +121,7 @@ def columnar(expression: str, field: str, event_type: Any) -> Optional[Callable[
 
     In the expression `FIELD` stands for the event's field, `given` for the second argument. It is compiled from
     source, because the interpreter reads the attribute of a known class in half the time that `attrgetter` takes.
-    None for types that do not declare the field.
+    Of events that are known as columns no object is made. None for types that do not declare the field.
 
     >>> class Click(Event):
     ...     user: str
@@ -128,11 +129,18 @@ def columnar(expression: str, field: str, event_type: Any) -> Optional[Callable[
     [False, True]
     """
     each = _of_field(expression, field, event_type)
-    return (
-        None
-        if each is None
-        else cast(Any, eval(f"lambda events, given=None: [{each} for event in events]", _MADE_HERE))
+    if each is None:
+        return None
+    of_events = eval(f"lambda events, given=None: [{each} for event in events]", _MADE_HERE)
+    of_values = eval(
+        f"lambda values, given=None: [{expression.replace('FIELD', 'value')} for value in values]", _MADE_HERE
     )
+
+    def column(events: Any, given: Any = None) -> list[Any]:
+        held = events.column_of(field) if isinstance(events, EventColumns) else None
+        return cast(list[Any], of_events(events, given) if held is None else of_values(held, given))
+
+    return column
 
 
 def eventwise(expression: str, field: str, event_type: Any, given: Any) -> Optional[Callable[[Any], Any]]:

@@ -1,0 +1,1 @@
+"""Files of columns, as Parquet has them: as inputs and as outputs."""
