@@ -1,4 +1,4 @@
-"""The same log through files, Parquet, Kafka, NATS, Redis and RabbitMQ gives the same triggers, byte for byte."""
+"""The same log gives the same triggers, byte for byte, whichever transport it comes through."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.kafka_harness import producer, topic_of
 from tests.kills_harness import chance_of
 from tests.rabbit_harness import put, stream_of
-from tests.servers import kafka_server, nats_server, rabbit_server, redis_server
+from tests.servers import kafka_server, nats_server, postgres_server, rabbit_server, redis_server
 
 import headway as hw
 
@@ -89,6 +89,16 @@ def from_nats(lines: list[Line], folder: Path) -> Any:
     return hw.nats(server.url, name)
 
 
+def from_postgres(lines: list[Line], folder: Path) -> Any:
+    server, name = postgres_server(), f"steps_{time.time_ns()}"
+    columns = "id bigserial PRIMARY KEY, payload jsonb, xid xid8 NOT NULL DEFAULT pg_current_xact_id()"
+    server.query(f"CREATE TABLE {name} ({columns})")
+    for start in range(0, len(lines), 37):
+        given = json.dumps(lines[start : start + 37])
+        server.query(f"INSERT INTO {name} (payload) SELECT value FROM jsonb_array_elements(%s::jsonb)", given)
+    return hw.postgres_log(server.dsn, name, value="payload")
+
+
 def from_redis(lines: list[Line], folder: Path) -> Any:
     server, name = redis_server(), f"steps-{time.time_ns()}"
     import redis
@@ -119,7 +129,7 @@ def triggers(given: Any, folder: Path, workers: int) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    "make", [from_csv, from_parquet, from_parquet_files, from_kafka, from_nats, from_redis, from_rabbit]
+    "make", [from_csv, from_parquet, from_parquet_files, from_kafka, from_nats, from_postgres, from_redis, from_rabbit]
 )
 def test_every_transport_gives_what_files_give(make: Callable[[list[Line], Path], Any], tmp_path: Path) -> None:
     lines = log_of(chance_of("edges"))

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headway as hw
-from headway.connectors.columns.reader import LogReader, in_order
+from headway.connectors.columns.reader import LogReader
+from headway.connectors.naming import in_order
 from headway.errors import InputError, UsageError
 from headway.formats.columns import ColumnsDecoder
 from headway.testing import check_transport

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from tests.targets_harness import delivery_of
 
 import headway as hw
+from headway.basics.dsn import Dsn
 from headway.basics.secret import Secret, hide
 from headway.errors import UsageError
 from headway.targets.answers import retry_after_s
 from headway.targets.cloudevents import batched, binary, percent_encoded, structured
-from headway.targets.dsn import Dsn
 
 URL = "https://shop.example/hooks"
 texts = st.text(st.characters(exclude_categories=["Cs"]))

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from headway.connectors.parts import record_offset as record_offset
     from headway.connectors.parts import record_partition as record_partition
     from headway.connectors.parts import record_time as record_time
+    from headway.connectors.postgres_log import postgres_log as postgres_log
     from headway.connectors.rabbit_stream import rabbitmq_stream as rabbitmq_stream
     from headway.connectors.records import Record as Record
     from headway.connectors.redis_stream import redis_stream as redis_stream
     from headway.connectors.stdin import stdin as stdin
     from headway.connectors.stdout import to_stdout as to_stdout
+    from headway.connectors.then import then as then
     from headway.declare.flow import Flow as Flow
     from headway.declare.flow import dead_letter as dead_letter
     from headway.declare.streams import KeyedStream as KeyedStream
@@ -162,10 +164,12 @@ _HOMES: Final = {
     "connectors.nats": "nats",
     "connectors.parts": "record_headers record_key record_offset record_partition record_time",
     "connectors.rabbit_stream": "rabbitmq_stream",
+    "connectors.postgres_log": "postgres_log",
     "connectors.records": "Record",
     "connectors.redis_stream": "redis_stream",
     "connectors.stdin": "stdin",
     "connectors.stdout": "to_stdout",
+    "connectors.then": "then",
     "errors": "FlowError HeadwayError SignatureError",
     "declare.flow": "Flow dead_letter",
     "declare.views": "state_of",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from headway.basics.dsn import Dsn
 from headway.basics.needed import needed
 from headway.basics.secret import hide
 from headway.errors import InputError
 from headway.probing.base import NAMES_SHOWN, Look, Named, Probe
-from headway.targets.dsn import Dsn
 
 __all__ = ["PostgresProbe"]
 

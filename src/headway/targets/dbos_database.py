@@ -13,13 +13,13 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Optional
 
+from headway.basics.dsn import Dsn
 from headway.basics.needed import needed
 from headway.basics.secret import Secret, hide
 from headway.errors import OutputError, UsageError
 from headway.targets.answers import REASON_MAX
 from headway.targets.base import Answer, Delivery
 from headway.targets.dbos_hands import Hand
-from headway.targets.dsn import Dsn
 from headway.targets.naming import NamelessError
 from headway.targets.positions import (
     NOTHING_YET,

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Final, Optional, Union
 
 import msgspec
 
+from headway.basics.dsn import Dsn
 from headway.basics.needed import needed, number_in
 from headway.basics.secret import hide
 from headway.basics.times import Duration, duration_ms
 from headway.errors import OutputError, UsageError
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
 from headway.targets.columns import Rows, key_names, rows_of
-from headway.targets.dsn import Dsn
 from headway.targets.positions import (
     NOTHING_YET,
     Position,

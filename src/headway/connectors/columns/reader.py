@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Optional
@@ -10,29 +9,15 @@ from typing import Any, Final, Optional
 from headway.connectors.apart import bad_reason
 from headway.connectors.base import BadRecord, Chunk, Decoded, Extent, PartitionReader, Position
 from headway.connectors.columns.file import ColumnFile, Part, Schemas
+from headway.connectors.naming import in_order
 from headway.connectors.parts import RecordPart
 from headway.errors import InputError
 from headway.formats.columns import ColumnsDecoder
 
-__all__ = ["ColumnsChunk", "FileReader", "LogReader", "in_order"]
+__all__ = ["ColumnsChunk", "FileReader", "LogReader"]
 
 _CHUNK_ROWS: Final = 1_024
 _LOOK_EVERY_S: Final = 1.0
-_DIGITS: Final = re.compile(r"(\d+)")
-
-
-def in_order(names: Sequence[str]) -> list[str]:
-    """Names in their order, in which numbers count as numbers.
-
-    >>> in_order(["day-10.parquet", "day-9.parquet"])
-    ['day-9.parquet', 'day-10.parquet']
-    """
-    return sorted(names, key=_natural)
-
-
-def _natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:
-    parts = _DIGITS.split(name)
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts], name
 
 
 class ColumnsChunk(Chunk):
