@@ -10,9 +10,9 @@ from typing import Final
 
 from headway.state.private import make_private, open_private
 
-__all__ = ["copy_file", "copy_group", "copy_tree", "link_file"]
+__all__ = ["FOREVER", "copy_file", "copy_group", "copy_tree", "link_file"]
 
-_FOREVER: Final = ".sst"
+FOREVER: Final = ".sst"
 """What RocksDB writes once, and then only reads or deletes."""
 _NO_LINKS: Final = (EXDEV, EMLINK, EPERM, ENOTSUP)
 _CHUNK_BYTES: Final = 1 << 20
@@ -25,7 +25,7 @@ def copy_group(source: Path, target: Path) -> None:
     """
     make_private(target)
     for entry in os.scandir(source):
-        if entry.name.endswith(_FOREVER):
+        if entry.name.endswith(FOREVER):
             link_file(Path(entry.path), target / entry.name)
         else:
             copy_file(Path(entry.path), target / entry.name)

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -26,6 +28,7 @@ from typing import Final
 import msgspec
 
 from headway.errors import CorruptStateError, IncompatibleStateError
+from headway.state.copies import FOREVER
 from headway.state.files import state_files
 from headway.state.private import open_private, read_private, write_private
 from headway.state.seal import checksum
@@ -37,12 +40,15 @@ __all__ = [
     "check_files",
     "check_savepoint",
     "decode_info",
+    "known_files",
     "list_files",
 ]
 
 SAVEPOINT_NAME: Final = "savepoint.json"
 _FORMAT: Final = 1
 _CHUNK_BYTES: Final = 1 << 20
+_READERS: Final = 2
+"""Threads that read files: most of the time goes into checksums, beside which others can run."""
 _OTHER: Final = "take another savepoint"
 
 
@@ -175,17 +181,45 @@ def check_files(folder: Path, expected: dict[str, FileEntry]) -> None:
             if size != expected[name].size:
                 raise _damaged(path, f"has {size:,} bytes, expected {expected[name].size:,}")
         # Sizes first: they cost nothing, and tell most of what can be wrong.
-        for name, entry in sorted(expected.items()):
-            if _sum_of(found[name]) != entry.sha256:
-                raise _damaged(folder / name, "is not what was written: its checksum differs")
+        with ThreadPoolExecutor(_READERS) as readers:
+            for name, found_sum in zip(expected, readers.map(_sum_of, (found[name] for name in expected))):
+                if found_sum != expected[name].sha256:
+                    raise _damaged(folder / name, "is not what was written: its checksum differs")
 
 
-def list_files(folder: Path, *, sync: bool = True) -> dict[str, FileEntry]:
-    """All files of a folder as they are; with `sync` they have reached the disk on return, and so have their names."""
+Known = dict[tuple[int, int], FileEntry]
+"""What files are, by device and inode."""
+
+
+def known_files(folder: Path) -> Known:
+    """The large files of a savepoint, which never change: another one that has them too need not read them."""
+    info = SavepointInfo.load(folder)
+    known = {}
+    with state_files(folder, "read"):
+        for name, entry in info.files.items():
+            if name.endswith(FOREVER):
+                with suppress(FileNotFoundError):
+                    found = os.stat(folder / name, follow_symlinks=False)
+                    known[found.st_dev, found.st_ino] = entry
+    return known
+
+
+def list_files(folder: Path, known: Known | None = None) -> dict[str, FileEntry]:
+    """All files of a folder as they are. They have reached the disk on return, and so have their names.
+
+    Of those that are `known` the checksum is taken from there: what has happened to them since is found out.
+    """
+
+    def entry_of(path: Path) -> FileEntry:
+        status = os.stat(path, follow_symlinks=False)
+        entry = (known or {}).get((status.st_dev, status.st_ino))
+        return entry or FileEntry(status.st_size, _sum_of(path, sync=True))
+
     with state_files(folder, "read"):
         found = dict(_files_in(folder))
-        listed = {name: FileEntry(os.stat(path).st_size, _sum_of(path, sync=sync)) for name, path in found.items()}
-        for place in {folder, *(path.parent for path in found.values())} if sync else ():
+        with ThreadPoolExecutor(_READERS) as readers:
+            listed = dict(zip(found, readers.map(entry_of, found.values())))
+        for place in {folder, *(path.parent for path in found.values())}:
             descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(descriptor)

@@ -28,6 +28,7 @@ from benchmarks import (
     keys,
     latency,
     operators,
+    savepoints,
     starts,
     targets,
     timers,
@@ -173,6 +174,11 @@ def test_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle, "_CALM", 0.9)
     for row in idle.CASE.find(SIZES).rows:
         assert 0 <= row.arm.told("idle_cores") < 1
+
+
+def test_savepoints() -> None:
+    whole, epoch = savepoints.CASE.find(SIZES).rows
+    assert 0 < whole.figure < 60 and 0 < epoch.figure < 60
 
 
 def test_targets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,12 +78,13 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
                 reached("epoch.before")
                 if job.cuts is not None:
                     job.cuts.proven(self._closed)
-                job.marker.polled(self._closed)
+                job.marker.began(self._closed)
                 if self._ending is not None:
                     self._ending.epoch_began()
                 self._commitment.proven()
                 reached("epoch.after")
             self._commitment.proven()
+            job.marker.polled(self._closed)
             self._called(job.clock_ms())
             job.check_clock()
             if job.clock_ms() < self._poll_at_ms and not self._slot.has_news() and not job.stopping():

@@ -106,7 +106,7 @@ def create_savepoint(
             generation=manifest.generation,
             key_groups=manifest.key_groups,
             events=sum(source.counts[0] for source in positions.sources.values()),
-            files=list_files(draft),
+            files=list_files(draft, shelf.known_files()),
             **about,
         )
         shelf.place(draft, info)

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from headway.errors import LockedStateError, StateError, UsageError
 from headway.runtime.marking import ASKED_PREFIX, LOCK_FILE
 from headway.state.files import SAVEPOINTS_NAME, state_files
 from headway.state.private import make_private, open_private, sync_directory
-from headway.state.savepoint import SavepointInfo
+from headway.state.savepoint import FileEntry, SavepointInfo, known_files
 
 __all__ = ["AUTOMATIC", "Shelf", "check_name", "name_for"]
 
@@ -89,6 +89,14 @@ class Shelf:
             except StateError as error:
                 found.append((name, error))
         return sorted(found, key=lambda one: one[1].made_ms if isinstance(one[1], SavepointInfo) else 0)
+
+    def known_files(self) -> dict[tuple[int, int], FileEntry]:
+        """What files are that savepoints have, by device and inode; of savepoints that can be read."""
+        known: dict[tuple[int, int], FileEntry] = {}
+        for name in self.names():
+            with suppress(StateError):
+                known.update(known_files(self.folder / name))
+        return known
 
     def delete(self, name: str) -> None:
         """Remove a savepoint, at once for all who look: a kill meanwhile leaves nothing that has its name."""
