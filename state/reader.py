@@ -14,11 +14,12 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.basics.times import MAX_TIME_MS
 from headway.errors import StateError, UsageError
-from headway.state.database import CONTROL, DELIVERIES, ROWS, Database, group_path, logs_mark
+from headway.state.database import CONTROL, DELIVERIES, ROWS, TIMERS, Database, group_path, logs_mark
 from headway.state.delivery_queue import DeliveryQueue
 from headway.state.groups import group_of
-from headway.state.keys import id_bytes, successor, task_prefix
+from headway.state.keys import decode_timer, encode_timer, id_bytes, successor, task_prefix
 from headway.state.logs import opened
 from headway.state.manifest import MANIFEST_NAME, Manifest
 from headway.state.options import StoreOptions
@@ -83,13 +84,16 @@ class StateReader:
         """As `operators`, with those that the flow no longer has, of which something may be kept."""
         return list(self._prefixes)
 
-    def rows(self, operator: str, prefix: str = "", limit: int | None = None) -> Iterator[StoredRow]:
-        """Rows of `operator` whose key starts with `prefix`, ordered by key, at most `limit`.
+    def rows(
+        self, operator: str, prefix: str = "", limit: int | None = None, *, start: str = ""
+    ) -> Iterator[StoredRow]:
+        """Rows of `operator` whose key starts with `prefix`, ordered by key, from `start` on, at most `limit`.
 
         Raises `UsageError` for an operator that the flow does not have, `CorruptStateError` for what cannot be read.
         """
-        start = self._prefix(operator) + prefix.encode()
-        parts = [self._group_rows(group, start, operator) for group in range(self.manifest.key_groups)]
+        first = self._prefix(operator) + max(prefix, start).encode()
+        end = successor(self._prefix(operator) + prefix.encode())
+        parts = [self._group_rows(group, first, end, operator) for group in range(self.manifest.key_groups)]
         return islice(merge(*parts, key=_row_key), limit)
 
     def get(self, operator: str, key: str) -> StoredRow | None:
@@ -101,6 +105,19 @@ class StateReader:
         if payload is None or database is None:
             return None
         return self._decoded(database, operator, stored_key, key, payload)
+
+    def indexed_timers(self, operator: str, until_ms: int) -> Iterator[tuple[int, str, str]]:
+        """The index of an operator's timers up to a time: time, key, name, in order; see `headway.state.queries`."""
+        prefix = self._prefix(operator)
+        end = successor(prefix) if until_ms >= MAX_TIME_MS else prefix + encode_timer((until_ms + 1, "", 0, ""))
+        parts = [self._group_timers(group, prefix, end) for group in range(self.manifest.key_groups)]
+        return merge(*parts)
+
+    def _group_timers(self, group: int, prefix: bytes, end: bytes) -> Iterator[tuple[int, str, str]]:
+        database = self._database(group)
+        for stored_key, _ in () if database is None else database.scan(TIMERS, prefix, end):
+            due_ms, key, _, name = decode_timer(stored_key, len(prefix), 0)
+            yield due_ms, key, name
 
     def output_position(self, name: str) -> Any:
         """Where an output stood at the last epoch that is durable everywhere, as it says it itself; None before one.
@@ -163,12 +180,11 @@ class StateReader:
             raise UsageError(msg)
         return self._prefixes[operator]
 
-    def _group_rows(self, group: int, start: bytes, operator: str) -> Iterator[StoredRow]:
+    def _group_rows(self, group: int, start: bytes, end: bytes, operator: str) -> Iterator[StoredRow]:
         database = self._database(group)
         if database is None:
             return
         key_start = len(self._prefixes[operator])
-        end = successor(start)
         for stored_key, value in database.scan(ROWS, start, end):
             payload = database.unwrap(ROWS, stored_key, value)
             yield self._decoded(database, operator, stored_key, stored_key[key_start:].decode(), payload)

@@ -26,6 +26,7 @@ from headway.cli.serve import serve
 from headway.cli.state import state
 from headway.cli.triggers import triggers
 from headway.cli.version import version
+from headway.cli.why import why
 from headway.cli.worker import worker
 
 __all__ = ["headway", "main"]
@@ -86,6 +87,7 @@ COMMANDS = (
     functions,
     worker,
     dead_letters,
+    why,
     demo,
     version,
 )

@@ -10,7 +10,7 @@ import msgspec
 
 from headway.basics.times import MIN_TIME_MS, parse_time
 from headway.connectors.apart import bad_reason
-from headway.connectors.base import Chunk
+from headway.connectors.base import BadRecord, Chunk
 from headway.connectors.lines import LinesChunk
 from headway.connectors.memory import ItemsChunk
 from headway.connectors.parts import RecordPart
@@ -36,6 +36,16 @@ def _text(data: Optional[Union[bytes, str]]) -> Optional[str]:
     return data.decode() if isinstance(data, bytes) else data
 
 
+def _beside(parts: dict[RecordPart, Any]) -> Record:
+    """A record's parts, as its chunk knows them."""
+    return Record(
+        None,
+        key=parts.get(RecordPart.KEY),
+        headers=parts.get(RecordPart.HEADERS) or (),
+        time_ms=parts.get(RecordPart.TIME),
+    )
+
+
 class SourceOracle:
     """Reads the records of one source.
 
@@ -58,6 +68,8 @@ class SourceOracle:
         self._partitions: dict[str, _Partition] = {}
         self._floor = MIN_TIME_MS
         self._chunk: Optional[Chunk] = None
+        self._receipt_ms: Optional[int] = None
+        """When the log took the record that is being read, where it says so."""
         self._reading = ""
         self._rejected: list[tuple[int, DeadLetter]] = []
         self._ends = ends
@@ -74,6 +86,11 @@ class SourceOracle:
     def newest(self) -> Optional[int]:
         """The latest event time of all partitions."""
         return max((p.max_time for p in self._partitions.values() if p.max_time is not None), default=None)
+
+    def time_of(self, partition: str) -> int:
+        """The latest event time of a partition, or the earliest time there is before the first event."""
+        found = self._partitions[partition].max_time
+        return MIN_TIME_MS if found is None else found
 
     def add_partition(self, name: str) -> None:
         """Make a partition known; one that comes later than others starts at the watermark of that moment."""
@@ -100,12 +117,45 @@ class SourceOracle:
         for bad in decoded.bad:
             self._add(bad.ordinal, bad.position, bad.reason, bad.raw)
         for event in decoded.events:
-            if not self._has_fields(event, beside, name, ordinal):
-                continue
-            time_ms = self._time(event, beside, partition, ordinal)
-            if time_ms is not None:
-                self._judge(name, partition, Item(time_ms, None, event, name, ordinal))
+            self._take(partition, name, event, beside, ordinal)
         self._send_dead_letters(name, partition)
+
+    def read_chunk(self, name: str, chunk: Chunk) -> None:
+        """Take the next records of a partition as its reader gave them, one after the other."""
+        partition = self._partitions[name]
+        self._chunk, self._reading = chunk, name
+        decoded = chunk.decode(self._decoder)
+        receipts = chunk.receipt_times(decoded.ordinals) if self._node.time is INGESTION_TIME else None
+        parts = {part: chunk.parts(part, decoded.ordinals) for part in self._parts_read}
+        bad = list(decoded.bad)
+        for number, (ordinal, event) in enumerate(zip(decoded.ordinals, decoded.events)):
+            while bad and bad[0].ordinal < ordinal:
+                self._take_bad(name, partition, bad.pop(0))
+            self._receipt_ms = None if receipts is None else receipts[number]
+            beside = _beside({part: values[number] for part, values in parts.items()})
+            self._take(partition, name, event, beside, ordinal)
+            self._send_dead_letters(name, partition)
+        for one in bad:
+            self._take_bad(name, partition, one)
+
+    @property
+    def _parts_read(self) -> set[RecordPart]:
+        """What is asked of a chunk besides its values."""
+        parts = {part for _, part in self._node.fields}
+        if isinstance(self._node.time, RecordPart):
+            parts.add(self._node.time)
+        return parts - {RecordPart.OFFSET, RecordPart.PARTITION}
+
+    def _take_bad(self, name: str, partition: _Partition, bad: BadRecord) -> None:
+        self._add(bad.ordinal, bad.position, bad.reason, bad.raw)
+        self._send_dead_letters(name, partition)
+
+    def _take(self, partition: _Partition, name: str, event: Any, beside: Record, ordinal: int) -> None:
+        if not self._has_fields(event, beside, name, ordinal):
+            return
+        time_ms = self._time(event, beside, partition, ordinal)
+        if time_ms is not None:
+            self._judge(name, partition, Item(time_ms, None, event, name, ordinal))
 
     def _chunk_of(self, record: Any, partition: _Partition) -> Chunk:
         ordinal, start = partition.records, partition.bytes
@@ -143,7 +193,7 @@ class SourceOracle:
     def _time(self, event: Any, record: Record, partition: _Partition, ordinal: int) -> Optional[int]:
         """The event's time; None for an event that has none, which is a dead letter."""
         if self._node.time is INGESTION_TIME:
-            now_ms = self._now_ms()
+            now_ms = self._now_ms() if self._receipt_ms is None else self._receipt_ms
             return now_ms if partition.max_time is None else max(now_ms, partition.max_time)
         if isinstance(self._node.time, RecordPart):
             if record.time_ms is None:
