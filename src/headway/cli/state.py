@@ -14,6 +14,7 @@ from headway.cli.escapes import json_text, printable
 from headway.cli.options import examples, json_option
 from headway.cli.process import say
 from headway.cli.rescale import rescale
+from headway.cli.state_edits import EDITS
 from headway.cli.state_queries import QUERIES
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def get(ctx: click.Context, place: str, operator: str, key: str, state_dir: Opti
         ctx.exit(1)
 
 
-for command in (*QUERIES, check, drop, rescale):
+for command in (*QUERIES, *EDITS, check, drop, rescale):
     state.add_command(command)
 
 

@@ -20,13 +20,14 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, Optional
 
 import msgspec
 
 from headway.basics.crashpoints import reached
-from headway.errors import IncompatibleStateError, StateError, UsageError
+from headway.errors import CorruptStateError, IncompatibleStateError, StateError, UsageError
 from headway.plan.planner import DEAD_LETTER_SINK
 from headway.runtime.directory import StateDirectory
 from headway.runtime.opening import placed_generation, settled_manifest
@@ -73,15 +74,12 @@ def restore_savepoint(
         msg = f"{savepoint} holds no {MANIFEST_NAME}; take another savepoint"
         raise StateError(msg)
     _check_outputs(info, directory.path, outputs)
+    _check_flow(info, directory)
+    check_inboxes(savepoint, directory.path)
     before()
     with directory.locked():
         found = _found(directory)
-        if found is not None and found.flow != info.flow:
-            msg = (
-                f"{directory} belongs to the flow {found.flow!r}, and the savepoint to {info.flow!r}: give the "
-                "directory of that flow, or an empty one"
-            )
-            raise IncompatibleStateError(msg)
+        _check_flow(info, directory)
         check_inboxes(savepoint, directory.path)
         generation = max(info.generation, _latest(directory, found)) + 1
         place = new_place(directory.path)
@@ -121,6 +119,18 @@ def _check_outputs(info: SavepointInfo, directory: Path, outputs: Optional[Outpu
             "aside, and the flow begins new ones"
         )
         raise UsageError(msg)
+
+
+def _check_flow(info: SavepointInfo, directory: StateDirectory) -> None:
+    """Raise `IncompatibleStateError` for a directory of another flow, as far as that can be told."""
+    with suppress(CorruptStateError):
+        found = directory.manifest()
+        if found is not None and found.flow != info.flow:
+            msg = (
+                f"{directory} belongs to the flow {found.flow!r}, and the savepoint to {info.flow!r}: give the "
+                "directory of that flow, or an empty one"
+            )
+            raise IncompatibleStateError(msg)
 
 
 def _found(directory: StateDirectory) -> Optional[Manifest]:

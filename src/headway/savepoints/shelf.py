@@ -134,7 +134,8 @@ class Shelf:
             with state_files(self.folder, "write"):
                 for entry in os.scandir(self.folder):
                     if entry.name.startswith((ASKED_PREFIX, _DRAFT_PREFIX, _GONE_PREFIX)):
-                        shutil.rmtree(entry.path)
+                        # A process may be putting its part into one just now: then the next call removes it.
+                        shutil.rmtree(entry.path, ignore_errors=True)
             yield
         finally:
             os.close(descriptor)
