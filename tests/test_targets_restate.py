@@ -171,7 +171,11 @@ def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
     assert said in str(raised.value)
 
 
-def test_an_address_that_cannot_be() -> None:
+def test_an_address_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGRESS", "http://127.0.0.1:1/?token=swordfish")
+    [answer] = deliver(hw.to_restate("env:INGRESS", service="A", handler="a"), [delivery_of(1)])
+    assert answer.outcome is Outcome.RETRY
+    assert answer.reason == "the address of env:INGRESS has a part behind a question mark: leave it out"
     for url in ("localhost:8080", "http://localhost:8080?a=b", "http://ann:swordfish@localhost"):
         with pytest.raises(UsageError):
             hw.to_restate(url, service="A", handler="a")

@@ -92,6 +92,9 @@ class HttpReceiver:
         assert self._client is not None, "open() comes before deliver()"
         address = self._url.read()
         tls = self._tls.context() if address.is_tls else None
+        if path and "?" in address.path:
+            msg = f"the address of {self.shown} has a part behind a question mark: leave it out"
+            raise UsageError(msg)
         asked = address._replace(path=address.path.rstrip("/") + path) if path else address
         head = head_of(method, asked, {**self._headers.read(), **headers}, len(body))
         # Connections are those of the address, whatever path is asked for.
