@@ -1,5 +1,6 @@
 # Everything a checkout needs: each target sets up what it uses.
 PYTHON ?= python3
+MINUTES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -77,11 +78,12 @@ docs: $(READY)  ## the reference page from the docstrings
 bench: $(BUILT) $(READY)  ## the figures of the benchmark table
 	$(BIN)/python -m benchmarks
 
-soak: $(BUILT) $(READY)  ## the tests that take long: 200 cycles of kill and restart, 20 minutes of following a log
+soak: $(BUILT) $(READY)  ## random flows, faults and rescales for MINUTES=10, then the tests that take long
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --report soak-report.json
 	$(BIN)/python -m pytest -q -m soak
 
 clean:  ## remove what was made, but not .venv
-	rm -rf build dist .headway events triggers.jsonl .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist .headway events triggers.jsonl soak-report.json .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src state operators flows -name '*.so' -delete
 	rm -f $(BUILT)
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -111,7 +111,8 @@ def prove(
     step and at random moments, lose what was not synced, are stopped, go on with other numbers of workers, and
     get their events in other batches and epochs. Outputs, deliveries, dead letters and state must be the same.
 
-    The exit code is 1 when something differs: then what, where, and one command that shows it again are printed.
+    The exit code is 1 when something differs, or there was nothing to compare. Where something differs, what,
+    where, and one command that shows it again are printed.
     Ctrl-C ends it, and tells what was found so far.
     """
     from headway.declare.loading import FlowSpec, load_flow
@@ -129,7 +130,7 @@ def prove(
     shows = _shown(loaded.name, seed, quiet=quiet or as_json)
     try:
         with StopFlag().on_signals() as stop:
-            proof = prove_flow(spec, sample, options, name=loaded.name, observe=shows.observe, stop=stop)
+            proof = prove_flow(spec, loaded, sample, options, observe=shows.observe, stop=stop)
     finally:
         shows.end()
     command = None if proof.fault is None else _command(ctx, flow, settings, logs, proof)
@@ -139,7 +140,7 @@ def prove(
         say(json.dumps({**proof_json(proof), "seed": seed, "command": command}))
     else:
         say(proof_text(proof, seed, command))
-    ctx.exit(0 if proof.fault is None else 1)
+    ctx.exit(0 if proof.fault is None and proof.lines else 1)
 
 
 def _sample(flow: Flow, count: int, logs: list[tuple[str, Path]]) -> Sample:
@@ -178,18 +179,22 @@ def proof_text(proof: Proof, seed: int, command: Optional[str]) -> str:
     lines = [
         f"{proof.flow}: {count_text(proof.runs, 'run')} of {count_text(proof.events, 'event')} "
         f"in {seconds_text(proof.seconds)}, seed {seed}",
-        f"  killed {killed:,} times: {at_points:,} at {count_text(points, 'crash point')} of "
+        f"  killed {count_text(killed, 'time')}: {at_points:,} at {count_text(points, 'crash point')} of "
         f"{len(proof.reached)} that it reaches, {proof.disturbances['at a moment']:,} at random moments; "
         f"{proof.power_losses:,} of them with a loss of power",
-        f"  stopped {proof.disturbances['stopped']:,} times",
+        f"  stopped {count_text(proof.disturbances['stopped'], 'time')}",
     ]
     if 0 < len(proof.untried) <= STEPS_SHOWN and proof.fault is None:
         lines.append(f"  reached, and no run was ended there: {_listed(proof.untried)}")
     never = sorted({point.rpartition(".")[0] for point in proof.never_reached})
     if never:
         lines.append(f"  not reached: {_listed(never)}")
+    if proof.fault is None and not proof.lines:
+        lines.append("NOTHING WAS COMPARED: these events lead to no output and no state; read more, with --events N")
+    elif proof.fault is None:
+        how = "in whatever order, as durable functions go by the clock" if proof.by_clock else "byte for byte"
+        lines.append(f"the same each time: {count_text(proof.lines, 'line and row', 'lines and rows')}, {how}")
     if proof.fault is None:
-        lines.append(f"the same each time: {count_text(proof.lines, 'line and row', 'lines and rows')}, byte for byte")
         return "\n".join(lines)
     fault = proof.fault
     lines += ["", f"NOT THE SAME: {printable_lines(str(fault.difference))}", f"  {fault.meaning}"]

@@ -27,11 +27,26 @@ from headway.proving.outcome import Outcome, outcome_of
 from headway.proving.plans import HASH_SEEDS, Trial, pace_of
 from headway.runtime.directory import StateDirectory
 
-__all__ = ["Lane", "Run"]
+__all__ = ["Lane", "Run", "Use"]
 
 _HANGS_S: Final = 60.0
 """A life that takes so long hangs: its input is a small sample."""
 _LOG_SHOWN: Final = 2_000
+
+
+class Use(NamedTuple):
+    """What runs take of the machine, at most."""
+
+    memory_bytes: int = 0
+    """Of the process of a life, without those of its workers."""
+    open_files: int = 0
+    """Of one that ended by itself."""
+    disk_bytes: int = 0
+    """Of all that a trial has written, at its end."""
+
+    def most(self, other: Use) -> Use:
+        """The most of both."""
+        return Use(*map(max, self, other))
 
 
 class Run(NamedTuple):
@@ -50,6 +65,8 @@ class Run(NamedTuple):
     """How often points were reached in the first life."""
     took_s: float
     """How long the first life took, in seconds."""
+    use: Use
+    """What it took of the machine."""
 
 
 @dataclass
@@ -60,7 +77,10 @@ class Lane:
     sample: Path
     sizes: dict[str, dict[str, int]]
     folder: Path
+    by_clock: bool = False
+    """Whether the flow has durable functions, see `headway.proving.outcome`."""
     _nurseries: dict[int, _Nursery] = field(default_factory=dict)
+    _use: Use = field(default_factory=Use)
 
     def run(self, trial: Trial, *, keep: Optional[Path] = None) -> Run:
         """Carry out a trial from an empty state directory on. With `keep` its files are moved there."""
@@ -86,10 +106,12 @@ class Lane:
                 break
         outcome = None
         if not result.error:
-            outcome = outcome_of(folder, result.counts)
+            outcome = outcome_of(folder, result.counts, by_clock=self.by_clock)
         if keep is not None:
             shutil.copytree(folder, keep, dirs_exist_ok=True)
-        return Run(outcome, result.error, result.kind, kills, lost_power, *first)
+        disk_bytes = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+        use = self._use.most(Use(open_files=result.open_files, disk_bytes=disk_bytes))
+        return Run(outcome, result.error, result.kind, kills, lost_power, *first, use)
 
     def _live(self, trial: Trial, number: int, folder: Path, crashes: Crashes) -> tuple[Result, str, float]:
         """One life; what it has left, how it was ended, empty where it ended by itself, and how long it took."""
@@ -104,15 +126,16 @@ class Lane:
             pace=pace_of(trial, number, self.sizes),
             workers=life.workers,
             epoch_ms=life.epoch_ms,
-            key_groups=trial.key_groups,
+            key_groups=life.key_groups,
             drain=life.drain,
         )
         signals = {"moment": signal.SIGKILL, "stop": signal.SIGTERM}
         if life.hash_seed not in self._nurseries:
             self._nurseries[life.hash_seed] = _Nursery(self.spec, life.hash_seed)
-        status, took_s = self._nurseries[life.hash_seed].have_run(
-            order, signals.get(ending.how), ending.after_ms / 1_000
-        )
+        nursery = self._nurseries[life.hash_seed]
+        told, took_s = nursery.have_run(order, signals.get(ending.how), ending.after_ms / 1_000)
+        status = told.status or 0
+        self._use = self._use.most(Use(memory_bytes=told.rss_bytes))
         if life.workers > 1:
             with StateDirectory(folder / "state").locked():
                 pass  # Workers follow their supervisor within moments: they hold the lock as long.
@@ -168,10 +191,10 @@ class _Nursery:
         self._heard = b""
         self._life = 0
 
-    def have_run(self, order: Order, sends: Optional[signal.Signals], after_s: float) -> tuple[int, float]:
+    def have_run(self, order: Order, sends: Optional[signal.Signals], after_s: float) -> tuple[Told, float]:
         """Have a life run to its end, and send a signal on the way.
 
-        Returns how it ended, as `waitpid` says it, and how long it took, in seconds.
+        Returns what the nursery tells of its end, and how long it took, in seconds.
         """
         os.write(self._commands, msgspec.json.encode(order) + b"\n")
         pid = self._life = self._hear(_HANGS_S).pid
@@ -187,7 +210,7 @@ class _Nursery:
         finally:
             self._life = 0
         assert told.status is not None
-        return told.status, time.monotonic() - began_s
+        return told, time.monotonic() - began_s
 
     def _hear(self, within_s: float) -> Told:
         told = self._hear_within(within_s)

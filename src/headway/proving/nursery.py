@@ -28,6 +28,8 @@ from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import DrainedStateError, HeadwayError, UserCodeError, public_class
 from headway.proving.replay import Pace, Proven, rewired
 from headway.proving.sample import Sample
+from headway.runtime.directory import StateDirectory
+from headway.runtime.opening import rescale
 from headway.runtime.run import RunOptions, RunResult, run_flow
 from headway.runtime.stopping import StopFlag
 from headway.runtime.supervisor import run_cluster
@@ -61,6 +63,8 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
 
     pid: int = 0
     status: Optional[int] = None
+    rss_bytes: int = 0
+    """The most memory that it had."""
     failure: str = ""
     """Why the flow cannot be imported."""
 
@@ -72,6 +76,7 @@ class Result(msgspec.Struct, frozen=True):
     error: str = ""
     kind: str = ""
     """The class of the error, when one ended the run."""
+    open_files: int = 0
 
 
 def main(commands_fd: int, answers_fd: int, ref: str, parameters: dict[str, str]) -> None:
@@ -101,8 +106,8 @@ def main(commands_fd: int, answers_fd: int, ref: str, parameters: dict[str, str]
                 os.close(commands.fileno())
                 _live(order, flow, samples[order.sample], ref, parameters)
             tell(Told(pid=pid))
-            _, status = os.waitpid(pid, 0)
-            tell(Told(status=status))
+            _, status, used = os.wait4(pid, 0)
+            tell(Told(status=status, rss_bytes=used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)))
 
 
 def _live(order: Order, flow: Flow, sample: Sample, ref: str, parameters: dict[str, str]) -> NoReturn:
@@ -134,6 +139,7 @@ def _run(order: Order, flow: Flow, folder: Path) -> Result:
         drain=order.drain,
     )
     try:
+        _divide(StateDirectory(options.state_dir), order.key_groups)
         with StopFlag().on_signals() as stop:
             if order.workers == 1:
                 result = run_flow(flow, options, stop=stop)
@@ -146,7 +152,21 @@ def _run(order: Order, flow: Flow, folder: Path) -> Result:
     except HeadwayError as error:
         cause = f": {error.__cause__!r}" if isinstance(error, UserCodeError) and error.__cause__ is not None else ""
         return Result({}, f"{error}{cause}", public_class(error).__name__)
-    return Result(_counts(result))
+    return Result(_counts(result), open_files=_open_files())
+
+
+def _divide(directory: StateDirectory, key_groups: int) -> None:
+    """Divide the state otherwise, where it is; as `headway state rescale` does."""
+    found = directory.manifest()
+    if found is not None and (found.key_groups != key_groups or found.moves):
+        with directory.locked():
+            rescale(directory, key_groups=key_groups, slots=None)
+
+
+def _open_files() -> int:
+    """How many descriptors this process has; 0 where the system does not tell."""
+    own = Path("/proc/self/fd")
+    return len(list(own.iterdir())) if own.is_dir() else 0
 
 
 def _counts(result: RunResult) -> dict[str, Any]:

@@ -26,6 +26,7 @@ __all__ = [
     "quick_trials",
     "reference_trial",
     "simpler",
+    "without_drain",
 ]
 
 REPEATED: Final = "the same run once more"
@@ -40,6 +41,9 @@ _DRAINS: Final = 0.7
 """The share of trials that close the books in the end."""
 _CLOSINGS: Final = 0.5
 """Of these, the share in which that is disturbed."""
+_RESCALES: Final = 0.2
+"""The share of lives before which the key groups are divided otherwise."""
+_GROUPS: Final = (1, 2, 2, 3, 5)
 _POWER: Final = 0.3
 """The share of kills that lose what was not synced."""
 _EPOCHS_MS: Final = (5, 10, 10, 20, 50)
@@ -87,6 +91,8 @@ class Life:
     """One process, or one cluster of them, from its start to its end."""
 
     workers: int = 1
+    key_groups: int = 2
+    """Where the state is divided otherwise when it starts, it is divided anew first."""
     hash_seed: int = 0
     """Which of the `HASH_SEEDS` its interpreter has."""
     epoch_ms: int = 10
@@ -102,7 +108,7 @@ class Life:
 
     def __str__(self) -> str:
         return (
-            f"workers={self.workers},hash={self.hash_seed},epoch={self.epoch_ms},batch={self.batch},"
+            f"workers={self.workers},groups={self.key_groups},hash={self.hash_seed},epoch={self.epoch_ms},batch={self.batch},"
             f"records={self.per_epoch},share={self.share:g},mix={self.mix},drain={int(self.drain)},{self.ending}"
         )
 
@@ -113,6 +119,7 @@ class Life:
         found = dict(word.split("=") for word in words)
         return cls(
             workers=int(found["workers"]),
+            key_groups=int(found["groups"]),
             hash_seed=int(found["hash"]),
             epoch_ms=int(found["epoch"]),
             batch=int(found["batch"]),
@@ -129,7 +136,6 @@ class Trial:
     """A state directory, and the lives that go on with it one after the other. The last one reads to the end."""
 
     lives: tuple[Life, ...]
-    key_groups: int = 2
 
     @property
     def drain(self) -> bool:
@@ -142,16 +148,13 @@ class Trial:
         return sum(life.ending.how != "end" for life in self.lives)
 
     def __str__(self) -> str:
-        return " / ".join([f"groups={self.key_groups}", *map(str, self.lives)])
+        return " / ".join(map(str, self.lives))
 
     @classmethod
     def parse(cls, text: str) -> Trial:
         """What `str` has written. Raises `UsageError` for anything else."""
         try:
-            groups, *lives = text.split(" / ")
-            if not lives:
-                raise ValueError(text)
-            return cls(tuple(map(Life.parse, lives)), int(groups.removeprefix("groups=")))
+            return cls(tuple(map(Life.parse, text.split(" / "))))
         except (ValueError, KeyError) as error:
             msg = f"{text!r} is no plan of a run: give one that `headway prove` has printed ({error})"
             raise UsageError(msg) from None
@@ -179,9 +182,9 @@ def quick_trials() -> dict[str, Trial]:
     return {
         REPEATED: Trial((life,)),
         HASHED: Trial((replace(life, hash_seed=1),)),
-        DIVIDED: Trial((replace(life, batch=1, per_epoch=13, epoch_ms=5),), key_groups=1),
+        DIVIDED: Trial((replace(life, batch=1, per_epoch=13, epoch_ms=5, key_groups=1),)),
         # All of it at once, and without closing the books: the former have told what it is, if it is of another kind.
-        f"{DIVIDED} ": Trial((replace(life, hash_seed=2, batch=3, per_epoch=7, drain=False),), key_groups=3),
+        f"{DIVIDED} ": Trial((replace(life, hash_seed=2, batch=3, per_epoch=7, key_groups=3, drain=False),)),
     }
 
 
@@ -193,19 +196,21 @@ def drawn_trial(rng: Random, number: int, staying: Reference, draining: Referenc
     count = rng.choice((1, 1, 1, 2, 2, 3))
     drains = rng.random() < _DRAINS
     closing = drains and rng.random() < _CLOSINGS
-    lives = []
+    lives: list[Life] = []
+    groups = rng.choice(_GROUPS)
     for index, share in enumerate(sorted(round(rng.uniform(0.1, 1.0), 2) for _ in range(count))):
         closes = closing and index == count - 1
         known = draining if closes else staying
         points = sorted(known.counts) or [POINTS[0]]
         point = points[(number + 13 * index) % len(points)]
         clusters = 0.0 if closes else _CLUSTERS
-        life = _life(rng, clusters)
-        lives.append(
-            replace(life, share=1.0 if closes else share, drain=closes, ending=_ending(rng, point, known, life))
-        )
-    last = replace(_life(rng, 0.0 if drains else _CLUSTERS), drain=drains)
-    return Trial((*lives, last), key_groups=rng.choice((1, 2, 2, 3, 5)))
+        groups = rng.choice(_GROUPS) if rng.random() < _RESCALES else groups
+        life = replace(_life(rng, clusters), key_groups=groups, drain=closes, share=1.0 if closes else share)
+        lives.append(replace(life, ending=_ending(rng, point, known, life)))
+    # A directory whose books are being closed is not divided anew.
+    groups = rng.choice(_GROUPS) if rng.random() < _RESCALES and not closing else groups
+    last = replace(_life(rng, 0.0 if drains else _CLUSTERS), key_groups=groups, drain=drains)
+    return Trial((*lives, last))
 
 
 def _life(rng: Random, clusters: float) -> Life:
@@ -230,6 +235,11 @@ def _ending(rng: Random, point: str, known: Reference, life: Life) -> Ending:
     return Ending("kill", Kill(point, nth, rng.random() < 0.5 or power), loses_power=power)
 
 
+def without_drain(trial: Trial) -> Trial:
+    """The same trial, in which the books stay open."""
+    return replace(trial, lives=tuple(replace(life, drain=False) for life in trial.lives))
+
+
 def pace_of(trial: Trial, number: int, sizes: Mapping[str, Mapping[str, int]]) -> Pace:
     """What the life of that number gets to read: of no partition less than the one before it got."""
     visible: dict[str, dict[str, int]] = {name: dict.fromkeys(parts, 0) for name, parts in sizes.items()}
@@ -252,7 +262,12 @@ def simpler(trial: Trial) -> Iterator[Trial]:
     for number in range(len(disturbed)):
         yield replace(trial, lives=(*disturbed[:number], *disturbed[number + 1 :], last))
     for number, life in enumerate(trial.lives):
-        others = [replace(life, workers=1), replace(life, ending=replace(life.ending, loses_power=False))]
+        before = trial.lives[number - 1].key_groups if number else life.key_groups
+        others = [
+            replace(life, workers=1),
+            replace(life, key_groups=before),
+            replace(life, ending=replace(life.ending, loses_power=False)),
+        ]
         if number < len(disturbed):
             others.append(replace(life, ending=Ending()))
         for other in others:

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,8 +18,9 @@ from random import Random
 from typing import Any, Final, Optional
 
 from headway.basics.crashpoints import POINTS
+from headway.declare.flow import Flow
 from headway.declare.loading import FlowSpec
-from headway.proving.lanes import Lane, Run
+from headway.proving.lanes import Lane, Run, Use
 from headway.proving.outcome import Difference, Outcome, difference
 from headway.proving.plans import (
     DIVIDED,
@@ -30,8 +31,9 @@ from headway.proving.plans import (
     drawn_trial,
     quick_trials,
     reference_trial,
+    without_drain,
 )
-from headway.proving.sample import Sample
+from headway.proving.sample import Sample, is_by_clock
 from headway.proving.shrink import shrunk
 from headway.runtime.worker import WorkerFailure, error_of
 
@@ -47,6 +49,7 @@ _MEANINGS: Final = {
     DIVIDED: "it differs with other batches, epochs or key groups: something is kept outside of the state, such as in "
     "a global or in a mutable default, and sees the events of all keys in the order in which they are worked on",
 }
+_UNEXPECTED: Final = "nothing was disturbed: what the flow gives is not what is expected of it"
 _LOST: Final = (
     "undisturbed runs agree, and one that was disturbed does not: something is kept outside of the state, such as in a "
     "global, a mutable default or a file, and does not survive, or is there twice"
@@ -104,6 +107,10 @@ class Proof:
     """How many lines and rows were compared in each run."""
     seconds: float = 0.0
     fault: Optional[Fault] = None
+    by_clock: bool = False
+    """Whether it has durable functions: then what its outputs get is compared in whatever order, and nothing else."""
+    use: Use = field(default_factory=Use)
+    """What runs have taken of the machine, at most."""
 
     @property
     def untried(self) -> list[str]:
@@ -117,23 +124,29 @@ class Proof:
 
 
 Progress = Callable[[Proof], None]
+Expects = Callable[[bool], Mapping[str, list[bytes]]]
+"""The lines of each output, by name, by whether the books are closed in the end."""
 
 
 def prove_flow(
     spec: FlowSpec,
+    flow: Flow,
     sample: Sample,
     options: ProofOptions,
     *,
-    name: str,
     observe: Progress = lambda proof: None,
     stop: Callable[[], bool] = lambda: False,
+    expects: Optional[Expects] = None,
 ) -> Proof:
     """Compare disturbed runs of a flow on a sample with one that nobody disturbs, until one differs.
 
+    `flow` is what `spec` makes: its processes make their own. `expects` says what the outputs must get where nobody
+    disturbs the flow, without and with the books closed in the end.
     Raises the error with which the flow fails where nobody disturbs it.
     """
     with _folder() as folder:
-        return _Proving(spec, sample, options, Path(folder), Proof(name, sample.count), observe, stop).prove()
+        proof = Proof(flow.name, sample.count, by_clock=is_by_clock(flow))
+        return _Proving(spec, sample, options, Path(folder), proof, observe, stop, expects).prove()
 
 
 @contextmanager
@@ -157,7 +170,9 @@ class _Proving:
         proof: Proof,
         observe: Progress,
         stop: Callable[[], bool],
+        expects: Optional[Expects],
     ) -> None:
+        self._expects = expects
         self._spec = spec
         self._options = options
         self._folder = folder
@@ -176,7 +191,7 @@ class _Proving:
         path = self._folder / "sample"
         self._all.store(path)
         for number in range(min(_LANES_MOST, os.cpu_count() or 1)):
-            lane = Lane(self._spec, path, self._all.sizes, self._folder / f"lane-{number}")
+            lane = Lane(self._spec, path, self._all.sizes, self._folder / f"lane-{number}", self._proof.by_clock)
             self._lanes.append(lane)
             self._free.put(lane)
         try:
@@ -196,13 +211,33 @@ class _Proving:
                 if self._proof.fault is None and not self._is_over():
                     self._note(again, self._carried_out(again), _LOST)
             return
-        references = {drain: self._reference(drain=drain)[1] for drain in (True, False)}
+        references = {drain: self._reference(drain=drain)[1] for drain in self._drains}
+        self._check_expected()
         self._observe(self._proof)
-        for what, trial in quick_trials().items():
+        if self._proof.fault is not None:
+            return
+        for what, quick in quick_trials().items():
+            trial = without_drain(quick) if self._proof.by_clock else quick
             self._note(trial, self._carried_out(trial), _MEANINGS[what.strip()])
             if self._proof.fault is not None or self._is_over():
                 return
-        self._disturbed(references[False], references[True])
+        self._disturbed(references[False], references[self._drains[-1]])
+
+    def _check_expected(self) -> None:
+        """Compare what nobody disturbed with what is expected, if anything is."""
+        for drain in self._drains if self._expects is not None else ():
+            assert self._expects is not None
+            wanted = {f"output {name!r}": lines for name, lines in self._expects(drain).items() if lines}
+            outcome = self._reference(drain=drain)[0]
+            got = {name: lines for name, lines in outcome.parts.items() if name.startswith("output ")}
+            found = difference(Outcome(wanted, {}), Outcome(got, {}))
+            if found is not None and self._proof.fault is None:
+                self._proof.fault = Fault(found, _UNEXPECTED, reference_trial(drain=drain), self._proof.events)
+
+    @property
+    def _drains(self) -> tuple[bool, ...]:
+        """Whether books are closed: without and with. Durable functions never know that nothing more will come."""
+        return (False,) if self._proof.by_clock else (False, True)
 
     def _disturbed(self, staying: Reference, draining: Reference) -> None:
         """The many runs, as many at a time as there are lanes. What they find is noted in their order."""
@@ -212,7 +247,7 @@ class _Proving:
         )
         with ThreadPoolExecutor(len(self._lanes), "headway-prove") as pool:
             under_way: dict[Future[Run], Trial] = {}
-            for trial in plans:
+            for trial in map(without_drain, plans) if self._proof.by_clock else plans:
                 if self._is_over() or self._proof.fault is not None:
                     break
                 under_way[pool.submit(self._carried_out, trial)] = trial
@@ -231,6 +266,7 @@ class _Proving:
         proof.runs += 1
         proof.disturbances.update(run.kills)
         proof.power_losses += run.lost_power
+        proof.use = proof.use.most(run.use)
         if proof.fault is None:
             found = self._difference(trial, run, proof.events)
             if found is not None:
@@ -298,6 +334,7 @@ def proof_json(proof: Proof) -> dict[str, Any]:
         "compared": proof.lines,
         "disturbances": dict(sorted(proof.disturbances.items())),
         "power_losses": proof.power_losses,
+        "most": proof.use._asdict(),
         "points": {
             "reached": sorted(proof.reached),
             "untried": proof.untried,

@@ -17,7 +17,7 @@ from headway.declare.flow import Flow
 from headway.errors import InputError, UsageError
 from headway.graph import SourceNode
 
-__all__ = ["Logs", "Sample", "given_sample", "taken_sample"]
+__all__ = ["Logs", "Sample", "given_sample", "is_by_clock", "taken_sample"]
 
 Logs = Mapping[str, Mapping[str, Iterable[Any]]]
 """Records of each partition of each source: dicts, events, `Record`s, or bytes in the format of the source."""
@@ -82,9 +82,14 @@ def _stored(value: Any, key: Any, headers: Any, time_ms: Optional[int]) -> Recor
 
 
 def sampled_sources(flow: Flow) -> list[SourceNode]:
-    """The sources whose records can be recorded: all but the logs that a flow keeps for itself, as of functions."""
+    """The sources whose records can be recorded: all but the logs that a flow with functions keeps for itself."""
     sources = [node for node in flow.graph.nodes.values() if isinstance(node, SourceNode)]
-    return [node for node in sources if not node.input.comes_back]
+    return [node for node in sources if not (is_by_clock(flow) and node.input.own_log is not None)]
+
+
+def is_by_clock(flow: Flow) -> bool:
+    """Whether a flow has durable functions, which go by the clock: what they are answered comes back to the flow."""
+    return any(isinstance(node, SourceNode) and node.input.comes_back for node in flow.graph.nodes.values())
 
 
 def taken_sample(flow: Flow, count: int) -> Sample:
@@ -104,12 +109,13 @@ def given_sample(flow: Flow, logs: Logs, *, others: int = 0) -> Sample:
     With `others` the sources that nothing is given for are read as in `taken_sample`, so many events of each. Raises
     `UsageError` for a source that is not there, or without them.
     """
-    sources = {node.name: node for node in sampled_sources(flow)}
+    nodes = [node for node in flow.graph.nodes.values() if isinstance(node, SourceNode)]
+    sources = {node.name: node for node in nodes if not node.input.comes_back}
     for name in logs:
         if name not in sources:
             msg = f"the flow {flow.name!r} has no source {name!r} that events can be given for: {', '.join(sources)}"
             raise UsageError(msg)
-    missing = sorted(sources.keys() - logs.keys())
+    missing = [node.name for node in sampled_sources(flow) if node.name not in logs]
     if missing and not others:
         msg = f"there are no events for the source {missing[0]!r}: give some for each of {', '.join(sources)}"
         raise UsageError(msg)

@@ -41,7 +41,7 @@ def prove(
     spec = spec_of(flow) if isinstance(flow, Flow) else FlowSpec(os.fspath(flow), dict(parameters or {}))
     made = load_flow(spec)
     sample = taken_sample(made, events) if isinstance(events, int) else given_sample(made, events)
-    proof = prove_flow(spec, sample, ProofOptions(runs, seed, minutes), name=made.name)
+    proof = prove_flow(spec, made, sample, ProofOptions(runs, seed, minutes))
     if proof.fault is not None:
         fault = proof.fault
         msg = f"{made.name}: {fault.difference}\n{fault.meaning}\nplan: {fault.trial}\nevents: {fault.events}"
