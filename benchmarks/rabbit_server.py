@@ -39,7 +39,7 @@ class RabbitServer(SmallServer):
     """
 
     name = "rabbit"
-    ready_s = 60.0
+    ready_s = 120.0
 
     def __init__(self) -> None:
         self.stream_port, self._epmd_port, self._node_port = free_ports(3)

@@ -40,6 +40,7 @@ GROUPS: Final = {
     ),
     "Inputs and outputs": (
         "inbox.source",
+        "inbox.queues",
         "connectors.",
     ),
     "Formats": ("formats.",),

@@ -12,11 +12,12 @@ import pytest
 from benchmarks.engine_servers import RestateServer, TemporalServer, restate_program, temporal_program
 from benchmarks.kafka_server import KafkaServer, kafka_libraries
 from benchmarks.postgres_server import PLACES, PostgresServer
-from benchmarks.rabbit_server import RabbitServer, find_rabbit
+from benchmarks.rabbit_server import MosquittoServer, RabbitServer, find_mosquitto, find_rabbit
 from benchmarks.small_servers import NatsServer, RedisServer, find_redis, nats_program
 
 __all__ = [
     "KafkaServer",
+    "MosquittoServer",
     "NatsServer",
     "PostgresServer",
     "RabbitServer",
@@ -24,6 +25,7 @@ __all__ = [
     "RestateServer",
     "TemporalServer",
     "kafka_server",
+    "mosquitto_server",
     "nats_server",
     "postgres_server",
     "rabbit_server",
@@ -122,6 +124,21 @@ def rabbit_server() -> RabbitServer:
     if find_rabbit() is None:
         missing("there is no RabbitMQ in /usr/lib/rabbitmq: apt-get install rabbitmq-server")
     return _rabbit()
+
+
+@lru_cache(maxsize=1)
+def _mosquitto() -> MosquittoServer:
+    server = MosquittoServer()
+    atexit.register(server.remove)
+    return server
+
+
+def mosquitto_server() -> MosquittoServer:
+    """Mosquitto; without it the test is skipped, or fails where servers are required."""
+    _needs("paho.mqtt", "mqtt")
+    if find_mosquitto() is None:
+        missing("there is no mosquitto: apt-get install mosquitto")
+    return _mosquitto()
 
 
 @lru_cache(maxsize=1)

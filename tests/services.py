@@ -28,7 +28,7 @@ from benchmarks.kafka_server import VERSION, KafkaServer, install_kafka
 from benchmarks.places import SERVICES as SERVICES_AT
 from benchmarks.places import fetched
 from benchmarks.postgres_server import PLACES, PostgresServer
-from benchmarks.rabbit_server import RabbitServer, find_rabbit
+from benchmarks.rabbit_server import MosquittoServer, RabbitServer, find_mosquitto, find_rabbit
 from benchmarks.small_servers import NATS_VERSION, NatsServer, RedisServer, SmallServer, find_redis, install_nats
 
 POSTGRES_LEAST: Final = 15
@@ -115,6 +115,14 @@ def check_rabbit() -> str:
     return _tried(RabbitServer, version, program)
 
 
+def check_mosquitto() -> str:
+    """Which Mosquitto there is. Raises `LookupError`, with what to do, where there is none that works."""
+    program = _of_system("mosquitto", find_mosquitto)
+    told = subprocess.run([program, "-h"], check=False, capture_output=True, text=True).stdout
+    version = re.search(r"version (\S+)", told)
+    return _tried(MosquittoServer, version[1] if version else "of an unknown version", program)
+
+
 def _of_system(package: str, find: Callable[[], Optional[Path]]) -> Path:
     """A program of the system's packages; root has it installed. Raises `LookupError` where it is not there."""
     program = find()
@@ -161,6 +169,7 @@ SERVICES: Final[dict[str, Callable[[], str]]] = {
     "NATS": check_nats,
     "Redis": check_redis,
     "RabbitMQ": check_rabbit,
+    "Mosquitto": check_mosquitto,
     "Temporal": check_temporal,
     "Restate": check_restate,
     "LittleHorse": check_littlehorse,

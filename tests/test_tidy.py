@@ -71,7 +71,7 @@ MAY_IMPORT: Final = {
     "targets": "basics types connectors",
     "delivery": "basics types connectors state targets inbox",
     "web": "basics",
-    "inbox": "basics types connectors state",
+    "inbox": "basics types formats connectors state",
     "graph": "basics connectors operators targets",
     "declare": "basics types formats connectors operators targets inbox graph",
     "steps": "basics types connectors targets functions declare",

@@ -53,6 +53,11 @@ if TYPE_CHECKING:
     from headway.functions.options import CallOptions as CallOptions
     from headway.functions.options import RetryPolicy as RetryPolicy
     from headway.graph import INGESTION_TIME as INGESTION_TIME
+    from headway.inbox.queues.mqtt import mqtt as mqtt
+    from headway.inbox.queues.nats_core import nats_core as nats_core
+    from headway.inbox.queues.rabbit import rabbitmq_queue as rabbitmq_queue
+    from headway.inbox.queues.redis_list import redis_list as redis_list
+    from headway.inbox.queues.source import queue_source as queue_source
     from headway.inbox.source import http_source as http_source
     from headway.operators.absence import Absence as Absence
     from headway.operators.aggregates.approximate import approx_distinct as approx_distinct
@@ -174,6 +179,11 @@ _HOMES: Final = {
     "declare.flow": "Flow dead_letter",
     "declare.views": "state_of",
     "graph": "INGESTION_TIME",
+    "inbox.queues.mqtt": "mqtt",
+    "inbox.queues.nats_core": "nats_core",
+    "inbox.queues.rabbit": "rabbitmq_queue",
+    "inbox.queues.redis_list": "redis_list",
+    "inbox.queues.source": "queue_source",
     "inbox.source": "http_source",
     "operators.joins.lookups": "Lookup lookup",
     "operators.absence": "Absence",

@@ -55,6 +55,7 @@ STEPS: Final = {
     "inbox": "events are written to an inbox",
     "inbox-sync": "an inbox is synced",
     "inbox-answer": "those who wait are told that their events are durable",
+    "queue-answer": "messages of a queue are acknowledged, which are durable in its inbox",
     "replacement": "a file of the state directory takes the place of the one before",
     "manifest": "the manifest is replaced: what the directory is now",
     "positions": "the positions of the sources are stored, as a generation begins",

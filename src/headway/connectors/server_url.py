@@ -7,8 +7,10 @@ from typing import Final, Optional
 from headway.basics.secret import Secret, hide
 from headway.errors import UsageError
 
-__all__ = ["REDIS", "STREAMS", "ServerUrl"]
+__all__ = ["AMQP", "MQTT", "REDIS", "STREAMS", "ServerUrl"]
 
+AMQP: Final = ("amqp", "amqps")
+MQTT: Final = ("mqtt", "mqtts")
 REDIS: Final = ("redis", "rediss", "unix")
 STREAMS: Final = ("rabbitmq-stream", "rabbitmq-stream+tls")
 """What URLs of a kind of server begin with."""

@@ -19,7 +19,7 @@ from headway.inbox.recovery import segments_in
 from headway.state.files import RESTORE, state_files
 from headway.state.private import open_private
 
-__all__ = ["InboxChunk", "InboxReader"]
+__all__ = ["InboxChunk", "InboxReader", "times_of"]
 
 _RETRY_S: Final = 0.1
 _BUFFER_BYTES: Final = 256 << 10
@@ -38,15 +38,24 @@ class InboxChunk(LinesChunk):
 
     def receipt_times(self, ordinals: Sequence[int]) -> list[int]:
         """When the log took the records, which are in order."""
-        if len(self.received) == 1:
-            return [self.received[0][1]] * len(ordinals)
-        times = []
-        index = 0
-        for ordinal in ordinals:
-            while index + 1 < len(self.received) and self.received[index + 1][0] <= ordinal:
-                index += 1
-            times.append(self.received[index][1])
-        return times
+        return times_of(self.received, ordinals)
+
+
+def times_of(received: Sequence[tuple[int, int]], ordinals: Sequence[int]) -> list[int]:
+    """The receipt times of records in order; `received` has the first record and the time of each batch.
+
+    >>> times_of([(4, 1_000), (7, 2_000)], [4, 6, 7])
+    [1000, 1000, 2000]
+    """
+    if len(received) == 1:
+        return [received[0][1]] * len(ordinals)
+    times = []
+    index = 0
+    for ordinal in ordinals:
+        while index + 1 < len(received) and received[index + 1][0] <= ordinal:
+            index += 1
+        times.append(received[index][1])
+    return times
 
 
 class InboxReader(PartitionReader):

@@ -1,0 +1,185 @@
+"""The thread that takes messages from a queue, makes them durable in an inbox, and acknowledges them.
+
+It does one thing after the other: take, append, acknowledge. The queue's client goes on receiving meanwhile, up to as
+many messages as it may hold without an acknowledgement, and so the next group is the larger, the slower the disk.
+
+It stops taking while the flow is far behind: then messages wait in the queue, which is made for it, and not on the disk
+of the flow's state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Thread
+from typing import Any, Final, Optional
+
+from headway.basics.crashpoints import reached
+from headway.connectors.remote import Troubles
+from headway.errors import InputError, LockedStateError, StateError
+from headway.inbox.commits import Inbox
+from headway.inbox.log import NoRoomError
+from headway.inbox.queues.base import Consumer, Message
+from headway.inbox.queues.records import item_of
+
+__all__ = ["Consuming"]
+
+_PAUSES_S: Final = (0.05, 0.2, 0.5, 1.0)
+_LOCKED_S: Final = 15.0
+"""How long the process that had the log before may take to end."""
+_FULL_S: Final = 1.0
+_BEHIND_S: Final = 0.02
+_QUIET_S: Final = 1.0
+"""A bounded run ends when nothing has come for so long."""
+_LEAVE_S: Final = 5.0
+
+
+class Consuming:
+    """Takes messages until it is closed; with `follow=False` until the queue has been quiet for a second.
+
+    `open_inbox` opens the log; `waiting` tells how many records of it the flow still needs, of which there may be
+    `most_waiting`.
+    """
+
+    def __init__(
+        self,
+        described: str,
+        consumer: Consumer,
+        open_inbox: Callable[[], Inbox],
+        waiting: Callable[[], int],
+        troubles: Troubles,
+        *,
+        most_waiting: int,
+        follow: bool,
+    ) -> None:
+        self.is_finished = False
+        """Whether a bounded run has all that there was; all of it is durable."""
+        self.failure: Optional[InputError] = None
+        """What has ended it."""
+        self._described = described
+        self._consumer = consumer
+        self._open_inbox = open_inbox
+        self._waiting = waiting
+        self._troubles = troubles
+        self._most_waiting = most_waiting
+        self._follow = follow
+        self._loop = asyncio.new_event_loop()
+        self._ended = asyncio.Event()
+        self._disk = ThreadPoolExecutor(1, "headway-inbox")
+        self._inbox: Optional[Inbox] = None
+        self._thread = Thread(target=self._run, name=f"headway {described}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Let what is under way be acknowledged, and end."""
+        with suppress(RuntimeError):  # It has ended already.
+            self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._live())
+        except InputError as error:
+            self.failure = error
+        except BaseException as error:  # Whatever it is, it must not end in a flow that waits for ever.
+            self.failure = InputError(f"{self._described} cannot be read on: {self._consumer.words(error)}")
+            self.failure.__cause__ = error
+        finally:
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            self._loop.close()
+            self._disk.shutdown()
+
+    async def _live(self) -> None:
+        self._inbox = await self._opened()
+        attempt = 0
+        # Clients cancel what waits for a connection that has ended; nobody else cancels this.
+        transient: tuple[type[BaseException], ...] = (asyncio.CancelledError, *self._consumer.transient)
+        try:
+            while not (self._ended.is_set() or self.is_finished):
+                try:
+                    await self._consumer.connect()
+                    self._troubles.up()
+                    attempt = 0
+                    await self._consume()
+                except transient as error:
+                    self._troubles.down(self._consumer.words(error))
+                    attempt += 1
+                finally:
+                    with suppress(Exception):  # It is made anew, or not needed any more.
+                        await asyncio.wait_for(self._consumer.disconnect(), _LEAVE_S)
+                if attempt:
+                    await self._pause(_PAUSES_S[min(attempt, len(_PAUSES_S)) - 1])
+        finally:
+            await self._on_disk(self._inbox.close)
+
+    async def _opened(self) -> Inbox:
+        until = time.monotonic() + _LOCKED_S
+        while True:
+            try:
+                return await self._on_disk(self._open_inbox)  # type: ignore[no-any-return]
+            except LockedStateError as error:
+                if time.monotonic() > until:
+                    raise InputError(str(error)) from error
+                await self._pause(0.05)
+            except StateError as error:
+                raise InputError(str(error)) from error
+
+    async def _consume(self) -> None:
+        quiet_since = time.monotonic()
+        while not self._ended.is_set():
+            while self._waiting() > self._most_waiting and not self._ended.is_set():
+                await self._pause(_BEHIND_S)
+            messages = await self._taken()
+            if messages:
+                await self._append(messages)
+                reached("queue-answer.before")
+                await self._consumer.done(messages)
+                reached("queue-answer.after")
+                quiet_since = time.monotonic()
+            elif not self._follow and time.monotonic() - quiet_since >= _QUIET_S:
+                self.is_finished = True
+                return
+
+    async def _taken(self) -> Sequence[Message]:
+        """What is taken next; nothing at the end."""
+        taking = asyncio.ensure_future(self._consumer.take())
+        ending = asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait([taking, ending], return_when=asyncio.FIRST_COMPLETED)
+            return taking.result() if taking.done() else []
+        finally:
+            for task in (taking, ending):
+                task.cancel()
+            await asyncio.wait([taking, ending])
+
+    async def _append(self, messages: Sequence[Message]) -> None:
+        """Make messages durable. Where there is no room it is waited for."""
+        assert self._inbox is not None
+        items = list(map(item_of, messages))
+        while True:
+            try:
+                [outcome] = await self._on_disk(self._inbox.commit, [items])
+                if not isinstance(outcome, Exception):
+                    return
+                raise outcome
+            except NoRoomError as error:
+                self._troubles.down(str(error))
+                if self._ended.is_set():
+                    raise ConnectionError(str(error)) from error  # It is left to the queue.
+                await self._pause(_FULL_S)
+            except StateError as error:
+                raise InputError(str(error)) from error
+
+    async def _on_disk(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await self._loop.run_in_executor(self._disk, work, *arguments)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), seconds)

@@ -1,0 +1,157 @@
+"""The input `mqtt`: topics of MQTT 5, at quality of service 1, whose messages go through the inbox.
+
+The session stays with the broker under the client's id: what comes while no run is connected waits there, and what
+was not acknowledged comes again. Messages of MQTT have no id of their own that survives that. So those count twice that
+were durable and not acknowledged when the flow was killed, unless the publisher has given them an id as a property.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final, Optional
+
+from headway.basics.needed import needed, number_in
+from headway.basics.times import Duration, duration_ms
+from headway.connectors.base import Input
+from headway.connectors.mqtt_link import MqttLink, check_url
+from headway.connectors.server_url import MQTT, ServerUrl
+from headway.errors import InputError, UsageError
+from headway.formats.named import JSON, FormatLike
+from headway.inbox.queues.base import BATCH, Consumer, Message, gathered
+from headway.inbox.queues.source import MOST_WAITING, log_name, queue_source
+
+__all__ = ["mqtt"]
+
+_EXPIRY_MOST_S: Final = 0xFFFF_FFFE
+
+
+def mqtt(
+    url: str,
+    *topics: str,
+    client_id: str,
+    qos: int = 1,
+    prefetch: int = 1_000,
+    session: Duration = "7d",
+    id_property: str = "id",
+    format: FormatLike = JSON,  # noqa: A002 - the word of the field
+    window: Duration = "24h",
+    window_keys: int = 500_000,
+    most_waiting: int = MOST_WAITING,
+) -> Input:
+    """Read topics of MQTT 5 by way of the inbox: a message is acknowledged once it is durable in a log of the state.
+
+    The broker knows the flow by `client_id`, which no other client may have, and keeps for `session` what comes while
+    no run is connected. `prefetch` messages may be under way without an acknowledgement. A message that comes again,
+    after a crash, is passed over by its user property `id_property` (with the property `source`, as CloudEvents have
+    both) within `window`; one without it is then there twice. `qos=0` asks for no acknowledgements: at most once.
+
+    The key of a message is its topic; its user properties are `hw.record_headers`. Topics may have the wildcards `+`
+    and `#`. A retained message comes again with each new session. The other options are those of `queue_source`. `url`
+    is `mqtt://user:password@host:1883` or `mqtts://...`, or where it stands: `env:MQTT_URL`, `file:/path`. Needs the
+    extra `mqtt`. Raises `UsageError` for an option that cannot be.
+
+    >>> mqtt("mqtt://localhost", "carts/#", client_id="shop-flow").describe()
+    'mqtt topic carts/# at localhost'
+    """
+    if not topics or len(set(topics)) < len(topics) or not all(isinstance(one, str) and one for one in topics):
+        msg = f"mqtt(..., {', '.join(map(repr, topics))}): expected topics, each of them once"
+        raise UsageError(msg)
+    if not isinstance(client_id, str) or not client_id:
+        msg = f"mqtt(..., client_id={client_id!r}): expected a name that no other client of the broker has"
+        raise UsageError(msg)
+    number_in("qos", qos, 0, 1)
+    number_in("prefetch", prefetch, 1, 65_535)
+    session_s = int(number_in("session", duration_ms(session, what="session") // 1_000, 1, _EXPIRY_MOST_S))
+    address = ServerUrl(url, "mqtt(...)", MQTT)
+    if address.reference is None:
+        check_url(address)
+    described = f"mqtt topic{'s' if len(topics) > 1 else ''} {', '.join(topics)} at {address.shown}"
+    asked = tuple((topic, qos) for topic in topics)
+    return queue_source(
+        log_name("mqtt", client_id),
+        lambda: MqttConsumer(address, asked, client_id, prefetch, session_s, id_property, described),
+        format=format,
+        window=window,
+        window_keys=window_keys,
+        most_waiting=most_waiting,
+        described=described,
+    )
+
+
+class MqttConsumer(Consumer):
+    """Takes messages of a session, and acknowledges each."""
+
+    def __init__(
+        self,
+        address: ServerUrl,
+        topics: tuple[tuple[str, int], ...],
+        client_id: str,
+        prefetch: int,
+        session_s: int,
+        id_property: str,
+        described: str,
+    ) -> None:
+        needed("paho.mqtt", "mqtt", "hw.mqtt(...)")
+        self._address = address
+        self._topics = topics
+        self._client_id = client_id
+        self._prefetch = prefetch
+        self._session_s = session_s
+        self._id_property = id_property
+        self._described = described
+        self._link: Optional[MqttLink] = None
+        self._come: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def connect(self) -> None:
+        """Take up the session."""
+        come: asyncio.Queue[Any] = asyncio.Queue()
+        self._come = come
+        try:
+            self._link = await MqttLink.open(
+                self._address,
+                self._described,
+                client_id=self._client_id,
+                session_s=self._session_s,
+                receive_most=self._prefetch,
+                on_message=come.put_nowait,
+                subscriptions=self._topics,
+            )
+        except UsageError as error:
+            raise InputError(str(error)) from error
+        self._link.gone.add_done_callback(lambda gone: come.put_nowait(None))
+
+    async def take(self) -> Sequence[Message]:
+        """What has come. The client itself asks the broker in silence."""
+        found = await gathered(self._come, BATCH)
+        if None in found:
+            msg = "the connection has ended"
+            raise ConnectionError(msg)
+        return list(map(self._message, found))
+
+    async def done(self, messages: Sequence[Message]) -> None:
+        """Acknowledge each one."""
+        assert self._link is not None
+        for message in messages:
+            if message.token is not None:
+                self._link.client.ack(*message.token)
+
+    async def disconnect(self) -> None:
+        """End the connection."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    def words(self, error: BaseException) -> str:
+        """Without what is secret."""
+        return self._address.without_secrets(super().words(error))
+
+    def _message(self, given: Any) -> Message:
+        properties = list(getattr(given.properties, "UserProperty", []))
+        named = dict(properties)
+        identity = named.get(self._id_property)
+        if identity is not None:
+            identity = f"{named.get('source', '')}|{identity}"
+        headers = [(name, value.encode()) for name, value in properties]
+        token = (given.mid, given.qos) if given.qos else None
+        return Message(given.payload, identity, given.topic, headers, None, token)

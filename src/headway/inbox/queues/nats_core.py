@@ -1,0 +1,131 @@
+"""The input `nats_core`: subjects of NATS without JetStream, whose messages go through the inbox, at most once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Optional, Union
+
+from headway.basics.needed import needed
+from headway.basics.times import Duration
+from headway.connectors.base import Input
+from headway.connectors.nats_servers import NatsServers
+from headway.errors import InputError, UsageError
+from headway.formats.named import JSON, FormatLike
+from headway.inbox.queues.base import BATCH, Consumer, Message, gathered
+from headway.inbox.queues.source import MOST_WAITING, log_name, queue_source
+
+__all__ = ["nats_core"]
+
+_PENDING_BYTES = 64 << 20
+
+
+def nats_core(
+    servers: Union[str, Sequence[str]],
+    *subjects: str,
+    group: str = "",
+    format: FormatLike = JSON,  # noqa: A002 - the word of the field
+    window: Duration = "24h",
+    window_keys: int = 500_000,
+    most_waiting: int = MOST_WAITING,
+    token: Optional[str] = None,
+    user: Optional[str] = None,
+    password: Optional[str] = None,
+    credentials: Optional[str] = None,
+) -> Input:
+    """Read subjects of NATS, which keeps nothing: a message is in the flow at most once.
+
+    What is published while no run is connected is gone, and so is what has come and is not durable in the inbox when
+    the flow is killed; what is durable is in the flow exactly once. Where that is not enough, publish to a stream and
+    read it by `hw.nats`. With `group` several flows, or other services, share the messages. The key of a message is its
+    subject; one with the header `Nats-Msg-Id` is passed over when it comes again within `window`. The other options are
+    those of `queue_source`, access is as for `hw.nats`. Needs the extra `nats`. Raises `UsageError` for an option that
+    cannot be.
+
+    >>> nats_core("nats://localhost:4222", "carts.>").describe()
+    'nats subject carts.> at localhost:4222'
+    """
+    at = NatsServers("hw.nats_core(...)", servers, token=token, user=user, password=password, credentials=credentials)
+    if not subjects or len(set(subjects)) < len(subjects) or not all(isinstance(one, str) and one for one in subjects):
+        msg = f"nats_core(..., {', '.join(map(repr, subjects))}): expected subjects, each of them once"
+        raise UsageError(msg)
+    described = f"nats subject{'s' if len(subjects) > 1 else ''} {', '.join(subjects)} at {at.shown}"
+    return queue_source(
+        log_name("nats", *subjects),
+        lambda: NatsConsumer(at, subjects, group, described),
+        format=format,
+        window=window,
+        window_keys=window_keys,
+        most_waiting=most_waiting,
+        described=described,
+    )
+
+
+class NatsConsumer(Consumer):
+    """Subscribes to subjects; there is nothing to acknowledge."""
+
+    def __init__(self, servers: NatsServers, subjects: Sequence[str], group: str, described: str) -> None:
+        needed("nats", "nats", "hw.nats_core(...)")
+        import nats.errors
+
+        self.transient = (*Consumer.transient, nats.errors.Error)
+        self._servers = servers
+        self._subjects = subjects
+        self._group = group
+        self._described = described
+        self._client: Any = None
+        self._come: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def connect(self) -> None:
+        """Connect and subscribe."""
+        import nats.errors
+
+        try:
+            self._client = await self._servers.connect()
+            for subject in self._subjects:
+                await self._client.subscribe(
+                    subject, queue=self._group, cb=self._came, pending_bytes_limit=_PENDING_BYTES
+                )
+            await self._client.flush(timeout=5)
+        except nats.errors.NoServersError as error:
+            msg = f"no server of {self._servers.shown} takes a connection: check address and port"
+            raise ConnectionError(msg) from error
+        except nats.errors.Error as error:
+            if "authorization" in str(error).lower():
+                msg = f"{self._described} refuses to let us in: check user, password, token or credentials"
+                raise InputError(msg) from error
+            raise
+        except UsageError as error:
+            raise InputError(str(error)) from error
+
+    async def take(self) -> Sequence[Message]:
+        """What has come. In silence the server is asked whether it is there."""
+        found = await gathered(self._come, BATCH)
+        if not found:
+            if not self._client.is_connected:
+                msg = "the connection has ended"
+                raise ConnectionError(msg)
+            await self._client.flush(timeout=5)
+        return [_message(one) for one in found]
+
+    async def done(self, messages: Sequence[Message]) -> None:
+        """NATS has forgotten them already."""
+
+    async def disconnect(self) -> None:
+        """End the client."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def words(self, error: BaseException) -> str:
+        """Without what is secret."""
+        return self._servers.words(error)
+
+    async def _came(self, message: Any) -> None:
+        await self._come.put(message)
+
+
+def _message(given: Any) -> Message:
+    headers = given.headers or {}
+    pairs = [(name, value.encode()) for name, value in headers.items()]
+    return Message(given.data, headers.get("Nats-Msg-Id"), given.subject, pairs)

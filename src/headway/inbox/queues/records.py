@@ -1,0 +1,66 @@
+"""Messages of a queue as records of an inbox's log, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Optional
+
+import msgspec
+
+from headway.connectors.parts import RecordPart
+from headway.connectors.records import RecordsChunk
+from headway.inbox.commits import Item
+from headway.inbox.queues.base import Message
+from headway.inbox.reader import InboxChunk, times_of
+
+__all__ = ["QueueChunk", "item_of"]
+
+
+class _Kept(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A message as a line of JSON, which the log's records are; bytes are Base64 in it."""
+
+    value: bytes
+    key: Optional[str] = None
+    headers: list[tuple[str, bytes]] = []
+    time_ms: Optional[int] = None
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode_lines: Final = msgspec.json.Decoder(_Kept).decode_lines
+
+
+def item_of(message: Message) -> Item:
+    """What is appended for a message."""
+    kept = _Kept(message.value, message.key, list(message.headers), message.time_ms)
+    # The letter says what kind of key it is, as those of other items do.
+    return Item(_encode(kept) + b"\n", 1, None if message.id is None else f"m{message.id}")
+
+
+class QueueChunk(RecordsChunk):
+    """Messages of a queue, out of what its log has."""
+
+    def __init__(self, partition: str, read: InboxChunk) -> None:
+        self._partition = partition
+        self._received = read.received
+        self._kept = _decode_lines(read.data)
+        self.ordinals = range(read.first_ordinal, read.first_ordinal + len(self._kept))
+        self.values = [kept.value for kept in self._kept]
+
+    def place_of(self, index: int) -> str:
+        """The number of its record."""
+        return f"record {self.ordinals[index]}"
+
+    def part_of(self, part: RecordPart, index: int) -> Any:
+        """What the queue knew of it."""
+        kept = self._kept[index]
+        if part is RecordPart.TIME:
+            return self.receipt_times(self.ordinals[index : index + 1])[0] if kept.time_ms is None else kept.time_ms
+        if part is RecordPart.KEY:
+            return kept.key
+        if part is RecordPart.HEADERS:
+            return kept.headers
+        return self.ordinals[index] if part is RecordPart.OFFSET else self._partition
+
+    def receipt_times(self, ordinals: Sequence[int]) -> list[int]:
+        """When the log took the records, which are in order."""
+        return times_of(self._received, ordinals)

@@ -1,0 +1,262 @@
+"""Queues by way of the inbox: a queue of the test's, against a model, with trouble and crashes anywhere."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster_harness import run
+from tests.kafka_harness import eventually
+from tests.kills_harness import chance_of
+
+import headway as hw
+from headway.connectors.base import Position
+from headway.connectors.parts import record_headers, record_key, record_time
+from headway.errors import InputError, UsageError
+from headway.formats.json import Json
+from headway.inbox.queues import consuming
+from headway.inbox.queues.base import Consumer, Message
+from headway.inbox.queues.source import queue_source
+
+DECODER = Json().decoder(hw.Json)
+
+
+@dataclass
+class FakeQueue:
+    """Hands out what is not acknowledged again, from the oldest on, to whoever connects anew."""
+
+    chance: random.Random
+    fails_of: int = 0
+    has_ids: bool = True
+    waiting: deque[int] = field(default_factory=deque)
+    handed: list[int] = field(default_factory=list)
+    acknowledged: list[int] = field(default_factory=list)
+    durable: int = 0
+    failure: InputError | None = None
+
+    def put(self, numbers: range) -> None:
+        self.waiting.extend(numbers)
+
+    def trouble(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self.fails_of and self.chance.randrange(self.fails_of) == 0:
+            raise ConnectionError("it is away")
+
+
+class FakeConsumer(Consumer):
+    def __init__(self, queue: FakeQueue) -> None:
+        self.queue = queue
+
+    async def connect(self) -> None:
+        self.queue.trouble()
+        assert not self.queue.handed, "disconnect() comes before connect()"
+
+    async def take(self) -> Sequence[Message]:
+        queue = self.queue
+        queue.trouble()
+        count = min(len(queue.waiting), queue.chance.randrange(1, 8))
+        taken = [queue.waiting.popleft() for _ in range(count)]
+        queue.handed += taken
+        queue.trouble()
+        return [
+            Message(b'{"n": %d}' % n, str(n) if queue.has_ids else None, f"k{n}", [("h", b"%d" % n)], n or None)
+            for n in taken
+        ]
+
+    async def done(self, messages: Sequence[Message]) -> None:
+        queue = self.queue
+        queue.trouble()
+        queue.acknowledged += queue.handed[: len(messages)]
+        assert len(queue.handed) == len(messages)
+        queue.handed.clear()
+        queue.trouble()
+
+    async def disconnect(self) -> None:
+        self.queue.waiting.extendleft(reversed(self.queue.handed))
+        self.queue.handed.clear()
+
+
+def source(queue: FakeQueue, folder: Path, **options: Any) -> Any:
+    return queue_source("fake", lambda: FakeConsumer(queue), **options).within(folder)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consuming, "_PAUSES_S", (0.0,))
+    monkeypatch.setattr(consuming, "_QUIET_S", 0.05)
+
+
+def read_some(given: Any, position: Position | None, count: int, *, follow: bool) -> tuple[list[int], Position]:
+    """At least so many events, or all of a bounded reader; and the position behind them."""
+    found: list[int] = []
+    with closing(given.session()) as session:
+        [name] = session.partitions()
+        reader = session.open(name, position, follow=follow)
+
+        def has_them() -> bool:
+            chunk = reader.read(1)
+            if chunk is not None:
+                found.extend(event["n"] for event in chunk.decode(DECODER).events)
+            return reader.at_end if not follow else len(found) >= count
+
+        with closing(reader):
+            eventually(has_them, f"{count} events, after {found}")
+            return found, reader.position()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_message_is_read_once_and_in_order_whatever_fails(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(chance_of("queues").randrange(1 << 30) + seed)
+    queue = FakeQueue(chance, fails_of=7)
+    total, found, position = 0, list[int](), None
+    for _ in range(chance.randrange(3, 7)):
+        more = chance.randrange(0, 40)
+        queue.put(range(total, total + more))
+        total += more
+        wanted = chance.randrange(0, total - len(found) + 1)
+        some, behind = read_some(source(queue, tmp_path), position, wanted, follow=True)
+        if chance.randrange(3) == 0:
+            continue  # As after a crash: the epoch did not count, and it is read again.
+        found += some
+        position = behind
+    queue.fails_of = 0
+    some, _ = read_some(source(queue, tmp_path), position, 0, follow=False)
+    assert found + some == list(range(total))
+    assert queue.acknowledged[-1:] == ([total - 1] if total else [])
+    assert sorted(set(queue.acknowledged)) == list(range(total))
+    assert not queue.waiting and not queue.handed
+
+
+def test_a_message_without_an_id_is_not_lost_and_may_be_there_twice(tmp_path: Path) -> None:
+    queue = FakeQueue(random.Random(3), fails_of=5, has_ids=False)
+    queue.put(range(60))
+    found, _ = read_some(source(queue, tmp_path), None, 60, follow=False)
+    assert set(found) == set(range(60))
+    assert len(found) > 60
+
+
+def test_what_a_queue_knows_of_a_message(tmp_path: Path) -> None:
+    queue = FakeQueue(random.Random(1))
+    queue.put(range(3))
+    with closing(source(queue, tmp_path).session()) as session:
+        reader = session.open("=fake/0", None, follow=True)
+        with closing(reader):
+            chunks: list[Any] = []
+
+            def has_all() -> bool:
+                chunk = reader.read(1)
+                chunks.extend([chunk] if chunk is not None else [])
+                return sum(len(one.ordinals) for one in chunks) == 3
+
+            eventually(has_all, "all three")
+            found = [
+                (key, headers, time_ms)
+                for chunk in chunks
+                for key, headers, time_ms in zip(
+                    *(chunk.parts(part, chunk.ordinals) for part in (record_key, record_headers, record_time))
+                )
+            ]
+            assert found[1:] == [(f"k{n}", [("h", b"%d" % n)], n) for n in (1, 2)]
+            assert found[0][:2] == ("k0", [("h", b"0")])
+            assert found[0][2] > 1_700_000_000_000  # It had no time, so that of its receipt counts.
+            assert chunks[0].record(0) == ("record 0", b'{"n": 0}')
+
+
+def test_no_more_is_taken_than_the_flow_may_be_behind(tmp_path: Path) -> None:
+    queue = FakeQueue(random.Random(1))
+    queue.put(range(500))
+    with closing(source(queue, tmp_path, most_waiting=20).session()) as session:
+        reader = session.open("=fake/0", None, follow=True)
+        with closing(reader):
+            eventually(lambda: len(queue.acknowledged) > 20, "twenty")
+            read = 0
+            while read < 500:
+                chunk = reader.read(1)
+                if chunk is None:
+                    assert len(queue.acknowledged) - read <= 20 + 8
+                    reader.committed(reader.position())
+                else:
+                    read += len(chunk.decode(DECODER).events)
+
+
+def test_what_does_not_end_by_itself_ends_the_run_behind_what_was_taken(tmp_path: Path) -> None:
+    queue = FakeQueue(random.Random(1))
+    queue.put(range(5))
+    with closing(source(queue, tmp_path).session()) as session:
+        reader = session.open("=fake/0", None, follow=True)
+        with closing(reader):
+            eventually(lambda: len(queue.acknowledged) == 5, "all")
+            queue.failure = InputError("it lets nobody in")
+            found: list[int] = []
+
+            def reads() -> bool:
+                chunk = reader.read(1)
+                if chunk is not None:
+                    found.extend(event["n"] for event in chunk.decode(DECODER).events)
+                return False
+
+            with pytest.raises(InputError, match="it lets nobody in"):
+                eventually(reads, "the failure")
+            assert found == list(range(5))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_in_a_flow_with_poison_for_the_dead_letters(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "flow.py").write_text(FLOW)
+    run(tmp_path, "flow.py", "--workers", workers, "--drain")
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert sorted(lines) == sorted(f'{{"n":{n}}}' for n in range(100) if n % 10)
+    letters = (tmp_path / "letters.jsonl").read_text().splitlines()
+    assert len(letters) == 10
+    assert all('"raw":"no JSON"' in letter and '"source":"numbers"' in letter for letter in letters)
+
+
+FLOW = """
+import headway as hw
+from headway.inbox.queues.base import Consumer, Message
+
+
+class Numbers(Consumer):
+    def __init__(self):
+        self.left = list(range(100))
+
+    async def connect(self):
+        pass
+
+    async def take(self):
+        taken, self.left = self.left[:9], self.left[9:]
+        return [Message(b'{"n": %d}' % n if n % 10 else b"no JSON", str(n)) for n in taken]
+
+    async def done(self, messages):
+        pass
+
+    async def disconnect(self):
+        pass
+
+
+flow = hw.Flow("numbers")
+numbers = flow.source("numbers", hw.Json, hw.queue_source("numbers", Numbers), time=hw.record_time)
+numbers.to("out", hw.to_jsonl("out.jsonl"))
+numbers.dead_letters.to("letters", hw.to_jsonl("letters.jsonl"))
+"""
+
+
+def test_options(tmp_path: Path) -> None:
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"name": "a/b"}, "expected a name of letters"),
+        ({"name": "a", "most_waiting": 0}, "most_waiting=0 is out of range"),
+        ({"name": "a", "format": "csv"}, "name the columns"),
+        ({"name": "a", "window_keys": -1}, "window_keys is -1"),
+    ]
+    for options, reason in wrong:
+        with pytest.raises(UsageError, match=reason):
+            queue_source(consumer=lambda: FakeConsumer(FakeQueue(random.Random(1))), **options)
+    with pytest.raises(UsageError, match="give it a state directory"):
+        queue_source("a", lambda: FakeConsumer(FakeQueue(random.Random(1)))).open("=a/0", None, follow=False)
