@@ -143,8 +143,10 @@ if TYPE_CHECKING:
     from headway.targets.http import webhook as webhook
     from headway.targets.kafka import to_kafka as to_kafka
     from headway.targets.littlehorse import to_littlehorse as to_littlehorse
+    from headway.targets.mqtt import to_mqtt as to_mqtt
     from headway.targets.nats import to_nats as to_nats
     from headway.targets.postgres import postgres as postgres
+    from headway.targets.rabbit import to_rabbitmq as to_rabbitmq
     from headway.targets.rabbit_stream import to_rabbitmq_stream as to_rabbitmq_stream
     from headway.targets.redis_stream import to_redis_stream as to_redis_stream
     from headway.targets.resonate import to_resonate as to_resonate
@@ -226,8 +228,10 @@ _HOMES: Final = {
     "targets.http": "webhook",
     "targets.kafka": "to_kafka",
     "targets.littlehorse": "to_littlehorse",
+    "targets.mqtt": "to_mqtt",
     "targets.nats": "to_nats",
     "targets.postgres": "postgres",
+    "targets.rabbit": "to_rabbitmq",
     "targets.rabbit_stream": "to_rabbitmq_stream",
     "targets.redis_stream": "to_redis_stream",
     "targets.resonate": "to_resonate",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Optional
 from urllib.parse import unquote, urlsplit
@@ -43,6 +43,8 @@ class MqttLink:
     def __init__(self, client: Any) -> None:
         self.client = client
         self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._answers: dict[int, asyncio.Future[str]] = {}
+        """Those to what was published, by the numbers of packets."""
 
     @classmethod
     async def open(
@@ -115,6 +117,32 @@ class MqttLink:
             raise
         return link
 
+    async def publish(
+        self, topic: str, value: bytes, properties: Sequence[tuple[str, str]], content_type: str, *, retain: bool
+    ) -> str:
+        """Publish at quality of service 1; returns when the broker has acknowledged it, empty, or why it refuses it.
+
+        Raises `ConnectionError` when the connection ends before that.
+        """
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+
+        about: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        about.UserProperty = list(properties)
+        about.ContentType = content_type
+        sent = self.client.publish(topic, value, 1, retain, about)
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        # The answer is handed to this loop, so that it cannot be before what waits for it.
+        self._answers[sent.mid] = answer
+        waiting: list[asyncio.Future[Any]] = [answer, self.gone]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise ConnectionError(self.gone.result())
+            return answer.result()
+        finally:
+            self._answers.pop(sent.mid, None)
+
     async def close(self) -> None:
         """End the connection; the session stays with the broker, if it has an expiry."""
         client = self.client
@@ -164,5 +192,13 @@ class MqttLink:
             settle, self.gone, f"the connection has ended: {reason}"
         )
         client.on_subscribe = on_subscribe
+
+        def published(mid: int, reason: str) -> None:
+            if (answer := self._answers.get(mid)) is not None:
+                settle(answer, reason)
+
+        client.on_publish = lambda client, userdata, mid, reason, properties: later(
+            published, mid, str(reason) if reason.is_failure else ""
+        )
         if on_message is not None:
             client.on_message = lambda client, userdata, message: later(on_message, message)

@@ -18,10 +18,10 @@ from headway.connectors.nats_servers import NatsServers
 from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes, percent_encoded
+from headway.targets.connecting import Connecting
 
 __all__ = ["Nats", "to_nats"]
 
-_CLOSING_S: Final = 2.0
 _SUBJECT: Final = re.compile(r"[^\s*>.]+(\.[^\s*>.]+)*")
 
 
@@ -71,7 +71,7 @@ class Nats(Target):
         self._name = name or f"nats {servers.shown} {subject}"
         self._client: Any = None
         self._stream: Any = None
-        self._connecting: Optional[asyncio.Future[None]] = None
+        self._connecting = Connecting(self._connect, lambda: self._client is not None and self._client.is_connected)
 
     @property
     def name(self) -> str:
@@ -95,8 +95,8 @@ class Nats(Target):
         headers = {f"ce-{what}": percent_encoded(value) for what, value in attributes(delivery).items()}
         headers |= {"Nats-Msg-Id": delivery.id, "Content-Type": "application/json"}
         try:
-            stream = await self._connected()
-            await stream.publish(self._subject, delivery.data, timeout=self.limits.timeout_s, headers=headers)
+            await self._connecting.made()
+            await self._stream.publish(self._subject, delivery.data, timeout=self.limits.timeout_s, headers=headers)
         except nats.errors.MaxPayloadError:
             told = f"{len(delivery.data)} bytes are more than the server takes: raise its max_payload"
             return [Answer(Outcome.NEVER, told)]
@@ -112,7 +112,8 @@ class Nats(Target):
         import nats.js.errors
 
         try:
-            name = await (await self._connected()).find_stream_name_by_subject(self._subject)
+            await self._connecting.made()
+            name = await self._stream.find_stream_name_by_subject(self._subject)
         except nats.js.errors.NotFoundError as error:
             msg = f"no stream takes the subject {self._subject}: add it to one"
             raise OutputError(msg) from error
@@ -121,28 +122,14 @@ class Nats(Target):
         return f"the stream {name} takes the subject"
 
     async def close(self) -> None:
-        """End the client; one that is being made gets a little time to be there, so that it can be ended."""
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            await asyncio.wait([connecting], timeout=_CLOSING_S)
-            connecting.cancel()
-            await asyncio.wait([connecting])
-            if not connecting.cancelled():
-                connecting.exception()
+        """End the client."""
+        await self._connecting.ended()
         await self._disconnect()
 
     async def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
-
-    async def _connected(self) -> Any:
-        if self._client is None or not self._client.is_connected:
-            if self._connecting is None or self._connecting.done():
-                self._connecting = asyncio.ensure_future(self._connect())
-            # Whoever is cancelled does not leave a client that is half made.
-            await asyncio.shield(self._connecting)
-        return self._stream
 
     async def _connect(self) -> None:
         await self._disconnect()

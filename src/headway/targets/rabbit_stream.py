@@ -28,7 +28,7 @@ from headway.basics.times import Duration, duration_ms
 from headway.connectors.amqp import message_of
 from headway.connectors.rabbit_link import FRAME_BYTES, StreamLink, check_name, place_of
 from headway.connectors.server_url import STREAMS, ServerUrl
-from headway.errors import InputError, UsageError
+from headway.errors import InputError, OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes
 from headway.targets.positions import by_place
@@ -118,6 +118,19 @@ class RabbitStream(Target):
             found = await publisher.write(deliveries)
             answers.update(((place, one.number), answer) for one, answer in zip(deliveries, found))
         return [answers[delivery.place, delivery.number] for delivery in batch]
+
+    async def look(self) -> str:
+        """Ask whether the stream is there."""
+        try:
+            link = await self._connected()
+        except LookupError as error:
+            msg = f"there is no stream {self._stream}: make it"
+            raise OutputError(msg) from error
+        except (InputError, UsageError, OSError, asyncio.TimeoutError) as error:
+            reason = " ".join(str(error).split()) or "the server does not answer in time"
+            raise OutputError(self._address.without_secrets(reason)) from error
+        await link.close()
+        return f"the stream {self._stream} is there"
 
     async def close(self) -> None:
         """End all connections."""

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Final, Optional
+from collections.abc import Sequence
+from typing import Any, Optional
 
 from headway.basics.needed import needed, number_in
 from headway.basics.times import Duration
+from headway.connectors.amqp_link import ANSWER_S, AmqpLink, transient_errors, translated
 from headway.connectors.base import Input
 from headway.connectors.server_url import AMQP, ServerUrl
-from headway.errors import InputError, UsageError
+from headway.errors import UsageError
 from headway.formats.named import JSON, FormatLike
 from headway.inbox.queues.base import BATCH, Consumer, Message, gathered
 from headway.inbox.queues.source import MOST_WAITING, log_name, queue_source
 
 __all__ = ["rabbitmq_queue"]
-
-_ANSWER_S: Final = 10.0
 
 
 def rabbitmq_queue(
@@ -71,10 +68,7 @@ class RabbitConsumer(Consumer):
 
     def __init__(self, address: ServerUrl, queue: str, prefetch: int, key: Optional[str], described: str) -> None:
         needed("aio_pika", "rabbitmq", "hw.rabbitmq_queue(...)")
-        from aio_pika.exceptions import AMQPError
-        from aiormq.exceptions import ChannelInvalidStateError
-
-        self.transient = (*Consumer.transient, AMQPError, ChannelInvalidStateError)
+        self.transient = (*Consumer.transient, *transient_errors())
         self._address = address
         self._name = queue
         self._prefetch = prefetch
@@ -82,47 +76,30 @@ class RabbitConsumer(Consumer):
         self._described = described
         self._acknowledged = 0
         """How many messages of this connection: the server numbers them from 1 on."""
-        self._connection: Any = None
-        self._channel: Any = None
+        self._link: Optional[AmqpLink] = None
         self._acks: Any = None
         """What is under the channel, which acknowledges several messages with one frame."""
         self._come: asyncio.Queue[Any] = asyncio.Queue()
-        for name in ("aio_pika", "aiormq"):  # What they log is told here as well.
-            logging.getLogger(name).addHandler(logging.NullHandler())
 
     async def connect(self) -> None:
         """Connect, and have messages sent."""
-        with _translated():
-            await self._connect()
-
-    async def _connect(self) -> None:
-        import aio_pika
-        from aio_pika.connection import make_url
-        from aio_pika.exceptions import ChannelNotFoundEntity, ProbableAuthenticationError
-        from aiormq.exceptions import ChannelAccessRefused, ConnectionNotAllowed
+        from aio_pika.exceptions import ChannelNotFoundEntity
 
         come: asyncio.Queue[Any] = asyncio.Queue()
         self._come, self._acknowledged = come, 0
+        # Held before it connects, so that `disconnect` ends also what is half made.
+        self._link = link = AmqpLink(self._address, self._described)
+        # Whoever waits hears that nothing comes any more.
+        await link.open(confirms=False, lost=lambda: come.put_nowait(None))
         try:
-            # Held before it connects, so that `disconnect` ends also what is half made.
-            self._connection = aio_pika.Connection(make_url(self._address.read()))
-            await self._connection.connect(timeout=_ANSWER_S)
-            # Whoever waits hears that nothing comes any more.
-            self._connection.close_callbacks.add(lambda *about: come.put_nowait(None))
-            self._channel = await self._connection.channel(publisher_confirms=False)
-            self._acks = await self._channel.get_underlay_channel()
-            self._channel.close_callbacks.add(lambda *about: come.put_nowait(None))
-            await self._channel.set_qos(prefetch_count=self._prefetch, timeout=_ANSWER_S)
-            queue = await self._channel.declare_queue(self._name, passive=True, timeout=_ANSWER_S)
-            await queue.consume(come.put, timeout=_ANSWER_S)
+            with translated(self._described):
+                self._acks = await link.channel.get_underlay_channel()
+                await link.channel.set_qos(prefetch_count=self._prefetch, timeout=ANSWER_S)
+                queue = await link.channel.declare_queue(self._name, passive=True, timeout=ANSWER_S)
+                await queue.consume(come.put, timeout=ANSWER_S)
         except ChannelNotFoundEntity as error:
             msg = f"there is no queue {self._name} yet: make it"
             raise ConnectionError(msg) from error
-        except (ProbableAuthenticationError, ConnectionNotAllowed, ChannelAccessRefused) as error:
-            msg = f"{self._described} refuses to let us in: check user, password, virtual host and permissions"
-            raise InputError(msg) from error
-        except UsageError as error:
-            raise InputError(str(error)) from error
 
     async def take(self) -> Sequence[Message]:
         """What has come. In silence the queue is asked for: a connection that was cut says nothing."""
@@ -131,24 +108,25 @@ class RabbitConsumer(Consumer):
             msg = "the connection has ended"
             raise ConnectionError(msg)
         if not found:
-            with _translated():
-                await self._channel.declare_queue(self._name, passive=True, timeout=_ANSWER_S)
+            assert self._link is not None
+            with translated(self._described):
+                await self._link.channel.declare_queue(self._name, passive=True, timeout=ANSWER_S)
         return list(map(self._message, found))
 
     async def done(self, messages: Sequence[Message]) -> None:
         """Acknowledge all, with one frame where there is none before them that was not taken yet."""
         tags = [message.token for message in messages]
         is_whole = sorted(tags) == list(range(self._acknowledged + 1, self._acknowledged + 1 + len(tags)))
-        with _translated():
+        with translated(self._described):
             for tag in [max(tags)] if is_whole else tags:
                 await self._acks.basic_ack(tag, multiple=is_whole)
         self._acknowledged += len(tags)
 
     async def disconnect(self) -> None:
         """End the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
 
     def words(self, error: BaseException) -> str:
         """Without what is secret."""
@@ -159,18 +137,6 @@ class RabbitConsumer(Consumer):
         key = given.routing_key if self._key is None else dict(headers).get(self._key, b"").decode(errors="replace")
         time_ms = None if given.timestamp is None else int(given.timestamp.timestamp() * 1_000)
         return Message(bytes(given.body), given.message_id, key or None, headers, time_ms, given.delivery_tag)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """What the client raises that is no kind of error: so it ends what waits for a connection that has ended."""
-    try:
-        yield
-    except Exception as error:
-        if type(error) is not Exception:
-            raise
-        msg = "the connection has ended"
-        raise ConnectionError(msg) from error
 
 
 def _bytes_of(value: Any) -> bytes:
