@@ -20,7 +20,7 @@ from tests.servers import mosquitto_server, rabbit_server, redis_server
 import headway as hw
 from headway.errors import HeadwayError, UsageError
 from headway.formats.json import Json
-from headway.testing.crashes import Crashes, Kill
+from headway.proving.crashes import Crashes, Kill
 
 KEPT: list[type[ServedQueue]] = [RabbitQueue, RedisList, MqttTopic]
 DECODER = Json().decoder(hw.Json)
