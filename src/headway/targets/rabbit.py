@@ -95,6 +95,7 @@ class Rabbit(Target):
         """Publish one trigger, and wait until the server has confirmed it."""
         from aio_pika.exceptions import DeliveryError, PublishError
 
+        transient = _transient()
         [delivery] = batch
         if len(delivery.data) > _MESSAGE_MOST:
             return [Answer(Outcome.NEVER, f"{len(delivery.data)} bytes are more than the server takes")]
@@ -111,12 +112,13 @@ class Rabbit(Target):
             return [self._retry("the server does not take it: a queue is full, or cannot store it")]
         except InputError as error:
             return [self._retry(str(error))]
-        except (*transient_errors(), OSError, asyncio.TimeoutError) as error:
+        except transient as error:
             return [self._retry(self._words(error))]
         return [DONE]
 
     async def look(self) -> str:
         """Ask whether the exchange, or the queue that is named, is there."""
+        transient = _transient()
         try:
             with translated(self._name):
                 await self._connecting.made()
@@ -126,7 +128,7 @@ class Rabbit(Target):
                 queue = await self._link.channel.get_queue(self._routing_key, ensure=True)
         except InputError as error:
             raise OutputError(str(error)) from error
-        except (*transient_errors(), OSError, asyncio.TimeoutError) as error:
+        except transient as error:
             raise OutputError(self._words(error)) from error
         return f"the queue {queue.name} has {queue.declaration_result.message_count} messages"
 
@@ -156,6 +158,10 @@ class Rabbit(Target):
         link, self._link = self._link, None
         if link is not None:
             await link.close()
+
+
+def _transient() -> tuple[type[BaseException], ...]:
+    return (*transient_errors(), OSError, asyncio.TimeoutError)
 
 
 def _message(delivery: Delivery) -> Any:
