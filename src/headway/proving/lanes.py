@@ -151,7 +151,8 @@ class Lane:
         told = log.read_text(errors="replace")[-_LOG_SHOWN:] if log.exists() else ""
         if os.WIFSIGNALED(status or 0):
             number = os.WTERMSIG(status or 0)
-            if number == signal.SIGKILL:
+            # One that is told to stop before it listens ends as if it was killed.
+            if number in (signal.SIGKILL, signal.SIGTERM):
                 return Result({})
             return Result({}, f"the process was ended by signal {number}: {told}", "InternalError")
         path = folder / RESULT

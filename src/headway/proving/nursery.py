@@ -139,8 +139,8 @@ def _run(order: Order, flow: Flow, folder: Path) -> Result:
         drain=order.drain,
     )
     try:
-        _divide(StateDirectory(options.state_dir), order.key_groups)
         with StopFlag().on_signals() as stop:
+            _divide(StateDirectory(options.state_dir), order.key_groups)
             if order.workers == 1:
                 result = run_flow(flow, options, stop=stop)
             else:
