@@ -94,7 +94,7 @@ def test_commands_exist(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     for name in ("events", "demo", "DIR"):
         Path(name).mkdir()
-    for name in ("triggers.jsonl", "found.jsonl", "FILE"):
+    for name in ("triggers.jsonl", "found.jsonl", "rows.jsonl", "FILE"):
         Path(name).touch()
     for words in commands(page):
         command, rest = find_command(words)
