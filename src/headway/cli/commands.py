@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from typing import Optional
+from typing import Final, Optional
 
 import click
 
 __all__ = ["Commands"]
+
+
+_SENTENCE: Final = 500
+"""Characters, more than any sentence has: click cuts off what is longer."""
 
 
 class Commands(click.Group):
@@ -27,6 +31,12 @@ class Commands(click.Group):
             return f"; to run a flow: headway run {name}"
         close = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
         return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(self.list_commands(ctx))}"
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, each with the whole first sentence of its help."""
+        known = [(name, self.commands[name]) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(_SENTENCE)) for name, command in known])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they were added."""

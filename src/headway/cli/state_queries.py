@@ -273,7 +273,14 @@ def _lines_of(operator: str, found: Difference) -> Iterator[str]:
 )
 @_reading
 @click.argument("operator")
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    show_default=True,
+    help="JSON lines, which `headway state import` takes, or CSV.",
+)
 def export(reader: StateReader, operator: str, form: str) -> None:
     """Write all rows of an operator to standard output, in the order of their keys.
 
