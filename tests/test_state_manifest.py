@@ -117,7 +117,7 @@ def test_a_drained_directory_takes_no_more(tmp_path: Path) -> None:
 
 def test_a_drain_that_was_interrupted_goes_on_and_nothing_else_does(tmp_path: Path) -> None:
     found = manifest(drain=Drain(step=3, to_ms=5))
-    with pytest.raises(DrainedStateError, match=r"is being drained: .* run it with --drain to finish"):
+    with pytest.raises(DrainedStateError, match=r"is being drained: .* run it with --drain to go on with what is left"):
         found.check_undrained(tmp_path, draining=False)
     found.check_undrained(tmp_path, draining=True)
     manifest().check_undrained(tmp_path, draining=False)
