@@ -11,6 +11,9 @@ from typing import Optional
 import pytest
 from hypothesis import settings
 
+collect_ignore = ["littlehorse_cases.py", "resonate_app.py"]
+"""Programs that tests start in environments of their own, with libraries that are not in this one."""
+
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 1 << 30
 EXAMPLES = float(os.environ.get("HEADWAY_EXAMPLES", "0.6"))

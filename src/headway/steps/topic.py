@@ -62,7 +62,7 @@ def topic_step(
     >>> import headway as hw
     >>> quote = topic_step("quote", hw.to_jsonl("requests.jsonl"), hw.files("replies.jsonl"), timeout="1h")
     >>> quote
-    <topic step 'quote': jsonl requests.jsonl, replies from files replies.jsonl>
+    <topic step 'quote': file requests.jsonl, replies from files replies.jsonl>
     >>> quote.request("buy/1#0.1", quote.encode_arguments(item="lamp", amount=2))
     {'key': 'buy/1#0.1', 'item': 'lamp', 'amount': 2}
     """
