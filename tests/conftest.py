@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Optional
@@ -29,6 +30,13 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("headway")
     _write_to_memory()
     _keep_bytecode(config.rootpath / ".pytest_cache" / "bytecode")
+
+
+def pytest_sessionfinish() -> None:
+    """End the servers that tests of this process have started, if any have."""
+    servers = sys.modules.get("tests.servers")
+    if servers is not None:
+        servers.end_servers()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

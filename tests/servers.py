@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 
@@ -24,6 +25,7 @@ __all__ = [
     "RedisServer",
     "RestateServer",
     "TemporalServer",
+    "end_servers",
     "kafka_server",
     "mosquitto_server",
     "nats_server",
@@ -33,6 +35,18 @@ __all__ = [
     "restate_server",
     "temporal_server",
 ]
+
+_ending: list[Callable[[], None]] = []
+"""How the servers of this process are ended."""
+
+
+def end_servers() -> None:
+    """End all servers of this process. Called when its last test is over: what is left to its exit may be cut short."""
+    while _ending:
+        _ending.pop()()
+
+
+atexit.register(end_servers)
 
 IS_REQUIRED = os.environ.get("HEADWAY_REQUIRE_SERVERS") == "1"
 
@@ -54,7 +68,7 @@ def _needs(module: str, extra: str) -> None:
 @lru_cache(maxsize=1)
 def _postgres() -> PostgresServer:
     server = PostgresServer(PLACES[0])
-    atexit.register(server.remove)
+    _ending.append(server.remove)
     return server
 
 
@@ -69,7 +83,7 @@ def postgres_server() -> PostgresServer:
 @lru_cache(maxsize=1)
 def _kafka() -> KafkaServer:
     server = KafkaServer()
-    atexit.register(server.remove)
+    _ending.append(server.remove)
     return server
 
 
@@ -84,7 +98,7 @@ def kafka_server() -> KafkaServer:
 @lru_cache(maxsize=1)
 def _nats() -> NatsServer:
     server = NatsServer()
-    atexit.register(server.remove)
+    _ending.append(server.remove)
     return server
 
 
@@ -99,7 +113,7 @@ def nats_server() -> NatsServer:
 @lru_cache(maxsize=1)
 def _redis() -> RedisServer:
     server = RedisServer()
-    atexit.register(server.remove)
+    _ending.append(server.remove)
     return server
 
 
@@ -114,7 +128,7 @@ def redis_server() -> RedisServer:
 @lru_cache(maxsize=1)
 def _rabbit() -> RabbitServer:
     server = RabbitServer()
-    atexit.register(server.remove)
+    _ending.append(server.remove)
     return server
 
 
@@ -129,7 +143,7 @@ def rabbit_server() -> RabbitServer:
 @lru_cache(maxsize=1)
 def _mosquitto() -> MosquittoServer:
     server = MosquittoServer()
-    atexit.register(server.remove)
+    _ending.append(server.remove)
     return server
 
 
@@ -144,7 +158,7 @@ def mosquitto_server() -> MosquittoServer:
 @lru_cache(maxsize=1)
 def _temporal() -> TemporalServer:
     server = TemporalServer()
-    atexit.register(server.remove)
+    _ending.append(server.remove)
     return server
 
 
@@ -159,7 +173,7 @@ def temporal_server() -> TemporalServer:
 @lru_cache(maxsize=1)
 def _restate() -> RestateServer:
     server = RestateServer()
-    atexit.register(server.remove)
+    _ending.append(server.remove)
     return server
 
 
