@@ -105,7 +105,9 @@ def kill_all(directory: Path, *, rounds: int, steps: int) -> None:
         assert found == expected
 
 
+@pytest.mark.soak
 def test_each_effect_is_there_once(tmp_path: Path) -> None:
+    """It takes both cores for half a minute or more, and waits in vain where they are busy with something else."""
     kill_all(tmp_path, rounds=2, steps=400)
 
 
