@@ -138,7 +138,7 @@ class PartitionReader(ABC):
     def behind(self) -> Optional[int]:
         """How many records the log has that were not read yet, as far as is known; None where nobody counts them.
 
-        Asked once per epoch: it must cost nothing.
+        Asked twice a second, and by another thread than that of `read`: it must cost nothing.
         """
         return None
 

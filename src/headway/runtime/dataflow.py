@@ -83,7 +83,6 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
                     self._ending.epoch_began()
                 self._commitment.proven()
                 reached("epoch.after")
-            self._commitment.proven()
             job.marker.polled(self._closed)
             self._called(job.clock_ms())
             job.check_clock()

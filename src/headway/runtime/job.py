@@ -245,9 +245,10 @@ class Job:
 
         if version is None:
             kept = kept_before(self._began_with.get(source.name), number, assigned)
+        is_followed = self.returning is not None and goes_by_clock(source.node)
         options = SlotOptions(
             groups=self.manifest.key_groups,
-            follow=(is_followed := self.returning is not None and goes_by_clock(source.node)) or self.options.follow,
+            follow=self.options.follow or is_followed,
             grows=not all(source.node.input.ends for source in self.plan.sources),
             chunk_bytes=self.options.chunk_bytes,
             drain_to_ms=None if is_followed else self.options.drain_to_ms,

@@ -17,10 +17,10 @@ from typing import Any, Final, Generic, Optional, TypeVar, Union
 
 import msgspec
 
-from headway.basics.needed import number_in
 from headway.basics.times import Duration, duration_ms
 from headway.errors import UsageError, why
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
+from headway.targets.limits import limits_of
 from headway.targets.threads import Threads, as_exception
 from headway.types.schema import type_label
 
@@ -111,11 +111,13 @@ def call(
     if not callable(function) or inspect.isclass(function):
         msg = f"hw.call needs a function of one trigger, not {function!r}"
         raise UsageError(msg)
-    limits = Limits(
-        concurrency=int(number_in("concurrency", concurrency, 1, 1_000)),
-        batch=int(number_in("batch", batch, 1, 10_000)),
-        per_second=None if rate is None else number_in("rate", rate, 0.001, 1_000_000),
-        timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 1, 86_400_000) / 1_000,
+    limits = limits_of(
+        concurrency=concurrency,
+        rate=rate,
+        timeout=timeout,
+        batch=batch,
+        concurrency_most=1_000,
+        timeout_most_ms=86_400_000,
     )
     return Call(function, limits, name)
 

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Optional
 
-from headway.basics.needed import number_in
-from headway.basics.times import Duration, duration_ms
+from headway.basics.times import Duration
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
 from headway.targets.dbos_database import DbosDatabase
 from headway.targets.dbos_hands import Hand, hand_of
+from headway.targets.limits import limits_of
 from headway.targets.positions import by_place
 from headway.targets.threads import Threads
 
@@ -61,11 +61,12 @@ def to_dbos(
     >>> to_dbos("postgresql://app:swordfish@db.example/shop", workflow="reorder", queue="triggers")
     <Dbos dbos db.example/shop reorder>
     """
-    limits = Limits(
-        concurrency=int(number_in("concurrency", concurrency, 1, 100)),
-        batch=int(number_in("batch", batch, 1, 10_000)),
-        per_second=None if rate is None else number_in("rate", rate, 0.001, 10_000_000),
-        timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 1, 3_600_000) / 1_000,
+    limits = limits_of(
+        concurrency=concurrency,
+        rate=rate,
+        timeout=timeout,
+        batch=batch,
+        concurrency_most=100,
     )
     hand = hand_of(
         workflow=workflow,

@@ -20,25 +20,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Optional
 
-from headway.basics.needed import number_in
 from headway.basics.secret import SecretText
-from headway.basics.times import Duration, duration_ms
+from headway.basics.times import Duration
 from headway.errors import UsageError
 from headway.targets.addresses import AddressPolicy
-from headway.targets.answers import REASON_MAX, answer_for, checked_answers
+from headway.targets.answers import REASON_MAX, checked_answers
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import MODES, message_of
 from headway.targets.handshake import ORIGIN, asking_headers, checked_origin, permission_in
 from headway.targets.headers import Headers
 from headway.targets.http_receiver import HttpReceiver
+from headway.targets.limits import SPARE_S, limits_of
 from headway.targets.signatures import Signer
 from headway.targets.tls import TlsFiles
 from headway.targets.urls import Url
 
 __all__ = ["Webhook", "webhook"]
 
-_SPARE_S: Final = 5.0
-"""By how much the dispatcher waits longer: an answer of our own says more than that time is over."""
 _SPLIT: Final = frozenset({400, 413, 422})
 """For a list of events: some of them may be at fault, or it is too long."""
 
@@ -89,11 +87,12 @@ def webhook(
         TlsFiles(ca=ca, cert=cert, key=key),
         AddressPolicy(allow=allow, deny=deny),
         mode=mode,
-        limits=Limits(
-            concurrency=int(number_in("concurrency", concurrency, 1, 10_000)),
-            batch=int(number_in("batch", batch, 1, 10_000)) if mode == "batched" else 1,
-            per_second=None if rate is None else number_in("rate", rate, 0.001, 1_000_000),
-            timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 1, 3_600_000) / 1_000 + _SPARE_S,
+        limits=limits_of(
+            concurrency=concurrency,
+            rate=rate,
+            timeout=timeout,
+            batch=batch if mode == "batched" else 1,
+            spare_s=SPARE_S,
         ),
         answers=answers,
         origin=None if origin is None else checked_origin(origin),
@@ -155,7 +154,7 @@ class Webhook(Target):
 
         A list that is refused for what is in it, or for its length, is halved until it is clear whom that concerns.
         """
-        until_s = asyncio.get_running_loop().time() + self.limits.timeout_s - _SPARE_S
+        until_s = asyncio.get_running_loop().time() + self.limits.timeout_s - SPARE_S
         if self._mode == "batched":
             return await self._post_list(batch, until_s)
         return [(await self._post([delivery], until_s))[1] for delivery in batch]
@@ -178,12 +177,9 @@ class Webhook(Target):
             headers = {**message.headers, **signed, **asked}
             response = await self._receiver.request("POST", headers, message.body, until_s)
         except Exception as error:
-            reason = self._receiver.reason(error, self.limits.timeout_s - _SPARE_S)
+            reason = self._receiver.reason(error, self.limits.timeout_s - SPARE_S)
             return 0, Answer(Outcome.RETRY, reason)
-        said = "" if 200 <= response.status < 300 else self._receiver.said(response)
-        found = response.headers.get(b"retry-after")
-        retry_after = None if found is None else found.decode("latin-1")
-        return response.status, answer_for(response.status, said, retry_after, now_s=self._now_s(), own=self._answers)
+        return response.status, self._receiver.answer(response, self._now_s(), self._answers)
 
     async def _ask(self, until_s: float) -> Optional[Answer]:
         """Ask whether events are wanted, if nobody has; returns what becomes of the trigger where they are not."""

@@ -11,7 +11,8 @@ from headway.basics.needed import needed
 from headway.basics.secret import hide
 from headway.errors import OutputError, UsageError
 from headway.targets.addresses import AddressPolicy
-from headway.targets.answers import REASON_MAX
+from headway.targets.answers import REASON_MAX, answer_for
+from headway.targets.base import Answer, Outcome
 from headway.targets.headers import Headers, head_of
 from headway.targets.tls import TlsFiles
 from headway.targets.urls import Url
@@ -113,6 +114,19 @@ class HttpReceiver:
         else:
             raise error
         return self.hide(" ".join(reason.split()))[:REASON_MAX]
+
+    def answer(
+        self,
+        response: Response,
+        now_s: float,
+        own: Optional[Mapping[int, Outcome]] = None,
+        status: Optional[int] = None,
+    ) -> Answer:
+        """What an answer means, by its status or by the one that is given; `own` is as in `answer_for`."""
+        given = response.status if status is None else status
+        said = "" if 200 <= given < 300 else self.said(response)
+        found = response.headers.get(b"retry-after")
+        return answer_for(given, said, None if found is None else found.decode("latin-1"), now_s=now_s, own=own)
 
     def said(self, response: Response) -> str:
         """The body of an answer."""

@@ -25,14 +25,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple, Optional
 
-from headway.basics.needed import needed, number_in
-from headway.basics.times import Duration, duration_ms
+from headway.basics.needed import needed
+from headway.basics.times import Duration
 from headway.connectors.kafka.settings import KafkaSettings
 from headway.connectors.kafka.words import told
 from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes, event_of
 from headway.targets.kafka_positions import KafkaPositions
+from headway.targets.limits import limits_of
 from headway.targets.positions import (
     NOTHING_YET,
     Position,
@@ -85,11 +86,13 @@ def to_kafka(
     if mode not in MODES:
         msg = f"to_kafka(..., mode={mode!r}): expected {' or '.join(map(repr, MODES))}"
         raise UsageError(msg)
-    limits = Limits(
-        concurrency=int(number_in("concurrency", concurrency, 1, 100)),
-        batch=int(number_in("batch", batch, 1, 10_000)),
-        per_second=None if rate is None else number_in("rate", rate, 0.001, 10_000_000),
-        timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 1_000, 600_000) / 1_000,
+    limits = limits_of(
+        concurrency=concurrency,
+        rate=rate,
+        timeout=timeout,
+        batch=batch,
+        concurrency_most=100,
+        timeout_least_ms=1_000,
     )
     return Kafka(KafkaSettings(servers, options), topic, mode, limits, is_exact=transactions, name=name)
 

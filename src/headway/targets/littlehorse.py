@@ -14,20 +14,19 @@ from typing import Any, Final, Optional
 
 import msgspec
 
-from headway.basics.needed import needed, number_in
+from headway.basics.needed import needed
 from headway.basics.secret import Secret, hide
-from headway.basics.times import Duration, duration_ms
+from headway.basics.times import Duration
 from headway.errors import OutputError, UsageError
 from headway.targets.answers import REASON_MAX
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import event_of
 from headway.targets.grpc_answers import answer_for_code
+from headway.targets.limits import SPARE_S, limits_of
 from headway.targets.naming import NamelessError, Naming
 
 __all__ = ["LittleHorse", "to_littlehorse"]
 
-_SPARE_S: Final = 5.0
-"""By how much the dispatcher waits longer: an answer of our own says more than that time is over."""
 _ADDRESS: Final = re.compile(r"([^\s/@:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 _MODES: Final = ("binary", "structured")
 _OURS: Final = ("LHC_API_HOST", "LHC_API_PORT", "LHC_GRPC_RESOURCE_EXHAUSTED_RETRY")
@@ -89,10 +88,11 @@ def to_littlehorse(
         variable=variable,
         is_structured=mode == "structured",
         options=options or {},
-        limits=Limits(
-            concurrency=int(number_in("concurrency", concurrency, 1, 10_000)),
-            per_second=None if rate is None else number_in("rate", rate, 0.001, 1_000_000),
-            timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 1, 3_600_000) / 1_000 + _SPARE_S,
+        limits=limits_of(
+            concurrency=concurrency,
+            rate=rate,
+            timeout=timeout,
+            spare_s=SPARE_S,
         ),
         name=name,
     )
@@ -156,7 +156,7 @@ class LittleHorse(Target):
         import grpc
 
         [delivery] = batch
-        timeout_s = self.limits.timeout_s - _SPARE_S
+        timeout_s = self.limits.timeout_s - SPARE_S
         try:
             if self._event:
                 await self._stub.PutExternalEvent(self._posted(delivery), timeout=timeout_s)
@@ -176,7 +176,7 @@ class LittleHorse(Target):
         from google.protobuf.empty_pb2 import Empty
 
         try:
-            found = await self._stub.GetServerVersion(Empty(), timeout=self.limits.timeout_s - _SPARE_S)
+            found = await self._stub.GetServerVersion(Empty(), timeout=self.limits.timeout_s - SPARE_S)
         except grpc.aio.AioRpcError as error:
             raise OutputError(self._answer(error.code().name, error.details() or "").reason) from error
         return f"LittleHorse {found.major_version}.{found.minor_version}"
@@ -224,7 +224,7 @@ class LittleHorse(Target):
         if code == "ALREADY_EXISTS":
             return DONE  # By its id it is this very trigger.
         if code == "DEADLINE_EXCEEDED":
-            return Answer(Outcome.RETRY, f"no answer within {self.limits.timeout_s - _SPARE_S:g} s")
+            return Answer(Outcome.RETRY, f"no answer within {self.limits.timeout_s - SPARE_S:g} s")
         if code == "NOT_FOUND" and self._event:
             return Answer(Outcome.NEVER, self._words(f"no such workflow runs: {details}")[:REASON_MAX])
         return answer_for_code(code, self._words(details))

@@ -11,14 +11,15 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Optional
 
-from headway.basics.needed import needed, number_in
-from headway.basics.times import Duration, duration_ms
+from headway.basics.needed import needed
+from headway.basics.times import Duration
 from headway.connectors.mqtt_link import MqttLink, check_url
 from headway.connectors.server_url import MQTT, ServerUrl
 from headway.errors import InputError, OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes, percent_encoded
 from headway.targets.connecting import Connecting
+from headway.targets.limits import limits_of
 
 __all__ = ["Mqtt", "to_mqtt"]
 
@@ -49,10 +50,11 @@ def to_mqtt(
     if not isinstance(topic, str) or not topic or set(topic) & set("+#\0") or len(topic.encode()) > 65_535:
         msg = f"to_mqtt(..., {topic!r}): expected a topic without wildcards, such as 'carts/abandoned'"
         raise UsageError(msg)
-    limits = Limits(
-        concurrency=int(number_in("concurrency", concurrency, 1, 10_000)),
-        per_second=None if rate is None else number_in("rate", rate, 0.001, 10_000_000),
-        timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 100, 600_000) / 1_000,
+    limits = limits_of(
+        concurrency=concurrency,
+        rate=rate,
+        timeout=timeout,
+        timeout_least_ms=100,
     )
     address = ServerUrl(url, "to_mqtt(...)", MQTT)
     if address.reference is None:

@@ -12,13 +12,13 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, Optional, Union
 
-from headway.basics.needed import number_in
-from headway.basics.times import Duration, duration_ms
+from headway.basics.times import Duration
 from headway.connectors.nats_servers import NatsServers
 from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes, percent_encoded
 from headway.targets.connecting import Connecting
+from headway.targets.limits import limits_of
 
 __all__ = ["Nats", "to_nats"]
 
@@ -51,10 +51,11 @@ def to_nats(
     if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
         msg = f"to_nats(..., {subject!r}): expected a subject without wildcards, such as 'carts.abandoned'"
         raise UsageError(msg)
-    limits = Limits(
-        concurrency=int(number_in("concurrency", concurrency, 1, 10_000)),
-        per_second=None if rate is None else number_in("rate", rate, 0.001, 10_000_000),
-        timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 100, 600_000) / 1_000,
+    limits = limits_of(
+        concurrency=concurrency,
+        rate=rate,
+        timeout=timeout,
+        timeout_least_ms=100,
     )
     return Nats(at, subject, limits, name)
 

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, Optional, Union
 import msgspec
 
 from headway.basics.dsn import Dsn
-from headway.basics.needed import needed, number_in
+from headway.basics.needed import needed
 from headway.basics.secret import hide
-from headway.basics.times import Duration, duration_ms
+from headway.basics.times import Duration
 from headway.errors import OutputError, UsageError
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
 from headway.targets.columns import Rows, key_names, rows_of
+from headway.targets.limits import limits_of
 from headway.targets.positions import (
     NOTHING_YET,
     Position,
@@ -94,11 +95,12 @@ def postgres(
     >>> postgres("postgresql://app:swordfish@db.example/shop", "carts", key="cart")
     <Postgres postgres db.example/shop carts>
     """
-    limits = Limits(
-        concurrency=int(number_in("concurrency", concurrency, 1, 100)),
-        batch=int(number_in("batch", batch, 1, 10_000)),
-        per_second=None if rate is None else number_in("rate", rate, 0.001, 10_000_000),
-        timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 1, 3_600_000) / 1_000,
+    limits = limits_of(
+        concurrency=concurrency,
+        rate=rate,
+        timeout=timeout,
+        batch=batch,
+        concurrency_most=100,
     )
     return Postgres(Dsn(dsn), table, key=key_names(key), row=row, limits=limits, name=name)
 

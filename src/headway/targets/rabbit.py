@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, Final, Optional
 
-from headway.basics.needed import needed, number_in
-from headway.basics.times import Duration, duration_ms
+from headway.basics.needed import needed
+from headway.basics.times import Duration
 from headway.connectors.amqp_link import AmqpLink, transient_errors, translated
 from headway.connectors.server_url import AMQP, ServerUrl
 from headway.errors import InputError, OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes
 from headway.targets.connecting import Connecting
+from headway.targets.limits import limits_of
 
 __all__ = ["Rabbit", "to_rabbitmq"]
 
@@ -51,10 +52,11 @@ def to_rabbitmq(
         if not isinstance(value, str) or len(value.encode()) > 255:
             msg = f"to_rabbitmq(..., {what}={value!r}): expected a text of up to 255 bytes"
             raise UsageError(msg)
-    limits = Limits(
-        concurrency=int(number_in("concurrency", concurrency, 1, 10_000)),
-        per_second=None if rate is None else number_in("rate", rate, 0.001, 10_000_000),
-        timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 100, 600_000) / 1_000,
+    limits = limits_of(
+        concurrency=concurrency,
+        rate=rate,
+        timeout=timeout,
+        timeout_least_ms=100,
     )
     return Rabbit(ServerUrl(url, "to_rabbitmq(...)", AMQP), exchange, routing_key, limits, name)
 

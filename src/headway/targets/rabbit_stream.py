@@ -23,14 +23,15 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Final, Optional
 
-from headway.basics.needed import needed, number_in
-from headway.basics.times import Duration, duration_ms
+from headway.basics.needed import needed
+from headway.basics.times import Duration
 from headway.connectors.amqp import message_of
 from headway.connectors.rabbit_link import FRAME_BYTES, StreamLink, check_name, place_of
 from headway.connectors.server_url import STREAMS, ServerUrl
 from headway.errors import InputError, OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes
+from headway.targets.limits import limits_of
 from headway.targets.positions import by_place
 
 __all__ = ["RabbitStream", "to_rabbitmq_stream"]
@@ -61,11 +62,13 @@ def to_rabbitmq_stream(
     >>> to_rabbitmq_stream("rabbitmq-stream://localhost:5552", "abandoned-carts")
     <RabbitStream rabbitmq stream localhost:5552 abandoned-carts>
     """
-    limits = Limits(
-        concurrency=int(number_in("concurrency", concurrency, 1, 100)),
-        batch=int(number_in("batch", batch, 1, 10_000)),
-        per_second=None if rate is None else number_in("rate", rate, 0.001, 10_000_000),
-        timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 100, 600_000) / 1_000,
+    limits = limits_of(
+        concurrency=concurrency,
+        rate=rate,
+        timeout=timeout,
+        batch=batch,
+        concurrency_most=100,
+        timeout_least_ms=100,
     )
     address = ServerUrl(url, "to_rabbitmq_stream(...)", STREAMS)
     if address.reference is None:

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from typing import Any, Final, Optional
 
 from headway.basics.needed import needed, number_in
-from headway.basics.times import Duration, duration_ms
+from headway.basics.times import Duration
 from headway.connectors.server_url import REDIS, ServerUrl
 from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Target
 from headway.targets.cloudevents import attributes
+from headway.targets.limits import limits_of
 from headway.targets.positions import all_retried, by_place
 
 __all__ = ["RedisStream", "to_redis_stream"]
@@ -73,11 +74,14 @@ def to_redis_stream(
     >>> to_redis_stream("redis://localhost:6379", "abandoned-carts")
     <RedisStream redis localhost:6379 abandoned-carts>
     """
-    limits = Limits(
-        concurrency=int(number_in("concurrency", concurrency, 1, 100)),
-        batch=int(number_in("batch", batch, 1, 200)),  # More would not fit onto the stack of a script.
-        per_second=None if rate is None else number_in("rate", rate, 0.001, 10_000_000),
-        timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 100, 600_000) / 1_000,
+    limits = limits_of(
+        concurrency=concurrency,
+        rate=rate,
+        timeout=timeout,
+        batch=batch,
+        batch_most=200,
+        concurrency_most=100,
+        timeout_least_ms=100,
     )
     if maxlen is not None:
         number_in("maxlen", maxlen, 1, 2**53)

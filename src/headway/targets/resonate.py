@@ -17,14 +17,14 @@ from typing import Final, Optional
 
 import msgspec
 
-from headway.basics.needed import number_in
 from headway.basics.secret import Secret
 from headway.basics.times import Duration, duration_ms
 from headway.targets.addresses import AddressPolicy
-from headway.targets.answers import HEAD_MAX, answer_for
+from headway.targets.answers import HEAD_MAX
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.headers import Headers
 from headway.targets.http_receiver import HttpReceiver
+from headway.targets.limits import SPARE_S, limits_of
 from headway.targets.naming import NamelessError
 from headway.targets.resonate_requests import Request, request_of, status_in
 from headway.targets.tls import TlsFiles
@@ -32,8 +32,6 @@ from headway.targets.urls import Url
 
 __all__ = ["Resonate", "to_resonate"]
 
-_SPARE_S: Final = 5.0
-"""By how much the dispatcher waits longer: an answer of our own says more than that time is over."""
 _PROTOCOL: Final = "2026-04-01"
 _BODY_MOST: Final = 1 << 24
 """Bytes of an answer, which has the promise with the trigger's value in it."""
@@ -92,10 +90,11 @@ def to_resonate(
         ),
         deadline_ms=duration_ms(deadline, what="deadline"),
         token=secret,
-        limits=Limits(
-            concurrency=int(number_in("concurrency", concurrency, 1, 10_000)),
-            per_second=None if rate is None else number_in("rate", rate, 0.001, 1_000_000),
-            timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 1, 3_600_000) / 1_000 + _SPARE_S,
+        limits=limits_of(
+            concurrency=concurrency,
+            rate=rate,
+            timeout=timeout,
+            spare_s=SPARE_S,
         ),
         name=name,
     )
@@ -141,7 +140,7 @@ class Resonate(Target):
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Hand one trigger over, in one request."""
         [delivery] = batch
-        timeout_s = self.limits.timeout_s - _SPARE_S
+        timeout_s = self.limits.timeout_s - SPARE_S
         until_s = asyncio.get_running_loop().time() + timeout_s
         try:
             head = {"corrId": delivery.id, "version": _PROTOCOL}
@@ -159,10 +158,7 @@ class Resonate(Target):
             status = status_in(response.body)
         if status == 404 and self._request.resolves:
             return [Answer(Outcome.NEVER, "there is no such promise", self._receiver.said(response)[:HEAD_MAX])]
-        said = "" if 200 <= status < 300 else self._receiver.said(response)
-        found = response.headers.get(b"retry-after")
-        retry_after = None if found is None else found.decode("latin-1")
-        return [answer_for(status, said, retry_after, now_s=self._now_ms() / 1_000)]
+        return [self._receiver.answer(response, self._now_ms() / 1_000, status=status)]
 
     async def look(self) -> str:
         """Dial the server; nothing is sent."""

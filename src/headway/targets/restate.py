@@ -16,23 +16,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Optional
 from urllib.parse import quote
 
-from headway.basics.needed import number_in
-from headway.basics.times import Duration, duration_ms
+from headway.basics.times import Duration
 from headway.errors import UsageError
 from headway.targets.addresses import AddressPolicy
-from headway.targets.answers import answer_for
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import binary, event_of
 from headway.targets.headers import Headers
 from headway.targets.http_receiver import HttpReceiver
+from headway.targets.limits import SPARE_S, limits_of
 from headway.targets.naming import NamelessError, Naming
 from headway.targets.tls import TlsFiles
 from headway.targets.urls import Url
 
 __all__ = ["Restate", "to_restate"]
 
-_SPARE_S: Final = 5.0
-"""By how much the dispatcher waits longer: an answer of our own says more than that time is over."""
 _MODES: Final = ("binary", "structured")
 _JSON: Final = {"content-type": "application/json"}
 _KINDS: Final = ("service", "virtual_object", "workflow", "awakeable")
@@ -95,10 +92,11 @@ def to_restate(
         ),
         _Path(kinds, handler, key),
         is_structured=mode == "structured",
-        limits=Limits(
-            concurrency=int(number_in("concurrency", concurrency, 1, 10_000)),
-            per_second=None if rate is None else number_in("rate", rate, 0.001, 1_000_000),
-            timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 1, 3_600_000) / 1_000 + _SPARE_S,
+        limits=limits_of(
+            concurrency=concurrency,
+            rate=rate,
+            timeout=timeout,
+            spare_s=SPARE_S,
         ),
         name=name,
     )
@@ -142,7 +140,7 @@ class Restate(Target):
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Hand one trigger over, in one request."""
         [delivery] = batch
-        timeout_s = self.limits.timeout_s - _SPARE_S
+        timeout_s = self.limits.timeout_s - SPARE_S
         until_s = asyncio.get_running_loop().time() + timeout_s
         try:
             path = self._path.of(delivery)
@@ -155,11 +153,8 @@ class Restate(Target):
             return [error.answer]
         except Exception as error:
             return [Answer(Outcome.RETRY, self._receiver.reason(error, timeout_s))]
-        said = "" if 200 <= response.status < 300 else self._receiver.said(response)
-        found = response.headers.get(b"retry-after")
         own = None if self._path.is_awakeable else _OF_A_CALL
-        retry_after = None if found is None else found.decode("latin-1")
-        return [answer_for(response.status, said, retry_after, now_s=self._now_s(), own=own)]
+        return [self._receiver.answer(response, self._now_s(), own)]
 
     async def look(self) -> str:
         """Dial the ingress; nothing is sent."""

@@ -20,11 +20,11 @@ from typing import Any, Final, Optional, Union
 
 import msgspec
 
-from headway.basics.needed import number_in
-from headway.basics.times import Duration, duration_ms, format_time
+from headway.basics.times import Duration, format_time
 from headway.errors import UsageError
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
 from headway.targets.columns import Column, key_names, rows_of
+from headway.targets.limits import limits_of
 from headway.targets.positions import (
     NOTHING_YET,
     POSITIONS,
@@ -73,12 +73,12 @@ def sqlite(
     >>> sqlite("shop.db", "carts", key="cart")
     <Sqlite sqlite shop.db carts>
     """
-    limits = Limits(
+    limits = limits_of(
         # More would only wait for each other.
         concurrency=1,
-        batch=int(number_in("batch", batch, 1, 10_000)),
-        per_second=None if rate is None else number_in("rate", rate, 0.001, 10_000_000),
-        timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 1, 3_600_000) / 1_000,
+        rate=rate,
+        timeout=timeout,
+        batch=batch,
     )
     return Sqlite(os.fspath(path), table, key=key_names(key), row=row, limits=limits, name=name)
 

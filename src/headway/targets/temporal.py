@@ -19,12 +19,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final, Optional
 
-from headway.basics.needed import number_in
-from headway.basics.times import Duration, duration_ms, format_duration
+from headway.basics.times import Duration, format_duration
 from headway.errors import OutputError, UsageError
 from headway.targets.answers import REASON_MAX
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.grpc_answers import answer_for_code
+from headway.targets.limits import SPARE_S, limits_of
 from headway.targets.naming import NamelessError, Naming
 from headway.targets.temporal_requests import ACTIONS, TemporalRequests
 from headway.targets.temporal_server import TemporalServer
@@ -32,8 +32,6 @@ from headway.targets.tls import TlsFiles
 
 __all__ = ["Temporal", "to_temporal"]
 
-_SPARE_S: Final = 5.0
-"""By how much the dispatcher waits longer: an answer of our own says more than that time is over."""
 _NAME_MAX: Final = 1_000
 _ONCE: Final = "a trigger that comes again is known by the workflow's id"
 _MODES: Final = ("binary", "structured")
@@ -92,10 +90,11 @@ def to_temporal(
         else Naming("{key}" if workflow_id is None else workflow_id, "workflow_id"),
         mode=("binary" if action == "start" else "structured") if mode is None else mode,
         codec=codec,
-        limits=Limits(
-            concurrency=int(number_in("concurrency", concurrency, 1, 10_000)),
-            per_second=None if rate is None else number_in("rate", rate, 0.001, 1_000_000),
-            timeout_s=number_in("timeout", duration_ms(timeout, what="timeout"), 1, 3_600_000) / 1_000 + _SPARE_S,
+        limits=limits_of(
+            concurrency=concurrency,
+            rate=rate,
+            timeout=timeout,
+            spare_s=SPARE_S,
         ),
         name=name,
     )
@@ -134,7 +133,7 @@ class Temporal(Target):
         )
         what = " ".join(part for part in (workflow, handler) if part)
         self._name = name or f"temporal {server.address} {namespace} {what}"
-        self._timeout = timedelta(seconds=limits.timeout_s - _SPARE_S)
+        self._timeout = timedelta(seconds=limits.timeout_s - SPARE_S)
 
     @property
     def name(self) -> str:
