@@ -124,7 +124,7 @@ def test_a_hundred_thousand_dead_keys_cost_no_memory_and_no_search(tmp_path: Pat
     world = World(tmp_path, Delivering(retry_first_ms=600_000), Limits(concurrency=64, batch=64), groups=1)
     try:
         world.epoch([f"key-{number}" for number in range(6_000)])
-        world.courier.breaker.record = lambda took, now_ms: None  # type: ignore[method-assign]
+        world.courier.breaker.record = lambda took, began_ms, now_ms: None  # type: ignore[method-assign]
         while world.take():
             world.answer(0, [Outcome.RETRY] * 64)
         (window,) = world.courier.windows

@@ -69,13 +69,13 @@ class Courier:
         self.output = output
         self.target = target
         self.delivering = delivering
-        self.breaker = Breaker(target.limits.concurrency, never_opens=not target.has_breaker)
+        self.breaker = Breaker(target.limits.concurrency, delivering.retry_longest_ms, never=not target.has_breaker)
         self.attempts: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
         """How many triggers were attempted in this run, by what came of it."""
         self.has_more = False
         """Whether the last `take` has read rows that cannot go now, and there are more to be read."""
-        self.under_way = 0
-        """Batches that were taken and not answered."""
+        self._began_ms: list[int] = []
+        """When each of the batches began that were taken and not answered."""
         self._now_ms = now_ms
         self._random = random
         self._tell = tell
@@ -105,6 +105,11 @@ class Courier:
         return sum(window.queue.waiting for window in self.windows)
 
     @property
+    def under_way(self) -> int:
+        """Batches that were taken and not answered."""
+        return len(self._began_ms)
+
+    @property
     def is_full(self) -> bool:
         """Whether more wait than may."""
         return self.waiting > self.delivering.waiting_max
@@ -123,8 +128,8 @@ class Courier:
         """The next batch to be handed over now; empty where there is none. Reads from the disk where it must."""
         now_ms = self._now_ms()
         self.has_more = False
-        width = self.breaker.width(now_ms)
-        if self._stopped or self.under_way >= (min(width, 1) if self.target.one_at_a_time else width):
+        is_busy = self.target.one_at_a_time and self._began_ms
+        if self._stopped or is_busy or not self.breaker.has_room(self._began_ms, now_ms):
             return []
         most = min(self.target.limits.batch, self._rates.allowed(self.target.limits, now_ms))
         if most < 1:
@@ -137,13 +142,13 @@ class Courier:
                 if not items:
                     log = ready.popleft()
                     items = [Item(log, row) for row in islice(log.rows, most)]
-                    log.under_way = len(items)
+                    log.begin(len(items), now_ms)
                 break
             lane = ready.popleft()
             items.append(Item(lane, lane.rows[0]))
-            lane.under_way = 1
+            lane.begin(1, now_ms)
         if items:
-            self.under_way += 1
+            self._began_ms.append(now_ms)
             self._rates.begin(len(items))
         return items
 
@@ -170,8 +175,9 @@ class Courier:
     def answered(self, items: Sequence[Item], answers: Sequence[Answer], now_ms: Optional[int] = None) -> None:
         """Note what came of a batch, on the disk too; not synced. `now_ms` is that of `fates`, if it was called."""
         now_ms = self._now_ms() if now_ms is None else now_ms
-        self.under_way -= 1
-        self._note_receiver(answers, now_ms)
+        began_ms = items[0].lane.began_ms
+        self._began_ms.remove(began_ms)
+        self._note_receiver(answers, began_ms, now_ms)
         for answer in answers:
             self.attempts[answer.outcome] += 1
         if self.delivering.leaves_early:
@@ -276,9 +282,9 @@ class Courier:
                 for counts in carry_out(request, below, window, self._loader, self._now_ms()):
                     yield window.queue.group, counts
 
-    def _note_receiver(self, answers: Sequence[Answer], now_ms: int) -> None:
+    def _note_receiver(self, answers: Sequence[Answer], began_ms: int, now_ms: int) -> None:
         """What answers say of the receiver as a whole."""
-        self.breaker.record(any(answer.outcome is not Outcome.RETRY for answer in answers), now_ms)
+        self.breaker.record(any(answer.outcome is not Outcome.RETRY for answer in answers), began_ms, now_ms)
         pauses = [a.retry_after_s for a in answers if a.is_busy and a.retry_after_s]
         if pauses and max(pauses) > 0:
             self.breaker.leave_alone(int(min(max(pauses) * 1_000, RETRY_AFTER_MAX_MS)), now_ms)

@@ -18,7 +18,7 @@ FRESH: Final = Lane()
 class ActiveLane:
     """A lane with rows in memory: the first of them is under way, or ready to go."""
 
-    __slots__ = ("drops", "is_log", "is_queued", "name", "rows", "state", "under_way", "window")
+    __slots__ = ("began_ms", "drops", "is_log", "is_queued", "name", "rows", "state", "under_way", "window")
 
     def __init__(self, window: QueueWindow, name: str, state: Optional[Lane], *, is_log: bool = False) -> None:
         self.window = window
@@ -30,10 +30,17 @@ class ActiveLane:
         self.rows: deque[Undelivered] = deque()
         self.under_way = 0
         """How many of its first rows have been handed over and not been answered."""
+        self.began_ms = 0
+        """When these were handed over, by the wall clock in epoch milliseconds."""
         self.drops: set[int] = set()
         """The numbers of those among them that nobody wants any more, unless they are taken."""
         self.state = state
         """How it stands with the lane where it is parked: then more of its rows may be parked. None where it is not."""
+
+    def begin(self, rows: int, now_ms: int) -> None:
+        """So many of its first rows are handed over."""
+        self.under_way = rows
+        self.began_ms = now_ms
 
 
 class QueueWindow:

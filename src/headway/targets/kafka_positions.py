@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Optional
 
 import msgspec
 
@@ -18,6 +18,9 @@ from headway.targets.positions import Position, Refusals
 __all__ = ["POSITIONS_TOPIC", "KafkaPositions"]
 
 POSITIONS_TOPIC: Final = "headway-positions"
+_POLL_S: Final = 0.2
+_POLL_RECORDS: Final = 500
+_THE_END: Final = "the run ends"
 
 
 class _Kept(msgspec.Struct, array_like=True, frozen=True):
@@ -29,35 +32,44 @@ class _Kept(msgspec.Struct, array_like=True, frozen=True):
 
 
 class KafkaPositions:
-    """Positions by topic and place. `read` may be called by several threads, one after the other has its turn."""
+    """Positions by topic and place, for several threads.
+
+    The topic is read once for all of them, some records at a time, by whoever has its turn; no thread waits longer
+    than `timeout_s`, in seconds, whatever another one waits for.
+    """
 
     def __init__(self, settings: KafkaSettings, timeout_s: float) -> None:
         self._settings = settings
         self._timeout_s = timeout_s
         self._known: dict[tuple[str, str], Position] = {}
+        self._at = 0
+        """How far the topic has been read."""
         self._consumer: Any = None
         self._asking: Any = None
         """What asks where the topic ends: it sees what is not committed."""
         self._is_there = False
-        self._lock = threading.Lock()
+        self._turn = threading.Condition()
+        """Guards what is above; never held while the broker is waited for."""
+        self._is_polling = False
+        self._readers = 0
+        self._is_closed = False
 
     def ensure(self) -> None:
         """Make the topic where it is not there: compacted, one partition. Raises `KafkaException`."""
         from confluent_kafka.admin import AdminClient
         from confluent_kafka.cimpl import KafkaException, NewTopic
 
-        with self._lock:
-            if self._is_there:
-                return
-            admin = AdminClient(self._settings.config({"error_cb": lambda error: None}))
-            topic = NewTopic(POSITIONS_TOPIC, 1, config={"cleanup.policy": "compact", "retention.ms": "-1"})
-            [made] = admin.create_topics([topic], request_timeout=self._timeout_s).values()
-            try:
-                made.result(self._timeout_s)
-            except KafkaException as error:
-                if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
-                    raise
-            self._is_there = True
+        if self._is_there:
+            return
+        admin = AdminClient(self._settings.config({"error_cb": lambda error: None}))
+        topic = NewTopic(POSITIONS_TOPIC, 1, config={"cleanup.policy": "compact", "retention.ms": "-1"})
+        [made] = admin.create_topics([topic], request_timeout=self._timeout_s).values()
+        try:
+            made.result(self._timeout_s)
+        except KafkaException as error:
+            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise
+        self._is_there = True
 
     def send(self, producer: Any, topic: str, place: str, position: Position) -> None:
         """Hand the position to a producer, as part of its transaction."""
@@ -69,61 +81,97 @@ class KafkaPositions:
 
         Transactions of others that are open hold back what is behind them: it is waited for their end.
         """
-        from confluent_kafka import Consumer, TopicPartition
-        from confluent_kafka.cimpl import KafkaException
-
-        with self._lock:
-            if self._consumer is None:
-                self._consumer = Consumer(
-                    self._settings.config(
-                        {
-                            "group.id": f"headway-{uuid.uuid4()}",
-                            "enable.auto.commit": False,
-                            "enable.partition.eof": True,
-                            "auto.offset.reset": "earliest",
-                            "isolation.level": "read_committed",
-                            "error_cb": lambda error: None,
-                        }
-                    )
-                )
-                self._consumer.assign([TopicPartition(POSITIONS_TOPIC, 0, 0)])
-                self._at = 0
+        until_s = time.monotonic() + self._timeout_s
+        self._begin()
+        try:
             end = self._end()
-            until_s = time.monotonic() + self._timeout_s
-            while self._at < end:
-                if time.monotonic() > until_s:
-                    msg = f"the topic {POSITIONS_TOPIC} cannot be read to its end: a transaction of another is open"
-                    raise UsageError(msg)
-                message = self._consumer.poll(0.2)
-                if message is None:
-                    continue
-                error = message.error()
-                if error is None:
-                    topic, name = msgspec.json.decode(message.key(), type=tuple[str, str])
-                    kept = msgspec.json.decode(message.value(), type=_Kept)
-                    self._known[topic, name] = Position(kept.number, kept.id, kept.refused)
-                    self._at = message.offset() + 1
-                elif error.name() == "_PARTITION_EOF":
-                    self._at = max(self._at, message.offset())
-                else:
-                    raise KafkaException(error)
-            return dict(self._known)
+            while True:
+                with self._turn:
+                    while self._is_polling and self._at < end and time.monotonic() <= until_s:
+                        self._turn.wait(_POLL_S)
+                    if self._at >= end:
+                        return dict(self._known)
+                    if self._is_closed:
+                        raise UsageError(_THE_END)
+                    if time.monotonic() > until_s:
+                        msg = f"the topic {POSITIONS_TOPIC} cannot be read to its end: a transaction of another is open"
+                        raise UsageError(msg)
+                    self._is_polling = True
+                self._poll()
+        finally:
+            self._finish()
 
     def close(self) -> None:
-        """End the client."""
-        with self._lock:
-            for client in filter(None, (self._consumer, self._asking)):
-                with suppress(Exception):  # It is the end of it, whatever it says.
-                    client.close()
-            self._consumer = self._asking = None
+        """End the clients: at once, or when the last thread that reads has come to its end."""
+        with self._turn:
+            self._is_closed = True
+            if not self._readers:
+                self._dispose()
+
+    def _begin(self) -> None:
+        from confluent_kafka import Consumer, TopicPartition
+
+        with self._turn:
+            if self._is_closed:
+                raise UsageError(_THE_END)
+            if self._consumer is None:
+                ours = {"enable.partition.eof": True, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+                self._consumer = Consumer(self._config(isolation="read_committed", **ours))
+                self._consumer.assign([TopicPartition(POSITIONS_TOPIC, 0, self._at)])
+                self._asking = Consumer(self._config(isolation="read_uncommitted"))
+            self._readers += 1
+
+    def _finish(self) -> None:
+        with self._turn:
+            self._readers -= 1
+            if self._is_closed and not self._readers:
+                self._dispose()
+
+    def _dispose(self) -> None:
+        for client in filter(None, (self._consumer, self._asking)):
+            with suppress(Exception):  # It is the end of it, whatever it says.
+                client.close()
+        self._consumer = self._asking = None
+
+    def _config(self, *, isolation: str, **options: Any) -> dict[str, Any]:
+        ours = {"group.id": f"headway-{uuid.uuid4()}", "isolation.level": isolation, "error_cb": lambda error: None}
+        return self._settings.config({**ours, **options})
+
+    def _poll(self) -> None:
+        """Read some records, for a moment at most. One thread at a time."""
+        found: Sequence[Any] = ()
+        try:
+            found = self._consumer.consume(_POLL_RECORDS, _POLL_S)
+        finally:
+            with self._turn:
+                self._is_polling = False
+                self._turn.notify_all()
+                errors = [error for error in map(self._noted, found) if error is not None]
+        if errors:
+            raise errors[0]
+
+    def _noted(self, message: Any) -> Optional[Exception]:
+        """Note what a record says; an error is returned, so that what comes behind it is noted as well."""
+        from confluent_kafka.cimpl import KafkaException
+
+        error = message.error()
+        if error is None:
+            try:
+                topic, name = msgspec.json.decode(message.key(), type=tuple[str, str])
+                kept = msgspec.json.decode(message.value(), type=_Kept)
+            except (msgspec.DecodeError, TypeError) as wrong:
+                return wrong
+            self._known[topic, name] = Position(kept.number, kept.id, kept.refused)
+            self._at = message.offset() + 1
+        elif error.name() == "_PARTITION_EOF":
+            self._at = max(self._at, message.offset())
+        else:
+            return KafkaException(error)
+        return None
 
     def _end(self) -> int:
         """Where the topic ends, with what is not committed yet."""
-        from confluent_kafka import Consumer, TopicPartition
+        from confluent_kafka import TopicPartition
 
-        if self._asking is None:
-            ours = {"group.id": f"headway-{uuid.uuid4()}", "isolation.level": "read_uncommitted"}
-            self._asking = Consumer(self._settings.config({**ours, "error_cb": lambda error: None}))
-        place = TopicPartition(POSITIONS_TOPIC, 0)
-        _, end = self._asking.get_watermark_offsets(place, timeout=self._timeout_s)
+        _, end = self._asking.get_watermark_offsets(TopicPartition(POSITIONS_TOPIC, 0), timeout=self._timeout_s)
         return int(end)
