@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-import select
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Optional
 
 import msgspec
 
-from headway.basics.utf8 import is_utf8
 from headway.declare.loading import FlowSpec, load_flow
-from headway.errors import ClockError, ClusterError, ForeignPeerError, HeadwayError
+from headway.errors import ClockError, ClusterError, ForeignPeerError
 from headway.runtime.board import Board
 from headway.runtime.cuts import forget_cuts
 from headway.runtime.job_options import monotonic_ms
-from headway.runtime.peers import connections, free_addresses, has_listened, have_met
+from headway.runtime.peers import free_addresses, have_met
 from headway.runtime.run import (
     Beside,
     Observer,
@@ -38,63 +32,20 @@ from headway.runtime.run import (
     unheard_change,
 )
 from headway.runtime.seal import KEY_BYTES
-from headway.runtime.stats import RunStats, WorkerStats, total
+from headway.runtime.stats import RunStats, total
 from headway.runtime.stopping import StopFlag
-from headway.runtime.worker import READY, WorkerFailure, WorkerSpec, error_of
+from headway.runtime.workers import LocalWorkers, WorkerLost
 from headway.state.files import check_room, state_files
 from headway.state.lock import Premises
-from headway.state.private import make_private, open_private, read_private
 
 __all__ = ["run_cluster"]
 
 log = logging.getLogger("headway")
 
 _POLL_S = 0.02
-_REST_S = 0.1
 _OBSERVE_S = 0.5
-_START_S = 60.0
-"""How long a worker may take to start."""
 _GOOD_RUN_S = 60.0
 """After this long without a death, and with progress, the count of restarts starts anew."""
-_CAUSE_S = 1.0
-"""How long to wait for a worker that knows more, when others say only that a peer is gone."""
-
-
-@dataclass
-class _Child:
-    """One worker process, as the supervisor sees it."""
-
-    index: int
-    process: subprocess.Popen[bytes]
-    command_fd: int
-    status_fd: int
-    log_path: Path
-    heard: bytes = b""
-    """What it has said so far: that it is ready, then why it failed."""
-
-    def listen(self) -> bytes:
-        """All that the worker has said until now."""
-        with suppress(BlockingIOError):
-            while said := os.read(self.status_fd, 65_536):
-                self.heard += said
-        return self.heard
-
-    def failure(self) -> Optional[HeadwayError]:
-        """The error that the worker ended with; None when it died without a word."""
-        said = self.listen().removeprefix(READY)
-        return error_of(msgspec.json.decode(said, type=WorkerFailure)) if said else None
-
-    def say(self, word: str) -> None:
-        with suppress(BrokenPipeError):  # It is gone: the exit code tells.
-            os.write(self.command_fd, f"{word}\n".encode())
-
-    def close(self) -> None:
-        os.close(self.command_fd)
-        os.close(self.status_fd)
-
-
-class WorkerLost(Exception):
-    """A worker died or hangs; the others must be ended and all be started again."""
 
 
 @dataclass
@@ -117,7 +68,10 @@ class Supervisor:
     _recent: int = 0
     _commits: int = 0
     """How much had been made durable when the workers were last lost."""
-    _children: list[_Child] = field(default_factory=list)
+    _workers: LocalWorkers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._workers = LocalWorkers(self.spec, self.run_dir, self.lock_fd)
 
     @property
     def run_dir(self) -> Path:
@@ -171,22 +125,23 @@ class Supervisor:
     def _attempt(self, drain_to_ms: Optional[int]) -> RunStats:
         self.premises.check()
         board = self.run_dir / "board"
+        self._workers.clear()
         with state_files(self.run_dir):
-            make_private(self.run_dir)
-            for old in self.run_dir.glob("worker-*.json"):
-                old.unlink()
             forget_cuts(self.run_dir)
             Board.create(board, self.slots, self.options.workers)
-        options = self.options.job_options(drain_to_ms=drain_to_ms, board_path=board)
         addresses = free_addresses(self.options.workers)
+        job_options = self.options.job_options(drain_to_ms=drain_to_ms, board_path=board)
         try:
-            for index in range(self.options.workers):
-                self._children.append(self._start(index, addresses, asdict(options)))
-            self._let_go(addresses)
+            self._workers.start(range(self.options.workers), addresses, job_options)
+            self._workers.await_ready()
+            last = self.options.workers - 1
+            self._workers.join(os.urandom(KEY_BYTES), addresses, is_last=lambda index: index == last)
+            self._workers.await_all(partial(self._have_met, addresses), "has not met the other workers")
+            self._workers.say("trust")
             self._watch()
         finally:
-            self._end_all()
-            stats = self._read_stats()
+            self._workers.end()
+            stats = self._read_stats(is_last=True)
             if self.resumed_events is None and len(stats.workers) == self.options.workers:
                 self.resumed_events = stats.resumed
         if len(stats.workers) != self.options.workers:
@@ -194,85 +149,24 @@ class Supervisor:
             raise WorkerLost(msg)
         return stats
 
-    def _start(self, index: int, addresses: list[str], options: dict[str, object]) -> _Child:
-        command_read, command_write = os.pipe()
-        status_read, status_write = os.pipe()
-        spec = WorkerSpec(
-            flow_ref=self.spec.ref,
-            search_path=[place for place in sys.path if is_utf8(place)],
-            parameters=dict(self.spec.parameters),
-            options={name: str(value) if isinstance(value, Path) else value for name, value in options.items()},
-            addresses=addresses,
-            index=index,
-            run_dir=str(self.run_dir),
-            final=options["drain_to_ms"] is not None,
-            command_fd=command_read,
-            status_fd=status_write,
-        )
-        log_path = self.run_dir / f"worker-{index}.log"
-        with state_files(log_path, "write"):
-            log_fd = open_private(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "headway.runtime.worker", msgspec.json.encode(spec).decode()],
-                pass_fds=(command_read, status_write, self.lock_fd),
-                stderr=log_fd,
-                start_new_session=True,
-            )
-        except OSError as error:
-            os.close(command_write)
-            os.close(status_read)
-            msg = f"worker {index} cannot be started: {error.strerror}; free memory or processes, then run again"
-            raise ClusterError(msg) from error
-        finally:
-            for descriptor in (command_read, status_write, log_fd):
-                os.close(descriptor)
-        os.set_blocking(status_read, False)
-        return _Child(index, process, command_write, status_read, log_path)
-
-    def _let_go(self, addresses: list[str]) -> None:
-        """Let the workers join in order, each once the one before listens: a failed dial costs a second."""
-        for child in self._children:
-            self._await(child, partial(_said_ready, child), "did not get ready")
-        # Not by the command line or the environment: other users of the machine can read those.
-        key = os.urandom(KEY_BYTES).hex()
-        for child, address in zip(self._children, addresses):
-            child.say(f"key {key}")
-            child.say("go")
-            if child is not self._children[-1]:
-                self._await(child, partial(_has_listened, int(address.rpartition(":")[2])), "does not listen")
-        self._await(self._children[0], partial(self._have_met, addresses), "has not met the other workers")
-        for child in self._children:
-            child.say("trust")
-
     def _have_met(self, addresses: list[str]) -> bool:
         """Whether the workers are connected; raises `WorkerLost` when somebody else has come in between."""
         try:
-            return have_met(addresses, [child.process.pid for child in self._children])
+            return have_met(addresses, self._workers.pids)
         except ForeignPeerError as error:
-            self._check_alive()  # The end of a connection whose worker has died looks foreign, too.
+            self._workers.check_alive()  # The end of a connection whose worker has died looks foreign, too.
             raise WorkerLost(str(error)) from None
-
-    def _await(self, child: _Child, happened: Callable[[], bool], what: str) -> None:
-        until = time.monotonic() + _START_S
-        while not happened():
-            self._check_alive()
-            if time.monotonic() > until:
-                msg = f"worker {child.index} {what} within {_START_S:.0f} s"
-                raise WorkerLost(msg)
-            time.sleep(0.002)
 
     def _watch(self) -> None:
         """Until all have ended well. Raises `WorkerLost`, or the error that a worker ended with."""
         told = False
         observed = time.monotonic()
         last_beat_ms = monotonic_ms()
-        while any(child.process.poll() is None for child in self._children):
-            self._check_alive()
+        while self._workers.are_running():
+            self._workers.check_alive()
             if self.stop() and not told:
                 told = True
-                for child in self._children:
-                    child.say("stop")
+                self._workers.say("stop")
             if time.monotonic() - observed >= _OBSERVE_S:
                 observed = time.monotonic()
                 self.premises.check()
@@ -283,58 +177,13 @@ class Supervisor:
                     raise WorkerLost(msg)
                 if self.observe is not None:
                     self.observe(stats)
-            self._rest()
-        self._check_alive()
+            self._workers.rest()
+        self._workers.check_alive()
 
-    def _rest(self) -> None:
-        """Sleep until a worker says something, or ends, which ends what it can say; a tenth of a second at most."""
-        speakers = [child.status_fd for child in self._children if child.process.poll() is None]
-        said, _, _ = select.select(speakers, [], [], _REST_S)
-        if said:
-            time.sleep(_POLL_S)
-
-    def _check_alive(self) -> None:
-        """Raise when workers have ended badly: the error that one of them left, or `WorkerLost`."""
-        for child in self._children:
-            child.listen()  # A worker that has much to say must not wait until somebody takes it.
-        if not any(child.process.poll() for child in self._children):
-            return
-        # When one goes, its peers follow, and say that it is gone: the first to be seen need not be the cause.
-        until = time.monotonic() + _CAUSE_S
-        while True:
-            time.sleep(_POLL_S)
-            lost = [child for child in self._children if child.process.poll()]
-            failures = {child.index: child.failure() for child in lost}
-            for error in failures.values():
-                if error is not None and not isinstance(error, ClusterError):
-                    raise error
-            told = all(isinstance(error, ClusterError) for error in failures.values())
-            if not told or len(lost) == len(self._children) or time.monotonic() > until:
-                break
-        for child in lost:
-            if failures[child.index] is None:
-                how = _how(child.process.returncode)
-                msg = f"worker {child.index} (process {child.process.pid}) {how}{_last_words(child.log_path)}"
-                raise WorkerLost(msg)
-        raise WorkerLost(str(failures[lost[0].index]))
-
-    def _end_all(self) -> None:
-        for child in self._children:
-            if child.process.poll() is None:
-                child.process.send_signal(signal.SIGKILL)
-        for child in self._children:
-            child.process.wait()
-            child.close()
-        self._children.clear()
-
-    def _read_stats(self) -> RunStats:
-        found = []
-        for index in range(self.options.workers):
-            path = self.run_dir / f"worker-{index}.json"
-            with state_files(path, "read"), suppress(FileNotFoundError):
-                found.append(msgspec.json.decode(read_private(path), type=WorkerStats))
+    def _read_stats(self, *, is_last: bool = False) -> RunStats:
+        found = self._workers.statistics(range(self.options.workers))
         stats = msgspec.structs.replace(total(found), restarts=self.restarts)
-        if self.observe is not None and len(found) == self.options.workers and not self._children:
+        if is_last and self.observe is not None and len(found) == self.options.workers:
             self.observe(stats)
         return stats
 
@@ -368,30 +217,3 @@ def run_cluster(
                 plan, manifest, options, before, stop, supervisor.run, lambda: supervisor.resumed_events
             )
         return replace(result, restarts=supervisor.restarts)
-
-
-def _said_ready(child: _Child) -> bool:
-    return child.listen().startswith(READY)
-
-
-def _has_listened(port: int) -> bool:
-    """Whether a worker has opened the port. To connect would make a worker take us for a peer."""
-    table = connections()
-    if table is None:
-        time.sleep(0.2)  # This system does not tell: give the worker a moment instead.
-        return True
-    return has_listened(table, port)
-
-
-def _how(code: int) -> str:
-    if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}"
-
-
-def _last_words(path: Path) -> str:
-    try:
-        lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    except OSError:
-        return ""
-    return f": {lines[-1].strip()[:300]}" if lines else ""

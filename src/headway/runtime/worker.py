@@ -179,12 +179,12 @@ def work(spec: WorkerSpec) -> None:
     commands = _Commands(spec.command_fd)
     sys.path.extend(place for place in spec.search_path if place not in sys.path)
     flow = load_flow(FlowSpec(spec.flow_ref, spec.parameters))
+    board = spec.options["board_path"]
     options = JobOptions(
         **{
             **spec.options,
             "state_dir": Path(spec.options["state_dir"]),
-            "board_path": Path(spec.options["board_path"]),
-            "worker": spec.index,
+            "board_path": None if board is None else Path(board),
         }
     )
     plan = compile_flow(flow, options.state_dir)
