@@ -102,6 +102,7 @@ MAY_IMPORT: Final = {
 EXCEPTIONS: Final = {
     ("runtime/supervisor.py", "declare"): "it plans the flow that its workers are to make",
     ("runtime/worker.py", "declare"): "a worker is a process of its own, which makes its flow from the user's file",
+    ("runtime/workers.py", "declare"): "it tells the processes that it starts which flow to make",
 }
 """Imports that go against the layers, and why each has to."""
 
