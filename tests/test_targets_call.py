@@ -219,9 +219,19 @@ class Forgetful(Target):
     async def deliver(self, batch: Sequence[Any]) -> Sequence[Any]:
         if self.fault == "short":
             return []
+        if self.fault == "ends the run":
+            msg = "there is no token"
+            raise UsageError(msg)
         if self.fault == "task":
             self.kept = asyncio.ensure_future(asyncio.Event().wait())
         return [hw.DONE] * len(batch)
+
+
+def faulty(fault: str) -> Target:
+    target = Forgetful()
+    target.fault = fault
+    target.token = "swordfish" if fault == "token" else ""
+    return target
 
 
 @pytest.mark.parametrize(
@@ -232,19 +242,13 @@ class Forgetful(Target):
         ("", {"received": list}, "are missing"),
         ("token", {"secrets": ["swordfish"]}, "a secret shows"),
         ("", {"make_unreachable": Forgetful}, "nobody has taken the trigger"),
+        ("", {"make_unreachable": lambda: faulty("ends the run")}, "raises UsageError, which ends the run"),
     ],
 )
 def test_the_suite_finds(fault: str, options: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def make() -> Target:
-        target = Forgetful()
-        target.fault = fault
-        if fault == "token":
-            target.token = "swordfish"
-        return target
-
     monkeypatch.setattr("headway.testing.targets._ENDING_S", 0.01)
     with pytest.raises(AssertionError, match=said):
-        check_target(make, **options)
+        check_target(lambda: faulty(fault), **options)
 
 
 def test_the_suite_finds_what_is_there_twice() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -38,13 +39,17 @@ class Dsn:
         return text
 
     def secrets(self) -> list[str]:
-        """What must not be shown: the whole text, and the password in it, as it is written and as it is meant."""
-        try:
-            text = self._secret.one()
-            password = _parts(text).get("password", "")
-        except UsageError:
-            return []
-        return [found for found in (text, password, unquote(password)) if found]
+        """What must not be shown: the whole text, and the password in it, as it is written and as it is meant.
+
+        Of what was read so far, as `Secret.known` has it. Never raises.
+        """
+        found: list[str] = []
+        for text in self._secret.known():
+            with suppress(UsageError):  # What is no address of a database is hidden as a whole.
+                password = _parts(text).get("password", "")
+                found += [password, unquote(password)]
+            found.append(text)
+        return [text for text in found if text]
 
 
 def _parts(text: str) -> dict[str, str]:

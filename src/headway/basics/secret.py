@@ -47,6 +47,8 @@ class Secret:
         self._text = text
         self._seen: Optional[tuple[int, int, int]] = None
         self._lines: list[str] = []
+        self._known = [] if self.reference else [text]
+        self._known_before: list[str] = []
 
     @property
     def reference(self) -> Optional[str]:
@@ -66,7 +68,16 @@ class Secret:
             where = f"the environment variable {rest!r} is not set" if kind == "env" else f"{rest} is empty"
             msg = f"there is no {self._what}: {where}"
             raise UsageError(msg)
+        if lines != self._known:
+            self._known, self._known_before = list(lines), self._known
         return lines
+
+    def known(self) -> list[str]:
+        """What to hide in texts: the secrets that were read last, and those before the last change. Never raises.
+
+        Nothing is read: what was sent was read before, and a file that is gone by now must not hide the error of it.
+        """
+        return [*self._known, *self._known_before]
 
     def one(self) -> str:
         """The only, or the first, secret of this moment."""

@@ -75,7 +75,7 @@ class NatsServers:
     def words(self, error: BaseException) -> str:
         """What is wrong, without what is secret."""
         inside = [url.partition("://")[2].rpartition("@")[0] for url in self._urls]
-        secrets = [secret.one() for secret in self._access.values()]
+        secrets = [text for secret in self._access.values() for text in secret.known()]
         secrets += [part for both in inside for part in (both, both.partition(":")[2]) if part]
         return hide(" ".join(str(error).split()) or type(error).__name__, secrets)
 

@@ -53,9 +53,9 @@ class ServerUrl:
         return self._url.reference or self.read().partition("://")[2].rpartition("@")[2].partition("?")[0]
 
     def without_secrets(self, text: str) -> str:
-        """A text without the password."""
-        before = self.read().partition("://")[2].rpartition("@")[0]
-        return hide(text, [part for part in (before, before.partition(":")[2]) if part])
+        """A text without the password, by the URLs that were read so far. Never raises."""
+        given = [url.partition("://")[2].rpartition("@")[0] for url in self._url.known()]
+        return hide(text, [part for before in given for part in (before, before.partition(":")[2]) if part])
 
     def __repr__(self) -> str:
         return f"<{self._schemes[0]} at {self.shown}>"

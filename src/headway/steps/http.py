@@ -10,7 +10,6 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Optional
 from urllib.parse import quote, urlencode
@@ -283,8 +282,7 @@ class HttpStep:
     def _hide(self, text: str) -> str:
         """The text without secrets: a service may send back what it was sent, and errors may quote it."""
         for secrets_of in (self._url.secrets, self._headers.secrets):
-            with suppress(UsageError):
-                text = hide(text, secrets_of())
+            text = hide(text, secrets_of())
         return text
 
     def __repr__(self) -> str:

@@ -196,7 +196,7 @@ class Target(ABC):
 
         A batch never has two triggers of one key, unless the target is `in_order`. Cancelled when `timeout_s` is over
         or the run ends; nothing is known then of what the receiver has taken, and all of it comes again. What it raises
-        is taken for a RETRY of the whole batch, with the exception as the reason.
+        is taken for a RETRY of the whole batch, with the exception as the reason; but a `HeadwayError` ends the run.
         """
 
     async def close(self) -> None:  # noqa: B027 - some need nothing.

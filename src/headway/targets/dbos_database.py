@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Optional
 
 from headway.basics.dsn import Dsn
@@ -273,9 +274,10 @@ class DbosDatabase:
             text = f"{_NOT_THERE} ({text})"
         return hide(text or type(found).__name__, self._secrets())[:REASON_MAX]
 
-    def _secrets(self) -> Iterable[str]:
-        url = self._secret.one()
-        return [] if url.startswith(_SQLITE) else Dsn(_plain(url)).secrets()
+    def _secrets(self) -> Iterator[str]:
+        for url in self._secret.known():
+            with suppress(UsageError):  # What is no URL of a database has been refused without showing it.
+                yield from Dsn(_plain(url)).secrets()
 
 
 def _with_foreign_keys(connection: sqlite3.Connection, record: object) -> None:

@@ -65,8 +65,8 @@ class Headers:
         return found
 
     def secrets(self) -> list[str]:
-        """The values that must not be shown, without a scheme before them. Raises as `read` does."""
-        return [secret.one() for _, _, secret in self._given]
+        """The values that must not be shown, without a scheme before them. Never raises."""
+        return [text for _, _, secret in self._given for text in secret.known()]
 
     def __repr__(self) -> str:
         return f"<headers {', '.join(f'{name}: {HIDDEN}' for name, _, _ in self._given)}>"

@@ -126,7 +126,7 @@ class Webhook(Target):
         self.limits = limits
         self._mode = mode
         self._signer = signer
-        self._receiver = HttpReceiver("hw.webhook(...)", url, headers, tls, addresses, signer.texts)
+        self._receiver = HttpReceiver("hw.webhook(...)", url, headers, tls, addresses, signer.secrets)
         self._answers = checked_answers(answers)
         self._origin = origin
         self._asking: Optional[asyncio.Lock] = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Optional
 
 from headway.basics.needed import needed
@@ -135,7 +134,5 @@ class HttpReceiver:
     def hide(self, text: str) -> str:
         """The text without secrets: a receiver may send back what it was sent, and errors may quote it."""
         for secrets_of in (self._url.secrets, self._headers.secrets, self._secrets):
-            # One that cannot be read any more was not sent either.
-            with suppress(UsageError):
-                text = hide(text, secrets_of())
+            text = hide(text, secrets_of())
         return text

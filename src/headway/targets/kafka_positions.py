@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from typing import Any, Final, Optional
 
@@ -57,7 +58,7 @@ class KafkaPositions:
     def ensure(self) -> None:
         """Make the topic where it is not there: compacted, one partition. Raises `KafkaException`."""
         from confluent_kafka.admin import AdminClient
-        from confluent_kafka.cimpl import KafkaException, NewTopic
+        from confluent_kafka.cimpl import KafkaError, KafkaException, NewTopic
 
         if self._is_there:
             return
@@ -69,6 +70,8 @@ class KafkaPositions:
         except KafkaException as error:
             if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
                 raise
+        except FutureTimeoutError as error:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error
         self._is_there = True
 
     def send(self, producer: Any, topic: str, place: str, position: Position) -> None:

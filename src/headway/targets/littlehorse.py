@@ -230,5 +230,5 @@ class LittleHorse(Target):
         return answer_for_code(code, self._words(details))
 
     def _words(self, text: str) -> str:
-        secrets = [secret.one() for option, secret in self._options.items() if "SECRET" in option]
+        secrets = [text for option, secret in self._options.items() if "SECRET" in option for text in secret.known()]
         return hide(" ".join(text.split()), secrets)

@@ -103,7 +103,7 @@ class Nats(Target):
             return [Answer(Outcome.NEVER, told)]
         except nats.js.errors.NoStreamResponseError:
             return [Answer(Outcome.RETRY, f"no stream takes the subject {self._subject}: add it to one")]
-        except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
+        except (nats.errors.Error, UsageError, OSError, asyncio.TimeoutError) as error:
             return [Answer(Outcome.RETRY, self._servers.words(error))]
         return [DONE]
 
@@ -118,7 +118,7 @@ class Nats(Target):
         except nats.js.errors.NotFoundError as error:
             msg = f"no stream takes the subject {self._subject}: add it to one"
             raise OutputError(msg) from error
-        except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
+        except (nats.errors.Error, UsageError, OSError, asyncio.TimeoutError) as error:
             raise OutputError(self._servers.words(error)) from error
         return f"the stream {name} takes the subject"
 

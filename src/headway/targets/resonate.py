@@ -82,7 +82,7 @@ def to_resonate(
             Headers({} if token is None else {"Authorization": f"Bearer {token}"}),
             TlsFiles(ca=ca, cert=cert, key=key),
             AddressPolicy(allow=allow, deny=deny),
-            tuple if secret is None else secret.read,
+            tuple if secret is None else secret.known,
             _BODY_MOST,
         ),
         request_of(

@@ -62,9 +62,9 @@ class Signer:
             if secret.reference is None:
                 self._keys_of(secret)
 
-    def texts(self) -> list[str]:
-        """The secrets of this moment. Raises `UsageError` where one is missing."""
-        return [text for secret in self._secrets for text in secret.read()]
+    def secrets(self) -> list[str]:
+        """What must not be shown. Never raises."""
+        return [text for secret in self._secrets for text in secret.known()]
 
     def check(self) -> None:
         """Raises `UsageError` where a secret is missing or cannot be one, or the library that it needs is."""

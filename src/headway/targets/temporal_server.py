@@ -80,7 +80,7 @@ class TemporalServer:
 
     def words(self, error: BaseException) -> str:
         """What is wrong, without what is secret."""
-        secrets = [] if self._key_sent is None else [self._key_sent]
+        secrets = [] if self._api_key is None else self._api_key.known()
         return hide(" ".join(str(error).split()) or type(error).__name__, secrets)
 
     def _tls(self) -> Any:

@@ -66,11 +66,12 @@ class Url:
         return self._parsed.address
 
     def secrets(self) -> list[str]:
-        """What of the address must not be shown."""
-        text = self._secret.one()
+        """What of the address must not be shown, as it was read so far. Never raises."""
+        known = self._secret.known()
         if self._secret.reference is not None:
-            return [text, *_after_host(text)]
-        return [urlsplit(text).query, *(value for _, value in parse_qsl(urlsplit(text).query))]
+            return [part for text in known for part in (text, *_after_host(text))]
+        asked = urlsplit(known[0]).query
+        return [asked, *(value for _, value in parse_qsl(asked))]
 
 
 def _checked(text: str, shown: str) -> SplitResult:
@@ -124,5 +125,8 @@ def _shown(parts: SplitResult) -> str:
 
 
 def _after_host(text: str) -> list[str]:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # No address, so that nothing was sent to it.
+        return []
     return [found for found in (parts.path, parts.query) if found.strip("/")]

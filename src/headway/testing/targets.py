@@ -13,6 +13,7 @@ from typing import Any, Final, Optional
 
 import msgspec
 
+from headway.errors import HeadwayError
 from headway.targets.base import Answer, Delivery, Outcome, Target
 
 __all__ = ["check_target"]
@@ -44,8 +45,9 @@ def check_target(
     value of the number-th trigger (default: `{"n": number}`), and `value_type` is the type of the stream. `received`
     tells the ids of what had an effect so far, as often as it had one: then it is also checked that nothing is missing,
     and where the target is exact that nothing is there twice. `make_unreachable` makes a target whose receiver is not
-    there. `secrets` are texts that must not be seen in the target. `cancelled_at` are the numbers of steps of the event
-    loop after which a delivery is cancelled.
+    there; `deliver` must not raise a `HeadwayError` then, because that ends the run. `secrets` are texts that must not
+    be seen in the target. `cancelled_at` are the numbers of steps of the event loop after which a delivery is
+    cancelled.
 
     What is checked: the name and the limits; answers for each trigger of a batch, in order; hard keys; repeats with
     the same id; several batches at once; a delivery that is cancelled and comes again; a target that is opened anew
@@ -174,7 +176,10 @@ class _Check:
         await target.open()
         try:
             answers = await target.deliver([self._next()])
-        except Exception:  # What deliver raises is taken for a RETRY.
+        except HeadwayError as error:
+            msg = f"deliver raises {type(error).__name__}, which ends the run, where nobody is there: {error}"
+            raise AssertionError(msg) from error
+        except Exception:  # What else deliver raises is taken for a RETRY.
             answers = [Answer(Outcome.RETRY, "raised")]
         await target.close()
         [answer] = answers

@@ -57,11 +57,11 @@ class KafkaSettings:
         return {"bootstrap.servers": self.servers, "log_level": 0, **given, **ours}
 
     def without_secrets(self, text: str) -> str:
-        """A text of the client's without what is secret."""
+        """A text of the client's without what is secret. Never raises."""
         secrets: list[str] = []
         for value in self._options.values():
             if isinstance(value, Secret):
-                secrets += value.read()
+                secrets += value.known()
         return hide(text, secrets)
 
     def __repr__(self) -> str:
