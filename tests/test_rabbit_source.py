@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 from contextlib import closing
 from operator import itemgetter
@@ -254,6 +255,59 @@ def test_connections_that_are_cut_lose_and_double_nothing(rabbit: RabbitServer) 
             eventually(lambda: has(400), "all", 60)
             assert found == list(range(400))
         assert proxy.cut > 0
+
+
+def test_looks_at_the_end_put_nothing_among_what_is_read(rabbit: RabbitServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headway.connectors.rabbit_stream.LOOK_EVERY_S", 0)  # One look for each chunk.
+    stream, count = stream_of(rabbit), 300
+    put(rabbit, stream, plain(range(count)), chunk=1)
+    with closing(source(rabbit, stream, messages="bytes").session()) as session:
+        has, found = taking(session.open(stream, None, follow=True), Order)
+        eventually(lambda: has(count), "all that there was", 30)
+        assert found == list(range(count))
+        opened: list[Any] = []
+        monkeypatch.setattr("headway.connectors.rabbit_stream.StreamLink.open", opened.append)
+        put(rabbit, stream, plain(range(count, count + 10)), chunk=1)
+        eventually(lambda: has(count + 10), "what came later", 30)
+        assert found == list(range(count + 10)) and not opened  # All on the first connection.
+
+
+def test_a_chunk_that_went_missing_is_read_again(rabbit: RabbitServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    from headway.connectors.rabbit_link import StreamLink
+
+    stream = stream_of(rabbit)
+    put(rabbit, stream, plain(range(100)), chunk=5)
+    lost: list[Any] = []
+    deliver = StreamLink._delivered
+
+    def delivered(link: StreamLink, chunk: Any) -> None:
+        if chunk.chunk_first_offset == 50 and not lost:
+            lost.append(chunk)
+        else:
+            deliver(link, chunk)
+
+    monkeypatch.setattr(StreamLink, "_delivered", delivered)
+    with closing(source(rabbit, stream, messages="bytes").session()) as session:
+        assert read_out(session.open(stream, None, follow=False), Order) == list(range(100))
+    assert lost
+
+
+def test_what_the_server_writes_into_a_stream_for_itself_is_no_gap(rabbit: RabbitServer) -> None:
+    from rstream import Producer, RawMessage
+
+    stream, count = stream_of(rabbit, stream_max_segment_size_bytes=10_000), 100
+
+    async def publish() -> None:
+        async with Producer("127.0.0.1", rabbit.stream_port, username="guest", password="guest") as producer:
+            for n in range(count):
+                body = json.dumps({"n": n, "user": "x" * 1_000}).encode()
+                await producer.send_wait(stream, RawMessage(body, n + 1), publisher_name="shop")
+
+    asyncio.run(publish())
+    with closing(source(rabbit, stream, messages="bytes").session()) as session:
+        reader = session.open(stream, None, follow=False)
+        assert read_out(reader, Order) == list(range(count))
+        assert reader.position()["offset"] > count  # There were such entries.
 
 
 def test_what_is_wrong_is_said_in_words(rabbit: RabbitServer) -> None:

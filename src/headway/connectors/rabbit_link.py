@@ -29,6 +29,7 @@ FRAME_BYTES: Final = 1 << 20
 _HEARTBEAT_S: Final = 10
 _GOODBYE_S: Final = 1.0
 _PARTITIONS: Final = b"\x00\x19"
+_SUBSCRIPTIONS: Final = 256
 _REFUSED: Final = ("AuthenticationFailure", "SASLError", "VirtualHostAccessFailure", "AccessRefused")
 
 
@@ -85,7 +86,8 @@ class StreamLink:
         """An `rstream.client.Client`."""
         self.gone = gone
         """Done when the connection has ended, or a stream that is used here has moved."""
-        self._subscriptions = 0
+        self._subscribed: dict[int, Callable[[Any], None]] = {}
+        """Who takes the chunks of each subscription, by its number."""
         self._waiting: set[int] = set()
         self._published: Optional[asyncio.Future[None]] = None
 
@@ -109,6 +111,8 @@ class StreamLink:
 
         client.on_lost = lost
         link = cls(client, gone)
+        client.on_chunk = link._delivered
+        client.add_handler(_schema().MetadataUpdate, lambda update: lost(), name="moved")
         try:
             with _translated(described):
                 await client.start()
@@ -157,42 +161,45 @@ class StreamLink:
 
     async def subscribe(
         self, stream: str, spec: Any, credit: int, described: str, take: Callable[[Any], None]
-    ) -> tuple[int, bool]:
-        """Have chunks of a stream given to `take`; returns a number to `credit` with, and whether there is a stream.
+    ) -> Optional[int]:
+        """Have chunks of a stream given to `take`; returns a number to `credit` with, None where there is no stream.
 
-        Returns when the first of them have come, as far as there are any.
+        Returns when the first of them have come, as far as there are any. The protocol has 256 numbers for the
+        subscriptions of a connection: one is free again after `unsubscribe`.
         """
-        from rstream import schema
         from rstream.exceptions import StreamDoesNotExist
 
-        number = self._subscriptions
-        self._subscriptions += 1
-        client = self.client
-        client.add_handler(schema.Deliver, take, name=str(number))
-        client.add_handler(schema.MetadataUpdate, lambda update: client.on_lost(), name=str(number))
-        await client.run_queue_listener_task(number, take)
+        number = next(free for free in range(_SUBSCRIPTIONS) if free not in self._subscribed)
+        self._subscribed[number] = take
         with _translated(described):
             try:
-                await self.ask(client.subscribe(stream, number, spec, initial_credit=credit))
+                await self.ask(self.client.subscribe(stream, number, spec, initial_credit=credit))
             except StreamDoesNotExist:
-                return number, False
+                del self._subscribed[number]
+                return None
         # The server answers in order, and sends what a new subscription can get before it looks at what is next.
         await self.stream_exists(stream, described)
-        await asyncio.sleep(0)
-        return number, True
+        return number
+
+    async def unsubscribe(self, number: int, described: str) -> None:
+        """End a subscription: its chunks no longer come once this has returned, and its number is free."""
+        with _translated(described):
+            await self.ask(self.client.unsubscribe(number))
+        del self._subscribed[number]
 
     async def first_chunk(self, stream: str, spec: Any, described: str) -> Any:
         """The chunk with which a subscription would begin now; None where it would wait for one."""
-        from rstream import schema
-
         found: list[Any] = []
-        number, is_there = await self.subscribe(stream, spec, 1, described, found.append)
-        if is_there:
-            with _translated(described):
-                await self.ask(self.client.unsubscribe(number))
-        await self.client.stop_queue_listener_task(number)
-        self.client.remove_handler(schema.Deliver, name=str(number))
+        number = await self.subscribe(stream, spec, 1, described, found.append)
+        if number is not None:
+            await self.unsubscribe(number, described)
         return found[0] if found else None
+
+    def _delivered(self, chunk: Any) -> None:
+        """Give a chunk to the subscription that it was sent for, and to no other one of this connection."""
+        take = self._subscribed.get(chunk.subscription_id)
+        if take is not None:
+            take(chunk)
 
     async def credit(self, number: int) -> None:
         """Ask for one more chunk."""
@@ -209,7 +216,6 @@ class StreamLink:
         client = self.client
         client.add_handler(schema.PublishConfirm, self._confirmed, name="0")
         client.add_handler(schema.PublishError, self._not_published, name="0")
-        client.add_handler(schema.MetadataUpdate, lambda update: client.on_lost(), name="0")
         with _translated(described):
             try:
                 await self.ask(client.declare_publisher(stream, reference, 0))
@@ -252,32 +258,45 @@ class StreamLink:
             await self.client.close()
 
 
+def _schema() -> Any:
+    from rstream import schema
+
+    return schema
+
+
 @cache
 def _client_class() -> Any:
-    """The client's connection, that says when it is lost. A class of a library that may not be there."""
+    """The client's connection, that says when it is lost. A class of a library that may not be there.
+
+    It hands each chunk on as it is read. The client itself would give every chunk to all subscriptions.
+    """
     from rstream import schema
     from rstream.client import Client
+    from rstream.encoding import decode_frame
 
     # What it logs is raised here as well: without a handler of the user's it need not be on the terminal.
     logging.getLogger("rstream").addHandler(logging.NullHandler())
 
     class _Client(Client):
         on_lost: Callable[[], Any] = staticmethod(lambda: None)
+        on_chunk: Callable[[Any], Any] = staticmethod(lambda chunk: None)
 
         async def start(self) -> None:
             await super().start()
             # Nothing was read yet: the listener runs when this waits for something.
             connection = self._conn
             assert connection is not None
-            read = connection._read_frame_raw
 
-            async def read_frame() -> bytearray:
-                frame = await read()
-                if frame[:2] == _PARTITIONS:  # RabbitMQ before 3.11 forgets to say that this is an answer.
-                    frame[0] |= 0x80
+            async def read_frame() -> schema.Frame:
+                data = await connection._read_frame_raw()
+                if data[:2] == _PARTITIONS:  # RabbitMQ before 3.11 forgets to say that this is an answer.
+                    data[0] |= 0x80
+                frame = decode_frame(data)
+                if isinstance(frame, schema.Deliver):
+                    self.on_chunk(frame)
                 return frame
 
-            setattr(connection, "_read_frame_raw", read_frame)  # noqa: B010 - mypy lets nobody assign a method.
+            setattr(connection, "read_frame", read_frame)  # noqa: B010 - mypy lets nobody assign a method.
 
         async def _listener(self) -> None:
             try:

@@ -248,8 +248,8 @@ class RabbitStreamSession(LoopSession):
             return
         chunks: asyncio.Queue[Any] = asyncio.Queue()
         begin = OffsetSpec.from_params(OffsetType.OFFSET, at["offset"] - ("chunk" in at))
-        number, is_there = await link.subscribe(reader.name, begin, _CREDITS, self._described, chunks.put_nowait)
-        if not is_there:
+        number = await link.subscribe(reader.name, begin, _CREDITS, self._described, chunks.put_nowait)
+        if number is None:
             raise self._anew(reader.name, at)
         is_checked = False
         while end is None or at["offset"] < end or not is_checked:
@@ -257,6 +257,8 @@ class RabbitStreamSession(LoopSession):
             if not is_checked:
                 at = self._checked(reader.name, at, chunk)
                 is_checked = True
+            elif chunk.chunk_first_offset != at["offset"]:
+                at = await self._behind_a_gap(reader.name, link, at, chunk)
             first, count = chunk.chunk_first_offset, chunk.num_records
             until = first + count if end is None else min(first + count, end)
             messages = self._unpacked(chunk)
@@ -335,15 +337,38 @@ class RabbitStreamSession(LoopSession):
                 raise self._anew(stream, at)
             return at
         if first > offset:
-            told = f"{first - offset} messages of {stream} from offset {offset} on were deleted before they were read"
-            if not self._rabbit.skips_expired:
-                msg = (
-                    f"{self._described}: {told}; keep more of the stream (max-length-bytes, max-age), and go on "
-                    'without them with expired="earliest", or start with a new state directory'
-                )
-                raise InputError(msg)
-            self.troubles.tell(told)
+            self._deleted(stream, offset, first)
         return {"offset": first}
+
+    async def _behind_a_gap(self, stream: str, link: StreamLink, at: Position, chunk: Any) -> Position:
+        """Where to go on when a chunk does not begin where the one before it ended.
+
+        The server numbers entries of its own like messages (what it knows of publishers and of consumers, at the
+        beginning of a segment), and sends them to nobody. So a gap is as it should be when nothing else begins in it.
+        """
+        from rstream import OffsetType
+        from rstream.schema import OffsetSpec
+
+        offset, first = at["offset"], chunk.chunk_first_offset
+        there = await link.first_chunk(stream, OffsetSpec.from_params(OffsetType.OFFSET, offset), self._described)
+        if first < offset or there is None or there.chunk_first_offset < first:
+            msg = f"offset {offset} of {stream} was to come next, and {first} came"
+            raise ConnectionError(msg)
+        oldest = await link.first_chunk(stream, OffsetSpec(OffsetType.FIRST), self._described)
+        if oldest is not None and oldest.chunk_first_offset > offset:
+            self._deleted(stream, offset, first)
+        return {"offset": first}
+
+    def _deleted(self, stream: str, offset: int, first: int) -> None:
+        """Messages from `offset` up to `first` are gone. Raises `InputError` unless that was asked for."""
+        told = f"{first - offset} messages of {stream} from offset {offset} on were deleted before they were read"
+        if not self._rabbit.skips_expired:
+            msg = (
+                f"{self._described}: {told}; keep more of the stream (max-length-bytes, max-age), and go on "
+                'without them with expired="earliest", or start with a new state directory'
+            )
+            raise InputError(msg)
+        self.troubles.tell(told)
 
     def _anew(self, stream: str, at: Position) -> InputError:
         msg = (
