@@ -144,6 +144,33 @@ def test_a_message_without_an_id_is_not_lost_and_may_be_there_twice(tmp_path: Pa
     assert len(found) > 60
 
 
+class Given(Consumer):
+    """Hands out what it was given, once, group by group."""
+
+    def __init__(self, groups: Sequence[Sequence[Message]]) -> None:
+        self.left = list(groups)
+
+    async def connect(self) -> None:
+        pass
+
+    async def take(self) -> Sequence[Message]:
+        return self.left.pop(0) if self.left else []
+
+    async def done(self, messages: Sequence[Message]) -> None:
+        pass
+
+    async def disconnect(self) -> None:
+        pass
+
+
+def test_a_used_id_with_another_value_is_a_message_of_its_own(tmp_path: Path) -> None:
+    first, other = Message(b'{"n": 1}', "7"), Message(b'{"n": 2}', "7")
+    again = first._replace(headers=[("x-delivery-count", b"1")])
+    groups = [[first, other], [again], [other, first, Message(b'{"n": 1}', "8")]]
+    found, _ = read_some(queue_source("given", lambda: Given(groups)).within(tmp_path), None, 0, follow=False)
+    assert found == [1, 2, 1]
+
+
 def test_what_a_queue_knows_of_a_message(tmp_path: Path) -> None:
     queue = FakeQueue(random.Random(1))
     queue.put(range(3))

@@ -3,7 +3,7 @@
 A queue forgets what is acknowledged. So a message is written to the inbox first, a log in the state directory, and
 acknowledged once that is durable; the flow reads the log. What is killed in between, on either side, makes the queue
 hand the message out again: then it has the same `id`, and the inbox passes it over. Where a queue knows no ids, such a
-message is there twice.
+message is there twice. A message that has the id of another one, but another value, is a message of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Message(NamedTuple):
     value: bytes
     """In the format of the source."""
     id: Optional[str] = None
-    """What it is known by when it is handed out again; None where the queue does not say."""
+    """What it is known by when it is handed out again, together with its value; None where the queue does not say."""
     key: Optional[str] = None
     headers: Sequence[tuple[str, bytes]] = ()
     time_ms: Optional[int] = None

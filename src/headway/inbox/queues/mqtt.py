@@ -44,7 +44,8 @@ def mqtt(
     The broker knows the flow by `client_id`, which no other client may have, and keeps for `session` what comes while
     no run is connected. `prefetch` messages may be under way without an acknowledgement. A message that comes again,
     after a crash, is passed over by its user property `id_property` (with the property `source`, as CloudEvents have
-    both) within `window`; one without it is then there twice. `qos=0` asks for no acknowledgements: at most once.
+    both) and its payload within `window`; one without the property is then there twice. A publisher that gives equal
+    payloads one id means one message by it. `qos=0` asks for no acknowledgements: at most once.
 
     The key of a message is its topic; its user properties are `hw.record_headers`. Topics may have the wildcards `+`
     and `#`. A retained message comes again with each new session. The other options are those of `queue_source`. `url`

@@ -33,8 +33,9 @@ def rabbitmq_queue(
     """Read a queue of RabbitMQ by way of the inbox: a message is acknowledged once it is durable in a log of the state.
 
     The queue has to be there. `prefetch` messages may be under way without an acknowledgement. A message that comes
-    again, after a crash of the flow or of the server, is passed over by its property `message_id`, within `window`; one
-    without that property is then there twice. What the source's type does not take is a dead letter of the flow, and
+    again, after a crash of the flow or of the server, is passed over by its property `message_id` and its body, within
+    `window`; one without that property is then there twice. A publisher that gives equal bodies one id means one
+    message by it. What the source's type does not take is a dead letter of the flow, and
     acknowledged: the queue does not hand it out for ever.
 
     The key of a message is its header `key`, or else its routing key; its headers are `hw.record_headers`, its

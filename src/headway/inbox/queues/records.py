@@ -12,6 +12,7 @@ from headway.connectors.records import RecordsChunk
 from headway.inbox.commits import Item
 from headway.inbox.queues.base import Message
 from headway.inbox.reader import InboxChunk, times_of
+from headway.inbox.window import hash_of
 
 __all__ = ["QueueChunk", "item_of"]
 
@@ -31,9 +32,12 @@ _decode_lines: Final = msgspec.json.Decoder(_Kept).decode_lines
 
 def item_of(message: Message) -> Item:
     """What is appended for a message."""
-    kept = _Kept(message.value, message.key, list(message.headers), message.time_ms)
-    # The letter says what kind of key it is, as those of other items do.
-    return Item(_encode(kept) + b"\n", 1, None if message.id is None else f"m{message.id}")
+    line = _encode(_Kept(message.value, message.key, list(message.headers), message.time_ms)) + b"\n"
+    if message.id is None:
+        return Item(line, 1, None)
+    # Producers may use an id again for another message, which must not get lost. What else a queue says of a message
+    # may differ when it hands it out again. The letter says what kind of key it is, as those of other items do.
+    return Item(line, 1, f"m{hash_of(message.value).hex()}{message.id}", message.value)
 
 
 class QueueChunk(RecordsChunk):

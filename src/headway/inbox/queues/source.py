@@ -52,8 +52,8 @@ def queue_source(
     `name` is that of the log in the state directory, which stays the same for a queue. `consumer` makes what takes and
     acknowledges messages; it is called in the process that reads the log, once for each run.
 
-    `window` is how long ids of messages are remembered, but no more than the last `window_keys`, some 220 bytes each:
-    what the queue hands out again within it is passed over. `retention` is how long messages stay in the log at least,
+    `window` is how long ids of messages are remembered, but no more than the last `window_keys`, some 220 bytes each: a
+    message with the id and the value of one that came within it is passed over. `retention` is how long messages stay in the log at least,
     once the flow needs them no more; and no less than `window`. When the flow is `most_waiting` messages behind, no
     more are taken. A run without `--follow` takes what there is, and ends when nothing has come for a second.
 
@@ -166,7 +166,7 @@ class QueueReader(PartitionReader):
         self._consuming = Consuming(
             given.describe(),
             given.make(),
-            lambda: Inbox(given.directory, given.settings, first_counts=True),
+            lambda: Inbox(given.directory, given.settings),
             lambda: cells.next - cells.needed,
             troubles,
             most_waiting=given.most_waiting,
