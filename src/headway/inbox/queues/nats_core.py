@@ -38,9 +38,9 @@ def nats_core(
     What is published while no run is connected is gone, and so is what has come and is not durable in the inbox when
     the flow is killed; what is durable is in the flow exactly once. Where that is not enough, publish to a stream and
     read it by `hw.nats`. With `group` several flows, or other services, share the messages. The key of a message is its
-    subject; one with the header `Nats-Msg-Id` is passed over when it comes again with the same data within `window`. The other options are
-    those of `queue_source`, access is as for `hw.nats`. Needs the extra `nats`. Raises `UsageError` for an option that
-    cannot be.
+    subject; one with the header `Nats-Msg-Id` is passed over when it comes again with the same data within `window`.
+    The other options are those of `queue_source`, access is as for `hw.nats`. Needs the extra `nats`. Raises
+    `UsageError` for an option that cannot be.
 
     >>> nats_core("nats://localhost:4222", "carts.>").describe()
     'nats subject carts.> at localhost:4222'

@@ -53,9 +53,10 @@ def queue_source(
     acknowledges messages; it is called in the process that reads the log, once for each run.
 
     `window` is how long ids of messages are remembered, but no more than the last `window_keys`, some 220 bytes each: a
-    message with the id and the value of one that came within it is passed over. `retention` is how long messages stay in the log at least,
-    once the flow needs them no more; and no less than `window`. When the flow is `most_waiting` messages behind, no
-    more are taken. A run without `--follow` takes what there is, and ends when nothing has come for a second.
+    message with the id and the value of one that came within it is passed over. `retention` is how long messages stay
+    in the log at least, once the flow needs them no more; and no less than `window`. When the flow is `most_waiting`
+    messages behind, no more are taken. A run without `--follow` takes what there is, and ends when nothing has come for
+    a second.
 
     Raises `UsageError` for an option that cannot be.
     """
