@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import random
@@ -146,7 +147,9 @@ def test_a_transaction_that_stays_open_holds_back_what_began_after_it_and_is_tol
         slow.execute(f"INSERT INTO {table} (n) VALUES (1)".encode())
         add(server, table, range(2, 4))
         session.partitions()
-        assert read_out(session.open(table, None, follow=False), Order) == [0]
+        bounded = session.open(table, None, follow=False)
+        has_bounded, found_bounded = taking(bounded, Order)
+        eventually(lambda: has_bounded(1), "what is before it, in a bounded run")
         has, found = taking(session.open(table, None, follow=True), Order)
         eventually(lambda: has(1), "what is before it")
         told: list[str] = []
@@ -154,10 +157,56 @@ def test_a_transaction_that_stays_open_holds_back_what_began_after_it_and_is_tol
         assert (
             "rows wait for a transaction that began before them and has not ended, such as that of process " in told[0]
         )
-        assert not has(2)
+        assert not has(2) and not has_bounded(2) and not bounded.at_end
+        slow.execute(f"INSERT INTO {table} (n) VALUES (4)".encode())
         slow.commit()
-        eventually(lambda: has(4), "the others")
-        assert found == [0, 1, 2, 3]
+        add(server, table, range(5, 6))
+        eventually(lambda: has(6), "the others")
+        assert found == [0, 1, 4, 2, 3, 5]
+        eventually(lambda: has_bounded(5) and bounded.at_end, "the end of the bounded run")
+        assert found_bounded == [0, 1, 4, 2, 3], "what came later is in the bounded run, or something is missing"
+
+
+def test_a_busy_server_is_asked_no_more_often_than_one_at_rest(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, other = table_of(server), table_of(server)
+    asked: list[str] = []
+    ask = module.PostgresSession._rows
+
+    async def counted(session: Any, query: str, given: Any = None) -> Any:
+        asked.append(query)
+        if "pg_current_snapshot" in query:  # Each look finds that some transaction has moved the horizon.
+            add(server, other, range(1))
+        return await ask(session, query, given)
+
+    monkeypatch.setattr(module.PostgresSession, "_rows", counted)
+    monkeypatch.setattr(module, "_PAUSES_S", (0.01, 0.02, 60.0))
+    with closing(hw.postgres_log(server.dsn, table).session()) as session:
+        session.partitions()
+        session.open(table, None, follow=True)
+        waits: list[float] = []
+        wait_for = asyncio.wait_for
+
+        async def waited(what: Any, timeout: float) -> Any:
+            waits.append(timeout)
+            return await wait_for(what, timeout)
+
+        monkeypatch.setattr(asyncio, "wait_for", waited)
+        eventually(lambda: 60.0 in waits, "the longest pause")
+    assert sum("LIMIT" in query for query in asked) <= 6
+
+
+def test_rows_that_carry_the_numbers_of_another_server_do_not_hold_up_a_bounded_run(server: PostgresServer) -> None:
+    table = table_of(server)
+    add(server, table, range(2))
+    server.query(f"INSERT INTO {table} (n, xid) VALUES (7, '999999999999'::xid8)")
+    with closing(hw.postgres_log(server.dsn, table).session()) as session:
+        session.partitions()
+        assert read_out(session.open(table, None, follow=False), Order) == [0, 1]
+        told: list[str] = []
+        session.partitions(told.append)
+        assert "numbers of transactions that this server has not reached" in told[0]
 
 
 def test_columns_are_the_value_the_key_and_the_time(server: PostgresServer, tmp_path: Path) -> None:
@@ -189,9 +238,12 @@ def test_columns_are_the_value_the_key_and_the_time(server: PostgresServer, tmp_
     latest = hw.postgres_log(server.dsn, raw, start="latest")
     with closing(latest.session()) as session:
         session.partitions()
-        has, _ = taking(session.open(raw, None, follow=True), Order)
-        assert not has(1)
-        eventually(lambda: not has(0) or True, "a look")
+        reader = session.open(raw, None, follow=True)
+        has, found_later = taking(reader, Order)
+        eventually(lambda: not has(-1) and bool(reader.position()), "that it knows where it begins")
+        server.query(f"INSERT INTO {raw} (n) VALUES (9)")
+        eventually(lambda: has(1), "what came later")
+        assert found_later == [9]
     words = f"words_{next(NAMES)}"
     server.query(f"CREATE TABLE {words} (id text PRIMARY KEY, n int, xid xid8 NOT NULL DEFAULT pg_current_xact_id())")
     server.query(f"INSERT INTO {words} SELECT 'id' || n, n FROM generate_series(1, 5000) n")

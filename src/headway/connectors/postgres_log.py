@@ -10,7 +10,7 @@ below it is in the order of (transaction, id), which is the same whenever it is 
 holds in one cluster only, as another one counts its transactions by itself: so it says which table of which system.
 
 **The price**: a transaction that stays open holds back all rows that began after it, in whatever database of the
-server. It is told after some seconds.
+server. It is told after some seconds. Also a bounded run waits for it, when rows wait that were there as it began.
 
 Rejected: logical replication. Its slots are a second truth beside the state, hold back the server's log for ever where
 a flow is gone, and need rights that few applications have; and the client library does not speak its protocol.
@@ -83,7 +83,8 @@ def postgres_log(
     there that something has come; without it the table is asked twice a second. A NULL is JSON's null. Costs some 4 µs
     of CPU a row, beside the server.
 
-    A run without `--follow` reads what all transactions have written that ended before it began. A position holds in
+    A run without `--follow` reads all rows that were there when it began. Where some of them wait for an older
+    transaction that is still open, it waits for that one to end, and tells so. A position holds in
     the table that it was made in; a table that was made anew, or restored into another server, is refused.
 
     `dsn` is `postgresql://...` or `host=... dbname=...`, or where it stands: `env:DATABASE_URL`, `file:/path`. Needs
@@ -229,8 +230,12 @@ class PostgresSession(LoopSession):
             application_name="headway",
             client_encoding="utf8",
         )
-        await connection.execute("SET TIME ZONE 'UTC'")
-        await connection.execute("SET default_transaction_read_only = on")
+        try:
+            await connection.execute("SET TIME ZONE 'UTC'")
+            await connection.execute("SET default_transaction_read_only = on")
+        except BaseException:  # Also where the session ends meanwhile.
+            await connection.close()
+            raise
         return connection
 
     async def disconnect(self) -> None:
@@ -279,11 +284,21 @@ class PostgresSession(LoopSession):
 
     async def feed(self, reader: QueuedReader) -> None:
         """Read rows up to the horizon, as it moves."""
-        end = horizon = await self._horizon()
+        [[found, latest, is_beyond]] = await self._rows(self._queries.end())
+        if is_beyond:
+            self.troubles.tell(
+                "rows carry numbers of transactions that this server has not reached, as after a restore from another "
+                "one; they are not read before it has"
+            )
+        horizon = int(found)
+        # What is there now, and waits for an older transaction, belongs to a bounded run.
+        end = None if reader.follow else int(latest or horizon)
         at = self._begin_at(reader, horizon)
         held, pause = _Held(), 0
         while True:
             await self.room(reader)
+            if end is not None:
+                horizon = min(horizon, end)
             rows = await self._next_rows(at, horizon)
             if rows:
                 at = self._take(reader, at, rows)
@@ -293,17 +308,17 @@ class PostgresSession(LoopSession):
                 at = {**at, "xid": str(horizon), "id": None}
                 reader.reached(at)
             self.troubles.up()
-            if not reader.follow and horizon >= end:
+            if horizon == end:
                 reader.finish()
                 return
-            self._news.clear()
-            horizon = await self._horizon()
-            if int(at["xid"]) < horizon:
-                continue
-            await self._tell_what_holds(horizon, held)
+            # Also where the horizon moves: it does with any transaction of the server, whatever that writes.
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._news.wait(), _PAUSES_S[pause])
             pause = 0 if self._news.is_set() else min(pause + 1, len(_PAUSES_S) - 1)
+            self._news.clear()
+            horizon = await self._horizon()
+            if int(at["xid"]) == horizon:
+                await self._tell_what_holds(horizon, held)
 
     def _take(self, reader: QueuedReader, at: Position, rows: Sequence[Row]) -> Position:
         for first in range(0, len(rows), BATCH):

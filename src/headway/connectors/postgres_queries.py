@@ -76,6 +76,23 @@ class Queries:
         """The transaction below which all have ended."""
         return "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
 
+    def end(self) -> str:
+        """The horizon; behind the latest transaction whose rows are there, None where that is no later; and more.
+
+        Namely whether there are rows from beyond the latest transaction of this server, which it has not written.
+        """
+        number = f"t.{_quoted(self._columns.xid)}"
+        table = f"{self._table} AS t"
+        latest = (
+            f"SELECT {number}::text::numeric + 1 FROM {table} "
+            f"WHERE {number} >= pg_snapshot_xmin(now.at) AND {number} < pg_snapshot_xmax(now.at) "
+            f"ORDER BY {number} DESC LIMIT 1"
+        )
+        beyond = f"EXISTS (SELECT FROM {table} WHERE {number} >= pg_snapshot_xmax(now.at))"
+        now = "(SELECT pg_current_snapshot() AS at) AS now"
+        query = f"SELECT pg_snapshot_xmin(now.at)::text, ({latest})::text, {beyond} FROM {now}"
+        return query.replace("%%", "%")
+
     def rows(self, xid: str, last_id: Optional[str], horizon: int) -> tuple[str, Sequence[Any]]:
         """Rows behind a place and below the horizon."""
         columns = self._columns

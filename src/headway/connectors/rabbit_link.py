@@ -291,7 +291,7 @@ def _client_class() -> Any:
                 data = await connection._read_frame_raw()
                 if data[:2] == _PARTITIONS:  # RabbitMQ before 3.11 forgets to say that this is an answer.
                     data[0] |= 0x80
-                frame = decode_frame(data)
+                frame = decode_frame(bytes(data))
                 if isinstance(frame, schema.Deliver):
                     self.on_chunk(frame)
                 return frame
