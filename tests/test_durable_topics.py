@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Optional
 
 import pytest
@@ -14,8 +17,12 @@ from tests.durable_harness import PATIENCE_S, start
 import headway as hw
 from headway import durable_workflow
 from headway.durable.inputs import PATH
-from headway.durable.messages import Body, Cancel, message
+from headway.durable.meanings import calls_of
+from headway.durable.messages import Body, Cancel, Resolve, message
+from headway.durable.state import FunctionState, TopicCall
+from headway.durable.topics import TopicCalls
 from headway.errors import FlowError, UsageError
+from headway.functions.history import Answered, Called, encode
 from headway.inbox.commits import Inbox, item_of
 from headway.inbox.settings import InboxSettings
 from headway.runtime.run import RunOptions, RunResult, run_flow
@@ -44,10 +51,26 @@ async def ask_twice(context: Any) -> list[int]:
     return [offer.cents for offer in offers]
 
 
+@durable_workflow
+async def ask_in(context: Any, queue: str) -> int:
+    """Calls a step of a queue, and the topic step."""
+    await context.call("abs" if queue == "processes" else "plain", -1)
+    offer = await context.call("quote", item=queue)
+    return int(offer.cents)
+
+
+@durable_workflow
+async def ask_both(context: Any, calls: int) -> list[int]:
+    """Two steps that share a topic of replies."""
+    quotes = await context.gather(*(context.call("quote", item=number) for number in range(calls)))
+    rates = await context.gather(*(context.call("rate", item=number) for number in range(calls)))
+    return [*(one.cents for one in quotes), *rates]
+
+
 class World:
     """A flow whose requests go to a file, and whoever answers them."""
 
-    def __init__(self, directory: Path, **options: Any) -> None:
+    def __init__(self, directory: Path, *more: Any, **options: Any) -> None:
         self.directory = directory
         directory.mkdir(exist_ok=True)
         (directory / "replies.jsonl").touch()
@@ -55,11 +78,11 @@ class World:
         self.unclaimed: list[Any] = []
         quote = hw.topic_step(
             "quote",
-            hw.to_jsonl(directory / "requests.jsonl"),
+            options.pop("to", None) or hw.to_jsonl(directory / "requests.jsonl"),
             hw.files(directory / "replies.jsonl"),
             **{"returns": Offer, **options},
         )
-        self.flow = hw.Functions("shop", [buy, ask_twice], steps=[quote])
+        self.flow = hw.Functions("shop", [buy, ask_twice, ask_in, ask_both], steps=[quote, *more])
         self.flow.ended.to("ended", hw.to_list(self.ended))
         self.flow.unclaimed.to("unclaimed", hw.to_list(self.unclaimed))
 
@@ -118,9 +141,9 @@ def test_a_request_and_its_reply(tmp_path: Path) -> None:
     world.run(lambda: len(world.ended) == 2, answer)
     assert {one["id"]: json.loads(one["result"]) for one in world.ended} == {"o/1": [4, "north"], "x": [1, 1]}
     by_key = {request["data"]["key"]: request for request in world.requests}
-    assert set(by_key) == {"buy/o/1#0.1", "ask_twice/x#0.1", "ask_twice/x#0.2"}
-    lamp = by_key["buy/o/1#0.1"]
-    assert lamp["data"] == {"key": "buy/o/1#0.1", "item": "lamp", "amount": 2}
+    assert set(by_key) == {"buy/o/1#0.1.quote", "ask_twice/x#0.1.quote", "ask_twice/x#0.2.quote"}
+    lamp = by_key["buy/o/1#0.1.quote"]
+    assert lamp["data"] == {"key": "buy/o/1#0.1.quote", "item": "lamp", "amount": 2}
     assert lamp["type"] == "quote.requested"
     assert all(not row.state["topics"] and set(row.timers) == {"retention"} for row in world.rows().values())
     assert world.unclaimed == []
@@ -148,10 +171,12 @@ def test_replies_for_nobody_are_told(tmp_path: Path) -> None:
     world.tell(("buy/1", start("lamp")), ("buy/gone", start("lamp")))
 
     def answer(data: dict[str, Any], _: int) -> Any:
-        if data["key"] == "buy/gone#0.1":
+        if data["key"] == "buy/gone#0.1.quote":
             return None
         world.reply({"key": data["key"], "cents": 1}, {"key": data["key"], "cents": 2})
-        world.reply({"key": "buy/nobody#0.1", "cents": 3}, {"key": "sell/1#0.1"}, {"key": "lamp"}, {"cents": 4}, [5])
+        world.reply(
+            {"key": "buy/nobody#0.1.quote", "cents": 3}, {"key": "sell/1#0.1.quote"}, {"key": "lamp"}, {"cents": 4}, [5]
+        )
         return None
 
     world.run(lambda: len(world.ended) == 1 and len(world.unclaimed) == 2, world.answering(answer))
@@ -160,7 +185,7 @@ def test_replies_for_nobody_are_told(tmp_path: Path) -> None:
     assert told == [("buy/1", "it is completed"), ("buy/nobody", "there is no such instance")]
     world.tell(("buy/gone", Cancel("enough")))
     world.run(lambda: len(world.ended) == 2)
-    world.reply({"key": "buy/gone#0.1", "cents": 3})
+    world.reply({"key": "buy/gone#0.1.quote", "cents": 3})
     result = world.run(lambda: len(world.unclaimed) == 3)
     assert result.stats.tallies["functions"]["buy/stray"] == 3
     assert result.stats.dead_letters == 4
@@ -181,6 +206,7 @@ def test_replies_for_nobody_are_told(tmp_path: Path) -> None:
             {"error": {"type": "SoldOut", "message": "none left", "non_retryable": True}},
             "quote' has failed: SoldOut: none",
         ),
+        ({"error": None, "shop": "north"}, "has failed: ResultError: the result of topic step 'quote': Object missing"),
         ({"cents": "much"}, "has failed: ResultError: the result of topic step 'quote': Expected `int`, got `str`"),
     ],
 )
@@ -202,8 +228,80 @@ def test_what_fails_or_is_silent_is_published_again(tmp_path: Path) -> None:
     world.run(lambda: len(world.ended) == 1, world.answering(answer))
     assert json.loads(world.ended[0]["result"]) == [5, ""]
     # On a busy machine an answer may come too late for its attempt, and then there are more.
-    assert {request["data"]["key"] for request in world.requests} == {"buy/1#0.1"} and len(world.requests) >= 3
-    assert len({request["id"] for request in world.requests}) == 1, "the same request to whoever keeps ids"
+    assert {request["data"]["key"] for request in world.requests} == {"buy/1#0.1.quote"} and len(world.requests) >= 3
+    assert len({request["id"] for request in world.requests}) == len(world.requests), "each is published on its own"
+
+
+def test_what_is_published_again_passes_a_target_that_keeps_ids(tmp_path: Path) -> None:
+    """Such a target takes what comes twice for one trigger: a second request has to be another one."""
+    table = tmp_path / "requests.db"
+    retry = hw.RetryPolicy(initial="10ms", maximum_attempts=3)
+    to = hw.sqlite(table, "requests")
+    world = World(tmp_path, to=to, retry=retry, attempt_timeout="50ms")
+    world.tell(("buy/1", start("lamp")))
+
+    def keys() -> list[str]:
+        with closing(sqlite3.connect(table)) as database:
+            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'requests'").fetchall():
+                return []
+            return [json.loads(data)["key"] for (data,) in database.execute("SELECT data FROM requests")]
+
+    world.run(lambda: len(world.ended) == 1 and len(keys()) == 3)
+    assert keys() == 3 * ["buy/1#0.1.quote"]
+
+
+def test_queues_that_are_added_later_take_none_of_its_calls(tmp_path: Path) -> None:
+    """A queue is added with the first step that names it, behind the topic step and before it."""
+    world = World(tmp_path)
+    world.flow.step(runs_in="process", name="abs")(absolute)
+    world.flow.step(name="plain")(absolute)
+    world.tell(("ask_in/p", start("processes")), ("ask_in/d", start("default")))
+    answer = world.answering(lambda data, _: {"key": data["key"], "cents": 7})
+    world.run(lambda: len(world.ended) == 2, answer)
+    assert [one["result"] for one in world.ended] == ["7", "7"]
+    assert len(world.requests) == 2
+
+
+def absolute(value: int) -> int:
+    return abs(value)
+
+
+def test_two_steps_share_a_topic_of_replies(tmp_path: Path) -> None:
+    """A reply is for the step that its key names, before the call is answered and after that."""
+    replies = hw.files(tmp_path / "replies.jsonl")
+    rate = hw.topic_step("rate", hw.to_jsonl(tmp_path / "rates.jsonl"), replies, value="percent", returns=int)
+    world = World(tmp_path, rate)
+    world.tell(("ask_both/1", start(3)))
+    quotes = world.answering(lambda data, _: {"key": data["key"], "cents": 10 + data["item"]})
+    rates_told = 0
+
+    def answer() -> None:
+        nonlocal rates_told
+        quotes()
+        path = tmp_path / "rates.jsonl"
+        lines = [line for line in path.read_text().splitlines() if line.endswith("}")] if path.exists() else []
+        for data in [json.loads(line)["data"] for line in lines[rates_told:]]:
+            world.reply({"key": data["key"], "percent": data["item"]})
+            rates_told += 1
+
+    result = world.run(lambda: len(world.ended) == 1, answer)
+    assert json.loads(world.ended[0]["result"]) == [10, 11, 12, 0, 1, 2]
+    assert {request["data"]["key"] for request in world.requests} == {
+        f"ask_both/1#0.{call}.quote" for call in (1, 2, 3)
+    }
+    world.reply({"key": "ask_both/1#0.1.rate", "percent": 5}, {"key": "ask_both/1#0.1.price", "cents": 5})
+    result = world.run(lambda: len(world.unclaimed) == 1)
+    assert world.unclaimed[0]["reason"] == "it is completed"
+    assert "ask_both/stray" in result.stats.tallies["functions"]
+    assert result.stats.tallies["functions"]["ask_both/stray"] == 1
+    assert result.stats.dead_letters == 2, "nobody's reply is refused by each of the steps that read it"
+
+
+def test_names_of_steps_and_of_queues_do_not_clash(tmp_path: Path) -> None:
+    for name in ("call", "aside", "message", "call-default", "functions"):
+        step = hw.topic_step(name, hw.to_jsonl(tmp_path / f"{name}.jsonl"), hw.files(tmp_path / f"{name}.in.jsonl"))
+        flow = hw.Functions("shop", steps=[step], queues=[hw.Queue("other")])
+        assert flow.callees[name] is step
 
 
 @pytest.mark.parametrize(
@@ -244,7 +342,10 @@ def test_what_is_refused() -> None:
         ({"name": "a b"}, "its name is made of letters"),
         ({"to": 5}, "to=5 takes no requests"),
         ({"replies": "replies"}, "replies='replies' is no input"),
+        ({"name": "_quote"}, "starting with a letter or digit"),
         ({"key": ""}, "key='' names no member"),
+        ({"key": "arguments"}, "key='arguments' is another member of its requests"),
+        ({"key": "traceparent"}, "key='traceparent' is another member of its requests"),
         ({"value": "key"}, "must be three members"),
         ({"timeout": "soon"}, "timeout"),
         ({"returns": complex}, "the result of topic step 'quote'"),
@@ -254,10 +355,55 @@ def test_what_is_refused() -> None:
     step = hw.topic_step("quote", to, replies, key="id")
     with pytest.raises(UsageError, match="the member 'id' of a request says whose it is"):
         step.encode_arguments(id=5)
-    with pytest.raises(UsageError, match="by name, which are members of the request, or by position"):
+    with pytest.raises(UsageError, match="the member 'traceparent' of a request is the trace context"):
+        step.encode_arguments(traceparent="00-1")
+    with pytest.raises(UsageError, match="all by name, as the members of a JSON object, or all by position"):
         step.encode_arguments(1, item="lamp")
     assert step.request("f/1#0.1", step.encode_arguments(1, "x"), "00-1") == {
-        "id": "f/1#0.1",
+        "id": "f/1#0.1.quote",
         "traceparent": "00-1",
         "arguments": [1, "x"],
     }
+
+
+@pytest.mark.parametrize(("returns", "value"), [(Any, None), (int, None), (Optional[int], b"null")])
+def test_a_reply_without_its_value(returns: Any, value: Optional[bytes]) -> None:
+    """It is the result only where the declared type says that there may be none."""
+    to, replies = hw.to_jsonl("requests.jsonl"), hw.files("replies.jsonl")
+    step = hw.topic_step("quote", to, replies, value="cents", returns=returns)
+    reply = step.reply({"key": "buy/1#0.1.quote", "price": 7})
+    if value is not None:
+        assert (reply.value, reply.failure) == (value, None)
+        return
+    assert reply.failure is not None and reply.failure.non_retryable
+    assert "the reply lacks the member 'cents', which is the result: it has key, price" in reply.failure.message
+
+
+class Counted(list[bytes]):
+    """A history that counts how many of its entries are read."""
+
+    reads = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        self.reads += 1
+        return super().__getitem__(index)
+
+    def __reversed__(self) -> Any:
+        for entry in super().__reversed__():
+            self.reads += 1
+            yield entry
+
+
+def test_a_reply_costs_the_same_in_a_long_history() -> None:
+    step = hw.topic_step("quote", hw.to_jsonl("requests.jsonl"), hw.files("replies.jsonl"))
+    topics = TopicCalls({"quote": step})
+    history = Counted([encode(Called(number, "step", "quote")) for number in range(1, 201)])
+    state = FunctionState(topics={str(number): TopicCall(entry=number - 1) for number in range(1, 201)})
+    state.history = history  # type: ignore[assignment]
+    ctx: Any = SimpleNamespace(time=5, cancel=lambda name: None)
+    for number in range(1, 201):
+        ended, reason = topics.reply(state, Resolve(0, number, step="quote"), ctx)
+        assert (ended, reason) == (Answered(5, number), "")
+    assert history.reads == 200
+    assert calls_of(state, [7, 199])[0].number == 199
+    assert history.reads < 500, "what is cancelled together is looked for once"

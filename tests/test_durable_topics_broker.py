@@ -121,5 +121,5 @@ def test_killed_between_requests_and_replies(tmp_path: Path, workers: int, monke
         shop.close()
     assert {int(one["id"]): int(one["result"]) for one in ended(tmp_path)} == {n: 30 * n + 3 for n in range(BUYS)}
     assert len(ended(tmp_path)) == BUYS
-    expected = {f"buy/{number}#0.{call}" for number in range(BUYS) for call in (1, 2, 3)}
+    expected = {f"buy/{number}#0.{call}.quote" for number in range(BUYS) for call in (1, 2, 3)}
     assert Counter(shop.keys) == Counter(expected), "each request is in the stream once"

@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import headway as hw
 from headway.errors import FlowError, UsageError
 from headway.functions.declared import Callee, DurableFunction, durable_workflow
+from headway.functions.history import Called
 from headway.functions.options import CallOptions
 from headway.functions.signature import Signature
+from headway.testing import FunctionTest
 
 
 class Order(msgspec.Struct):
@@ -79,7 +82,7 @@ def test_classes_of_the_place_are_known() -> None:
     assert local.decode_arguments(b'[{"n": 5}]') == ((Local(5),), {})
 
 
-@durable_workflow(name="ship", deadline="1d", options=CallOptions(queue="slow"))
+@durable_workflow(name="ship", deadline="1d", options=CallOptions(parent_close="abandon"))
 async def ship(context: Any, order: Order, *codes: int, when: Optional[datetime] = None) -> list[Order]:
     """Send it."""
     return [order]
@@ -89,7 +92,11 @@ def test_what_it_says_of_itself() -> None:
     assert isinstance(ship, Callee)
     assert isinstance(ship, DurableFunction)
     assert (ship.name, ship.kind, ship.deadline_ms, ship.__doc__) == ("ship", "function", 86_400_000, "Send it.")
-    assert (ship.id_reuse, ship.retention_ms, ship.options) == ("return", 7 * 86_400_000, CallOptions(queue="slow"))
+    assert (ship.id_reuse, ship.retention_ms, ship.options) == (
+        "return",
+        7 * 86_400_000,
+        CallOptions(parent_close="abandon"),
+    )
 
 
 def test_by_position_and_by_name() -> None:
@@ -153,3 +160,53 @@ def test_any_arguments_come_back(values: list[Any], names: dict[str, Any]) -> No
     found, keywords = signature.decode(signature.encode(tuple(values), names))
     assert list(found) == values
     assert keywords == names
+
+
+def test_options_that_a_call_takes_no_heed_of_are_refused() -> None:
+    """Nothing that is said of a call is dropped without a word."""
+    to, replies = hw.to_jsonl("requests.jsonl"), hw.files("replies.jsonl")
+    quote = hw.topic_step("quote", to, replies)
+    charge = hw.http_step("charge", "https://bank.example/charge")
+
+    def refused(how: str, called: Any, arguments: tuple[Any, ...] = (), **options: Any) -> str:
+        @durable_workflow
+        async def tell(context: Any) -> str:
+            try:
+                getattr(context, how)(called, *arguments, options=CallOptions(**options))
+            except UsageError as error:
+                return str(error)
+            return ""
+
+        flow = hw.Functions("group", [ship, tell], steps=[quote, charge])
+        flow.step(name="plain")(lambda: None)
+        return str(FunctionTest(tell, flow, steps={"quote": 1, "charge": 1, "plain": None, "far": 1}).run().result)
+
+    for name in ("quote", quote):
+        assert refused("call", name, queue="slow") == (
+            "step 'quote' takes no option queue='slow': its calls take retry, attempt_timeout, timeout"
+        )
+    for option in ({"priority": 1}, {"fairness": "a"}, {"start_timeout": "1s"}, {"heartbeat_timeout": "1s"}):
+        assert "step 'quote' takes no option" in refused("call", "quote", **option)
+        assert "step 'quote' takes no option" in refused("compensate", "quote", **option)
+    assert refused("call", "quote", timeout="1h", attempt_timeout="1m", retry=hw.RetryPolicy()) == ""
+    assert "takes no option heartbeat_timeout=1000" in refused("call", "charge", heartbeat_timeout="1s")
+    for name in ("plain", "far"):
+        assert "takes no option parent_close='cancel'" in refused("call", name, parent_close="cancel")
+        assert refused("call", name, heartbeat_timeout="1s") == ""
+    for how in ("call", "child", "start"):
+        for function in (ship, "ship"):
+            told = refused(how, function, (Order("o"),), timeout="1h")
+            assert told == "function 'ship' takes no option timeout=3600000: its calls take parent_close"
+    with pytest.raises(FlowError, match="durable function 'ship' takes no option queue='slow'"):
+        durable_workflow(name="ship", options=CallOptions(queue="slow"))(ship.code)
+
+
+def test_a_function_that_is_called_by_its_name_has_an_id_of_its_own() -> None:
+    @durable_workflow
+    async def twice(context: Any) -> None:
+        await context.call("ship", Order("o"))
+        await context.call("ship", Order("p"))
+
+    run = FunctionTest(twice, hw.Functions("group", [ship, twice])).run()
+    children = [entry.to for entry in run.history if isinstance(entry, Called)]
+    assert len(set(children)) == 2 and all(children)

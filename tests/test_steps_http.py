@@ -204,7 +204,7 @@ def test_what_cannot_be_declared() -> None:
     with pytest.raises(FlowError, match="headers: 'Content-Type' is set by Headway"):
         hw.http_step("a", "http://x.example/", headers={"Content-Type": "text/plain"})
     step = hw.http_step("a", "http://x.example/", method="GET")
-    with pytest.raises(UsageError, match="by name, which are a JSON object"):
+    with pytest.raises(UsageError, match="all by name, as the members of a JSON object, or all by position"):
         step.encode_arguments(1, a=2)
     assert repr(step) == "<http step 'a': GET http://x.example/>"
     with pytest.raises(FlowError, match="no queue 'q'"):

@@ -349,7 +349,7 @@ def test_a_worker_that_cannot_work(site: Site) -> None:
     (site.directory / "empty.py").write_text("import headway as hw\n")
     command = [sys.executable, "-m", "headway", "worker", "empty.py", "--connect", site.url]
     told = subprocess.run(command, cwd=site.directory, capture_output=True, text=True, check=False)
-    assert told.returncode == 2 and "declares no steps" in told.stderr
+    assert told.returncode == 2 and "declares no steps to run" in told.stderr
 
 
 @pytest.mark.parametrize("site", [{"arguments": ("--workers", 2)}], indirect=True)

@@ -88,7 +88,8 @@ async def call(context: Any, step: str, *arguments: Any) -> Any:
 flow = hw.Functions(
     "remote",
     [call],
-    steps=[remote],
+    # Of those only the ones that run are known to workers.
+    steps=[remote, hw.topic_step("quote", hw.to_jsonl("requests.jsonl"), hw.http_source("/replies"))],
     queues=[hw.Queue("remote", runs_on="workers", lease=os.environ.get("LEASE", "30s"))],
 )
 flow.ended.to("ended", hw.to_jsonl("ended.jsonl"))

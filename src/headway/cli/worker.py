@@ -100,6 +100,7 @@ def _steps_in(ref: str, settings: Mapping[str, str]) -> dict[str, Any]:
     from headway.declare.loading import FlowSpec, load_module
     from headway.durable.flow import Functions
     from headway.steps.declared import Steps
+    from headway.steps.local import is_run
 
     spec = FlowSpec(ref, dict(settings))
     found = vars(load_module(spec))
@@ -109,9 +110,9 @@ def _steps_in(ref: str, settings: Mapping[str, str]) -> dict[str, Any]:
         if isinstance(one, Steps):
             steps |= one.registered
         elif isinstance(one, Functions):
-            steps |= {name: callee for name, callee in one.callees.items() if callee.kind == "step"}
+            steps |= {name: callee for name, callee in one.callees.items() if is_run(callee)}
     if not steps:
-        msg = f"{ref} declares no steps: write  steps = hw.Steps()  there, and @steps.step before each function"
+        msg = f"{ref} declares no steps to run: write  steps = hw.Steps()  there, and @steps.step before each function"
         raise FlowError(msg)
     return steps
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Optional, Union
@@ -21,7 +21,7 @@ from headway.durable.schedule_operator import ScheduleOperator, is_told_to_sched
 from headway.durable.schedules import CatchUp, Overlap, Schedule, declared
 from headway.durable.starts import Starts
 from headway.durable.target import AsidesTarget, MessagesTarget, StepsTarget
-from headway.durable.topics import Replies, Requests
+from headway.durable.topics import AreFor, Replies, Requests
 from headway.errors import UsageError
 from headway.functions.declared import Callee, DurableFunction, names_of_functions
 from headway.graph import INGESTION_TIME
@@ -58,23 +58,28 @@ class _IsAside(Given):
     """Whether a call is none of a step: nobody waits for one any more, or it is a question to a view."""
 
     def __call__(self, record: CallRecord) -> bool:
-        return record.kind in ("cancel", "query")
+        return record.kind != "step"
 
 
 class _InQueue(Given):
-    """Whether a call is of a step in a queue. Those in queues that are not there are in the default one."""
+    """Whether a call is of a step in a queue. Those in queues that are not there are in the default one.
 
-    def __init__(self, queue: str) -> None:
-        self.queue = queue
-        self.others: frozenset[str] = frozenset()
-        """Of the default queue: all that are declared besides."""
-        self.topics: frozenset[str] = frozenset()
-        """Steps that are answered by messages, and wait in no queue."""
+    `callees` and `queues` may grow until the flow runs.
+    """
+
+    def __init__(self, queue: str, callees: Mapping[str, Callee], queues: Mapping[str, Queue]) -> None:
+        self._queue = queue
+        self._callees = callees
+        self._queues = queues
+
+    def arguments(self) -> dict[str, Any]:
+        """The name of the queue."""
+        return {"queue": self._queue}
 
     def __call__(self, record: CallRecord) -> bool:
-        if record.kind in ("cancel", "query") or record.name in self.topics:
+        if record.kind != "step" or isinstance(self._callees.get(record.name), TopicStep):
             return False
-        return record.queue not in self.others if self.queue == DEFAULT else record.queue == self.queue
+        return self._queue == (record.queue if record.queue in self._queues else DEFAULT)
 
 
 class _IsOf(Given):
@@ -142,8 +147,6 @@ class Functions(Flow, DeclaresSteps):
         self._calls = self._done.side(CALLS)
         asides = self._calls.filter(_IsAside(), name=f"{_ASIDE}.calls")
         self._deliver(asides, _ASIDE, AsidesTarget(name, log, self._hub, views))
-        self._in_default = _InQueue(DEFAULT)
-        self._in_queues: list[_InQueue] = []
         for queue in queues:
             self._add_queue(queue)
         if DEFAULT not in self.queues:
@@ -260,11 +263,8 @@ class Functions(Flow, DeclaresSteps):
             fail(f"{self.name!r}: two queues are called {queue.name!r}")
         self.queues[queue.name] = queue
         label = _CALL if queue.name == DEFAULT else f"{_CALL}-{queue.name}"
-        condition = self._in_default if queue.name == DEFAULT else _InQueue(queue.name)
-        calls = self._calls.filter(condition, name=f"{label}.calls")
-        self._in_queues.append(condition)
+        calls = self._calls.filter(_InQueue(queue.name, self.callees, self.queues), name=f"{label}.calls")
         self._deliver(calls, label, StepsTarget(self.name, self._log, self._hub, queue))
-        self._in_default.others = frozenset(self.queues) - {DEFAULT}
 
     def _add_steps(self, given: Any) -> None:
         if isinstance(given, Steps):
@@ -292,13 +292,12 @@ class Functions(Flow, DeclaresSteps):
 
     def _add_topic(self, step: TopicStep) -> None:
         """Give a step that is answered by messages an output for its requests, and a source of its replies."""
-        for condition in self._in_queues:
-            condition.topics |= {step.name}
-        requests = self._calls.filter(_IsOf(step.name), name=f"{step.name}.calls")
+        requests = self._calls.filter(_IsOf(step.name), name=f"{step.name}.asked")
         published = requests.map(Requests(step), into=Json, name=f"{step.name}.request")
-        published.trigger(f"{step.name}.requested", step.to, name=f"{step.name}.requests", id_by=step.key)
+        published.trigger(f"{step.name}.requested", step.to, name=f"{step.name}.requests")
         replies = self.source(f"{step.name}.replies", Json, step.replies, time=INGESTION_TIME, on_error=_ANY_NUMBER)
-        answers = replies.map(Replies(step, self.callees), into=CallRecord, name=f"{step.name}.reply")
+        told = replies.filter(AreFor(step, self.callees), name=f"{step.name}.told")
+        answers = told.map(Replies(step, self.callees), into=CallRecord, name=f"{step.name}.reply")
         self._deliver(answers.key_by("to", name=f"{step.name}.caller"), f"{step.name}.answers", self._messages)
 
     def _register(self, callee: Callee) -> None:

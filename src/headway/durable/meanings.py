@@ -30,7 +30,7 @@ from headway.functions.instance import Instance
 from headway.functions.waits import Wait
 
 __all__ = [
-    "called_by",
+    "calls_of",
     "end_of",
     "happening_of",
     "keep_answer",
@@ -107,22 +107,29 @@ def texts_of(instance: Instance) -> list[str]:
     return told if len(waits) <= _WAITS_MOST else [*told, "and more"]
 
 
-def called_by(state: FunctionState, number: int) -> Optional[Called]:
-    """The call of a number, looked for from the end of the history: one that is cancelled was mostly made lately."""
-    for data in reversed(state.history):
+def calls_of(state: FunctionState, numbers: Iterable[int]) -> list[Called]:
+    """The calls of some numbers, as far as there are such, the last one made first.
+
+    The history is read once, from its end: what is cancelled was mostly made lately.
+    """
+    wanted, found = set(numbers), []
+    for data in reversed(state.history) if wanted else ():
         entry = decode(data)
-        if isinstance(entry, Called) and entry.number == number:
-            return entry
-    return None
+        if isinstance(entry, Called) and entry.number in wanted:
+            found.append(entry)
+            wanted.remove(entry.number)
+            if not wanted:
+                break
+    return found
 
 
-def left_open(history: Iterable[bytes]) -> list[CallCancelled]:
+def left_open(history: Iterable[bytes]) -> list[Called]:
     """What is taken back when a run is ended without its code: calls that are not answered, and children to be closed.
 
     >>> from headway.functions.history import encode
     >>> made = [Called(1, "step", "a"), Called(2, "step", "b"), Answered(5, 1), Called(3, "start", "c")]
-    >>> left_open(map(encode, made))
-    [CallCancelled(number=2, by_close=True)]
+    >>> [called.name for called in left_open(map(encode, made))]
+    ['b']
     """
     found: dict[int, Called] = {}
     for entry in map(decode, history):
@@ -136,8 +143,8 @@ def left_open(history: Iterable[bytes]) -> list[CallCancelled]:
         elif isinstance(entry, CallCancelled):
             found.pop(entry.number, None)
     return [
-        CallCancelled(number, by_close=True)
-        for number, called in found.items()
+        called
+        for called in found.values()
         if called.kind not in ("function", "start") or called.parent_close != "abandon"
     ]
 

@@ -34,7 +34,7 @@ from headway.durable.calls import (
     side_of,
 )
 from headway.durable.live import LiveInstances
-from headway.durable.meanings import called_by, end_of, happening_of, keep_answer, left_open, show, signalled
+from headway.durable.meanings import calls_of, end_of, happening_of, keep_answer, left_open, show, signalled
 from headway.durable.messages import (
     SCHEDULES,
     Body,
@@ -244,16 +244,18 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         name, instance_id = parts_of(ctx.key)
         identity = Identity(name, instance_id, state.run)
         show(state, instance)
-        for entry in entries:
+        cancelled = {entry.number for entry in entries if isinstance(entry, CallCancelled)}
+        calls = {called.number: called for called in calls_of(state, cancelled)}
+        for number, entry in enumerate(entries, len(state.history) - len(entries)):
             if isinstance(entry, Called) and entry.kind != "token":
                 ctx.emit_to(side_of(entry), call_of(identity, ctx.key, entry, ctx.time, instance.traceparent))
-                self._topics.begin(state, entry, ctx)
+                self._topics.begin(state, entry, number, ctx)
             elif isinstance(entry, TimerSet):
                 ctx.timer(str(entry.number), entry.at_ms)
             elif isinstance(entry, TimerCancelled):
                 ctx.cancel(str(entry.number))
-            elif isinstance(entry, CallCancelled):
-                self._take_back(state, entry, identity, ctx)
+            elif isinstance(entry, CallCancelled) and entry.number in calls:
+                self._take_back(state, calls[entry.number], identity, ctx)
             elif isinstance(entry, UpdateAnswered):
                 failed = "" if entry.failure is None else str(entry.failure)
                 keep_answer(state, entry.update_id, Answer("" if failed else entry.value.decode(), failed))
@@ -263,12 +265,9 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             elif type(entry) in _END:
                 self._end(state, entry, identity, ctx)
 
-    def _take_back(self, state: FunctionState, entry: CallCancelled, identity: Identity, ctx: Ctx) -> None:
+    def _take_back(self, state: FunctionState, called: Called, identity: Identity, ctx: Ctx) -> None:
         """Nobody waits for a call any more."""
-        if self._topics.drop(state, entry.number, ctx):
-            return
-        called = called_by(state, entry.number)
-        if called is not None and called.kind != "token":
+        if called.kind != "token" and not self._topics.drop(state, called.number, ctx):
             ctx.emit_to(side_of(called), cancel_of(identity, ctx.key, called))
 
     def _end(self, state: FunctionState, entry: Entry, identity: Identity, ctx: Ctx) -> None:
@@ -304,11 +303,11 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
     def _end_without_its_code(self, state: FunctionState, asked: TerminateAsked, ctx: Ctx) -> None:
         """End an instance that is blocked: what it had under way is taken back, as far as its history says."""
         identity = Identity(*parts_of(ctx.key), state.run)
-        taken_back = left_open(state.history)
-        for cancelled in taken_back:
-            self._take_back(state, cancelled, identity, ctx)
+        calls = left_open(state.history)
+        for called in calls:
+            self._take_back(state, called, identity, ctx)
         last = Terminated(asked.reason)
-        entries: list[Entry] = [asked, *taken_back, last]
+        entries: list[Entry] = [asked, *(CallCancelled(called.number, by_close=True) for called in calls), last]
         state.history.extend(map(encode, entries))
         state.held.clear()
         self._end(state, last, identity, ctx)
@@ -367,11 +366,10 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         except (UsageError, FunctionBlocked) as error:
             return f"it is not reset: {error}"
         before = Identity(name, instance_id, state.run)
-        for cancelled in left_open(state.history):
-            called = called_by(state, cancelled.number)
+        for called in left_open(state.history):
             # Another function is left alone: one that is called again gives what it has.
-            if called is not None and called.kind in OUTSIDE:
-                ctx.emit_to(CALLS, cancel_of(before, ctx.key, called))
+            if called.kind in OUTSIDE:
+                self._take_back(state, called, before, ctx)
         kept = [decode(data) for data in state.held]
         self._leave_run(state, ctx)
         state.run, state.resets = state.run + 1, state.resets + 1 if cut.entries else 0
@@ -380,14 +378,15 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
         if instance is not None:
             self._live.keep(ctx.key, instance, state)
             show(state, instance)
-        self._take_up(state, cut, instance, ctx)
+            self._take_up(state, cut, instance, ctx)
         for happening in [*cut.at(ctx.time), *(one for one in kept if isinstance(one, Signalled))]:
             begin: Any = self._begin if isinstance(happening, Started) else self._happen
             begin(state, happening, ctx)
         return ""
 
-    def _take_up(self, state: FunctionState, cut: Cut, instance: Optional[Instance], ctx: Ctx) -> None:
+    def _take_up(self, state: FunctionState, cut: Cut, instance: Instance, ctx: Ctx) -> None:
         """What a history that was cut back has under way is done by the new run."""
+        places = {entry.number: place for place, entry in enumerate(cut.entries) if isinstance(entry, Called)}
         identity = Identity(*parts_of(ctx.key), state.run)
         for timer in cut.timers:
             ctx.timer(str(timer.number), timer.at_ms)
@@ -395,6 +394,5 @@ class FunctionOperator(Operator[Message, FunctionState, FunctionEnded]):
             if called.kind in ("signal", "start"):
                 self._happen(state, Answered(ctx.time, called.number), ctx)  # It is on its way since it was made.
             elif called.kind != "token":
-                traceparent = "" if instance is None else instance.traceparent
-                ctx.emit_to(side_of(called), call_of(identity, ctx.key, called, ctx.time, traceparent))
-                self._topics.begin(state, called, ctx)
+                ctx.emit_to(side_of(called), call_of(identity, ctx.key, called, ctx.time, instance.traceparent))
+                self._topics.begin(state, called, places[called.number], ctx)

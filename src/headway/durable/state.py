@@ -32,6 +32,8 @@ class TopicCall(State):
     """When it was made."""
     is_pausing: bool = False
     """Whether the attempt has failed, and the next one is to come."""
+    entry: int = 0
+    """The number of its entry in the history, so that nothing is searched for when its reply comes."""
 
 
 class FunctionState(State):

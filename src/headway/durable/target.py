@@ -20,14 +20,16 @@ from headway.basics.guarantees import Guarantee
 from headway.client.asynchronous import AsyncClient
 from headway.durable.calls import CANCELLED, CallRecord, options_of
 from headway.durable.messages import SCHEDULES, Body, Cancel, Due, Resolve, Signal, Start, address_of, message, parts_of
-from headway.errors import InternalError, StateError
+from headway.errors import InternalError, ServiceError, StateError
 from headway.functions.history import Failure, Identity, Parent
+from headway.functions.options import CallOptions
 from headway.inbox.commits import Item, item_of
 from headway.inbox.runlog import RunLogInput
 from headway.inbox.runlog_writer import RunLogWriter
-from headway.steps.attempt import StepCall
+from headway.steps.attempt import Outcome, Ran, StepCall
 from headway.steps.desk import Desk, desk_path
 from headway.steps.hub import Hub
+from headway.steps.policy import ran_of
 from headway.steps.queues import Queue
 from headway.targets.base import DONE, Answer, Delivery, Limits, Target
 from headway.targets.figures import QueueFigures
@@ -39,6 +41,8 @@ _FAILURE: Final = msgspec.json.Decoder(Failure).decode
 _YEAR_S: Final = 366 * 86_400.0
 _PIECE_BYTES: Final = 1 << 20
 """Messages are written in pieces of about this size, as a reader takes a whole one into memory."""
+_TRIED_AGAIN: Final = (408, 412, 425, 429)
+"""Statuses from 400 to 499 by which a server of views says that it does not know yet, or is busy."""
 _ROOM: Final = 2_000
 """How many calls of a queue are in memory, at least; each costs some kilobytes."""
 
@@ -50,12 +54,17 @@ class Views:
         self._url = url
         self._client: Optional[AsyncClient] = None
 
-    async def ask(self, view: str, key: str) -> bytes:
-        """The value of a key as JSON, `null` where there is none. Raises where the server does not answer."""
+    async def ask(self, view: str, key: str, attempt: int) -> Ran:
+        """The value of a key, null where there is none; a server that does not answer is asked again."""
         if self._client is None:
             self._client = AsyncClient(self._url)
-        value: object = await self._client.view(view, object).get(str(msgspec.json.decode(key)))
-        return msgspec.json.encode(value)
+        try:
+            value: object = await self._client.view(view, object).get(str(msgspec.json.decode(key)))
+        except ServiceError as error:
+            is_final = 400 <= error.status < 500 and error.status not in _TRIED_AGAIN
+            failure = Failure("ServiceError", f"view {view!r}: {error}", non_retryable=is_final)
+            return ran_of(Outcome(failure=failure), CallOptions(), attempt, None)
+        return Ran(msgspec.json.encode(value))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -220,7 +229,8 @@ class AsidesTarget(_HubTarget):
             told = f"{self._group} was given no views=URL to ask for {record.name!r}"
             failure = Failure("NoViews", told, non_retryable=True)
             return [_resolved(record, b"null", failure, key)]
-        return [_resolved(record, await self._views.ask(record.name, record.arguments), None, key)]
+        ran = await self._views.ask(record.name, record.arguments, delivery.attempt)
+        return ran.retry or [_resolved(record, ran.value, ran.failure, key)]
 
 
 class StepsTarget(_HubTarget):

@@ -13,7 +13,6 @@ import msgspec
 
 from headway.basics.times import format_duration
 from headway.durable.calls import CALLS, CallRecord, FunctionEnded, call_of
-from headway.durable.meanings import called_by
 from headway.durable.messages import Resolve, parts_of
 from headway.durable.state import FunctionState, TopicCall
 from headway.functions.declared import Callee
@@ -25,7 +24,7 @@ from headway.steps.attempt import Outcome, outcome_of
 from headway.steps.policy import left_ms, ran_of
 from headway.steps.topic import TopicStep
 
-__all__ = ["CALL_TIMER", "Replies", "Requests", "TopicCalls"]
+__all__ = ["CALL_TIMER", "AreFor", "Replies", "Requests", "TopicCalls"]
 
 CALL_TIMER: Final = "call "
 """Stands before the number of a call in the name of its timer."""
@@ -48,6 +47,26 @@ class Requests(Given):
     def __call__(self, record: CallRecord) -> dict[str, Any]:
         """The request."""
         return self._step.request(record.key, record.arguments.encode(), record.traceparent)
+
+
+class AreFor(Given):
+    """Whether a message in a topic of replies is for this step, and not for another one that shares the topic.
+
+    What is for no step that there is counts as for this one, so that it is refused, and not passed over in silence.
+    """
+
+    def __init__(self, step: TopicStep, callees: Mapping[str, Callee]) -> None:
+        self._step = step
+        self._callees = callees
+
+    def arguments(self) -> dict[str, Any]:
+        """The step's name, and the member that says whose the reply is."""
+        return {"step": self._step.name, "key": self._step.key}
+
+    def __call__(self, message: Any) -> bool:
+        """Whether it is."""
+        name = self._step.asked_step(message)
+        return name is None or name == self._step.name or not isinstance(self._callees.get(name), TopicStep)
 
 
 class Replies(Given):
@@ -86,11 +105,11 @@ class TopicCalls:
     def __init__(self, callees: Mapping[str, Callee]) -> None:
         self._callees = callees
 
-    def begin(self, state: FunctionState, called: Called, ctx: Ctx) -> None:
-        """A call has left."""
+    def begin(self, state: FunctionState, called: Called, entry: int, ctx: Ctx) -> None:
+        """A call has left, which is the history's entry of this number."""
         step = self._step_of(called)
         if step is not None:
-            call = state.topics[str(called.number)] = TopicCall(at_ms=ctx.time)
+            call = state.topics[str(called.number)] = TopicCall(at_ms=ctx.time, entry=entry)
             self._arm(call, called, _options_of(called, step), ctx)
 
     def drop(self, state: FunctionState, number: int, ctx: Ctx) -> bool:
@@ -103,7 +122,7 @@ class TopicCalls:
     def reply(self, state: FunctionState, body: Resolve, ctx: Ctx) -> tuple[Optional[Ended], str]:
         """What a reply means for an instance; or why it is for nobody."""
         call = state.topics.get(str(body.call)) if body.run == state.run else None
-        called = None if call is None else called_by(state, body.call)
+        called = None if call is None else _called(state, call)
         if call is None or called is None or called.name != body.step:
             return None, f"nobody waits for this reply to {body.step!r}: it has come before, or too late"
         if body.failure is None:
@@ -116,7 +135,8 @@ class TopicCalls:
 
     def due(self, state: FunctionState, number: int, ctx: Ctx) -> Optional[Failed]:
         """The timer of a call has fired: the attempt took too long, or the pause behind it is over."""
-        call, called = state.topics.get(str(number)), called_by(state, number)
+        call = state.topics.get(str(number))
+        called = None if call is None else _called(state, call)
         if call is None or called is None:
             return None
         step = self._step_of(called)
@@ -165,6 +185,11 @@ class TopicCalls:
     def _step_of(self, called: Called) -> Optional[TopicStep]:
         found = self._callees.get(called.name)
         return found if isinstance(found, TopicStep) and called.kind == "step" else None
+
+
+def _called(state: FunctionState, call: TopicCall) -> Optional[Called]:
+    entry = decode(state.history[call.entry])
+    return entry if isinstance(entry, Called) else None
 
 
 def _options_of(called: Called, step: TopicStep) -> CallOptions:

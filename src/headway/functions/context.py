@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Optional, TypeVar, Union
 
 import msgspec
 
+from headway.basics.jsontext import to_json
 from headway.basics.times import Duration, duration_ms, known_duration_ms, milliseconds_of
 from headway.errors import UsageError
 from headway.functions.awaitables import ConditionWait, inert
@@ -20,7 +21,6 @@ from headway.functions.options import CallOptions
 from headway.functions.quiet import QuietLog
 from headway.functions.scopes import Scope, Shield
 from headway.functions.search import SearchFields
-from headway.functions.signature import to_json
 from headway.functions.tasks import Future
 from headway.functions.tokens import Token, token_of
 from headway.functions.undoing import undo_all
@@ -91,11 +91,11 @@ class Context:
         call has failed for good, `TimeoutError` among them; and `UsageError` at once for arguments that the step does
         not take.
         """
-        if isinstance(step, DurableFunction):
-            return self.child(step, *arguments, options=options, **keywords)
         core = self._core
-        kind, name, encoded, decode, declared = core.resolved(step, arguments, keywords)
-        chosen = declared if options is None else options.over(declared)
+        found = core.callees.get(step) if isinstance(step, str) else step
+        if isinstance(found, DurableFunction):
+            return self.child(found, *arguments, options=options, **keywords)
+        kind, name, encoded, decode, chosen = core.resolved(step, arguments, keywords, options)
         return core.call(kind, name, encoded, decode, options=chosen)
 
     def child(
@@ -139,11 +139,10 @@ class Context:
         options: Optional[CallOptions],
     ) -> Future[Any]:
         core = self._core
-        _, name, encoded, decode, declared = core.resolved(function, arguments, keywords)
+        _, name, encoded, decode, chosen = core.resolved(function, arguments, keywords, options)
         if child_id is not None and (not isinstance(child_id, str) or not child_id):
             msg = f"child {name!r}: id {child_id!r} is no text: give one that names what it is about"
             raise UsageError(msg)
-        chosen = declared if options is None else options.over(declared)
         if core.is_deaf():
             return inert(core.loop)
         to = core.next_child_id() if child_id is None else child_id

@@ -15,6 +15,7 @@ from typing import Any, Final, Optional
 
 import msgspec
 
+from headway.basics.jsontext import to_json
 from headway.errors import FunctionBlocked, UsageError
 from headway.functions.awaitables import Call, ConditionWait, SignalWait, Timer, inert
 from headway.functions.declared import Callee, DurableFunction
@@ -32,7 +33,7 @@ from headway.functions.history import (
 )
 from headway.functions.journal import Journal, describe
 from headway.functions.loop import STEPS_MAX, Loop
-from headway.functions.options import CallOptions
+from headway.functions.options import STEP_OPTIONS, CallOptions
 from headway.functions.search import SearchFields
 from headway.functions.tasks import NOT_THE_CODES, Future, Interrupted
 from headway.functions.updates import Updates
@@ -205,34 +206,43 @@ class Core:
             self.children[number] = call.called
         return call
 
-    def resolved(self, step: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
-        """The kind, name, encoded arguments, decoder and declared options of what is called."""
+    def resolved(
+        self, step: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], options: Optional[CallOptions]
+    ) -> tuple[Any, ...]:
+        """The kind, name, encoded arguments, decoder and options of a call, which go before what is declared.
+
+        Raises `UsageError` for what cannot be called, and for arguments and options that it does not take.
+        """
         if isinstance(step, str):
             found = self.callees.get(step)
             if found is None:
-                return "step", step, _by_name(step, arguments, keywords), msgspec.json.decode, None
+                if options is not None:
+                    options.check_taken(STEP_OPTIONS, f"step {step!r}")
+                return "step", step, _by_name(step, arguments, keywords), msgspec.json.decode, options
             step = found
         elif not isinstance(step, Callee):
             msg = (
                 f"context.call({step!r:.100}, ...): expected the name of a step, a declared step, or a durable function"
             )
             raise UsageError(msg)
+        if options is not None:
+            options.check_taken(step.takes, f"{step.kind} {step.name!r}")
         return (
             step.kind,
             step.name,
             step.encode_arguments(*arguments, **keywords),
             step.decode_result,
-            step.options,
+            step.options if options is None else options.over(step.options),
         )
 
     def add_undo(
         self, step: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], options: Optional[CallOptions]
     ) -> None:
         """Keeps a call for the case that the function fails."""
-        kind, name, encoded, _, declared = self.resolved(step, arguments, keywords)
+        kind, name, encoded, _, chosen = self.resolved(step, arguments, keywords, options)
         if not self.is_deaf():
             to = self.next_child_id() if kind == "function" else ""
-            self.undos.append(Undo(kind, name, encoded, to, declared if options is None else options.over(declared)))
+            self.undos.append(Undo(kind, name, encoded, to, chosen))
 
     def answered(self, number: int, value: bytes) -> None:
         """A call has its result."""
@@ -337,11 +347,7 @@ def _by_name(step: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) ->
             "name: pass the step itself to mix them"
         )
         raise UsageError(msg)
-    try:
-        return msgspec.json.encode(keywords or arguments)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        msg = f"context.call({step!r}, ...): arguments cannot be written as JSON: {error}"
-        raise UsageError(msg) from None
+    return to_json(keywords or arguments, f"context.call({step!r}, ...): arguments")
 
 
 def _named(called: Called) -> str:

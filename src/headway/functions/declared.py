@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Generic, Literal, Optional, Protocol, TypeVar, Union, overload, runtime_checkable
 
 from headway.basics.declaring import declaring, fail
 from headway.basics.times import Duration, duration_ms
 from headway.functions.history import CallKind
-from headway.functions.options import CallOptions
+from headway.functions.options import CHILD_OPTIONS, CallOptions
 from headway.functions.search import checked_fields
 from headway.functions.signature import Signature
 
@@ -41,6 +41,10 @@ class Callee(Protocol):
     def options(self) -> Optional[CallOptions]:
         """What its declaration says of its calls."""
 
+    @property
+    def takes(self) -> Sequence[str]:
+        """The names of the options that its calls may give."""
+
     def encode_arguments(self, *arguments: Any, **keywords: Any) -> bytes:
         """The arguments as JSON; raises `UsageError` for those that it does not take."""
 
@@ -55,6 +59,7 @@ class DurableFunction(Generic[R]):
     """
 
     kind: Literal["function"] = "function"
+    takes: Sequence[str] = CHILD_OPTIONS
 
     def __init__(
         self,
@@ -80,6 +85,8 @@ class DurableFunction(Generic[R]):
         with declaring():
             self.retention_ms = duration_ms(retention, what="retention")
             self.deadline_ms = None if deadline is None else duration_ms(deadline, what="deadline")
+            if options is not None:
+                options.check_taken(self.takes, f"durable function {self.name!r}")
         self.options = options
         self.search = checked_fields(search, f"durable function {self.name!r}")
         """The types of the fields by which its instances are found."""

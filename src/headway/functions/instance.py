@@ -49,6 +49,7 @@ from typing import Any, Optional
 
 import msgspec
 
+from headway.basics.jsontext import to_json
 from headway.errors import FunctionBlocked, InternalError, UsageError
 from headway.functions.core import Core
 from headway.functions.declared import Callee, DurableFunction
@@ -66,7 +67,6 @@ from headway.functions.history import (
 from headway.functions.loop import STEPS_MAX, TooManySteps
 from headway.functions.run import Run
 from headway.functions.search import SearchValue
-from headway.functions.signature import to_json
 from headway.functions.status import Cancellation, Status
 from headway.functions.tasks import Interrupted
 from headway.functions.waits import Wait, waits_of, where

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Optional
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, Optional
 
 import msgspec
 
 from headway.basics.times import Duration, duration_ms
 from headway.errors import UsageError
 
-__all__ = ["CallOptions", "ParentClose", "RetryPolicy"]
+__all__ = ["CHILD_OPTIONS", "STEP_OPTIONS", "CallOptions", "ParentClose", "RetryPolicy"]
 
 ParentClose = Literal["terminate", "cancel", "abandon"]
 """What becomes of a child when its parent ends before it."""
+
+STEP_OPTIONS: Final = (
+    *("retry", "attempt_timeout", "timeout", "heartbeat_timeout", "start_timeout"),
+    *("queue", "priority", "fairness"),
+)
+"""What can be said of a call of a step that is Python code."""
+CHILD_OPTIONS: Final = ("parent_close",)
+"""What can be said of a call of another function."""
 
 
 if TYPE_CHECKING:
@@ -134,13 +143,23 @@ queue='slow', priority=0, fairness='', parent_close=None)
         """
         if below is None:
             return self
-        default = CallOptions()
-        changed = {
-            name: getattr(self, name)
-            for name in self.__struct_fields__
-            if getattr(self, name) != getattr(default, name)
-        }
-        return msgspec.structs.replace(below, **changed)
+        return msgspec.structs.replace(below, **self._said())
+
+    def check_taken(self, taken: Sequence[str], what: str) -> None:
+        """Raise `UsageError` where these say something that `what` takes no heed of; `taken` is what it does.
+
+        >>> CallOptions(queue="slow").check_taken(CHILD_OPTIONS, "function 'ship'")
+        Traceback (most recent call last):
+        headway.errors.UsageError: function 'ship' takes no option queue='slow': its calls take parent_close
+        """
+        for name, value in self._said().items():
+            if name not in taken:
+                msg = f"{what} takes no option {name}={value!r}: its calls take {', '.join(taken)}"
+                raise UsageError(msg)
+
+    def _said(self) -> dict[str, Any]:
+        """The options that are not as they are without being given."""
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if value != _DEFAULTS[name]}
 
 
 def _settle(options: msgspec.Struct, *names: str) -> None:
@@ -157,3 +176,6 @@ def _ms(value: Optional[Duration]) -> Optional[int]:
 
 def _refuse(message: str) -> None:
     raise UsageError(message)
+
+
+_DEFAULTS: Final = msgspec.structs.asdict(CallOptions())

@@ -13,10 +13,11 @@ from typing import Any, Final, Optional, get_type_hints
 import msgspec
 
 from headway.basics.declaring import fail
+from headway.basics.jsontext import shown, to_json
 from headway.errors import FlowError, UsageError
 from headway.types.values import shape_of
 
-__all__ = ["Signature", "to_json"]
+__all__ = ["Signature"]
 
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_DICT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -26,19 +27,6 @@ _EMPTY: Final = inspect.Parameter.empty
 _BY_NAME: Final = inspect.Parameter.KEYWORD_ONLY
 _REST: Final = inspect.Parameter.VAR_POSITIONAL
 _NAMED_REST: Final = inspect.Parameter.VAR_KEYWORD
-
-
-def to_json(value: Any, what: str) -> bytes:
-    """A value as JSON text. Raises `UsageError`, which names `what`, for one that has no such form.
-
-    >>> to_json({"order": 17}, "the result")
-    b'{"order":17}'
-    """
-    try:
-        return _encoder.encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        msg = f"{what} cannot be written as JSON: {error}: {_shown(value)}"
-        raise UsageError(msg) from None
 
 
 class Signature:
@@ -143,7 +131,7 @@ class Signature:
         try:
             return decoder.decode(data)
         except msgspec.DecodeError as error:
-            msg = f"{what}: {error}: {_shown(msgspec.json.decode(data))}"
+            msg = f"{what}: {error}: {shown(msgspec.json.decode(data))}"
             raise UsageError(msg) from None
 
     def _from_list(self, raws: list[msgspec.Raw]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -196,8 +184,3 @@ def _evaluated(function: Callable[..., Any], annotation: Any, what: str) -> Any:
         return get_type_hints(holder, getattr(function, "__globals__", {}), enclosing, include_extras=True)["found"]
     except (NameError, TypeError, ValueError) as error:
         fail(f"{what}: the annotation {annotation!r} cannot be read: {error}: name a type that is known in its module")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."

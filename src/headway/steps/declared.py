@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Optional, TypeVar, overload
 
 from headway.basics.declaring import declaring, fail
 from headway.basics.times import Duration
 from headway.functions.history import CallKind
-from headway.functions.options import CallOptions, RetryPolicy
+from headway.functions.options import STEP_OPTIONS, CallOptions, RetryPolicy
 from headway.functions.signature import Signature
 from headway.steps.places import place_of
 from headway.steps.queues import DEFAULT, PROCESSES
@@ -26,6 +26,7 @@ class RegisteredStep:
     """A Python function that durable functions call by its name."""
 
     kind: CallKind = "step"
+    takes: Sequence[str] = STEP_OPTIONS
 
     def __init__(
         self, code: Callable[..., Any], name: str, options: CallOptions, runs_in: Optional[RunsIn] = None

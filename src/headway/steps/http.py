@@ -20,17 +20,16 @@ from headway.basics.declaring import declaring, fail
 from headway.basics.needed import needed
 from headway.basics.secret import hide
 from headway.basics.times import Duration
-from headway.errors import FlowError, UsageError
-from headway.functions.history import CallKind, Failure
-from headway.functions.options import CallOptions, RetryPolicy
-from headway.functions.signature import to_json
+from headway.errors import UsageError
+from headway.functions.history import Failure
+from headway.functions.options import STEP_OPTIONS, CallOptions, RetryPolicy
 from headway.steps.attempt import Outcome, Work
+from headway.steps.outside import OutsideStep
 from headway.targets.addresses import AddressPolicy
 from headway.targets.answers import retry_after_s
 from headway.targets.headers import Headers, head_of
 from headway.targets.tls import TlsFiles
 from headway.targets.urls import Address, Url
-from headway.types.values import shape_of
 
 if TYPE_CHECKING:
     from headway.targets.http_client import HttpClient
@@ -112,10 +111,10 @@ def http_step(
         )
 
 
-class HttpStep:
+class HttpStep(OutsideStep):
     """A step that is an HTTP service; made by `hw.http_step`."""
 
-    kind: CallKind = "step"
+    takes: Sequence[str] = tuple(name for name in STEP_OPTIONS if name != "heartbeat_timeout")
 
     def __init__(
         self,
@@ -133,36 +132,18 @@ class HttpStep:
             fail(f"http step {name!r}: its name must be text")
         if method not in _METHODS:
             fail(f"http step {name!r}: method={method!r}: expected one of {', '.join(_METHODS)}")
-        self.name = name
-        self.options = options
+        super().__init__("http step", name, returns, options)
         self._url = url
         self._headers = headers
         self._tls = tls
         self._addresses = addresses
         self._method = method
-        self._result = _decoder_of(name, returns)
         self._client: Optional[HttpClient] = None
 
     @property
     def queue(self) -> str:
         """The queue in which its calls wait that name none."""
         return self.options.queue or "default"
-
-    def encode_arguments(self, *arguments: Any, **keywords: Any) -> bytes:
-        """The arguments as JSON: an object of those by name, or an array of those by position."""
-        what = f"http step {self.name!r}"
-        if arguments and keywords:
-            msg = f"{what}: give its arguments by name, which are a JSON object, or by position, and not both"
-            raise UsageError(msg)
-        return to_json(keywords if keywords else list(arguments), f"{what}: arguments")
-
-    def decode_result(self, data: bytes) -> Any:
-        """The result of a call. Raises `UsageError` for one that is not of the declared type."""
-        try:
-            return self._result.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            msg = f"the result of http step {self.name!r}: {error}: {data[:200].decode(errors='replace')}"
-            raise UsageError(msg) from None
 
     def check(self) -> None:
         """Look whether secrets and certificates are there and can be used. Raises `UsageError`."""
@@ -171,7 +152,7 @@ class HttpStep:
         if self._url.read().is_tls:
             self._tls.context()
         elif self._tls.is_given:
-            msg = f"http step {self.name!r}: ca, cert and key are for https, and its address begins with http"
+            msg = f"{self.what}: ca, cert and key are for https, and its address begins with http"
             raise UsageError(msg)
 
     async def run(self, work: Work) -> Outcome:
@@ -211,7 +192,7 @@ class HttpStep:
                 [value] = arguments
             return address._replace(path=path), msgspec.json.encode(value)
         if isinstance(arguments, list) and arguments:
-            msg = f"http step {self.name!r}: {self._method} has no body: give its arguments by name, for the query"
+            msg = f"{self.what}: {self._method} has no body: give its arguments by name, for the query"
             raise UsageError(msg)
         if named:
             pairs = {name: self._text(name, value) for name, value in named.items() if value is not None}
@@ -220,11 +201,11 @@ class HttpStep:
 
     def _placed(self, name: str, named: dict[str, Any]) -> str:
         if name not in named:
-            msg = f"http step {self.name!r}: its path needs the argument {name!r}, by name"
+            msg = f"{self.what}: its path needs the argument {name!r}, by name"
             raise UsageError(msg)
         text = self._text(name, named.pop(name))
         if text in ("", ".", ".."):
-            msg = f"http step {self.name!r}: {name}={text!r} would be another path"
+            msg = f"{self.what}: {name}={text!r} would be another path"
             raise UsageError(msg)
         return quote(text, safe="")
 
@@ -232,7 +213,7 @@ class HttpStep:
         if isinstance(value, bool):
             return str(value).lower()
         if not isinstance(value, (str, int, float)):
-            msg = f"http step {self.name!r}: {name}={value!r:.100} is no text and no number"
+            msg = f"{self.what}: {name}={value!r:.100} is no text and no number"
             raise UsageError(msg)
         return str(value)
 
@@ -271,7 +252,7 @@ class HttpStep:
             if len(response.body) < _BODY_MOST:
                 failure = Failure("NoAnswer", "the connection was closed in the middle of the answer")
                 return Outcome(failure=failure, types=("NoAnswer", "HttpError"))
-            told = f"the result of http step {self.name!r} has more than {_BODY_MOST:,} bytes"
+            told = f"the result of {self.what} has more than {_BODY_MOST:,} bytes"
             return Outcome(failure=Failure("ResultError", told, non_retryable=True))
         try:
             self.decode_result(body)
@@ -287,15 +268,6 @@ class HttpStep:
 
     def __repr__(self) -> str:
         return f"<http step {self.name!r}: {self._method} {self._url.shown}>"
-
-
-def _decoder_of(name: str, returns: Any) -> msgspec.json.Decoder[Any]:
-    if returns is not Any:
-        try:
-            shape_of(returns, f"the result of http step {name!r}")
-        except FlowError as error:
-            fail(str(error))
-    return msgspec.json.Decoder(returns)
 
 
 def _in_header(key: str) -> str:

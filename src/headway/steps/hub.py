@@ -19,11 +19,11 @@ from uuid import uuid4
 from headway.errors import UsageError
 from headway.functions.history import Failure
 from headway.functions.options import CallOptions
-from headway.steps.attempt import Outcome, Ran, StepCall, Work
+from headway.steps.attempt import Outcome, Ran, StepCall, Work, outcome_of
 from headway.steps.clock import Clock, LoopClock
 from headway.steps.http import HttpStep
 from headway.steps.leases import LeaseBook
-from headway.steps.local import Local, Running
+from headway.steps.local import Local, Running, is_run
 from headway.steps.policy import late, left_ms, ran_of
 from headway.steps.queues import BUILT_IN, DEFAULT, Queue
 from headway.steps.room import Room
@@ -32,10 +32,10 @@ from headway.steps.under_way import UnderWay, cancelled
 from headway.steps.wakes import Wakes
 from headway.targets.figures import QueueFigures
 
-__all__ = ["Hub", "Leased", "Steps"]
+__all__ = ["Callees", "Hub", "Leased"]
 
-Steps = Mapping[str, Any]
-"""What can be called, by name: of durable functions nothing is looked at."""
+Callees = Mapping[str, Any]
+"""What can be called, by name: also what is not run here, as functions and steps that are answered by messages."""
 _CLOSE_S: Final = 2.0
 _CANCELLED_MOST: Final = 200_000
 
@@ -53,11 +53,11 @@ class Hub:
 
     def __init__(
         self,
-        steps: Steps,
+        callees: Callees,
         queues: Mapping[str, Queue] = {},
         clock: Callable[[], Clock] = LoopClock,
     ) -> None:
-        self._steps = steps
+        self._callees = callees
         self._queues = queues
         self._make_clock = clock
         self._users = 0
@@ -120,14 +120,14 @@ class Hub:
         if call.key in self._cancelled:
             del self._cancelled[call.key]
             return Ran(failure=cancelled().failure)
-        step = self._steps.get(call.name)
-        known = step if getattr(step, "kind", "") == "step" else None
+        callee = self._callees.get(call.name)
+        known = callee if is_run(callee) else None
         options = _chosen(call.options, None if known is None else known.options)
         room = self._rooms.get(options.queue or DEFAULT)
         if room is None:
             told = f"step {call.name!r}: there is no queue {options.queue!r}: there are {', '.join(self._rooms)}"
             return Ran(failure=Failure("UsageError", told, non_retryable=True))
-        if known is None and room.queue.runs_on == "flow":
+        if known is None and (callee is not None or room.queue.runs_on == "flow"):
             return Ran(failure=self._unknown(call.name))
         left = left_ms(call.at_ms, options, self._clock.wall_ms())
         if left is not None and left <= 0:
@@ -272,11 +272,16 @@ class Hub:
 
     @property
     def _services(self) -> list[HttpStep]:
-        return [step for step in self._steps.values() if isinstance(step, HttpStep)]
+        return [step for step in self._callees.values() if isinstance(step, HttpStep)]
 
     def _unknown(self, name: str) -> Failure:
-        known = ", ".join(one for one, step in self._steps.items() if getattr(step, "kind", "") == "step") or "none"
-        return Failure("UnknownStep", f"there is no step {name!r}: there are {known}", non_retryable=True)
+        callee = self._callees.get(name)
+        if callee is not None:
+            told = f"step {name!r} is run no longer: the flow has {callee!r} now, and this call was made before"
+        else:
+            known = ", ".join(one for one, callee in self._callees.items() if callee.kind == "step") or "none"
+            told = f"there is no step {name!r}: there are {known}"
+        return Failure("UnknownStep", told, non_retryable=True)
 
     def _wait(self, attempt: UnderWay) -> None:
         options = attempt.options
@@ -297,7 +302,13 @@ class Hub:
 
     def _run_here(self, attempt: UnderWay) -> None:
         work = self._begin(attempt)
-        running = self._local.start(attempt.step, work, lambda details: self._beat(attempt, details))
+        try:
+            running = self._local.start(attempt.step, work, lambda details: self._beat(attempt, details))
+        except Exception as error:
+            # Whoever has asked for the next attempt to begin need not be the one that has called this step.
+            attempt.room.release()
+            self._settle(attempt, outcome_of(error))
+            return
         attempt.running = running
         self._running.add(running)
 

@@ -9,8 +9,8 @@ from typing import Any, Final, Optional
 
 import msgspec
 
+from headway.basics.jsontext import to_json
 from headway.errors import UsageError
-from headway.functions.signature import to_json
 from headway.steps.attempt import DETAILS_MOST, Work
 
 __all__ = ["StepInfo", "running_as", "step_info"]

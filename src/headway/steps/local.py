@@ -5,22 +5,31 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Optional
+from typing import Any, Final, Optional, TypeGuard, Union
 
 from headway.errors import UsageError
 from headway.functions.history import Failure
 from headway.steps.attempt import Outcome, Work, outcome_of
 from headway.steps.declared import RegisteredStep
+from headway.steps.http import HttpStep
 from headway.steps.info import StepInfo, running_as
 from headway.steps.processes import Processes, ProcessRun
 from headway.targets.threads import Threads, as_exception
 
-__all__ = ["GRACE_S", "Local", "Running"]
+__all__ = ["GRACE_S", "Local", "Running", "Runs", "is_run"]
 
 GRACE_S: Final = 5.0
 """How long a step in a process may go on once it is cancelled, before its process is killed."""
 
 _Beat = Callable[[bytes], None]
+
+Runs = Union[RegisteredStep, HttpStep]
+"""Steps that are run by whoever takes them from a queue. Others are answered by messages, and wait in no queue."""
+
+
+def is_run(callee: object) -> TypeGuard[Runs]:
+    """Whether something that may be called is a step that is run."""
+    return isinstance(callee, (RegisteredStep, HttpStep))
 
 
 class Running:
@@ -51,7 +60,7 @@ class Local:
         self._processes: Optional[Processes] = None
         self._grace_s = grace_s
 
-    def start(self, step: Any, work: Work, beat: _Beat) -> Running:
+    def start(self, step: Runs, work: Work, beat: _Beat) -> Running:
         """Begin an attempt. `beat` is called on the loop, with the details of each heartbeat."""
         if not isinstance(step, RegisteredStep):
             task = asyncio.ensure_future(_caught(step.run(work)))

@@ -9,13 +9,13 @@ from typing import Any, Final, Optional, Protocol
 
 import msgspec
 
+from headway.basics.jsontext import to_json
 from headway.basics.times import format_duration
 from headway.errors import UsageError
 from headway.functions.failures import failure_of
 from headway.functions.history import Called, Failure
 from headway.functions.loop import Loop
 from headway.functions.options import CallOptions, RetryPolicy
-from headway.functions.signature import to_json
 from headway.testing.fakes import Attempted, Fakes
 
 __all__ = ["Attempts", "CallMade"]

@@ -10,6 +10,7 @@ from typing import Any, Final, Optional, Union
 
 import msgspec
 
+from headway.basics.jsontext import to_json
 from headway.basics.times import Duration, duration_ms, milliseconds_of
 from headway.durable.flow import Functions
 from headway.errors import FunctionBlocked, UsageError
@@ -28,7 +29,6 @@ from headway.functions.history import (
 )
 from headway.functions.instance import Instance
 from headway.functions.recorded import Recorded, entries_of, replayed, rounds_of
-from headway.functions.signature import to_json
 from headway.functions.status import Status
 from headway.functions.tokens import read_token
 from headway.testing.fakes import Fakes
