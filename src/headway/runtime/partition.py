@@ -82,6 +82,15 @@ class Partition:
         return self.reader is not None and self.reader.has_more()
 
     @property
+    def read_so_far(self) -> tuple[Optional[Extent], Optional[int]]:
+        """Its extent, and how many records of its log were not read yet, as far as these are known.
+
+        For any thread: the one that reads may close the reader meanwhile.
+        """
+        reader = self.reader
+        return (self.extent, self.behind) if reader is None else (reader.extent, reader.behind)
+
+    @property
     def stand(self) -> Optional[Position]:
         """Where it is to be read on."""
         return self.position if self.reader is None else self.reader.position()
@@ -98,14 +107,14 @@ def _hears(reader: PartitionReader) -> bool:
 
 def extent_of(partitions: Collection[Partition]) -> Optional[Extent]:
     """How far partitions have been read together; None where the size of one is not known, or not yet."""
-    extents = [one.extent if one.reader is None else one.reader.extent for one in partitions]
+    extents = [one.read_so_far[0] for one in partitions]
     known = [extent for extent in extents if extent is not None]
     return Extent(sum(e.read for e in known), sum(e.total for e in known)) if len(known) == len(extents) else None
 
 
 def lags_of(partitions: Iterable[Partition], most: int) -> dict[str, int]:
     """How many records are yet to be read, of the partitions of which that is known; of so many with the most."""
-    known = [(one.behind if one.reader is None else one.reader.behind, one.name) for one in partitions]
+    known = [(one.read_so_far[1], one.name) for one in partitions]
     lags = [(name, behind) for behind, name in known if behind is not None]
     return dict(sorted(lags, key=lambda lag: (-lag[1], lag[0]))[:most])
 

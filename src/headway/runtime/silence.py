@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection
 from typing import Optional
 
 from headway.graph import INGESTION_TIME, SourceNode
@@ -20,7 +20,12 @@ class Silence:
     """
 
     def __init__(
-        self, source: SourceNode, partitions: Mapping[str, Partition], board: Board, slot: str, options: SlotOptions
+        self,
+        source: SourceNode,
+        partitions: Callable[[], Collection[Partition]],
+        board: Board,
+        slot: str,
+        options: SlotOptions,
     ) -> None:
         self.is_whole = False
         """Whether all partitions are idle."""
@@ -37,7 +42,7 @@ class Silence:
     def pass_time(self, now_ms: int, wall_ms: int) -> None:
         """Let time move where no events move it: with ingestion time, and past partitions that are idle."""
         if self._source.time is INGESTION_TIME:
-            for partition in self._partitions.values():
+            for partition in self._partitions():
                 if partition.ended:
                     continue
                 known = partition.reader is not None or self._source.input.own_log is not None
@@ -51,12 +56,12 @@ class Silence:
         if self._is_pressed():
             self._stand_still(now_ms)
             return
-        active = [p.watermark(self._ooo_ms) for p in self._partitions.values() if not is_idle(p, now_ms, idle_after_ms)]
+        active = [p.watermark(self._ooo_ms) for p in self._partitions() if not is_idle(p, now_ms, idle_after_ms)]
         self.is_whole = not active
         target = min(active) if active else self._board.least_active(self._slot)
         moved = target is not None and target != self._followed
         self._followed = target
-        for partition in self._partitions.values():
+        for partition in self._partitions():
             if is_idle(partition, now_ms, idle_after_ms):
                 if moved:
                     partition.credited_to_ms = now_ms
@@ -64,7 +69,7 @@ class Silence:
 
     def _stand_still(self, now_ms: int) -> None:
         """Nobody looks whether there are events: so no partition is silent for longer than before."""
-        for partition in self._partitions.values():
+        for partition in self._partitions():
             if partition.quiet_since_ms is not None:
                 partition.quiet_since_ms = now_ms
             if partition.credited_to_ms is not None:
@@ -85,5 +90,5 @@ class Silence:
 
     def _least_known(self) -> Optional[int]:
         """What a partition that never had an event may claim when nobody reads: as little as any other one does."""
-        known = [p.watermark(self._ooo_ms) for p in self._partitions.values() if p.max_time is not None]
+        known = [p.watermark(self._ooo_ms) for p in self._partitions() if p.max_time is not None]
         return min(known) if known else self._board.least_known(self._slot)

@@ -91,7 +91,7 @@ class Slot:
         self._has_news = source.node.input.has_news
         self._goes_by_clock = self._reads_own_log and source.node.time is INGESTION_TIME
         self._groups_that_wait = groups_that_wait
-        self._partitions: dict[str, Partition] = {}
+        self._partitions: Mapping[str, Partition] = {}  # Replaced, never changed: statistics are taken by another thread.
         self._discovery = discovery or Discovery(source.node.input, options.discover_every_ms, unheard)
         self._names: Optional[list[str]] = None  # Those of all partitions of the source; None before the first look.
         tolerance = source.node.on_error
@@ -101,7 +101,7 @@ class Slot:
         self._times = EventTimes(source.node, self._rejects, wall_ms)
         self._trial = None if tolerance is None else Trial(self._rejects, self._decode, source.node.event_type)
         self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
-        self._silence = Silence(source.node, self._partitions, board, name, options)
+        self._silence = Silence(source.node, lambda: self._partitions.values(), board, name, options)
         self._redriver: Optional[Redriver] = None
         if options.redrive is not None:
             self._redriver = Redriver(self, plan, options.redrive, kept.get("redrive"))
@@ -131,8 +131,8 @@ class Slot:
     def resume(self, version: Optional[int]) -> None:
         """Stand where `kept` says; opens nothing yet."""
         self.version = version or 0
-        for name, (position, max_time) in self.kept.get("partitions", {}).items():
-            self._partitions[name] = Partition(name, position, max_time)
+        kept = self.kept.get("partitions", {})
+        self._partitions = {name: Partition(name, *stood) for name, stood in kept.items()}
         self.events, self.late, self.dead = self.kept.get("counts", (0, 0, 0))
         self._rejects.first = FirstLetter.restored(self.kept.get("first_letter"))
 
@@ -281,9 +281,9 @@ class Slot:
             return
         self._names = names
         known = None if self.watermark == MIN_TIME_MS else self.watermark + self._ooo_ms + 1
-        for name in names:
-            if name not in self._partitions and self._assigned(name):
-                self._partitions[name] = Partition(name, None, known)
+        new = [name for name in names if name not in self._partitions and self._assigned(name)]
+        if new:
+            self._partitions = {**self._partitions, **{name: Partition(name, None, known) for name in new}}
 
     def _read(self, out: list[Message]) -> None:
         """Read a chunk of the partition that is furthest behind; of the next one when it has nothing."""
