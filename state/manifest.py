@@ -210,6 +210,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """The key group in which the task of an output lives, by the output's number."""
         return (self.key_groups - 1 - number) % self.key_groups
 
+    @property
+    def task_groups(self) -> set[int]:
+        """The key groups in which a run has tasks: all of them, unless the plan has no keyed stage."""
+        if self.stages:
+            return set(range(self.key_groups))
+        return {self.output_group(entry.id) for entry in self.outputs.values() if not entry.delivered}
+
     @classmethod
     def load(cls, directory: Path) -> "Manifest | None":
         """The manifest of `directory`; None when that does not exist or is empty (but for the lock).

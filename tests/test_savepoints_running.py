@@ -20,6 +20,10 @@ from tests.savepoints_harness import found_in
 from tests.test_crash import Feed
 
 from headway.generate import ShopOptions, generate_shop
+from headway.runtime.directory import StateDirectory
+from headway.savepoints.create import create_savepoint
+from headway.savepoints.shelf import Shelf
+from headway.state.database import group_path
 
 SEED = int(os.environ.get("HEADWAY_CRASH_SEED", "0")) or time.time_ns() % 1_000_000
 
@@ -126,6 +130,23 @@ def test_an_idle_flow_with_workers_that_read_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "out.jsonl").read_bytes() == undisturbed(tmp_path)
 
 
+def test_a_new_flow_that_has_read_nothing_yet(tmp_path: Path) -> None:
+    """One file is read by one worker, whose part is there long before the others have linked what it sends them."""
+    shop(tmp_path, 4_000, files=1)
+    feed = Feed(tmp_path / "full", tmp_path / "fed", Random(1))
+    feed.more(0.6)
+    started = Started(tmp_path, *carts("state", "out.jsonl", 3, groups=24), "--follow", "--quiet")
+    try:
+        await_true((tmp_path / "state" / "flow.json").exists, "a start")
+        assert create_savepoint(StateDirectory(tmp_path / "state"), "early", wait_s=60).running
+    finally:
+        started.end()
+    assert command(tmp_path, "restore", "state", "early", "--yes")[0] == 0
+    feed.all()
+    run(tmp_path, *carts("state", "out.jsonl", 2, groups=24), "--drain")
+    assert (tmp_path / "out.jsonl").read_bytes() == undisturbed(tmp_path)
+
+
 def test_who_asks_is_killed(tmp_path: Path) -> None:
     """What a killed command has left is removed by the next one; the run takes no notice."""
     shop(tmp_path, 1_000, files=2)
@@ -173,3 +194,54 @@ def test_savepoints_by_themselves(tmp_path: Path) -> None:
     code, out, _ = command(tmp_path, "list", "state", "--json")
     assert code == 0
     assert all(one["automatic"] and one["running"] for one in map(json.loads, out.splitlines()))
+
+
+CLICKS = """
+import headway as hw
+
+class Kept(hw.State):
+    clicks: int = 0
+
+class Count(hw.Operator[hw.Json, Kept, hw.Json]):
+    def on_event(self, state, event, ctx):
+        state.clicks += 1
+        ctx.emit({{"user": ctx.key, "clicks": state.clicks}})
+
+flow = hw.Flow("clicks")
+clicks = flow.source("clicks", hw.Json, hw.files("clicks.jsonl"), time="at")
+clicks.to("all", hw.to_jsonl("all.jsonl"))
+if {counts}:
+    clicks.key_by("user").process("count", Count()).to("counts", hw.to_jsonl("counts.jsonl"))
+"""
+
+
+def click(directory: Path, numbers: range) -> None:
+    with (directory / "clicks.jsonl").open("a") as log:
+        for number in numbers:
+            log.write(json.dumps({"at": number, "user": f"u{number % 50}"}) + "\n")
+
+
+def test_groups_in_which_the_flow_does_nothing_any_more(tmp_path: Path) -> None:
+    """What an operator that is gone has kept lies in groups that no worker opens: it is in the savepoint too."""
+    place = ["clicks.py", "--key-groups", 6, "--epoch", "30ms"]
+    (tmp_path / "clicks.py").write_text(CLICKS.format(counts=True))
+    click(tmp_path, range(1, 300))
+    run(tmp_path, *place)
+    (tmp_path / "clicks.py").write_text(CLICKS.format(counts=False))
+    click(tmp_path, range(300, 400))
+    started = Started(tmp_path, *place, "--workers", 3, "--follow", "--quiet")
+    try:
+        started.await_workers(3)
+        directory = StateDirectory(tmp_path / ".headway" / "clicks")
+        info = create_savepoint(directory, "without", wait_s=60)
+        assert info.running
+        kept = Shelf(directory.path).path("without")
+        assert [group_path(kept, group).is_dir() for group in range(6)] == [True] * 6
+    finally:
+        started.end()
+    assert command(tmp_path, "restore", "clicks.py", "without", "--yes")[0] == 0
+    (tmp_path / "clicks.py").write_text(CLICKS.format(counts=True))
+    click(tmp_path, range(400, 450))
+    run(tmp_path, *place, "--drain")
+    counts = [json.loads(line) for line in (tmp_path / "counts.jsonl").read_text().splitlines()]
+    assert {line["user"] for line in counts[-50:] if line["clicks"] > 5} == {f"u{number}" for number in range(50)}

@@ -68,6 +68,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """What one process has of a savepoint, besides the key groups that it has linked."""
 
     generation: int
+    worker: int
+    """The number of the process."""
+    workers: int
+    """How many processes the run has."""
     groups: list[int]
     versions: list[tuple[int, int, int]]
     """Task, key group, version."""
@@ -175,7 +179,7 @@ class Marker:
                 make_private(part)
                 make_private(part / "groups")
                 groups = []
-                for number, store in self._job.groups.stored():
+                for number, store in self._job.groups.stored(with_idle=self._is_first):
                     store.checkpoint(part / "groups" / f"{number:03d}")
                     groups.append(number)
                 known = seal(msgspec.to_builtins(self._part(groups)))
@@ -183,6 +187,13 @@ class Marker:
         except StateError as error:
             if place.exists():
                 self._refuse(place, str(error))
+
+    @property
+    def _is_first(self) -> bool:
+        """Whether this process has the first reader slot of all: there is one such process in each run."""
+        return min(name for source in self._job.manifest.sources for name in self._job.slot_names(source)) in (
+            self._job.slots
+        )
 
     def _part(self, groups: list[int]) -> Part:
         job = self._job
@@ -193,6 +204,8 @@ class Marker:
             versions.append((output_task(output), job.manifest.output_group(output), sink.store.version))
         return Part(
             generation=job.manifest.generation,
+            worker=job.options.worker,
+            workers=job.options.workers,
             groups=groups,
             versions=[one for one in versions if one[2]],
             slots=[(slot.source.name, name, dict(slot.kept)) for name, slot in job.slots.items()],

@@ -40,13 +40,16 @@ class OpenGroups:
                 )
             return self._open[number]
 
-    def stored(self) -> Iterator[tuple[int, GroupStore]]:
+    def stored(self, *, with_idle: bool) -> Iterator[tuple[int, GroupStore]]:
         """All groups of this process of which there is anything, also those that have heard of nothing in this run.
 
-        The engine gives a group to the worker that its name says, so nobody else can have opened those.
+        The engine gives a group to the worker that its name says, so nobody else can have opened those. Groups in which
+        the plan has no task are nobody's: one process takes them, the one that asks `with_idle`.
         """
+        tasks = self._manifest.task_groups
         for number in range(self._manifest.key_groups):
-            is_own = worker_of(number, self._options.workers) == self._options.worker
+            is_placed = worker_of(number, self._options.workers) == self._options.worker
+            is_own = is_placed if number in tasks else with_idle
             if number in self._open or (is_own and (group_path(self._directory, number) / "CURRENT").exists()):
                 yield number, self.group(number)
 

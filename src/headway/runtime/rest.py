@@ -8,7 +8,8 @@ epoch later by as much: it sleeps when the time comes. After some epochs all end
 nobody sleeps past the end of an epoch.
 
 A worker may have no slot: there are fewer than workers where a flow reads one file. The engine would look around a
-thousand times a second in it. There one of the stages asks to be woken, and sleeps in the place of a slot.
+thousand times a second in it. There one of the keyed stages asks to be woken, and sleeps in the place of a slot. In a
+flow without a keyed stage nothing asks: such a worker has nothing to do, and need not be started.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Rest:
 
 
 class Watch:
-    """Lets a worker sleep that has no slot: one of its stages keeps watch, the first that asks for it.
+    """Lets a worker sleep that has no slot: one of its keyed stages keeps watch, the first that asks for it.
 
     It sleeps only while the flow is calm, and not from the end of an epoch to the begin of the next one: then all wait
     for what it writes. `last_closed_ms` and `last_begun_ms` tell when a slot of any worker has last ended an epoch and

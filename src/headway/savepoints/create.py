@@ -28,6 +28,7 @@ from headway.savepoints.shelf import Shelf, check_name, name_for
 from headway.state.copies import copy_tree
 from headway.state.database import Database, group_path
 from headway.state.files import check_room, state_files
+from headway.state.groups import worker_of
 from headway.state.lock import DirectoryLock
 from headway.state.manifest import MANIFEST_NAME, Manifest
 from headway.state.private import make_private, read_private, write_private
@@ -122,7 +123,6 @@ def _taken(
 
     Says what is in the groups of a stopped flow; those of a running one are still to be settled.
     """
-    before = _groups_of(directory)
     with shelf.draft(asks=True) as asked:
         nudged_s = time.monotonic()
         while True:
@@ -130,7 +130,7 @@ def _taken(
                 lock = DirectoryLock.acquire(directory.path)
                 break
             _check_refused(asked)
-            found = _parts_in(asked, directory, before)
+            found = _parts_in(asked, directory)
             if found is not None:
                 yield (*_gathered(directory, *found, draft), None)
                 return
@@ -164,20 +164,13 @@ def _stopped(directory: StateDirectory, draft: Path) -> tuple[Manifest, Committe
     return manifest, known, _settle(directory.path, manifest, known, link)
 
 
-def _groups_of(directory: StateDirectory) -> set[int]:
-    """The groups of which there is anything."""
-    manifest = directory.manifest()
-    assert manifest is not None
-    return {group for group in range(manifest.key_groups) if (group_path(directory.path, group) / "CURRENT").exists()}
-
-
 def _check_refused(asked: Path) -> None:
     with state_files(asked, "read"), suppress(FileNotFoundError):
         raise StateError(read_private(asked / REFUSED_FILE).decode())
 
 
-def _parts_in(asked: Path, directory: StateDirectory, before: set[int]) -> Optional[tuple[Path, Manifest, list[Part]]]:
-    """The parts of all processes of the run, once all are there: all reader slots, and all groups that there were."""
+def _parts_in(asked: Path, directory: StateDirectory) -> Optional[tuple[Path, Manifest, list[Part]]]:
+    """The parts of all processes of a run, once all are there; None before."""
     with state_files(asked, "read"):
         folders = sorted(entry.path for entry in os.scandir(asked) if entry.is_dir(follow_symlinks=False))
     for folder in map(Path, folders):
@@ -187,12 +180,21 @@ def _parts_in(asked: Path, directory: StateDirectory, before: set[int]) -> Optio
         manifest = directory.manifest()
         if not parts or manifest is None or any(part.generation != manifest.generation for part in parts):
             continue
-        slots = {(source, name) for part in parts for source, name, _ in part.slots}
-        wanted = {(name, slot) for name, entry in manifest.sources.items() for slot in slot_names(name, entry.slots)}
-        groups = {group for part in parts for group in part.groups}
-        if slots >= wanted and groups >= before:
+        if _is_whole(parts, manifest):
             return folder, manifest, parts
     return None
+
+
+def _is_whole(parts: list[Part], manifest: Manifest) -> bool:
+    """Whether these are the parts of all processes that have a reader slot, or key groups with tasks.
+
+    Others take no part: the engine never calls them. Which groups there are does not tell who is missing: those of a
+    new flow are made while parts are taken.
+    """
+    slots = {(source, name) for part in parts for source, name, _ in part.slots}
+    wanted = {(name, slot) for name, entry in manifest.sources.items() for slot in slot_names(name, entry.slots)}
+    holders = {worker_of(group, parts[0].workers) for group in manifest.task_groups}
+    return slots >= wanted and {part.worker for part in parts} >= holders
 
 
 def _gathered(
