@@ -91,7 +91,8 @@ class Slot:
         self._has_news = source.node.input.has_news
         self._goes_by_clock = self._reads_own_log and source.node.time is INGESTION_TIME
         self._groups_that_wait = groups_that_wait
-        self._partitions: Mapping[str, Partition] = {}  # Replaced, never changed: statistics are taken by another thread.
+        # Replaced and never changed: another thread takes statistics of it.
+        self._partitions: Mapping[str, Partition] = {}
         self._discovery = discovery or Discovery(source.node.input, options.discover_every_ms, unheard)
         self._names: Optional[list[str]] = None  # Those of all partitions of the source; None before the first look.
         tolerance = source.node.on_error
