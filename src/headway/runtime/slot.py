@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Optional
 
@@ -102,7 +102,7 @@ class Slot:
         self._times = EventTimes(source.node, self._rejects, wall_ms)
         self._trial = None if tolerance is None else Trial(self._rejects, self._decode, source.node.event_type)
         self._chunk_bytes = _BLOCK_BYTES  # Grows from read to read, so that the first output is there soon.
-        self._silence = Silence(source.node, lambda: self._partitions.values(), board, name, options)
+        self._silence = Silence(source.node, self._known_partitions, board, name, options)
         self._redriver: Optional[Redriver] = None
         if options.redrive is not None:
             self._redriver = Redriver(self, plan, options.redrive, kept.get("redrive"))
@@ -190,6 +190,10 @@ class Slot:
         """Whether a log of Headway's own has more, which is told at once, or records wait for time to go on by it."""
         has_more = self._has_news and any(partition.has_more for partition in self._partitions.values())
         return has_more or (self._goes_by_clock and bool(self._groups_that_wait()))
+
+    def _known_partitions(self) -> Collection[Partition]:
+        """Those that there are now."""
+        return self._partitions.values()
 
     @property
     def first_letter(self) -> Optional[FirstLetter]:
