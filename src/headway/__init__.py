@@ -18,6 +18,7 @@ from headway.basics.lazy import lazily as _lazily
 if TYPE_CHECKING:
     from headway.basics.times import duration_ms as duration_ms
     from headway.basics.times import format_time as format_time
+    from headway.connectors.columns.output import to_parquet as to_parquet
     from headway.connectors.columns.source import parquet as parquet
     from headway.connectors.files import files as files
     from headway.connectors.jsonl import to_jsonl as to_jsonl
@@ -163,6 +164,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES: Final = {
+    "connectors.columns.output": "to_parquet",
     "connectors.columns.source": "parquet",
     "connectors.files": "files",
     "connectors.jsonl": "to_jsonl",

@@ -49,6 +49,7 @@ STEPS: Final = {
     "lines": "lines are written to a JSON lines file",
     "lines-sync": "a JSON lines file is synced, at the end of an epoch",
     "lines-cut": "a start cuts a JSON lines file back to the last durable epoch",
+    "columns": "a file of Parquet, the time of which is over, takes its place",
     "outbox": "lines leave that cannot be taken back, such as those of standard output",
     "attempt": "triggers are handed to a target",
     "acknowledgement": "it is noted what came of deliveries: rows are removed, parked or given up",

@@ -303,9 +303,28 @@ class OutputWriter(ABC):
         """As `write`, for records of one partition in the order of its log; see `Output.by_partition`."""
         self.write(records)
 
+    def write_at(self, times_ms: Sequence[int], records: Sequence[bytes]) -> None:
+        """As `write`, with the event time of each record; they come in the order of time."""
+        self.write(records)
+
+    def pass_time(self, time_ms: int) -> bool:
+        """All records with times up to this one have been written; whether `position` has changed by that."""
+        return False
+
+    @property
+    def open_until_ms(self) -> Optional[int]:
+        """The time that has to pass until everything that was written is complete; None where nothing waits for time.
+
+        Closing the books (`--drain`) lets it pass.
+        """
+        return None
+
     @abstractmethod
     def position(self) -> Position:
         """Make everything written durable and tell where the output stands. Called at the end of an epoch."""
+
+    def committed(self) -> None:  # noqa: B027 (most writers have nothing to complete)
+        """The last `position` is durable on every worker: nothing before it is ever taken back."""
 
     def close(self) -> None:  # noqa: B027 (not every writer holds something)
         """Flush and release. Called once at a graceful end."""
@@ -323,10 +342,20 @@ class Output(ABC):
     by_partition: bool = False
     """Whether dead letters are written as they come, partition by partition, and do not wait for time."""
 
+    is_folder: ClassVar[bool] = False
+    """Whether what it writes is a directory with files."""
+
     @property
     def writes(self) -> Optional[str]:
-        """The path of the file that it writes; None where that is no file."""
+        """The path of the file or directory that it writes; None where that is neither."""
         return None
+
+    def of_values(self, value_type: Any, *, in_triggers: bool) -> Output:
+        """The same output for values of a type, `in_triggers` for CloudEvents with such data, where that matters.
+
+        Called when the flow is declared. Raises `UsageError` for values that it cannot write.
+        """
+        return self
 
     @property
     def shared(self) -> bool:
@@ -334,11 +363,17 @@ class Output(ABC):
         return False
 
     def clashes(self, other: Output) -> bool:
-        """Whether both write one file, however its path is written, and one of them cannot share it."""
+        """Whether both write one file or directory, however its path is written, and one of them cannot share it."""
         ours, theirs = self.writes, other.writes
         if ours is None or theirs is None or (self.shared and other.shared):
             return False
-        return os.path.realpath(ours) == os.path.realpath(theirs) or is_same(ours, theirs)
+        if is_same(ours, theirs):
+            return True
+        ours, theirs = os.path.realpath(ours), os.path.realpath(theirs)
+        within = (self.is_folder and theirs.startswith(ours + os.sep)) or (
+            other.is_folder and ours.startswith(theirs + os.sep)
+        )
+        return ours == theirs or within
 
     @abstractmethod
     def open(self, position: Optional[Position], *, mark: Optional[str]) -> OutputWriter:

@@ -17,7 +17,7 @@ from headway.connectors.base import Output, OutputWriter, Position
 from headway.connectors.bytelog import FINGERPRINT_BYTES, TOO_MANY_FILES, Tail, fingerprint
 from headway.errors import OutputError, UsageError
 
-__all__ = ["JsonlOutput", "to_jsonl", "writing"]
+__all__ = ["JsonlOutput", "sync_directory", "to_jsonl", "writing"]
 
 _NEXT_STEPS: Final = {
     **TOO_MANY_FILES,
@@ -84,7 +84,7 @@ class JsonlOutput(Output):
             fd = os.open(self.path, flags, 0o600 if self.private else 0o666)
         try:
             if not existed or notice is not None:
-                _sync_directory(self.path)
+                sync_directory(self.path)
             return _JsonlWriter(self.path, fd, _cut_back(self.path, fd, position), notice)
         except BaseException:
             os.close(fd)
@@ -234,7 +234,7 @@ def _too_short(path: str, *, expected: int, found: int) -> OutputError:
     return OutputError(msg)
 
 
-def _sync_directory(path: str) -> None:
+def sync_directory(path: str) -> None:
     """Make the file's name durable."""
     with writing(path):
         directory = os.open(os.path.dirname(path) or os.curdir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Optional
 
 __all__ = ["OwnFiles", "is_same"]
@@ -16,11 +16,12 @@ _MOVED: Final = re.compile(r"(.+)\.[1-9]\d*")
 class OwnFiles:
     """The files that a flow writes itself: its outputs, and all that is in its state directory.
 
-    `outputs` maps a path to what writes it.
+    `outputs` maps a path to what writes it; `folders` are those of them that are directories.
     """
 
-    def __init__(self, outputs: Mapping[str, str], directory: str) -> None:
+    def __init__(self, outputs: Mapping[str, str], directory: str, folders: Sequence[str] = ()) -> None:
         self._outputs = {os.path.realpath(path): who for path, who in outputs.items()}
+        self._within = [f"{os.path.realpath(path)}{os.sep}" for path in folders]
         self._directory = os.path.realpath(directory)
         self._folders: dict[str, str] = {}
         """Real paths of directories that files were in: there are few, and to find one takes longer than the rest."""
@@ -34,6 +35,7 @@ class OwnFiles:
         real = self._real(path)
         moved = _MOVED.fullmatch(real)
         who = self._outputs.get(real) or (self._outputs.get(moved[1]) if moved else None)
+        who = who or next((self._outputs[folder[:-1]] for folder in self._within if real.startswith(folder)), None)
         if who is not None:
             return who
         if real.startswith(self._directory + os.sep):

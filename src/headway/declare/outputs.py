@@ -198,6 +198,8 @@ class OutputSteps:
                     f"{name!r}: {output.describe()} is written by {other.name!r} already ({other.where}): merge the "
                     "streams, or give each a file of its own"
                 )
+        with declaring():
+            output = output.of_values(self.type, in_triggers=trigger_type is not None)
         node = SinkNode(name, place(), port or self._port, output, trigger_type, id_by, was=former_names(name, was))
         self._flow._add(node, None, keyed=False)
 

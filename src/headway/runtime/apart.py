@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from headway.connectors.base import Input
+from headway.connectors.base import Input, Output
 from headway.connectors.ownfiles import OwnFiles
 from headway.errors import UsageError
 from headway.plan.stages import Plan, SinkStage
@@ -26,11 +26,12 @@ def keep_apart(plan: Plan, state_dir: Path) -> None:
     outputs = [(sink, path) for sink in plan.sinks if (path := sink.node.output.writes) is not None]
     _check_outputs(outputs, state_dir)
     _check_own_logs(plan)
-    own = OwnFiles({path: f"the output {sink.name!r}" for sink, path in outputs}, str(state_dir))
+    folders = [path for sink, path in outputs if sink.node.output.is_folder]
+    own = OwnFiles({path: f"the output {sink.name!r}" for sink, path in outputs}, str(state_dir), folders)
     for source in plan.sources:
         name, found = source.name, source.node.input
         for sink, path in outputs:
-            if found.may_read(path) or found.may_read(f"{path}.1"):
+            if any(map(found.may_read, _examples(sink.node.output, path))):
                 msg = (
                     f"source {name!r} reads {found.describe()}, and the output {sink.name!r} writes {path}: the flow "
                     f"would read what it writes; {_HOW}"
@@ -38,6 +39,13 @@ def keep_apart(plan: Plan, state_dir: Path) -> None:
                 raise UsageError(msg)
         _check_paths(name, found, own, state_dir)
         source.node = replace(source.node, input=found.apart_from(own).within(state_dir))
+
+
+def _examples(output: Output, path: str) -> list[str]:
+    """Paths of files such as an output writes."""
+    if output.is_folder:
+        return [os.path.join(path, "2024-05-01T10.parquet"), os.path.join(path, "x", "2024-05-01T10.parquet")]
+    return [path, f"{path}.1"]
 
 
 def _check_outputs(outputs: list[tuple[SinkStage, str]], state_dir: Path) -> None:

@@ -80,6 +80,7 @@ def _horizon_ms(job: Job) -> Optional[int]:
     stores = [task.store for (stage, _), task in list(job.tasks.items()) if stage not in left_out]
     stores += [sink.store for name, sink in list(job.sinks.items()) if name not in left_out]
     times = [store.max_due_ms() for store in stores]
+    times += [sink.open_until_ms for name, sink in list(job.sinks.items()) if name not in left_out]
     return max((time for time in times if time is not None), default=None)
 
 

@@ -8,7 +8,7 @@ from headway.basics.times import MIN_TIME_MS
 from headway.connectors.base import Output, OutputWriter
 from headway.graph import DEAD_LETTERS
 from headway.plan.stages import SinkStage
-from headway.runtime.batch import Batch
+from headway.runtime.batch import Batch, Record
 from headway.runtime.channels import Channels
 from headway.runtime.stage import SLICE
 from headway.runtime.stats import SinkStats, known_time
@@ -58,6 +58,8 @@ class SinkTask:
         self._writer: Optional[OutputWriter] = None
         self._position: Optional[dict[str, Any]] = None
         self._written = False
+        self.open_until_ms: Optional[int] = None
+        """Once it is released: the time that has to pass until what was written is complete."""
 
     @property
     def watermark(self) -> int:
@@ -98,7 +100,9 @@ class SinkTask:
 
     def committed(self, version: int) -> None:
         """Write what cannot be taken back; the write that promotes the version takes it out of the outbox."""
-        self.store.outbox.deliver(self._open_writer.write)
+        writer = self._open_writer
+        self.store.outbox.deliver(writer.write)
+        writer.committed()
         self.store.settle(sync=False)
 
     def statistics(self) -> SinkStats:
@@ -148,14 +152,17 @@ class SinkTask:
         waiting = self.store.waiting
         released = waiting.release(self._target, self._slice)
         if released:
-            self._write([record[2] for record in released])
+            self._write(released)
         self._watermark = max(self._watermark, min(waiting.next_ms - 1, self._target))
+        if self._open_writer.pass_time(self._watermark):
+            self._written = True
 
-    def _write(self, lines: list[bytes]) -> None:
-        self.count += len(lines)
+    def _write(self, records: list[Record]) -> None:
+        self.count += len(records)
+        lines = [record[2] for record in records]
         writer = self._open_writer
         if writer.transactional:
-            writer.write(lines)
+            writer.write_at([record[0] for record in records], lines)
             self._written = True
         else:
             self.store.outbox.add(lines)
@@ -169,4 +176,5 @@ class SinkTask:
         """Let the output go, however the run has ended; again does nothing."""
         writer, self._writer = self._writer, None
         if writer is not None:
+            self.open_until_ms = writer.open_until_ms
             writer.close()

@@ -15,7 +15,7 @@ from msgspec import inspect
 
 from headway.types.timefields import TIME_MARK
 
-__all__ = ["FieldKind", "field_kinds", "maker_of"]
+__all__ = ["FieldKind", "field_kinds", "is_time", "maker_of"]
 
 _ANYTHING: Final = (inspect.AnyType, inspect.RawType, inspect.CustomType)
 _KINDS: Final[dict[type[inspect.Type], frozenset[str]]] = {
@@ -118,7 +118,7 @@ def _kind_of(field: inspect.Field, annotation: Any) -> FieldKind:
         type=annotation,
         kinds=kinds,
         exactly=exactly,
-        is_time=exactly == "integer" and _is_time(annotation),
+        is_time=exactly == "integer" and is_time(annotation),
         takes_none=is_open or len(present) < len(options),
         is_required=field.required,
         default=field.default if has_default else None,
@@ -135,10 +135,11 @@ def _is_free(info: inspect.Type) -> bool:
     return all(getattr(info, name) is None for name in getattr(info, "__struct_fields__", ()))
 
 
-def _is_time(annotation: Any) -> bool:
+def is_time(annotation: Any) -> bool:
+    """Whether an annotation is `Time`, or takes it among others."""
     if get_origin(annotation) is Annotated:
         return TIME_MARK in annotation.__metadata__
-    return any(_is_time(option) for option in get_args(annotation))
+    return any(is_time(option) for option in get_args(annotation))
 
 
 def maker_of(event_type: Any, fields: Sequence[str]) -> Callable[..., list[Any]]:
