@@ -45,6 +45,7 @@ LAYERS: Final = {
     "tracing": "tracing",
     "metrics": "metrics",
     "savepoints": "savepoints",
+    "backups": "backups",
     "why": "why",
     # Asking a flow from outside: who answers, and who asks.
     "ingest": "ingest",
@@ -81,6 +82,7 @@ MAY_IMPORT: Final = {
     "tracing": "basics targets",
     "metrics": "basics state web runtime",
     "savepoints": "basics connectors state inbox plan runtime",
+    "backups": "basics state runtime savepoints",
     "why": "basics types connectors graph plan testing",
     "ingest": "basics types formats connectors state inbox steps web graph declare plan runtime tracing metrics",
     "explain": "basics types operators graph declare plan",
@@ -90,7 +92,7 @@ MAY_IMPORT: Final = {
     "demo": "basics targets client web",
     "proving": "basics types connectors state targets graph declare runtime",
     "cli": "basics types connectors state inbox delivery targets functions client steps durable web graph declare "
-    "plan runtime savepoints why ingest explain probing tracing metrics serving demo proving generate",
+    "plan runtime savepoints backups why ingest explain probing tracing metrics serving demo proving generate",
     "face": "basics types connectors operators targets functions graph declare steps durable inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",

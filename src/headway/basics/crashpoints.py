@@ -66,6 +66,11 @@ STEPS: Final = {
     "savepoint-part": "a process of a run links its part of a savepoint",
     "savepoint": "a savepoint, all files of which are there, gets its name",
     "restoring": "all that a savepoint restores is written beside what it takes the place of",
+    "backup-claim": "a place for backups is claimed for a state directory",
+    "backup-files": "the files of a backup are sent that the place lacks",
+    "backup-manifest": "the manifest of a backup is written, all files of which are there",
+    "backup": "the catalog of the place takes a backup",
+    "backup-cleaning": "objects are removed that no backup needs any more",
     "redrive": "dead letters are put back in",
     "log-sum": "a checksum of the engine's log is kept, at a good end of the run",
 }

@@ -8,6 +8,7 @@ from typing import Optional
 
 import click
 
+from headway.cli.backup import backup
 from headway.cli.commands import Commands
 from headway.cli.connect import connect
 from headway.cli.dead_letters import dead_letters
@@ -83,6 +84,7 @@ COMMANDS = (
     generate,
     state,
     savepoint,
+    backup,
     triggers,
     functions,
     worker,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
+from headway.cli.backup_options import BackupRequest, backup_options, backups_beside
 from headway.cli.companions import Asked, Companions
 from headway.cli.conduct import Member, conduct, is_stdout
+from headway.cli.escapes import printable, printable_line
 from headway.cli.listening import listen_options
 from headway.cli.measuring import metrics_option, traces_option
 from headway.cli.options import (
@@ -157,6 +160,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     help="Give up after this many restarts in a row. With --workers 2 or more.",
 )
 @savepoint_options
+@backup_options
 @listen_options
 @metrics_option
 @traces_option
@@ -182,7 +186,8 @@ def run(
     Durations are numbers with a unit: 250ms, 90s, 30m, 1h30m, 7d.
     """
     asked = Asked.taken_from(options)
-    _check_together(options, asked.listen, process, savepoint_every_ms)
+    asked_backups = BackupRequest.taken_from(options)
+    _check_together(options, asked.listen, process, savepoint_every_ms, asked_backups)
     options["follow"] = options["follow"] or asked.listen is not None
     member = _member(process, addresses, options["workers"])
     from headway.cli.places import default_state_dir
@@ -203,6 +208,10 @@ def run(
     if savepoint_every_ms is not None:
         beside = savepoints_beside(servers.beside, run_options.directory, savepoint_every_ms, keep)
         servers = servers._replace(beside=beside)
+    backups = None
+    if asked_backups.url is not None:
+        backups = asked_backups.prepared(loaded.name, run_options.directory, _teller(shows=show))
+        servers = servers._replace(beside=backups_beside(servers.beside, backups))
     ending = conduct(
         loaded,
         run_options,
@@ -212,13 +221,27 @@ def run(
         progress=show,
         **servers._asdict(),
     )
+    if backups is not None:
+        backups.finish()
     _tell(ending, as_json=as_json, quiet=quiet)
 
 
+def _teller(*, shows: bool) -> Callable[[str], None]:
+    """Tells what must not be missed before the run, also where nothing else is shown."""
+    return lambda text: click.echo(printable(text if shows else f"headway: note: {text}"), err=True)
+
+
 def _check_together(
-    options: dict[str, Any], listen: Optional[str], process: Optional[int], savepoint_every_ms: Optional[int]
+    options: dict[str, Any],
+    listen: Optional[str],
+    process: Optional[int],
+    savepoint_every_ms: Optional[int],
+    backups: BackupRequest,
 ) -> None:
     """Raise for options that exclude each other."""
+    if backups.url is not None and process is not None:
+        msg = "--backup-to needs processes that share memory, and each --process is alone: use --workers"
+        raise click.UsageError(msg)
     if savepoint_every_ms is not None and process is not None:
         msg = "--savepoint-every needs processes that share memory, and each --process is alone: use --workers"
         raise click.UsageError(msg)
@@ -253,7 +276,6 @@ def _check_stdout_is_free(plan: Plan) -> None:
 
 
 def _tell(ending: Ending, *, as_json: bool, quiet: bool) -> None:
-    from headway.cli.escapes import printable_line
     from headway.cli.summary import notices, summary_json, summary_text, warnings
 
     if as_json or quiet:

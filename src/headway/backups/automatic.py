@@ -1,0 +1,84 @@
+"""Backups that a run makes by itself, every so often, and a last one at its end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, Optional
+
+from headway.backups.catalog import FencedError, Listed
+from headway.backups.create import Backups
+from headway.backups.store import Store, StoreError
+from headway.errors import HeadwayError
+from headway.runtime.directory import StateDirectory
+
+__all__ = ["AutomaticBackups"]
+
+log = logging.getLogger("headway")
+_KEPT_LEAST: Final = 1
+
+
+class AutomaticBackups:
+    """Makes a backup every `every_ms` beside a run, in a thread, and keeps the last `keep` of all in the place.
+
+    A store that fails or cannot be reached is told as a warning, and the next backup is tried in its turn: the run goes
+    on. So does one whose place another run has claimed; it makes no more backups, and says so.
+    """
+
+    def __init__(
+        self, store: Store, directory: StateDirectory, *, every_ms: int, keep: int, take_over: bool = False
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._every_s = every_ms / 1_000
+        self._keep = max(_KEPT_LEAST, keep)
+        self._take_over = take_over
+        self._backups: Optional[Backups] = None
+        self._fenced = False
+        self._ending = threading.Event()
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Claim the place, and make backups as long as the block lasts; to be entered with the directory's lock held.
+
+        Raises what `Backups.claimed` does, but for a store that cannot be reached: that is tried again.
+        """
+        try:
+            self._claim()
+        except StoreError as error:
+            log.warning("no backups can be made yet: %s", error)
+        thread = threading.Thread(target=self._work, name="headway-backups", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ending.set()
+            thread.join()
+
+    def finish(self) -> Optional[Listed]:
+        """Make the last backup, of the run that has ended well; None where none could be made, which is told."""
+        return self._make(lambda: False)
+
+    def _claim(self) -> Backups:
+        if self._backups is None:
+            self._backups = Backups.claimed(self._store, self._directory, take_over=self._take_over)
+        return self._backups
+
+    def _work(self) -> None:
+        while not self._ending.wait(self._every_s):
+            self._make(self._ending.is_set)
+
+    def _make(self, stopping: Callable[[], bool]) -> Optional[Listed]:
+        if self._fenced:
+            return None
+        try:
+            return self._claim().create(keep=self._keep, stopping=stopping)
+        except FencedError as error:
+            self._fenced = True
+            log.warning("no more backups are made: %s", error)
+        except HeadwayError as error:
+            if not stopping():
+                log.warning("no backup was made: %s", error)
+        return None

@@ -1,0 +1,146 @@
+"""What `headway run` has of backups: its options, the start from the last one, and those that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
+
+import click
+
+from headway.cli.escapes import printable_line
+from headway.cli.options import DURATION
+
+if TYPE_CHECKING:
+    from headway.backups.automatic import AutomaticBackups
+    from headway.backups.catalog import Listed
+    from headway.runtime.directory import StateDirectory
+    from headway.runtime.run import Beside
+
+__all__ = ["BackupRequest", "backup_options", "backup_text", "backups_beside"]
+
+C = TypeVar("C", bound=Callable[..., Any])
+_EVERY_MS = 600_000
+
+
+def backup_options(command: C) -> C:
+    """What `headway run` has of backups."""
+    for option in reversed(
+        (
+            click.option(
+                "--backup-to",
+                metavar="URL",
+                help="Make backups of the state there: file:PATH, s3://, gs:// or az://. A run without a state "
+                "directory goes on from the last one; see headway backup.",
+            ),
+            click.option(
+                "--backup-every",
+                "backup_every_ms",
+                type=DURATION,
+                default="10m",
+                show_default=True,
+                callback=_at_least_a_second,
+                metavar="DURATION",
+                help="How often, with --backup-to. A last one is made when the run ends well.",
+            ),
+            click.option(
+                "--backup-keep",
+                type=click.IntRange(1),
+                default=24,
+                show_default=True,
+                metavar="N",
+                help="How many backups are kept there; older ones are removed.",
+            ),
+            click.option(
+                "--backup-anew",
+                is_flag=True,
+                help="Begin with nothing where there is no state directory, although there are backups.",
+            ),
+            click.option(
+                "--backup-take-over",
+                is_flag=True,
+                help="Add to backups that are not the past of this state directory, or that another run makes.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _at_least_a_second(ctx: click.Context, param: click.Parameter, value: int) -> int:
+    if value < 1_000:
+        msg = f"{value}ms is too short: it must be 1s or longer"
+        raise click.BadParameter(msg, ctx, param)
+    return value
+
+
+@dataclass(frozen=True)
+class BackupRequest:
+    """What the command line says of backups."""
+
+    url: Optional[str]
+    every_ms: int
+    keep: int
+    anew: bool
+    take_over: bool
+
+    @classmethod
+    def taken_from(cls, options: dict[str, Any]) -> BackupRequest:
+        """Take it out of all options. Raises `click.UsageError` for options that say nothing without a place."""
+        found = cls(
+            options.pop("backup_to"),
+            options.pop("backup_every_ms"),
+            options.pop("backup_keep"),
+            options.pop("backup_anew"),
+            options.pop("backup_take_over"),
+        )
+        if found.url is None and (found.anew or found.take_over):
+            msg = "--backup-anew and --backup-take-over are about the place of --backup-to URL: give that too"
+            raise click.UsageError(msg)
+        return found
+
+    def prepared(self, flow: str, directory: StateDirectory, tell: Callable[[str], None]) -> AutomaticBackups:
+        """Let a directory without state go on from the last backup, and what is to make the next ones.
+
+        Raises `StoreError` where nothing is known of backups that a directory without state may need.
+        """
+        from headway.backups.automatic import AutomaticBackups
+        from headway.backups.catalog import Catalog
+        from headway.backups.restore import restore_backup
+        from headway.backups.store import open_store
+
+        assert self.url is not None
+        store = open_store(self.url)
+        if directory.manifest() is None and not self.anew:
+            catalog = Catalog(store).head()
+            if catalog is None or catalog.last is None:
+                tell(f"{flow}: {store.where} has no backups yet; the flow begins with nothing")
+            else:
+                listed = restore_backup(store, catalog, catalog.last, directory, outputs="back", flow=flow)
+                tell(f"{flow}: goes on from {backup_text(listed)} in {store.where}")
+        return AutomaticBackups(
+            store, directory, every_ms=self.every_ms, keep=self.keep, take_over=self.take_over or self.anew
+        )
+
+
+def backup_text(listed: Listed) -> str:
+    """A backup in one line."""
+    from headway.basics.times import format_time
+    from headway.cli.texts import bytes_text, count_text
+
+    size = f"{bytes_text(listed.size_bytes)}, {bytes_text(listed.sent_bytes)} of it sent"
+    return printable_line(
+        f"the backup {listed.name} of {format_time(listed.made_ms)} ({count_text(listed.events, 'event')}, {size})"
+    )
+
+
+def backups_beside(beside: Beside, backups: AutomaticBackups) -> Beside:
+    """What goes on beside a run, and backups every so often."""
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with beside(), backups.beside():
+            yield
+
+    return both
