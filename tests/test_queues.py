@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -169,6 +171,64 @@ def test_a_used_id_with_another_value_is_a_message_of_its_own(tmp_path: Path) ->
     groups = [[first, other], [again], [other, first, Message(b'{"n": 1}', "8")]]
     found, _ = read_some(queue_source("given", lambda: Given(groups)).within(tmp_path), None, 0, follow=False)
     assert found == [1, 2, 1]
+
+
+class Away(Given):
+    """Lets one connect, or not, and then drops whoever has."""
+
+    def __init__(self, *, is_there: bool) -> None:
+        super().__init__([])
+        self.is_there = is_there
+
+    async def connect(self) -> None:
+        if not self.is_there:
+            raise ConnectionRefusedError("nobody is there")
+
+    async def take(self) -> Sequence[Message]:
+        raise ConnectionResetError("the connection was dropped")
+
+
+@pytest.mark.parametrize(("is_there", "reason"), [(False, "nobody is there"), (True, "the connection was dropped")])
+def test_a_bounded_run_of_a_queue_that_does_not_answer_ends_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool, reason: str
+) -> None:
+    monkeypatch.setattr(consuming, "FIRST_WAIT_S", 0.05)
+    given = queue_source("away", lambda: Away(is_there=is_there)).within(tmp_path)
+    with pytest.raises(InputError, match=f"queue away does not answer within 0 s: {reason}"):
+        read_some(given, None, 0, follow=False)
+
+
+def test_whoever_is_dropped_after_each_connection_waits_longer_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consuming, "_PAUSES_S", (0.0, 0.001, 0.002, 0.003))
+    pauses: list[float] = []
+    pause = consuming.Consuming._pause
+
+    async def paused(self: Any, seconds: float) -> None:
+        pauses.append(seconds)
+        await pause(self, seconds)
+
+    monkeypatch.setattr(consuming.Consuming, "_pause", paused)
+    given = queue_source("away", lambda: Away(is_there=True)).within(tmp_path)
+    with closing(given.open("=away/0", None, follow=True)):
+        eventually(lambda: len(pauses) > 5, "six pauses")
+    assert pauses[:6] == [0.0, 0.001, 0.002, 0.003, 0.003, 0.003]
+
+
+def test_a_run_ends_while_a_queue_is_yet_to_let_it_connect(tmp_path: Path) -> None:
+    begun = Event()
+
+    class Slow(Given):
+        async def connect(self) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+    session = queue_source("slow", lambda: Slow([])).within(tmp_path).session()
+    reader = session.open("=slow/0", None, follow=True)
+    assert begun.wait(10)
+    reader.close()
+    session.close()
 
 
 def test_what_a_queue_knows_of_a_message(tmp_path: Path) -> None:

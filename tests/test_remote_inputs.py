@@ -9,7 +9,7 @@ from tests.servers import redis_server
 from tests.test_redis_source import Order
 
 import headway as hw
-from headway.connectors.remote import Troubles
+from headway.connectors.troubles import Troubles
 
 
 def test_trouble_is_told_once_when_it_lasts_and_again_only_after_better_times() -> None:
@@ -31,6 +31,26 @@ def test_trouble_is_told_once_when_it_lasts_and_again_only_after_better_times() 
     assert at(201, is_down=False) == []
     assert at(202, is_down=True) == []
     assert len(at(210, is_down=True)) == 1
+
+
+def test_a_partition_in_trouble_is_told_also_while_the_server_answers_otherwise() -> None:
+    now = [100.0]
+    troubles = Troubles("rabbitmq stream carts at broker", lambda: now[0])
+    told: list[str] = []
+    for second in range(12):
+        now[0] = 100.0 + second
+        troubles.up()  # The server lists its partitions.
+        troubles.down("no node has it", "carts")
+    troubles.take(told.append)
+    assert told == ["rabbitmq stream carts at broker: carts: no node has it; it is tried again"]
+    troubles.up("carts")
+    told.clear()
+    for second in range(12):
+        now[0] = 200.0 + second
+        troubles.down("the connection is refused")
+        troubles.down("no node has it", "carts")
+    troubles.take(told.append)
+    assert told == ["rabbitmq stream carts at broker: the connection is refused; it is tried again"]
 
 
 def test_a_reader_that_was_opened_alone_ends_its_session() -> None:

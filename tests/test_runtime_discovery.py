@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
 import headway as hw
-from headway.connectors.base import Tell, unheard
+from headway.connectors.base import PartitionReader, Position, Session, Tell, unheard
 from headway.connectors.files import FilesInput
+from headway.connectors.memory import items
 from headway.runtime.discovery import Discovery
 
 
@@ -47,3 +49,38 @@ def test_they_look_again_when_it_is_time(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").touch()
     assert discovery.look(7_500) is before
     assert discovery.look(8_000) == ["a.jsonl", "b.jsonl"]
+
+
+class Noticing(Session):
+    """Finds one partition, and something to tell of it now and then."""
+
+    def __init__(self) -> None:
+        self.noticed: list[str] = []
+        self.is_closed = False
+
+    def partitions(self, tell: Tell = unheard) -> list[str]:
+        return ["one"]
+
+    def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
+        raise NotImplementedError
+
+    def notices(self, tell: Tell) -> None:
+        assert not self.is_closed
+        while self.noticed:
+            tell(self.noticed.pop())
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_what_a_session_notices_is_told_in_a_run_that_looks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, told = Noticing(), list[str]()
+    given = items([])
+    monkeypatch.setattr(type(given), "session", lambda self: session)
+    discovery = Discovery(given, None, told.append)
+    discovery.look(0)
+    session.noticed.append("the server is away")
+    assert discovery.look(5) == ["one"] and told == ["the server is away"]
+    session.noticed.append("7 records were deleted")
+    discovery.close()
+    assert told == ["the server is away", "7 records were deleted"] and session.is_closed

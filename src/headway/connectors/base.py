@@ -188,6 +188,12 @@ class Session(ABC):
         take its time when it is called first; later it must not block, as it is called on the thread of `read`.
         """
 
+    def notices(self, tell: Tell) -> None:  # noqa: B027 (an input without a client notices nothing by itself)
+        """Tell what has been noticed since this was called last, such as that a server is away.
+
+        Called often, on the thread of `read`, and once before `close`: it must cost nothing.
+        """
+
     @abstractmethod
     def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
         """Open a partition at its start (`position` None) or at a position that one of its readers gave.

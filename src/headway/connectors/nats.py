@@ -211,10 +211,12 @@ class NatsSession(LoopSession):
                 except nats.errors.TimeoutError:
                     pending = (await stream.consumer_info(given.stream, made.name)).num_pending
                     reader.unfetched = pending
+                    self.troubles.up(reader.name)
                     if not reader.follow and pending == 0:
                         reader.finish()
                         return
                     continue
+                self.troubles.up(reader.name)
                 last = messages[-1].metadata
                 if not reader.follow and last.sequence.stream > end:
                     messages = [one for one in messages if one.metadata.sequence.stream <= end]
@@ -223,7 +225,6 @@ class NatsSession(LoopSession):
                     reader.take(NatsChunk(reader.name, messages), at, sum(len(one.data) for one in messages))
                     left = last.num_pending
                     reader.unfetched = left if reader.follow else min(left, max(0, end - last.sequence.stream))
-                self.troubles.up()
                 if not reader.follow and (last.sequence.stream >= end or last.num_pending == 0):
                     reader.finish()
                     return

@@ -307,7 +307,7 @@ class PostgresSession(LoopSession):
             if at["id"] is not None or int(at["xid"]) < horizon:
                 at = {**at, "xid": str(horizon), "id": None}
                 reader.reached(at)
-            self.troubles.up()
+            self.troubles.up(reader.name)
             if horizon == end:
                 reader.finish()
                 return

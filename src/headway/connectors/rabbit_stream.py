@@ -251,6 +251,7 @@ class RabbitStreamSession(LoopSession):
         number = await link.subscribe(reader.name, begin, _CREDITS, self._described, chunks.put_nowait)
         if number is None:
             raise self._anew(reader.name, at)
+        self.troubles.up(reader.name)
         is_checked = False
         while end is None or at["offset"] < end or not is_checked:
             chunk = await self._next(reader, link, chunks, None if is_checked else at)
@@ -272,7 +273,6 @@ class RabbitStreamSession(LoopSession):
             reader.unfetched = max(0, latest - at["offset"])
             if end is not None and first >= end:
                 break
-            self.troubles.up()
             await self.room(reader)
             await link.credit(number)
         reader.finish()

@@ -178,6 +178,7 @@ class RedisSession(LoopSession):
             await self.room(reader)
             wait_ms = _WAIT_MS if reader.follow else None
             found = await self._client.xread({reader.name: at["id"]}, count=BATCH, block=wait_ms)
+            self.troubles.up(reader.name)
             if not found:
                 if not reader.follow:
                     break  # What there was up to the end was deleted.
@@ -195,7 +196,6 @@ class RedisSession(LoopSession):
             reader.unfetched = max(
                 0, (self._added[reader.name] if reader.follow else info["entries-added"]) - at["added"]
             )
-            self.troubles.up()
         reader.finish()
 
     async def _check_there(self, reader: QueuedReader, at: Position) -> None:

@@ -17,10 +17,8 @@ partition is read.
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import abstractmethod
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import closing, suppress
 from threading import Event, Thread
 from typing import Any, Final, Optional
@@ -28,6 +26,7 @@ from typing import Any, Final, Optional
 from headway.connectors.base import Input, PartitionReader, Position, Session, Tell, unheard
 from headway.connectors.parts import RecordPart
 from headway.connectors.queued import QueuedReader
+from headway.connectors.troubles import Troubles
 from headway.errors import InputError, UsageError
 from headway.formats.base import Format
 from headway.formats.named import FormatLike, format_of
@@ -35,15 +34,12 @@ from headway.formats.named import FormatLike, format_of
 __all__ = [
     "LoopSession",
     "RemoteInput",
-    "Troubles",
     "format_without_header",
     "one_of",
 ]
 
 FIRST_WAIT_S: Final = 15.0
 LOOK_EVERY_S: Final = 5.0
-_QUIET_S: Final = 5.0
-"""How long a server may be away before a person is told."""
 _PAUSES_S: Final = (0.05, 0.2, 0.5, 1.0)
 
 
@@ -89,42 +85,6 @@ def format_without_header(given: FormatLike, who: str) -> Format:
         msg = f"{who}(..., format={form.name!r}): messages have no first line; name the columns: Csv(columns=...)"
         raise UsageError(msg)
     return form
-
-
-class Troubles:
-    """What a session has to tell a person: at once what is lost, and after a while that a server is away."""
-
-    def __init__(self, described: str, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self.described = described
-        self.last = ""
-        """What was wrong last."""
-        self._clock_s = clock_s
-        self._notices: deque[str] = deque()
-        self._down_since: Optional[float] = None
-        self._is_told = False
-
-    def tell(self, notice: str) -> None:
-        """What should be told, once."""
-        self._notices.append(f"{self.described}: {notice}")
-
-    def down(self, reason: str) -> None:
-        """The server does not answer, or says that it cannot."""
-        self.last = reason
-        if self._down_since is None:
-            self._down_since = self._clock_s()
-        elif not self._is_told and self._clock_s() - self._down_since > _QUIET_S:
-            self._is_told = True
-            self.tell(f"{reason}; it is tried again")
-
-    def up(self) -> None:
-        """It answers."""
-        self._down_since = None
-        self._is_told = False
-
-    def take(self, tell: Tell) -> None:
-        """Tell all that has gathered."""
-        while self._notices:
-            tell(self._notices.popleft())
 
 
 class LoopSession(Session):
@@ -204,6 +164,10 @@ class LoopSession(Session):
         self.check()
         self.troubles.take(tell)
         return list(self._names or [])
+
+    def notices(self, tell: Tell) -> None:
+        """What the thread has noticed."""
+        self.troubles.take(tell)
 
     def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
         """A reader, for which the thread fetches from now on."""
@@ -292,7 +256,7 @@ class LoopSession(Session):
                 await self.feed(reader)
                 return
             except self.transient as error:
-                self.troubles.down(self.words(error))
+                self.troubles.down(self.words(error), reader.name)
                 attempt = 0 if reader.fetched is not before else attempt + 1
                 await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
             except InputError as error:

@@ -185,6 +185,11 @@ class ThenSession(Session):
         """Those of the live log."""
         return _paired(self._given, self._history, self._live, tell)[0]
 
+    def notices(self, tell: Tell) -> None:
+        """What both have noticed."""
+        self._history.notices(tell)
+        self._live.notices(tell)
+
     def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
         """A reader of both."""
         return _opened(self._given, self._history, self._live, partition, position, follow=follow)

@@ -40,12 +40,16 @@ class Discovery:
         return self._every_ms is not None and now_ms - self._looked_ms >= self._every_ms
 
     def look(self, now_ms: int) -> list[str]:
-        """The partitions that there are, as seen when it was last time to look; the same list as long as they are."""
+        """The partitions that there are, as seen when it was last time to look; the same list as long as they are.
+
+        What the session has noticed meanwhile is told each time, also in a run that looks for partitions only once.
+        """
         if self._names is None or self.is_due(now_ms):
             self._looked_ms = now_ms
             names = list(self.session.partitions(self.tell))
             if names != self._names:
                 self._names = names
+        self.session.notices(self.tell)
         return self._names
 
     @property
@@ -59,6 +63,7 @@ class Discovery:
         """End the session, if there is one, once all readers are closed."""
         session, self._session = self._session, None
         if session is not None:
+            session.notices(self.tell)
             session.close()
 
     def tell(self, text: str) -> None:

@@ -32,7 +32,8 @@ from headway.connectors.base import PartitionReader, Position, Session, Tell, un
 from headway.connectors.kafka.reader import CommittingReader, KafkaReader
 from headway.connectors.kafka.words import is_final, told
 from headway.connectors.queued import BATCH, QueuedReader
-from headway.connectors.remote import FIRST_WAIT_S, LOOK_EVERY_S, Troubles
+from headway.connectors.remote import FIRST_WAIT_S, LOOK_EVERY_S
+from headway.connectors.troubles import Troubles
 from headway.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,6 +78,10 @@ class KafkaSession(Session):
         self.check()
         self._troubles.take(tell)
         return list(self._names or [])
+
+    def notices(self, tell: Tell) -> None:
+        """What the thread has noticed."""
+        self._troubles.take(tell)
 
     def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
         """A reader; the thread fetches for it from now on."""
@@ -319,6 +324,7 @@ class KafkaSession(Session):
         if topic.error is not None and topic.error.name() not in ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC"):
             self._note_error(topic.error)
             return
+        self._troubles.up()
         if topic.error is not None:
             self._troubles.tell("it is not there yet")
         self._names = [f"{given.topic}/{number}" for number in sorted(topic.partitions)]

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Thread
-from typing import Any, Final, Optional
+from typing import Any, Final, Optional, TypeVar
 
 from headway.basics.crashpoints import reached
-from headway.connectors.remote import Troubles
+from headway.connectors.remote import FIRST_WAIT_S
+from headway.connectors.troubles import Troubles
 from headway.errors import InputError, LockedStateError, StateError
 from headway.inbox.commits import Inbox
 from headway.inbox.log import NoRoomError
@@ -35,6 +36,7 @@ _BEHIND_S: Final = 0.02
 _QUIET_S: Final = 1.0
 """A bounded run ends when nothing has come for so long."""
 _LEAVE_S: Final = 5.0
+_Done = TypeVar("_Done")
 
 
 class Consuming:
@@ -70,6 +72,10 @@ class Consuming:
         self._ended = asyncio.Event()
         self._disk = ThreadPoolExecutor(1, "headway-inbox")
         self._inbox: Optional[Inbox] = None
+        self._attempt = 0
+        """How many connections have ended in trouble since the queue answered last."""
+        self._has_answered = False
+        self._begun_s = time.monotonic()
         self._thread = Thread(target=self._run, name=f"headway {described}", daemon=True)
         self._thread.start()
 
@@ -98,26 +104,39 @@ class Consuming:
 
     async def _live(self) -> None:
         self._inbox = await self._opened()
-        attempt = 0
         # Clients cancel what waits for a connection that has ended; nobody else cancels this.
         transient: tuple[type[BaseException], ...] = (asyncio.CancelledError, *self._consumer.transient)
         try:
             while not (self._ended.is_set() or self.is_finished):
                 try:
-                    await self._consumer.connect()
-                    self._troubles.up()
-                    attempt = 0
+                    await self._until_end(self._consumer.connect())
                     await self._consume()
                 except transient as error:
-                    self._troubles.down(self._consumer.words(error))
-                    attempt += 1
+                    self._trouble(self._consumer.words(error))
                 finally:
                     with suppress(Exception):  # It is made anew, or not needed any more.
                         await asyncio.wait_for(self._consumer.disconnect(), _LEAVE_S)
-                if attempt:
-                    await self._pause(_PAUSES_S[min(attempt, len(_PAUSES_S)) - 1])
+                if self._attempt:
+                    await self._pause(_PAUSES_S[min(self._attempt, len(_PAUSES_S)) - 1])
         finally:
             await self._on_disk(self._inbox.close)
+
+    def _trouble(self, reason: str) -> None:
+        """A connection was not made, or has ended. Raises `InputError` when a bounded run has waited long enough."""
+        self._attempt += 1
+        self._troubles.down(reason)
+        if not (self._follow or self._has_answered) and time.monotonic() - self._begun_s > FIRST_WAIT_S:
+            msg = f"{self._described} does not answer within {FIRST_WAIT_S:.0f} s: {reason}"
+            raise InputError(msg)
+
+    def _answered(self) -> None:
+        """The queue has done all that was asked of it. That it lets one connect is not enough: it may drop whoever has.
+
+        So whoever is dropped again and again waits longer each time.
+        """
+        self._attempt = 0
+        self._has_answered = True
+        self._troubles.up()
 
     async def _opened(self) -> Inbox:
         until = time.monotonic() + _LOCKED_S
@@ -136,28 +155,31 @@ class Consuming:
         while not self._ended.is_set():
             while self._waiting() > self._most_waiting and not self._ended.is_set():
                 await self._pause(_BEHIND_S)
-            messages = await self._taken()
+            messages = await self._until_end(self._consumer.take())
             if messages:
                 await self._append(messages)
                 reached("queue-answer.before")
                 await self._consumer.done(messages)
                 reached("queue-answer.after")
                 quiet_since = time.monotonic()
-            elif not self._follow and time.monotonic() - quiet_since >= _QUIET_S:
+            self._answered()
+            if messages:
+                continue
+            if not self._follow and time.monotonic() - quiet_since >= _QUIET_S:
                 self.is_finished = True
                 return
 
-    async def _taken(self) -> Sequence[Message]:
-        """What is taken next; nothing at the end."""
-        taking = asyncio.ensure_future(self._consumer.take())
+    async def _until_end(self, work: Coroutine[Any, Any, _Done]) -> Optional[_Done]:
+        """What comes of something that the queue is asked; None at the end, which does not wait for it."""
+        working = asyncio.ensure_future(work)
         ending = asyncio.ensure_future(self._ended.wait())
         try:
-            await asyncio.wait([taking, ending], return_when=asyncio.FIRST_COMPLETED)
-            return taking.result() if taking.done() else []
+            await asyncio.wait([working, ending], return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
         finally:
-            for task in (taking, ending):
+            for task in (working, ending):
                 task.cancel()
-            await asyncio.wait([taking, ending])
+            await asyncio.wait([working, ending])
 
     async def _append(self, messages: Sequence[Message]) -> None:
         """Make messages durable. Where there is no room it is waited for."""

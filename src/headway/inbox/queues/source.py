@@ -16,7 +16,8 @@ from headway.basics.needed import number_in
 from headway.basics.times import Duration
 from headway.connectors.base import Chunk, Input, PartitionReader, Position, Session, Tell, unheard
 from headway.connectors.parts import RecordPart
-from headway.connectors.remote import Troubles, format_without_header
+from headway.connectors.remote import format_without_header
+from headway.connectors.troubles import Troubles
 from headway.errors import UsageError
 from headway.formats.base import Format
 from headway.formats.named import JSON, FormatLike
@@ -56,7 +57,7 @@ def queue_source(
     message with the id and the value of one that came within it is passed over. `retention` is how long messages stay
     in the log at least, once the flow needs them no more; and no less than `window`. When the flow is `most_waiting`
     messages behind, no more are taken. A run without `--follow` takes what there is, and ends when nothing has come for
-    a second.
+    a second, or with an error when the queue does not answer within 15 seconds at its begin.
 
     Raises `UsageError` for an option that cannot be.
     """
@@ -143,9 +144,12 @@ class QueueSession(Session):
         self._troubles = Troubles(given.describe())
 
     def partitions(self, tell: Tell = unheard) -> list[str]:
-        """One; what there is to tell of the queue is told."""
-        self._troubles.take(tell)
+        """One."""
         return self._queue.partitions()
+
+    def notices(self, tell: Tell) -> None:
+        """What there is to tell of the queue."""
+        self._troubles.take(tell)
 
     def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
         """Read the log from the record on that a position names, and take messages into it."""
