@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Optional
@@ -12,6 +13,7 @@ import pytest
 from tests.kills_harness import chance_of
 
 import headway as hw
+from headway.connectors.base import PartitionReader
 from headway.errors import InputError, UsageError
 from headway.testing import check_transport
 
@@ -154,7 +156,93 @@ def test_partitions_that_cannot_be_paired_and_inputs_that_cannot_be_one_are_refu
         assert chunk is not None
         with pytest.raises(InputError, match="events of the history have no whole number there"):
             chunk.decode(given.format.decoder(hw.Json))
+    for wrong in (1.0, True, "7", None):
+        given = hw.then(hw.items([{"n": 0}, {"n": wrong}]), hw.items([]), number="n")
+        with closing(given.open("items", None, follow=False)) as reader:
+            chunk = reader.read(1 << 16)
+            assert chunk is not None
+            with pytest.raises(InputError, match=f"events of the history have no whole number there, but {wrong!r}:"):
+                chunk.decode(given.format.decoder(hw.Json))
+    for unusable in ("", 7):
+        with pytest.raises(UsageError, match=f"number={unusable!r}"):
+            hw.then(one, one, number=unusable)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="is a log that the run writes itself"):
         hw.then(one, hw.http_source("/steps"))
     with pytest.raises(UsageError, match="expected an input"):
         hw.then("a.jsonl", one)  # type: ignore[arg-type]
+
+
+def read_all(
+    reader: PartitionReader, decoder: Any, max_bytes: int = 1 << 16
+) -> tuple[list[int], list[tuple[int, bytes]]]:
+    """The numbers of the events, and what cannot be decoded."""
+    found: list[int] = []
+    bad: list[tuple[int, bytes]] = []
+    while (chunk := reader.read(max_bytes)) is not None:
+        decoded = chunk.decode(decoder)
+        found += [event.n for event in decoded.events]
+        bad += [(one.ordinal, one.raw) for one in decoded.bad]
+    return found, bad
+
+
+def test_a_live_partition_that_comes_later_moves_no_history(tmp_path: Path) -> None:
+    """Neither while the flow runs, nor between two runs; and a history that has been read may be gone."""
+    write(tmp_path / "history" / "a.jsonl", [{"n": 0}, {"n": 1}])
+    write(tmp_path / "live" / "b.jsonl", [{"n": 2}])
+    state = tmp_path / "state"
+    state.mkdir()
+    given = hw.then(hw.files(tmp_path / "history"), hw.files(tmp_path / "live")).within(state)
+    decoder = given.format.decoder(Numbered)
+    with closing(given.session()) as session:
+        assert session.partitions() == ["b.jsonl"]
+        with closing(session.open("b.jsonl", None, follow=False)) as reader:
+            chunk = reader.read(1)
+            assert chunk is not None and chunk.decode(decoder).events[0] == Numbered(0)
+            within_history = json.loads(json.dumps(reader.position()))
+        write(tmp_path / "live" / "a.jsonl", [{"n": 3}])
+        write(tmp_path / "history" / "0.jsonl", [{"n": 9}])
+        assert session.partitions() == ["a.jsonl", "b.jsonl"]
+        with closing(session.open("a.jsonl", None, follow=False)) as reader:
+            assert read_all(reader, decoder) == ([3], [])
+    with closing(given.session()) as session:
+        assert session.partitions() == ["a.jsonl", "b.jsonl"]
+        with closing(session.open("a.jsonl", None, follow=False)) as reader:
+            assert read_all(reader, decoder) == ([3], [])
+        with closing(session.open("b.jsonl", within_history, follow=False)) as reader:
+            assert read_all(reader, decoder) == (list(range(within_history["count"], 3)), [])
+            behind = reader.position()
+    shutil.rmtree(tmp_path / "history")
+    with closing(given.session()) as session:
+        assert session.partitions() == ["a.jsonl", "b.jsonl"]
+        with closing(session.open("b.jsonl", behind, follow=False)) as reader:
+            assert read_all(reader, decoder) == ([], [])
+
+
+@pytest.mark.parametrize("max_bytes", [1, 1 << 16])
+def test_what_is_passed_over_brings_no_dead_letters_however_it_is_cut(tmp_path: Path, max_bytes: int) -> None:
+    write(tmp_path / "history.jsonl", [{"n": n} for n in range(4)])
+    (tmp_path / "live.jsonl").write_text("x\ny\n" + "".join(json.dumps({"n": n}) + "\n" for n in (2, 3, 4)) + "z\n")
+    given = hw.then(hw.files(tmp_path / "history.jsonl"), hw.files(tmp_path / "live.jsonl"), number="n")
+    with closing(given.open("live.jsonl", None, follow=False)) as reader:
+        assert read_all(reader, given.format.decoder(Numbered), max_bytes) == ([0, 1, 2, 3, 4], [(5, b"z")])
+
+
+def test_how_far_behind_it_is_says_the_log_that_is_read() -> None:
+    given = hw.then(hw.items([{"n": 0}]), hw.items([{"n": 1}]))
+    with closing(given.open("items", None, follow=False)) as reader:
+        for _ in range(2):
+            side = reader._live or reader._history  # type: ignore[attr-defined]
+            assert (reader.behind, reader.has_more()) == (side.behind, side.has_more())
+            reader.read(1)
+
+
+def test_a_file_of_pairs_that_is_damaged_is_refused(tmp_path: Path) -> None:
+    for folder in ("history", "live"):
+        write(tmp_path / folder / "a.jsonl", [{"n": 1}])
+    given = hw.then(hw.files(tmp_path / "history"), hw.files(tmp_path / "live")).within(tmp_path)
+    with closing(given.session()) as session:
+        session.partitions()
+    [kept] = tmp_path.glob("history-*.json")
+    kept.write_text("{")
+    with pytest.raises(InputError, match=r"cannot be read: .*restore the whole state directory"):
+        given.partitions()

@@ -11,12 +11,12 @@ history that has ended would do so for ever.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Optional
+from typing import Optional
 
 from headway.connectors.base import (
-    BadRecord,
     Chunk,
     Decoded,
     Input,
@@ -28,9 +28,11 @@ from headway.connectors.base import (
 )
 from headway.connectors.naming import in_order
 from headway.connectors.ownfiles import OwnFiles
+from headway.connectors.pairing import Pairing, Pairs
 from headway.connectors.parts import RecordPart
+from headway.connectors.then_records import HistoryChunk, LiveChunk, ThenFormat
 from headway.errors import InputError, UsageError
-from headway.formats.base import UNDECODABLE, Decoder, Format
+from headway.formats.base import Format
 from headway.types.eventcolumns import EventColumns
 
 __all__ = ["ThenInput", "then"]
@@ -41,15 +43,17 @@ def then(history: Input, live: Input, *, number: Optional[str] = None) -> Input:
 
     Each partition of the live log has one of the history before it, paired in the order of their names; numbers in
     names count as numbers. There may be fewer of the history, and not more: a live partition without one is read from
-    its start. Both hold events of one type, each in a format of its own.
+    its start. They are paired once, when the flow first starts: a live partition that comes later has no history. Both
+    hold events of one type, each in a format of its own.
 
     **The seam.** Without `number` the live log begins where the history ends: it is read from where its own `start`
     says, and no record may be in both. With `number`, a field of the events, both may overlap. The field is in the
     history and says which number a record has in the live log (an offset of Kafka, a sequence number of NATS, a line of
     a file from 0); records of the live log up to the greatest one are passed over. Then each of its partitions needs
-    a history. The history must not change once it is read, and what is missing between the two is not noticed.
+    a history. The history must not change while it is read, and what is missing between the two is not noticed.
 
-    The live log is opened when the history has been read: it must keep its records for so long. Raises `UsageError` for
+    The live log is opened when the history has been read: it must keep its records for so long. From then on the
+    history is needed no more. Raises `UsageError` for
     what is no input, and for a live log that a run writes itself.
 
     >>> import headway as hw
@@ -65,53 +69,11 @@ def then(history: Input, live: Input, *, number: Optional[str] = None) -> Input:
                 f"then(...): {one.describe()} is a log that the run writes itself, and has no history; make it a source"
             )
             raise UsageError(msg)
+    if number is not None and not (isinstance(number, str) and number):
+        msg = f"then(..., number={number!r}): expected the name of a field of the events, as text"
+        raise UsageError(msg)
     form = ThenFormat(history.format, live.format)
     return ThenInput(history, live, number, form, history.record_parts & live.record_parts)
-
-
-@dataclass(frozen=True)
-class ThenFormat(Format):
-    """The formats of both."""
-
-    name: ClassVar[str] = "then"
-
-    history: Format
-    live: Format
-
-    def decoder(self, event_type: Any) -> Decoder:
-        """A decoder for each."""
-        return ThenDecoder(self.history.decoder(event_type), self.live.decoder(event_type))
-
-
-class ThenDecoder(Decoder):
-    """Decodes chunks of both sides by `sides`; a record that stands alone, as in a dead letter, as one of either."""
-
-    def __init__(self, *sides: Decoder) -> None:
-        self.sides = sides
-        self.event_type = sides[1].event_type
-        self._history, self._live = sides
-
-    def decode_record(self, record: bytes) -> Any:
-        """The event of one record of the live log or, where it is none, of the history."""
-        try:
-            return self._live.decode_record(record)
-        except UNDECODABLE as error:
-            try:
-                return self._history.decode_record(record)
-            except UNDECODABLE:
-                raise error from None
-
-    def decode_records(self, records: Sequence[bytes]) -> list[Any]:
-        """The events of records."""
-        return list(map(self.decode_record, records))
-
-    def convert(self, value: Any) -> Any:
-        """The event that Python values mean."""
-        return self._live.convert(value)
-
-    def settle(self, event: Any) -> Any:
-        """An event that can be stored."""
-        return self._live.settle(event)
 
 
 @dataclass(frozen=True)
@@ -123,10 +85,11 @@ class ThenInput(Input):
     number: Optional[str]
     format: Format
     record_parts: frozenset[RecordPart]
+    state_dir: Optional[Path] = None
 
     def session(self) -> Session:
         """A session with each."""
-        return ThenSession(self, self.history.session(), self.live.session())
+        return ThenSession(self)
 
     @property
     def ends(self) -> bool:
@@ -147,8 +110,9 @@ class ThenInput(Input):
         return [*self.history.paths(), *self.live.paths()]
 
     def within(self, directory: Path) -> Input:
-        """Both in a state directory."""
-        return replace(self, history=self.history.within(directory), live=self.live.within(directory))
+        """Both in a state directory, which keeps how they are paired."""
+        history, live = self.history.within(directory), self.live.within(directory)
+        return replace(self, history=history, live=live, state_dir=directory)
 
     def apart_from(self, own: OwnFiles) -> Input:
         """Both without the files that the flow writes."""
@@ -156,11 +120,15 @@ class ThenInput(Input):
 
     def partitions(self, tell: Tell = unheard) -> list[str]:
         """Those of the live log."""
-        return _paired(self, self.history, self.live, tell)[0]
+        with closing(ThenSession(self, decides=False)) as session:
+            return session.partitions(tell)
 
     def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
-        """A reader of both."""
-        return _opened(self, self.history, self.live, partition, position, follow=follow)
+        """A reader of both, with a session of its own, which ends when the reader is closed."""
+        session = ThenSession(self, decides=False)
+        reader = session.open(partition, position, follow=follow)
+        reader.on_close = session.close
+        return reader
 
     def describe(self) -> str:
         """Both, such as `parquet history/*.parquet, then kafka topic carts at broker`."""
@@ -174,60 +142,72 @@ class ThenInput(Input):
 
 
 class ThenSession(Session):
-    """What a process has of both."""
+    """What a process has of both: of the history only as long as something is to be asked of it."""
 
-    def __init__(self, given: ThenInput, history: Session, live: Session) -> None:
+    def __init__(self, given: ThenInput, *, decides: bool = True) -> None:
         self._given = given
-        self._history = history
-        self._live = live
+        self._decides = decides
+        self._pairing = Pairing(given.describe(), given.state_dir)
+        self._live = given.live.session()
+        self._history: Optional[Session] = None
 
     def partitions(self, tell: Tell = unheard) -> list[str]:
-        """Those of the live log."""
-        return _paired(self._given, self._history, self._live, tell)[0]
+        """Those of the live log. The history is listed until it is known what of it belongs to which of them."""
+        names = self._live.partitions(tell)
+        if names and self._pairing.find() is None:
+            pairs = self._paired(names, tell)
+            if self._decides:
+                self._pairing.decide(pairs)
+        return sorted(names)
 
     def notices(self, tell: Tell) -> None:
         """What both have noticed."""
-        self._history.notices(tell)
         self._live.notices(tell)
+        if self._history is not None:
+            self._history.notices(tell)
 
-    def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
+    def open(self, partition: str, position: Optional[Position], *, follow: bool) -> ThenReader:
         """A reader of both."""
-        return _opened(self._given, self._history, self._live, partition, position, follow=follow)
+        given = self._given
+
+        def go_on(at: Optional[Position]) -> PartitionReader:
+            return self._live.open(partition, at, follow=follow)
+
+        if position and "live" in position:
+            return ThenReader(None, go_on, position, given.number)
+        pairs = self._pairing.find()
+        if not position:
+            name = (self._paired(self._live.partitions(), unheard) if pairs is None else pairs).get(partition)
+            if name is None:
+                return ThenReader(None, go_on, {"live": None, "shift": 0, "last": None}, given.number)
+            position = {"history": None, "of": name, "count": 0, "last": None}
+        before = self._looked_back.open(position["of"], position["history"], follow=False)
+        return ThenReader(before, go_on, position, given.number)
+
+    @property
+    def _looked_back(self) -> Session:
+        if self._history is None:
+            self._history = self._given.history.session()
+        return self._history
+
+    def _paired(self, names: Sequence[str], tell: Tell) -> Pairs:
+        """For each partition of the live log the one of the history that is before it."""
+        given, before, after = self._given, in_order(self._looked_back.partitions(tell)), in_order(names)
+        if len(before) > len(after) or (given.number is not None and len(before) < len(after)):
+            msg = (
+                f"{given.describe()}: the history has {len(before)} partitions, and the live log {len(after)}: "
+                f"expected {'as many' if given.number is not None else 'no more'} of the history; read its files as "
+                "one log (one_log=True), or write one for each partition"
+            )
+            raise InputError(msg)
+        return dict(zip(after, before))
 
     def close(self) -> None:
         """End both."""
         if self._live is not self._given.live:
             self._live.close()
-        if self._history is not self._given.history:
+        if self._history is not None and self._history is not self._given.history:
             self._history.close()
-
-
-def _paired(given: ThenInput, history: Session, live: Session, tell: Tell) -> tuple[list[str], dict[str, str]]:
-    """The partitions of the live log, and those of the history that are before them."""
-    before, after = in_order(history.partitions(tell)), in_order(live.partitions(tell))
-    if after and (len(before) > len(after) or (given.number is not None and len(before) < len(after))):
-        msg = (
-            f"{given.describe()}: the history has {len(before)} partitions, and the live log {len(after)}: expected "
-            f"{'as many' if given.number is not None else 'no more'} of the history; read its files as one log "
-            "(one_log=True), or write one for each partition"
-        )
-        raise InputError(msg)
-    return sorted(after), dict(zip(after, before))
-
-
-def _opened(
-    given: ThenInput, history: Session, live: Session, partition: str, position: Optional[Position], *, follow: bool
-) -> PartitionReader:
-    def go_on(at: Optional[Position]) -> PartitionReader:
-        return live.open(partition, at, follow=follow)
-
-    if position and "live" in position:
-        return ThenReader(None, go_on, position, given.number)
-    name = _paired(given, history, live, unheard)[1].get(partition)
-    if name is None:
-        return ThenReader(None, go_on, {"live": None, "shift": 0, "last": None}, given.number)
-    before = history.open(name, position["history"] if position else None, follow=False)
-    return ThenReader(before, go_on, position or {"count": 0, "last": None}, given.number)
 
 
 class ThenReader(PartitionReader):
@@ -242,7 +222,10 @@ class ThenReader(PartitionReader):
     ) -> None:
         self.last: Optional[int] = position["last"]
         """The greatest number of the history's records in the live log."""
+        self.on_close: Callable[[], None] = lambda: None
+        """Called when it has been closed."""
         self._history = history
+        self._history_name: Optional[str] = position.get("of")
         self._go_on = go_on
         self._number = number
         self._count: int = position.get("count", 0)
@@ -256,7 +239,7 @@ class ThenReader(PartitionReader):
         if self._history is not None:
             chunk = self._history.read(max_bytes)
             if chunk is not None:
-                return _HistoryChunk(chunk, self)
+                return HistoryChunk(chunk, self.seen)
             if not self._history.at_end:
                 return None
             self._history.close()
@@ -266,7 +249,7 @@ class ThenReader(PartitionReader):
             self._live = self._go_on(None)
         assert self._live is not None
         chunk = self._live.read(max_bytes)
-        return None if chunk is None else _LiveChunk(chunk, self._shift, self.last)
+        return None if chunk is None else LiveChunk(chunk, self._shift, self.last)
 
     def seen(self, decoded: Decoded, taken: int) -> None:
         """Records of the history were decoded, up to a number in it."""
@@ -280,22 +263,32 @@ class ThenReader(PartitionReader):
                 column = [
                     each[self._number] if isinstance(each, dict) else getattr(each, self._number) for each in events
                 ]
-            self.last = max(column) if self.last is None else max(self.last, *column)
-        except (AttributeError, LookupError, TypeError):
+        except (AttributeError, LookupError):
+            column = [None]
+        if not all(type(value) is int for value in column):
+            wrong = next(value for value in column if type(value) is not int)
             msg = (
-                f"then(..., number={self._number!r}): events of the history have no whole number there: name the field "
-                "that says which number a record has in the live log"
+                f"then(..., number={self._number!r}): events of the history have no whole number there, but {wrong!r}: "
+                "name the field that says which number a record has in the live log"
             )
-            raise InputError(msg) from None
+            raise InputError(msg)
+        self.last = max(column) if self.last is None else max(self.last, *column)
 
     @property
     def at_end(self) -> bool:
         """Whether the live log has been read to its end."""
         return self._live is not None and self._live.at_end
 
+    @property
+    def behind(self) -> Optional[int]:
+        """What is left of the log that is read; of the live one nobody knows before it is opened."""
+        reader = self._live or self._history
+        return None if reader is None else reader.behind
+
     def has_more(self) -> bool:
-        """Whether the live log has more."""
-        return self._live is not None and self._live.has_more()
+        """Whether the log that is read has more."""
+        reader = self._live or self._history
+        return reader is not None and reader.has_more()
 
     def floor_ms(self, wall_ms: int) -> Optional[int]:
         """As the log says that is read."""
@@ -308,7 +301,8 @@ class ThenReader(PartitionReader):
         if self._live is not None:
             return {"live": self._live.position(), "shift": self._shift, "last": self.last}
         assert self._history is not None
-        return {"history": self._history.position(), "count": self._count, "last": self.last}
+        at = self._history.position()
+        return {"history": at, "of": self._history_name, "count": self._count, "last": self.last}
 
     def committed(self, position: Position) -> None:
         """Let the live log hear it."""
@@ -320,63 +314,4 @@ class ThenReader(PartitionReader):
         for reader in (self._history, self._live):
             if reader is not None:
                 reader.close()
-
-
-class _Side(Chunk):
-    """A chunk of one side."""
-
-    def __init__(self, chunk: Chunk) -> None:
-        self._chunk = chunk
-        self.has_parts = chunk.has_parts
-
-    def record(self, ordinal: int) -> tuple[str, bytes]:
-        return self._chunk.record(ordinal)
-
-    def parts(self, part: RecordPart, ordinals: Sequence[int]) -> list[Any]:
-        return self._chunk.parts(part, ordinals)
-
-    def receipt_times(self, ordinals: Sequence[int]) -> Optional[list[int]]:
-        return self._chunk.receipt_times(ordinals)
-
-
-class _HistoryChunk(_Side):
-    def __init__(self, chunk: Chunk, reader: ThenReader) -> None:
-        super().__init__(chunk)
-        self._reader = reader
-
-    def decode(self, decoder: Decoder) -> Decoded:
-        assert isinstance(decoder, ThenDecoder)
-        decoded = self._chunk.decode(decoder.sides[0])
-        ends = [decoded.ordinals[-1]] if decoded.ordinals else []
-        ends += [decoded.bad[-1].ordinal] if decoded.bad else []
-        self._reader.seen(decoded, max(ends, default=-1) + 1)
-        return decoded
-
-
-class _LiveChunk(_Side):
-    def __init__(self, chunk: Chunk, shift: int, last: Optional[int]) -> None:
-        super().__init__(chunk)
-        self._shift = shift
-        self._last = last
-
-    def decode(self, decoder: Decoder) -> Decoded:
-        assert isinstance(decoder, ThenDecoder)
-        decoded = self._chunk.decode(decoder.sides[1])
-        if self._last is not None and decoded.ordinals and decoded.ordinals[0] <= self._last:
-            kept = [index for index, ordinal in enumerate(decoded.ordinals) if ordinal > self._last]
-            events = [decoded.events[index] for index in kept]
-            bad = [one for one in decoded.bad if one.ordinal > self._last]
-            decoded = Decoded(events, [decoded.ordinals[index] for index in kept], bad)
-        if not self._shift:
-            return decoded
-        bad = [BadRecord(one.ordinal + self._shift, one.position, one.reason, one.raw) for one in decoded.bad]
-        return Decoded(decoded.events, [ordinal + self._shift for ordinal in decoded.ordinals], bad)
-
-    def record(self, ordinal: int) -> tuple[str, bytes]:
-        return super().record(ordinal - self._shift)
-
-    def parts(self, part: RecordPart, ordinals: Sequence[int]) -> list[Any]:
-        return super().parts(part, [ordinal - self._shift for ordinal in ordinals])
-
-    def receipt_times(self, ordinals: Sequence[int]) -> Optional[list[int]]:
-        return super().receipt_times([ordinal - self._shift for ordinal in ordinals])
+        self.on_close()
