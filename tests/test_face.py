@@ -14,9 +14,9 @@ from types import ModuleType
 import pytest
 
 import headway
-from headway import operators, results
+from headway import operators, results, testing
 
-each_home = pytest.mark.parametrize("home", [headway, operators, results], ids=lambda home: home.__name__)
+each_home = pytest.mark.parametrize("home", [headway, operators, results, testing], ids=lambda home: home.__name__)
 
 NEVER_TO_DECLARE = {
     *("asyncio", "bytewax", "click", "headway.cli", "headway.generate", "headway.runtime", "headway.state"),
@@ -102,3 +102,8 @@ def test_declaring_a_flow_imports_what_it_uses() -> None:
     assert {"headway.connectors.files", "headway.operators.aggregates.basic"} <= loaded
     assert not {found for module in NEVER_TO_DECLARE for found in below(module, loaded)}
     assert not {found for module in UNUSED for found in below(f"headway.{module}", loaded)}
+
+
+def test_the_kits_for_tests_need_no_engine() -> None:
+    loaded = loaded_by("from headway.testing import FlowTest, FunctionTest, check_target, check_transport, run_oracle")
+    assert not loaded & {"bytewax", "rocksdict", "hypothesis", "headway.runtime", "headway.proving", "headway.state"}

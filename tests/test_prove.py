@@ -20,13 +20,25 @@ from headway.basics.crashpoints import POINTS
 from headway.connectors.records import Record
 from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import UsageError, UserCodeError
+from headway.proving.crashes import Kill
 from headway.proving.outcome import Outcome, difference
-from headway.proving.plans import Ending, Life, Reference, Trial, drawn_trial, pace_of, quick_trials, simpler
+from headway.proving.plans import (
+    Ending,
+    Life,
+    Reference,
+    Trial,
+    drawn_trial,
+    pace_of,
+    quick_trials,
+    resuming_trials,
+    simpler,
+)
 from headway.proving.prove import ProofOptions, prove_flow
-from headway.proving.sample import Sample, given_sample, taken_sample
+from headway.proving.sample import Partition, Sample, given_sample, taken_sample
 from headway.testing import prove
 
-KNOWN = Reference(dict.fromkeys(POINTS, 10), 200.0)
+RESUMED = {point: (Kill("delta.after", 3, whole_run=True), 2) for point in ("move.before", "move.after")}
+KNOWN = Reference(dict.fromkeys(set(POINTS) - RESUMED.keys(), 10), 200.0, RESUMED)
 trials = st.builds(
     lambda seed, number: drawn_trial(Random(seed), number, KNOWN, KNOWN), st.integers(0), st.integers(0, 500)
 )
@@ -39,16 +51,56 @@ def test_a_plan_says_all_of_itself(trial: Trial) -> None:
     drains = [life.drain for life in trial.lives]
     assert drains == sorted(drains), "once the books are being closed, nothing else is done"
     assert all(life.share == 1 for life in trial.lives if life.drain)
-    assert 1 <= trial.disturbances <= 3
+    assert 1 <= trial.disturbances <= 6
+    assert trial.problem == ""
     closing = {life.key_groups for life in trial.lives if life.drain}
     assert len(closing) <= 1, "a directory whose books are being closed is not divided anew"
+
+
+@pytest.mark.parametrize(
+    ("lives", "problem"),
+    [
+        ([Life(ending=Ending("stop"))], "last life must read to the end"),
+        ([Life(drain=True, ending=Ending("stop")), Life()], "must close them too"),
+        ([Life(drain=True), Life(drain=True)], "after one that has closed the books"),
+        ([Life(drain=True, key_groups=1, ending=Ending("stop")), Life(drain=True)], "divided anew while"),
+        ([Life(drain=True, share=0.5)], "before it has read everything"),
+        ([Life(workers=0)], "1 or more"),
+    ],
+)
+def test_what_no_flow_can_live_is_no_plan(lives: list[Life], problem: str) -> None:
+    trial = Trial(tuple(lives))
+    assert problem in trial.problem
+    with pytest.raises(UsageError, match="no plan of a run"):
+        Trial.parse(str(trial))
+
+
+def test_points_that_only_a_start_comes_to_are_tried_behind_a_kill() -> None:
+    drawn = [drawn_trial(Random(number), number, KNOWN, KNOWN) for number in range(300)]
+    found = [
+        (before, life)
+        for trial in drawn
+        for before, life in zip(trial.lives, trial.lives[1:])
+        if life.ending.how == "kill" and life.ending.kill.point in RESUMED
+    ]
+    assert found
+    for before, life in found:
+        assert before.ending.kill.point == "delta.after"
+        assert before.key_groups != life.key_groups, "else nothing would be moved"
+
+
+def test_a_long_log_has_no_more_epochs_than_a_short_one() -> None:
+    long = KNOWN._replace(longest=100_000)
+    for number in range(50):
+        lives = drawn_trial(Random(number), number, long, long).lives
+        assert min(life.per_epoch for life in lives) >= 1_000
 
 
 @given(trial=trials)
 def test_what_is_simpler_has_less(trial: Trial) -> None:
     for other in simpler(trial):
         assert other != trial
-        assert Trial.parse(str(other)) == other
+        assert Trial.parse(str(other)) == other, "it can be carried out"
         assert len(other.lives) <= len(trial.lives)
 
 
@@ -76,8 +128,9 @@ records = st.builds(
     headers=st.lists(st.tuples(st.text(max_size=2), st.none() | st.binary(max_size=2)), max_size=2).map(tuple),
     time_ms=st.none() | st.integers(0, 1 << 40),
 )
-samples = st.dictionaries(
-    st.text(max_size=3), st.dictionaries(st.text(max_size=3), st.lists(records, max_size=6), max_size=3), max_size=2
+partitions = st.builds(Partition, st.lists(records, max_size=6), st.none() | st.binary(max_size=5))
+samples: st.SearchStrategy[Sample] = st.dictionaries(
+    st.text(max_size=3), st.dictionaries(st.text(max_size=3), partitions, max_size=3), max_size=2
 ).map(Sample)
 
 
@@ -94,7 +147,8 @@ def test_a_sample_is_read_as_it_was_stored(
     assert min(count, sample.count) <= less.count <= min(count + parts, sample.count)
     for name, partitions in sample.sources.items():
         for part, whole in partitions.items():
-            assert whole[: len(less.sources[name][part])] == less.sources[name][part]
+            found = less.sources[name][part]
+            assert (whole.records[: len(found.records)], whole.header) == (found.records, found.header)
 
 
 lines = st.lists(st.binary(max_size=2), min_size=1, max_size=4)
@@ -119,8 +173,9 @@ def test_a_sample_has_the_first_records_of_each_partition(tmp_path: Path) -> Non
     flow = hw.Flow("sampled")
     flow.source("s", hw.Json, hw.files(str(tmp_path / "log-*.jsonl")), time="at").to("out", hw.to_list([]))
     sample = taken_sample(flow, 30)
-    assert [len(part) for part in sample.sources["s"].values()] == [15, 15]
-    assert [record.value for record in next(iter(sample.sources["s"].values()))][9:11] == [b'{"at": 9}', b"no event"]
+    assert [len(part.records) for part in sample.sources["s"].values()] == [15, 15]
+    first = next(iter(sample.sources["s"].values()))
+    assert [record.value for record in first.records][9:11] == [b'{"at": 9}', b"no event"]
     with pytest.raises(UsageError, match="no source 'x'"):
         given_sample(flow, {"x": {}})
     with pytest.raises(UsageError, match="no events for the source 's'"):
@@ -176,7 +231,8 @@ def headway(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 def test_the_same_flow_without_a_fault_passes(tmp_path: Path) -> None:
     proof = prove(planted(tmp_path, GOOD), runs=8, seed=3)
-    assert proof.runs == 8 + len(quick_trials())
+    assert proof.runs == 8 + len(quick_trials()) + len(resuming_trials())
+    assert {"resumption.before", "move.after"} <= proof.reached, "also what only a start comes to"
     assert sum(proof.disturbances.values()) >= 5
     assert proof.lines > 300
     assert not (tmp_path / "counted.jsonl").exists(), "its own outputs are not touched"
@@ -233,8 +289,9 @@ def test_what_ships_passes_for_long(name: str) -> None:
 
 def check_shipped(name: str, runs: int) -> None:
     spec = FlowSpec(f"headway.flows.{name}", SHIPPED[name])
-    proof = prove(spec.ref, 400, parameters=spec.parameters, runs=runs, seed=runs)
-    assert proof.lines > 0, "there was something to compare"
+    proof = prove(spec.ref, 400, parameters=spec.parameters, runs=runs, seed=runs, run_steps=True)
+    assert proof.holds
+    assert proof.said > 0, "there was something to compare"
 
 
 def test_lives_are_written_as_they_are_read() -> None:

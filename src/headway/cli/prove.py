@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Optional
 import click
 
 from headway.cli.options import examples, flow_argument, json_option, set_option
-from headway.cli.process import say
+from headway.cli.process import INTERRUPTED, say
 
 if TYPE_CHECKING:
-    from headway.declare.flow import Flow
-    from headway.proving.prove import Proof
-    from headway.proving.sample import Sample
+    from headway.proving.proof import Proof
 
 __all__ = ["prove"]
 
@@ -26,14 +24,14 @@ LINE_EVERY_S = 5.0
 STEPS_SHOWN = 12
 
 
-def _logs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, Path]]:
+def _logs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str]]:
     logs = []
     for text in values:
         name, equals, path = text.partition("=")
         if not equals or not name or not Path(path).is_file():
             msg = f"{text!r} is not SOURCE=FILE with a file that is there: such as --log steps=events.jsonl"
             raise click.BadParameter(msg, ctx, param)
-        logs.append((name, Path(path)))
+        logs.append((name, path))
     return logs
 
 
@@ -79,9 +77,15 @@ def _logs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
     metavar="SOURCE=FILE",
     multiple=True,
     callback=_logs,
-    help="Read a source from this file, a record a line, and not from its input. May be given several times.",
+    help="Read a source from this file, in the format of the source, and not from its input: plain or compressed, with "
+    "its header if it has one. Each file is a partition; may be given several times.",
 )
-@click.option("--first", type=click.IntRange(1), metavar="N", help="Of these events only so many, as --again asks for.")
+@click.option(
+    "--run-steps",
+    is_flag=True,
+    help="Allow to run the steps of durable functions: for real, many times, and killed on the way.",
+)
+@click.option("--first", type=click.IntRange(1), metavar="N", help="With --again: take only so many of these events.")
 @click.option(
     "--again",
     metavar="PLAN",
@@ -98,7 +102,8 @@ def prove(
     seed: Optional[int],
     minutes: Optional[float],
     count: int,
-    logs: list[tuple[str, Path]],
+    logs: list[tuple[str, str]],
+    run_steps: bool,
     first: Optional[int],
     again: Optional[str],
     quiet: bool,
@@ -107,64 +112,65 @@ def prove(
     """Run a flow undisturbed, then many times with disturbances, and compare all that it leaves byte for byte.
 
     Its code runs as it is, on the first events of its inputs. Its outputs are not touched: what it writes or delivers
-    goes to files that are gone afterwards. Disturbed runs are killed by SIGKILL before and after each durable
-    step and at random moments, lose what was not synced, are stopped, go on with other numbers of workers, and
-    get their events in other batches and epochs. Outputs, deliveries, dead letters and state must be the same.
+    goes to files that are gone afterwards. Steps of durable functions do run: such a flow is refused without
+    --run-steps. Disturbed runs are killed by SIGKILL before and after each durable step and at random moments, lose
+    what was not synced, are stopped, go on with other numbers of workers and key groups, and get their events in other
+    batches and epochs. Outputs, deliveries, dead letters and state must be the same.
 
     The exit code is 1 when something differs, or there was nothing to compare. Where something differs, what,
     where, and one command that shows it again are printed.
-    Ctrl-C ends it, and tells what was found so far.
+    Ctrl-C ends it, and tells what was found so far; the exit code is 130 then, unless something differs.
     """
     from headway.declare.loading import FlowSpec, load_flow
+    from headway.errors import UsageError
     from headway.proving.plans import Trial
-    from headway.proving.prove import ProofOptions, proof_json, prove_flow
+    from headway.proving.proof import proof_json
+    from headway.proving.prove import ProofOptions, prove_flow
+    from headway.proving.sample import logged_sample, taken_sample
+    from headway.proving.scope import check_steps
     from headway.runtime.stopping import StopFlag
 
+    if first is not None and again is None:
+        msg = f"--first {first} goes with --again PLAN; to take fewer events use --events {first}"
+        raise UsageError(msg)
+    trial = None if again is None else Trial.parse(again)
     spec = FlowSpec(flow, settings)
     loaded = load_flow(spec)
+    check_steps(loaded, may_run=run_steps)
     seed = secrets.randbelow(100_000) if seed is None else seed
-    options = ProofOptions(runs, seed, minutes, None if again is None else Trial.parse(again), shrink=again is None)
-    sample = _sample(loaded, count, logs)
-    if first is not None:
-        sample = sample.first(first)
+    options = ProofOptions(runs, seed, minutes, trial, shrink=again is None, run_steps=run_steps)
+    sample = logged_sample(loaded, logs, count) if logs else taken_sample(loaded, count)
     shows = _shown(loaded.name, seed, quiet=quiet or as_json)
     try:
         with StopFlag().on_signals() as stop:
-            proof = prove_flow(spec, loaded, sample, options, observe=shows.observe, stop=stop)
+            proof = prove_flow(
+                spec,
+                loaded,
+                sample if first is None else sample.first(first),
+                options,
+                observe=shows.observe,
+                stop=stop,
+            )
     finally:
         shows.end()
-    command = None if proof.fault is None else _command(ctx, flow, settings, logs, proof)
+    command = None
+    if proof.fault is not None:
+        words = ["headway", "prove", flow]
+        words += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        words += [word for name, path in logs for word in ("--log", f"{name}={path}")]
+        words += ["--run-steps"] if run_steps else []
+        # As many as this run has asked for: a sample is divided among its partitions by that number.
+        words += ["--events", str(count), "--first", str(proof.fault.events if first is None else first)]
+        command = shlex.join([*words, "--again", str(proof.fault.trial)])
     if as_json:
         import json
 
         say(json.dumps({**proof_json(proof), "seed": seed, "command": command}))
     else:
         say(proof_text(proof, seed, command))
-    ctx.exit(0 if proof.fault is None and proof.lines else 1)
-
-
-def _sample(flow: Flow, count: int, logs: list[tuple[str, Path]]) -> Sample:
-    from headway.proving.sample import Sample, given_sample, taken_sample
-
-    if not logs:
-        return taken_sample(flow, count)
-    partitions: dict[str, dict[str, list[bytes]]] = {}
-    for name, path in logs:
-        partitions.setdefault(name, {})[path.name] = [line for line in path.read_bytes().splitlines() if line.strip()]
-    given = given_sample(flow, partitions, others=count)
-    return Sample(given.sources).first(count)
-
-
-def _command(
-    ctx: click.Context, flow: str, settings: dict[str, str], logs: list[tuple[str, Path]], proof: Proof
-) -> str:
-    """The one command that carries out the plan that has shown a difference."""
-    assert proof.fault is not None
-    words = ["headway", "prove", flow]
-    words += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    words += [word for name, path in logs for word in ("--log", f"{name}={path}")]
-    words += ["--events", str(proof.events), "--first", str(proof.fault.events)]
-    return shlex.join([*words, "--again", str(proof.fault.trial)])
+    if proof.fault is None and stop.by_interrupt:
+        ctx.exit(INTERRUPTED)
+    ctx.exit(0 if proof.holds else 1)
 
 
 def proof_text(proof: Proof, seed: int, command: Optional[str]) -> str:
@@ -189,11 +195,13 @@ def proof_text(proof: Proof, seed: int, command: Optional[str]) -> str:
     never = sorted({point.rpartition(".")[0] for point in proof.never_reached})
     if never:
         lines.append(f"  not reached: {_listed(never)}")
-    if proof.fault is None and not proof.lines:
-        lines.append("NOTHING WAS COMPARED: these events lead to no output and no state; read more, with --events N")
+    lines += _not_compared(proof)
+    if proof.fault is None and proof.nothing:
+        lines.append(f"NOTHING WAS PROVEN: {proof.nothing}")
     elif proof.fault is None:
-        how = "in whatever order, as durable functions go by the clock" if proof.by_clock else "byte for byte"
-        lines.append(f"the same each time: {count_text(proof.lines, 'line and row', 'lines and rows')}, {how}")
+        clock = "; what durable functions lead to in whatever order" if proof.scope.by_clock else ""
+        compared = count_text(proof.lines, "line and row", "lines and rows")
+        lines.append(f"the same each time: {compared}, byte for byte{clock}")
     if proof.fault is None:
         return "\n".join(lines)
     fault = proof.fault
@@ -205,6 +213,14 @@ def proof_text(proof: Proof, seed: int, command: Optional[str]) -> str:
             f"shown {fault.shown} of {fault.tried} times"
         )
     return "\n".join([*lines, "", "see it again with", f"  {command}"])
+
+
+def _not_compared(proof: Proof) -> list[str]:
+    """What the proof says nothing of, a line for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in proof.scope.left_out.items():
+        reasons.setdefault(reason, []).append(repr(name))
+    return [f"  not compared: {_listed(names)}, as {reason}" for reason, names in reasons.items()]
 
 
 def _listed(names: list[str]) -> str:

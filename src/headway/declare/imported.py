@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from headway.declare.flow import Flow
-from headway.declare.loading import FlowSpec, load_flow
+from headway.declare.loading import FlowSpec, load_flow, module_name
 from headway.errors import FlowError, UsageError
 
 __all__ = ["as_imported", "spec_of"]
@@ -41,12 +41,13 @@ def spec_of(flow: Flow) -> FlowSpec:
 @contextmanager
 def as_imported(spec: Optional[FlowSpec]) -> Iterator[None]:
     """Whatever this block makes anew, afterwards the module of the flow is again the one that the caller imported."""
-    before = None if spec is None else sys.modules.get(spec.target)
+    name = None if spec is None else module_name(spec)
+    before = None if name is None else sys.modules.get(name)
     try:
         yield
     finally:
-        if spec is not None and before is not None:
-            sys.modules[spec.target] = before
+        if name is not None and before is not None:
+            sys.modules[name] = before
 
 
 def _check_same(flow: Flow, spec: FlowSpec) -> None:

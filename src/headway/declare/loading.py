@@ -21,7 +21,7 @@ from headway.declare.flow import Flow, as_flow
 from headway.declare.parameters import check_all_used, is_setting_parameters, set_parameters
 from headway.errors import FlowError, HeadwayError, UsageError
 
-__all__ = ["FlowSpec", "is_loading", "load_flow", "load_module"]
+__all__ = ["FlowSpec", "is_loading", "load_flow", "load_module", "module_name"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,12 @@ def load_module(spec: FlowSpec) -> ModuleType:
         return _import(module_spec)
 
 
+def module_name(spec: FlowSpec) -> str:
+    """The name in `sys.modules` under which `load_module` imports the code of a flow."""
+    path = Path(spec.target)
+    return _file_module(path.resolve()) if path.is_file() and path.suffix == ".py" else spec.target
+
+
 class _FreshLoader(SourceFileLoader):
     """Compiles the source each time: cached bytecode may be older than a file edited within the same second."""
 
@@ -103,8 +109,12 @@ def _find(target: str) -> ModuleSpec:
 def _file_spec(path: Path) -> ModuleSpec:
     _importable(path.parent, first=True)
     _importable(Path.cwd(), first=False)
-    name = f"headway_flow_{path.stem}_{blake2b(os.fsencode(path), digest_size=4).hexdigest()}"
+    name = _file_module(path)
     return ModuleSpec(name, _FreshLoader(name, str(path)), origin=str(path))
+
+
+def _file_module(path: Path) -> str:
+    return f"headway_flow_{path.stem}_{blake2b(os.fsencode(path), digest_size=4).hexdigest()}"
 
 
 def _module_spec(name: str) -> Optional[ModuleSpec]:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, Optional
 from headway.basics.times import format_time
 from headway.connectors.base import Chunk, Decoded, Input, Session, Tell, unheard
 from headway.connectors.parts import RecordPart
+from headway.connectors.reading import chunks_of
 from headway.formats.base import Decoder
 from headway.formats.plain import Raw
 
@@ -20,7 +21,6 @@ __all__ = ["RECORDS_SHOWN", "Shown", "chunks", "declaration", "first_records"]
 RECORDS_SHOWN: Final = 3
 _WITHIN_S: Final = 10.0
 _PARTITIONS_MOST: Final = 64
-_PAUSE_S: Final = 0.01
 _OR_NONE: Final = " = None"
 _LINE: Final = 100
 """Characters in a line of Python that is shown."""
@@ -57,21 +57,22 @@ def chunks(
 
     Partitions are tried in their order until one has records, for ten seconds. Raises `InputError`.
     """
-    clock_s = time.monotonic
     found: list[tuple[str, Chunk, Decoded]] = []
     names = session.partitions(tell)
-    count, until_s = 0, clock_s() + _WITHIN_S
+    count, until_s = 0, time.monotonic() + _WITHIN_S
+
+    def is_over(silent_s: float = 0) -> bool:
+        return count >= most or time.monotonic() >= until_s
+
     for name in names[:_PARTITIONS_MOST]:
         with closing(session.open(name, None, follow=False)) as reader:
-            while count < most and not reader.at_end and clock_s() < until_s:
-                chunk = reader.read(1 << 16)
-                if chunk is None:
-                    time.sleep(_PAUSE_S)
-                    continue
+            for chunk in chunks_of(reader, is_over):
                 decoded = chunk.decode(decoder)
                 found.append((name, chunk, decoded))
                 count += len(decoded.events) + len(decoded.bad)
-        if count >= most or clock_s() >= until_s:
+                if is_over():
+                    break
+        if is_over():
             break
     return found, len(names)
 

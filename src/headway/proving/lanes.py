@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,12 +26,14 @@ from headway.proving.crashes import Crashes
 from headway.proving.nursery import RESULT, Order, Result, Told
 from headway.proving.outcome import Outcome, outcome_of
 from headway.proving.plans import HASH_SEEDS, Trial, pace_of
+from headway.proving.scope import Scope
 from headway.runtime.directory import StateDirectory
 
 __all__ = ["Lane", "Run", "Use"]
 
 _HANGS_S: Final = 60.0
-"""A life that takes so long hangs: its input is a small sample."""
+"""A life that comes to no crash point for so long hangs: a long log takes longer, and comes to many."""
+_LOOK_S: Final = 5.0
 _LOG_SHOWN: Final = 2_000
 
 
@@ -63,6 +66,8 @@ class Run(NamedTuple):
     """How often what was not synced was lost."""
     counts: dict[str, int]
     """How often points were reached in the first life."""
+    last_counts: dict[str, int]
+    """How often they were in the last one."""
     took_s: float
     """How long the first life took, in seconds."""
     use: Use
@@ -77,8 +82,8 @@ class Lane:
     sample: Path
     sizes: dict[str, dict[str, int]]
     folder: Path
-    by_clock: bool = False
-    """Whether the flow has durable functions, see `headway.proving.outcome`."""
+    scope: Scope = Scope()  # noqa: RUF009 - it is frozen
+    """What is compared."""
     _nurseries: dict[int, _Nursery] = field(default_factory=dict)
     _use: Use = field(default_factory=Use)
 
@@ -102,16 +107,15 @@ class Lane:
             if how and life.ending.loses_power:
                 crashes.lose_power(rng)
                 lost_power += 1
-            if result.error and not (life.ending.how == "stop" and result.kind == "ClusterError"):
+            if result.error:
                 break
-        outcome = None
-        if not result.error:
-            outcome = outcome_of(folder, result.counts, by_clock=self.by_clock)
+        outcome = None if result.error else outcome_of(folder, result.counts, self.scope)
         if keep is not None:
             shutil.copytree(folder, keep, dirs_exist_ok=True)
         disk_bytes = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
         use = self._use.most(Use(open_files=result.open_files, disk_bytes=disk_bytes))
-        return Run(outcome, result.error, result.kind, kills, lost_power, *first, use)
+        counts, took_s = first
+        return Run(outcome, result.error, result.kind, kills, lost_power, counts, crashes.counts(), took_s, use)
 
     def _live(self, trial: Trial, number: int, folder: Path, crashes: Crashes) -> tuple[Result, str, float]:
         """One life; what it has left, how it was ended, empty where it ended by itself, and how long it took."""
@@ -133,7 +137,7 @@ class Lane:
         if life.hash_seed not in self._nurseries:
             self._nurseries[life.hash_seed] = _Nursery(self.spec, life.hash_seed)
         nursery = self._nurseries[life.hash_seed]
-        told, took_s = nursery.have_run(order, signals.get(ending.how), ending.after_ms / 1_000)
+        told, took_s = nursery.have_run(order, signals.get(ending.how), ending.after_ms / 1_000, crashes.counts)
         status = told.status or 0
         self._use = self._use.most(Use(memory_bytes=told.rss_bytes))
         if life.workers > 1:
@@ -154,7 +158,9 @@ class Lane:
             # One that is told to stop before it listens ends as if it was killed.
             if number in (signal.SIGKILL, signal.SIGTERM):
                 return Result({})
-            return Result({}, f"the process was ended by signal {number}: {told}", "InternalError")
+            hung = number == signal.SIGABRT and not told
+            how = f"was at the same crash point for {_HANGS_S:.0f} s" if hung else f"was ended by signal {number}"
+            return Result({}, f"the process {how}: {told or 'it has written nothing'}", "InternalError")
         path = folder / RESULT
         if not path.exists():
             return Result({}, f"the process ended without a word: {told}", "InternalError")
@@ -192,37 +198,47 @@ class _Nursery:
         self._heard = b""
         self._life = 0
 
-    def have_run(self, order: Order, sends: Optional[signal.Signals], after_s: float) -> tuple[Told, float]:
+    def have_run(
+        self, order: Order, sends: Optional[signal.Signals], after_s: float, progress: Callable[[], object]
+    ) -> tuple[Told, float]:
         """Have a life run to its end, and send a signal on the way.
 
-        Returns what the nursery tells of its end, and how long it took, in seconds.
+        `progress` tells how far the life is: one for which that stays the same hangs, and is killed. Returns what the
+        nursery tells of its end, and how long it took, in seconds.
         """
         os.write(self._commands, msgspec.json.encode(order) + b"\n")
-        pid = self._life = self._hear(_HANGS_S).pid
+        told = self._hear_within(_HANGS_S)
+        if told is None:
+            msg = f"the process that starts runs does not answer within {_HANGS_S:.0f} s"
+            raise InternalError(msg)
+        pid = self._life = told.pid
         began_s = time.monotonic()
         try:
+            told = None
             if sends is not None:
                 told = self._hear_within(after_s)
                 if told is None:
                     _send(pid, sends)
-                    told = self._hear(_HANGS_S)
-            else:
-                told = self._hear(_HANGS_S)
+            if told is None:
+                told = self._hear_of_end(pid, progress)
         finally:
             self._life = 0
         assert told.status is not None
         return told, time.monotonic() - began_s
 
-    def _hear(self, within_s: float) -> Told:
-        told = self._hear_within(within_s)
-        if told is None and self._life:
-            # It hangs. Once it is killed its end is told; that it ends so is told as SIGABRT, which is no plan's.
-            _send(self._life, signal.SIGABRT)
-            told = self._hear_within(within_s)
-        if told is None:
-            msg = f"the process that starts runs does not answer within {within_s:.0f} s"
-            raise InternalError(msg)
-        return told
+    def _hear_of_end(self, pid: int, progress: Callable[[], object]) -> Told:
+        before, since_s = progress(), time.monotonic()
+        while True:
+            told = self._hear_within(_LOOK_S)
+            if told is not None:
+                return told
+            now = progress()
+            if now != before:
+                before, since_s = now, time.monotonic()
+            elif time.monotonic() - since_s >= _HANGS_S:
+                # Once it is killed its end is told; that it ends so is told as SIGABRT, which is no plan's.
+                _send(pid, signal.SIGABRT)
+                since_s = time.monotonic()
 
     def _hear_within(self, within_s: float) -> Optional[Told]:
         until = time.monotonic() + within_s

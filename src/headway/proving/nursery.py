@@ -25,7 +25,7 @@ import msgspec
 from headway.basics.crashpoints import watch
 from headway.declare.flow import Flow
 from headway.declare.loading import FlowSpec, load_flow
-from headway.errors import DrainedStateError, HeadwayError, UserCodeError, public_class
+from headway.errors import HeadwayError, UserCodeError, public_class
 from headway.proving.replay import Pace, Proven, rewired
 from headway.proving.sample import Sample
 from headway.runtime.directory import StateDirectory
@@ -140,19 +140,25 @@ def _run(order: Order, flow: Flow, folder: Path) -> Result:
     )
     try:
         with StopFlag().on_signals() as stop:
-            _divide(StateDirectory(options.state_dir), order.key_groups)
+            directory = StateDirectory(options.state_dir)
+            if order.drain and _is_closed(directory):
+                # The life before was killed once everything had been done.
+                return Result({})
+            _divide(directory, order.key_groups)
             if order.workers == 1:
                 result = run_flow(flow, options, stop=stop)
             else:
                 (folder / "proven.py").write_text(_MODULE.format(folder=str(folder)))
                 result = run_cluster(FlowSpec(str(folder / "proven.py")), options, stop=stop)
-    except DrainedStateError:
-        # The life before was killed once everything had been done.
-        return Result({})
     except HeadwayError as error:
         cause = f": {error.__cause__!r}" if isinstance(error, UserCodeError) and error.__cause__ is not None else ""
         return Result({}, f"{error}{cause}", public_class(error).__name__)
     return Result(_counts(result), open_files=_open_files())
+
+
+def _is_closed(directory: StateDirectory) -> bool:
+    found = directory.manifest()
+    return found is not None and found.drain is not None and found.drain.done
 
 
 def _divide(directory: StateDirectory, key_groups: int) -> None:

@@ -9,11 +9,16 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.proving.replay import JOURNAL, OUTPUTS
+from headway.proving.scope import Scope
 from headway.state.reader import StateReader
 from headway.types.logs import Log
 
-__all__ = ["Difference", "Outcome", "difference", "outcome_of"]
+__all__ = ["FAILS", "LETTERS", "Difference", "Outcome", "difference", "outcome_of"]
 
+FAILS: Final = "the run fails"
+"""Where a run differs that ends with an error."""
+LETTERS: Final = "dead letters "
+"""What the name of a part begins with that is a file of dead letters."""
 _SHOWN: Final = 240
 
 
@@ -24,7 +29,13 @@ class Outcome:
     parts: dict[str, list[bytes]]
     """By the name of an output, a delivered output, an operator, or a file of dead letters."""
     counts: dict[str, Any]
-    """How many events, late ones, keys and so on there were; empty where the last life had nothing left to do."""
+    """How many events, late ones, keys and so on there were; empty where that is not compared, or where the last life
+    had nothing left to do."""
+
+    @property
+    def said(self) -> int:
+        """How many lines and rows there are besides dead letters."""
+        return sum(len(lines) for name, lines in self.parts.items() if not name.startswith(LETTERS))
 
 
 @dataclass(frozen=True)
@@ -40,32 +51,41 @@ class Difference:
         return f"{self.where}\n  undisturbed  {self.expected}\n  disturbed    {self.found}"
 
 
-def outcome_of(folder: Path, counts: dict[str, Any], *, by_clock: bool = False) -> Outcome:
-    """What the run in a folder has left. All its processes must be gone.
-
-    A flow with durable functions goes `by_clock`: which of them ends first, and what is kept of when, is not for the
-    log to say. Of such a flow only what its outputs get is compared, in whatever order.
-    """
+def outcome_of(folder: Path, counts: dict[str, Any], scope: Scope) -> Outcome:
+    """What the run in a folder has left, as far as it is compared. All its processes must be gone."""
     parts: dict[str, list[bytes]] = {}
     for path in sorted((folder / OUTPUTS).glob("*.jsonl")):
-        lines = path.read_bytes().splitlines()
-        parts[f"output {path.stem!r}"] = sorted(lines) if by_clock else lines
-    if by_clock:
-        return Outcome({name: lines for name, lines in parts.items() if lines}, {})
-    parts.update(_deliveries(folder / JOURNAL))
+        if path.stem not in scope.left_out:
+            lines = path.read_bytes().splitlines()
+            in_order = path.stem not in scope.by_clock
+            parts[f"output {path.stem!r}"] = lines if in_order else _values(lines, path.stem in scope.triggers)
+    parts.update(_deliveries(folder / JOURNAL, scope))
     letters = folder / "state" / "dead-letters"
     for path in sorted(letters.rglob("*.jsonl")):
-        parts[f"dead letters {path.relative_to(letters)}"] = path.read_bytes().splitlines()
+        place = path.relative_to(letters)
+        # Beside those of sources are those of operators, of all of them in one file.
+        if scope.is_exact or place.parts[0] in scope.sources:
+            parts[f"{LETTERS}{place}"] = path.read_bytes().splitlines()
     with StateReader(folder / "state") as reader:
         known = {**reader.manifest.retired.operators, **reader.manifest.operators}
         for operator in reader.kept():
+            if operator in scope.left_out or operator in scope.by_clock:
+                continue
             rows = [
                 msgspec.json.encode([row.key, _plain(row.state), row.timers], enc_hook=repr)
                 for row in reader.rows(operator)
             ]
             # Each key group has a copy of what all keys share.
             parts[f"state of {operator!r}"] = list(dict.fromkeys(rows)) if known[operator].shared else rows
-    return Outcome({name: lines for name, lines in parts.items() if lines}, counts)
+    return Outcome({name: lines for name, lines in parts.items() if lines}, counts if scope.is_exact else {})
+
+
+def _values(lines: list[bytes], is_trigger: bool) -> list[bytes]:
+    """Lines in an order of their own; of triggers without what says when they were made."""
+    if not is_trigger:
+        return sorted(lines)
+    found = map(msgspec.json.decode, lines)
+    return sorted(msgspec.json.encode([one.get("type"), one.get("subject"), one.get("data")]) for one in found)
 
 
 def _plain(state: Any) -> Any:
@@ -74,16 +94,21 @@ def _plain(state: Any) -> Any:
     return state
 
 
-def _deliveries(path: Path) -> dict[str, list[bytes]]:
+def _deliveries(path: Path, scope: Scope) -> dict[str, list[bytes]]:
     """What was delivered: by output and key, in order. What came again after a crash counts once if it was the same."""
     found: dict[tuple[str, Optional[str]], dict[bytes, None]] = {}
+    by_clock: dict[str, dict[str, bytes]] = {}
     for line in path.read_bytes().splitlines() if path.exists() else ():
-        output, key = msgspec.json.decode(line)[:2]
-        # Without a key there is no order.
-        found.setdefault((output, key), {})[line] = None
+        output, key, trigger_id, of, *_, value = msgspec.json.decode(line)
+        if output in scope.by_clock:
+            by_clock.setdefault(output, {})[trigger_id] = msgspec.json.encode([of, key, value])
+        elif output not in scope.left_out:
+            # Without a key there is no order.
+            found.setdefault((output, key), {})[line] = None
     parts: dict[str, list[bytes]] = {}
     for (output, key), lines in sorted(found.items(), key=lambda item: (item[0][0], item[0][1] or "")):
         parts.setdefault(f"deliveries of {output!r}", []).extend(sorted(lines) if key is None else lines)
+    parts.update({f"deliveries of {output!r}": sorted(values.values()) for output, values in by_clock.items()})
     return parts
 
 

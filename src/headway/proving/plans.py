@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from headway.basics.crashpoints import POINTS
@@ -25,6 +26,7 @@ __all__ = [
     "pace_of",
     "quick_trials",
     "reference_trial",
+    "resuming_trials",
     "simpler",
     "without_drain",
 ]
@@ -48,6 +50,15 @@ _POWER: Final = 0.3
 """The share of kills that lose what was not synced."""
 _EPOCHS_MS: Final = (5, 10, 10, 20, 50)
 _BATCHES: Final = (1, 3, 17, 100, 1000)
+_PER_EPOCH: Final = (10, 20, 50, 50, 200)
+_LOG: Final = 1_000
+"""Up to so many records of a partition, epochs are as short as they are drawn."""
+_LEADING: Final = (
+    Kill("delta.after", 3, whole_run=True),
+    Kill("lines-sync.after", 2, whole_run=True),
+    Kill("promotion.after", 3, whole_run=True),
+)
+"""Kills behind which a start has something to do: a delta is pending, a file is longer than it should be."""
 
 
 @dataclass(frozen=True)
@@ -150,14 +161,39 @@ class Trial:
     def __str__(self) -> str:
         return " / ".join(map(str, self.lives))
 
+    @property
+    def problem(self) -> str:
+        """Why no flow could live so, in words; empty for a plan that can be carried out."""
+        *before, last = self.lives
+        closing = [life for life in self.lives if life.drain]
+        if last.ending.how != "end":
+            return "the last life must read to the end"
+        if [life.drain for life in self.lives] != sorted(life.drain for life in self.lives):
+            return "a life after one that closes the books must close them too"
+        if any(life.drain and life.ending.how == "end" for life in before):
+            return "a life comes after one that has closed the books"
+        if len({life.key_groups for life in closing}) > 1:
+            return "key groups are divided anew while the books are being closed"
+        if any(life.share < 1 for life in closing):
+            return "a life closes the books before it has read everything"
+        if any(life.workers < 1 or life.key_groups < 1 or life.batch < 1 or life.per_epoch < 1 for life in self.lives):
+            return "workers, groups, batch and records are 1 or more"
+        return ""
+
     @classmethod
     def parse(cls, text: str) -> Trial:
-        """What `str` has written. Raises `UsageError` for anything else."""
+        """What `str` has written. Raises `UsageError` for anything else, and for what has a `problem`."""
         try:
-            return cls(tuple(map(Life.parse, text.split(" / "))))
-        except (ValueError, KeyError) as error:
-            msg = f"{text!r} is no plan of a run: give one that `headway prove` has printed ({error})"
-            raise UsageError(msg) from None
+            found = cls(tuple(map(Life.parse, text.split(" / "))))
+            problem = found.problem
+        except KeyError as error:
+            problem = f"a life says nothing of {error}"
+        except ValueError as error:
+            problem = str(error)
+        if problem:
+            msg = f"{text!r} is no plan of a run: give one that `headway prove` has printed ({problem})"
+            raise UsageError(msg)
+        return found
 
 
 class Reference(NamedTuple):
@@ -166,32 +202,52 @@ class Reference(NamedTuple):
     counts: Mapping[str, int]
     """How often points were reached."""
     took_ms: float
+    resumed: Mapping[str, tuple[Kill, int]] = MappingProxyType({})
+    """Points that only a start comes to which goes on behind a kill: that kill, and how often the start came to it."""
+    longest: int = 0
+    """How many records the largest partition has."""
+
+    @property
+    def pace(self) -> int:
+        """By how much the records in an epoch are multiplied, so that a long log does not mean as many more epochs."""
+        return max(1, self.longest // _LOG)
 
 
-def reference_trial(*, drain: bool) -> Trial:
+def reference_trial(*, drain: bool, pace: int = 1) -> Trial:
     """A run that nobody disturbs."""
-    return Trial((Life(per_epoch=40, drain=drain),))
+    return Trial((Life(per_epoch=40 * pace, drain=drain),))
 
 
-def quick_trials() -> dict[str, Trial]:
+def resuming_trials(pace: int = 1) -> list[Trial]:
+    """Runs that are killed, divided otherwise, and go on: they tell which points a start comes to."""
+    first = Life(per_epoch=40 * pace, share=0.6)
+    return [
+        Trial((replace(first, ending=Ending("kill", kill)), Life(per_epoch=40 * pace, key_groups=3)))
+        for kill in _LEADING
+    ]
+
+
+def quick_trials(pace: int = 1) -> dict[str, Trial]:
     """Runs that nobody disturbs, each with one thing otherwise that must not matter, by what it means if it does.
 
     They find most faults in a second, and say of what kind these are.
     """
-    [life] = reference_trial(drain=True).lives
+    [life] = reference_trial(drain=True, pace=pace).lives
+    divided = replace(life, batch=1, per_epoch=13 * pace, epoch_ms=5, key_groups=1)
+    both = replace(life, hash_seed=2, batch=3, per_epoch=7 * pace, key_groups=3, drain=False)
     return {
         REPEATED: Trial((life,)),
         HASHED: Trial((replace(life, hash_seed=1),)),
-        DIVIDED: Trial((replace(life, batch=1, per_epoch=13, epoch_ms=5, key_groups=1),)),
-        # All of it at once, and without closing the books: the former have told what it is, if it is of another kind.
-        f"{DIVIDED} ": Trial((replace(life, hash_seed=2, batch=3, per_epoch=7, key_groups=3, drain=False),)),
+        DIVIDED: Trial((divided,)),
+        f"{HASHED}, {DIVIDED}": Trial((both,)),
     }
 
 
 def drawn_trial(rng: Random, number: int, staying: Reference, draining: Reference) -> Trial:
     """One of many trials; the references are of runs that nobody disturbed, without and with the books closed.
 
-    The points take turns, by the number of the trial, so that all that are reached are soon tried.
+    The points take turns, by the number of the trial, so that all that are reached are soon tried. Those that only a
+    start comes to are tried behind the kill that leads to them.
     """
     count = rng.choice((1, 1, 1, 2, 2, 3))
     drains = rng.random() < _DRAINS
@@ -201,25 +257,33 @@ def drawn_trial(rng: Random, number: int, staying: Reference, draining: Referenc
     for index, share in enumerate(sorted(round(rng.uniform(0.1, 1.0), 2) for _ in range(count))):
         closes = closing and index == count - 1
         known = draining if closes else staying
-        points = sorted(known.counts) or [POINTS[0]]
+        points = [*sorted(known.counts), *(() if closes else sorted(staying.resumed))] or [POINTS[0]]
         point = points[(number + 13 * index) % len(points)]
         clusters = 0.0 if closes else _CLUSTERS
         groups = rng.choice(_GROUPS) if rng.random() < _RESCALES else groups
-        life = replace(_life(rng, clusters), key_groups=groups, drain=closes, share=1.0 if closes else share)
-        lives.append(replace(life, ending=_ending(rng, point, known, life)))
+        life = replace(_life(rng, clusters, staying.pace), key_groups=groups, drain=closes, share=share)
+        if point in staying.resumed and point not in known.counts:
+            kill, times = staying.resumed[point]
+            lives.append(replace(life, workers=1, ending=Ending("kill", kill, loses_power=rng.random() < _POWER)))
+            groups = rng.choice([other for other in _GROUPS if other != groups])
+            life = replace(_life(rng, 0.0, staying.pace), key_groups=groups, share=share)
+            ending = Ending("kill", Kill(point, 1 + rng.randrange(times), whole_run=True))
+        else:
+            ending = _ending(rng, point, known, life)
+        lives.append(replace(life, share=1.0 if closes else share, ending=ending))
     # A directory whose books are being closed is not divided anew.
     groups = rng.choice(_GROUPS) if rng.random() < _RESCALES and not closing else groups
-    last = replace(_life(rng, 0.0 if drains else _CLUSTERS), key_groups=groups, drain=drains)
+    last = replace(_life(rng, 0.0 if drains else _CLUSTERS, staying.pace), key_groups=groups, drain=drains)
     return Trial((*lives, last))
 
 
-def _life(rng: Random, clusters: float) -> Life:
+def _life(rng: Random, clusters: float, pace: int) -> Life:
     return Life(
         workers=rng.choice((2, 2, 3)) if rng.random() < clusters else 1,
         hash_seed=rng.randrange(HASH_SEEDS),
         epoch_ms=rng.choice(_EPOCHS_MS),
         batch=rng.choice(_BATCHES),
-        per_epoch=rng.choice((10, 20, 50, 50, 200)),
+        per_epoch=pace * rng.choice(_PER_EPOCH),
         mix=rng.randrange(1 << 20),
     )
 
@@ -258,9 +322,17 @@ def pace_of(trial: Trial, number: int, sizes: Mapping[str, Mapping[str, int]]) -
 
 def simpler(trial: Trial) -> Iterator[Trial]:
     """Trials with something less, for finding the least that shows a difference; those that leave out most first."""
+    for other in _with_less(trial):
+        if other != trial and not other.problem:
+            yield other
+
+
+def _with_less(trial: Trial) -> Iterator[Trial]:
     *disturbed, last = trial.lives
     for number in range(len(disturbed)):
         yield replace(trial, lives=(*disturbed[:number], *disturbed[number + 1 :], last))
+    # Where books are closed, all lives that close them have the same groups.
+    yield replace(trial, lives=tuple(replace(life, key_groups=trial.lives[0].key_groups) for life in trial.lives))
     for number, life in enumerate(trial.lives):
         before = trial.lives[number - 1].key_groups if number else life.key_groups
         others = [
@@ -271,5 +343,4 @@ def simpler(trial: Trial) -> Iterator[Trial]:
         if number < len(disturbed):
             others.append(replace(life, ending=Ending()))
         for other in others:
-            if other != life:
-                yield replace(trial, lives=(*trial.lives[:number], other, *trial.lives[number + 1 :]))
+            yield replace(trial, lives=(*trial.lives[:number], other, *trial.lives[number + 1 :]))

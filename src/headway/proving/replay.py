@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Optional
 
 import msgspec
 from typing_extensions import override
 
-from headway.connectors.base import Chunk, Input, PartitionReader, Position, Tell, unheard
+from headway.connectors.base import Chunk, Decoded, Input, PartitionReader, Position, Tell, unheard
 from headway.connectors.jsonl import JsonlOutput
 from headway.connectors.memory import ItemsChunk
-from headway.connectors.records import Record
 from headway.declare.flow import Flow
 from headway.declare.loading import FlowSpec, load_flow
+from headway.formats.base import UNDECODABLE, Decoder, HeadedDecoder
 from headway.graph import SinkNode, SourceNode
-from headway.proving.sample import Sample
+from headway.proving.sample import Partition, Sample
 from headway.targets.call import Trigger, call
 from headway.targets.delivered import Delivered
 
@@ -111,22 +112,22 @@ class _Journal:
 class _Recorded(Input):
     """An input whose records are those of the sample; its format and what it knows of records are as they were."""
 
-    def __init__(self, former: Input, records: dict[str, list[Record]], pace: Pace, visible: dict[str, int]) -> None:
+    def __init__(self, former: Input, logs: dict[str, Partition], pace: Pace, visible: dict[str, int]) -> None:
         self.format = former.format
         self.record_parts = former.record_parts
         self._former = former
-        self._records = records
+        self._logs = logs
         self._pace = pace
         self._visible = visible
 
     @override
     def partitions(self, tell: Tell = unheard) -> list[str]:
-        return sorted(self._records)
+        return sorted(self._logs)
 
     @override
     def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
         start = 0 if position is None else position["item"]
-        return _Reader(partition, self._records[partition], start, self._visible[partition], self._pace)
+        return _Reader(partition, self._logs[partition], start, self._visible[partition], self._pace)
 
     @override
     def records_before(self, position: Position) -> Optional[int]:
@@ -140,9 +141,10 @@ class _Recorded(Input):
 class _Reader(PartitionReader):
     """Reads some records in each epoch, and tells that more comes until all that are visible have been read."""
 
-    def __init__(self, name: str, records: Sequence[Record], start: int, visible: int, pace: Pace) -> None:
+    def __init__(self, name: str, log: Partition, start: int, visible: int, pace: Pace) -> None:
         self._name = name
-        self._records = records
+        self._records = log.records
+        self._header = log.header
         self._item = start
         self._visible = visible
         self._pace = pace
@@ -157,7 +159,7 @@ class _Reader(PartitionReader):
         first, self._item = self._item, self._item + count
         self._left -= count
         self._last_ms = _BEGIN_MS + self._item * _STEP_MS
-        return _Chunk(self._records[first : self._item], first, self._name)
+        return _Chunk(self._records[first : self._item], first, self._name, self._header)
 
     @property
     @override
@@ -176,7 +178,19 @@ class _Reader(PartitionReader):
         return None
 
 
+@dataclass(frozen=True)
 class _Chunk(ItemsChunk):
+    header: Optional[bytes] = None
+    """The first line of the file that the records are from, where it says how they are to be read."""
+
+    @override
+    def decode(self, decoder: Decoder) -> Decoded:
+        if self.header is not None and isinstance(decoder, HeadedDecoder):
+            # A first line that names no columns is the one record of its partition, and a bad one.
+            with suppress(*UNDECODABLE):
+                decoder = decoder.below(self.header)
+        return super().decode(decoder)
+
     @override
     def receipt_times(self, ordinals: Sequence[int]) -> Optional[list[int]]:
         return [_BEGIN_MS + ordinal * _STEP_MS for ordinal in ordinals]

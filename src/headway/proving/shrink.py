@@ -11,7 +11,7 @@ from headway.proving.plans import Trial, simpler
 
 if TYPE_CHECKING:
     from headway.proving.outcome import Difference
-    from headway.proving.prove import Fault
+    from headway.proving.proof import Fault
 
 __all__ = ["shrunk"]
 

@@ -19,15 +19,16 @@ keep it, have no past that could be made anew; such a flow is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import msgspec
 from typing_extensions import override
 
 from headway.connectors.base import Chunk, Input, PartitionReader
+from headway.connectors.reading import chunks_of, impatient
 from headway.errors import InternalError, UsageError
 from headway.graph import INGESTION_TIME
 from headway.plan.stages import Edge, KeyedStage, Plan, SinkStage
@@ -38,8 +39,6 @@ from headway.testing.oracle_steps import Ends, Item
 from headway.types.logs import Log
 
 __all__ = ["History", "Step", "Trigger", "history_of", "plain"]
-
-_CHUNK_BYTES: Final = 64 << 10
 
 
 @dataclass
@@ -130,7 +129,7 @@ def _run(plan: Plan, trigger_id: str, key: Optional[str], *, drained: bool) -> _
 def _chunks(plan: Plan, replay: _Replay) -> Generator[tuple[str, str, Chunk], None, None]:
     """All that there is to be read, always of the partition that is furthest behind."""
     with ExitStack() as held:
-        readers: list[tuple[str, str, PartitionReader]] = []
+        readers: list[tuple[str, str, Iterator[Chunk]]] = []
         for source in plan.sources:
             session = source.node.input.session()
             held.callback(session.close)
@@ -139,11 +138,12 @@ def _chunks(plan: Plan, replay: _Replay) -> Generator[tuple[str, str, Chunk], No
                 held.callback(reader.close)
                 _check_whole(source.node.input, partition, reader)
                 replay.sources[source.name].add_partition(partition)
-                readers.append((source.name, partition, reader))
+                chunks = chunks_of(reader, impatient(f"{source.node.input.describe()}, {partition}"))
+                readers.append((source.name, partition, chunks))
         while readers:
             place = min(range(len(readers)), key=lambda at: replay.sources[readers[at][0]].time_of(readers[at][1]))
-            name, partition, reader = readers[place]
-            chunk = reader.read(_CHUNK_BYTES)
+            name, partition, chunks = readers[place]
+            chunk = next(chunks, None)
             if chunk is None:
                 del readers[place]
             else:
