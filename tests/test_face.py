@@ -106,4 +106,4 @@ def test_declaring_a_flow_imports_what_it_uses() -> None:
 
 def test_the_kits_for_tests_need_no_engine() -> None:
     loaded = loaded_by("from headway.testing import FlowTest, FunctionTest, check_target, check_transport, run_oracle")
-    assert not loaded & {"bytewax", "rocksdict", "hypothesis", "headway.runtime", "headway.proving", "headway.state"}
+    assert not loaded & {"bytewax", "rocksdict", "hypothesis", "headway.runtime", "headway.proving"}
