@@ -42,4 +42,4 @@ _HOMES: Final = {
 }
 
 _names, __getattr__, __dir__ = _lazily(__name__, _HOMES)
-__all__ = [*_names]
+__all__ = [*_names]  # noqa: PLE0604 - all of them are texts.
