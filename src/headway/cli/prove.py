@@ -133,35 +133,22 @@ def prove(
     if first is not None and again is None:
         msg = f"--first {first} goes with --again PLAN; to take fewer events use --events {first}"
         raise UsageError(msg)
-    trial = None if again is None else Trial.parse(again)
     spec = FlowSpec(flow, settings)
     loaded = load_flow(spec)
     check_steps(loaded, may_run=run_steps)
     seed = secrets.randbelow(100_000) if seed is None else seed
+    trial = None if again is None else Trial.parse(again)
     options = ProofOptions(runs, seed, minutes, trial, shrink=again is None, run_steps=run_steps)
     sample = logged_sample(loaded, logs, count) if logs else taken_sample(loaded, count)
+    sample = sample if first is None else sample.first(first)
     shows = _shown(loaded.name, seed, quiet=quiet or as_json)
     try:
         with StopFlag().on_signals() as stop:
-            proof = prove_flow(
-                spec,
-                loaded,
-                sample if first is None else sample.first(first),
-                options,
-                observe=shows.observe,
-                stop=stop,
-            )
+            proof = prove_flow(spec, loaded, sample, options, observe=shows.observe, stop=stop)
     finally:
         shows.end()
-    command = None
-    if proof.fault is not None:
-        words = ["headway", "prove", flow]
-        words += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-        words += [word for name, path in logs for word in ("--log", f"{name}={path}")]
-        words += ["--run-steps"] if run_steps else []
-        # As many as this run has asked for: a sample is divided among its partitions by that number.
-        words += ["--events", str(count), "--first", str(proof.fault.events if first is None else first)]
-        command = shlex.join([*words, "--again", str(proof.fault.trial)])
+    given = _given_words(settings, logs, run_steps=run_steps)
+    command = _command([flow, *given, "--events", str(count)], proof, first)
     if as_json:
         import json
 
@@ -171,6 +158,24 @@ def prove(
     if proof.fault is None and stop.by_interrupt:
         ctx.exit(INTERRUPTED)
     ctx.exit(0 if proof.holds else 1)
+
+
+def _given_words(settings: dict[str, str], logs: list[tuple[str, str]], *, run_steps: bool) -> list[str]:
+    """The options that say which flow is proven, as they were given."""
+    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    words += [word for name, path in logs for word in ("--log", f"{name}={path}")]
+    return [*words, "--run-steps"] if run_steps else words
+
+
+def _command(given: list[str], proof: Proof, first: Optional[int]) -> Optional[str]:
+    """The one command that carries out the plan that has shown a difference; None where there is none.
+
+    It asks for as many events as this run: a sample is divided among its partitions by that number.
+    """
+    if proof.fault is None:
+        return None
+    shown = proof.fault.events if first is None else first
+    return shlex.join(["headway", "prove", *given, "--first", str(shown), "--again", str(proof.fault.trial)])
 
 
 def proof_text(proof: Proof, seed: int, command: Optional[str]) -> str:
