@@ -105,7 +105,7 @@ def check(directory: Path) -> None:
     assert sorted(outcome["id"] for outcome in outcomes) == sorted(seen)
     assert {outcome["outcome"] for outcome in outcomes} == {"delivered"}
     read = [json.loads(line) for line in (directory / "outcomes.jsonl").read_text().splitlines()]
-    assert len({outcome["id"] for outcome in read}) == len(read) > EVENTS // 4
+    assert len({outcome["id"] for outcome in read}) == len(read) > EVENTS * 9 // 10
     assert all(outcome in outcomes for outcome in read)
 
 
@@ -139,6 +139,8 @@ def test_kills_at_any_moment_lose_nothing(tmp_path: Path, workers: int) -> None:
         outputs = run(tmp_path, *arguments)["outputs"]
         if len({trigger_id for trigger_id, *_ in calls_of(tmp_path)}) == outputs["written"]["count"]:
             break
+    # What was delivered when the input had ended is an outcome that the next run reads.
+    outputs = run(tmp_path, *arguments)["outputs"]
     del outputs["outcomes"]  # The last ones wait for time to pass.
     assert {output["count"] for output in outputs.values()} == {outputs["written"]["count"], 0}
     check(tmp_path)
