@@ -18,6 +18,8 @@ from benchmarks.bare import Carts
 from benchmarks.procfs import memory_of
 
 _AT_ONCE: Final = 10_000
+_SILENCE_S: Final = 60.0
+"""For so long nothing may come while something is left."""
 
 
 def main() -> None:
@@ -31,9 +33,14 @@ def main() -> None:
     left = sum(ends.values())
     with open(output, "wb") as out:
         carts = {number: Carts(out, int(after_ms)) for number in numbers}
+        heard_s = time.perf_counter()
         while left:
             lines: defaultdict[int, list[Any]] = defaultdict(list)
             messages = consumer.consume(_AT_ONCE, 0.1)
+            if not messages and time.perf_counter() > heard_s + _SILENCE_S:
+                msg = f"{left:,} messages of {topic} do not come"
+                raise SystemExit(msg)
+            heard_s = time.perf_counter() if messages else heard_s
             for message in messages:
                 lines[message.partition()].append(message.value())
             for number, values in lines.items():

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from tests.cluster_harness import await_true
 from tests.servers import mosquitto_server, nats_server, rabbit_server, redis_server
 
 NAMES = itertools.count()
@@ -143,8 +144,7 @@ class MqttTopic(ServedQueue):
         about.SessionExpiryInterval = 0 if clean else 3_600
         client.connect("127.0.0.1", self.port, clean_start=clean, properties=about)
         client.loop_start()
-        while not client.is_connected():
-            time.sleep(0.01)
+        await_true(client.is_connected, "the broker to let us in")
         return client
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from benchmarks.places import free_ports
+from tests.engines_harness import once_there
 from tests.servers import restate_server, temporal_server
 from tests.test_docs_examples import EXAMPLES, PATIENCE_S, ask, await_answer
 
@@ -96,13 +97,11 @@ def test_restate(shop: Callable[[str, str], tuple[str, str]], tmp_path: Path) ->
     [port] = free_ports(1)
     bind = ["--bind", f"127.0.0.1:{port}", "--log-level", "warning"]
     with process("-m", "hypercorn", "restate_service:app", *bind, SHOP_VIEWS=views):
-        while not is_open(port):
-            time.sleep(_PAUSE_S)
+        once_there(lambda: is_open(port), "the service")
         server.register(port)
         abandon(posts)
         assert posted(server.port, f"/WinBack/{KNOWN}/run", {"user": "nobody"}) == NOBODY
-        while not (keys := workflows_of_restate(server.admin_port)):
-            time.sleep(_PAUSE_S)
+        keys = once_there(lambda: workflows_of_restate(server.admin_port), "the workflow of ann's cart")
         assert ask(f"{server.url}/restate/workflow/WinBack/{keys[0]}/attach")[1] in DECIDED
 
 
@@ -148,8 +147,7 @@ def test_dbos(shop: Callable[[str, str], tuple[str, str]], tmp_path: Path) -> No
         try:
             options: Any = {"workflow_name": "WinBack", "queue_name": "shop", "workflow_id": KNOWN}
             assert once_it_is_there(lambda: client.enqueue(options, {"user": "nobody"})).get_result() == NOBODY
-            while not (found := client.list_workflows(workflow_id_prefix="win-back-ann-")):
-                time.sleep(_PAUSE_S)
+            found = once_there(lambda: client.list_workflows(workflow_id_prefix="win-back-ann-"), "ann's workflow")
             assert client.retrieve_workflow(found[0].workflow_id).get_result() in DECIDED
         finally:
             client.destroy()

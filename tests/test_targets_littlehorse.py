@@ -33,9 +33,7 @@ def test_the_cases() -> None:
     assert ran.returncode == 0, ran.stdout[-5_000:]
 
 
-def test_who_lacks_the_client_is_told_the_extra() -> None:
-    try:
-        import littlehorse  # noqa: F401
-    except ModuleNotFoundError:
-        with pytest.raises(UsageError, match=r"pip install 'headway\[littlehorse\]'"):
-            hw.to_littlehorse("localhost:2023", workflow="told").check()
+def test_who_lacks_the_client_is_told_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "littlehorse", None)
+    with pytest.raises(UsageError, match=r"pip install 'headway\[littlehorse\]'"):
+        hw.to_littlehorse("localhost:2023", workflow="told").check()

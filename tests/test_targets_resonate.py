@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from benchmarks.places import free_ports
-from tests.engines_harness import application, contract_ids
+from tests.engines_harness import application, contract_ids, once_there
 from tests.hostile_server import HostileServer, in_turn, respond
 from tests.targets_harness import deliver, delivery_of, outcomes, run
 
@@ -44,9 +44,12 @@ class Server:
 
     def result(self, promise: str) -> Any:
         """What a promise was resolved with, once it is."""
-        while (found := self.ask("promise.get", {"id": promise}))["state"] == "pending":
-            pass
+        found = once_there(lambda: self._settled(promise), f"the end of {promise}")
         return json.loads(base64.b64decode(found["value"]["data"]))
+
+    def _settled(self, promise: str) -> Any:
+        found = self.ask("promise.get", {"id": promise})
+        return None if found["state"] == "pending" else found
 
 
 @pytest.fixture(scope="module")
@@ -103,21 +106,50 @@ def test_what_is_refused(server: Server) -> None:
     assert answer.outcome is Outcome.RETRY and "401" in answer.reason
 
 
-def test_statuses_in_the_answer() -> None:
-    def answered(status: int, kind: str = "promise.create") -> Any:
-        return respond(200, body=json.dumps({"kind": kind, "head": {"status": status}, "data": "swordfish"}).encode())
+def answered(status: int | None, kind: str = "promise.create", data: str = "swordfish", *, by_http: int = 200) -> Any:
+    """An answer of Resonate, whose server says the status in both places."""
+    head = {} if status is None else {"status": status}
+    return respond(by_http, body=json.dumps({"kind": kind, "head": head, "data": data}).encode())
+
+
+def answers_to(said: list[Any], options: dict[str, Any]) -> list[Answer]:
+    """What becomes of triggers, where a server answers so, one after the other."""
 
     async def exchange() -> list[Answer]:
-        said = [answered(201), answered(400), answered(403), answered(429), answered(500), answered(200, "other")]
-        said += [respond(200, body=b"hello"), respond(503)]
         async with HostileServer(in_turn(*said)) as hostile:
-            target = hw.to_resonate(f"http://127.0.0.1:{hostile.port}", function="told", token="swordfish")
+            target = hw.to_resonate(f"http://127.0.0.1:{hostile.port}", token="swordfish", **options)
             await target.open()
             found = [(await target.deliver([delivery_of(number)]))[0] for number in range(len(said))]
             await target.close()
             return found
 
-    found = run(exchange())
+    return run(exchange())
+
+
+def test_only_what_the_engine_says_is_final() -> None:
+    """A proxy in between knows nothing of promises: its 404 is of a server that is not there just now."""
+    said = [
+        answered(404, "promise.settle", by_http=404),
+        respond(404, body=b"no upstream"),
+        respond(400, body=b"bad request"),
+        respond(410),
+        respond(413),
+        answered(None, "promise.settle"),
+        answered(400, data="Unsupported protocol version '2026-04-01', supported versions: []", by_http=400),
+        answered(400, data="Invalid resonate:target address", by_http=400),
+        answered(400, data="Invalid request: data.id", by_http=400),
+    ]
+    found = answers_to(said, {"resolve": "{key}"})
+    never, retry = Outcome.NEVER, Outcome.RETRY
+    assert outcomes(found) == [never, retry, retry, retry, never, retry, retry, retry, never]
+    assert found[0].reason == "there is no such promise" and not found[3].stops
+    assert found[1].reason == "404 Not Found" and found[5].reason == "502 Bad Gateway"
+
+
+def test_statuses_in_the_answer() -> None:
+    said = [answered(201), answered(400), answered(403), answered(429), answered(500), answered(200, "other")]
+    said += [respond(200, body=b"hello"), respond(503)]
+    found = answers_to(said, {"function": "told"})
     assert outcomes(found) == [Outcome.DONE, Outcome.NEVER, *[Outcome.RETRY] * 6]
     assert [answer.reason for answer in found[3:6]] == [
         "429 Too Many Requests",
@@ -136,9 +168,28 @@ def test_statuses_in_the_answer() -> None:
         ({"resolve": "{key}", "promise_id": "{id}"}, "promise_id='{id}' is nothing for resolve='{key}'"),
         ({"function": "a", "mode": "batched"}, "mode='batched' is none"),
         ({"function": " "}, "function=' ': expected a name"),
+        ({"function": "a", "deadline": 0}, "deadline=0 is out of range: expected a length of time from 1ms to 36500d"),
+        ({"function": "a", "deadline": "soon"}, "deadline 'soon' is not a length of time"),
+        ({"function": "a", "version": 0}, "version=0 is out of range: expected a whole number from 1"),
+        ({"function": "a", "version": "2"}, "version='2' is out of range"),
+        ({"function": "a", "token": 5}, "token is empty or no text"),
+        ({"function": "a", "target": 5}, "target=5: expected a name"),
+        ({"resolve": 5}, "resolve=5"),
+        ({"function": "a", "promise_id": 5}, "promise_id=5"),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as raised:
         hw.to_resonate("http://localhost:8001", **options)
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("options", [{"function": "a"}, {"resolve": "{key}"}])
+def test_an_address_with_a_question_mark(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path is added to it, so it is refused: where it is declared, or where it is read before the run."""
+    with pytest.raises(UsageError, match="has a part behind a question mark"):
+        hw.to_resonate("http://localhost:8001/api?token=swordfish", **options)
+    monkeypatch.setenv("RESONATE", "http://localhost:8001/api?token=swordfish")
+    with pytest.raises(UsageError, match="env:RESONATE has a part behind a question mark") as raised:
+        hw.to_resonate("env:RESONATE", **options).check()
+    assert "swordfish" not in str(raised.value)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 from benchmarks.places import free_ports
-from tests.engines_harness import application
+from tests.engines_harness import application, once_there
 from tests.hostile_server import HostileServer, in_turn, respond
 from tests.servers import RestateServer, restate_server
 from tests.targets_harness import deliver, delivery_of, outcomes, run
@@ -88,14 +88,12 @@ def test_a_call_comes_once_also_when_the_server_was_killed(restate: RestateServe
     restate.kill()
     restate.start()
     assert outcomes(deliver(target, [replace(one, attempt=3)])) == [Outcome.DONE]
-    while len(found := cart(restate, name)) < 1:
-        pass
+    found = once_there(lambda: cart(restate, name), "the first event of the cart")
     assert [event for event, _ in found] == ["cart.abandoned"]
     # Nothing of the repeats is under way behind it.
     deliver(target, [delivery_of(2, {"cart": name}, place=name)])
-    while len(found := cart(restate, name)) < 2:
-        pass
-    assert len(found) == 2
+    once_there(lambda: len(cart(restate, name)) > 1, "the second event of the cart")
+    assert len(cart(restate, name)) == 2
 
 
 def test_a_workflow_starts_once_and_its_awakeable_is_resolved_once(restate: RestateServer) -> None:
@@ -106,8 +104,7 @@ def test_a_workflow_starts_once_and_its_awakeable_is_resolved_once(restate: Rest
     poked = replace(one, subject=f"r-{one.id}")
     poke = hw.to_restate(restate.url, workflow="Review", handler="poke")
     assert outcomes(deliver(poke, [poked], [poked])) == [Outcome.DONE] * 2
-    while not (told := cart(restate, f"review-r-{one.id}")):
-        pass
+    told = once_there(lambda: cart(restate, f"review-r-{one.id}"), "the start of the review")
     assert len(told) == 1, f"{key} has started twice"
     decided = delivery_of(next(NAMES), {"approval": {"id": told[0][0]}, "is_good": True}, place="decisions")
     later = replace(decided, id="f" * 32, data=b'{"approval":{"id":"%b"}}' % told[0][0].encode())
@@ -151,6 +148,23 @@ def test_statuses() -> None:
     assert [answer.is_busy for answer in found] == [False, False, False, True, True, False]
 
 
+@pytest.mark.parametrize("mode", ["binary", "structured"])
+@pytest.mark.parametrize("options", [{"service": "Orders", "handler": "note"}, {"awakeable": "{key}"}])
+def test_a_trace_goes_on(mode: str, options: dict[str, Any]) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    async def exchange() -> list[str | None]:
+        async with HostileServer(respond(202)) as hostile:
+            target = hw.to_restate(f"http://127.0.0.1:{hostile.port}", mode=mode, **options)
+            await target.open()
+            for given in (trace, None):
+                await target.deliver([replace(delivery_of(1), traceparent=given)])
+            await target.close()
+            return [request.header("traceparent") for request in hostile.requests]
+
+    assert run(exchange()) == [trace, None]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -173,9 +187,9 @@ def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
 
 def test_an_address_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGRESS", "http://127.0.0.1:1/?token=swordfish")
-    [answer] = deliver(hw.to_restate("env:INGRESS", service="A", handler="a"), [delivery_of(1)])
-    assert answer.outcome is Outcome.RETRY
-    assert answer.reason == "the address of env:INGRESS has a part behind a question mark: leave it out"
+    with pytest.raises(UsageError) as raised:
+        hw.to_restate("env:INGRESS", service="A", handler="a").check()
+    assert "env:INGRESS has a part behind a question mark" in str(raised.value)
     for url in ("localhost:8080", "http://localhost:8080?a=b", "http://ann:swordfish@localhost"):
         with pytest.raises(UsageError):
             hw.to_restate(url, service="A", handler="a")

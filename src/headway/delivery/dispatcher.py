@@ -302,7 +302,7 @@ class Dispatcher:
         courier = route.courier
         target = courier.target
         batch = [delivery_of(item) for item in items]
-        timeout_s = target.limits.timeout_s
+        timeout_s = target.limits.timeout_s + target.limits.spare_s
         span = None if self._spans is None else self._spans.begin(courier.output, target.describe(), batch)
         answers: Optional[list[Answer]] = None
         reached("attempt.before")

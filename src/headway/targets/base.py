@@ -95,7 +95,8 @@ class Limits:
     In each process `concurrency` batches are under way at the same time, each of at most `batch` triggers. In all
     processes of a run together at most `per_second` triggers and `batches_per_second` batches begin in a second (None:
     no limit); each process has an equal share. `timeout_s` is the time for one batch, in seconds; what has no answer by
-    then is retried.
+    then is retried. A target that keeps `timeout_s` itself, because its own answer says more than that time is over,
+    gives `spare_s`: for so many seconds longer the dispatcher waits for it.
     """
 
     concurrency: int = 16
@@ -103,6 +104,7 @@ class Limits:
     per_second: Optional[float] = None
     timeout_s: float = 20.0
     batches_per_second: Optional[float] = None
+    spare_s: float = 0.0
 
 
 class Target(ABC):
@@ -194,7 +196,7 @@ class Target(ABC):
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Hand triggers over; an answer for each, in their order.
 
-        A batch never has two triggers of one key, unless the target is `in_order`. Cancelled when `timeout_s` is over
+        A batch never has two triggers of one key, unless the target is `in_order`. Cancelled when its time is over
         or the run ends; nothing is known then of what the receiver has taken, and all of it comes again. What it raises
         is taken for a RETRY of the whole batch, with the exception as the reason; but a `HeadwayError` ends the run.
         """

@@ -12,28 +12,33 @@ The attributes besides the required ones are extensions that the specification d
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import msgspec
 
 from headway.basics.times import format_time
+from headway.errors import UsageError
 from headway.targets.base import Delivery
 
 __all__ = [
-    "MODES",
+    "BATCHED_TOO",
     "Message",
     "attributes",
     "batched",
     "binary",
+    "checked_mode",
     "event_of",
     "message_of",
     "percent_encoded",
     "structured",
+    "traced",
 ]
 
-MODES: Final = ("binary", "structured", "batched")
+_MODES: Final = ("binary", "structured")
+BATCHED_TOO: Final = (*_MODES, "batched")
+"""Modes of a receiver that takes lists."""
 
 _ENCODED: Final = re.compile(r"[^!#$&-~]")
 """What is not a visible ASCII character, and `"` and `%`."""
@@ -47,6 +52,14 @@ class Message(NamedTuple):
     id: str
     headers: dict[str, str]
     body: bytes
+
+
+def checked_mode(mode: str, modes: Sequence[str] = _MODES) -> str:
+    """The mode, where it is one of these. Raises `UsageError` otherwise."""
+    if mode not in modes:
+        msg = f"mode={mode!r} is none: write one of {', '.join(map(repr, modes))}"
+        raise UsageError(msg)
+    return mode
 
 
 def percent_encoded(value: str) -> str:
@@ -86,13 +99,13 @@ def binary(delivery: Delivery) -> Message:
     """One trigger with its attributes in headers."""
     headers = {f"ce-{name}": percent_encoded(value) for name, value in attributes(delivery).items()}
     headers["content-type"] = _JSON
-    return Message(delivery.id, _traced(headers, delivery), delivery.data)
+    return Message(delivery.id, traced(headers, delivery), delivery.data)
 
 
 def structured(delivery: Delivery) -> Message:
     """One trigger as one JSON object."""
     headers = {"content-type": "application/cloudevents+json"}
-    return Message(delivery.id, _traced(headers, delivery), event_of(delivery))
+    return Message(delivery.id, traced(headers, delivery), event_of(delivery))
 
 
 def batched(batch: Sequence[Delivery]) -> Message:
@@ -115,8 +128,7 @@ def event_of(delivery: Delivery) -> bytes:
     return b'%b,"datacontenttype":"application/json","data":%b}' % (_encode(attributes(delivery))[:-1], delivery.data)
 
 
-def _traced(headers: dict[str, str], delivery: Delivery) -> dict[str, str]:
-    """Also in the header of the W3C, by which receivers go on with a trace without knowing CloudEvents."""
-    if delivery.traceparent:
-        headers["traceparent"] = percent_encoded(delivery.traceparent)
-    return headers
+def traced(headers: Mapping[str, str], delivery: Delivery) -> dict[str, str]:
+    """The headers with that of the W3C, by which receivers go on with a trace without knowing CloudEvents."""
+    traceparent = {"traceparent": percent_encoded(delivery.traceparent)} if delivery.traceparent else {}
+    return {**headers, **traceparent}

@@ -19,7 +19,7 @@ from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
 from headway.targets.dbos_database import DbosDatabase
 from headway.targets.dbos_hands import Hand, hand_of
 from headway.targets.limits import limits_of
-from headway.targets.positions import by_place
+from headway.targets.positions import answers_placed, by_place
 from headway.targets.threads import Threads
 
 __all__ = ["Dbos", "to_dbos"]
@@ -113,12 +113,11 @@ class Dbos(Target):
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Hand the batch over, one transaction for each place in it."""
         assert self._threads is not None, "open() comes before deliver()"
-        answers: dict[tuple[str, int], Answer] = {}
+        answers: dict[str, Sequence[Answer]] = {}
         for place, deliveries in by_place(batch).items():
             write = partial(self._database.write, f"dbos {self._hand.shown}", place, deliveries, self._hand)
-            for delivery, answer in zip(deliveries, await self._threads.run(write)):
-                answers[place, delivery.number] = answer
-        return [answers[delivery.place, delivery.number] for delivery in batch]
+            answers[place] = await self._threads.run(write)
+        return answers_placed(batch, answers)
 
     async def look(self) -> str:
         """Look for the tables of DBOS."""

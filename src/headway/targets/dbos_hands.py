@@ -10,7 +10,7 @@ import msgspec
 
 from headway.errors import UsageError
 from headway.targets.base import Delivery
-from headway.targets.cloudevents import attributes, event_of
+from headway.targets.cloudevents import attributes, checked_mode, event_of
 from headway.targets.naming import Naming
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Enqueued", "Hand", "Sent", "hand_of"]
 
-_MODES: Final = ("binary", "structured")
 _ONCE: Final = "each trigger starts a workflow of its own"
 
 
@@ -102,9 +101,8 @@ def hand_of(
     if (workflow is None) != (queue is None) or (workflow is None) == (send_to is None):
         msg = "to_dbos(...) needs workflow=... with queue=..., or send_to=..."
         raise UsageError(msg)
-    if mode is not None and mode not in _MODES:
-        msg = f"mode={mode!r} is none: write one of {', '.join(map(repr, _MODES))}"
-        raise UsageError(msg)
+    if mode is not None:
+        checked_mode(mode)
     of_workflows = {"workflow_id": workflow_id, "partition": partition, "application": application}
     _check_absent({"topic": topic} if send_to is None else of_workflows, "messages" if send_to else "workflows")
     for option, value in (("workflow", workflow), ("queue", queue), ("topic", topic)):

@@ -22,14 +22,14 @@ from typing import Final, Optional
 
 from headway.basics.secret import SecretText
 from headway.basics.times import Duration
-from headway.errors import UsageError
 from headway.targets.addresses import AddressPolicy
 from headway.targets.answers import REASON_MAX, checked_answers
-from headway.targets.base import Answer, Delivery, Guarantee, Limits, Outcome, Target
-from headway.targets.cloudevents import MODES, message_of
+from headway.targets.base import Answer, Delivery, Limits, Outcome
+from headway.targets.cloudevents import BATCHED_TOO, checked_mode, message_of
 from headway.targets.handshake import ORIGIN, asking_headers, checked_origin, permission_in
 from headway.targets.headers import Headers
 from headway.targets.http_receiver import HttpReceiver
+from headway.targets.http_target import HttpTarget
 from headway.targets.limits import SPARE_S, limits_of
 from headway.targets.signatures import Signer
 from headway.targets.tls import TlsFiles
@@ -100,10 +100,8 @@ def webhook(
     )
 
 
-class Webhook(Target):
+class Webhook(HttpTarget):
     """An HTTP service that takes triggers; made by `hw.webhook`."""
-
-    guarantee = Guarantee.BY_ID
 
     def __init__(
         self,
@@ -120,33 +118,23 @@ class Webhook(Target):
         name: Optional[str] = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        if mode not in MODES:
-            msg = f"mode={mode!r} is none: write one of {', '.join(map(repr, MODES))}"
-            raise UsageError(msg)
-        self.limits = limits
-        self._mode = mode
+        receiver = HttpReceiver("hw.webhook(...)", url, headers, tls, addresses, signer.secrets)
+        super().__init__(receiver, limits, name or f"http {url.shown}", now_s=now_s)
+        self._mode = checked_mode(mode, BATCHED_TOO)
         self._signer = signer
-        self._receiver = HttpReceiver("hw.webhook(...)", url, headers, tls, addresses, signer.secrets)
         self._answers = checked_answers(answers)
         self._origin = origin
         self._asking: Optional[asyncio.Lock] = None
-        self._name = name or f"http {url.shown}"
-        self._now_s = now_s
         self.one_at_a_time = origin is not None
-
-    @property
-    def name(self) -> str:
-        """`http` and the address, without what may be secret in it."""
-        return self._name
 
     def check(self) -> None:
         """Look whether secrets and certificates are there and can be used."""
         self._signer.check()
-        self._receiver.check(self.name)
+        super().check()
 
     async def open(self) -> None:
         """Get ready; no connection is opened yet."""
-        await self._receiver.open()
+        await super().open()
         self._asking = asyncio.Lock()
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
@@ -154,7 +142,7 @@ class Webhook(Target):
 
         A list that is refused for what is in it, or for its length, is halved until it is clear whom that concerns.
         """
-        until_s = asyncio.get_running_loop().time() + self.limits.timeout_s - SPARE_S
+        until_s = self._until_s()
         if self._mode == "batched":
             return await self._post_list(batch, until_s)
         return [(await self._post([delivery], until_s))[1] for delivery in batch]
@@ -177,9 +165,8 @@ class Webhook(Target):
             headers = {**message.headers, **signed, **asked}
             response = await self._receiver.request("POST", headers, message.body, until_s)
         except Exception as error:
-            reason = self._receiver.reason(error, self.limits.timeout_s - SPARE_S)
-            return 0, Answer(Outcome.RETRY, reason)
-        return response.status, self._receiver.answer(response, self._now_s(), self._answers)
+            return 0, self._unanswered(error)
+        return response.status, self._answered(response, self._answers)
 
     async def _ask(self, until_s: float) -> Optional[Answer]:
         """Ask whether events are wanted, if nobody has; returns what becomes of the trigger where they are not."""
@@ -197,11 +184,3 @@ class Webhook(Target):
                 self.limits = replace(self.limits, batches_per_second=found.per_minute / 60)
             self.one_at_a_time = False
             return None
-
-    async def look(self) -> str:
-        """Dial it; nothing is sent."""
-        return await self._receiver.look()
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._receiver.close()

@@ -29,7 +29,8 @@ class HttpReceiver:
     """An address, headers, certificates and allowed networks, with the connections to it.
 
     `who` is what needs the extra `http`. `secrets` are more texts that must not be shown. With `body_most` bodies are
-    waited for as a whole, up to so many bytes.
+    waited for as a whole, up to so many bytes. `adds_path` says that requests add a path to the address: then it has no
+    part behind a question mark. Raises `UsageError` for one that has.
     """
 
     def __init__(
@@ -41,6 +42,8 @@ class HttpReceiver:
         addresses: AddressPolicy,
         secrets: Callable[[], Iterable[str]] = tuple,
         body_most: Optional[int] = None,
+        *,
+        adds_path: bool = False,
     ) -> None:
         self.shown = url.shown
         self._who = who
@@ -50,13 +53,17 @@ class HttpReceiver:
         self._addresses = addresses
         self._secrets = secrets
         self._body_most = body_most
+        self._adds_path = adds_path
+        self._check_path(url.shown)
         self._client: Optional[HttpClient] = None
 
     def check(self, name: str) -> None:
         """Look whether secrets and certificates are there and can be used; `name` is the target's."""
         needed("httptools", "http", self._who)
         self._headers.read()
-        if self._url.read().is_tls:
+        address = self._url.read()
+        self._check_path(address.path)
+        if address.is_tls:
             self._tls.context()
         elif self._tls.is_given:
             msg = f"ca, cert and key are for https: the address of {name!r} begins with http"
@@ -92,13 +99,18 @@ class HttpReceiver:
         assert self._client is not None, "open() comes before deliver()"
         address = self._url.read()
         tls = self._tls.context() if address.is_tls else None
-        if path and "?" in address.path:
-            msg = f"the address of {self.shown} has a part behind a question mark: leave it out"
-            raise UsageError(msg)
+        self._check_path(address.path)
         asked = address._replace(path=address.path.rstrip("/") + path) if path else address
         head = head_of(method, asked, {**self._headers.read(), **headers}, len(body))
         # Connections are those of the address, whatever path is asked for.
         return await self._client.request(address, tls, head, body, until_s)
+
+    def _check_path(self, path: str) -> None:
+        if self._adds_path and "?" in path:
+            msg = (
+                f"{self._who}: {self.shown} has a part behind a question mark, and a path is added to it: leave it out"
+            )
+            raise UsageError(msg)
 
     def reason(self, error: Exception, timeout_s: float) -> str:
         """Why there is no answer. Raises an error again that is none of the receiver's."""

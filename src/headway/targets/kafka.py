@@ -31,7 +31,7 @@ from headway.connectors.kafka.settings import KafkaSettings
 from headway.connectors.kafka.words import told
 from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
-from headway.targets.cloudevents import attributes, event_of
+from headway.targets.cloudevents import attributes, checked_mode, event_of
 from headway.targets.kafka_positions import KafkaPositions
 from headway.targets.limits import limits_of
 from headway.targets.positions import (
@@ -40,6 +40,7 @@ from headway.targets.positions import (
     Refusals,
     all_retried,
     answers_of,
+    answers_placed,
     by_place,
     refusal,
 )
@@ -50,7 +51,6 @@ __all__ = ["Kafka", "to_kafka"]
 _LOOK_S: Final = 10.0
 _TRANSACTION_MS: Final = 10_000
 """After so long the broker ends a transaction whose producer is gone, and what waits for it goes on."""
-MODES: Final = ("binary", "structured")
 _OF_A_RECORD: Final = ("MSG_SIZE_TOO_LARGE", "_MSG_SIZE_TOO_LARGE", "INVALID_RECORD", "INVALID_TIMESTAMP")
 """What is refused for what is in a record; all else concerns the topic or the broker, and is tried again."""
 
@@ -83,9 +83,6 @@ def to_kafka(
     >>> to_kafka("localhost:9092", "abandoned-carts")
     <Kafka kafka localhost:9092 abandoned-carts>
     """
-    if mode not in MODES:
-        msg = f"to_kafka(..., mode={mode!r}): expected {' or '.join(map(repr, MODES))}"
-        raise UsageError(msg)
     limits = limits_of(
         concurrency=concurrency,
         rate=rate,
@@ -118,7 +115,7 @@ class Kafka(Target):
         self.in_order = is_exact
         self._settings = settings
         self._topic = topic
-        self._mode = mode
+        self._mode = checked_mode(mode)
         self._name = name or f"kafka {settings.servers} {topic}"
         self._threads: Optional[Threads] = None
         self._writers: dict[str, _Writer] = {}
@@ -144,28 +141,28 @@ class Kafka(Target):
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Write the batch, one transaction for each place in it; what is cancelled is fenced by the next attempt."""
-        assert self._threads is not None
-        answers: dict[tuple[str, int], Answer] = {}
-        places = by_place(batch) if self.in_order else {"": list(batch)}
-        for place, deliveries in places.items():
-            writer = self._writers.get(place)
-            if writer is None:
-                writer = self._writers[place] = _Writer(self, place)
-            try:
-                found = await self._threads.run(lambda w=writer, d=deliveries: w.write(d))  # type: ignore[misc]
-            except asyncio.CancelledError:
-                self._give_up(place, writer)
-                raise
-            if writer.is_broken:
-                self._give_up(place, writer)
-            for delivery, answer in zip(deliveries, found):
-                answers[delivery.place, delivery.number] = answer
-        return [answers[delivery.place, delivery.number] for delivery in batch]
+        if not self.in_order:
+            return await self._write("", list(batch))
+        return answers_placed(batch, {place: await self._write(place, own) for place, own in by_place(batch).items()})
 
     async def look(self) -> str:
         """Ask for the topic."""
         assert self._threads is not None
         found: str = await self._threads.run(self._look)
+        return found
+
+    async def _write(self, place: str, deliveries: list[Delivery]) -> Sequence[Answer]:
+        assert self._threads is not None
+        writer = self._writers.get(place)
+        if writer is None:
+            writer = self._writers[place] = _Writer(self, place)
+        try:
+            found: Sequence[Answer] = await self._threads.run(partial(writer.write, deliveries))
+        except asyncio.CancelledError:
+            self._give_up(place, writer)
+            raise
+        if writer.is_broken:
+            self._give_up(place, writer)
         return found
 
     def _look(self) -> str:

@@ -20,17 +20,25 @@ from headway.basics.times import Duration
 from headway.errors import OutputError, UsageError
 from headway.targets.answers import REASON_MAX
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
-from headway.targets.cloudevents import event_of
+from headway.targets.cloudevents import checked_mode, event_of
 from headway.targets.grpc_answers import answer_for_code
 from headway.targets.limits import SPARE_S, limits_of
 from headway.targets.naming import NamelessError, Naming
+from headway.targets.urls import host_and_port
 
 __all__ = ["LittleHorse", "to_littlehorse"]
 
-_ADDRESS: Final = re.compile(r"([^\s/@:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
-_MODES: Final = ("binary", "structured")
 _OURS: Final = ("LHC_API_HOST", "LHC_API_PORT", "LHC_GRPC_RESOURCE_EXHAUSTED_RETRY")
 _SETTING: Final = re.compile(r"LHC_[A-Z_]+")
+_OF_ALL: Final = (
+    "No ExternalEventDef named",
+    "requires a parent WfRun ID",
+    "Must provide required input variable",
+    "provided but not needed",
+    "is an inherited var",
+)
+"""What the server says with INVALID_ARGUMENT of all triggers: the workflow or the event is not there yet, or another
+than is meant. They are taken once it is deployed."""
 
 
 def to_littlehorse(
@@ -62,18 +70,12 @@ def to_littlehorse(
     >>> to_littlehorse("localhost:2023", workflow="win-back")
     <LittleHorse littlehorse localhost:2023 win-back>
     """
-    if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
-        msg = f"to_littlehorse({address!r}, ...): expected a host and a port, such as 'localhost:2023'"
-        raise UsageError(msg)
     if (workflow is None) == (event is None):
         msg = "to_littlehorse(...) needs workflow=... or event=..."
         raise UsageError(msg)
-    if mode not in _MODES:
-        msg = f"mode={mode!r} is none: write one of {', '.join(map(repr, _MODES))}"
-        raise UsageError(msg)
-    for option in options or {}:
-        if not _SETTING.fullmatch(option) or option in _OURS:
-            msg = f"options: {option!r} is none that can be set here: write one such as LHC_TENANT_ID"
+    for option, value in (("workflow", workflow), ("event", event), ("variable", variable)):
+        if value is not None and (not isinstance(value, str) or not value.strip()):
+            msg = f"{option}={value!r}: expected a name"
             raise UsageError(msg)
     once = "each trigger is a run of its own"
     if event is None:
@@ -81,13 +83,13 @@ def to_littlehorse(
     else:
         naming = Naming("{key}" if run_id is None else run_id, "run_id")
     return LittleHorse(
-        address,
+        host_and_port(address, "to_littlehorse", "localhost:2023"),
         workflow or "",
         event or "",
         naming,
         variable=variable,
-        is_structured=mode == "structured",
-        options=options or {},
+        is_structured=checked_mode(mode) == "structured",
+        options=_checked_options(options),
         limits=limits_of(
             concurrency=concurrency,
             rate=rate,
@@ -112,7 +114,7 @@ class LittleHorse(Target):
         *,
         variable: Optional[str],
         is_structured: bool,
-        options: Mapping[str, str],
+        options: Mapping[str, Secret],
         limits: Limits,
         name: Optional[str] = None,
     ) -> None:
@@ -123,7 +125,7 @@ class LittleHorse(Target):
         self._naming = naming
         self._variable = variable
         self._is_structured = is_structured
-        self._options = {option: Secret(value, option) for option, value in options.items()}
+        self._options = options
         self._name = name or f"littlehorse {address} {workflow or event}"
         self._channel: Any = None
         self._stub: Any = None
@@ -134,21 +136,16 @@ class LittleHorse(Target):
         return self._name
 
     def check(self) -> None:
-        """Look whether the library and the options are there."""
+        """Look whether the library is there, and the options can be used."""
         needed("littlehorse", "littlehorse", "hw.to_littlehorse(...)")
-        for option in self._options.values():
-            option.one()
+        self._config()
 
     async def open(self) -> None:
         """Make the channel, which connects when it is needed and again when it is lost."""
         self.check()
-        from littlehorse.config import LHConfig
         from littlehorse.model import LittleHorseStub
 
-        config = LHConfig()
-        given = {option: secret.one() for option, secret in self._options.items()}
-        config.load({**given, "LHC_GRPC_RESOURCE_EXHAUSTED_RETRY": "false"})
-        self._channel = config.establish_channel(self._address, async_channel=True)
+        self._channel = self._config().establish_channel(self._address, async_channel=True)
         self._stub = LittleHorseStub(self._channel)
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
@@ -156,7 +153,7 @@ class LittleHorse(Target):
         import grpc
 
         [delivery] = batch
-        timeout_s = self.limits.timeout_s - SPARE_S
+        timeout_s = self.limits.timeout_s
         try:
             if self._event:
                 await self._stub.PutExternalEvent(self._posted(delivery), timeout=timeout_s)
@@ -176,7 +173,7 @@ class LittleHorse(Target):
         from google.protobuf.empty_pb2 import Empty
 
         try:
-            found = await self._stub.GetServerVersion(Empty(), timeout=self.limits.timeout_s - SPARE_S)
+            found = await self._stub.GetServerVersion(Empty(), timeout=self.limits.timeout_s)
         except grpc.aio.AioRpcError as error:
             raise OutputError(self._answer(error.code().name, error.details() or "").reason) from error
         return f"LittleHorse {found.major_version}.{found.minor_version}"
@@ -186,6 +183,24 @@ class LittleHorse(Target):
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
+
+    def _config(self) -> Any:
+        """The client's settings. Raises `UsageError` for those that it cannot use."""
+        from littlehorse.config import LHConfig
+
+        config = LHConfig()
+        given = {option: secret.one() for option, secret in self._options.items()}
+        config.load({**given, "LHC_GRPC_RESOURCE_EXHAUSTED_RETRY": "false"})
+        try:
+            # The client looks at these when it makes a channel, and raises what it meets.
+            _ = config.grpc_keepalive_time_ms, config.grpc_keepalive_timeout_ms
+            _ = config.is_secure() and (config.ca_cert, config.client_cert, config.client_key)
+        except (ValueError, OSError) as error:
+            msg = (
+                f"to_littlehorse(..., options={{...}}): LittleHorse's client cannot use them: {self._words(str(error))}"
+            )
+            raise UsageError(msg) from error
+        return config
 
     def _run(self, delivery: Delivery) -> Any:
         from littlehorse.model import RunWfRequest
@@ -224,11 +239,24 @@ class LittleHorse(Target):
         if code == "ALREADY_EXISTS":
             return DONE  # By its id it is this very trigger.
         if code == "DEADLINE_EXCEEDED":
-            return Answer(Outcome.RETRY, f"no answer within {self.limits.timeout_s - SPARE_S:g} s")
-        if code == "NOT_FOUND" and self._event:
-            return Answer(Outcome.NEVER, self._words(f"no such workflow runs: {details}")[:REASON_MAX])
+            return Answer(Outcome.RETRY, f"no answer within {self.limits.timeout_s:g} s")
+        if code == "INVALID_ARGUMENT" and any(text in details for text in _OF_ALL):
+            return Answer(Outcome.RETRY, self._words(f"{code}: {details}")[:REASON_MAX])
         return answer_for_code(code, self._words(details))
 
     def _words(self, text: str) -> str:
         secrets = [text for option, secret in self._options.items() if "SECRET" in option for text in secret.known()]
         return hide(" ".join(text.split()), secrets)
+
+
+def _checked_options(options: Optional[Mapping[str, str]]) -> dict[str, Secret]:
+    if options is not None and not isinstance(options, Mapping):
+        msg = f'options is {type(options).__name__}: expected settings by name, such as {{"LHC_TENANT_ID": "shop"}}'
+        raise UsageError(msg)
+    found = {}
+    for option, value in (options or {}).items():
+        if not isinstance(option, str) or not _SETTING.fullmatch(option) or option in _OURS:
+            msg = f"options: {option!r} is none that can be set here: write one such as LHC_TENANT_ID"
+            raise UsageError(msg)
+        found[option] = Secret(value, option)
+    return found

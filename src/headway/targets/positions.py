@@ -32,6 +32,7 @@ __all__ = [
     "Refusals",
     "all_retried",
     "answers_of",
+    "answers_placed",
     "by_place",
     "encoded",
     "refusal",
@@ -117,6 +118,12 @@ def answers_of(batch: Sequence[Delivery], refused: Mapping[int, Sequence[str]]) 
 def all_retried(batch: Sequence[Delivery], reason: str) -> list[Answer]:
     """Nothing of the batch is in, or nobody knows."""
     return [Answer(Outcome.RETRY, reason)] * len(batch)
+
+
+def answers_placed(batch: Sequence[Delivery], answers: Mapping[str, Sequence[Answer]]) -> list[Answer]:
+    """The answers to a batch, in its order, from those of `by_place`."""
+    left = {place: iter(found) for place, found in answers.items()}
+    return [next(left[delivery.place]) for delivery in batch]
 
 
 def by_place(batch: Sequence[Delivery]) -> dict[str, list[Delivery]]:

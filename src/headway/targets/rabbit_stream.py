@@ -32,7 +32,7 @@ from headway.errors import InputError, OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes
 from headway.targets.limits import limits_of
-from headway.targets.positions import by_place
+from headway.targets.positions import answers_placed, by_place
 
 __all__ = ["RabbitStream", "to_rabbitmq_stream"]
 
@@ -115,12 +115,10 @@ class RabbitStream(Target):
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Publish the batch, each place in it by its own publisher."""
-        answers: dict[tuple[str, int], Answer] = {}
+        answers: dict[str, Sequence[Answer]] = {}
         for place, deliveries in by_place(batch).items():
-            publisher = self._publishers.setdefault(place, _Publisher(self, place))
-            found = await publisher.write(deliveries)
-            answers.update(((place, one.number), answer) for one, answer in zip(deliveries, found))
-        return [answers[delivery.place, delivery.number] for delivery in batch]
+            answers[place] = await self._publishers.setdefault(place, _Publisher(self, place)).write(deliveries)
+        return answers_placed(batch, answers)
 
     async def look(self) -> str:
         """Ask whether the stream is there."""

@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Optional
 
-from headway.basics.needed import needed, number_in
+from headway.basics.needed import needed, whole_in
 from headway.basics.times import Duration
 from headway.connectors.server_url import REDIS, ServerUrl
 from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Target
 from headway.targets.cloudevents import attributes
 from headway.targets.limits import limits_of
-from headway.targets.positions import all_retried, by_place
+from headway.targets.positions import all_retried, answers_placed, by_place
 
 __all__ = ["RedisStream", "to_redis_stream"]
 
@@ -84,7 +84,7 @@ def to_redis_stream(
         timeout_least_ms=100,
     )
     if maxlen is not None:
-        number_in("maxlen", maxlen, 1, 2**53)
+        whole_in("maxlen", maxlen, 1, 2**53)
     return RedisStream(ServerUrl(url, "to_redis_stream(...)", REDIS), stream, maxlen or 0, limits, name)
 
 
@@ -128,11 +128,7 @@ class RedisStream(Target):
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Add the batch, one call of the script for each place in it."""
-        answers: dict[tuple[str, int], Answer] = {}
-        for place, deliveries in by_place(batch).items():
-            found = await self._deliver(place, deliveries)
-            answers.update(((place, one.number), answer) for one, answer in zip(deliveries, found))
-        return [answers[delivery.place, delivery.number] for delivery in batch]
+        return answers_placed(batch, {place: await self._deliver(place, own) for place, own in by_place(batch).items()})
 
     async def look(self) -> str:
         """Ask what is under the stream's key."""

@@ -10,29 +10,31 @@ a worker; what is asked for here is one request.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, Optional
 
 import msgspec
 
+from headway.basics.needed import length_ms_in
 from headway.basics.secret import Secret
-from headway.basics.times import Duration, duration_ms
+from headway.basics.times import Duration
 from headway.targets.addresses import AddressPolicy
 from headway.targets.answers import HEAD_MAX
-from headway.targets.base import Answer, Delivery, Guarantee, Limits, Outcome, Target
+from headway.targets.base import Answer, Delivery, Limits, Outcome
 from headway.targets.headers import Headers
 from headway.targets.http_receiver import HttpReceiver
+from headway.targets.http_target import HttpTarget
 from headway.targets.limits import SPARE_S, limits_of
-from headway.targets.naming import NamelessError
-from headway.targets.resonate_requests import Request, request_of, status_in
+from headway.targets.resonate_requests import NOT_OURS, Request, request_of, said_in
 from headway.targets.tls import TlsFiles
 from headway.targets.urls import Url
 
 __all__ = ["Resonate", "to_resonate"]
 
 _PROTOCOL: Final = "2026-04-01"
+_DEADLINE_MOST_MS: Final = 36_500 * 86_400_000
+_BAD_GATEWAY: Final = 502
 _BODY_MOST: Final = 1 << 24
 """Bytes of an answer, which has the promise with the trigger's value in it."""
 
@@ -84,11 +86,12 @@ def to_resonate(
             AddressPolicy(allow=allow, deny=deny),
             tuple if secret is None else secret.known,
             _BODY_MOST,
+            adds_path=True,
         ),
         request_of(
             function=function, target=target, version=version, promise_id=promise_id, resolve=resolve, mode=mode
         ),
-        deadline_ms=duration_ms(deadline, what="deadline"),
+        deadline_ms=length_ms_in("deadline", deadline, 1, _DEADLINE_MOST_MS),
         token=secret,
         limits=limits_of(
             concurrency=concurrency,
@@ -100,10 +103,8 @@ def to_resonate(
     )
 
 
-class Resonate(Target):
+class Resonate(HttpTarget):
     """Functions or promises of Resonate that take triggers; made by `hw.to_resonate`."""
-
-    guarantee = Guarantee.BY_ID
 
     def __init__(
         self,
@@ -114,56 +115,31 @@ class Resonate(Target):
         token: Optional[Secret],
         limits: Limits,
         name: Optional[str] = None,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
-        self.limits = limits
-        self._receiver = receiver
+        super().__init__(receiver, limits, name or f"resonate {receiver.shown} {request.shown}", now_s=now_s)
         self._request = request
         self._deadline_ms = deadline_ms
         self._token = token
-        self._name = name or f"resonate {receiver.shown} {request.shown}"
-        self._now_ms = now_ms
-
-    @property
-    def name(self) -> str:
-        """`resonate`, the server, and the function or promise."""
-        return self._name
-
-    def check(self) -> None:
-        """Look whether secrets and certificates are there and can be used."""
-        self._receiver.check(self.name)
-
-    async def open(self) -> None:
-        """Get ready; no connection is opened yet."""
-        await self._receiver.open()
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Hand one trigger over, in one request."""
         [delivery] = batch
-        timeout_s = self.limits.timeout_s - SPARE_S
-        until_s = asyncio.get_running_loop().time() + timeout_s
+        until_s = self._until_s()
         try:
             head = {"corrId": delivery.id, "version": _PROTOCOL}
             if self._token is not None:
                 head["auth"] = self._token.one()
-            kind, data = self._request.of(delivery, self._now_ms() + self._deadline_ms)
+            kind, data = self._request.of(delivery, int(self._now_s() * 1_000) + self._deadline_ms)
             body = msgspec.json.encode({"kind": kind, "head": head, "data": data})
             response = await self._receiver.request("POST", {"content-type": "application/json"}, body, until_s, "/")
-        except NamelessError as error:
-            return [error.answer]
         except Exception as error:
-            return [Answer(Outcome.RETRY, self._receiver.reason(error, timeout_s))]
-        status = response.status
-        if 200 <= status < 300:
-            status = status_in(response.body)
-        if status == 404 and self._request.resolves:
+            return [self._unanswered(error)]
+        said = said_in(response.body)
+        if said is None:
+            # A server of Resonate says nothing without its envelope: somebody between us has answered.
+            status = _BAD_GATEWAY if 200 <= response.status < 300 else response.status
+            return [self._answered(response, NOT_OURS, status)]
+        if said.status == 404 and self._request.resolves:
             return [Answer(Outcome.NEVER, "there is no such promise", self._receiver.said(response)[:HEAD_MAX])]
-        return [self._receiver.answer(response, self._now_ms() / 1_000, status=status)]
-
-    async def look(self) -> str:
-        """Dial the server; nothing is sent."""
-        return await self._receiver.look()
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._receiver.close()
+        return [self._answered(response, NOT_OURS if said.is_of_all else None, said.status)]

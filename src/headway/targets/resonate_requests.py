@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import Any, Final, Optional
+from typing import Any, Final, NamedTuple, Optional
 
 import msgspec
 
+from headway.basics.needed import whole_in
 from headway.errors import UsageError
-from headway.targets.base import Delivery
-from headway.targets.cloudevents import event_of
+from headway.targets.answers import ABOUT_CONTENT
+from headway.targets.base import Delivery, Outcome
+from headway.targets.cloudevents import checked_mode, event_of
 from headway.targets.naming import NamelessError, Naming
 
-__all__ = ["Request", "request_of", "status_in"]
+__all__ = ["NOT_OURS", "Request", "Said", "request_of", "said_in"]
 
-_MODES: Final = ("binary", "structured")
 _ONCE: Final = "each trigger is a promise of its own"
-_NO_ANSWER: Final = 502
-"""As of a gateway: something has answered, and it was no server of Resonate."""
+_OF_ALL: Final = ("Unsupported protocol version", "Invalid resonate:target address")
+"""What the server says of all requests of this target: they are taken once the server, or the option, is another."""
+
+NOT_OURS: Final = dict.fromkeys({*ABOUT_CONTENT, 410} - {413}, Outcome.RETRY)
+"""Statuses that are not about a trigger, where it is not Resonate that says so of it: they may be of a proxy. One that
+finds the body too large means the trigger all the same."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,7 @@ def request_of(
     if resolve is not None and promise_id is not None:
         msg = f"promise_id={promise_id!r} is nothing for resolve={resolve!r}: leave it out"
         raise UsageError(msg)
-    if mode not in _MODES:
-        msg = f"mode={mode!r} is none: write one of {', '.join(map(repr, _MODES))}"
-        raise UsageError(msg)
+    whole_in("version", version, 1, 2**31 - 1)
     for option, value in (("function", function), ("target", target)):
         if value is not None and (not isinstance(value, str) or not value.strip() or not value.isprintable()):
             msg = f"{option}={value!r}: expected a name"
@@ -86,29 +89,41 @@ def request_of(
     else:
         naming = Naming("{id}" if promise_id is None else promise_id, "promise_id", must_have="id", because=_ONCE)
     address = target if "://" in target else f"poll://any@{target}"
-    return Request(naming, function or "", address, version, mode == "structured")
+    return Request(naming, function or "", address, version, checked_mode(mode) == "structured")
 
 
-def status_in(body: bytes) -> int:
-    """The status that an answer has in its head.
+class Said(NamedTuple):
+    """What Resonate itself has answered."""
 
-    >>> status_in(b'{"kind":"promise.create","head":{"status":201},"data":{}}'), status_in(b"hello")
-    (201, 502)
+    status: int
+    """As of HTTP."""
+    is_of_all: bool
+    """Whether it refuses what all requests of this target have in common, and not this trigger."""
+
+
+def said_in(body: bytes) -> Optional[Said]:
+    """What Resonate has answered; None for a body that is not of its protocol.
+
+    >>> said_in(b'{"kind":"promise.create","head":{"status":201},"data":{}}'), said_in(b"not found")
+    (Said(status=201, is_of_all=False), None)
     """
     try:
         found = msgspec.json.decode(body, type=_Answered)
     except msgspec.DecodeError:
-        return _NO_ANSWER
-    return found.head.status if found.kind.startswith("promise.") else _NO_ANSWER
+        return None
+    if not found.kind.startswith("promise."):
+        return None
+    return Said(found.head.status, isinstance(found.data, str) and found.data.startswith(_OF_ALL))
 
 
 class _Head(msgspec.Struct):
-    status: int = 200
+    status: int
 
 
 class _Answered(msgspec.Struct):
     kind: str
     head: _Head
+    data: Any = None
 
 
 def _encoded(value: bytes) -> str:

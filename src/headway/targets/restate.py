@@ -10,7 +10,6 @@ Rejected: Restate's SDK for Python. A client of it waits for results; what is as
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Optional
@@ -19,18 +18,18 @@ from urllib.parse import quote
 from headway.basics.times import Duration
 from headway.errors import UsageError
 from headway.targets.addresses import AddressPolicy
-from headway.targets.base import Answer, Delivery, Guarantee, Limits, Outcome, Target
-from headway.targets.cloudevents import binary, event_of
+from headway.targets.base import Answer, Delivery, Limits, Outcome
+from headway.targets.cloudevents import binary, checked_mode, event_of, traced
 from headway.targets.headers import Headers
 from headway.targets.http_receiver import HttpReceiver
+from headway.targets.http_target import HttpTarget
 from headway.targets.limits import SPARE_S, limits_of
-from headway.targets.naming import NamelessError, Naming
+from headway.targets.naming import Naming
 from headway.targets.tls import TlsFiles
 from headway.targets.urls import Url
 
 __all__ = ["Restate", "to_restate"]
 
-_MODES: Final = ("binary", "structured")
 _JSON: Final = {"content-type": "application/json"}
 _KINDS: Final = ("service", "virtual_object", "workflow", "awakeable")
 _OF_A_CALL: Final = {400: Outcome.RETRY}
@@ -74,24 +73,18 @@ def to_restate(
     >>> to_restate("http://localhost:8080", virtual_object="Cart", handler="abandoned")
     <Restate restate http://localhost:8080 Cart/{key}/abandoned>
     """
-    if mode not in _MODES:
-        msg = f"mode={mode!r} is none: write one of {', '.join(map(repr, _MODES))}"
-        raise UsageError(msg)
-    url = Url(ingress)
-    if "?" in url.shown:
-        msg = f"to_restate({url.shown!r}, ...): the address of an ingress has nothing behind a question mark"
-        raise UsageError(msg)
     kinds = dict(zip(_KINDS, (service, virtual_object, workflow, awakeable)))
     return Restate(
         HttpReceiver(
             "hw.to_restate(...)",
-            url,
+            Url(ingress),
             Headers(headers or {}),
             TlsFiles(ca=ca, cert=cert, key=tls_key),
             AddressPolicy(allow=allow, deny=deny),
+            adds_path=True,
         ),
         _Path(kinds, handler, key),
-        is_structured=mode == "structured",
+        is_structured=checked_mode(mode) == "structured",
         limits=limits_of(
             concurrency=concurrency,
             rate=rate,
@@ -102,10 +95,8 @@ def to_restate(
     )
 
 
-class Restate(Target):
+class Restate(HttpTarget):
     """Handlers, workflows or awakeables of Restate that take triggers; made by `hw.to_restate`."""
-
-    guarantee = Guarantee.BY_ID
 
     def __init__(
         self,
@@ -117,52 +108,24 @@ class Restate(Target):
         name: Optional[str] = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        self.limits = limits
-        self._receiver = receiver
+        super().__init__(receiver, limits, name or f"restate {receiver.shown} {path.shown}", now_s=now_s)
         self._path = path
         self._is_structured = is_structured
-        self._name = name or f"restate {receiver.shown} {path.shown}"
-        self._now_s = now_s
-
-    @property
-    def name(self) -> str:
-        """`restate`, the ingress and the handler."""
-        return self._name
-
-    def check(self) -> None:
-        """Look whether secrets and certificates are there and can be used."""
-        self._receiver.check(self.name)
-
-    async def open(self) -> None:
-        """Get ready; no connection is opened yet."""
-        await self._receiver.open()
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Hand one trigger over, in one request."""
         [delivery] = batch
-        timeout_s = self.limits.timeout_s - SPARE_S
-        until_s = asyncio.get_running_loop().time() + timeout_s
+        until_s = self._until_s()
         try:
             path = self._path.of(delivery)
-            headers = _JSON if self._is_structured else binary(delivery).headers
+            headers = traced(_JSON, delivery) if self._is_structured else binary(delivery).headers
             if self._path.has_key_of_call:
                 headers = {**headers, "idempotency-key": delivery.id}
             body = event_of(delivery) if self._is_structured else delivery.data
             response = await self._receiver.request("POST", headers, body, until_s, path)
-        except NamelessError as error:
-            return [error.answer]
         except Exception as error:
-            return [Answer(Outcome.RETRY, self._receiver.reason(error, timeout_s))]
-        own = None if self._path.is_awakeable else _OF_A_CALL
-        return [self._receiver.answer(response, self._now_s(), own)]
-
-    async def look(self) -> str:
-        """Dial the ingress; nothing is sent."""
-        return await self._receiver.look()
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._receiver.close()
+            return [self._unanswered(error)]
+        return [self._answered(response, None if self._path.is_awakeable else _OF_A_CALL)]
 
 
 class _Path:

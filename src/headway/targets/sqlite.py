@@ -32,6 +32,7 @@ from headway.targets.positions import (
     Refusals,
     all_retried,
     answers_of,
+    answers_placed,
     by_place,
     encoded,
     refusal,
@@ -166,7 +167,7 @@ class Sqlite(Target):
             self._threads.close()
 
     def _deliver(self, batch: Sequence[Delivery]) -> list[Answer]:
-        answers: dict[tuple[str, int], Answer] = {}
+        answers: dict[str, list[Answer]] = {}
         for place, deliveries in by_place(batch).items():
             try:
                 found = self._write(place, deliveries)
@@ -176,9 +177,8 @@ class Sqlite(Target):
                 found = all_retried(deliveries, f"{type(error).__name__}: {error}")
             if found[0].reason and self._connection is not None and self._connection.in_transaction:
                 self._connection.rollback()
-            for delivery, answer in zip(deliveries, found):
-                answers[place, delivery.number] = answer
-        return [answers[delivery.place, delivery.number] for delivery in batch]
+            answers[place] = found
+        return answers_placed(batch, answers)
 
     def _write(self, place: str, batch: list[Delivery]) -> list[Answer]:
         connection = self._opened()

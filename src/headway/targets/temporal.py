@@ -23,6 +23,7 @@ from headway.basics.times import Duration, format_duration
 from headway.errors import OutputError, UsageError
 from headway.targets.answers import REASON_MAX
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
+from headway.targets.cloudevents import checked_mode
 from headway.targets.grpc_answers import answer_for_code
 from headway.targets.limits import SPARE_S, limits_of
 from headway.targets.naming import NamelessError, Naming
@@ -34,7 +35,6 @@ __all__ = ["Temporal", "to_temporal"]
 
 _NAME_MAX: Final = 1_000
 _ONCE: Final = "a trigger that comes again is known by the workflow's id"
-_MODES: Final = ("binary", "structured")
 
 
 def to_temporal(
@@ -120,20 +120,17 @@ class Temporal(Target):
         limits: Limits,
         name: Optional[str] = None,
     ) -> None:
-        if mode not in _MODES:
-            msg = f"mode={mode!r} is none: write one of {', '.join(map(repr, _MODES))}"
-            raise UsageError(msg)
         self.limits = limits
         self._server = server
         self._namespace = namespace
         self._action = action
         self._naming = naming
         self._requests = TemporalRequests(
-            namespace, workflow, task_queue, handler, is_structured=mode == "structured", codec=codec
+            namespace, workflow, task_queue, handler, is_structured=checked_mode(mode) == "structured", codec=codec
         )
         what = " ".join(part for part in (workflow, handler) if part)
         self._name = name or f"temporal {server.address} {namespace} {what}"
-        self._timeout = timedelta(seconds=limits.timeout_s - SPARE_S)
+        self._timeout = timedelta(seconds=limits.timeout_s)
 
     @property
     def name(self) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final, Optional
 
 from headway.basics.needed import needed
 from headway.basics.secret import Secret, hide
 from headway.errors import UsageError
 from headway.targets.tls import TlsFiles
+from headway.targets.urls import host_and_port
 
 __all__ = ["TemporalServer"]
 
-_ADDRESS: Final = re.compile(r"([^\s/@:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 _CONNECT_S: Final = 5.0
 
 
@@ -27,13 +26,10 @@ class TemporalServer:
     """
 
     def __init__(self, address: str, *, tls: Optional[bool], files: TlsFiles, api_key: Optional[str]) -> None:
-        if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
-            msg = f"to_temporal({address!r}, ...): expected a host and a port, such as 'localhost:7233'"
-            raise UsageError(msg)
         if tls is False and files.is_given:
             msg = "tls=False, and ca, cert or key is given: leave one of them out"
             raise UsageError(msg)
-        self.address = address
+        self.address = host_and_port(address, "to_temporal", "localhost:7233")
         self._is_tls = files.is_given or api_key is not None if tls is None else tls
         self._files = files
         self._api_key = None if api_key is None else Secret(api_key, "Temporal API key")

@@ -10,13 +10,17 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 from headway.basics.secret import Secret
 from headway.errors import UsageError
 
-__all__ = ["Address", "Url"]
+__all__ = ["Address", "Url", "host_and_port"]
 
 _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 _NUMBER: Final = re.compile(r"[0-9]*|0x[0-9a-f]*")
 _AS_IT_IS: Final = "/%:@!$&'()*+,;=~?"
 """What is not encoded again; quotation marks and the like are."""
 _EXAMPLE: Final = "write one such as https://shop.example/hooks"
+
+
+_HOST_AND_PORT: Final = re.compile(r"([^\s/@:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
+_PORT_MOST: Final = 65_535
 
 
 class Address(NamedTuple):
@@ -72,6 +76,19 @@ class Url:
             return [part for text in known for part in (text, *_after_host(text))]
         asked = urlsplit(known[0]).query
         return [asked, *(value for _, value in parse_qsl(asked))]
+
+
+def host_and_port(address: str, who: str, example: str) -> str:
+    """The address of a gRPC server, where it is one. Raises `UsageError` otherwise.
+
+    >>> host_and_port("localhost:7233", "to_temporal", "localhost:7233")
+    'localhost:7233'
+    """
+    found = _HOST_AND_PORT.fullmatch(address) if isinstance(address, str) else None
+    if found is None or not 0 < int(address.rpartition(":")[2]) <= _PORT_MOST:
+        msg = f"{who}({address!r}, ...): expected a host and a port, such as {example!r}"
+        raise UsageError(msg)
+    return address
 
 
 def _checked(text: str, shown: str) -> SplitResult:

@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, Optional
 
-from headway.basics.needed import needed, number_in
-from headway.basics.times import Duration, duration_ms
+from headway.basics.needed import length_ms_in, needed, whole_in
+from headway.basics.times import Duration
 from headway.connectors.base import Input
 from headway.connectors.mqtt_link import MqttLink, check_url
 from headway.connectors.server_url import MQTT, ServerUrl
@@ -61,9 +61,9 @@ def mqtt(
     if not isinstance(client_id, str) or not client_id:
         msg = f"mqtt(..., client_id={client_id!r}): expected a name that no other client of the broker has"
         raise UsageError(msg)
-    number_in("qos", qos, 0, 1)
-    number_in("prefetch", prefetch, 1, 65_535)
-    session_s = int(number_in("session", duration_ms(session, what="session") // 1_000, 1, _EXPIRY_MOST_S))
+    whole_in("qos", qos, 0, 1)
+    whole_in("prefetch", prefetch, 1, 65_535)
+    session_s = length_ms_in("session", session, 1_000, _EXPIRY_MOST_S * 1_000) // 1_000
     address = ServerUrl(url, "mqtt(...)", MQTT)
     if address.reference is None:
         check_url(address)

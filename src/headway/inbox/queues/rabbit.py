@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from headway.basics.needed import needed, number_in
+from headway.basics.needed import needed, whole_in
 from headway.basics.times import Duration
 from headway.connectors.amqp_link import ANSWER_S, AmqpLink, transient_errors, translated
 from headway.connectors.base import Input
@@ -50,7 +50,7 @@ def rabbitmq_queue(
     if not isinstance(queue, str) or not queue or len(queue.encode()) > 255:
         msg = f"rabbitmq_queue(..., {queue!r}): expected the name of a queue"
         raise UsageError(msg)
-    number_in("prefetch", prefetch, 1, 65_535)
+    whole_in("prefetch", prefetch, 1, 65_535)
     address = ServerUrl(url, "rabbitmq_queue(...)", AMQP)
     described = f"rabbitmq queue {queue} at {address.shown}"
     return queue_source(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Optional
 
-from headway.basics.needed import number_in
+from headway.basics.needed import whole_in
 from headway.basics.times import Duration
 from headway.connectors.base import Chunk, Input, PartitionReader, Position, Session, Tell, unheard
 from headway.connectors.parts import RecordPart
@@ -65,7 +65,7 @@ def queue_source(
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         msg = f"{where}: expected a name of letters, digits, '_', '.', '~' and '-', such as 'orders'"
         raise UsageError(msg)
-    number_in("most_waiting", most_waiting, 1, 10**12)
+    whole_in("most_waiting", most_waiting, 1, 10**12)
     settings = settings_of(retention, window, window_keys, where)
     form = format_without_header(format, where)
     return QueueInput(name, consumer, described or f"queue {name}", settings, most_waiting, form)
