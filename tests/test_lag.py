@@ -22,6 +22,7 @@ from headway.formats.json import Json
 from headway.metrics.families import Known, samples
 from headway.metrics.ledger import Ledger
 from headway.metrics.snapshots import RunSnapshot
+from headway.runtime.partition import Partition, lags_of
 from headway.runtime.stats import LAGS_SHOWN, SourceStats, WorkerStats, total
 
 DECODER = Json().decoder(hw.Json)
@@ -113,17 +114,28 @@ def test_a_reader_knows_how_many_records_it_has_not_given(broker: Callable[[], L
 
 
 def test_partitions_with_the_most_to_read_are_told_with_all_workers_together() -> None:
-    ours = SourceStats(partitions=80, lags={f"orders/{n}": n for n in range(80)})
-    theirs = SourceStats(partitions=80, lags={f"orders/{n}": n for n in range(80, 160)})
+    ours = SourceStats(partitions=80, lags={f"orders/{n}": n for n in range(80)}, behind=sum(range(80)))
+    theirs = SourceStats(partitions=80, lags={f"orders/{n}": n for n in range(80, 160)}, behind=sum(range(80, 160)))
     both = ours.plus(theirs)
     assert both.lags == {f"orders/{n}": n for n in range(160 - LAGS_SHOWN, 160)}
-    assert SourceStats(partitions=1).behind is None
+    assert both.behind == sum(range(160)), "all partitions count, also those that are not shown"
+    assert ours.plus(SourceStats(partitions=1)).behind == SourceStats(partitions=1).plus(ours).behind == ours.behind
+    assert SourceStats(partitions=1).plus(SourceStats()).behind is None
+
+
+def test_all_partitions_of_a_slot_count() -> None:
+    partitions = [Partition(f"orders/{n}", None, None, behind=n or None) for n in range(250)]
+    assert lags_of(partitions, 2) == ({"orders/249": 249, "orders/248": 248}, sum(range(250)))
+    assert lags_of(partitions[:1], 2) == ({}, None)
 
 
 def run_with(lags: dict[str, int]) -> WorkerStats:
     nothing = {field.name: 0 for field in structs.fields(WorkerStats) if field.required}
     worker = WorkerStats(**{**nothing, "outputs": {}, "watermark": None, "newest": None})  # type: ignore[arg-type]
-    return structs.replace(worker, sources={"orders": SourceStats(partitions=len(lags), lags=lags)})
+    return structs.replace(
+        worker,
+        sources={"orders": SourceStats(partitions=len(lags), lags=lags, behind=sum(lags.values()) if lags else None)},
+    )
 
 
 def test_it_is_in_the_metrics_and_in_words() -> None:

@@ -22,9 +22,10 @@ from headway.connectors.base import Position
 from headway.connectors.parts import record_headers, record_key, record_time
 from headway.errors import InputError, UsageError
 from headway.formats.json import Json
-from headway.inbox.queues import consuming
+from headway.inbox.queues import consuming, records
 from headway.inbox.queues.base import Consumer, Message
 from headway.inbox.queues.source import queue_source
+from headway.inbox.reader import InboxChunk, times_of
 
 DECODER = Json().decoder(hw.Json)
 
@@ -258,6 +259,21 @@ def test_what_a_queue_knows_of_a_message(tmp_path: Path) -> None:
             assert chunks[0].record(0) == ("record 0", b'{"n": 0}')
 
 
+def test_receipt_times_of_a_chunk_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def counted(received: Any, ordinals: Sequence[int]) -> list[int]:
+        asked.append(len(ordinals))
+        return times_of(received, ordinals)
+
+    monkeypatch.setattr(records, "times_of", counted)
+    lines = b"".join(records.item_of(Message(b"%d" % n)).lines for n in range(100))
+    read = InboxChunk(lines, 0, 0, received=tuple((n, 1_000 + n) for n in range(100)))
+    chunk = records.QueueChunk("=q/0", read)
+    assert chunk.parts(record_time, range(100)) == [1_000 + n for n in range(100)]
+    assert asked == [100]
+
+
 def test_no_more_is_taken_than_the_flow_may_be_behind(tmp_path: Path) -> None:
     queue = FakeQueue(random.Random(1))
     queue.put(range(500))
@@ -282,6 +298,7 @@ def test_what_does_not_end_by_itself_ends_the_run_behind_what_was_taken(tmp_path
         reader = session.open("=fake/0", None, follow=True)
         with closing(reader):
             eventually(lambda: len(queue.acknowledged) == 5, "all")
+            assert reader.behind == 5
             queue.failure = InputError("it lets nobody in")
             found: list[int] = []
 
@@ -293,7 +310,8 @@ def test_what_does_not_end_by_itself_ends_the_run_behind_what_was_taken(tmp_path
 
             with pytest.raises(InputError, match="it lets nobody in"):
                 eventually(reads, "the failure")
-            assert found == list(range(5))
+            assert found == list(range(5)) and reader.behind == 0
+        assert reader.behind is None, "another thread may ask once more"
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

@@ -43,4 +43,4 @@ class Reader:
 
 def test_a_reader_is_closed_while_others_ask_how_far_it_is() -> None:
     assert extent_of([Closing("a", None, None)]) == Extent(3, 10)
-    assert lags_of([Closing("a", None, None)], 1) == {"a": 7}
+    assert lags_of([Closing("a", None, None)], 1) == ({"a": 7}, 7)

@@ -62,17 +62,18 @@ def behind_text(stats: RunStats) -> str:
 
     >>> from headway.runtime.stats import SourceStats, total
     >>> import msgspec
-    >>> behind_text(msgspec.structs.replace(total([]), sources={"orders": SourceStats(lags={"o/0": 5, "o/1": 1})}))
+    >>> behind_text(msgspec.structs.replace(total([]), sources={"orders": SourceStats(lags={"o/0": 5}, behind=6)}))
     '6 records to read, most of them in o/0 (5)'
     """
-    lags = {partition: count for source in stats.sources.values() for partition, count in source.lags.items()}
-    if not lags:
+    known = [source.behind for source in stats.sources.values() if source.behind is not None]
+    if not known:
         return ""
-    count = sum(lags.values())
+    count = sum(known)
     if not count:
         return "all records read"
-    name, most = max(lags.items(), key=lambda lag: lag[1])
-    where = f", most of them in {name} ({most:,})" if len(lags) > 1 and most else ""
+    lags = [lag for source in stats.sources.values() for lag in source.lags.items()]
+    name, most = max(lags, key=lambda lag: lag[1])
+    where = f", most of them in {name} ({most:,})" if most < count or len(lags) > 1 else ""
     return f"{count_text(count, 'record')} to read{where}"
 
 

@@ -90,6 +90,14 @@ class InboxReader(PartitionReader):
         """Whether there is something to be read now."""
         return self._cells.next > (self._next or 0)
 
+    @property
+    def behind(self) -> Optional[int]:
+        """How many durable records were not read yet; None after a start of the machine, until somebody has looked."""
+        try:
+            return max(0, self._cells.next - (self._next or self._cells.oldest)) if self._cells.is_current else None
+        except ValueError:  # Another thread asks, and the files were let go of meanwhile.
+            return None
+
     def position(self) -> Position:
         """The number of the next record."""
         return {"record": self._next or 0}

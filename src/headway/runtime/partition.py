@@ -112,11 +112,15 @@ def extent_of(partitions: Collection[Partition]) -> Optional[Extent]:
     return Extent(sum(e.read for e in known), sum(e.total for e in known)) if len(known) == len(extents) else None
 
 
-def lags_of(partitions: Iterable[Partition], most: int) -> dict[str, int]:
-    """How many records are yet to be read, of the partitions of which that is known; of so many with the most."""
+def lags_of(partitions: Iterable[Partition], most: int) -> tuple[dict[str, int], Optional[int]]:
+    """How many records are yet to be read, of partitions that know it: of so many with the most, and of all together.
+
+    None for all where no partition knows.
+    """
     known = [(one.read_so_far[1], one.name) for one in partitions]
     lags = [(name, behind) for behind, name in known if behind is not None]
-    return dict(sorted(lags, key=lambda lag: (-lag[1], lag[0]))[:most])
+    shown = dict(sorted(lags, key=lambda lag: (-lag[1], lag[0]))[:most])
+    return shown, sum(behind for _, behind in lags) if lags else None
 
 
 def newest_of(partitions: Iterable[Partition]) -> Optional[int]:

@@ -169,6 +169,7 @@ class Slot:
     def statistics(self) -> SlotStats:
         """What has been read, and how far."""
         extent = self.extent
+        lags, behind = lags_of(self._partitions.values(), LAGS_SHOWN)
         return SlotStats(
             version=self.version,
             watermark=known_time(self.watermark),
@@ -183,7 +184,8 @@ class Slot:
             holding=furthest_behind(self._partitions.values(), self._ooo_ms),
             bytes_read=None if extent is None else extent.read,
             bytes_total=None if extent is None else extent.total,
-            lags=lags_of(self._partitions.values(), LAGS_SHOWN),
+            lags=lags,
+            behind=behind,
         )
 
     def has_news(self) -> bool:

@@ -77,6 +77,8 @@ class SourceStats(msgspec.Struct, frozen=True):
     """Partitions that time waits for: those without a watermark, or else the one that is furthest behind; some."""
     lags: dict[str, int] = {}
     """Records that partitions have and that were not read yet; of those which know it, some with the most."""
+    behind: Optional[int] = None
+    """All records that are known to be yet unread, in however many partitions; None where no partition knows."""
 
     def plus(self, other: SourceStats) -> SourceStats:
         """The sum of two parts of a source."""
@@ -92,12 +94,8 @@ class SourceStats(msgspec.Struct, frozen=True):
             watermark=furthest.watermark,
             holding=furthest.holding,
             lags=_most({**self.lags, **other.lags}),
+            behind=_sum_of_known(self.behind, other.behind),
         )
-
-    @property
-    def behind(self) -> Optional[int]:
-        """Records that are known to be yet unread, in those partitions; None where no partition knows."""
-        return sum(self.lags.values()) if self.lags else None
 
 
 def _furthest(left: SourceStats, right: SourceStats) -> SourceStats:
@@ -117,6 +115,10 @@ def _most(lags: dict[str, int]) -> dict[str, int]:
 
 def _known_sum(left: Optional[int], right: Optional[int]) -> Optional[int]:
     return None if left is None or right is None else left + right
+
+
+def _sum_of_known(left: Optional[int], right: Optional[int]) -> Optional[int]:
+    return right if left is None else left + (right or 0)
 
 
 class ParticipantStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +157,8 @@ class SlotStats(ParticipantStats, frozen=True, kw_only=True):
     """The partition that is furthest behind; None where it has none."""
     lags: dict[str, int] = {}
     """Records that its partitions have and that were not read yet; of those which know it, some with the most."""
+    behind: Optional[int] = None
+    """All records that are known to be yet unread in its partitions; None where none of them knows."""
 
     @property
     def of_source(self) -> SourceStats:
@@ -170,6 +174,7 @@ class SlotStats(ParticipantStats, frozen=True, kw_only=True):
             watermark=self.watermark,
             holding=self.silent[:HOLDING_SHOWN] or ([] if self.holding is None else [self.holding]),
             lags=self.lags,
+            behind=self.behind,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Final, Optional
 
 import msgspec
@@ -58,12 +59,16 @@ class QueueChunk(RecordsChunk):
         """What the queue knew of it."""
         kept = self._kept[index]
         if part is RecordPart.TIME:
-            return self.receipt_times(self.ordinals[index : index + 1])[0] if kept.time_ms is None else kept.time_ms
+            return self._receipts[index] if kept.time_ms is None else kept.time_ms
         if part is RecordPart.KEY:
             return kept.key
         if part is RecordPart.HEADERS:
             return kept.headers
         return self.ordinals[index] if part is RecordPart.OFFSET else self._partition
+
+    @cached_property
+    def _receipts(self) -> list[int]:
+        return times_of(self._received, self.ordinals)
 
     def receipt_times(self, ordinals: Sequence[int]) -> list[int]:
         """When the log took the records, which are in order."""

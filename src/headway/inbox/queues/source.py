@@ -198,6 +198,11 @@ class QueueReader(PartitionReader):
         """Whether there is something to be read now."""
         return self._log.has_more()
 
+    @property
+    def behind(self) -> Optional[int]:
+        """How many messages were taken and not read yet. How many the queue has is its own knowledge."""
+        return self._log.behind
+
     def position(self) -> Position:
         """The number of the next record."""
         return self._log.position()
