@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from contextlib import closing
+import os
+import threading
+from contextlib import ExitStack, closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
@@ -15,9 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headway as hw
+from headway.connectors.columns import file as columns_file
 from headway.connectors.columns.reader import LogReader
 from headway.connectors.naming import in_order
 from headway.errors import InputError, UsageError
+from headway.formats.arrays import values_of
 from headway.formats.columns import ColumnsDecoder
 from headway.testing import check_transport
 from headway.types.decoding import LineCodec
@@ -300,3 +304,121 @@ class Step(hw.Event):
     at: int
     user: str
     kind: str
+
+
+class Noted(hw.Event):
+    n: int
+    tags: list[str] = []
+    extra: Any = None
+
+
+class Bare(hw.Event):
+    pass
+
+
+def nested(n: int) -> dict[str, Any]:
+    return {"n": n, "tags": [f"t{n}"], "extra": {"seen": [n]}}
+
+
+@pytest.mark.parametrize("event_type", [Noted, hw.Json])
+@pytest.mark.parametrize("has_bad", [False, True])
+def test_what_a_step_changes_in_an_event_is_not_in_what_is_decoded_again(
+    tmp_path: Path, event_type: Any, has_bad: bool
+) -> None:
+    rows = [nested(n) for n in range(5)] + ([{**nested(5), "n": None}] if has_bad else [])
+    schema = {"n": pa.int64(), "tags": pa.list_(pa.string()), "extra": pa.struct({"seen": pa.list_(pa.int64())})}
+    given = hw.parquet(put(tmp_path / "a.parquet", rows, pa.schema(schema), groups=10))
+    decoder = given.format.decoder(event_type)
+    with closing(given.open("a.parquet", None, follow=False)) as reader:
+        chunk = reader.read(1 << 20)
+        assert chunk is not None
+        for _ in range(2):
+            decoded = chunk.decode(decoder)
+            found = [event if event_type is hw.Json else msgspec.to_builtins(event) for event in decoded.events]
+            assert found[:5] == [nested(n) for n in range(5)]
+            for event in decoded.events:
+                tags, extra = (
+                    event[name] if event_type is hw.Json else getattr(event, name) for name in schema if name != "n"
+                )
+                tags.append("changed")
+                extra["seen"].clear()
+        assert json.loads(chunk.record(3)[1]) == nested(3), "what goes to the dead letters later is as it was read"
+        assert len(decoded.bad) == (has_bad and event_type is Noted)
+
+
+def test_values_of_a_dictionary_of_lists_are_each_rows_own() -> None:
+    array = pa.DictionaryArray.from_arrays(pa.array([0, 0, 1]), pa.array([["a"], []]))
+    first, second, _ = found = values_of(array)
+    assert found == [["a"], ["a"], []] and first is not second
+
+
+def test_a_file_without_a_column_of_the_event_is_refused_and_an_event_without_fields_counts_rows(
+    tmp_path: Path,
+) -> None:
+    class Other(hw.Event):
+        sku: str = ""
+
+    for name, write in (("a.parquet", put), ("a.arrow", put_arrow)):
+        given = hw.parquet(write(tmp_path / name, [{"n": n} for n in range(7)]))
+        with closing(given.open(name, None, follow=False)) as reader:
+            chunk = reader.read(1 << 20)
+            assert chunk is not None
+            with pytest.raises(InputError, match="none of its columns is a field of Other: the columns are n, and the"):
+                chunk.decode(given.format.decoder(Other))
+        found: list[Any] = []
+        with closing(given.open(name, None, follow=False)) as reader:
+            while (chunk := reader.read(1 << 20)) is not None:
+                found += chunk.decode(given.format.decoder(Bare)).events
+        assert found == [Bare()] * 7
+
+
+def put_arrow(path: Path, rows: list[dict[str, Any]]) -> Path:
+    table = pa.Table.from_pylist(rows)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    return path
+
+
+def test_of_a_file_of_arrow_only_the_columns_of_the_event_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+    opened = columns_file._Arrow._opened
+
+    def noted(self: Any, indexes: list[int]) -> Any:
+        asked.append(indexes)
+        return opened(self, indexes)
+
+    monkeypatch.setattr(columns_file._Arrow, "_opened", noted)
+    put_arrow(tmp_path / "a.arrow", [{"text": "long" * 100, "flag": True, "n": n, "user": "u"} for n in range(9)])
+    given = hw.parquet(tmp_path / "a.arrow")
+    with closing(given.open("a.arrow", None, follow=False)) as reader:
+        chunk = reader.read(1 << 20)
+        assert chunk is not None
+        assert [event.n for event in chunk.decode(given.format.decoder(Order)).events] == list(range(9))
+    assert asked == [[1], [2, 3]]  # Rows are counted in the narrowest one.
+
+
+def test_many_files_are_looked_at_once_each_and_take_no_threads_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 60
+    for n in range(count):
+        put(tmp_path / f"{n}.parquet", orders(range(5 * n, 5 * n + 5)))
+    footers: list[Any] = []
+    made = parquet.ParquetFile
+
+    def noted(source: Any, metadata: Any = None, **options: Any) -> Any:
+        footers.extend([source] if metadata is None else [])
+        return made(source, metadata=metadata, **options)
+
+    monkeypatch.setattr(parquet, "ParquetFile", noted)
+    given = hw.parquet(tmp_path)
+    decoder, before = given.format.decoder(Order), threading.active_count()
+    with ExitStack() as stack:
+        readers = [stack.enter_context(closing(given.open(name, None, follow=False))) for name in given.partitions()]
+        for reader in readers:
+            chunk = reader.read(1)
+            assert chunk is not None and chunk.decode(decoder).events
+        assert threading.active_count() - before <= max(2, os.cpu_count() or 1)
+    assert len(footers) == count

@@ -30,6 +30,8 @@ from headway.types.values import shape_of
 
 __all__ = ["COLUMNS", "ColumnsDecoder", "ColumnsFormat", "Decoded", "Rows"]
 
+_MUTABLE: Final = {"list", "map", "record", "other"}
+"""Kinds whose values a step may change, so that each decoding needs values of its own."""
 _JSON_ALIKE: Final = {"text", "integer", "float", "boolean", "null"}
 """Kinds whose values are those of JSON."""
 
@@ -70,6 +72,12 @@ class ColumnsDecoder(LineCodec[Any]):
             return
         label = type_label(self.event_type)
         columns = {column.name: column_type(column.type) for column in schema}
+        if self.fields and not any(name in columns for name in self.fields):
+            msg = (
+                f"none of its columns is a field of {label}: the columns are {', '.join(columns) or 'none'}, and the "
+                f"fields {', '.join(self.fields)}; all events would be alike"
+            )
+            raise InputError(msg)
         for name, field in self.fields.items():
             if name not in columns:
                 if field.is_required:
@@ -104,6 +112,8 @@ class _Column(NamedTuple):
     field: Optional[FieldKind]
     is_direct: bool = False
     """Whether each value fits that is no null."""
+    is_mutable: bool = False
+    """Whether its values are of a kind that a step may change."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,9 @@ class _Plan:
         for index, column in enumerate(schema):
             field = None if decoder.fields is None else decoder.fields[column.name]
             name = column.name if field is None else field.name
-            columns[name] = _column_of(name, index, kind_of(column.type), field, column.type)
+            kind = kind_of(column.type)
+            found = _column_of(name, index, kind, field, column.type)
+            columns[name] = found._replace(is_mutable=kind in _MUTABLE)
         if decoder.fields is None:
             return cls(columns, None, is_lazy=False)
         make = maker_of(decoder.event_type, list(columns))
@@ -161,7 +173,10 @@ class Decoded(NamedTuple):
 
 
 class Rows:
-    """The rows of one record batch. Columns become lists when they are first needed, and are kept."""
+    """The rows of one record batch. Columns become lists when they are first needed, and are kept.
+
+    Those of lists and records are not: they are made for each decoding anew, as the steps of a flow may change them.
+    """
 
     def __init__(self, decoder: ColumnsDecoder, plan: _Plan, batch: Any, *, is_valid: bool) -> None:
         self._is_valid = is_valid
@@ -175,14 +190,16 @@ class Rows:
     def decode(self, start: int, stop: int) -> Decoded:
         """The events of the rows from `start` to `stop`."""
         plan, indexes = self._plan, range(start, stop)
+        if not plan.columns:  # An event type without fields.
+            return self._one_by_one(indexes)
         try:
             if plan.is_lazy and self._clean:
                 assert plan.make is not None
                 events = EventColumns(
-                    stop - start, tuple(plan.columns), lambda name: self._column(name)[start:stop], plan.make
+                    stop - start, tuple(plan.columns), lambda name: self._column(name, start, stop), plan.make
                 )
                 return Decoded(events, indexes, [])
-            columns = [self._column(name)[start:stop] for name in plan.columns]
+            columns = [self._column(name, start, stop) for name in plan.columns]
             if plan.make is not None:
                 made = plan.make(*columns)
                 if all_fit(self._decoder.shape, made):
@@ -206,20 +223,24 @@ class Rows:
         assert field is not None
         return field.takes_none or field.has_plain_default or self._batch.column(column.number).null_count == 0
 
-    def _column(self, name: str) -> list[Any]:
-        """The values of a column as its field has them. Raises `ValueError` where some value does not fit."""
+    def _column(self, name: str, start: int, stop: int) -> list[Any]:
+        """Values of a column as its field has them. Raises `ValueError` where some value does not fit."""
+        column = self._plan.columns[name]
+        if column.is_mutable:
+            return self._read(column, self._batch.column(column.number).slice(start, stop - start))
         found = self._columns.get(name)
         if found is None:
-            column = self._plan.columns[name]
-            array, field = self._batch.column(column.number), column.field
-            found = column.read(array)
-            if field is not None and array.null_count and not field.takes_none:
-                if not field.has_plain_default:
-                    msg = f"a null in {name!r}"
-                    raise ValueError(msg)
-                found = [field.default if value is None else value for value in found]
-            self._columns[name] = found
-        return found
+            found = self._columns[name] = self._read(column, self._batch.column(column.number))
+        return found[start:stop]
+
+    def _read(self, column: _Column, array: Any) -> list[Any]:
+        found, field = column.read(array), column.field
+        if field is None or not array.null_count or field.takes_none:
+            return found
+        if not field.has_plain_default:
+            msg = f"a null in {column.name!r}"
+            raise ValueError(msg)
+        return [field.default if value is None else value for value in found]
 
     def _one_by_one(self, indexes: Sequence[int]) -> Decoded:
         events, kept, bad = [], [], []
@@ -236,11 +257,16 @@ class Rows:
 
         A null is left out where the field takes none and has a default.
         """
+        columns = self._plan.columns.values()
         if self._loose is None:
-            self._loose = [_values_or_errors(self._batch.column(c.number), c) for c in self._plan.columns.values()]
+            self._loose = [[] if c.is_mutable else _values_or_errors(self._batch.column(c.number), c) for c in columns]
         row = {}
-        for column, values in zip(self._plan.columns.values(), self._loose):
-            value, field = values[index], column.field
+        for column, values in zip(columns, self._loose):
+            field = column.field
+            if column.is_mutable:
+                [value] = _values_or_errors(self._batch.column(column.number).slice(index, 1), column)
+            else:
+                value = values[index]
             if isinstance(value, Exception):
                 raise value
             if value is not None or field is None or field.takes_none or field.is_required:

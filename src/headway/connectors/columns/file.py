@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from functools import cache
 from itertools import accumulate
 from typing import Any, Final, Optional, Protocol
 
@@ -50,13 +51,16 @@ class _Groups(Protocol):
 
 class _Parquet:
     def __init__(self, path: str) -> None:
+        import pyarrow as pa
         from pyarrow import parquet
 
-        with closing(parquet.ParquetFile(path)) as plain:
-            few = _columns_of_few_values(plain.metadata)
-        self._file = parquet.ParquetFile(path, read_dictionary=few)
+        self._source = pa.OSFile(path)
+        file = parquet.ParquetFile(self._source)
+        metadata = file.metadata
+        few = _columns_of_few_values(metadata)
+        # With what is known of the file, it is not looked at again.
+        self._file = parquet.ParquetFile(self._source, metadata=metadata, read_dictionary=few) if few else file
         self.schema = self._file.schema_arrow
-        metadata = self._file.metadata
         self.counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
     def batches(self, group: int, names: list[str]) -> Iterator[Any]:
@@ -64,7 +68,7 @@ class _Parquet:
         return found
 
     def close(self) -> None:
-        self._file.close()
+        self._source.close()
 
 
 def _columns_of_few_values(metadata: Any) -> list[str]:
@@ -88,13 +92,30 @@ class _Arrow:
         import pyarrow as pa
 
         self._source = pa.OSFile(path)
-        self._file = pa.ipc.open_file(self._source)
-        self.schema = self._file.schema
-        options = pa.ipc.IpcReadOptions(included_fields=[0])  # One column is enough to count rows.
-        counting = pa.ipc.open_file(self._source, options=options)
+        self.schema = pa.ipc.open_file(self._source).schema
+        self._names: Optional[list[str]] = None
+        self._file: Any = None
+        # One column is enough to count rows: the narrowest.
+        counting = self._opened([min(range(len(self.schema)), key=self._width, default=0)])
         self.counts = [counting.get_batch(number).num_rows for number in range(counting.num_record_batches)]
 
+    def _width(self, index: int) -> int:
+        try:
+            return int(self.schema.field(index).type.bit_width)
+        except ValueError:
+            return 1 << 30  # Its values have no one width.
+
+    def _opened(self, indexes: list[int]) -> Any:
+        """The file, of which only these columns are read; all of them where none is named."""
+        import pyarrow as pa
+
+        return pa.ipc.open_file(self._source, options=pa.ipc.IpcReadOptions(included_fields=indexes))
+
     def batches(self, group: int, names: list[str]) -> Iterator[Any]:
+        if self._names != names:
+            wanted = set(names)
+            indexes = [index for index, name in enumerate(self.schema.names) if name in wanted]
+            self._names, self._file = names, self._opened(indexes)
         batch = self._file.get_batch(group).select(names)
         for start in range(0, batch.num_rows, _BLOCK_ROWS):
             yield batch.slice(start, _BLOCK_ROWS)
@@ -106,8 +127,10 @@ class _Arrow:
 class Schemas:
     """Files whose columns are to be compared with the type of the events before anything is read of them."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], known: Optional[Mapping[str, Any]] = None) -> None:
         self._paths = list(paths)
+        self._known = known or {}
+        """The schemas of files that are open."""
 
     def add(self, paths: Sequence[str]) -> None:
         """Files that have come since."""
@@ -116,13 +139,37 @@ class Schemas:
     def check(self, decoder: ColumnsDecoder) -> None:
         """Raise `InputError` for a file of whose columns no events can be made; each file is looked at once."""
         while self._paths:
-            with closing(ColumnFile(self._paths[0])) as file:
-                try:
-                    decoder.check(file.schema)
-                except InputError as error:
-                    msg = f"{file.path}: {error}"
-                    raise InputError(msg) from None
+            path = self._paths[0]
+            schema = self._known[path] if path in self._known else _schema_of(path)
+            try:
+                decoder.check(schema)
+            except InputError as error:
+                msg = f"{path}: {error}"
+                raise InputError(msg) from None
             del self._paths[0]
+
+
+def _schema_of(path: str) -> Any:
+    """The columns of a file, of which nothing else is read."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with _decoding(path):
+        if not _is_arrow(path):
+            return parquet.read_schema(path)
+        with pa.OSFile(path) as file:
+            return pa.ipc.open_file(file).schema
+
+
+def _is_arrow(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(_ARROW_MAGIC)) == _ARROW_MAGIC
+
+
+@cache
+def _readers_ahead(process: int) -> ThreadPoolExecutor:
+    """The threads of a process that read ahead, for all its files: a process that was forked has none of its parent."""
+    return ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix=f"headway columns {process}")
 
 
 class ColumnFile:
@@ -132,16 +179,16 @@ class ColumnFile:
         self.path = path
         with reading(path), open(path, "rb") as file:
             self.size: int = os.fstat(file.fileno()).st_size
-            magic = file.read(len(_ARROW_MAGIC))
+            is_arrow = file.read(len(_ARROW_MAGIC)) == _ARROW_MAGIC
             file.seek(max(0, self.size - _TAIL_BYTES))
             self.identity = f"{self.size}:{zlib.crc32(file.read()):08x}"
         with _decoding(path):
-            groups: Any = (_Arrow if magic == _ARROW_MAGIC else _Parquet)(path)
+            groups: Any = (_Arrow if is_arrow else _Parquet)(path)
         self._groups: _Groups = groups
         self.schema = self._groups.schema
         self._starts: list[int] = list(accumulate(self._groups.counts, initial=0))
         self.rows: int = self._starts[-1]
-        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="headway columns")
+        self._ahead = _readers_ahead(os.getpid())
         self._batches: Iterator[Any] = iter(())
         self._next: Optional[Future[Any]] = None
         self._block: Optional[Rows] = None
@@ -212,7 +259,6 @@ class ColumnFile:
     def close(self) -> None:
         """Close the file."""
         self._drop()
-        self._ahead.shutdown()
         self._groups.close()
 
 

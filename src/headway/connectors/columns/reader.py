@@ -86,7 +86,7 @@ class FileReader(PartitionReader):
 
     def __init__(self, path: str, partition: str, position: Optional[Position]) -> None:
         self._file = opened(path, position)
-        self._schemas = Schemas([path])
+        self._schemas = Schemas([path], {path: self._file.schema})
         self._partition = partition
         self._row: int = 0 if position is None else position["ordinal"]
 
