@@ -164,3 +164,21 @@ def test_to_list() -> None:
     assert to_list(target).describe() == "list"
     with pytest.raises(UsageError, match=r"to_list\(\(\)\): expected a list"):
         to_list(())  # type: ignore[arg-type]
+
+
+class Loose(Event):
+    n: int
+    extra: Any = None
+
+
+@pytest.mark.parametrize("event_type", [Json, Loose])
+def test_what_a_step_changes_in_an_event_is_not_in_the_item(event_type: Any) -> None:
+    source = items([{"n": 1, "extra": {"seen": [1]}}])
+    decoder = source.format.decoder(event_type)
+    chunk = source.open("items", None, follow=False).read(1)
+    assert chunk is not None
+    for _ in range(2):
+        [event] = chunk.decode(decoder).events
+        extra = event["extra"] if event_type is Json else event.extra
+        assert extra == {"seen": [1]}
+        extra["seen"].append(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, Final, Optional, Union, get_origin
@@ -230,6 +231,12 @@ def _is_class(expected: Any) -> bool:
 def _event_of(item: Any, decoder: Decoder, expected: Any) -> Any:
     if isinstance(item, bytes):
         return decoder.decode_record(item)
+    if isinstance(item, (dict, list)):
+        # Steps may change what is in an event, and items belong to whoever gave them, and may be decoded again.
+        try:
+            item = deepcopy(item)
+        except TypeError as error:
+            raise msgspec.ValidationError(str(error)) from None
     if _is_class(expected):
         if isinstance(item, expected):
             # Nothing has checked the fields of an object that was made in Python.
