@@ -94,7 +94,7 @@ class SourceStats(msgspec.Struct, frozen=True):
             watermark=furthest.watermark,
             holding=furthest.holding,
             lags=_most({**self.lags, **other.lags}),
-            behind=_sum_of_known(self.behind, other.behind),
+            behind=other.behind if self.behind is None else self.behind + (other.behind or 0),
         )
 
 
@@ -115,10 +115,6 @@ def _most(lags: dict[str, int]) -> dict[str, int]:
 
 def _known_sum(left: Optional[int], right: Optional[int]) -> Optional[int]:
     return None if left is None or right is None else left + right
-
-
-def _sum_of_known(left: Optional[int], right: Optional[int]) -> Optional[int]:
-    return right if left is None else left + (right or 0)
 
 
 class ParticipantStats(msgspec.Struct, frozen=True, kw_only=True):
