@@ -14,8 +14,10 @@ from unittest import mock
 
 from headway.backups.catalog import Listed
 from headway.backups.create import Backups
+from headway.backups.restore import find_backup, known_backups, restore_backup
 from headway.backups.store import Store, StoreError
 from headway.runtime.directory import StateDirectory
+from headway.savepoints.restore import Outputs
 
 BUCKET = "kept"
 
@@ -49,8 +51,19 @@ def with_environment(values: dict[str, str]) -> Iterator[None]:
         yield
 
 
+def unmoved(seconds: float) -> None:
+    """Lets time go by: nobody renews a lease meanwhile."""
+
+
 def claimed(store: Store, directory: Path, *, take_over: bool = False) -> Backups:
-    return Backups.claimed(store, StateDirectory(directory / "state"), take_over=take_over)
+    return Backups.claimed(store, StateDirectory(directory / "state"), take_over=take_over, pause=unmoved)
+
+
+def restored(store: Store, directory: Path, name: Optional[str] = None, outputs: Optional[Outputs] = None) -> None:
+    """Let a directory go on from a backup: by default from the last one."""
+    catalog = known_backups(store)
+    into = StateDirectory(directory / "state")
+    restore_backup(store, catalog, find_backup(store, catalog, name), into, outputs=outputs)
 
 
 class Counted:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.backups_harness import BUCKET, Counted, claimed, s3_server, with_environment
+from tests.backups_harness import BUCKET, Counted, claimed, restored, s3_server, unmoved, with_environment
 from tests.evolve_harness import PARTS, SEEN, given_alone, keep, outputs, part
 
 from headway.backups.catalog import FencedError
@@ -31,11 +31,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         return
     with with_environment(request.getfixturevalue("s3")):
         yield open_store(f"s3://{BUCKET}/{tmp_path.name}")
-
-
-def restored(store: Store, directory: Path, name: str | None = None) -> None:
-    catalog = known_backups(store)
-    restore_backup(store, catalog, find_backup(store, catalog, name), StateDirectory(directory / "state"))
 
 
 def lose(directory: Path) -> None:
@@ -105,8 +100,8 @@ def test_old_ones_are_dropped_and_their_objects_removed(store: Store, tmp_path: 
         assert not list(verify_backup(store, listed))
     assert len(list(store.keys("manifests/"))) == 2
     before = len(list(store.keys("files/")))
-    assert [listed.name for listed in prune_backups(store, 1)] == [made[-2]]
-    assert not prune_backups(store, 1)
+    assert [listed.name for listed in prune_backups(store, 1, pause=unmoved)] == [made[-2]]
+    assert not prune_backups(store, 1, pause=unmoved)
     with pytest.raises(FencedError):
         backups.check()
     claimed(store, tmp_path).check()

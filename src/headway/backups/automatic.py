@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final, Optional
 
 from headway.backups.catalog import FencedError, Listed
@@ -24,19 +24,31 @@ class AutomaticBackups:
     """Makes a backup every `every_ms` beside a run, in a thread, and keeps the last `keep` of all in the place.
 
     A store that fails or cannot be reached is told as a warning, and the next backup is tried in its turn: the run goes
-    on. So does one whose place another run has claimed; it makes no more backups, and says so.
+    on. So does one whose place another run has claimed; it makes no more backups, and says so. `take_over`, `anew` and
+    `gone` are those of `Backups.claimed`.
     """
 
     def __init__(
-        self, store: Store, directory: StateDirectory, *, every_ms: int, keep: int, take_over: bool = False
+        self,
+        store: Store,
+        directory: StateDirectory,
+        *,
+        every_ms: int,
+        keep: int,
+        take_over: bool = False,
+        anew: bool = False,
+        gone: int = 0,
     ) -> None:
         self._store = store
         self._directory = directory
         self._every_s = every_ms / 1_000
         self._keep = max(_KEPT_LEAST, keep)
         self._take_over = take_over
+        self._anew = anew
+        self._gone = gone
         self._backups: Optional[Backups] = None
-        self._fenced = False
+        self._held = ExitStack()
+        self._fenced = threading.Event()
         self._ending = threading.Event()
 
     @contextmanager
@@ -53,31 +65,50 @@ class AutomaticBackups:
         thread.start()
         try:
             yield
-        finally:
-            self._ending.set()
-            thread.join()
+        except BaseException:
+            self._end(thread)
+            self._held.close()
+            raise
+        self._end(thread)
+
+    def _end(self, thread: threading.Thread) -> None:
+        self._ending.set()
+        thread.join()
 
     def finish(self) -> Optional[Listed]:
         """Make the last backup, of the run that has ended well; None where none could be made, which is told."""
-        return self._make(lambda: False)
+        with self._held:
+            return self._make(lambda: False)
 
     def _claim(self) -> Backups:
         if self._backups is None:
-            self._backups = Backups.claimed(self._store, self._directory, take_over=self._take_over)
+            self._backups = Backups.claimed(
+                self._store,
+                self._directory,
+                take_over=self._take_over,
+                anew=self._anew,
+                locked=not self._ending.is_set(),
+                gone=self._gone,
+            )
+            self._held.enter_context(self._backups.leased(self._tell_fenced))
         return self._backups
+
+    def _tell_fenced(self, error: FencedError) -> None:
+        if not self._fenced.is_set():
+            self._fenced.set()
+            log.warning("no more backups are made: %s", error)
 
     def _work(self) -> None:
         while not self._ending.wait(self._every_s):
             self._make(self._ending.is_set)
 
     def _make(self, stopping: Callable[[], bool]) -> Optional[Listed]:
-        if self._fenced:
+        if self._fenced.is_set():
             return None
         try:
             return self._claim().create(keep=self._keep, stopping=stopping)
         except FencedError as error:
-            self._fenced = True
-            log.warning("no more backups are made: %s", error)
+            self._tell_fenced(error)
         except HeadwayError as error:
             if not stopping():
                 log.warning("no backup was made: %s", error)

@@ -14,6 +14,10 @@ before them each that is a multiple of `_BLOCK`; that one exists says that all b
 found by doubling and halving, first among those multiples, in some twenty requests. Claims are all kept: the next
 number of one that is fenced is always taken.
 
+**A version that is missing** would make the one before it the last, and a restored flow older than it need be. So
+`last` has the number of the last version, or of one shortly before it: when there is none of that number, something is
+lost, and that is told.
+
 **A lost answer.** A version may have been created although the store has said nothing: whoever finds the next number
 taken by a version of his own claim goes on from there.
 """
@@ -39,7 +43,8 @@ __all__ = ["Catalog", "FencedError", "Listed", "Version", "Writer"]
 _FORMAT: Final = 1
 _BLOCK: Final = 256
 _FOLDER: Final = "catalog/"
-_OTHER: Final = "put it back, or remove it from the store to go on from the version before it"
+_LAST: Final = "last"
+_OTHER: Final = f"put it back, or remove it and {_LAST!r} from the store to go on from the version before it"
 
 
 class FencedError(LockedStateError):
@@ -147,11 +152,21 @@ class Catalog:
         Some twenty requests. Raises `CorruptStateError` that names a damaged version, and `StoreError`.
         """
         number = self._last_from(self._last_from(0, _BLOCK), 1)
-        if not number:
-            # Asked so, a store says whether it is only the object that is missing, or the bucket.
-            self.store.read(_key(1))
-            return None
-        return self._version(number)
+        known = self._known()
+        if known > number:
+            msg = f"{_key(known)} in {self.store.where}, or one before it, is missing: {_OTHER}"
+            raise CorruptStateError(msg)
+        return self._version(number) if number else None
+
+    def _known(self) -> int:
+        """The number in `last`. A store that is asked so also says when it is the bucket that is missing."""
+        data = self.store.read(_LAST)
+        if data is None:
+            return 0
+        if not data.strip().isdigit():
+            msg = f"{_LAST!r} in {self.store.where} holds {data[:40]!r}, expected a number: remove it"
+            raise CorruptStateError(msg)
+        return int(data)
 
     def _last_from(self, known: int, step: int) -> int:
         """The last version that exists and lies a multiple of `step` behind `known`, which exists or is 0."""
@@ -246,6 +261,7 @@ class Catalog:
             raise _TakenError(msg)
         if self._exists(wanted.number + 1):  # What was made is an old version of this writer's, removed meanwhile.
             raise fenced(self.store.where, self._version(wanted.number + 1))
+        self.store.write(_LAST, str(wanted.number).encode())
 
     def _remove_old(self, number: int) -> None:
         old = number - 2 * _BLOCK

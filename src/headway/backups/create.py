@@ -16,8 +16,9 @@ from typing import Final, Optional
 
 import msgspec
 
-from headway.backups.catalog import Catalog, Listed, Version, new_writer
+from headway.backups.catalog import Catalog, FencedError, Listed, Version, new_writer
 from headway.backups.identity import Identity
+from headway.backups.lease import Lease, await_end, remove_lease, wall_ms
 from headway.backups.manifest import Manifest, file_key, manifests_of
 from headway.backups.prune import collect
 from headway.backups.store import Store
@@ -38,11 +39,6 @@ _SENDERS: Final = 8
 
 def _never() -> bool:
     return False
-
-
-def now_ms() -> int:
-    """The wall clock."""
-    return time.time_ns() // 1_000_000
 
 
 class Backups:
@@ -69,13 +65,21 @@ class Backups:
         directory: StateDirectory,
         *,
         take_over: bool = False,
-        wall_ms: Callable[[], int] = now_ms,
+        anew: bool = False,
+        locked: bool = False,
+        gone: int = 0,
+        now_ms: Callable[[], int] = wall_ms,
+        pause: Callable[[float], object] = time.sleep,
     ) -> Backups:
-        """Claim the place for a directory; whoever had it is fenced.
+        """Claim the place for a directory; whoever had it is fenced. Watches his lease first, see `await_end`.
+
+        `anew` says that the directory need not go on from the backups; whoever makes them now is not disturbed.
+        `locked` says that the lock of the directory is held here, so that nobody else works for it. `gone` is a claim
+        of which it is known already that its writer is.
 
         Raises `IncompatibleStateError` where there is no state, or the backups are another flow's, `LockedStateError`
-        where they are not the past of this directory and it is not to `take_over`, `FencedError` when another one
-        claims the place at the same time, and `StoreError`.
+        where they are not the past of this directory, or another run makes them, and this one is not to `take_over`,
+        `FencedError` when another one claims the place at the same time, and `StoreError`.
         """
         manifest = directory.manifest()
         if manifest is None:
@@ -84,15 +88,25 @@ class Backups:
         catalog = Catalog(store)
         before = catalog.head()
         identity = Identity.of(directory.path)
+        writer = new_writer(identity.directory, directory.path)
         if before is not None:
             check_flow(store, before, manifest.flow)
             if not take_over:
-                _check_past(store, directory, identity, before)
-        claim = catalog.claim(new_writer(identity.directory, directory.path), manifest.flow, wall_ms(), before)
+                if not anew:
+                    _check_past(store, directory, identity, before)
+                if before.claim != gone and not (locked and writer.is_beside(before.writer)):
+                    await_end(store, before, now_ms=now_ms, pause=pause)
+        claim = catalog.claim(writer, manifest.flow, now_ms(), before)
         identity.keep(directory.path)
+        if before is not None:
+            remove_lease(store, before)
         made = cls(store, directory, catalog, claim)
         made._know()
         return made
+
+    def leased(self, fenced: Optional[Callable[[FencedError], None]] = None) -> Lease:
+        """Holds the place as long as its block lasts; `fenced` is called, in its thread, when that is another one's."""
+        return Lease(self._store, self._claim, self.check, fenced)
 
     @property
     def version(self) -> Version:
@@ -130,7 +144,7 @@ class Backups:
         *,
         keep: Optional[int] = None,
         stopping: Callable[[], bool] = _never,
-        wall_ms: Callable[[], int] = now_ms,
+        now_ms: Callable[[], int] = wall_ms,
     ) -> Listed:
         """Make a backup, of a flow that runs or is stopped, and keep the last `keep` of all (None: all).
 
@@ -139,7 +153,7 @@ class Backups:
         Raises `FencedError` when another one has claimed the place, `StoreError`, `StateError` when it is `stopping`,
         and what `create_savepoint` raises.
         """
-        info = create_savepoint(self._directory, name, prefix=PREFIX, stopping=stopping, wall_ms=wall_ms)
+        info = create_savepoint(self._directory, name, prefix=PREFIX, stopping=stopping, wall_ms=now_ms)
         shelf = Shelf(self._directory.path)
         sent_bytes = self._send(shelf.path(info.name), info, stopping)
         manifest = Manifest(info=info, claims={entry.sha256: self._sent[entry.sha256] for entry in info.files.values()})
@@ -165,7 +179,7 @@ class Backups:
         self._manifests[listed.manifest] = manifest
         reached("backup.before")
         before = self._version
-        self._version = self._catalog.change(before, lambda last: _with(last, listed, keep, wall_ms()))
+        self._version = self._catalog.change(before, lambda last: _with(last, listed, keep, now_ms()))
         reached("backup.after")
         made = self._version.backups[-1]
         _note(self._directory.path, self._version, made)

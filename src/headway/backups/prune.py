@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from headway.backups.catalog import Catalog, Listed, Version, new_writer
+from headway.backups.lease import Lease, await_end, remove_lease, wall_ms
 from headway.backups.manifest import Manifest, manifests_of
 from headway.backups.store import Store
 from headway.basics.crashpoints import reached
@@ -21,31 +22,36 @@ from headway.basics.crashpoints import reached
 __all__ = ["collect", "prune_backups"]
 
 
-def now_ms() -> int:
-    """The wall clock."""
-    return time.time_ns() // 1_000_000
-
-
-def prune_backups(store: Store, keep: int, wall_ms: Callable[[], int] = now_ms) -> list[Listed]:
+def prune_backups(
+    store: Store,
+    keep: int,
+    *,
+    now_ms: Callable[[], int] = wall_ms,
+    pause: Callable[[float], object] = time.sleep,
+) -> list[Listed]:
     """Keep the last backups of a place, and drop all others; returns these.
 
     The place is claimed for the directory that had it, so that this one goes on as before.
-    Raises `FencedError` when another one claims the place meanwhile, and `StoreError`.
+    Raises `LockedStateError` when a run makes backups there, `FencedError` when another one claims the place meanwhile,
+    and `StoreError`.
     """
     catalog = Catalog(store)
     before = catalog.head()
     if before is None:
         return []
+    await_end(store, before, now_ms=now_ms, pause=pause)
     writer = new_writer(before.writer.directory, Path(before.writer.path))
-    claim = catalog.claim(writer, before.flow, wall_ms(), before)
+    claim = catalog.claim(writer, before.flow, now_ms(), before)
+    remove_lease(store, before)
+
+    def drop(last: Version) -> Version:
+        return msgspec.structs.replace(last, kind="drop", at_ms=now_ms(), backups=last.backups[-keep:])
+
     after = claim
-    if len(claim.backups) > keep:
-
-        def drop(last: Version) -> Version:
-            return msgspec.structs.replace(last, kind="drop", at_ms=wall_ms(), backups=last.backups[-keep:])
-
-        after = catalog.change(claim, drop)
-    collect(store, after, manifests_of(store, after.backups))
+    with Lease(store, claim.number, lambda: catalog.check(after)):
+        if len(claim.backups) > keep:
+            after = catalog.change(claim, drop)
+        collect(store, after, manifests_of(store, after.backups))
     return claim.backups[: -len(after.backups) or None]
 
 

@@ -69,7 +69,9 @@ def create(
     from headway.runtime.directory import StateDirectory
 
     directory = StateDirectory(state_dir or state_dir_of(place))
-    listed = Backups.claimed(open_store(url), directory, take_over=take_over).create(name)
+    backups = Backups.claimed(open_store(url), directory, take_over=take_over)
+    with backups.leased():
+        listed = backups.create(name)
     say(json_text(_record(listed)) if as_json else printable(f"made {backup_text(listed)}"))
 
 

@@ -103,24 +103,36 @@ class BackupRequest:
     def prepared(self, flow: str, directory: StateDirectory, tell: Callable[[str], None]) -> AutomaticBackups:
         """Let a directory without state go on from the last backup, and what is to make the next ones.
 
-        Raises `StoreError` where nothing is known of backups that a directory without state may need.
+        Raises `StoreError` where nothing is known of backups that a directory without state may need, and
+        `LockedStateError` when another run makes backups there.
         """
         from headway.backups.automatic import AutomaticBackups
         from headway.backups.catalog import Catalog
+        from headway.backups.lease import await_end
         from headway.backups.restore import restore_backup
         from headway.backups.store import open_store
 
         assert self.url is not None
         store = open_store(self.url)
+        gone = 0
         if directory.manifest() is None and not self.anew:
             catalog = Catalog(store).head()
             if catalog is None or catalog.last is None:
                 tell(f"{flow}: {store.where} has no backups yet; the flow begins with nothing")
             else:
+                if not self.take_over:
+                    await_end(store, catalog)
+                    gone = catalog.claim
                 listed = restore_backup(store, catalog, catalog.last, directory, outputs="back", flow=flow)
                 tell(f"{flow}: goes on from {backup_text(listed)} in {store.where}")
         return AutomaticBackups(
-            store, directory, every_ms=self.every_ms, keep=self.keep, take_over=self.take_over or self.anew
+            store,
+            directory,
+            every_ms=self.every_ms,
+            keep=self.keep,
+            take_over=self.take_over,
+            anew=self.anew,
+            gone=gone,
         )
 
 
