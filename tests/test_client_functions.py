@@ -152,9 +152,11 @@ def test_ids_that_are_used_again_and_keys(shop: Shop) -> None:
         assert (kept.is_ours(), traces.instance("t").is_ours()) == (False, False)
         first, second = (traces.start("mine", id_reuse="reject") for _ in range(2))
         assert (first.is_ours(), second.is_ours()) == (True, False)
-        again = [traces.start("t", key="mine").posted for _ in range(2)]
-        assert [one is not None and one.duplicate for one in again] == [False, True]
-        run = traces.instance("t").describe()
+        again = [traces.start("t", key="mine") for _ in range(2)]
+        assert [one.posted is not None and one.posted.duplicate for one in again] == [False, True]
+        assert [one.is_ours() for one in again] == [True, True]
+        run = again[1].describe()
+        assert run is not None and (run.run, run.started_by) == (2, "mine"), "one run of one key"
         with pytest.raises(ServiceError, match="id_reuse='always' is unknown: give one of return, reject") as refused:
             traces.start("t", id_reuse="always")
         assert refused.value.status == 422

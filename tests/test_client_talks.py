@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
 import ssl
+import subprocess
+import sys
+import threading
 from typing import Any, Optional, Union
 
 import msgspec
@@ -10,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headway.client import Client, FunctionClient
 from headway.client.function_protocol import FunctionProtocol, InstanceProtocol, Rules
 from headway.client.protocol import Reply, Request
 from headway.client.talks import Ask, Pause, Talk
-from headway.errors import NotYetError, ServiceError
+from headway.errors import NotYetError, ServiceError, UsageError
 
 FAULTS = st.sampled_from(["request lost", "answer lost", 429, 503, 507, "fine", "fine"])
 
@@ -110,13 +116,56 @@ def test_pauses_grow_to_two_seconds_and_respect_what_the_server_asks_for() -> No
     assert talk.send(busy) == Pause(30.0)
 
 
-def test_a_certificate_is_not_tried_again() -> None:
+def of_tls(kind: type[ssl.SSLError], reason: str) -> ssl.SSLError:
+    error = kind(1, f"[SSL: {reason}]")
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_final"),
+    [
+        (of_tls(ssl.SSLCertVerificationError, "CERTIFICATE_VERIFY_FAILED"), True),
+        (of_tls(ssl.SSLError, "TLSV13_ALERT_CERTIFICATE_REQUIRED"), True),
+        (of_tls(ssl.SSLError, "TLSV1_ALERT_UNKNOWN_CA"), True),
+        (of_tls(ssl.SSLEOFError, "UNEXPECTED_EOF_WHILE_READING"), False),
+        (of_tls(ssl.SSLError, "RECORD_LAYER_FAILURE"), False),
+        (ssl.SSLZeroReturnError(6, "closed"), False),
+        (ConnectionResetError(), False),
+    ],
+)
+def test_of_tls_only_certificates_are_not_tried_again(cause: OSError, is_final: bool) -> None:
     talk = FunctionProtocol("buy", Any, Rules(1_000.0, lambda: 0.0)).instance("1").signal("go", 1, None)
     next(talk)
     error = ServiceError("no answer")
-    error.__cause__ = ssl.SSLCertVerificationError("self-signed")
+    error.__cause__ = cause
+    if not is_final:
+        assert isinstance(talk.throw(error), Pause)
+        return
     with pytest.raises(ServiceError, match="no answer"):
         talk.throw(error)
+
+
+def test_a_kept_connection_that_the_server_has_ended_is_opened_anew() -> None:
+    class Ended(http.client.HTTPConnection):
+        def request(self, *arguments: Any, **options: Any) -> None:
+            raise ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with Client(f"http://127.0.0.1:{port}") as client:
+            client._idle.append(Ended("127.0.0.1", port))
+            assert client.ask(Request("GET", "/", {})).status == 200
+        thread.join()
 
 
 def row(status: str, **more: Any) -> Reply:
@@ -139,9 +188,13 @@ def test_a_result_is_waited_for_version_by_version() -> None:
     now_s = 100.0
     fourth = talk.throw(ServiceError("cut"))
     assert isinstance(fourth, Pause)
-    assert talk.send(None) == third, "the same again"
+    now_s += fourth.seconds
+    again = talk.send(None)
+    assert isinstance(third, Ask) and isinstance(again, Ask)
+    assert third.request.path.endswith("?wait=60000ms") and again.request.path.endswith("?wait=19900ms")
+    assert (again.request.headers, round(again.request.wait_s, 3)) == (third.request.headers, 19.9)
     fifth = talk.send(Reply(304, {}, b""))
-    assert isinstance(fifth, Ask) and fifth.request.wait_s == 20.0
+    assert isinstance(fifth, Ask) and round(fifth.request.wait_s, 3) == 19.9
     with pytest.raises(StopIteration) as ended:
         talk.send(row("completed", result="7"))
     assert ended.value.value == 7
@@ -156,3 +209,70 @@ def test_a_result_that_does_not_come_in_time() -> None:
     now_s = 5.0
     with pytest.raises(NotYetError, match="buy/1 has not ended within 5s: it is running"):
         talk.send(Reply(304, {}, b""))
+
+
+class Gone(World):
+    """Nobody answers, each time only once the time for the answer has passed."""
+
+    def reply(self, request: Request) -> Reply:
+        self.asked += 1
+        self.now_s += request.timeout_s(10.0)
+        raise ServiceError("http://it gives no answer: timed out")
+
+
+@pytest.mark.parametrize(
+    ("timeout", "told"),
+    [("200ms", NotYetError), ("20s", NotYetError), ("5m", ServiceError), (None, ServiceError)],
+)
+@pytest.mark.parametrize("what", ["result", "update"])
+def test_a_time_limit_is_kept_where_nobody_answers(timeout: Optional[str], told: Any, what: str) -> None:
+    """It goes before the time for which a server that is gone is asked again, and is known from it by the error."""
+    world = Gone([])
+    instance: InstanceProtocol[Any] = FunctionProtocol("buy", int, world.rules(30.0)).instance("1")
+    talk = instance.result(timeout) if what == "result" else instance.update("raise", 1, int, timeout, None)
+    began_s = world.now_s
+    with pytest.raises(ServiceError) as caught:
+        world.drive(talk)
+    assert type(caught.value) is told and "gives no answer" in str(caught.value)
+    took_s = world.now_s - began_s
+    if told is NotYetError:
+        missing = "has not ended" if what == "result" else "has not answered update 'raise'"
+        assert str(caught.value).startswith(f"buy/1 {missing} within {timeout}: http://it")
+        limit_s = {"200ms": 0.2, "20s": 20.0}[str(timeout)]
+        assert limit_s <= took_s <= limit_s + 1.001, "and a second for the last answer"
+    else:
+        assert 30.0 <= took_s <= 51.0
+
+
+def test_updates_of_one_key_are_one_for_each_instance() -> None:
+    world = World([])
+    keys = []
+    for number in ("1", "1", "2"):
+        instance: InstanceProtocol[Any] = FunctionProtocol("buy", Any, world.rules(1.0)).instance(number)
+        asked = next(instance.update("raise", 5, int, None, "mine"))
+        assert isinstance(asked, Ask) and asked.request.path == f"/v1/functions/buy/{number}/updates/raise/mine"
+        keys.append(asked.request.headers["idempotency-key"])
+    assert keys[0] == keys[1] != keys[2]
+    with pytest.raises(UsageError, match="visible ASCII"):
+        next(instance.update("raise", 5, int, None, ""))
+
+
+def test_handles_share_what_reads_their_answers() -> None:
+    """It takes classes to be made, so that there would be a leak of them."""
+    by_name: FunctionProtocol[Any] = FunctionProtocol("buy", Any, Rules(1.0))
+    first, second = (by_name.instance(number)._view for number in ("1", "2"))
+    assert first._decode_one is second._decode_one
+
+
+def test_a_client_that_was_given_is_not_closed() -> None:
+    with Client("http://127.0.0.1:9") as own:
+        kept = http.client.HTTPConnection("127.0.0.1", 9)
+        own._idle.append(kept)
+        with FunctionClient(listen=own, serve="http://127.0.0.1:9"):
+            pass
+        assert own._idle == [kept]
+
+
+def test_the_sync_client_needs_no_asyncio() -> None:
+    code = "import sys; from headway.client import Client, FunctionClient; assert 'asyncio' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

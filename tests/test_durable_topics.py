@@ -149,21 +149,31 @@ def test_a_request_and_its_reply(tmp_path: Path) -> None:
     assert world.unclaimed == []
 
 
-def test_a_reply_after_a_month_of_runs(tmp_path: Path) -> None:
-    """Nothing is in memory: each run is another one, the reply is there before the last of them."""
-    World(tmp_path).tell(("buy/1", start("lamp")))
-    first = World(tmp_path)
-    first.run(lambda: len(first.requests) == 1)
-    [request] = first.requests
-    for _ in range(2):
-        world = World(tmp_path)
-        world.run(lambda: True)
-    assert len(world.requests) == 1, "a call that waits is not published again"
-    assert world.rows()["buy/1"].state["waits"] == ["step quote"]
-    world.reply({"key": request["data"]["key"], "cents": 7})
-    last = World(tmp_path)
+def test_a_call_waits_from_run_to_run(tmp_path: Path) -> None:
+    """Nothing is in memory: each run does something, and leaves what waits alone; the last one reads its reply."""
+
+    def world() -> World:
+        return World(tmp_path, timeout="30d")
+
+    def asked(of: World) -> list[str]:
+        return sorted(request["data"]["key"] for request in of.requests)
+
+    expected = []
+    for number in range(3):
+        run = world()
+        run.tell((f"buy/{number}", start("lamp")))
+        expected.append(f"buy/{number}#0.1.quote")
+        run.run(lambda run=run: asked(run) == expected)  # type: ignore[misc]
+        rows = run.rows()
+        assert {key: list(row.timers) for key, row in rows.items()} == {
+            f"buy/{one}": ["call 1"] for one in range(number + 1)
+        }
+        assert rows["buy/0"].state["waits"] == ["step quote"]
+    last = world()
+    last.reply({"key": "buy/0#0.1.quote", "cents": 7})
     last.run(lambda: len(last.ended) == 1)
     assert json.loads(last.ended[0]["result"]) == [7, ""]
+    assert asked(last) == expected, "a call that waits is not published again"
 
 
 def test_replies_for_nobody_are_told(tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["ASLEEP", "DURATION_BOUNDS_S", "PHASES", "WORKING", "FunctionFigures", "figures_of"]
+__all__ = ["ASLEEP", "DURATION_BOUNDS_S", "ENDED", "PHASES", "WORKING", "FunctionFigures", "figures_of"]
 
 WORKING: Final = "working"
 """A call of it is under way: a step, a question to a view, another function."""
 ASLEEP: Final = "asleep"
 """It waits for time, a signal, a token or a condition."""
-PHASES: Final = (WORKING, ASLEEP, "blocked", "completed", "failed", "cancelled", "terminated")
+ENDED: Final = ("completed", "failed", "cancelled", "terminated")
+"""Statuses of an instance of which nothing more comes."""
+PHASES: Final = (WORKING, ASLEEP, "blocked", *ENDED)
 """What an instance counts as: under way in one of three ways, or how it has ended, as long as it is known."""
 DURATION_BOUNDS_S: Final = (
     *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0),

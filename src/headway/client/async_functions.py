@@ -43,8 +43,13 @@ class AsyncFunctionClient:
             msg = "AsyncFunctionClient() reaches nobody: give listen= and serve=, the addresses of the flow's servers"
             raise UsageError(msg)
 
+        self._own: list[AsyncClient] = []
+
         def client_of(given: Union[str, AsyncClient, None]) -> Optional[AsyncClient]:
-            return AsyncClient(given, token=token, timeout_s=timeout_s, tls=tls) if isinstance(given, str) else given
+            if not isinstance(given, str):
+                return given
+            self._own.append(AsyncClient(given, token=token, timeout_s=timeout_s, tls=tls))
+            return self._own[-1]
 
         self._clients: dict[Server, Optional[AsyncClient]] = {"listen": client_of(listen), "serve": client_of(serve)}
         self._rules = Rules(retry_s)
@@ -82,10 +87,9 @@ class AsyncFunctionClient:
                 return
 
     async def close(self) -> None:
-        """Close all connections."""
-        for client in self._clients.values():
-            if client is not None:
-                await client.close()
+        """Close all connections, but for those of an `AsyncClient` that was given: it may have others."""
+        for client in self._own:
+            await client.close()
 
     async def __aenter__(self) -> AsyncFunctionClient:
         return self
@@ -193,12 +197,18 @@ class AsyncInstance(Generic[R]):
 
     @overload
     async def update(
-        self, name: str, value: Any = None, *, returns: type[T], timeout: Optional[Duration] = "30s", key: str = ""
+        self,
+        name: str,
+        value: Any = None,
+        *,
+        returns: type[T],
+        timeout: Optional[Duration] = "30s",
+        key: Optional[str] = None,
     ) -> T: ...
 
     @overload
     async def update(
-        self, name: str, value: Any = None, *, timeout: Optional[Duration] = "30s", key: str = ""
+        self, name: str, value: Any = None, *, timeout: Optional[Duration] = "30s", key: Optional[str] = None
     ) -> Any: ...
 
     async def update(
@@ -208,10 +218,10 @@ class AsyncInstance(Generic[R]):
         *,
         returns: Any = Any,
         timeout: Optional[Duration] = "30s",
-        key: str = "",
+        key: Optional[str] = None,
     ) -> Any:
         """Ask it to change something, and wait for the answer."""
-        return await self._client.drive(self._protocol.update(name, value, returns, timeout, key or None))
+        return await self._client.drive(self._protocol.update(name, value, returns, timeout, key))
 
     async def answer(self, token: str, value: Any = None, *, key: Optional[str] = None) -> Posted:
         """Give the answer to a call that waits for it: the text of a `context.token()`."""

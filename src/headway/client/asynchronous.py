@@ -83,7 +83,7 @@ class AsyncClient:
                 url,
                 data=request.body,
                 headers=request.headers,
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s + request.wait_s),
+                timeout=aiohttp.ClientTimeout(total=request.timeout_s(self._timeout_s)),
                 allow_redirects=False,
                 ssl=True if self._tls is None else self._tls,
             ) as response:

@@ -7,20 +7,22 @@ it asks: so an answer includes it, whichever server gives it.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from typing import Any, Final, Generic, Optional, Protocol, TypeVar, Union
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 import msgspec
 
+from headway.basics.function_figures import ENDED
+from headway.basics.idempotency import KEY, KEY_MOST
+from headway.basics.jsontext import to_json
 from headway.basics.times import Duration, duration_ms, format_duration
 from headway.client.function_records import (
-    ENDED,
     Answered,
     InstanceStatus,
     Page,
@@ -30,10 +32,9 @@ from headway.client.function_records import (
     WithStart,
     decoded,
     decoder_of,
-    json_of,
 )
-from headway.client.protocol import WAIT_MOST_S, Answer, Reply, Request, ViewProtocol, error_of, problem_of
-from headway.client.talks import Server, Talk, asked
+from headway.client.protocol import WAIT_MOST_S, Reply, Request, ViewProtocol, error_of, problem_of
+from headway.client.talks import AGAIN, Server, Talk, asked
 from headway.errors import FunctionFailed, NotYetError, ServiceError, UsageError
 
 __all__ = ["Declared", "FunctionProtocol", "InstanceProtocol", "Rules", "Since", "listed"]
@@ -46,7 +47,6 @@ Since = Union[str, int, datetime, timedelta]
 _ROOT: Final = "/v1/functions"
 _VIEW: Final = "functions"
 _JSON: Final = {"content-type": "application/json"}
-_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -71,9 +71,15 @@ class Rules:
     retry_s: float
     now_s: Callable[[], float] = time.monotonic
 
-    def asked(self, server: Server, request: Request, until_s: Optional[float] = None) -> Talk[Reply]:
+    def asked(
+        self, server: Server, request: Union[Request, Callable[[], Request]], until_s: Optional[float] = None
+    ) -> Talk[Reply]:
         """The reply to a request, until `until_s` at most. Raises `ServiceError` where none comes."""
         return asked(server, request, self.retry_s, self.now_s, until_s)
+
+    def until_s(self, timeout: Optional[Duration]) -> Optional[float]:
+        """When a time limit that begins now has passed, by the clock; None without one."""
+        return None if timeout is None else self.now_s() + duration_ms(timeout, what="timeout") / 1_000
 
 
 class FunctionProtocol(Generic[R]):
@@ -123,13 +129,13 @@ class InstanceProtocol(Generic[R]):
 
     def signal(self, name: str, value: Any, key: Optional[str]) -> Talk[Posted]:
         """Send a signal."""
-        return self._post(f"/signals/{quote(name, safe='')}", json_of(value, f"signal {name!r}"), key)
+        return self._post(f"/signals/{quote(name, safe='')}", to_json(value, f"signal {name!r}"), key)
 
     def signal_with_start(
         self, name: str, value: Any, arguments: bytes, id_reuse: Optional[str], key: Optional[str]
     ) -> Talk[Posted]:
         """Send a signal, and start it before where it is not there."""
-        body = _encode(WithStart(msgspec.Raw(arguments), msgspec.Raw(json_of(value, f"signal {name!r}"))))
+        body = _encode(WithStart(msgspec.Raw(arguments), msgspec.Raw(to_json(value, f"signal {name!r}"))))
         self._start_key = key or uuid4().hex
         return self._post(_reusing(f"/signals/{quote(name, safe='')}/start", id_reuse), body, self._start_key)
 
@@ -139,16 +145,25 @@ class InstanceProtocol(Generic[R]):
 
     def answer_token(self, token: str, value: Any, key: Optional[str]) -> Talk[Posted]:
         """Answer a call by its token."""
-        return self._post(f"/tokens/{quote(token, safe='')}", json_of(value, "the answer by token"), key)
+        return self._post(f"/tokens/{quote(token, safe='')}", to_json(value, "the answer by token"), key)
 
     def update(self, name: str, value: Any, returns: Any, timeout: Optional[Duration], key: Optional[str]) -> Talk[Any]:
         """Ask it to change something; the answer of its handler."""
         decode = decoder_of(returns, f"the answer to update {name!r}")
-        update_id = key or uuid4().hex
+        update_id = _checked(key) or uuid4().hex
         path = f"/updates/{quote(name, safe='')}/{quote(update_id, safe='')}"
-        yield from self._post(path, json_of(value, f"update {name!r}"), update_id)
+        until_s = self._rules.until_s(timeout)
+        missing = f"has not answered update {name!r}"
+        try:
+            # An update of one id is one for its instance, whoever else uses this id.
+            of_all = blake2b(f"{self}\0{update_id}".encode(), digest_size=16).hexdigest()
+            yield from self._post(path, to_json(value, f"update {name!r}"), of_all, until_s)
+        except ServiceError as error:
+            if until_s is None or not _may_be_asked_again(error) or self._rules.now_s() < until_s:
+                raise
+            raise self._overdue(missing, timeout, str(error)) from error
         row = yield from self._awaited(
-            timeout, lambda row: update_id in row.updates or row.status in ENDED, f"has not answered update {name!r}"
+            timeout, until_s, lambda row: update_id in row.updates or row.status in ENDED, missing
         )
         answer = row.updates.get(update_id)
         if answer is None or answer.error:
@@ -157,12 +172,9 @@ class InstanceProtocol(Generic[R]):
             raise self._failed(msg, row.status if answer is None else "")
         return decode(answer.value.encode())
 
-    def _post(self, behind: str, body: bytes, key: Optional[str]) -> Talk[Posted]:
-        if key is not None and not _KEY.fullmatch(key):
-            msg = f"key={key!r:.100}: an idempotency key has 1 to 255 visible ASCII characters"
-            raise UsageError(msg)
-        headers = {**_JSON, "idempotency-key": key or uuid4().hex}
-        reply = yield from self._rules.asked("listen", Request("POST", self._path + behind, headers, body))
+    def _post(self, behind: str, body: bytes, key: Optional[str], until_s: Optional[float] = None) -> Talk[Posted]:
+        headers = {**_JSON, "idempotency-key": _checked(key) or uuid4().hex}
+        reply = yield from self._rules.asked("listen", Request("POST", self._path + behind, headers, body), until_s)
         if reply.status != 200:
             raise error_of(reply)
         self.posted = decoded(Posted, reply)
@@ -172,7 +184,8 @@ class InstanceProtocol(Generic[R]):
 
     def result(self, timeout: Optional[Duration]) -> Talk[R]:
         """Its result, once it has ended."""
-        row = yield from self._awaited(timeout, lambda row: row.status in ENDED, "has not ended")
+        until_s = self._rules.until_s(timeout)
+        row = yield from self._awaited(timeout, until_s, lambda row: row.status in ENDED, "has not ended")
         if row.status != "completed":
             told = f"{self} is {row.status}" if row.status != "failed" else f"{self} has failed"
             raise self._failed(f"{told}: {row.error}".rstrip(": "), row.status)
@@ -182,7 +195,7 @@ class InstanceProtocol(Generic[R]):
         """What the handler of a query says."""
         decode = decoder_of(returns, f"the answer to query {name!r}")
         path = f"{self._path}/queries/{quote(name, safe='')}{self._fresh(wait)}"
-        body = json_of(value, f"query {name!r}")
+        body = to_json(value, f"query {name!r}")
         reply = yield from self._rules.asked("serve", Request("POST", path, dict(_JSON), body, wait_s=_seconds(wait)))
         if reply.status == 200:
             return decode(bytes(decoded(Answered, reply).value))
@@ -213,21 +226,32 @@ class InstanceProtocol(Generic[R]):
         given = {"at_least": self.posted.receipt, "wait": f"{round(1_000 * _seconds(wait))}ms"}
         return f"?{urlencode(given)}"
 
-    def _awaited(self, timeout: Optional[Duration], is_there: Callable[[Row], bool], missing: str) -> Talk[Row]:
-        """What is known of it, once something is there. It is told of each change, and waits for the next one."""
+    def _awaited(
+        self, timeout: Optional[Duration], until_s: Optional[float], is_there: Callable[[Row], bool], missing: str
+    ) -> Talk[Row]:
+        """What is known of it, once something is there. It is told of each change, and waits for the next one.
+
+        Raises `NotYetError` when `until_s` has passed, the end of `timeout`.
+        """
         now_s = self._rules.now_s
-        until_s = None if timeout is None else now_s() + _seconds(timeout)
         receipt = None if self.posted is None else self.posted.receipt
         etag, status = "", "not known yet"
-        while True:
+
+        def request() -> Request:
             left_s = WAIT_MOST_S if until_s is None else min(WAIT_MOST_S, max(0.0, until_s - now_s()))
             wait_s = left_s if etag or receipt else 0.0
-            request = self._view.read(str(self), at_least=receipt, wait=0, after=etag, default_wait_s=wait_s)
-            reply = yield from self._rules.asked("serve", request, until_s)
+            return self._view.read(str(self), at_least=receipt, wait=0, after=etag, default_wait_s=wait_s)
+
+        while True:
             try:
-                answer: Optional[Answer[Row]] = self._view.one(str(self), reply)
+                reply = yield from self._rules.asked("serve", request, until_s)
+                answer = self._view.one(str(self), reply)
             except NotYetError:
                 answer = None
+            except ServiceError as error:
+                if until_s is None or not _may_be_asked_again(error) or now_s() < until_s:
+                    raise
+                raise self._overdue(missing, timeout, str(error)) from error
             else:
                 receipt = None
             if answer is not None and answer.value is None:
@@ -237,8 +261,10 @@ class InstanceProtocol(Generic[R]):
                 if is_there(answer.value):
                     return answer.value
             if until_s is not None and now_s() >= until_s:
-                msg = f"{self} {missing} within {format_duration(duration_ms(timeout or 0))}: it is {status}"
-                raise NotYetError(msg)
+                raise self._overdue(missing, timeout, f"it is {status}")
+
+    def _overdue(self, missing: str, timeout: Optional[Duration], why: str) -> NotYetError:
+        return NotYetError(f"{self} {missing} within {format_duration(duration_ms(timeout or 0))}: {why}")
 
     @staticmethod
     def _failed(text: str, status: str) -> FunctionFailed:
@@ -289,7 +315,7 @@ def _encode_plainly(*arguments: Any, **keywords: Any) -> bytes:
     if arguments and keywords:
         msg = "of a function that is given by its name, arguments are given by position or by name, and not both"
         raise UsageError(msg)
-    return json_of(keywords or list(arguments), "the arguments")
+    return to_json(keywords or list(arguments), "the arguments")
 
 
 def _reusing(behind: str, id_reuse: Optional[str]) -> str:
@@ -313,6 +339,19 @@ def _since(since: Since) -> Union[str, int]:
             raise UsageError(msg)
         return round(since.timestamp() * 1_000)
     return since
+
+
+def _checked(key: Optional[str]) -> Optional[str]:
+    """An idempotency key that may be one. Raises `UsageError`."""
+    if key is not None and not (len(key) <= KEY_MOST and KEY.fullmatch(key)):
+        msg = f"key={key!r:.100}: an idempotency key has 1 to {KEY_MOST} visible ASCII characters"
+        raise UsageError(msg)
+    return key
+
+
+def _may_be_asked_again(error: ServiceError) -> bool:
+    """Whether nobody has answered, or somebody who is busy."""
+    return error.status in (0, *AGAIN)
 
 
 def _absent(instance: str) -> ServiceError:

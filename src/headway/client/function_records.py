@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Optional, TypeVar
+from typing import Any, Optional, TypeVar
 
 import msgspec
 
+from headway.basics.function_figures import ENDED
 from headway.client.protocol import Reply
-from headway.errors import ServiceError, UsageError
+from headway.errors import ServiceError
 
 __all__ = [
-    "ENDED",
     "Answered",
     "InstanceStatus",
     "Page",
@@ -23,13 +23,9 @@ __all__ = [
     "WithStart",
     "decoded",
     "decoder_of",
-    "json_of",
 ]
 
 T = TypeVar("T")
-
-ENDED: Final = ("completed", "failed", "cancelled", "terminated")
-_encode: Final = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True)
@@ -151,15 +147,6 @@ def decoder_of(returns: Any, what: str) -> Callable[[bytes], Any]:
             raise ServiceError(msg) from error
 
     return decode
-
-
-def json_of(value: Any, what: str) -> bytes:
-    """A value as JSON. Raises `UsageError`, which names `what`, for one that has no such form."""
-    try:
-        return _encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        msg = f"{what}: {value!r:.100} cannot be written as JSON: {error}"
-        raise UsageError(msg) from None
 
 
 def decoded(kind: type[T], reply: Reply) -> T:

@@ -59,10 +59,15 @@ class FunctionClient:
         if listen is None and serve is None:
             msg = "FunctionClient() reaches nobody: give listen= and serve=, the addresses of the flow's two servers"
             raise UsageError(msg)
-        self._clients: dict[Server, Optional[Client]] = {
-            "listen": Client(listen, token=token, timeout_s=timeout_s, tls=tls) if isinstance(listen, str) else listen,
-            "serve": Client(serve, token=token, timeout_s=timeout_s, tls=tls) if isinstance(serve, str) else serve,
-        }
+        self._own: list[Client] = []
+
+        def client_of(given: Union[str, Client, None]) -> Optional[Client]:
+            if not isinstance(given, str):
+                return given
+            self._own.append(Client(given, token=token, timeout_s=timeout_s, tls=tls))
+            return self._own[-1]
+
+        self._clients: dict[Server, Optional[Client]] = {"listen": client_of(listen), "serve": client_of(serve)}
         self._rules = Rules(retry_s)
 
     @overload
@@ -105,10 +110,9 @@ class FunctionClient:
                 return
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
-        for client in self._clients.values():
-            if client is not None:
-                client.close()
+        """Close the connections that are not in use, but for those of a `Client` that was given: it may have others."""
+        for client in self._own:
+            client.close()
 
     def __enter__(self) -> FunctionClient:
         return self
@@ -225,11 +229,19 @@ class Instance(Generic[R]):
 
     @overload
     def update(
-        self, name: str, value: Any = None, *, returns: type[T], timeout: Optional[Duration] = "30s", key: str = ""
+        self,
+        name: str,
+        value: Any = None,
+        *,
+        returns: type[T],
+        timeout: Optional[Duration] = "30s",
+        key: Optional[str] = None,
     ) -> T: ...
 
     @overload
-    def update(self, name: str, value: Any = None, *, timeout: Optional[Duration] = "30s", key: str = "") -> Any: ...
+    def update(
+        self, name: str, value: Any = None, *, timeout: Optional[Duration] = "30s", key: Optional[str] = None
+    ) -> Any: ...
 
     def update(
         self,
@@ -238,14 +250,14 @@ class Instance(Generic[R]):
         *,
         returns: Any = Any,
         timeout: Optional[Duration] = "30s",
-        key: str = "",
+        key: Optional[str] = None,
     ) -> Any:
         """Ask it to change something, and wait for the answer, None for `timeout` as long as it takes.
 
         Raises `FunctionFailed` where it is refused, its handler raises, or the instance has ended, and `NotYetError`
         when it takes longer: ask again with the same `key`, and you get the answer to the same update.
         """
-        return self._client.drive(self._protocol.update(name, value, returns, timeout, key or None))
+        return self._client.drive(self._protocol.update(name, value, returns, timeout, key))
 
     def answer(self, token: str, value: Any = None, *, key: Optional[str] = None) -> Posted:
         """Give the answer to a call that waits for it: the text of a `context.token()`."""

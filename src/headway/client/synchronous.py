@@ -76,7 +76,7 @@ class Client:
             # The server may have closed it meanwhile, which is nobody's fault.
             try:
                 return self._send(connection, request)
-            except (http.client.HTTPException, ConnectionError):
+            except (http.client.HTTPException, ConnectionError, ssl.SSLError):
                 connection.close()
             except OSError as error:
                 raise self._failed(connection, error) from error
@@ -92,7 +92,7 @@ class Client:
         return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
 
     def _send(self, connection: http.client.HTTPConnection, request: Request) -> Reply:
-        connection.timeout = self._timeout_s + request.wait_s
+        connection.timeout = request.timeout_s(self._timeout_s)
         if connection.sock is not None:
             connection.sock.settimeout(connection.timeout)
         headers = {**self._headers, **request.headers}

@@ -9,7 +9,8 @@ from typing import Any, Final, Optional
 
 import msgspec
 
-from headway.durable.state import BLOCKED, ENDED, RUNNING
+from headway.basics.function_figures import ENDED
+from headway.durable.state import BLOCKED, RUNNING
 from headway.errors import UsageError
 from headway.functions.search import SearchValue
 

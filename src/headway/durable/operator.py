@@ -21,6 +21,7 @@ from typing import Any, Final, Optional
 
 import msgspec
 
+from headway.basics.function_figures import ENDED
 from headway.durable.calls import (
     CALLS,
     MESSAGES,
@@ -47,7 +48,7 @@ from headway.durable.messages import (
     body_of,
     parts_of,
 )
-from headway.durable.state import BLOCKED, ENDED, RUNNING, Answer, FunctionState
+from headway.durable.state import BLOCKED, RUNNING, Answer, FunctionState
 from headway.durable.tallies import count_end, count_phase, count_start, count_stray
 from headway.durable.topics import CALL_TIMER, TopicCalls
 from headway.errors import FunctionBlocked, UsageError

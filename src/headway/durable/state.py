@@ -8,12 +8,11 @@ from headway.functions.history import Parent
 from headway.types.logs import Log
 from headway.types.schema import State
 
-__all__ = ["BLOCKED", "ENDED", "RUNNING", "Answer", "FunctionState", "TopicCall"]
+__all__ = ["BLOCKED", "RUNNING", "Answer", "FunctionState", "TopicCall"]
 
 RUNNING: Final = "running"
 BLOCKED: Final = "blocked"
 """Its code and its history disagree, or it made no progress: it waits for a person."""
-ENDED: Final = ("completed", "failed", "cancelled", "terminated")
 
 
 class Answer(State):

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 
+from headway.basics.idempotency import KEY, KEY_MOST
 from headway.basics.traceparent import is_traceparent
 from headway.errors import UsageError
 from headway.inbox.commits import Item, item_of
@@ -31,8 +32,6 @@ LINES: Final = ("application/x-ndjson", "application/jsonl", "application/json-l
 STRUCTURED: Final = "application/cloudevents+json"
 BATCHED: Final = "application/cloudevents-batch+json"
 
-_KEY_MOST: Final = 255
-_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _JSON_TYPE: Final = re.compile(r"(?:application|text)/(?:[\w.!#$&^+-]+\+)?json\s*(?:;.*)?", re.ASCII)
 _ATTRIBUTES: Final = ("id", "source", "type")
 _BLANKS: Final = b" \t\r\n"
@@ -177,8 +176,8 @@ def _key(scope: Scope, name: bytes) -> Optional[str]:
     text: str = values[0].decode("latin-1").strip()
     if len(text) >= 2 and text[0] == text[-1] == '"':
         text = text[1:-1]
-    if len(values) > 1 or len(text) > _KEY_MOST or not _KEY.fullmatch(text):
-        detail = f"the header {name.decode()} must be one text of 1 to {_KEY_MOST} visible ASCII characters"
+    if len(values) > 1 or len(text) > KEY_MOST or not KEY.fullmatch(text):
+        detail = f"the header {name.decode()} must be one text of 1 to {KEY_MOST} visible ASCII characters"
         raise ProblemError(400, detail)
     return text
 

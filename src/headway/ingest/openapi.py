@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.basics.idempotency import KEY, KEY_MOST
 from headway.basics.times import EARLIEST_MS, LATEST_MS
 from headway.ingest.bodies import BATCHED, JSON, LINES, STRUCTURED
 from headway.ingest.door import Door
@@ -76,7 +77,7 @@ _TIME: Final = {
         {"type": "string", "format": "date-time"},
     ],
 }
-_KEY: Final = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
+_KEY: Final = {"type": "string", "minLength": 1, "maxLength": KEY_MOST, "pattern": f"^{KEY.pattern}$"}
 
 
 def document(flow: str, doors: Mapping[str, Door], *, max_body: int, has_tokens: bool) -> dict[str, Any]:
