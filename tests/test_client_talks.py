@@ -87,7 +87,7 @@ def test_what_is_told_is_taken_once_and_within_its_time(faults: list[Any], retry
         assert used[:-1].count("fine") == 0, "what was answered is not asked again"
         assert posted.duplicate == ("answer lost" in used)
     assert len(world.taken) <= 1, "one key in all attempts"
-    assert world.now_s - began_s <= retry_s
+    assert world.now_s - began_s <= retry_s + 1e-6
     assert world.asked <= 14
 
 

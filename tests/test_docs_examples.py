@@ -106,12 +106,16 @@ def test_a_program_that_orders_by_a_durable_function(tmp_path: Path) -> None:
     try:
         environment = {**os.environ, "ORDERS_LISTEN": f"http://{posts}", "ORDERS_SERVE": f"http://{views}"}
         program = [sys.executable, str(EXAMPLES / "order_desk.py")]
-        told = subprocess.run(program, env=environment, timeout=PATIENCE_S, capture_output=True, text=True, check=False)
+        runs = [
+            subprocess.run(program, env=environment, timeout=PATIENCE_S, capture_output=True, text=True, check=False)
+            for _ in range(2)
+        ]
     finally:
         flow_process.terminate()
         flow_process.wait(PATIENCE_S)
-    assert told.returncode == 0, told.stderr
-    cancelled, refused, failed = told.stdout.splitlines()
-    assert cancelled == "fulfil_order/desk-1 has failed: ValueError: cancelled by the customer: too bright"
-    assert "function 'fulfil_order': argument 'order'" in refused
-    assert failed == "failed: desk-1"
+    for told in runs:
+        assert told.returncode == 0, told.stderr
+        cancelled, refused, failed = told.stdout.splitlines()
+        assert cancelled == "fulfil_order/desk-1 has failed: ValueError: cancelled by the customer: too bright"
+        assert "function 'fulfil_order': argument 'order'" in refused
+        assert failed == "failed: desk-1"

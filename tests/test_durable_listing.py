@@ -137,7 +137,13 @@ def test_over_http(tmp_path: Path) -> None:
             ["order/038"],
         ]
         assert pages("?since=1h&name=order&limit=1000") == [names]
+        document = asked(f"{base}/openapi.json")[1]["paths"]
         status, one = asked(f"{base}/v1/functions/order/013")
+        schema = document["/v1/functions/{name}/{id}"]["get"]["responses"]["200"]["content"]["application/json"][
+            "schema"
+        ]
+        assert set(one) <= set(schema["properties"]) and set(schema["required"]) <= set(one)
+        assert "started_by" in schema["properties"]
         assert status == 200
         assert (one["status"], one["arguments"], one["search"]["cents"]) == ("running", ["bob", 13], 13)
         assert asked(f"{base}/v1/functions/order/003")[1]["result"] == "paid"

@@ -187,7 +187,7 @@ def test_one_that_is_cancelled_still_answers(tmp_path: Path) -> None:
 
 def test_requests_that_start_and_signal() -> None:
     routes = Routes({"tally": tally})
-    line = routes.line(["tally", "1", "signals", "add", "start"], b'{"arguments": [3], "value": 4}')
+    line, _ = routes.line(["tally", "1", "signals", "add", "start"], b'{"arguments": [3], "value": 4}')
     body = body_of(msgspec.json.decode(line, type=Told))
     assert isinstance(body, Start) and body.signal is not None
     assert (bytes(body.arguments), body.signal.name, bytes(body.signal.value)) == (b"[3]", "add", b"4")

@@ -77,10 +77,11 @@ def test_requests_say_what_happens_to_an_id() -> None:
     routes = Routes({"traced": traced})
     for parts in (["traced", "1"], ["traced", "1", "signals", "go", "start"]):
         body = b"{}" if len(parts) > 2 else b"[]"
-        line = routes.line(parts, body, Asked({"id_reuse": "reject"}, TRACE))
+        line, untraced = routes.line(parts, body, Asked({"id_reuse": "reject"}, TRACE))
         found = body_of(msgspec.json.decode(line, type=Message))
         assert isinstance(found, Start)
         assert (found.id_reuse, found.traceparent) == ("reject", TRACE)
+        assert untraced == routes.line(parts, body, Asked({"id_reuse": "reject"})).line
     with pytest.raises(UsageError, match="id_reuse='twice' is unknown: give one of return, reject, new"):
         routes.line(["traced", "1"], b"[]", Asked({"id_reuse": "twice"}))
     with pytest.raises(UsageError, match="'color' is no parameter here: known are id_reuse"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +17,7 @@ from headway.durable import target
 from headway.durable.calls import CallRecord
 from headway.durable.target import MessagesTarget
 from headway.inbox.runlog import RunLogInput
-from headway.targets.base import DONE, Delivery
+from headway.targets.base import DONE, Answer, Delivery, Outcome
 
 LOG = RunLogInput("answers", "answers of steps and functions")
 
@@ -54,6 +55,12 @@ def written(directory: Path, batches: list[list[Delivery]], *, restarts: bool = 
 
     for some in [[batch] for batch in batches] if restarts else [batches]:
         asyncio.run(deliver(some))
+    return records(directory)
+
+
+def records(directory: Path) -> list[tuple[str, str]]:
+    """What stands in the log, by whom it is for."""
+    log = LOG.within(directory)
     reader = log.open(log.partitions()[0], None, follow=False)
     found = []
     while (chunk := reader.read(1 << 20)) is not None:
@@ -86,3 +93,30 @@ def test_large_messages_are_written_in_pieces(tmp_path: Path, monkeypatch: pytes
     assert [to for to, _ in written(tmp_path, [batch])] == [f"f/{number}" for number in range(20)]
     [log] = (tmp_path / "inbox").glob("*/worker-00/*.log")
     assert 5 <= log.read_bytes().count(b"HwFr") <= 10
+
+
+def test_one_that_cannot_be_written_holds_up_no_other_one(tmp_path: Path) -> None:
+    """It is put off, longer each time, with the reason; the others of its batch are in the log."""
+    unknown = msgspec.json.encode(CallRecord(key="k8", kind="of tomorrow", name="f"))
+    bad = [
+        replace(delivery(number, "[]"), data=data, attempt=attempt)
+        for number, data, attempt in ((7, b"{}", 1), (8, unknown, 3))
+    ]
+    batch = [delivery(1, "[1]"), *bad, delivery(2, "[2]")]
+    log = LOG.within(tmp_path)
+    log.prepare(1)
+
+    async def deliver() -> list[Answer]:
+        messages = MessagesTarget("g", LOG).within(tmp_path, 0, 1)
+        await messages.open()
+        answers = list(await messages.deliver(batch))
+        await messages.close()
+        return answers
+
+    first, missing, other, last = asyncio.run(deliver())
+    assert first == last == DONE
+    assert (missing.outcome, missing.retry_after_s) == (Outcome.RETRY, 1.0)
+    assert "ValidationError" in missing.reason
+    assert (other.outcome, other.retry_after_s) == (Outcome.RETRY, 4.0)
+    assert "a call of kind 'of tomorrow'" in other.reason
+    assert [to for to, _ in records(tmp_path)] == ["f/1", "f/2"]

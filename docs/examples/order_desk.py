@@ -19,13 +19,13 @@ SERVE = os.environ.get("ORDERS_SERVE", "http://127.0.0.1:8090")
 def order_and_change_mind(client: FunctionClient) -> str:
     """Order something, and cancel it while it is packed."""
     orders = client.function("fulfil_order", returns=str)
-    # The key makes this safe to run again: it is the same order.
+    # With keys this may be run again, also after it was killed anywhere: it is the same order, cancelled once.
     order = orders.start("desk-1", {"id": "desk-1", "item": "lamp", "cents": 4_900}, key="desk-1")
     try:
-        return f"already at the door: {order.result(timeout='200ms')}"
-    except NotYetError:
-        order.signal("cancel", "too bright")
-    try:
+        try:
+            return f"already at the door: {order.result(timeout='200ms')}"
+        except NotYetError:
+            order.signal("cancel", "too bright", key="desk-1-cancel")
         return f"it was too late: {order.result(timeout='30s')}"
     except FunctionFailed as failed:
         return str(failed)

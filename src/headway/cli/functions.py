@@ -65,8 +65,9 @@ def _asking(name: str, help_text: str) -> None:
 @click.option(
     "--id-reuse",
     metavar="POLICY",
-    help="What happens where there is one of the id: return, reject, new or new_after_failure; by default what the "
-    "declaration of the function says.",
+    help="What happens where there is an instance of the id: return leaves it as it is, reject refuses the start, new "
+    "starts anew once it has ended, new_after_failure only where it has failed. Default: what the function's "
+    "declaration says.",
 )
 @set_option
 @state_option
@@ -82,8 +83,7 @@ def start(
 ) -> None:
     """Start a function. ARGUMENTS is a JSON array by position, or an object by name.
 
-    The start is durable when the command says so. Where there is an instance of the id, the declaration of the function
-    says what happens.
+    The start is durable when the command says so. What has come of it says `headway functions show`.
     """
     behind = "" if id_reuse is None else f"?id_reuse={quote(id_reuse, safe='')}"
     append_message(flow, settings, state_dir, instance, behind, arguments, as_json=as_json)

@@ -29,7 +29,7 @@ from headway.functions.declared import ID_REUSES, Callee, DurableFunction, names
 from headway.functions.history import Failure
 from headway.functions.tokens import read_token
 from headway.inbox.settings import InboxSettings
-from headway.inbox.source import NOTHING_ASKED, Asked, HttpInput, Way
+from headway.inbox.source import NOTHING_ASKED, Asked, HttpInput, Translated, Way
 
 __all__ = ["PATH", "Routes", "requests"]
 
@@ -100,17 +100,23 @@ class Routes:
         """The paths, with what each is for."""
         return _PATHS
 
-    def line(self, parts: Sequence[str], body: bytes, asked: Asked = NOTHING_ASKED) -> bytes:
+    def line(self, parts: Sequence[str], body: bytes, asked: Asked = NOTHING_ASKED) -> Translated:
         """The record of a request to these parts of a path.
 
         Raises `LookupError` for a path that is none, and `UsageError` for arguments that the function does not take.
         """
+        to, told = self._told(parts, body)
+        line = message(to, _with(told, asked))
+        traced = bool(asked.traceparent)
+        return Translated(line, message(to, _with(told, asked._replace(traceparent=""))) if traced else line)
+
+    def _told(self, parts: Sequence[str], body: bytes) -> tuple[str, Body]:
+        """Whom a request is for, and what a path and a body say."""
         if len(parts) < 2 or not all(parts[:2]):
             raise LookupError(_WAYS)
         name, instance_id, *rest = parts
         if name == SCHEDULES:
-            told = self._to_schedule(instance_id, rest, body.strip() or b"null")
-            return message(address_of(name, instance_id), _with(told, asked))
+            return address_of(name, instance_id), self._to_schedule(instance_id, rest, body.strip() or b"null")
         function = self._callees.get(name)
         if not isinstance(function, DurableFunction):
             msg = f"there is no function {name!r}: there are {names_of_functions(self._callees)}"
@@ -118,8 +124,7 @@ class Routes:
         if "\0" in instance_id or len(instance_id.encode()) > 1_000:
             msg = f"the id {instance_id[:100]!r} has a zero byte or more than 1,000 bytes"
             raise UsageError(msg)
-        told = self._body(function, rest, body)
-        return message(address_of(name, instance_id), _with(told, asked))
+        return address_of(name, instance_id), self._body(function, rest, body)
 
     def _to_schedule(self, name: str, rest: Sequence[str], body: bytes) -> Body:
         if name not in self._schedules:

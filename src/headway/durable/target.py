@@ -20,18 +20,19 @@ from headway.basics.guarantees import Guarantee
 from headway.client.asynchronous import AsyncClient
 from headway.durable.calls import CANCELLED, CallRecord, options_of
 from headway.durable.messages import SCHEDULES, Body, Cancel, Due, Resolve, Signal, Start, address_of, message, parts_of
-from headway.errors import InternalError, ServiceError, StateError
+from headway.errors import HeadwayError, InternalError, ServiceError, StateError
 from headway.functions.history import Failure, Identity, Parent
-from headway.functions.options import CallOptions
+from headway.functions.options import CallOptions, RetryPolicy
 from headway.inbox.commits import Item, item_of
 from headway.inbox.runlog import RunLogInput
 from headway.inbox.runlog_writer import RunLogWriter
-from headway.steps.attempt import Outcome, Ran, StepCall
+from headway.steps.attempt import Outcome as Tried
+from headway.steps.attempt import Ran, StepCall
 from headway.steps.desk import Desk, desk_path
 from headway.steps.hub import Hub
 from headway.steps.policy import ran_of
 from headway.steps.queues import Queue
-from headway.targets.base import DONE, Answer, Delivery, Limits, Target
+from headway.targets.base import DONE, Answer, Delivery, Limits, Outcome, Target
 from headway.targets.figures import QueueFigures
 
 __all__ = ["AsidesTarget", "MessagesTarget", "StepsTarget"]
@@ -63,7 +64,7 @@ class Views:
         except ServiceError as error:
             is_final = 400 <= error.status < 500 and error.status not in _TRIED_AGAIN
             failure = Failure("ServiceError", f"view {view!r}: {error}", non_retryable=is_final)
-            return ran_of(Outcome(failure=failure), CallOptions(), attempt, None)
+            return ran_of(Tried(failure=failure), CallOptions(), attempt, None)
         return Ran(msgspec.json.encode(value))
 
     async def close(self) -> None:
@@ -99,13 +100,19 @@ class _LogTarget(Target):
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """See to a call, and have what comes of it durable."""
         [delivery] = batch
-        record = _DECODE(delivery.data)
-        key = f"c{record.key or delivery.id}"
-        if not self._own.knows(key):
+        try:
+            record = _DECODE(delivery.data)
+            key = f"c{record.key or delivery.id}"
+            if self._own.knows(key):
+                return [DONE]
             found = await self._made_of(record, key, delivery)
-            if isinstance(found, Answer):
-                return [found]
-            await self._own.append(found)
+        except HeadwayError:
+            raise
+        except Exception as error:
+            return [_put_off(error, delivery)]
+        if isinstance(found, Answer):
+            return [found]
+        await self._own.append(found)
         return [DONE]
 
     async def _made_of(self, record: CallRecord, key: str, delivery: Delivery) -> Union[list[Item], Answer]:
@@ -140,20 +147,33 @@ class MessagesTarget(_LogTarget):
         return f"messages of {self._group}"
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
-        """Write the records of all of them that are not in the log yet, and have them durable."""
+        """Write the records of all of them that are not in the log yet, and have them durable.
+
+        One that cannot be written holds up no other one.
+        """
         pieces: list[list[Item]] = [[]]
+        answers: list[Answer] = []
         size = 0
         for delivery in batch:
-            record = _DECODE(delivery.data)
-            key = f"c{record.key or delivery.id}"
-            if not self._own.knows(key):
-                if size > _PIECE_BYTES:
-                    pieces.append([])
-                    size = 0
-                pieces[-1] += _messages(record, key)
-                size += len(delivery.data)
+            try:
+                items = self._items(delivery)
+            except Exception as error:
+                answers.append(_put_off(error, delivery))
+                continue
+            answers.append(DONE)
+            if items and size > _PIECE_BYTES:
+                pieces.append([])
+                size = 0
+            pieces[-1] += items
+            size += len(delivery.data) if items else 0
         await asyncio.gather(*(self._own.append(piece) for piece in pieces if piece))
-        return [DONE] * len(batch)
+        return answers
+
+    def _items(self, delivery: Delivery) -> list[Item]:
+        """The records of one that are not in the log yet."""
+        record = _DECODE(delivery.data)
+        key = f"c{record.key or delivery.id}"
+        return [] if self._own.knows(key) else _messages(record, key)
 
 
 class _HubTarget(_LogTarget):
@@ -272,6 +292,15 @@ def _usable() -> Iterator[None]:
     except OSError as error:
         msg = f"{error.filename or 'the folder run/'} cannot be used: {error.strerror}; check the disk and its rights"
         raise StateError(msg) from error
+
+
+def _put_off(error: Exception, delivery: Delivery) -> Answer:
+    """A call of which nothing can be made, as one of another version of Headway: it waits, and is told with the reason.
+
+    Without the pause it would be tried without a rest, because the pauses of these outputs are those of steps.
+    """
+    pause_s = RetryPolicy().pause_ms(delivery.attempt) / 1_000
+    return Answer(Outcome.RETRY, f"{type(error).__name__}: {error}", retry_after_s=pause_s)
 
 
 def _step_call(record: CallRecord) -> StepCall:

@@ -17,7 +17,7 @@ from headway.inbox.reader import InboxReader
 from headway.inbox.settings import PARTITIONS_MOST, InboxSettings, settings_of
 from headway.state.files import INBOX_NAME
 
-__all__ = ["NOTHING_ASKED", "Asked", "HttpInput", "Translator", "Way", "http_source"]
+__all__ = ["NOTHING_ASKED", "Asked", "HttpInput", "Translated", "Translator", "Way", "http_source"]
 
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9_.~-]*)+")
 _RESERVED: Final = ("/healthz", "/readyz", "/openapi.json")
@@ -99,14 +99,23 @@ class Asked(NamedTuple):
 NOTHING_ASKED: Final = Asked()
 
 
+class Translated(NamedTuple):
+    """The record that a request means."""
+
+    line: bytes
+    """One line of JSON without its end."""
+    untraced: bytes
+    """The same without the trace context of the request: who sends it again may do so with another span."""
+
+
 class Translator(Protocol):
     """Makes records of requests whose paths go on behind that of the source."""
 
     def ways(self) -> Mapping[str, Way]:
         """The paths behind that of the source, with `{NAMES}` in them."""
 
-    def line(self, parts: Sequence[str], body: bytes, asked: Asked = NOTHING_ASKED) -> bytes:
-        """The record, one line of JSON without its end, of a request to these parts of a path.
+    def line(self, parts: Sequence[str], body: bytes, asked: Asked = NOTHING_ASKED) -> Translated:
+        """The record of a request to these parts of a path.
 
         Raises `LookupError` for a path that is none, and `UsageError` for what cannot be taken.
         """

@@ -132,10 +132,7 @@ def translated(scope: Scope, body: bytes, translator: Translator, parts: Sequenc
         raise ProblemError(415, f"content type {media!r} is not known: send {JSON}", headers={"accept": JSON})
     key = _key(scope, b"idempotency-key")
     try:
-        asked = _asked(scope, key or "")
-        line = translator.line(parts, body, asked)
-        # Who sends a request again may do so with another span: it is the same request.
-        untraced = line if not asked.traceparent else translator.line(parts, body, asked._replace(traceparent=""))
+        line, untraced = translator.line(parts, body, _asked(scope, key or ""))
     except LookupError as error:
         raise ProblemError(404, str(error.args[0])) from None
     except UsageError as error:

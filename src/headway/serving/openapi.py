@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,13 @@ _VERSION: Final = "0.1.0"
 _REF: Final = "#/components/schemas/{name}"
 _INTEGER: Final = {"type": "integer"}
 _TEXT: Final = {"type": "string"}
+_SOMETIMES: Final = {
+    "ended_ms": _INTEGER,
+    "started_by": {"type": "string", "description": "The idempotency key of the request that has started it."},
+    "error": _TEXT,
+    "waits": {"type": "array", "items": _TEXT},
+}
+"""What is told of an instance of a function where there is something to tell."""
 
 
 def document(views: Mapping[str, Shown], *, has_functions: bool = False) -> dict[str, Any]:
@@ -44,8 +52,12 @@ def document(views: Mapping[str, Shown], *, has_functions: bool = False) -> dict
     }
 
 
+@lru_cache
 def _as_shown(value_type: Any) -> Any:
-    """The type of what is shown of a value: of a log how long it is, and its last entries."""
+    """The type of what is shown of a value: of a log how long it is, and its last entries.
+
+    Made once for each type: schemas take two classes of one name and module for one.
+    """
     logs = {field.name: field for field in log_fields(value_type)}
     if not logs:
         return value_type
@@ -53,10 +65,16 @@ def _as_shown(value_type: Any) -> Any:
     for field in msgspec.structs.fields(value_type):
         shown = field.type
         if field.name in logs:
-            entries = logs[field.name].entry_type
-            shown = msgspec.defstruct(f"LogOf{type_label(entries)}", [("length", int), ("last", list[entries])])  # type: ignore[valid-type]
+            shown = _log_of(logs[field.name].entry_type)
         fields.append((field.name, shown, msgspec.field(name=field.encode_name)))
-    return msgspec.defstruct(type_label(value_type), fields)
+    return msgspec.defstruct(type_label(value_type), fields, module=value_type.__module__)
+
+
+@lru_cache
+def _log_of(entries: Any) -> Any:
+    """The type of what is shown of a log."""
+    fields: Any = [("length", int), ("last", list[entries])]
+    return msgspec.defstruct(f"LogOf{type_label(entries)}", fields, module=entries.__module__)
 
 
 def _view_paths(name: str, shown: Shown, item: dict[str, Any]) -> dict[str, Any]:
@@ -109,7 +127,20 @@ def _view_paths(name: str, shown: Shown, item: dict[str, Any]) -> dict[str, Any]
 def _function_paths() -> dict[str, Any]:
     instance = _object(
         {"instance": _TEXT, "status": _TEXT, "run": _INTEGER, "started_ms": _INTEGER, "search": {"type": "object"}},
-        optional={"ended_ms": _INTEGER, "error": _TEXT, "waits": {"type": "array", "items": _TEXT}},
+        optional=_SOMETIMES,
+    )
+    whole = _object(
+        {
+            "instance": _TEXT,
+            "status": _TEXT,
+            "run": _INTEGER,
+            "started_ms": _INTEGER,
+            "search": {"type": "object"},
+            "arguments": {},
+            "result": {},
+            "variables": {"type": "object"},
+        },
+        optional=_SOMETIMES,
     )
     filters = [
         _parameter("status", _TEXT, "Only those of a status, or of several with commas between them."),
@@ -123,7 +154,7 @@ def _function_paths() -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": _TEXT} for name in ("name", "id", "query")
     )
     one = _operation("One instance", None, [name, id_])
-    one["responses"]["200"] = _content(instance, "What is known of it.")
+    one["responses"]["200"] = _content(whole, "What is known of it.")
     value = _object({"instance": _TEXT, "run": _INTEGER, "status": _TEXT, "value": {}})
     query = _operation("What an instance answers", None, [name, id_, asked])
     query["responses"]["200"] = _content(value, "What the handler of its own code says.")
