@@ -22,7 +22,8 @@ from headway.connectors.base import Chunk, Input, PartitionReader, Position, Tel
 from headway.connectors.memory import ItemsChunk
 from headway.connectors.reading import PATIENCE_S, chunks_of, impatient
 from headway.declare.loading import FlowSpec, load_flow
-from headway.errors import InputError, UsageError
+from headway.errors import InputError, InternalError, UsageError
+from headway.proving import lanes
 from headway.proving.lanes import Lane
 from headway.proving.plans import Ending, Life, Trial
 from headway.proving.replay import Pace, rewired
@@ -335,3 +336,11 @@ def test_a_stop_at_any_moment_is_a_good_end(tmp_path: Path, workers: int) -> Non
             assert (run.kind, run.failure) == ("", "")
     finally:
         lane.close()
+
+
+def test_what_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "_HANGS_S", 2.0)
+    monkeypatch.setattr(lanes, "_LOOK_S", 0.1)
+    endless = GOOD.replace("state.count += 1", "state.count += 1\n        while state.count == 3: pass")
+    with pytest.raises(InternalError, match="came to no crash point for 2 s"):
+        prove(written(tmp_path, flow_text(endless)), 60, runs=0)

@@ -34,6 +34,8 @@ __all__ = ["Lane", "Run", "Use"]
 _HANGS_S: Final = 60.0
 """A life that comes to no crash point for so long hangs: a long log takes longer, and comes to many."""
 _LOOK_S: Final = 5.0
+_ANSWERS_S: Final = 60.0
+"""The import of a flow may take its time."""
 _LOG_SHOWN: Final = 2_000
 
 
@@ -87,8 +89,8 @@ class Lane:
     _nurseries: dict[int, _Nursery] = field(default_factory=dict)
     _use: Use = field(default_factory=Use)
 
-    def run(self, trial: Trial, *, keep: Optional[Path] = None) -> Run:
-        """Carry out a trial from an empty state directory on. With `keep` its files are moved there."""
+    def run(self, trial: Trial) -> Run:
+        """Carry out a trial from an empty state directory on."""
         folder = self.folder / "trial"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -110,8 +112,6 @@ class Lane:
             if result.error:
                 break
         outcome = None if result.error else outcome_of(folder, result.counts, self.scope)
-        if keep is not None:
-            shutil.copytree(folder, keep, dirs_exist_ok=True)
         disk_bytes = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
         use = self._use.most(Use(open_files=result.open_files, disk_bytes=disk_bytes))
         counts, took_s = first
@@ -137,30 +137,33 @@ class Lane:
         if life.hash_seed not in self._nurseries:
             self._nurseries[life.hash_seed] = _Nursery(self.spec, life.hash_seed)
         nursery = self._nurseries[life.hash_seed]
-        told, took_s = nursery.have_run(order, signals.get(ending.how), ending.after_ms / 1_000, crashes.counts)
-        status = told.status or 0
-        self._use = self._use.most(Use(memory_bytes=told.rss_bytes))
+        ended = nursery.have_run(order, signals.get(ending.how), ending.after_ms / 1_000, crashes.counts)
+        assert ended.told.status is not None
+        status, took_s = ended.told.status, ended.took_s
+        self._use = self._use.most(Use(memory_bytes=ended.told.rss_bytes))
         if life.workers > 1:
             with StateDirectory(folder / "state").locked():
                 pass  # Workers follow their supervisor within moments: they hold the lock as long.
-        result = self._result(folder, status)
+        result = self._result(folder, status, hung=ended.hung)
         if os.WIFSIGNALED(status):
             return result, ending.kill.point if ending.how == "kill" else "at a moment", took_s
         worker_killed = ending.how == "kill" and crashes.counts().get(ending.kill.point, 0) >= ending.kill.nth
-        how = "stopped" if ending.how == "stop" else ending.kill.point if worker_killed else ""
-        return result, how, took_s
+        if ending.how == "stop":
+            return result, "stopped" if ended.was_sent else "", took_s
+        return result, ending.kill.point if worker_killed else "", took_s
 
-    def _result(self, folder: Path, status: Optional[int]) -> Result:
+    def _result(self, folder: Path, status: int, *, hung: bool) -> Result:
         log = folder / "life.log"
         told = log.read_text(errors="replace")[-_LOG_SHOWN:] if log.exists() else ""
-        if os.WIFSIGNALED(status or 0):
-            number = os.WTERMSIG(status or 0)
+        if hung:
+            msg = f"the process came to no crash point for {_HANGS_S:.0f} s: {told or 'it has written nothing'}"
+            return Result({}, msg, "InternalError")
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
             # One that is told to stop before it listens ends as if it was killed.
             if number in (signal.SIGKILL, signal.SIGTERM):
                 return Result({})
-            hung = number == signal.SIGABRT and not told
-            how = f"was at the same crash point for {_HANGS_S:.0f} s" if hung else f"was ended by signal {number}"
-            return Result({}, f"the process {how}: {told or 'it has written nothing'}", "InternalError")
+            return Result({}, f"the process was ended by signal {number}: {told}", "InternalError")
         path = folder / RESULT
         if not path.exists():
             return Result({}, f"the process ended without a word: {told}", "InternalError")
@@ -175,6 +178,17 @@ class Lane:
         for nursery in self._nurseries.values():
             nursery.close()
         self._nurseries.clear()
+
+
+class _Ended(NamedTuple):
+    """How a life ended."""
+
+    told: Told
+    """What the nursery says of it."""
+    took_s: float
+    was_sent: bool
+    """Whether the signal was sent before."""
+    hung: bool
 
 
 class _Nursery:
@@ -200,45 +214,36 @@ class _Nursery:
 
     def have_run(
         self, order: Order, sends: Optional[signal.Signals], after_s: float, progress: Callable[[], object]
-    ) -> tuple[Told, float]:
+    ) -> _Ended:
         """Have a life run to its end, and send a signal on the way.
 
-        `progress` tells how far the life is: one for which that stays the same hangs, and is killed. Returns what the
-        nursery tells of its end, and how long it took, in seconds.
+        `progress` tells how far the life is: one for which that stays the same hangs, and is killed.
         """
         os.write(self._commands, msgspec.json.encode(order) + b"\n")
-        told = self._hear_within(_HANGS_S)
+        told = self._hear_within(_ANSWERS_S)
         if told is None:
-            msg = f"the process that starts runs does not answer within {_HANGS_S:.0f} s"
+            msg = f"the process that starts runs does not answer within {_ANSWERS_S:.0f} s"
             raise InternalError(msg)
         pid = self._life = told.pid
         began_s = time.monotonic()
+        was_sent = hung = False
         try:
-            told = None
-            if sends is not None:
-                told = self._hear_within(after_s)
-                if told is None:
-                    _send(pid, sends)
-            if told is None:
-                told = self._hear_of_end(pid, progress)
+            told = None if sends is None else self._hear_within(after_s)
+            if told is None and sends is not None:
+                _send(pid, sends)
+                was_sent = True
+            before, since_s = progress(), time.monotonic()
+            while told is None:
+                told = self._hear_within(_LOOK_S)
+                now = progress()
+                if now != before:
+                    before, since_s = now, time.monotonic()
+                elif told is None and time.monotonic() - since_s >= _HANGS_S:
+                    hung = True
+                    _send(pid, signal.SIGKILL)
         finally:
             self._life = 0
-        assert told.status is not None
-        return told, time.monotonic() - began_s
-
-    def _hear_of_end(self, pid: int, progress: Callable[[], object]) -> Told:
-        before, since_s = progress(), time.monotonic()
-        while True:
-            told = self._hear_within(_LOOK_S)
-            if told is not None:
-                return told
-            now = progress()
-            if now != before:
-                before, since_s = now, time.monotonic()
-            elif time.monotonic() - since_s >= _HANGS_S:
-                # Once it is killed its end is told; that it ends so is told as SIGABRT, which is no plan's.
-                _send(pid, signal.SIGABRT)
-                since_s = time.monotonic()
+        return _Ended(told, time.monotonic() - began_s, was_sent, hung)
 
     def _hear_within(self, within_s: float) -> Optional[Told]:
         until = time.monotonic() + within_s
