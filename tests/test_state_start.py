@@ -64,7 +64,7 @@ def test_what_is_counted_is_what_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     resume = GroupStore.stage
 
     def greedy(self: GroupStore, *arguments: object) -> object:
-        list(self._database.scan("rows", b"", b"\xff"))  # type: ignore[attr-defined]
+        list(self._database.scan("rows", b"", b"\xff"))
         return resume(self, *arguments)  # type: ignore[arg-type]
 
     path = kept(tmp_path, 300)
