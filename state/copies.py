@@ -8,9 +8,9 @@ from errno import EMLINK, ENOTSUP, EPERM, EXDEV
 from pathlib import Path
 from typing import Final
 
-from headway.state.private import make_private, open_private
+from headway.state.private import make_private, open_private, sync_directory
 
-__all__ = ["FOREVER", "copy_file", "copy_group", "copy_tree", "link_file"]
+__all__ = ["FOREVER", "copy_file", "copy_group", "copy_tree", "link_file", "sync_tree"]
 
 FOREVER: Final = ".sst"
 """What RocksDB writes once, and then only reads or deletes."""
@@ -39,6 +39,20 @@ def copy_tree(source: Path, target: Path) -> None:
             copy_tree(Path(entry.path), target / entry.name)
         else:
             copy_file(Path(entry.path), target / entry.name)
+
+
+def sync_tree(folder: Path) -> None:
+    """Let all files below a folder, and their names, reach the disk; files with another name have. Raises `OSError`."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            sync_tree(Path(entry.path))
+        elif entry.stat(follow_symlinks=False).st_nlink == 1:
+            descriptor = open_private(entry.path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    sync_directory(folder)
 
 
 def link_file(source: Path, target: Path) -> None:

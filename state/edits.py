@@ -8,10 +8,10 @@ write whole or not at all; whoever is killed between two of them does the same a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -20,10 +20,12 @@ from headway.state.database import CONTROL, ROWS, TIMERS, VERSION_BYTE, Batch, D
 from headway.state.groups import group_of
 from headway.state.indexes import RowIndex, spec_of
 from headway.state.keys import encode_timer, escape, id_bytes, successor
+from headway.state.logs import stored_entries
 from headway.state.manifest import Manifest, OperatorEntry
 from headway.state.redo import Control
 from headway.state.rowvalues import StoredValue, head_of, read_payload
 from headway.state.tasks import Generation
+from headway.types.logtypes import Reference, encode_reference
 
 __all__ = ["Edit", "Edited", "RowLine", "edit_rows"]
 
@@ -38,6 +40,8 @@ class Edit(NamedTuple):
     """The state in MessagePack, of the version that the manifest has; None deletes the row."""
     timers: Mapping[str, int] | None = None
     """Name and due time of each armed timer; None leaves them as they are."""
+    logs: Mapping[str, Sequence[bytes]] = {}
+    """The entries of its logs that are not empty, encoded, by the names under which the fields are stored."""
 
 
 class RowLine(msgspec.Struct, frozen=True):
@@ -163,8 +167,8 @@ class _Editor:
             old = self._read(stored_key)
             armed = (None if old is None else old.timers) or {}
             chosen = dict(armed if edit.timers is None else edit.timers)
-            stays = edit.state is not None and (bool(chosen) or edit.state != self._fresh)
-            self._remove(batch, stored_key, edit.key, old, keep=stays)
+            stays = edit.state is not None and (bool(chosen) or bool(edit.logs) or edit.state != self._fresh)
+            self._remove(batch, stored_key, edit.key, old)
             if stays:
                 self._put(batch, stored_key, edit, old, chosen)
                 timers += len(chosen)
@@ -195,8 +199,8 @@ class _Editor:
         """Whether another operator of the stage keeps something of a key."""
         return any(self._database.get(ROWS, prefix + key.encode()) is not None for prefix in self._others)
 
-    def _remove(self, batch: Batch, stored_key: bytes, key: str, old: StoredValue | None, *, keep: bool) -> None:
-        """Take out a row with its timers and indexes, and with its logs unless it is kept."""
+    def _remove(self, batch: Batch, stored_key: bytes, key: str, old: StoredValue | None) -> None:
+        """Take out a row with its timers, indexes and logs."""
         if old is None:
             return
         batch.delete(ROWS, stored_key)
@@ -208,7 +212,7 @@ class _Editor:
             entry = index.entry(stored_key, VERSION_BYTE + payload)
             if entry is not None:
                 batch.delete(ROWS, entry)
-        for number in () if keep else self._entry.log_numbers:
+        for number in self._entry.log_numbers:
             start = id_bytes(number) + escape(key)
             for log_key, _ in self._database.scan(ROWS, start, successor(start)):
                 batch.delete(ROWS, log_key)
@@ -218,9 +222,15 @@ class _Editor:
     ) -> None:
         touched_ms = self._touched_ms if old is None else old.touched_ms
         assert edit.state is not None
-        value = head_of(self._entry.version) + msgspec.msgpack.encode(
-            (touched_ms, timers or None, None, msgspec.Raw(edit.state))
-        )
+        state: Any = msgspec.Raw(edit.state)
+        if edit.logs:
+            state = msgspec.msgpack.decode(edit.state)
+            for field, entries in edit.logs.items():
+                number = self._entry.logs[field]
+                state[field] = encode_reference(Reference(number, len(entries)))
+                for log_key, stored in stored_entries(number, edit.key, entries):
+                    batch.put(ROWS, log_key, stored)
+        value = head_of(self._entry.version) + msgspec.msgpack.encode((touched_ms, timers or None, None, state))
         batch.put(ROWS, stored_key, value)
         for name, due_ms in timers.items():
             batch.put(TIMERS, self._prefix + encode_timer((due_ms, edit.key, 0, name)), VERSION_BYTE)

@@ -39,6 +39,7 @@ __all__ = [
     "key_of_entry",
     "opened",
     "references_in",
+    "stored_entries",
     "summary",
 ]
 
@@ -54,6 +55,13 @@ class HasPending(Protocol):
     @property
     def pending(self) -> Mapping[bytes, Optional[bytes]]:
         """By stored key; None for what is removed."""
+
+
+def stored_entries(number: int, key: str, entries: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """What is stored of all entries of one log of one key, which are given as they are encoded."""
+    prefix = id_bytes(number) + escape(key)
+    for place, entry in enumerate(entries):
+        yield prefix + _SEQUENCE.pack(place), VERSION_BYTE + entry
 
 
 def key_of_entry(stored_key: bytes) -> str:

@@ -37,8 +37,9 @@ __all__ = [
     "SAVEPOINT_NAME",
     "FileEntry",
     "SavepointInfo",
-    "check_files",
     "check_savepoint",
+    "check_sizes",
+    "check_sum",
     "decode_info",
     "known_files",
     "list_files",
@@ -156,6 +157,21 @@ def check_savepoint(folder: Path) -> SavepointInfo:
 
     Raises `CorruptStateError` that names the file for whatever is not as it was made.
     """
+    info = check_sizes(folder)
+    with state_files(folder, "read"), ThreadPoolExecutor(_READERS) as readers:
+        for name, found in zip(info.files, readers.map(_sum_of, (folder / name for name in info.files))):
+            check_sum(folder / name, info.files[name], found)
+    return info
+
+
+def check_sum(path: Path, entry: FileEntry, found: str) -> None:
+    """Raise `CorruptStateError` when the checksum that was found of a file is not the one it must have."""
+    if found != entry.sha256:
+        raise _damaged(path, "is not what was written: its checksum differs")
+
+
+def check_sizes(folder: Path) -> SavepointInfo:
+    """As `check_savepoint`, without reading: that all files are there with the right sizes, and no others."""
     info = SavepointInfo.load(folder)
     if info.name != folder.name:
         msg = (
@@ -163,14 +179,9 @@ def check_savepoint(folder: Path) -> SavepointInfo:
             f"there from elsewhere; {_OTHER}"
         )
         raise CorruptStateError(msg)
-    check_files(folder, info.files)
-    return info
-
-
-def check_files(folder: Path, expected: dict[str, FileEntry]) -> None:
-    """Compare all files of a folder, but for `savepoint.json`, with what they must be; raises as `check_savepoint`."""
+    expected = info.files
     with state_files(folder, "read"):
-        found = {name: path for name, path in _files_in(folder) if name != SAVEPOINT_NAME}
+        found = {name for name, _ in _files_in(folder) if name != SAVEPOINT_NAME}
         for name in sorted({*expected, *found}):
             path = folder / name
             if name not in found:
@@ -180,11 +191,7 @@ def check_files(folder: Path, expected: dict[str, FileEntry]) -> None:
             size = os.stat(path, follow_symlinks=False).st_size
             if size != expected[name].size:
                 raise _damaged(path, f"has {size:,} bytes, expected {expected[name].size:,}")
-        # Sizes first: they cost nothing, and tell most of what can be wrong.
-        with ThreadPoolExecutor(_READERS) as readers:
-            for name, found_sum in zip(expected, readers.map(_sum_of, (found[name] for name in expected))):
-                if found_sum != expected[name].sha256:
-                    raise _damaged(folder / name, "is not what was written: its checksum differs")
+    return info
 
 
 Known = dict[tuple[int, int], FileEntry]

@@ -115,7 +115,7 @@ def test_the_version_is_told(shell: Shell) -> None:
         (["run", "clicks.py", "--set", "limit=many"], 2, "a whole number (default 3)"),
         (["run", "clicks.py", "--epoch", "soon"], 2, "'soon' is not a length of time"),
         (["run", "clicks.py", "--epoch", "9ms"], 2, "9ms is too short: it must be 10ms or longer"),
-        (["run", "clicks.py", "--hang-after", "10ms"], 2, "must be 1000ms or longer"),
+        (["run", "clicks.py", "--hang-after", "10ms"], 2, "must be 2000ms or longer"),
         (["run", "clicks.py", "--cache", "lots"], 2, "'lots' is not a size: write bytes with a unit"),
         (["run", "clicks.py", "--drain", "--follow"], 2, "choose one of the two"),
         (["run", "clicks.py", "--state", "clicks.py"], 2, "is a file"),

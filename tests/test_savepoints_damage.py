@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -183,3 +184,43 @@ def test_an_archive_is_restored_elsewhere(made: Path, tmp_path: Path) -> None:
     restore_savepoint(savepoint(tmp_path), StateDirectory(tmp_path / "state"), outputs="back")
     keep(tmp_path, SEEN, PARTS, drain=False)
     assert given_alone(SEEN, PARTS)["seen"].startswith(outputs(tmp_path)["seen"])
+
+
+def test_an_export_that_fails_leaves_nothing(made: Path, tmp_path: Path) -> None:
+    """What is damaged is found while it is written."""
+    shutil.copytree(made, tmp_path / "made")
+    path = next(iter(sorted((savepoint(tmp_path / "made") / "groups" / "000").glob("*.sst"))))
+    flipped(path, path)
+    with pytest.raises(CorruptStateError, match=rf"{path.name} is not what was written"):
+        export_savepoint(savepoint(tmp_path / "made"), tmp_path / "a.tar")
+    assert not list(tmp_path.glob("a.tar*"))
+
+
+def test_what_is_restored_has_reached_the_disk(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and names alike, before the new groups take the place of the old ones."""
+    synced: set[int] = set()
+    sync = os.fsync
+
+    def noted(file: int) -> None:
+        synced.add(os.fstat(file).st_ino)
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    restore_savepoint(savepoint(made), StateDirectory(tmp_path / "state"), outputs="back")
+    found = [path for path in (tmp_path / "state" / "groups").rglob("*") if path.stat().st_nlink == 1 or path.is_dir()]
+    assert len(found) > 4
+    assert [path for path in found if path.stat().st_ino not in synced] == []
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a/b", "a" * 101])
+def test_names_that_cannot_be(made: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(made, tmp_path / "made")
+    export_savepoint(savepoint(made), tmp_path / "a.tar")
+    directory = StateDirectory(savepoint(tmp_path / "made").parents[1])
+    for make in (
+        lambda: create_savepoint(directory, name),
+        lambda: import_savepoint(tmp_path / "a.tar", tmp_path / "into", name),
+        lambda: Shelf(directory.path).path(name),
+    ):
+        with pytest.raises(UsageError, match="is no name for a savepoint"):
+            make()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import threading
 import time
 from collections import Counter
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tests.durable_harness import Group, start
+from tests.evolve_harness import SEEN, part, write
+from tests.savepoints_harness import run_and_save, whereabouts
 from tests.test_delivery_runs import Script
 
 import headway as hw
@@ -22,11 +26,14 @@ from headway.durable.messages import Signal
 from headway.errors import IncompatibleStateError
 from headway.inbox.log import Batch, InboxLog
 from headway.runtime.directory import StateDirectory
+from headway.runtime.job import Job
 from headway.runtime.run import RunOptions, run_flow
 from headway.runtime.stopping import StopFlag
+from headway.savepoints.automatic import AutomaticSavepoints
 from headway.savepoints.create import create_savepoint
 from headway.savepoints.restore import restore_savepoint
 from headway.savepoints.shelf import Shelf
+from headway.state.group import GroupStore
 from headway.state.reader import StateReader
 from headway.targets.base import DONE, Answer, Outcome
 
@@ -202,3 +209,49 @@ def test_functions_go_back(tmp_path: Path) -> None:
     other.tell(("waits/a", told("second", "another")))
     other.run_until_ended(1)
     assert "one, another" in str(other.ended)
+
+
+def test_the_end_of_a_run_waits_for_no_other_savepoint(tmp_path: Path) -> None:
+    """One that somebody asks for waits for the run; were an automatic one to wait for that, the run could not end."""
+    post(tmp_path / "state", *range(10))
+    go_on(tmp_path)
+    directory = at(tmp_path)
+    with Shelf(directory.path).held(time.monotonic()):
+        waits = threading.Event()
+
+        class Asked(threading.Event):
+            """Set from outside while the thread waits for the shelf."""
+
+            def is_set(self) -> bool:
+                waits.set()
+                return super().is_set()
+
+            def wait(self, timeout: float | None = None) -> bool:
+                return super().is_set()
+
+        beside = AutomaticSavepoints(directory, every_ms=1_000, keep=1)
+        beside._ending = Asked()
+        with beside:
+            assert waits.wait(30)
+    assert Shelf(directory.path).names() == []
+
+
+def test_a_process_shows_signs_of_life_while_it_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    write(tmp_path, part(0, 40))
+    link, beat = GroupStore.checkpoint, Job.beat
+
+    def linked(store: GroupStore, path: Path) -> None:
+        done.append("link")
+        link(store, path)
+
+    def alive(job: Job) -> None:
+        done.append("beat")
+        beat(job)
+
+    monkeypatch.setattr(GroupStore, "checkpoint", linked)
+    monkeypatch.setattr(Job, "beat", alive)
+    run_and_save(tmp_path, SEEN, whereabouts(tmp_path, "state", 1, 5, 100, groups=4), polls=40, name="a")
+    links = [number for number, what in enumerate(done) if what == "link"]
+    assert len(links) > 1
+    assert all("beat" in done[before:after] for before, after in pairwise(links))

@@ -141,7 +141,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     type=DURATION,
     default="60s",
     show_default=True,
-    callback=_at_least(1_000),
+    callback=_at_least(2_000),
     metavar="DURATION",
     help="Restart all workers when nothing has moved for this long. With --workers 2 or more.",
 )

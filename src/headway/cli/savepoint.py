@@ -184,12 +184,12 @@ def restore(
     """Let a stopped flow go on from a savepoint, with any number of workers, and changed as any flow may be.
 
     Every file of the savepoint is checked first. What is in the state directory is kept as a savepoint of its own, if
-    it can be read. Logs are read again from where they stood; what was posted since is in them. Triggers that were
-    delivered since are made and delivered again, with the same ids.
+    it can be read; the last five of these stay. Logs are read again from where they stood; what was posted since is in
+    them. Triggers that were delivered since are made and delivered again, with the same ids.
     """
     from headway.runtime.directory import StateDirectory
     from headway.savepoints.restore import restore_savepoint
-    from headway.savepoints.shelf import Shelf
+    from headway.savepoints.shelf import BEFORE_RESTORE, KEPT_BEFORE, Shelf
 
     directory = _directory(place, state_dir)
     path = Shelf(directory.path).path(name)
@@ -198,6 +198,7 @@ def restore(
         click.confirm(f"Let {target} go on from the savepoint {name}?", abort=True, err=True)
     before: list[str] = []
     info = restore_savepoint(path, target, outputs=outputs, before=lambda: before.extend(_kept_before(target)))
+    Shelf(target.path).prune(KEPT_BEFORE, BEFORE_RESTORE, spared=name)
     if as_json:
         say(json_text({"restored": _record(info), "into": str(target), "before": before[0] if before else None}))
         return
@@ -210,13 +211,12 @@ def _kept_before(target: StateDirectory) -> list[str]:
     """Keep what a directory holds as a savepoint; its name, or none where it holds nothing that can be read."""
     from headway.errors import CorruptStateError, IncompatibleStateError
     from headway.savepoints.create import create_savepoint
+    from headway.savepoints.shelf import BEFORE_RESTORE
 
     try:
         if target.manifest() is None:
             return []
-        with target.locked():
-            pass  # Of a run that goes on, nothing is to be made before it is refused.
-        return [create_savepoint(target, prefix="before-restore-").name]
+        return [create_savepoint(target, prefix=BEFORE_RESTORE, is_held=True).name]
     except (CorruptStateError, IncompatibleStateError) as error:
         click.echo(f"headway: what {target} holds is not kept as a savepoint: {printable_line(str(error))}", err=True)
         return []

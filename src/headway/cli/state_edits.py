@@ -36,10 +36,8 @@ def set_(flow: str, operator: str, key: str, state: str, settings: dict[str, str
 
     JSON is the whole state, and must be one of the operator's class. What was there before is kept as a savepoint.
     """
-    from headway.state.edits import Edit
-
-    maker = _StateMaker(flow, settings, state_dir, operator)
-    _carry_out(maker, operator, [Edit(key, maker.encoded(state.encode(), "the state given"))])
+    found = _Flow(flow, settings, state_dir, operator)
+    found.carry_out([found.states.edit(key, state.encode(errors="surrogateescape"), None, "the state given")])
 
 
 @click.command(
@@ -67,10 +65,12 @@ def delete(
     """
     from headway.state.edits import Edit
 
-    maker = _StateMaker(flow, settings, state_dir, operator)
+    found = _Flow(flow, settings, state_dir, operator)
+    for key in keys:
+        found.states.check_key(key)
     if not yes:
         click.confirm(f"Delete what {operator} keeps for {', '.join(map(printable, keys))}?", abort=True, err=True)
-    done = _carry_out(maker, operator, [Edit(key, None) for key in keys])
+    done = found.carry_out([Edit(key, None) for key in keys])
     if done.missing:
         ctx.exit(1)
 
@@ -87,14 +87,14 @@ def import_(flow: str, operator: str, file: Path, settings: dict[str, str], stat
     Each line has `key` and `state`, and may have `timers`: without, those of the key stay. Rows of other keys stay. All
     of the file is checked first. What was there before is kept as a savepoint.
     """
-    maker = _StateMaker(flow, settings, state_dir, operator)
+    found = _Flow(flow, settings, state_dir, operator)
     with file.open("rb") as lines:
-        edits = list(maker.edits(lines, str(file)))
-    _carry_out(maker, operator, edits)
+        edits = list(found.edits(lines, str(file)))
+    found.carry_out(edits)
 
 
-class _StateMaker:
-    """Makes states of an operator out of JSON."""
+class _Flow:
+    """The stopped flow whose rows are edited, and one of its operators."""
 
     def __init__(self, flow: str, settings: dict[str, str], state_dir: Optional[Path], operator: str) -> None:
         from headway.cli.places import default_state_dir
@@ -102,63 +102,44 @@ class _StateMaker:
         from headway.runtime.directory import StateDirectory
         from headway.runtime.run import plan_of
         from headway.savepoints.editing import check_same_state
+        from headway.state.given import GivenStates
 
         loaded = load_flow(FlowSpec(flow, settings))
         self.directory = StateDirectory(state_dir or default_state_dir(loaded))
         plan = plan_of(loaded, self.directory.path)
         check_same_state(plan, self.directory, operator)
         types = {node.name: node.operator.state_type for stage in plan.stages for node in stage.operators}
-        self._type = types.get(operator)
+        # Of an operator that is not there, whoever edits says so.
+        self.states = GivenStates(operator, types.get(operator, dict))
         self._operator = operator
-
-    @property
-    def fresh(self) -> bytes:
-        """The state of a key of which nothing is known."""
-        return self.encoded(b"{}", "an empty state")
-
-    def encoded(self, state: bytes, what: str) -> bytes:
-        """A state in MessagePack, as it is stored. Raises `UsageError` for one that is not of the operator's class."""
-        import msgspec
-
-        from headway.errors import UsageError
-
-        if self._type is None:
-            return b"\x80"  # Whoever edits says that there is no such operator.
-        try:
-            return msgspec.msgpack.encode(msgspec.json.decode(state, type=self._type))
-        except (msgspec.DecodeError, UnicodeDecodeError, TypeError, NotImplementedError) as error:
-            msg = (
-                f"{what} cannot be a state of {self._operator!r}, which keeps a {self._type.__name__}: {error}; "
-                "nothing was changed"
-            )
-            raise UsageError(msg) from error
 
     def edits(self, lines: Any, name: str) -> Iterator[Edit]:
         """The rows of a file."""
         import msgspec
 
         from headway.errors import UsageError
-        from headway.state.edits import Edit, RowLine
+        from headway.state.edits import RowLine
 
         decoder = msgspec.json.Decoder(RowLine)
         for number, line in enumerate(lines, 1):
+            where = f"{name}, line {number}"
             try:
                 row = decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                msg = f"{name}, line {number}: {error}; expected a JSON object with key and state; nothing was changed"
+                msg = f"{where}: {error}; expected a JSON object with key and state; nothing was changed"
                 raise UsageError(msg) from error
-            yield Edit(row.key, self.encoded(bytes(row.state), f"{name}, line {number}"), row.timers)
+            yield self.states.edit(row.key, bytes(row.state), row.timers, where)
 
+    def carry_out(self, edits: list[Edit]) -> Edited:
+        """Carry the edits out, and tell what was done."""
+        from headway.cli.texts import count_text
+        from headway.savepoints.editing import edit_state
 
-def _carry_out(maker: _StateMaker, operator: str, edits: list[Edit]) -> Edited:
-    from headway.cli.texts import count_text
-    from headway.savepoints.editing import edit_state
-
-    done, before = edit_state(maker.directory, operator, edits, maker.fresh)
-    told = {"added": done.added, "changed": done.changed, "deleted": done.deleted, "not there": done.missing}
-    text = ", ".join(f"{count_text(count, 'row')} {what}" for what, count in told.items() if count)
-    say(printable(f"{operator}: {text or 'nothing to do'}; what was there before is the savepoint {before}"))
-    return done
+        done, before = edit_state(self.directory, self._operator, edits, self.states.fresh)
+        told = {"added": done.added, "changed": done.changed, "deleted": done.deleted, "not there": done.missing}
+        text = ", ".join(f"{count_text(count, 'row')} {what}" for what, count in told.items() if count)
+        say(printable(f"{self._operator}: {text or 'nothing to do'}; what was there before is the savepoint {before}"))
+        return done
 
 
 EDITS = (set_, delete, import_)

@@ -240,12 +240,25 @@ def diff(
 
 
 def _either(place: str, state_dir: Optional[Path], name: Optional[str]) -> StateReader:
-    """A savepoint by its name, or a directory by its path; without either what is there now."""
+    """A savepoint by its name, or a directory by its path; without either what is there now.
+
+    Raises `UsageError` for what may be meant as both.
+    """
+    from headway.cli.places import state_dir_of
+    from headway.savepoints.shelf import Shelf
     from headway.state.reader import StateReader
 
-    if name is not None and Path(name).is_dir():
-        return StateReader(name)
-    return reader_at(place, state_dir, name)
+    if name is None or not Path(name).is_dir():
+        return reader_at(place, state_dir, name)
+    directory = state_dir or state_dir_of(place)
+    shelf = Shelf(directory)
+    if name in shelf.names():
+        msg = (
+            f"{name!r} is a savepoint of {directory}, and a folder here: write ./{name} for the folder, "
+            f"{shelf.folder / name} for the savepoint"
+        )
+        raise click.UsageError(msg)
+    return StateReader(name)
 
 
 def _json_of(operator: str, found: Difference) -> str:

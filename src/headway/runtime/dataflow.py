@@ -63,8 +63,8 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
         self._ending = None if job.returning is None else Ending(job.returning)
         self._has_said_all = False
         self._finished = False
-        self._closed = self._told = 0
-        """How many epochs it has closed in this run, and how many of them readers were told of."""
+        self._closed = 0
+        """How many epochs it has closed in this run."""
 
     @override
     def next_batch(self) -> list[Message]:
@@ -73,8 +73,7 @@ class _SlotPartition(StatefulSourcePartition[Message, Any]):
         job = self._job
         job.beat()
         with job.guard:
-            if self._told != self._closed:
-                self._told = self._closed
+            if self._rest.is_closed:
                 reached("epoch.before")
                 if job.cuts is not None:
                     job.cuts.proven(self._closed)

@@ -180,6 +180,7 @@ class Marker:
                 make_private(part / "groups")
                 groups = []
                 for number, store in self._job.groups.stored(with_idle=self._is_first):
+                    self._job.beat()  # To link all of them may take longer than a run waits for a sign of life.
                     store.checkpoint(part / "groups" / f"{number:03d}")
                     groups.append(number)
                 known = seal(msgspec.to_builtins(self._part(groups)))

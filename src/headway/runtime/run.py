@@ -41,7 +41,7 @@ _STATS_MS = 500
 
 _BOUNDS: Final = (
     *(("workers", 1, 64), ("threads", 1, 64), ("epoch_ms", 1, 3_600_000), ("key_groups", 1, 256)),
-    *(("cache_bytes", 0, 1 << 50), ("hang_after_ms", 1, 1 << 50), ("max_restarts", 0, 1 << 30)),
+    *(("cache_bytes", 0, 1 << 50), ("hang_after_ms", 2_000, 1 << 50), ("max_restarts", 0, 1 << 30)),
 )
 """The least and the most of options that are whole numbers."""
 

@@ -71,7 +71,7 @@ class Supervisor:
     _workers: LocalWorkers = field(init=False)
 
     def __post_init__(self) -> None:
-        self._workers = LocalWorkers(self.spec, self.run_dir, self.lock_fd)
+        self._workers = LocalWorkers(self.spec, self.run_dir, self.lock_fd, self.options.hang_after_ms)
 
     @property
     def run_dir(self) -> Path:

@@ -35,8 +35,10 @@ from headway.state.private import write_private
 __all__ = ["READY", "WorkerFailure", "WorkerSpec", "error_of", "failure_of"]
 
 _STATS_S = 0.5
-_CALM_STATS = 4
-"""While the flow is calm, little changes: statistics are left each so many times less often."""
+_CALM_STATS_S = 2.0
+"""While the flow is calm, little changes: statistics are left less often."""
+_BEATS = 4
+"""How often at least a worker shows a sign of life in the time after which it would count as hanging."""
 READY = b"ready\n"
 _MESSAGE_MAX = 20_000
 """Characters of a message that crosses: it must fit into the pipe, whoever reads it."""
@@ -57,6 +59,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     index: int
     run_dir: str
     """Where the worker leaves its statistics."""
+    hang_after_ms: int
+    """How long it may show no sign of life."""
     final: bool
     """Whether to tell the horizon at the end: the books are being closed."""
     command_fd: int
@@ -121,7 +125,8 @@ class _Commands:
 class _Teller:
     """Leaves the worker's statistics twice a second, from a thread of its own, as long as its block lasts.
 
-    While the flow is calm, it leaves them each two seconds: to write them costs a tenth of what all else does then.
+    While the flow is calm, it leaves them each two seconds, or sooner where the supervisor wants a sign of life: to write
+    them costs a tenth of what all else does then.
 
     The engine's thread writes no file for it, and what is left is not old when nothing has reached this worker for
     long. When something last moved is what the engine's thread has said: a worker that hangs does not seem to live.
@@ -132,6 +137,7 @@ class _Teller:
         self._index = spec.index
         self._path = Path(spec.run_dir) / f"worker-{spec.index}.json"
         self._beat_ms = job.clock_ms()
+        self._calm_every = calm_every(spec.hang_after_ms)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="headway-statistics", daemon=True)
 
@@ -156,7 +162,7 @@ class _Teller:
         left_out = 0
         while not self._ended.wait(_STATS_S):
             left_out += 1
-            if self._job.is_calm() and left_out < _CALM_STATS:
+            if self._job.is_calm() and left_out < self._calm_every:
                 continue
             left_out = 0
             try:
@@ -172,6 +178,15 @@ class _Teller:
         except HeadwayError as reason:
             return reason
         return error
+
+
+def calm_every(hang_after_ms: int) -> int:
+    """How many times less often a worker leaves its statistics while the flow is calm.
+
+    >>> calm_every(60_000), calm_every(4_000), calm_every(2_000)
+    (4, 2, 1)
+    """
+    return max(1, int(min(_CALM_STATS_S, hang_after_ms / 1_000 / _BEATS) / _STATS_S))
 
 
 def work(spec: WorkerSpec) -> None:

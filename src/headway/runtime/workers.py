@@ -77,13 +77,15 @@ class _Child:
 class LocalWorkers:
     """Those workers of a cluster that run on this machine; they end with the process that has started them.
 
-    `run_dir` is where they leave their statistics and logs. They hold the lock of the state directory, `lock_fd`, too,
+    `run_dir` is where they leave their statistics and logs, often enough for who takes them to hang after a silence of
+    `hang_after_ms`. They hold the lock of the state directory, `lock_fd`, too,
     so that no run starts while one of them is left.
     """
 
-    def __init__(self, spec: FlowSpec, run_dir: Path, lock_fd: int) -> None:
+    def __init__(self, spec: FlowSpec, run_dir: Path, lock_fd: int, hang_after_ms: int) -> None:
         self._spec = spec
         self._run_dir = run_dir
+        self._hang_after_ms = hang_after_ms
         self._lock_fd = lock_fd
         self._children: list[_Child] = []
 
@@ -200,6 +202,7 @@ class LocalWorkers:
             addresses=list(addresses),
             index=index,
             run_dir=str(self._run_dir),
+            hang_after_ms=self._hang_after_ms,
             final=options.drain_to_ms is not None,
             command_fd=command_read,
             status_fd=status_write,

@@ -2,8 +2,8 @@
 
 What comes from elsewhere is not believed. `savepoint.json` says which files there must be, how large they are and what
 their checksums are; an archive that has others, a link, a path that leads out of the folder, too little or too much is
-refused, and so is one that was cut. All of it is read into a draft and checked before it gets a name. The files are
-compressed already, so the archive is not.
+refused, and so is one that was cut. All of it is read into a draft and checked before it gets a name. Whatever is
+written is checked on its way, so each file is read once. The files are compressed already, so the archive is not.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Final, Optional
+from typing import IO, BinaryIO, Final, Optional
 
 import msgspec
+from typing_extensions import override
 
 from headway.errors import CorruptStateError, UsageError
 from headway.savepoints.shelf import Shelf, check_name
+from headway.state.copies import sync_tree
 from headway.state.files import state_files
 from headway.state.private import make_private, open_private, sync_directory
-from headway.state.savepoint import SAVEPOINT_NAME, SavepointInfo, check_files, check_savepoint, decode_info, list_files
+from headway.state.savepoint import SAVEPOINT_NAME, SavepointInfo, check_sizes, check_sum, decode_info
 
 __all__ = ["export_savepoint", "import_savepoint"]
 
@@ -34,30 +37,59 @@ _WAIT_S: Final = 60.0
 
 
 def export_savepoint(savepoint: Path, archive: Path) -> SavepointInfo:
-    """Write a savepoint, once it is checked, to a new file of mode 0600. Reads it twice.
+    """Write a savepoint to a new file of mode 0600, checking it meanwhile. Reads it once.
 
     Raises `UsageError` when there is a file already, `CorruptStateError` for a damaged savepoint, and `StateError` when
     the disk or the rights do not let it. Whoever is killed leaves no file of that name.
     """
-    info = check_savepoint(savepoint)
+    info = check_sizes(savepoint)
     if archive.exists():
         msg = f"{archive} is there already: give another name, or remove it"
         raise UsageError(msg)
     partial = archive.with_name(archive.name + ".tmp")
     with state_files(archive, "write"):
-        partial.unlink(missing_ok=True)
-        with os.fdopen(open_private(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                data = info.encoded()
-                tar.addfile(_member(SAVEPOINT_NAME, len(data), info), io.BytesIO(data))
-                for name, entry in sorted(info.files.items()):
-                    with (savepoint / name).open("rb") as content:
-                        tar.addfile(_member(name, entry.size, info), content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(archive)
+        partial.unlink(missing_ok=True)  # A killed process has left it.
+        try:
+            with os.fdopen(open_private(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+                _write(savepoint, info, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(archive)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
         sync_directory(archive.absolute().parent)
     return info
+
+
+def _write(savepoint: Path, info: SavepointInfo, file: BinaryIO) -> None:
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        data = info.encoded()
+        tar.addfile(_member(SAVEPOINT_NAME, len(data), info), io.BytesIO(data))
+        for name, entry in sorted(info.files.items()):
+            with os.fdopen(open_private(savepoint / name, os.O_RDONLY), "rb") as content:
+                summing = _Summing(content)
+                tar.addfile(_member(name, entry.size, info), summing)
+            check_sum(savepoint / name, entry, summing.sum)
+
+
+class _Summing(io.RawIOBase):
+    """What is read of a file, with its checksum."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._digest = sha256()
+
+    @override
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._digest.update(data)
+        return data
+
+    @property
+    def sum(self) -> str:
+        """Of what has been read so far."""
+        return self._digest.hexdigest()
 
 
 def _member(name: str, size: int, info: SavepointInfo) -> tarfile.TarInfo:
@@ -74,15 +106,14 @@ def import_savepoint(archive: Path, directory: Path, name: Optional[str] = None)
     """
     with _reading(archive) as tar:
         info = _info_of(tar, archive)
-        name = name or info.name
+        name = info.name if name is None else name
         check_name(name)
         shelf = Shelf(directory)
         shelf.check_free(name)
         with shelf.held(time.monotonic() + _WAIT_S), shelf.draft() as draft:
             with state_files(draft, "write"):
                 _unpack(tar, info, archive, draft)
-            check_files(draft, info.files)
-            list_files(draft)
+                sync_tree(draft)
             info = msgspec.structs.replace(info, name=name)
             shelf.place(draft, info)
     return info
@@ -121,12 +152,15 @@ def _unpack(tar: tarfile.TarFile, info: SavepointInfo, archive: Path, draft: Pat
         found.add(member.name)
         content = tar.extractfile(member)
         assert content is not None
+        summing = _Summing(content)
         target = draft / member.name
         for parent in reversed(target.relative_to(draft).parents[:-1]):
             make_private(draft / parent)
         with os.fdopen(open_private(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-            while data := content.read(_CHUNK_BYTES):
+            while data := summing.read(_CHUNK_BYTES):
                 file.write(data)
+        if summing.sum != entry.sha256:
+            raise _damaged(archive, f"has {member.name!r:.200} otherwise than it was written: its checksum differs")
     missing = sorted(set(info.files) - found)
     if missing:
         raise _damaged(archive, f"lacks {missing[0]!r}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Optional
@@ -36,7 +36,7 @@ from headway.state.redo import decode_meta
 from headway.state.savepoint import SavepointInfo, list_files
 from headway.state.tasks import Generation
 
-__all__ = ["WAIT_S", "create_savepoint"]
+__all__ = ["WAIT_S", "create_savepoint", "held_alone"]
 
 WAIT_S: Final = 600.0
 """How long the processes of a run may take by default: until the end of two epochs."""
@@ -63,13 +63,14 @@ def create_savepoint(
     prefix: str = "",
     wait_s: float = WAIT_S,
     stopping: Callable[[], bool] = _never,
+    is_held: bool = False,
     wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> SavepointInfo:
     """Make a savepoint of a flow that runs or is stopped; returns what it says of itself.
 
     Without `name` it is named after the time, behind `prefix`: such a one is automatic. Takes some 0.1 s for each key
     group, and the time to read once what no other savepoint has; hard links take no room until the flow has rewritten
-    what they hold.
+    what they hold. `is_held` says that the caller is within a block of `held_alone`.
 
     Raises `IncompatibleStateError` where there is no state, `UsageError` for a name that cannot be, `LockedStateError`
     where another savepoint is being made, and `StateError` when the run does not answer within `wait_s`, is `stopping`,
@@ -77,7 +78,7 @@ def create_savepoint(
     """
     made_ms = wall_ms()
     automatic = name is None and bool(prefix)
-    name = name or name_for(made_ms, prefix)
+    name = name_for(made_ms, prefix) if name is None else name
     check_name(name)
     if directory.manifest() is None:
         msg = f"{directory} holds no state: run the flow first, or check the path"
@@ -85,10 +86,12 @@ def create_savepoint(
     shelf = Shelf(directory.path)
     shelf.check_free(name)
     until_s = time.monotonic() + wait_s
-    with shelf.held(until_s), shelf.draft() as draft:
+    held = nullcontext() if is_held else shelf.held(until_s, stopping)
+    with held, shelf.draft() as draft:
         check_room(directory.path)
         keep_inboxes(directory.path, draft)
-        with _taken(directory, shelf, draft, until_s, stopping) as (manifest, known, about):
+        taken = _held(directory, draft) if is_held else _taken(directory, shelf, draft, until_s, stopping)
+        with taken as (manifest, known, about):
             keep_inboxes(directory.path, draft)
             began_with = directory.positions(manifest.generation)
             positions = known.positions(manifest, began_with)
@@ -116,9 +119,31 @@ def create_savepoint(
 
 
 @contextmanager
+def held_alone(directory: StateDirectory) -> Iterator[None]:
+    """Inside this block no run and no other command changes a directory, nor makes a savepoint of it.
+
+    Raises `LockedStateError` while a run has it.
+    """
+    with directory.locked():
+        pass  # A run would keep us waiting until it has made a savepoint that somebody else asks for.
+    # In this order: who makes a savepoint waits for the lock of the directory, with the one of the shelf in his hands.
+    with Shelf(directory.path).held(time.monotonic() + WAIT_S), directory.locked():
+        yield
+
+
+_Taken = tuple[Manifest, Committed, Optional[_About]]
+
+
+@contextmanager
+def _held(directory: StateDirectory, draft: Path) -> Iterator[_Taken]:
+    """As `_taken`, for whoever holds the lock of the directory."""
+    yield _stopped(directory, draft)
+
+
+@contextmanager
 def _taken(
     directory: StateDirectory, shelf: Shelf, draft: Path, until_s: float, stopping: Callable[[], bool]
-) -> Iterator[tuple[Manifest, Committed, Optional[_About]]]:
+) -> Iterator[_Taken]:
     """Get all key groups into a draft, by whoever has the directory; the lock is held if nobody else has it.
 
     Says what is in the groups of a stopped flow; those of a running one are still to be settled.

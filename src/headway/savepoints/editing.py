@@ -10,7 +10,8 @@ from headway.plan.stages import Plan
 from headway.runtime.directory import StateDirectory
 from headway.runtime.opening import settled_manifest
 from headway.runtime.settle import Committed, committed
-from headway.savepoints.create import create_savepoint
+from headway.savepoints.create import create_savepoint, held_alone
+from headway.savepoints.shelf import BEFORE_EDIT, KEPT_BEFORE, Shelf
 from headway.state.edits import Edit, Edited, edit_rows
 from headway.state.manifest import Manifest
 
@@ -36,14 +37,13 @@ def check_same_state(plan: Plan, directory: StateDirectory, operator: str) -> No
 def edit_state(directory: StateDirectory, operator: str, edits: Sequence[Edit], fresh: bytes) -> tuple[Edited, str]:
     """Carry out edits of the rows of a stopped flow; returns what was done, and the savepoint of what was before.
 
-    `fresh` is the state of a key of which nothing is known, in MessagePack.
+    `fresh` is the state of a key of which nothing is known, in MessagePack. Of the savepoints that are made here, the
+    last `KEPT_BEFORE` stay.
 
     Raises `LockedStateError` while a run has the directory, and what `edit_rows` and `create_savepoint` raise.
     """
-    with directory.locked():
-        pass  # Of a flow that runs, no savepoint is made for nothing.
-    before = create_savepoint(directory, prefix="before-edit-")
-    with directory.locked():
+    with held_alone(directory):
+        before = create_savepoint(directory, prefix=BEFORE_EDIT, is_held=True)
         manifest = settled_manifest(directory)
         assert manifest is not None
         known = _known(directory, manifest)
@@ -51,6 +51,7 @@ def edit_state(directory: StateDirectory, operator: str, edits: Sequence[Edit], 
         times = [time_ms for source in positions.sources.values() for _, time_ms in source.partitions.values()]
         touched_ms = max((time_ms for time_ms in times if time_ms is not None), default=0)
         done = edit_rows(directory.path, manifest, known.versions, operator, edits, touched_ms, fresh)
+        Shelf(directory.path).prune(KEPT_BEFORE, BEFORE_EDIT)
     return done, before.name
 
 

@@ -32,12 +32,13 @@ from headway.plan.planner import DEAD_LETTER_SINK
 from headway.runtime.directory import StateDirectory
 from headway.runtime.opening import placed_generation, settled_manifest
 from headway.runtime.settle import Committed
+from headway.savepoints.create import held_alone
 from headway.savepoints.inboxes import check_inboxes, put_back_inboxes
-from headway.state.copies import copy_file, copy_group, copy_tree
+from headway.state.copies import copy_file, copy_group, copy_tree, sync_tree
 from headway.state.database import group_path
 from headway.state.files import state_files
 from headway.state.manifest import MANIFEST_NAME, Manifest
-from headway.state.private import make_private, sync_directory
+from headway.state.private import make_private
 from headway.state.rescale import new_place
 from headway.state.restored import ready_groups
 from headway.state.savepoint import SavepointInfo, check_savepoint
@@ -60,7 +61,8 @@ def restore_savepoint(
 ) -> SavepointInfo:
     """Let a state directory, which may be empty, go on from a savepoint; returns what that says of itself.
 
-    `before` is called once all of the savepoint is known to be good, and before the directory is touched.
+    `before` is called once all of the savepoint is known to be good, and before the directory is touched, within a
+    block of `held_alone`.
 
     Reads all of the savepoint once, and takes some 50 ms for each key group; rows are neither read nor copied, unless
     the two are on different file systems.
@@ -76,11 +78,11 @@ def restore_savepoint(
     _check_outputs(info, directory.path, outputs)
     _check_flow(info, directory)
     check_inboxes(savepoint, directory.path)
-    before()
-    with directory.locked():
-        found = _found(directory)
+    with held_alone(directory):
         _check_flow(info, directory)
         check_inboxes(savepoint, directory.path)
+        before()
+        found = _found(directory)
         generation = max(info.generation, _latest(directory, found)) + 1
         place = new_place(directory.path)
         with state_files(place, "write"):
@@ -98,6 +100,9 @@ def restore_savepoint(
         ready_groups(place, new, written if outputs == "new" else [], sync=sync)
         _put_files(savepoint, directory.path, place)
         put_back_inboxes(savepoint, directory.path)
+        if sync:
+            with state_files(place, "write"):
+                sync_tree(place)
         directory.keep_positions(StateDirectory(place).positions(generation), generation)
         reached("restoring.before")
         directory.keep_manifest(msgspec.structs.replace(new, moves=True))
@@ -161,4 +166,3 @@ def _put_files(savepoint: Path, directory: Path, place: Path) -> None:
                 # What was put back in since is input as all that was posted since: it stays.
                 goes_on = now.is_file() and now.read_bytes().startswith(kept.read_bytes())
                 copy_file(now if goes_on else kept, place / "redrive" / entry.name)
-        sync_directory(place)

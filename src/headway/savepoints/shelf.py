@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,10 +21,14 @@ from headway.state.files import SAVEPOINTS_NAME, state_files
 from headway.state.private import make_private, open_private, sync_directory
 from headway.state.savepoint import FileEntry, SavepointInfo, known_files
 
-__all__ = ["AUTOMATIC", "Shelf", "check_name", "name_for"]
+__all__ = ["AUTOMATIC", "BEFORE_EDIT", "BEFORE_RESTORE", "KEPT_BEFORE", "Shelf", "check_name", "name_for"]
 
 AUTOMATIC: Final = "auto-"
 """What the names of those begin with that a run makes by itself."""
+BEFORE_EDIT: Final = "before-edit-"
+BEFORE_RESTORE: Final = "before-restore-"
+KEPT_BEFORE: Final = 5
+"""How many of those stay that commands make before they change a state."""
 _DRAFT_PREFIX: Final = ".draft-"
 _GONE_PREFIX: Final = ".gone-"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -33,9 +37,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 def check_name(name: str) -> None:
     """Raise `UsageError` unless a savepoint may have this name."""
     if not _NAME.fullmatch(name):
-        msg = (
-            f"{name!r} is no name for a savepoint: write letters, digits, '.', '_' and '-', at most 100, no sign first"
-        )
+        msg = f"{name!r} is no name for a savepoint: write 1 to 100 letters, digits, '.', '_' and '-', no sign first"
         raise UsageError(msg)
 
 
@@ -107,19 +109,23 @@ class Shelf:
             sync_directory(self.folder)
             shutil.rmtree(gone)
 
-    def prune(self, keep: int) -> list[str]:
-        """Remove the oldest of those that a run has made by itself, and leave so many; returns the names."""
+    def prune(self, keep: int, prefix: str = AUTOMATIC, spared: str = "") -> list[str]:
+        """Remove the oldest of those that a run or a command has made by itself under a prefix, and leave so many.
+
+        The one called `spared` stays too. Returns the names of those that are gone.
+        """
         made = [name for name, info in self.all() if isinstance(info, SavepointInfo) and info.automatic]
-        old = [name for name in made if name.startswith(AUTOMATIC)][: -keep or None]
+        old = [name for name in made if name.startswith(prefix) and name != spared][: -keep or None]
         for name in old:
             self.delete(name)
         return old
 
     @contextmanager
-    def held(self, until_s: float) -> Iterator[None]:
+    def held(self, until_s: float, stopping: Callable[[], bool] = lambda: False) -> Iterator[None]:
         """Be the only one who puts a savepoint there; what killed ones have left is removed.
 
-        Raises `LockedStateError` when another one is at it until `until_s`, on the clock of `time.monotonic`.
+        Raises `LockedStateError` when another one is at it until `until_s`, on the clock of `time.monotonic`, or until
+        this one is `stopping`.
         """
         with state_files(self.folder, "write"):
             make_private(self._directory)
@@ -127,7 +133,7 @@ class Shelf:
             descriptor = open_private(self.folder / LOCK_FILE, os.O_RDWR | os.O_CREAT)
         try:
             while not _locked(descriptor):
-                if time.monotonic() > until_s:
+                if stopping() or time.monotonic() > until_s:
                     msg = f"another savepoint of {self._directory} is being made: try again when it is done"
                     raise LockedStateError(msg)
                 time.sleep(0.02)

@@ -27,6 +27,7 @@ __all__ = [
     "decode_migrated",
     "encode_log",
     "encode_migrated",
+    "encode_reference",
     "is_log",
     "is_log_type",
     "log_fields",
@@ -162,9 +163,14 @@ def encode_log(value: Any) -> Any:
     place = value._place
     if place is None:
         raise TypeError(_not_its_own(value))
-    return msgspec.msgpack.Ext(
-        _EXTENSION, place.number.to_bytes(_NUMBER_BYTES, "big") + count.to_bytes((count.bit_length() + 7) // 8, "big")
-    )
+    return encode_reference(Reference(place.number, count))
+
+
+def encode_reference(found: Reference) -> Any:
+    """What the row holds of a log that is not empty."""
+    number, length = found
+    data = number.to_bytes(_NUMBER_BYTES, "big") + length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return msgspec.msgpack.Ext(_EXTENSION, data)
 
 
 def decode_log(log_type: Any, held: Any) -> Any:
