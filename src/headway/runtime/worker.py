@@ -125,7 +125,7 @@ class _Commands:
 class _Teller:
     """Leaves the worker's statistics twice a second, from a thread of its own, as long as its block lasts.
 
-    While the flow is calm, it leaves them each two seconds, or sooner where the supervisor wants a sign of life: to write
+    While the flow is calm, it leaves them each two seconds, or sooner where a sign of life is wanted sooner: to write
     them costs a tenth of what all else does then.
 
     The engine's thread writes no file for it, and what is left is not old when nothing has reached this worker for
