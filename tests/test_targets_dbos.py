@@ -16,6 +16,8 @@ from tests.targets_harness import deliver, deliver_with_kills, delivery_of, outc
 import headway as hw
 from headway.errors import OutputError, UsageError
 from headway.targets.base import Outcome
+from headway.targets.dbos_database import DbosDatabase
+from headway.targets.positions import NOTHING_YET
 from headway.testing import check_target
 
 pytest.importorskip("dbos", reason="dbos is not installed: pip install 'headway[dbos]'")
@@ -142,6 +144,44 @@ def test_places_of_others(to_dbos: Callable[..., hw.Target], client: Any) -> Non
     assert answer.outcome is Outcome.RETRY and "another state directory has written there" in answer.reason
 
 
+def test_a_place_is_locked_also_before_anything_is_in_it(url: str) -> None:
+    """Another process that still writes there is waited for: else both would take the first batch for new."""
+    import sqlalchemy as sa
+
+    if "postgres" not in url:
+        pytest.skip("a transaction of SQLite locks the whole file")
+    place = f"locked-{next(NAMES)}"
+    deliver(hw.to_dbos(url, **WORKFLOW), [delivery_of(1, place=f"{place}-other")])  # It makes the table.
+    database = DbosDatabase(url, "dbos", pool=2, timeout_s=20.0)
+    database.open()
+    engine = database._engine
+    assert engine is not None
+    try:
+        with engine.begin() as first, engine.begin() as second:
+            assert database._locked(first, "told", place) == NOTHING_YET
+            second.execute(sa.text("SET LOCAL lock_timeout = '50ms'"))
+            with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+                database._locked(second, "told", place)
+            second.rollback()
+    finally:
+        database.close()
+
+
+def test_connections_notice_that_the_other_side_is_gone(url: str) -> None:
+    if "postgres" not in url:
+        pytest.skip("SQLite has no connections")
+    for asked, said in (("", {"keepalives_idle": "10"}), ("?keepalives_idle=77", {"keepalives_idle": "77"})):
+        database = DbosDatabase(url + asked, "dbos", pool=1, timeout_s=7.0)
+        database.open()
+        engine = database._engine
+        assert engine is not None
+        with engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            found = driver.info.get_parameters()
+        database.close()
+        assert {**found, "tcp_user_timeout": "7000", "keepalives_count": "3", **said}.items() <= found.items()
+
+
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.soak)])
 def test_processes_that_are_killed(kind: str, tmp_path: Path) -> None:
     from dbos import DBOSClient
@@ -190,7 +230,14 @@ def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
 
 
 def test_urls_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    for url in ("mysql://ann:swordfish@db/x", "sqlite://", "sqlite:///:memory:", "dbos.sqlite"):
+    for url in (
+        "mysql://ann:swordfish@db/x",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///?a=b",
+        "sqlite:///file:x?uri=true",
+        "dbos.sqlite",
+    ):
         with pytest.raises(UsageError) as raised:
             hw.to_dbos(url, **WORKFLOW)
         assert "swordfish" not in str(raised.value) and "write postgresql://" in str(raised.value)
@@ -199,3 +246,10 @@ def test_urls_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
         target.check()
     monkeypatch.setenv("DBOS_URL", "sqlite:///dbos.sqlite")
     target.check()
+
+
+def test_a_url_of_sqlite_with_options(tmp_path: Path) -> None:
+    found = made("sqlite", tmp_path)
+    target = hw.to_dbos(f"{found}?check_same_thread=false", **WORKFLOW)
+    assert target.name == f"dbos {found} told"
+    assert outcomes(deliver(target, [delivery_of(1)])) == [Outcome.DONE]

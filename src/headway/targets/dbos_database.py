@@ -43,7 +43,15 @@ _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://", "postgresql+psycopg://")
 _OF_A_ROW: Final = ("22", "23")
 """Classes of SQLSTATE: what PostgreSQL says of a value that it does not take."""
-_CONNECT_S: Final = 10
+_NOTICING: Final = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+"""Settings of connections, by which it is noticed within some 30 s that the other side is gone without a word: a thread
+that waits for an answer would wait for hours, and there are few threads. What the URL says counts."""
 _NOT_THERE: Final = "DBOS has no tables there: start its application once, which makes them"
 
 
@@ -69,7 +77,7 @@ class DbosDatabase:
         self._is_closed = False
         if self._secret.reference is None:
             self._checked(url)
-            self.shown = url if url.startswith(_SQLITE) else Dsn(_plain(url)).shown
+            self.shown = f"{_SQLITE}{_path_of(url)}" if url.startswith(_SQLITE) else Dsn(_plain(url)).shown
         else:
             self.shown = self._secret.reference
 
@@ -86,14 +94,16 @@ class DbosDatabase:
         url = self._secret.one()
         self._is_sqlite = url.startswith(_SQLITE)
         if self._is_sqlite:
-            self._path = url.removeprefix(_SQLITE)
+            self._path = _path_of(url)
             engine = sa.create_engine(url, connect_args={"timeout": self._timeout_s / 2}, pool_size=self._pool)
             sa.event.listen(engine, "connect", _with_foreign_keys)
         else:
-            given = {"connect_timeout": _CONNECT_S, "application_name": "headway", "prepare_threshold": None}
+            address = sa.make_url(_plain(url)).set(drivername="postgresql+psycopg")
+            ours = {"application_name": "headway", "prepare_threshold": None, **_NOTICING}
+            ours["tcp_user_timeout"] = int(self._timeout_s * 1_000)
             engine = sa.create_engine(
-                sa.make_url(_plain(url)).set(drivername="postgresql+psycopg"),
-                connect_args=given,
+                address,
+                connect_args={name: value for name, value in ours.items() if name not in address.query},
                 pool_size=self._pool,
                 max_overflow=0,
             )
@@ -176,11 +186,11 @@ class DbosDatabase:
     def _write(
         self, connection: sa.Connection, target: str, place: str, batch: Sequence[Delivery], hand: Hand
     ) -> list[Answer]:
-        position = self._position(connection, target, place)
+        position = self._locked(connection, target, place)
         if position == NOTHING_YET and batch[0].former_places:
-            position = position.going_on_from(
-                self._position(connection, target, former) for former in batch[0].former_places
-            )
+            # Nobody writes under their names any more.
+            formers = (self._position(connection, target, former) for former in batch[0].former_places)
+            position = position.going_on_from(former for former in formers if former is not None)
         contradiction = position.contradiction(batch)
         if contradiction is not None:
             return all_retried(batch, contradiction)
@@ -237,26 +247,38 @@ class DbosDatabase:
                     raise
         self._has_table = True
 
-    def _position(self, connection: sa.Connection, target: str, place: str) -> Position:
-        """The position of a place. In PostgreSQL it is locked: another process that still writes is waited for."""
+    def _locked(self, connection: sa.Connection, target: str, place: str) -> Position:
+        """The position of a place, locked: another process that still writes there is waited for.
+
+        What is not there cannot be locked, so it is made.
+        """
+        from sqlalchemy.dialects import postgresql, sqlite
+
+        position = self._position(connection, target, place)
+        if position is None:
+            insert = (sqlite if self._is_sqlite else postgresql).insert(self._table)
+            statement = insert.values(target=target, place=place, **_row(NOTHING_YET)).on_conflict_do_nothing()
+            connection.execute(statement)
+            position = self._position(connection, target, place)
+        assert position is not None, "it was inserted, by us or by another"
+        return position
+
+    def _position(self, connection: sa.Connection, target: str, place: str) -> Optional[Position]:
         import sqlalchemy as sa
 
         table = self._table
         query = sa.select(table.c.number, table.c.id, table.c.refused)
         query = query.where(table.c.target == target, table.c.place == place).with_for_update()
         row = connection.execute(query).one_or_none()
-        return NOTHING_YET if row is None else Position.of_row(*row)
+        return None if row is None else Position.of_row(*row)
 
     def _keep(self, connection: sa.Connection, target: str, place: str, position: Position) -> None:
-        from sqlalchemy.dialects import postgresql, sqlite
-
-        insert = (sqlite if self._is_sqlite else postgresql).insert(self._table)
-        values = {"number": position.number, "id": position.id, "refused": encoded(position.refused)}
-        statement = insert.values(target=target, place=place, **values)
-        connection.execute(statement.on_conflict_do_update(index_elements=["target", "place"], set_=values))
+        table = self._table
+        statement = table.update().where(table.c.target == target, table.c.place == place)
+        connection.execute(statement.values(**_row(position)))
 
     def _checked(self, url: str) -> None:
-        if url.startswith(_SQLITE) and url != _SQLITE and ":memory:" not in url:
+        if url.startswith(_SQLITE) and _path_of(url) and not _path_of(url).startswith((":memory:", "file:")):
             return
         if url.startswith(_POSTGRES):
             Dsn(_plain(url)).read()
@@ -278,6 +300,16 @@ class DbosDatabase:
         for url in self._secret.known():
             with suppress(UsageError):  # What is no URL of a database has been refused without showing it.
                 yield from Dsn(_plain(url)).secrets()
+
+
+def _row(position: Position) -> dict[str, Any]:
+    """What the table has of a position."""
+    return {"number": position.number, "id": position.id, "refused": encoded(position.refused)}
+
+
+def _path_of(url: str) -> str:
+    """The file of a URL of SQLite; options of the library may stand behind a question mark."""
+    return url.removeprefix(_SQLITE).partition("?")[0]
 
 
 def _with_foreign_keys(connection: sqlite3.Connection, record: object) -> None:
