@@ -12,6 +12,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 TASK_QUEUE = "carts"
@@ -46,6 +47,9 @@ class Cart:
     @workflow.update
     def put(self, event: Any) -> int:
         self._got.append(event)
+        if event["data"].get("fails"):
+            msg = "the handler has failed"
+            raise ApplicationError(msg)
         return len(self._got)
 
     @put.validator

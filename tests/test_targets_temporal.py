@@ -103,6 +103,21 @@ def test_a_trigger_starts_one_workflow_while_it_runs_when_it_is_over_and_when_th
     assert asked(runs) == 1
 
 
+def test_an_update_that_was_accepted_and_fails_is_taken() -> None:
+    """It is in the history of the workflow, and what becomes of it there is the workflow's affair."""
+    server, key = temporal_server(), f"ann-{next(NAMES)}"
+    update = to_temporal(action="update_with_start", update="put", workflow_id="cart-{key}", timeout="10s")
+    fails = [delivery_of(number, {"fails": True}, place=f"fails-{key}", key=key) for number in range(3)]
+    with application("tests.temporal_worker", server.address):
+        # Answers of the server come once with the acceptance and once with the failure, as it happens.
+        assert outcomes(deliver(update, *([one] for one in (*fails, *fails)))) == [Outcome.DONE] * 6
+        refused = delivery_of(9, {"number": -1}, place=f"fails-{key}", key=key)
+        [answer] = deliver(update, [refused])
+        assert answer.outcome is Outcome.NEVER and answer.reason == "the update was refused: no number below zero"
+        got = result_of(f"cart-{key}", end=True)
+        assert [event["id"] for event in got] == [one.id for one in fails]
+
+
 def test_signals_and_updates_come_once_to_the_run_of_their_key() -> None:
     server, key = temporal_server(), f"ann-{next(NAMES)}"
     signals = [delivery_of(number, place=f"signals-{key}", key=key) for number in range(3)]

@@ -154,6 +154,7 @@ class Temporal(Target):
             workflow_id = self._naming.of(delivery)
             call, request = await self._prepared(delivery, workflow_id)
             response = await call(request, timeout=self._timeout)
+            return [await self._answer_to_update(response) if self._action == "update_with_start" else DONE]
         except NamelessError as error:
             return [error.answer]
         except RPCError as error:
@@ -161,7 +162,6 @@ class Temporal(Target):
         # What cannot be connected to is a RuntimeError of the library, and has no class of its own.
         except (UsageError, OSError, RuntimeError) as error:
             return [Answer(Outcome.RETRY, self._server.words(error)[:REASON_MAX])]
-        return [_answer_to_update(response) if self._action == "update_with_start" else DONE]
 
     async def look(self) -> str:
         """Ask for the namespace, and how long it keeps workflows that are over."""
@@ -195,6 +195,34 @@ class Temporal(Target):
             return service.signal_with_start_workflow_execution, request
         return service.execute_multi_operation, await self._requests.update_with_start(delivery, workflow_id)
 
+    async def _answer_to_update(self, response: Any) -> Answer:
+        """It is in once a worker has accepted it: from then on it is in the workflow's history."""
+        from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage
+
+        update = response.responses[1].update_workflow
+        if update.HasField("outcome") and update.outcome.HasField("failure"):
+            # One that was refused and one that was accepted and has failed since look the same.
+            if await self._is_in_history(update.update_ref):
+                return DONE
+            return Answer(Outcome.NEVER, f"the update was refused: {update.outcome.failure.message}"[:REASON_MAX])
+        stage = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
+        return DONE if update.stage >= stage else Answer(Outcome.RETRY, _NO_WORKER)
+
+    async def _is_in_history(self, update_ref: Any) -> bool:
+        """Whether the server still knows an update: it forgets those that a worker has refused."""
+        from temporalio.api.workflowservice.v1 import PollWorkflowExecutionUpdateRequest
+        from temporalio.service import RPCError, RPCStatusCode
+
+        service = await self._server.service()
+        request = PollWorkflowExecutionUpdateRequest(namespace=self._namespace, update_ref=update_ref)
+        try:
+            await service.poll_workflow_execution_update(request, timeout=self._timeout)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
+
     def _answer(self, error: Any) -> Answer:
         """What an error of the server means."""
         code, said = error.status.name, self._server.words(error)
@@ -214,17 +242,6 @@ class Temporal(Target):
 _OWN_TIMEOUT: Final = "Timeout expired"
 """What the library says of a call that has taken too long."""
 _NO_WORKER: Final = "no worker has accepted the update: is one running for this task queue?"
-
-
-def _answer_to_update(response: Any) -> Answer:
-    """It is in once a worker has accepted it: from then on it is in the workflow's history."""
-    from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage
-
-    update = response.responses[1].update_workflow
-    if update.HasField("outcome") and update.outcome.HasField("failure"):
-        return Answer(Outcome.NEVER, f"the update was refused: {update.outcome.failure.message}"[:REASON_MAX])
-    stage = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
-    return DONE if update.stage >= stage else Answer(Outcome.RETRY, _NO_WORKER)
 
 
 def _failed_part(error: Any) -> Optional[tuple[str, str]]:
