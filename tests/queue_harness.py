@@ -118,7 +118,7 @@ class MqttTopic(ServedQueue):
     def source(self, port: int | None = None) -> str:
         return f'hw.mqtt("mqtt://127.0.0.1:{port or self.port}", "{self.name}/#", client_id="{self.name}", prefetch=50)'
 
-    def put(self, values: Iterable[tuple[str, bytes]]) -> None:
+    def put(self, values: Iterable[tuple[str, bytes]], *, retain: bool = False) -> None:
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
@@ -126,7 +126,7 @@ class MqttTopic(ServedQueue):
         for identity, value in values:
             about: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             about.UserProperty = [("id", identity), ("trace", identity)]
-            client.publish(f"{self.name}/a", value, qos=1, properties=about).wait_for_publish(30)
+            client.publish(f"{self.name}/a", value, qos=1, retain=retain, properties=about).wait_for_publish(30)
         client.disconnect()
         client.loop_stop()
 

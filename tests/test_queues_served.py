@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 from collections.abc import Callable
@@ -18,8 +19,11 @@ from tests.queue_harness import MqttTopic, NatsSubject, RabbitQueue, RedisList, 
 from tests.servers import mosquitto_server, rabbit_server, redis_server
 
 import headway as hw
+from headway.connectors.redis_link import redis_client
+from headway.connectors.server_url import REDIS, ServerUrl
 from headway.errors import HeadwayError, UsageError
 from headway.formats.json import Json
+from headway.inbox.queues import nats_core
 from headway.proving.crashes import Crashes, Kill
 
 KEPT: list[type[ServedQueue]] = [RabbitQueue, RedisList, MqttTopic]
@@ -157,6 +161,60 @@ def test_what_is_durable_and_not_acknowledged_is_passed_over(
     assert code == 0 and told.count("was killed by SIGKILL") == 1, told
     assert sorted(line["data"]["n"] for line in lines_of(tmp_path / "written.jsonl")) == list(range(200))
     assert queue.left() == 0
+
+
+def test_a_retained_message_comes_once_for_a_session(tmp_path: Path) -> None:
+    queue = MqttTopic()
+    queue.put([("", b'{"n": 1}')], retain=True)
+    queue.put([("", b'{"n": 2}')])
+    name = f"{queue.name}-new"
+    source = f'hw.mqtt("{queue.server.url}", "{queue.name}/#", client_id="{name}", id_property="none")'
+    found: list[Any] = []
+    for _ in range(3):
+        reader = eval(source, {"hw": hw}).within(tmp_path / str(len(found))).open(f"={name}/0", None, follow=False)
+        events: list[Any] = []
+
+        def is_over(reader: Any = reader, events: list[Any] = events) -> bool:
+            chunk = reader.read(1)
+            events.extend(chunk.decode(DECODER).events if chunk is not None else [])
+            return bool(reader.at_end)
+
+        with closing(reader):
+            eventually(is_over, "the end")
+        found.append(events)
+    assert found == [[{"n": 1}], [], []]
+
+
+def test_what_comes_faster_than_it_is_taken_is_lost_counted_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_core, "_PENDING_BYTES", 20_000)
+    queue, told, count = NatsSubject(), list[str](), 3_000
+
+    async def flood() -> int:
+        consumer = eval(queue.source(), {"hw": hw}).make()
+        consumer.tell = told.append
+        await consumer.connect()
+        await asyncio.get_running_loop().run_in_executor(
+            None, queue.put, [(f"id-{n}", b"x" * 200) for n in range(count)]
+        )
+        await consumer._client.flush()
+        taken = 0
+        while messages := await consumer.take():
+            taken += len(messages)
+        await consumer.disconnect()
+        return taken
+
+    taken = asyncio.run(flood())
+    assert 100 < taken < count
+    assert told[-1].startswith(f"{count - taken:,} messages were lost: they came faster"), told
+
+
+def test_a_command_of_redis_is_never_sent_again_by_the_client() -> None:
+    client = redis_client(ServerUrl("redis://localhost", "redis_list(...)", REDIS))
+    made = client.connection_pool.make_connection()
+    assert (client.get_retry().get_retries(), made.retry.get_retries()) == (0, 0)
+    assert (made.socket_timeout, made.socket_connect_timeout) == (10.0, 5.0)
 
 
 def test_what_is_wrong_is_said_in_words(tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ def check_url(url: ServerUrl) -> tuple[str, int, Optional[str], Optional[str], b
     return found.hostname or "localhost", port or (8883 if is_tls else 1883), user, password, is_tls
 
 
+def _subscription(qos: int) -> Any:
+    """That retained messages come with a new subscription only, and not with each connection of a session."""
+    from paho.mqtt.subscribeoptions import SubscribeOptions
+
+    return SubscribeOptions(qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+
+
 class MqttLink:
     """One connection; made by `MqttLink.open`. `gone` is done when it has ended."""
 
@@ -103,7 +110,7 @@ class MqttLink:
             if reason:
                 raise ConnectionError(reason)
             if subscriptions:
-                client.subscribe(list(subscriptions))
+                client.subscribe([(topic, _subscription(qos)) for topic, qos in subscriptions])
                 reason = await link._first(subscribed)
                 if reason:
                     msg = f"{described} does not let us subscribe: {reason}"

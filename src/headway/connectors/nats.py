@@ -144,19 +144,7 @@ class NatsSession(LoopSession):
 
     async def connect(self) -> None:
         """Connect."""
-        import nats.errors
-
-        given = self._nats
-        try:
-            self._client = await given.servers.connect()
-        except nats.errors.NoServersError as error:
-            msg = f"no server of {given.servers.shown} takes a connection: check address and port"
-            raise ConnectionError(msg) from error
-        except nats.errors.Error as error:
-            if "authorization" in str(error).lower():
-                msg = f"{given.describe()} refuses to let us in: check user, password, token or credentials"
-                raise InputError(msg) from error
-            raise
+        self._client = await self._nats.servers.connect_to_read(self._nats.describe())
 
     async def disconnect(self) -> None:
         """End the client."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Optional, Union
 
 from headway.basics.needed import needed
 from headway.basics.secret import Secret, hide
-from headway.errors import UsageError
+from headway.errors import InputError, UsageError
 
 __all__ = ["NatsServers"]
 
@@ -53,14 +53,20 @@ class NatsServers:
         for secret in self._access.values():
             secret.read()
 
-    async def connect(self) -> Any:
-        """A client, which does not connect again by itself: whoever uses it sees that it is gone, and asks anew."""
+    async def connect(self, on_error: Optional[Callable[[Exception], None]] = None) -> Any:
+        """A client, which does not connect again by itself: whoever uses it sees that it is gone, and asks anew.
+
+        `on_error` hears what the client meets later; else it is told by whoever waits for it.
+        """
         import nats
+
+        async def met(error: Exception) -> None:
+            if on_error is not None:
+                on_error(error)
 
         options: dict[str, Any] = {name: secret.one() for name, secret in self._access.items()}
         if self._credentials is not None:
             options["user_credentials"] = self._credentials
-        quiet: Callable[[Exception], Awaitable[None]] = _quiet
         return await nats.connect(
             list(self._urls),
             allow_reconnect=False,
@@ -68,9 +74,30 @@ class NatsServers:
             reconnect_time_wait=0.1,
             connect_timeout=5,
             name="headway",
-            error_cb=quiet,
+            error_cb=met,
             **options,
         )
+
+    async def connect_to_read(self, described: str, on_error: Optional[Callable[[Exception], None]] = None) -> Any:
+        """The same for an input, `described` as people know it.
+
+        Raises `InputError` for what does not end by itself, such as a wrong password; `ConnectionError` or an error of
+        the client's for what may.
+        """
+        import nats.errors
+
+        try:
+            return await self.connect(on_error)
+        except UsageError as error:  # A secret is not where it should be.
+            raise InputError(str(error)) from error
+        except nats.errors.NoServersError as error:
+            msg = f"no server of {self.shown} takes a connection: check address and port, and whether it runs"
+            raise ConnectionError(msg) from error
+        except nats.errors.Error as error:
+            if "authorization" in str(error).lower():
+                msg = f"{described} refuses to let us in: check user, password, token or credentials"
+                raise InputError(msg) from error
+            raise
 
     def words(self, error: BaseException) -> str:
         """What is wrong, without what is secret."""
@@ -81,7 +108,3 @@ class NatsServers:
 
     def __repr__(self) -> str:
         return f"<NATS at {self.shown}>"
-
-
-async def _quiet(error: Exception) -> None:
-    """What the client meets is told by whoever waits for it: it need not be in the log as well."""

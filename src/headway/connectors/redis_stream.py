@@ -15,6 +15,7 @@ from headway.connectors.base import Input, Position, Session
 from headway.connectors.parts import RecordPart
 from headway.connectors.queued import BATCH, QueuedReader
 from headway.connectors.records import RecordsChunk
+from headway.connectors.redis_link import redis_client
 from headway.connectors.remote import LoopSession, RemoteInput, format_without_header, one_of
 from headway.connectors.server_url import REDIS, ServerUrl
 from headway.errors import InputError, UsageError
@@ -132,10 +133,9 @@ class RedisSession(LoopSession):
     async def connect(self) -> None:
         """Make the client and ask for an answer."""
         import redis.exceptions
-        from redis.asyncio import Redis
 
         try:
-            self._client = Redis.from_url(self._redis.address.read(), socket_connect_timeout=5, protocol=2)
+            self._client = redis_client(self._redis.address)
             await self._client.ping()
         except redis.exceptions.AuthenticationError as error:
             msg = f"{self._redis.describe()} refuses to let us in: check user and password in the URL"

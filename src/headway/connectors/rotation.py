@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final, NamedTuple, Optional
 
+from headway.connectors.naming import in_order
 from headway.errors import InputError
 
 __all__ = ["is_stable", "oldest_first"]
@@ -22,7 +23,6 @@ _DATED: Final = re.compile(
 """`app.log-20240501`, `app.log.2024-05-01`, `app-2024-05-01.log`: the rotated file keeps the date in its name."""
 _MARKED: Final = re.compile(r"(?P<stem>.+?)[-._](?P<mark>\d+|old|bak|prev|orig)(?P<suffix>\.[A-Za-z]\w*)?")
 """Other marks that rotated files bear; they do not tell the order."""
-_DIGITS: Final = re.compile(r"(\d+)")
 
 
 class _Rotated(NamedTuple):
@@ -52,10 +52,10 @@ def oldest_first(names: Iterable[str]) -> list[str]:
     counted_back = [told for told in rotated.values() if told.kind == "counted back"]
     active = {told.active for told in rotated.values() if told.active in known}
     if not active and not counted_back:
-        in_order = sorted(known, key=_natural)
-        if any(_extends(later, name) for name, later in pairwise(in_order)):
+        found = in_order(known)
+        if any(_extends(later, name) for name, later in pairwise(found)):
             raise _untold(known)
-        return in_order
+        return found
     kinds = {(told.kind, told.active, told.age[0]) for told in rotated.values()}
     apart = [name for name in known if name not in rotated and name not in active]
     if len(kinds) > 1 or apart or "marked" in {told.kind for told in rotated.values()}:
@@ -84,12 +84,6 @@ def _extends(name: str, other: str) -> bool:
     """Whether a name is another one with a mark behind it, such as `app.log~`; `day-10` is not `day-1` with a mark."""
     rest = name.removeprefix(other)
     return rest != name and not (rest[:1].isdecimal() and other[-1:].isdecimal())
-
-
-def _natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:
-    """Numbers in a name count as numbers: `day-9` is before `day-10`."""
-    parts = _DIGITS.split(name)
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts], name
 
 
 def _untold(names: Iterable[str]) -> InputError:

@@ -33,20 +33,14 @@ class NatsProbe(Probe):
 
         try:
             return asyncio.run(self._look())
-        except nats.errors.NoServersError as error:
-            msg = f"{self.shown} takes no connection: check address and port, and whether the server runs"
-            raise InputError(msg) from error
         except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
-            words = self._servers.words(error)
-            if "authorization" in words.lower():
-                words = "it refuses to let us in: check user, password or token in the URL"
-            msg = f"{self.shown}: {words}"
+            msg = f"{self.shown}: {self._servers.words(error)}"
             raise InputError(msg) from error
 
     async def _look(self) -> Look:
         import nats.js.errors
 
-        client = await self._servers.connect()
+        client = await self._servers.connect_to_read(self.shown)
         try:
             version = client.connected_server_version
             server = f"NATS {version.major}.{version.minor}.{version.patch}"

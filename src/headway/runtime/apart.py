@@ -75,7 +75,7 @@ def _check_own_logs(plan: Plan) -> None:
         if own_log in known:
             msg = (
                 f"the sources {known[own_log]!r} and {source.name!r} both keep {own_log} in the state directory: give "
-                "them other paths, or use the stream of one of them twice"
+                "one of them another path, or for a queue another log=, or use the stream of one of them twice"
             )
             raise UsageError(msg)
         known[own_log] = source.name

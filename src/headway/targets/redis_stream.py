@@ -14,6 +14,7 @@ from typing import Any, Final, Optional
 
 from headway.basics.needed import needed, whole_in
 from headway.basics.times import Duration
+from headway.connectors.redis_link import redis_client
 from headway.connectors.server_url import REDIS, ServerUrl
 from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Target
@@ -121,9 +122,8 @@ class RedisStream(Target):
     async def open(self) -> None:
         """Make the client; connections are made when they are needed."""
         self.check()
-        from redis.asyncio import Redis
 
-        self._client = Redis.from_url(self._address.read(), socket_connect_timeout=5, protocol=2)
+        self._client = redis_client(self._address)
         self._script = self._client.register_script(_SCRIPT)
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:

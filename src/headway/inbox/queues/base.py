@@ -13,7 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Optional
 
-__all__ = ["BATCH", "QUIET_S", "Consumer", "Message", "gathered"]
+from headway.connectors.base import Tell, unheard
+
+__all__ = ["BATCH", "QUIET_S", "Consumer", "Losses", "Message", "gathered"]
 
 BATCH: Final = 256
 """Messages that are made durable together, at most."""
@@ -46,6 +48,9 @@ class Consumer(ABC):
 
     transient: tuple[type[BaseException], ...] = (OSError, asyncio.TimeoutError)
 
+    tell: Tell = staticmethod(unheard)
+    """Takes what a person should know, such as that messages were lost. Set by whoever runs the consumer."""
+
     @abstractmethod
     async def connect(self) -> None:
         """Connect to the queue. Called once at first, and then after trouble, always after `disconnect`."""
@@ -68,6 +73,34 @@ class Consumer(ABC):
     def words(self, error: BaseException) -> str:
         """What is wrong, for a person, without what is secret."""
         return " ".join(str(error).split()) or type(error).__name__
+
+
+class Losses:
+    """Counts messages that a queue has handed out, will not hand out again, and that there was no room for.
+
+    Told are the first of them, the tenth, the hundredth and so on, and at the end how many they were.
+    """
+
+    def __init__(self, tell: Tell, what: str) -> None:
+        self._tell = tell
+        self._what = what
+        self._count = 0
+        self._told = 0
+
+    def add(self) -> None:
+        """One more is lost."""
+        self._count += 1
+        if self._count >= 10 * self._told:
+            self._say()
+
+    def end(self) -> None:
+        """The connection ends: tell what was not told."""
+        if self._count > self._told:
+            self._say()
+
+    def _say(self) -> None:
+        self._told = self._count
+        self._tell(f"{self._count:,} {self._what}")
 
 
 async def gathered(come: asyncio.Queue[Any], most: int) -> list[Any]:

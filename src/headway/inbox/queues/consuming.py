@@ -63,6 +63,7 @@ class Consuming:
         """What has ended it."""
         self._described = described
         self._consumer = consumer
+        consumer.tell = troubles.tell
         self._open_inbox = open_inbox
         self._waiting = waiting
         self._troubles = troubles

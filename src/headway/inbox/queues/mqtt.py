@@ -18,12 +18,14 @@ from headway.connectors.mqtt_link import MqttLink, check_url
 from headway.connectors.server_url import MQTT, ServerUrl
 from headway.errors import InputError, UsageError
 from headway.formats.named import JSON, FormatLike
-from headway.inbox.queues.base import BATCH, Consumer, Message, gathered
+from headway.inbox.queues.base import BATCH, Consumer, Losses, Message, gathered
 from headway.inbox.queues.source import MOST_WAITING, log_name, queue_source
 
 __all__ = ["mqtt"]
 
 _EXPIRY_MOST_S: Final = 0xFFFF_FFFE
+_WAITING_MOST: Final = 100_000
+_WAITING_BYTES_MOST: Final = 64 << 20
 
 
 def mqtt(
@@ -38,6 +40,7 @@ def mqtt(
     window: Duration = "24h",
     window_keys: int = 500_000,
     most_waiting: int = MOST_WAITING,
+    log: Optional[str] = None,
 ) -> Input:
     """Read topics of MQTT 5 by way of the inbox: a message is acknowledged once it is durable in a log of the state.
 
@@ -45,12 +48,13 @@ def mqtt(
     no run is connected. `prefetch` messages may be under way without an acknowledgement. A message that comes again,
     after a crash, is passed over by its user property `id_property` (with the property `source`, as CloudEvents have
     both) and its payload within `window`; one without the property is then there twice. A publisher that gives equal
-    payloads one id means one message by it. `qos=0` asks for no acknowledgements: at most once.
+    payloads one id means one message by it. `qos=0` asks for no acknowledgements: at most once. Of messages that need
+    none, some 64 MiB may wait in memory, or 100,000; what comes then is lost, counted, and told.
 
     The key of a message is its topic; its user properties are `hw.record_headers`. Topics may have the wildcards `+`
-    and `#`. A retained message comes again with each new session. The other options are those of `queue_source`. `url`
-    is `mqtt://user:password@host:1883` or `mqtts://...`, or where it stands: `env:MQTT_URL`, `file:/path`. Needs the
-    extra `mqtt`. Raises `UsageError` for an option that cannot be.
+    and `#`. A retained message comes once for each session, when it subscribes first. The other options are those of
+    `queue_source`. `url` is `mqtt://user:password@host:1883` or `mqtts://...`, or where it stands: `env:MQTT_URL`,
+    `file:/path`. Needs the extra `mqtt`. Raises `UsageError` for an option that cannot be.
 
     >>> mqtt("mqtt://localhost", "carts/#", client_id="shop-flow").describe()
     'mqtt topic carts/# at localhost'
@@ -70,7 +74,7 @@ def mqtt(
     described = f"mqtt topic{'s' if len(topics) > 1 else ''} {', '.join(topics)} at {address.shown}"
     asked = tuple((topic, qos) for topic in topics)
     return queue_source(
-        log_name("mqtt", client_id),
+        log or log_name("mqtt", client_id),
         lambda: MqttConsumer(address, asked, client_id, prefetch, session_s, id_property, described),
         format=format,
         window=window,
@@ -103,11 +107,12 @@ class MqttConsumer(Consumer):
         self._described = described
         self._link: Optional[MqttLink] = None
         self._come: asyncio.Queue[Any] = asyncio.Queue()
+        self._waiting_bytes = 0
+        self._lost = Losses(self.tell, "")
 
     async def connect(self) -> None:
         """Take up the session."""
-        come: asyncio.Queue[Any] = asyncio.Queue()
-        self._come = come
+        come = self.begin()
         try:
             self._link = await MqttLink.open(
                 self._address,
@@ -115,12 +120,18 @@ class MqttConsumer(Consumer):
                 client_id=self._client_id,
                 session_s=self._session_s,
                 receive_most=self._prefetch,
-                on_message=come.put_nowait,
+                on_message=self.came,
                 subscriptions=self._topics,
             )
         except UsageError as error:
             raise InputError(str(error)) from error
         self._link.gone.add_done_callback(lambda gone: come.put_nowait(None))
+
+    def begin(self) -> asyncio.Queue[Any]:
+        """Nothing has come yet; returns where it will be."""
+        self._come, self._waiting_bytes = asyncio.Queue(), 0
+        self._lost = Losses(self.tell, "messages at quality of service 0 were lost: they came faster than is durable")
+        return self._come
 
     async def take(self) -> Sequence[Message]:
         """What has come. The client itself asks the broker in silence."""
@@ -128,6 +139,7 @@ class MqttConsumer(Consumer):
         if None in found:
             msg = "the connection has ended"
             raise ConnectionError(msg)
+        self._waiting_bytes -= sum(len(message.payload) for message in found)
         return list(map(self._message, found))
 
     async def done(self, messages: Sequence[Message]) -> None:
@@ -142,10 +154,20 @@ class MqttConsumer(Consumer):
         link, self._link = self._link, None
         if link is not None:
             await link.close()
+        self._lost.end()
 
     def words(self, error: BaseException) -> str:
         """Without what is secret."""
         return self._address.without_secrets(super().words(error))
+
+    def came(self, message: Any) -> None:
+        """A message has come. Of those that need an answer no more than `prefetch` come: the broker keeps the rest."""
+        is_full = self._come.qsize() >= _WAITING_MOST or self._waiting_bytes >= _WAITING_BYTES_MOST
+        if message.qos == 0 and is_full:
+            self._lost.add()
+            return
+        self._waiting_bytes += len(message.payload)
+        self._come.put_nowait(message)
 
     def _message(self, given: Any) -> Message:
         properties = list(getattr(given.properties, "UserProperty", []))

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Optional, Union
+from typing import Any, Final, Optional, Union
 
 from headway.basics.needed import needed
 from headway.basics.times import Duration
 from headway.connectors.base import Input
 from headway.connectors.nats_servers import NatsServers
-from headway.errors import InputError, UsageError
+from headway.errors import UsageError
 from headway.formats.named import JSON, FormatLike
-from headway.inbox.queues.base import BATCH, Consumer, Message, gathered
+from headway.inbox.queues.base import BATCH, Consumer, Losses, Message, gathered
 from headway.inbox.queues.source import MOST_WAITING, log_name, queue_source
 
 __all__ = ["nats_core"]
 
-_PENDING_BYTES = 64 << 20
+_PENDING_BYTES: Final = 64 << 20
+"""What may wait in memory, of all subjects."""
+_PENDING_MESSAGES: Final = 100_000
+"""The same of each subject, in messages."""
 
 
 def nats_core(
@@ -28,6 +31,7 @@ def nats_core(
     window: Duration = "24h",
     window_keys: int = 500_000,
     most_waiting: int = MOST_WAITING,
+    log: Optional[str] = None,
     token: Optional[str] = None,
     user: Optional[str] = None,
     password: Optional[str] = None,
@@ -36,11 +40,12 @@ def nats_core(
     """Read subjects of NATS, which keeps nothing: a message is in the flow at most once.
 
     What is published while no run is connected is gone, and so is what has come and is not durable in the inbox when
-    the flow is killed; what is durable is in the flow exactly once. Where that is not enough, publish to a stream and
-    read it by `hw.nats`. With `group` several flows, or other services, share the messages. The key of a message is its
-    subject; one with the header `Nats-Msg-Id` is passed over when it comes again with the same data within `window`.
-    The other options are those of `queue_source`, access is as for `hw.nats`. Needs the extra `nats`. Raises
-    `UsageError` for an option that cannot be.
+    the flow is killed; what is durable is in the flow exactly once. What comes faster than it can be made durable waits
+    in memory, 64 MiB or 100,000 messages of each subject at most; what comes then is lost, counted, and told. Where
+    that is not enough, publish to a stream and read it by `hw.nats`. With `group` several flows, or other services,
+    share the messages. The key of a message is its subject; one with the header `Nats-Msg-Id` is passed over when it
+    comes again with the same data within `window`. The other options are those of `queue_source`, access is as for
+    `hw.nats`. Needs the extra `nats`. Raises `UsageError` for an option that cannot be.
 
     >>> nats_core("nats://localhost:4222", "carts.>").describe()
     'nats subject carts.> at localhost:4222'
@@ -51,7 +56,7 @@ def nats_core(
         raise UsageError(msg)
     described = f"nats subject{'s' if len(subjects) > 1 else ''} {', '.join(subjects)} at {at.shown}"
     return queue_source(
-        log_name("nats", *subjects),
+        log or log_name("nats", *subjects),
         lambda: NatsConsumer(at, subjects, group, described),
         format=format,
         window=window,
@@ -74,29 +79,23 @@ class NatsConsumer(Consumer):
         self._group = group
         self._described = described
         self._client: Any = None
-        self._come: asyncio.Queue[Any] = asyncio.Queue()
+        self._come: asyncio.Queue[Any] = asyncio.Queue(BATCH)
+        self._lost = Losses(self.tell, "")
 
     async def connect(self) -> None:
         """Connect and subscribe."""
-        import nats.errors
-
-        try:
-            self._client = await self._servers.connect()
-            for subject in self._subjects:
-                await self._client.subscribe(
-                    subject, queue=self._group, cb=self._came, pending_bytes_limit=_PENDING_BYTES
-                )
-            await self._client.flush(timeout=5)
-        except nats.errors.NoServersError as error:
-            msg = f"no server of {self._servers.shown} takes a connection: check address and port"
-            raise ConnectionError(msg) from error
-        except nats.errors.Error as error:
-            if "authorization" in str(error).lower():
-                msg = f"{self._described} refuses to let us in: check user, password, token or credentials"
-                raise InputError(msg) from error
-            raise
-        except UsageError as error:
-            raise InputError(str(error)) from error
+        self._come = asyncio.Queue(BATCH)
+        self._lost = Losses(self.tell, "messages were lost: they came faster than they can be made durable")
+        self._client = await self._servers.connect_to_read(self._described, self._met)
+        for subject in self._subjects:
+            await self._client.subscribe(
+                subject,
+                queue=self._group,
+                cb=self._come.put,
+                pending_msgs_limit=_PENDING_MESSAGES,
+                pending_bytes_limit=_PENDING_BYTES // len(self._subjects),
+            )
+        await self._client.flush(timeout=5)
 
     async def take(self) -> Sequence[Message]:
         """What has come. In silence the server is asked whether it is there."""
@@ -116,13 +115,18 @@ class NatsConsumer(Consumer):
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+        self._lost.end()
 
     def words(self, error: BaseException) -> str:
         """Without what is secret."""
         return self._servers.words(error)
 
-    async def _came(self, message: Any) -> None:
-        await self._come.put(message)
+    def _met(self, error: Exception) -> None:
+        """The client says what is wrong beside what is asked of it, such as that it has dropped a message."""
+        import nats.errors
+
+        if isinstance(error, nats.errors.SlowConsumerError):
+            self._lost.add()
 
 
 def _message(given: Any) -> Message:

@@ -29,6 +29,7 @@ def rabbitmq_queue(
     window: Duration = "24h",
     window_keys: int = 500_000,
     most_waiting: int = MOST_WAITING,
+    log: Optional[str] = None,
 ) -> Input:
     """Read a queue of RabbitMQ by way of the inbox: a message is acknowledged once it is durable in a log of the state.
 
@@ -54,7 +55,7 @@ def rabbitmq_queue(
     address = ServerUrl(url, "rabbitmq_queue(...)", AMQP)
     described = f"rabbitmq queue {queue} at {address.shown}"
     return queue_source(
-        log_name("rabbitmq", queue),
+        log or log_name("rabbitmq", queue),
         lambda: RabbitConsumer(address, queue, prefetch, key, described),
         format=format,
         window=window,

@@ -15,6 +15,7 @@ from typing import Any, Final, Optional
 from headway.basics.needed import needed
 from headway.basics.times import Duration
 from headway.connectors.base import Input
+from headway.connectors.redis_link import redis_client
 from headway.connectors.server_url import REDIS, ServerUrl
 from headway.errors import InputError, UsageError
 from headway.formats.named import JSON, FormatLike
@@ -36,6 +37,7 @@ def redis_list(
     window: Duration = "24h",
     window_keys: int = 500_000,
     most_waiting: int = MOST_WAITING,
+    log: Optional[str] = None,
 ) -> Input:
     """Read a list of Redis as a queue, by way of the inbox: elements that are pushed by LPUSH, the oldest one first.
 
@@ -59,7 +61,7 @@ def redis_list(
     address = ServerUrl(url, "redis_list(...)", REDIS)
     described = f"redis list {key} at {address.shown}"
     return queue_source(
-        log_name("redis", key),
+        log or log_name("redis", key),
         lambda: RedisListConsumer(address, key, processing or f"{{{key}}}:headway", described),
         format=format,
         window=window,
@@ -97,10 +99,9 @@ class RedisListConsumer(Consumer):
     async def connect(self) -> None:
         """Connect, and look what is in the processing list."""
         import redis.exceptions
-        from redis.asyncio import Redis
 
         try:
-            self._client = Redis.from_url(self._address.read(), socket_connect_timeout=5, protocol=2)
+            self._client = redis_client(self._address)
             client: Any = self._client
             await client.hsetnx(self._count, _IDENTITY, uuid.uuid4().hex)
             found = await client.hmget(self._count, [_IDENTITY, _NUMBERS])

@@ -28,13 +28,15 @@ from headway.inbox.queues.consuming import Consuming
 from headway.inbox.queues.records import QueueChunk
 from headway.inbox.reader import InboxReader
 from headway.inbox.settings import InboxSettings, settings_of
+from headway.inbox.window import hash_of
 from headway.state.files import INBOX_NAME, state_files
 
 __all__ = ["MOST_WAITING", "QueueInput", "log_name", "queue_source"]
 
 MOST_WAITING: Final = 1_000_000
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]{0,199}")
-_ODD: Final = re.compile(r"[^A-Za-z0-9_.~-]")
+_NAME_MOST: Final = 200
+_ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def queue_source(
@@ -50,8 +52,10 @@ def queue_source(
 ) -> Input:
     """Read a queue through a consumer of yours: its messages are made durable, then acknowledged, then read.
 
-    `name` is that of the log in the state directory, which stays the same for a queue. `consumer` makes what takes and
-    acknowledges messages; it is called in the process that reads the log, once for each run.
+    `name` is that of the log in the state directory, which stays the same for a queue: what was taken and is yet to be
+    read is in there. Inputs that are made for a kind of server name it after the queue, such as `rabbitmq.orders`,
+    whatever the server's address is; `log` gives another name, where a flow reads two of one name. `consumer` makes
+    what takes and acknowledges messages; it is called in the process that reads the log, once for each run.
 
     `window` is how long ids of messages are remembered, but no more than the last `window_keys`, some 220 bytes each: a
     message with the id and the value of one that came within it is passed over. `retention` is how long messages stay
@@ -76,11 +80,14 @@ def log_name(kind: str, *parts: str) -> str:
 
     >>> log_name("mqtt", "carts/+/seen")
     'mqtt.carts~2f~2b~2fseen'
+
+    The address of the server is no part of it, so that a server may move. What is too long for a file ends in a hash.
     """
-    named = ".".join(
+    named = "~-".join(
         _ODD.sub(lambda found: "".join(f"~{byte:02x}" for byte in found[0].encode()), one) for one in parts
     )
-    return f"{kind}.{named}"[:200]
+    name = f"{kind}.{named}"
+    return name if len(name) <= _NAME_MOST else f"{name[: _NAME_MOST - 17]}.{hash_of(name.encode()).hex()[:16]}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,33 @@
+"""A client of Redis that does each thing once, or says that it does not know whether it did."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from headway.connectors.server_url import ServerUrl
+
+__all__ = ["redis_client"]
+
+_CONNECT_S: Final = 5.0
+_ANSWER_S: Final = 10.0
+"""Longer than any command waits that is sent."""
+
+
+def redis_client(address: ServerUrl) -> Any:
+    """A `redis.asyncio.Redis`. Raises `UsageError` where the address cannot be read.
+
+    It never sends a command again by itself: what was moved, removed or added, and whose answer was lost, would be so
+    twice. Whoever uses it looks what is there instead, over a new connection.
+    """
+    from redis.asyncio import Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    return Redis.from_url(
+        address.read(),
+        socket_connect_timeout=_CONNECT_S,
+        socket_timeout=_ANSWER_S,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[],
+        protocol=2,
+    )
