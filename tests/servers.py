@@ -12,12 +12,14 @@ from importlib import import_module
 import pytest
 from benchmarks.engine_servers import RestateServer, TemporalServer, restate_program, temporal_program
 from benchmarks.kafka_server import KafkaServer, kafka_libraries
+from benchmarks.mariadb_server import MariadbServer, find_mariadb
 from benchmarks.postgres_server import PLACES, PostgresServer
 from benchmarks.rabbit_server import MosquittoServer, RabbitServer, find_mosquitto, find_rabbit
 from benchmarks.small_servers import NatsServer, RedisServer, find_redis, nats_program
 
 __all__ = [
     "KafkaServer",
+    "MariadbServer",
     "MosquittoServer",
     "NatsServer",
     "PostgresServer",
@@ -27,6 +29,7 @@ __all__ = [
     "TemporalServer",
     "end_servers",
     "kafka_server",
+    "mariadb_server",
     "mosquitto_server",
     "nats_server",
     "postgres_server",
@@ -78,6 +81,21 @@ def postgres_server() -> PostgresServer:
     if not PLACES:
         missing("there is no PostgreSQL in /usr/lib/postgresql")
     return _postgres()
+
+
+@lru_cache(maxsize=1)
+def _mariadb() -> MariadbServer:
+    server = MariadbServer()
+    _ending.append(server.remove)
+    return server
+
+
+def mariadb_server() -> MariadbServer:
+    """MariaDB; without it the test is skipped, or fails where servers are required."""
+    _needs("pymysql", "mysql")
+    if find_mariadb() is None:
+        missing("there is no mariadbd: apt-get install mariadb-server")
+    return _mariadb()
 
 
 @lru_cache(maxsize=1)

@@ -25,6 +25,7 @@ from benchmarks.engine_servers import (
     restate_program,
 )
 from benchmarks.kafka_server import VERSION, KafkaServer, install_kafka
+from benchmarks.mariadb_server import MariadbServer, find_mariadb
 from benchmarks.places import SERVICES as SERVICES_AT
 from benchmarks.places import fetched
 from benchmarks.postgres_server import PLACES, PostgresServer
@@ -63,6 +64,14 @@ def check_postgres() -> str:
         msg = f"that in {PLACES[0]} is {version}: {install}"
         raise LookupError(msg)
     return f"{version}, in {PLACES[0]}"
+
+
+def check_mariadb() -> str:
+    """Which MariaDB there is. Raises `LookupError`, with what to do, where there is none that works."""
+    program = _of_system("mariadb-server", find_mariadb)
+    told = subprocess.run([program, "--version"], check=False, capture_output=True, text=True).stdout
+    version = re.search(r"Ver (\S+?)-", told)
+    return _tried(MariadbServer, version[1] if version else "of an unknown version", program)
 
 
 def check_kafka() -> str:
@@ -165,6 +174,7 @@ def _tried(kind: type[SmallServer], version: str, program: Path) -> str:
 
 SERVICES: Final[dict[str, Callable[[], str]]] = {
     "PostgreSQL": check_postgres,
+    "MariaDB": check_mariadb,
     "Apache Kafka": check_kafka,
     "NATS": check_nats,
     "Redis": check_redis,

@@ -145,6 +145,7 @@ if TYPE_CHECKING:
     from headway.targets.kafka import to_kafka as to_kafka
     from headway.targets.littlehorse import to_littlehorse as to_littlehorse
     from headway.targets.mqtt import to_mqtt as to_mqtt
+    from headway.targets.mysql import to_mysql as to_mysql
     from headway.targets.nats import to_nats as to_nats
     from headway.targets.postgres import postgres as postgres
     from headway.targets.rabbit import to_rabbitmq as to_rabbitmq
@@ -231,6 +232,7 @@ _HOMES: Final = {
     "targets.kafka": "to_kafka",
     "targets.littlehorse": "to_littlehorse",
     "targets.mqtt": "to_mqtt",
+    "targets.mysql": "to_mysql",
     "targets.nats": "to_nats",
     "targets.postgres": "postgres",
     "targets.rabbit": "to_rabbitmq",

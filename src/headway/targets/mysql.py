@@ -1,0 +1,361 @@
+"""Triggers into MySQL or MariaDB: a table of triggers, or one of typed rows; each batch is one transaction, and exact.
+
+`headway.targets.positions` says what makes it exact. A batch is some statements of many rows. When the server refuses
+one for what is in a row, the batch is halved behind savepoints until the rows at fault stand alone; they are refused,
+and the others go in. Whatever else fails concerns the table or the server, and is retried.
+
+The library blocks, so each connection works in a thread. To be given up it is cut from this side: a server that hangs
+would not hear. The session is strict, so that no value is cut off in silence, and in UTC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, Optional, Union
+
+from headway.basics.needed import needed
+from headway.basics.secret import hide
+from headway.basics.times import Duration
+from headway.errors import OutputError, UsageError
+from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
+from headway.targets.columns import Rows, key_names, rows_of
+from headway.targets.limits import limits_of
+from headway.targets.mysql_server import fitted
+from headway.targets.mysql_table import Found, MysqlTable
+from headway.targets.mysql_url import MysqlUrl
+from headway.targets.positions import (
+    NOTHING_YET,
+    Position,
+    Refusals,
+    all_retried,
+    answers_of,
+    by_place,
+    encoded,
+    refusal,
+)
+from headway.targets.threads import Threads
+
+__all__ = ["Mysql", "to_mysql"]
+
+_CONNECT_S: Final = 10
+_PACKET_REST: Final = 65_536
+_OF_A_ROW: Final = frozenset(
+    {
+        *(1048, 1062, 1118, 1263, 1264, 1265, 1292, 1300, 1366, 1367, 1406, 1411, 1416, 1438, 1441, 1525, 1526, 1644),
+        *(1216, 1217, 1451, 1452, 1690, 1748, 3140, 3141, 3156, 3819, 4025),
+    }
+)
+"""Numbers of errors that say something about a row: nulls, ranges, lengths, constraints, and what triggers raise."""
+_SESSION: Final = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00'"
+
+
+def to_mysql(
+    url: str,
+    table: str,
+    *,
+    key: Union[str, Sequence[str], None] = None,
+    row: Optional[type] = None,
+    batch: int = 500,
+    concurrency: int = 4,
+    rate: Optional[float] = None,
+    timeout: Duration = "30s",
+    name: Optional[str] = None,
+) -> Mysql:
+    """Write triggers to a table of MySQL or MariaDB, each exactly once.
+
+    Without `key` the table holds triggers, one row each: `id`, `type`, `subject`, `time`, `data`, `source`, `sequence`.
+    With `key`, a field of the value or several, it holds rows whose columns are the fields of the value, one for each
+    key: the newest trigger of a key replaces its row. The fields are those of the stream's type, or of the class
+    `row`. A table that is not there is made; one that is there must have these columns, be of an engine with
+    transactions, and have no other unique index.
+
+    `url` is `mysql://user:password@host:3306/database`, with `?ssl_ca=/path`, `ssl_cert`, `ssl_key` or `ssl=true` for
+    TLS; or where it stands: `env:DATABASE_URL`, `file:/path`. A row that the database refuses goes to the dead letters,
+    and the others go in. `batch` triggers are one transaction, with our position in the table `headway_positions`;
+    `concurrency` transactions are under way, each on a connection. Needs the extra `mysql`. Raises `UsageError` for an
+    option that cannot be.
+
+    >>> to_mysql("mysql://app:swordfish@db.example/shop", "carts", key="cart")
+    <Mysql mysql db.example/shop carts>
+    """
+    limits = limits_of(
+        concurrency=concurrency,
+        rate=rate,
+        timeout=timeout,
+        batch=batch,
+        concurrency_most=100,
+    )
+    return Mysql(MysqlUrl(url), table, key=key_names(key), row=row, limits=limits, name=name)
+
+
+class _Session:
+    """A connection, once there is one."""
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.insertion = ""
+        self.found: list[Found] = []
+        self.packet_max = 0
+        self.is_given_up = False
+
+    def cut(self) -> None:
+        """End the connection from this side: the thread that waits for the server fails at once."""
+        self.is_given_up = True
+        wire = getattr(self.connection, "_sock", None)
+        if wire is not None:
+            with suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close it, without a word to the server: what was not committed is taken back."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection._force_close()
+
+
+class Mysql(Target):
+    """A table of MySQL or MariaDB that takes triggers; made by `hw.to_mysql`."""
+
+    guarantee = Guarantee.EXACT
+    in_order = True
+
+    def __init__(
+        self,
+        url: MysqlUrl,
+        table: str,
+        *,
+        key: tuple[str, ...],
+        row: Optional[type],
+        limits: Limits,
+        name: Optional[str] = None,
+    ) -> None:
+        self.limits = limits
+        self._url = url
+        self._key = key
+        self._rows: Optional[Rows] = rows_of(row, key) if key and row is not None else None
+        self._is_given = row is not None
+        self._table = MysqlTable(table, self._rows)
+        self._name = name or f"mysql {url.shown} {table}"
+        self._idle: list[_Session] = []
+        self._threads: Optional[Threads] = None
+
+    @property
+    def name(self) -> str:
+        """`mysql`, the host, the database and the table."""
+        return self._name
+
+    def takes(self, trigger_type: str, value_type: Any) -> None:
+        """With `key`, make the columns of the type's fields, unless `row` has given them."""
+        if self._key and not self._is_given:
+            rows = rows_of(value_type, self._key)
+            if self._rows is not None and self._rows != rows:
+                msg = (
+                    f"{self.name} gets values with other fields from {trigger_type!r} than before: name them with row="
+                )
+                raise UsageError(msg)
+            self._rows = rows
+            self._table = MysqlTable(self._table.name, rows)
+
+    def check(self) -> None:
+        """Look whether the library and the URL are there."""
+        needed("pymysql", "mysql", "hw.to_mysql(...)")
+        self._url.options()
+        if self._key and self._rows is None:
+            msg = f"{self.name}: no stream has told the fields of its values: name a class with row=, such as row=Cart"
+            raise UsageError(msg)
+
+    async def open(self) -> None:
+        """Look whether the library is there; connections are made when they are needed."""
+        self.check()
+        self._threads = Threads(self.limits.concurrency, self._name)
+
+    async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
+        """Write the batch, one transaction for each place in it."""
+        answers: dict[tuple[str, int], Answer] = {}
+        for place, deliveries in by_place(batch).items():
+            for delivery, answer in zip(deliveries, await self._deliver(place, deliveries)):
+                answers[place, delivery.number] = answer
+        return [answers[delivery.place, delivery.number] for delivery in batch]
+
+    async def look(self) -> str:
+        """Connect; no table is made."""
+        threads = Threads(1, self._name)
+        try:
+            who: str = await threads.run(self._look)
+            return who
+        finally:
+            threads.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for session in self._idle:
+            session.close()
+        self._idle.clear()
+        if self._threads is not None:
+            self._threads.close()
+
+    def _look(self) -> str:
+        import pymysql
+
+        session = _Session()
+        try:
+            self._connect(session)
+            with session.connection.cursor() as cursor:
+                cursor.execute("SELECT CURRENT_USER(), VERSION()")
+                user, version = cursor.fetchone()
+            return f"lets us in as {user}, {version}"
+        except (pymysql.MySQLError, OSError) as error:
+            raise OutputError(self._reason(error)) from error
+        finally:
+            session.close()
+
+    async def _deliver(self, place: str, batch: list[Delivery]) -> list[Answer]:
+        assert self._threads is not None, "open() comes before deliver()"
+        session = self._idle.pop() if self._idle else _Session()
+        try:
+            answers: list[Answer] = await self._threads.run(partial(self._attempt, session, place, batch))
+        except asyncio.CancelledError:
+            session.cut()
+            raise
+        if session.connection is not None:
+            self._idle.append(session)
+        return answers
+
+    def _attempt(self, session: _Session, place: str, batch: list[Delivery]) -> list[Answer]:
+        """Run by a thread: what could not be used any more has no connection afterwards."""
+        import pymysql
+
+        is_usable = False
+        try:
+            if session.connection is None:
+                self._connect(session)
+            if not session.insertion:
+                self._fit(session)
+            answers = self._write(session, place, batch)
+            is_usable = not session.is_given_up
+        except UsageError as error:
+            answers = all_retried(batch, str(error))
+        except (pymysql.MySQLError, OSError) as error:
+            answers = all_retried(batch, self._reason(error))
+        finally:
+            if not is_usable:
+                session.close()
+        return answers
+
+    def _connect(self, session: _Session) -> None:
+        import pymysql
+
+        limit_s = max(1, int(self.limits.timeout_s))
+        session.connection = pymysql.connect(
+            **self._url.options(),
+            charset="utf8mb4",
+            autocommit=True,
+            connect_timeout=_CONNECT_S,
+            read_timeout=limit_s,
+            write_timeout=limit_s,
+            init_command=_SESSION,
+            program_name="headway",
+        )
+        if session.is_given_up:
+            msg = "nobody waits for it any more"
+            raise ConnectionError(msg)
+
+    def _fit(self, session: _Session) -> None:
+        """Make the tables where they are not there. Raises `UsageError` where they do not fit."""
+        with session.connection.cursor() as cursor:
+            session.found = fitted(cursor, self._table)
+            cursor.execute("SELECT @@max_allowed_packet")
+            session.packet_max = int(cursor.fetchone()[0])
+        session.insertion = self._table.insertion(session.found)
+
+    def _write(self, session: _Session, place: str, batch: list[Delivery]) -> list[Answer]:
+        connection = session.connection
+        with connection.cursor() as cursor:
+            # Outside of the transaction: two that insert one row within theirs would wait for each other.
+            cursor.execute(
+                f"INSERT IGNORE INTO {self._table.positions} VALUES (%s, %s, %s, '', '{{}}')",
+                (self._table.name, place, NOTHING_YET.number),
+            )
+            connection.begin()
+            position = self._position(cursor, place)
+            if position.number == NOTHING_YET.number and batch[0].former_places:
+                position = position.going_on_from(self._position(cursor, one) for one in batch[0].former_places)
+            contradiction = position.contradiction(batch)
+            if contradiction is not None:
+                connection.rollback()
+                return all_retried(batch, contradiction)
+            new = [delivery for delivery in batch if delivery.number > position.number]
+            refused: Refusals = {}
+            if new:
+                rows = self._rows_of(session, new, refused)
+                self._insert(session, cursor, rows, refused)
+                position = position.after(batch, refused)
+                self._keep(cursor, place, position, bool(refused))
+            connection.commit()
+        return answers_of(batch, position.refused)
+
+    def _position(self, cursor: Any, place: str) -> Position:
+        """The position of a place, locked: another process that still writes there is waited for."""
+        query = f"SELECT number, id, refused FROM {self._table.positions} WHERE target = %s AND place = %s FOR UPDATE"
+        cursor.execute(query, (self._table.name, place))
+        row = cursor.fetchone()
+        return NOTHING_YET if row is None else Position.of_row(*row)
+
+    def _keep(self, cursor: Any, place: str, position: Position, is_refusing: bool) -> None:
+        """Write the position; what was refused is written again only when there is more of it."""
+        values = [position.number, position.id, *([encoded(position.refused)] if is_refusing else [])]
+        refused = ", refused = %s" if is_refusing else ""
+        query = f"UPDATE {self._table.positions} SET number = %s, id = %s{refused} WHERE target = %s AND place = %s"
+        cursor.execute(query, (*values, self._table.name, place))
+
+    def _rows_of(self, session: _Session, batch: list[Delivery], refused: Refusals) -> list[tuple[int, list[Any]]]:
+        """The rows of deliveries, by their numbers, without those that are none, or that no statement can hold."""
+        rows = []
+        for delivery in batch:
+            try:
+                values = self._table.values(delivery, session.found)
+                if 2 * len(delivery.data) > session.packet_max - _PACKET_REST:  # Twice, as each byte may be escaped.
+                    msg = f"the value has {len(delivery.data):,} bytes, too many for max_allowed_packet of the server"
+                    raise ValueError(msg)
+                rows.append((delivery.number, values))
+            except ValueError as error:
+                refused[delivery.number] = refusal(str(error))
+        return rows
+
+    def _insert(self, session: _Session, cursor: Any, rows: list[tuple[int, list[Any]]], refused: Refusals) -> None:
+        """Insert rows; where that is refused, each half of them, down to the rows at fault."""
+        import pymysql
+
+        if not rows:
+            return
+        cursor.execute("SAVEPOINT headway")
+        try:
+            cursor.executemany(session.insertion, [values for _, values in rows])
+        except pymysql.MySQLError as error:
+            if not _is_of_a_row(error):
+                raise
+            cursor.execute("ROLLBACK TO SAVEPOINT headway")
+            if len(rows) == 1:
+                refused[rows[0][0]] = refusal(self._reason(error))
+                return
+            half = len(rows) // 2
+            self._insert(session, cursor, rows[:half], refused)
+            self._insert(session, cursor, rows[half:], refused)
+
+    def _reason(self, error: Exception) -> str:
+        number, text = error.args if len(error.args) == 2 else (None, str(error))
+        shown = " ".join(str(text).split()) or type(error).__name__
+        return hide(f"{shown} (error {number})" if number else shown, self._url.secrets())
+
+
+def _is_of_a_row(error: Exception) -> bool:
+    import pymysql
+
+    number = error.args[0] if error.args else None
+    if isinstance(number, int):
+        return number in _OF_A_ROW
+    return isinstance(error, (pymysql.DataError, pymysql.ProgrammingError))  # It was not even sent.

@@ -1,0 +1,225 @@
+"""The SQL for a table of MySQL or MariaDB: what it is made with, whether it fits, and how rows get in."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, Final, NamedTuple, Optional
+
+import msgspec
+
+from headway.basics.times import format_time
+from headway.errors import UsageError
+from headway.targets.base import Delivery
+from headway.targets.columns import Column, Rows
+from headway.targets.positions import POSITIONS
+
+__all__ = ["Found", "MysqlTable", "Unique", "quoted"]
+
+_TYPES: Final = {
+    "text": "longtext",
+    "integer": "bigint",
+    "float": "double",
+    "boolean": "boolean",
+    "decimal": "decimal(65,30)",
+    "datetime": "datetime(6)",
+    "local datetime": "datetime(6)",
+    "date": "date",
+    "time": "time(6)",
+    "interval": "varchar(64)",
+    "uuid": "char(36)",
+    "bytes": "longblob",
+    "json": "json",
+}
+_KEY_TYPES: Final = {"text": "varchar(255)", "bytes": "varbinary(255)"}
+"""What columns of a key are: an index has no room for more."""
+_NUMBERS: Final = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double"})
+_TIMES: Final = frozenset({"datetime", "timestamp"})
+_TEXTS: Final = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
+_BYTES: Final = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+_FITTING: Final[Mapping[str, frozenset[str]]] = {
+    "integer": _NUMBERS | _TEXTS,
+    "float": _NUMBERS | _TEXTS,
+    "decimal": _NUMBERS | _TEXTS,
+    "boolean": _NUMBERS | _TEXTS | {"bit"},
+    "datetime": _TIMES | _TEXTS,
+    "local datetime": _TIMES | _TEXTS,
+    "date": _TIMES | _TEXTS | {"date"},
+    "time": _TEXTS | {"time"},
+    "interval": _TEXTS,
+    "uuid": _TEXTS | {"uuid"},
+    "bytes": _BYTES,
+    "json": _TEXTS | {"json"},
+}
+"""What a kind may be written to. A text may be anything that has no kind of its own: an enumeration, an address."""
+_NOT_TEXT: Final = _NUMBERS | _TIMES | _BYTES | {"bit", "date", "json", "geometry"}
+_TRIGGERS: Final = (
+    ("id", "text", "varchar(64) PRIMARY KEY"),
+    ("type", "text", "varchar(255) NOT NULL"),
+    ("subject", "text", "longtext"),
+    ("time", "datetime", "datetime(6) NOT NULL"),
+    ("data", "json", "json NOT NULL"),
+    ("source", "text", "longtext"),
+    ("sequence", "text", "varchar(64)"),
+)
+_OPTIONAL: Final = frozenset({"source", "sequence"})
+_IDENTIFIER_MAX: Final = 64
+
+
+class Found(NamedTuple):
+    """A column that a table has."""
+
+    name: str
+    type: str
+    is_needed: bool
+    """Whether a row without it is refused."""
+
+
+class Unique(NamedTuple):
+    """Columns in which no two rows agree."""
+
+    name: str
+    columns: frozenset[str]
+    counts_by_itself: bool
+    """Whether the server gives one of them a new number for each row."""
+
+
+def quoted(name: str) -> str:
+    """An identifier, as it stands in the text of a statement with parameters."""
+    return "`" + name.replace("`", "``").replace("%", "%%") + "`"
+
+
+class MysqlTable:
+    """A table of triggers, or with `rows` one of typed rows. Raises `UsageError` for a name that cannot be."""
+
+    def __init__(self, name: str, rows: Optional[Rows]) -> None:
+        parts = name.split(".") if isinstance(name, str) else []
+        if not 1 <= len(parts) <= 2 or not all(0 < len(part) <= _IDENTIFIER_MAX and "\0" not in part for part in parts):
+            msg = f'table={name!r} is no name of a table: write one such as "carts" or "shop.carts"'
+            raise UsageError(msg)
+        self.name = name
+        self.place = (parts[0] if len(parts) == 2 else None, parts[-1])
+        """The database, None for that of the connection, and the table."""
+        self.columns = tuple(Column(*each[:2]) for each in _TRIGGERS) if rows is None else rows.columns
+        self.key = ("id",) if rows is None else rows.key
+        self._of_triggers = rows is None
+        if any(column.kind == "json" and column.name in self.key for column in self.columns):
+            msg = f"key={'/'.join(self.key)!r}: MySQL has no keys of what has parts; name fields of text or numbers"
+            raise UsageError(msg)
+        self.sql = ".".join(map(quoted, parts))
+        self.positions = ".".join([*map(quoted, parts[:-1]), quoted(POSITIONS)])
+
+    def creation(self, collation: str) -> list[str]:
+        """The statements that make what is not there; texts are compared by `collation`."""
+        if self._of_triggers:
+            columns = [f"{quoted(name)} {made}" for name, _, made in _TRIGGERS]
+        else:
+            columns = [f"{quoted(column.name)} {self._type_of(column)}" for column in self.columns]
+            columns.append(f"PRIMARY KEY ({', '.join(map(quoted, self.key))})")
+        how = f"ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE {collation}"
+        return [
+            f"CREATE TABLE IF NOT EXISTS {self.sql} ({', '.join(columns)}) {how}",
+            f"CREATE TABLE IF NOT EXISTS {self.positions} (target varchar(255), place varchar(500), "
+            "number bigint NOT NULL, id varchar(64) NOT NULL, refused longtext NOT NULL, "
+            f"PRIMARY KEY (target, place)) {how}",
+        ]
+
+    def _type_of(self, column: Column) -> str:
+        if column.name in self.key:
+            return f"{_KEY_TYPES.get(column.kind, _TYPES[column.kind])} NOT NULL"
+        return _TYPES[column.kind]
+
+    def misfit(self, found: Sequence[Found], uniques: Sequence[Unique]) -> Optional[str]:
+        """Why a table that is there cannot take the rows, and what to do; None where it can."""
+        by_name = {column.name: column for column in found}
+        for column in self.columns:
+            there = by_name.get(column.name)
+            if there is None:
+                if self._of_triggers and column.name in _OPTIONAL:
+                    continue
+                statement = f"ALTER TABLE {self.name} ADD COLUMN {quoted(column.name)} {_TYPES[column.kind]}"
+                return f"the table {self.name} has no column {column.name!r}: {statement}"
+            if not _fits(column.kind, there.type):
+                return (
+                    f"the column {column.name!r} of the table {self.name} is {there.type}, and the values are "
+                    f"{column.kind}: expected {_TYPES[column.kind]}"
+                )
+        ours = {column.name for column in self.columns}
+        needed = next((column.name for column in found if column.is_needed and column.name not in ours), None)
+        if needed is not None:
+            return f"the column {needed!r} of the table {self.name} needs a value and none has it: give it a default"
+        key = frozenset(self.key)
+        if all(unique.columns != key for unique in uniques):
+            shown = ", ".join(map(quoted, self.key))
+            statement = f"ALTER TABLE {self.name} ADD UNIQUE ({shown})"
+            return f"nothing says that {shown} is unique in the table {self.name}: {statement}"
+        other = next((unique for unique in uniques if not (unique.counts_by_itself or key <= unique.columns)), None)
+        if other is not None:
+            return (
+                f"the table {self.name} has another unique index, {other.name}: MySQL would take a row that repeats it "
+                f"for one of the same key, and overwrite the other. ALTER TABLE {self.name} DROP INDEX {other.name}"
+            )
+        return None
+
+    def insertion(self, found: Sequence[Found]) -> str:
+        """The statement that writes rows; its parameters are those of `values`."""
+        there = {column.name for column in found}
+        names = [quoted(column.name) for column in self.columns if column.name in there]
+        key = [quoted(name) for name in self.key]
+        updated = [] if self._of_triggers else [name for name in names if name not in key]
+        changes = [f"{name} = VALUES({name})" for name in updated] or [f"{key[0]} = {key[0]}"]
+        marks = ", ".join(["%s"] * len(names))
+        return (
+            f"INSERT INTO {self.sql} ({', '.join(names)}) VALUES ({marks}) ON DUPLICATE KEY UPDATE {', '.join(changes)}"
+        )
+
+    def values(self, delivery: Delivery, found: Sequence[Found]) -> list[Any]:
+        """A delivery as a row. Raises `ValueError` for a value that is none."""
+        there = {column.name for column in found}
+        if self._of_triggers:
+            value = {
+                "id": delivery.id,
+                "type": delivery.type,
+                "subject": delivery.subject,
+                "time": format_time(delivery.time_ms),
+                "data": msgspec.json.decode(delivery.data),
+                "source": delivery.source,
+                "sequence": delivery.sequence,
+            }
+            return [_stored(c, value[c.name], keeps_null=True) for c in self.columns if c.name in there]
+        value = msgspec.json.decode(delivery.data)
+        if not isinstance(value, dict):
+            msg = "the value is no object with fields"
+            raise ValueError(msg)
+        if any(value.get(name) is None for name in self.key):
+            msg = f"the value has no {' and '.join(map(repr, self.key))}, which is the key"
+            raise ValueError(msg)
+        return [_stored(column, value.get(column.name)) for column in self.columns]
+
+
+def _fits(kind: str, column_type: str) -> bool:
+    return column_type in _FITTING[kind] if kind in _FITTING else column_type not in _NOT_TEXT
+
+
+def _in_utc(text: str) -> datetime:
+    """An instant as MySQL has it: without a zone, in UTC."""
+    found = msgspec.convert(text, datetime)
+    return found.astimezone(timezone.utc).replace(tzinfo=None) if found.tzinfo else found
+
+
+_STORED: Final[dict[str, Callable[[Any], Any]]] = {
+    "json": lambda value: msgspec.json.encode(value).decode(),
+    "bytes": lambda value: base64.b64decode(value, validate=True),
+    "boolean": int,
+    "datetime": _in_utc,
+    "local datetime": _in_utc,
+}
+
+
+def _stored(column: Column, value: Any, *, keeps_null: bool = False) -> Any:
+    """A field as the library takes it; a null of JSON is one of SQL, but for the value of a trigger."""
+    if value is None and not (keeps_null and column.kind == "json"):
+        return None
+    stored = _STORED.get(column.kind)
+    return value if stored is None else stored(value)
