@@ -112,9 +112,9 @@ def test_a_function_by_its_name_is_plain_data(shop: Shop) -> None:
         named.signal("confirm", value=True)
         assert named.result("30s")["cents"] == 60
         assert client.function(client_flow.buy, dict).instance("b3").result() == {"item": "ink", "cents": 60}
-        with pytest.raises(ServiceError, match="does not fit the type that was given"):
+        with pytest.raises(ServiceError, match="does not fit the type given by returns="):
             client.function("buy", int).instance("b2").result("30s")
-        with pytest.raises(UsageError, match="by position or by name"):
+        with pytest.raises(UsageError, match="all by position, or all by name"):
             by_name.start("b4", "ink", amount=2)
 
 
@@ -225,9 +225,12 @@ def test_what_is_refused(shop: Shop) -> None:
     with shop.client(token="wrong") as client, pytest.raises(ServiceError, match="bearer token") as refused:
         client.function("buy").start("x", "lamp")
     assert refused.value.status == 401
-    with FunctionClient(listen=shop.urls["listen"]) as half, pytest.raises(UsageError, match=r"give serve='http"):
+    with (
+        FunctionClient(listen=shop.urls["listen"]) as half,
+        pytest.raises(UsageError, match=r"give the client serve='http"),
+    ):
         half.function("buy").instance("b").describe()
-    with pytest.raises(UsageError, match="reaches nobody"):
+    with pytest.raises(UsageError, match="has no address"):
         FunctionClient()
 
 

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any, Optional, Union
 
 import msgspec
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from headway.client import Client, FunctionClient
 from headway.client.function_protocol import FunctionProtocol, InstanceProtocol, Rules
-from headway.client.protocol import Reply, Request
+from headway.client.protocol import Reply, Request, bearer
 from headway.client.talks import Ask, Pause, Talk
 from headway.errors import NotYetError, ServiceError, UsageError
 
@@ -236,8 +237,9 @@ def test_a_time_limit_is_kept_where_nobody_answers(timeout: Optional[str], told:
     assert type(caught.value) is told and "gives no answer" in str(caught.value)
     took_s = world.now_s - began_s
     if told is NotYetError:
-        missing = "has not ended" if what == "result" else "has not answered update 'raise'"
-        assert str(caught.value).startswith(f"buy/1 {missing} within {timeout}: http://it")
+        missing = "has not ended" if what == "result" else "has not answered update 'raise' (ask again with key="
+        assert str(caught.value).startswith(f"buy/1 {missing}")
+        assert f" within {timeout}: http://it" in str(caught.value)
         limit_s = {"200ms": 0.2, "20s": 20.0}[str(timeout)]
         assert limit_s <= took_s <= limit_s + 1.001, "and a second for the last answer"
     else:
@@ -276,3 +278,42 @@ def test_a_client_that_was_given_is_not_closed() -> None:
 def test_the_sync_client_needs_no_asyncio() -> None:
     code = "import sys; from headway.client import Client, FunctionClient; assert 'asyncio' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (FunctionClient, "has no address: give listen=, serve= or both"),
+        (lambda: FunctionClient(listen=5), "listen=5: give the address of the server, or a Client"),
+        (lambda: FunctionClient(serve="nowhere"), "'nowhere' is not the address of a server"),
+        (lambda: Client("http://127.0.0.1:9", token="file:/no/such/file"), "/no/such/file"),
+        (lambda: FunctionClient(listen="http://127.0.0.1:9").function(5), r"function\(5\): give a function that @hw"),
+        (
+            lambda: FunctionClient(serve="http://127.0.0.1:9").function("buy").start("1"),
+            "`headway run --listen` starts, signals and ends functions: give the client listen=",
+        ),
+    ],
+)
+def test_what_a_client_is_not_given_right(make: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        make()
+
+
+def test_a_token_in_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("first\n")
+    header = bearer(f"file:{file}")
+    assert header() == {"authorization": "Bearer first"}
+    file.write_text("second one\n")
+    assert header() == {"authorization": "Bearer second one"}
+    assert bearer(None)() == {}
+
+
+def test_what_answers_may_be_no_server_of_headway() -> None:
+    page = Reply(200, {"content-type": "text/html"}, b"<html>Welcome")
+    by_name: FunctionProtocol[Any] = FunctionProtocol("buy", Any, Rules(1.0, lambda: 0.0))
+    for talk in (by_name.instance("1").result(None), by_name.instance("1").signal("go", 1, None)):
+        next(talk)
+        with pytest.raises(ServiceError, match=r"no server of Headway.*begins with '<html>Welcome'") as caught:
+            talk.send(page)
+        assert caught.value.status == 200

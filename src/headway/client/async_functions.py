@@ -40,18 +40,24 @@ class AsyncFunctionClient:
         tls: Optional[ssl.SSLContext] = None,
     ) -> None:
         if listen is None and serve is None:
-            msg = "AsyncFunctionClient() reaches nobody: give listen= and serve=, the addresses of the flow's servers"
+            msg = "AsyncFunctionClient() has no address: give listen=, serve= or both, such as listen='http://127.0.0.1:8080'"
             raise UsageError(msg)
 
         self._own: list[AsyncClient] = []
 
-        def client_of(given: Union[str, AsyncClient, None]) -> Optional[AsyncClient]:
-            if not isinstance(given, str):
+        def client_of(server: Server, given: Union[str, AsyncClient, None]) -> Optional[AsyncClient]:
+            if given is None or isinstance(given, AsyncClient):
                 return given
+            if not isinstance(given, str):
+                msg = f"{server}={given!r:.100}: give the address of the server, or a AsyncClient"
+                raise UsageError(msg)
             self._own.append(AsyncClient(given, token=token, timeout_s=timeout_s, tls=tls))
             return self._own[-1]
 
-        self._clients: dict[Server, Optional[AsyncClient]] = {"listen": client_of(listen), "serve": client_of(serve)}
+        self._clients: dict[Server, Optional[AsyncClient]] = {
+            "listen": client_of("listen", listen),
+            "serve": client_of("serve", serve),
+        }
         self._rules = Rules(retry_s)
 
     @overload

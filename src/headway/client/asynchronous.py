@@ -9,8 +9,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Optional, TypeVar
 
 from headway.basics.times import Duration
-from headway.client.protocol import WAIT_MOST_S, Answer, AtLeast, Reply, Request, ViewProtocol, check_url, read_token
-from headway.errors import ServiceError, UsageError
+from headway.client.protocol import (
+    WAIT_MOST_S,
+    Answer,
+    AtLeast,
+    Reply,
+    Request,
+    ViewProtocol,
+    bearer,
+    check_url,
+    unanswered,
+)
+from headway.errors import UsageError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -39,12 +49,12 @@ class AsyncClient:
         try:
             import aiohttp  # noqa: F401
         except ImportError:
-            msg = "AsyncClient needs aiohttp, not installed here: pip install 'headway[http]'"
+            msg = "AsyncClient needs aiohttp, which is not installed: pip install 'headway[http]'"
             raise UsageError(msg) from None
         check_url(url)
         self.url = url.rstrip("/")
         self._tls = tls
-        self._headers = {"accept": "application/json", **read_token(token)}
+        self._bearer = bearer(token)
         self._timeout_s = timeout_s
         self._monotone = monotone
         self._connections = connections
@@ -75,14 +85,14 @@ class AsyncClient:
 
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=self._connections)
-            self._session = aiohttp.ClientSession(headers=self._headers, connector=connector, auto_decompress=False)
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         url = URL(self.url + request.path, encoded=True)
         try:
             async with self._session.request(
                 request.method,
                 url,
                 data=request.body,
-                headers=request.headers,
+                headers={"accept": "application/json", **self._bearer(), **request.headers},
                 timeout=aiohttp.ClientTimeout(total=request.timeout_s(self._timeout_s)),
                 allow_redirects=False,
                 ssl=True if self._tls is None else self._tls,
@@ -91,8 +101,7 @@ class AsyncClient:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status, headers, body)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            msg = f"{self.url} gives no answer: {error or type(error).__name__}; check that it is served there"
-            raise ServiceError(msg) from error
+            raise unanswered(self.url, error) from error
 
 
 class AsyncView(Generic[T]):

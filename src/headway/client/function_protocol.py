@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, Generic, Optional, Protocol, TypeVar, Union
 from urllib.parse import quote, urlencode
@@ -90,8 +91,11 @@ class FunctionProtocol(Generic[R]):
         self.decode: Callable[[bytes], R]
         if isinstance(function, str):
             self.name = function
-            self.encode = _encode_plainly
+            self.encode = partial(_encode_plainly, function)
             self.decode = decoder_of(returns, f"the result of function {function!r}")
+        elif not all(hasattr(function, name) for name in ("name", "encode_arguments", "decode_result")):
+            msg = f"function({function!r:.100}): give a function that @hw.durable_workflow declares, or its name"
+            raise UsageError(msg)
         else:
             self.name = function.name
             self.encode = function.encode_arguments
@@ -100,7 +104,7 @@ class FunctionProtocol(Generic[R]):
     def instance(self, instance_id: str) -> InstanceProtocol[R]:
         """Talks about one instance."""
         if not isinstance(instance_id, str) or not instance_id:
-            msg = f"{instance_id!r} is no id of an instance of {self.name!r}: it is text that is not empty"
+            msg = f"{instance_id!r:.100} is no id of an instance of {self.name!r}: give text that is not empty"
             raise UsageError(msg)
         return InstanceProtocol(self, instance_id)
 
@@ -153,7 +157,7 @@ class InstanceProtocol(Generic[R]):
         update_id = _checked(key) or uuid4().hex
         path = f"/updates/{quote(name, safe='')}/{quote(update_id, safe='')}"
         until_s = self._rules.until_s(timeout)
-        missing = f"has not answered update {name!r}"
+        missing = f"has not answered update {name!r} (ask again with key={update_id!r})"
         try:
             # An update of one id is one for its instance, whoever else uses this id.
             of_all = blake2b(f"{self}\0{update_id}".encode(), digest_size=16).hexdigest()
@@ -304,18 +308,18 @@ def _declared(function: Declared[R]) -> Callable[[bytes], R]:
         try:
             return function.decode_result(data)
         except UsageError as error:
-            msg = f"{error}: the flow runs another version of the function"
+            msg = f"{error}: the flow runs another version of the function than the one that is declared here"
             raise ServiceError(msg) from error
 
     return decode
 
 
-def _encode_plainly(*arguments: Any, **keywords: Any) -> bytes:
+def _encode_plainly(function: str, /, *arguments: Any, **keywords: Any) -> bytes:
     """The arguments of a function of which nothing but the name is known; the server checks them."""
     if arguments and keywords:
-        msg = "of a function that is given by its name, arguments are given by position or by name, and not both"
+        msg = f"function {function!r} is known by its name alone: give its arguments all by position, or all by name"
         raise UsageError(msg)
-    return to_json(keywords or list(arguments), "the arguments")
+    return to_json(keywords or list(arguments), f"the arguments of function {function!r}")
 
 
 def _reusing(behind: str, id_reuse: Optional[str]) -> str:
@@ -335,7 +339,7 @@ def _since(since: Since) -> Union[str, int]:
         return f"{round(since.total_seconds() * 1_000)}ms"
     if isinstance(since, datetime):
         if since.tzinfo is None:
-            msg = f"since={since!r} has no time zone: which time that is cannot be told"
+            msg = f"since={since!r} has no time zone: give one, such as datetime(..., tzinfo=timezone.utc)"
             raise UsageError(msg)
         return round(since.timestamp() * 1_000)
     return since

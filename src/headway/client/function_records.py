@@ -9,7 +9,7 @@ from typing import Any, Optional, TypeVar
 import msgspec
 
 from headway.basics.function_figures import ENDED
-from headway.client.protocol import Reply
+from headway.client.protocol import Reply, foreign
 from headway.errors import ServiceError
 
 __all__ = [
@@ -143,7 +143,7 @@ def decoder_of(returns: Any, what: str) -> Callable[[bytes], Any]:
         try:
             return decoder.decode(data)
         except msgspec.DecodeError as error:
-            msg = f"{what} does not fit the type that was given for it: {error}: {data[:100].decode(errors='replace')}"
+            msg = f"{what} does not fit the type given by returns=: {error}: {data[:100].decode(errors='replace')}"
             raise ServiceError(msg) from error
 
     return decode
@@ -154,5 +154,4 @@ def decoded(kind: type[T], reply: Reply) -> T:
     try:
         return msgspec.json.decode(reply.body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        msg = f"the answer is none of a server of Headway: {error}: {reply.body[:100].decode(errors='replace')}"
-        raise ServiceError(msg) from error
+        raise foreign(reply, error) from error

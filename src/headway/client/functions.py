@@ -24,8 +24,8 @@ _WAIT = "10s"
 
 def address_missing(server: Server) -> UsageError:
     """What to give a client that was not given the address of a server."""
-    does = "takes what is told" if server == "listen" else "answers what is asked"
-    return UsageError(f"this needs the server of `headway run --{server}`, which {does}: give {server}='http://...'")
+    does = "starts, signals and ends functions" if server == "listen" else "knows how they stand"
+    return UsageError(f"the server of `headway run --{server}` {does}: give the client {server}='http://HOST:PORT'")
 
 
 class FunctionClient:
@@ -33,8 +33,8 @@ class FunctionClient:
 
     `listen` is the address of the server of `headway run --listen`, which takes what is told, and `serve` that of
     `--serve`, which answers what is asked; who does only one of both needs only one. Each may also be a `Client`, where
-    one has a token or certificates of its own. `token` is a bearer token, or `env:NAME` for a variable that holds it.
-    `timeout_s` is for each answer, besides what the server may wait.
+    one has a token or certificates of its own; it stays open when this client is closed. `token` is a bearer token, or
+    where it is: `env:NAME` or `file:/path`. `timeout_s` is for each answer, besides what the server may wait.
 
     While a server gives no answer, or is busy, it is asked again for `retry_s` seconds, with the same idempotency key:
     what was taken although its answer was lost is not there twice. Then, and for what is refused, `ServiceError` is
@@ -57,17 +57,25 @@ class FunctionClient:
         tls: Optional[ssl.SSLContext] = None,
     ) -> None:
         if listen is None and serve is None:
-            msg = "FunctionClient() reaches nobody: give listen= and serve=, the addresses of the flow's two servers"
+            msg = (
+                "FunctionClient() has no address: give listen=, serve= or both, such as listen='http://127.0.0.1:8080'"
+            )
             raise UsageError(msg)
         self._own: list[Client] = []
 
-        def client_of(given: Union[str, Client, None]) -> Optional[Client]:
-            if not isinstance(given, str):
+        def client_of(server: Server, given: Union[str, Client, None]) -> Optional[Client]:
+            if given is None or isinstance(given, Client):
                 return given
+            if not isinstance(given, str):
+                msg = f"{server}={given!r:.100}: give the address of the server, or a Client"
+                raise UsageError(msg)
             self._own.append(Client(given, token=token, timeout_s=timeout_s, tls=tls))
             return self._own[-1]
 
-        self._clients: dict[Server, Optional[Client]] = {"listen": client_of(listen), "serve": client_of(serve)}
+        self._clients: dict[Server, Optional[Client]] = {
+            "listen": client_of("listen", listen),
+            "serve": client_of("serve", serve),
+        }
         self._rules = Rules(retry_s)
 
     @overload
@@ -203,7 +211,8 @@ class Function(Generic[R]):
 class Instance(Generic[R]):
     """One instance of a function. What it is asked includes what this handle has told before.
 
-    All that is told returns when it is durable, before the instance has heard of it. `key` is an idempotency key.
+    All that is told returns when it is durable, before the instance has heard of it. `key` is an idempotency key: under
+    one key one thing is told once. The server refuses another thing under the same key, with status 422.
     """
 
     def __init__(self, client: FunctionClient, protocol: InstanceProtocol[R]) -> None:
@@ -252,10 +261,11 @@ class Instance(Generic[R]):
         timeout: Optional[Duration] = "30s",
         key: Optional[str] = None,
     ) -> Any:
-        """Ask it to change something, and wait for the answer, None for `timeout` as long as it takes.
+        """Ask it to change something, and wait for the answer: for `timeout`, or with None as long as it takes.
 
-        Raises `FunctionFailed` where it is refused, its handler raises, or the instance has ended, and `NotYetError`
-        when it takes longer: ask again with the same `key`, and you get the answer to the same update.
+        Raises `FunctionFailed` where it is refused, its handler raises, or the instance has ended. Raises `NotYetError`
+        when `timeout` has passed, also where no server has answered. Ask again with the same `key`, and you get the
+        answer to the same update. A key is one update for each instance: the same key may be used for another one.
         """
         return self._client.drive(self._protocol.update(name, value, returns, timeout, key))
 
@@ -299,8 +309,9 @@ class Instance(Generic[R]):
     def result(self, timeout: Optional[Duration] = None) -> R:
         """Its result, once it has ended; where its id was used anew, that of the newest run.
 
-        Raises `FunctionFailed` where it has failed, was cancelled or terminated, `NotYetError` when `timeout` has
-        passed before, and `ServiceError` where there is no such instance (404), or the server is gone for longer than
-        `retry_s`. Costs a request for each of its changes, and one a minute.
+        Raises `FunctionFailed` where it has failed, was cancelled or terminated. Raises `NotYetError` when `timeout`
+        has passed before, whether the function goes on or no server has answered; the last answer has a second more.
+        Raises `ServiceError` where there is no such instance (404), or the server is gone for longer than `retry_s`.
+        Costs a request for each change of the instance, and one a minute.
         """
         return self._client.drive(self._protocol.result(timeout))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,6 +11,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from headway.basics.secret import Secret
 from headway.basics.times import Duration, duration_ms
 from headway.client.logs import decode_shown
 from headway.errors import NotYetError, ServiceError, UsageError
@@ -23,10 +23,12 @@ __all__ = [
     "Request",
     "Status",
     "ViewProtocol",
+    "bearer",
     "check_url",
     "error_of",
+    "foreign",
     "problem_of",
-    "read_token",
+    "unanswered",
 ]
 
 T = TypeVar("T")
@@ -102,22 +104,21 @@ def check_url(url: str) -> tuple[str, str, int, str]:
     except ValueError:
         parts, port = urlsplit(""), 0
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
-        msg = f"{url!r} is not the address of a server: write it such as http://127.0.0.1:8090"
+        msg = f"{url!r} is not the address of a server: give one such as http://127.0.0.1:8090"
         raise UsageError(msg)
     return parts.scheme, parts.hostname, port, parts.path.rstrip("/")
 
 
-def read_token(token: Optional[str]) -> dict[str, str]:
-    """The header that shows a bearer token; `env:NAME` means a variable of the environment."""
+def bearer(token: Optional[str]) -> Callable[[], dict[str, str]]:
+    """What gives the header that shows a bearer token: the text itself, `env:NAME` or `file:/path`.
+
+    A file is read again when it has changed. Raises `UsageError`, at once, where there is no token.
+    """
     if token is None:
-        return {}
-    if token.startswith("env:"):
-        name = token.removeprefix("env:")
-        token = os.environ.get(name, "")
-        if not token:
-            msg = f"token='env:{name}': that variable is not set"
-            raise UsageError(msg)
-    return {"authorization": f"Bearer {token}"}
+        return dict
+    secret = Secret(token, "token")
+    secret.one()
+    return lambda: {"authorization": f"Bearer {secret.one()}"}
 
 
 class ViewProtocol(Generic[T]):
@@ -145,6 +146,8 @@ class ViewProtocol(Generic[T]):
         status = {200: Status.PRESENT, 404: Status.ABSENT, 410: Status.FORGOTTEN}.get(reply.status)
         if status is None or (status is not Status.PRESENT and problem_of(reply).reason != status.value):
             raise error_of(reply)
+        if "headway-epoch" not in reply.headers or "headway-age-ms" not in reply.headers:
+            raise foreign(reply)
         self._saw(int(reply.headers["headway-epoch"]))
         record = self._decoded(self._decode_one, reply) if status is Status.PRESENT else None
         watermark = reply.headers.get("headway-watermark-ms")
@@ -230,6 +233,24 @@ class ViewProtocol(Generic[T]):
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             msg = f"view {self.name!r}: the answer does not fit the type that was given for its values: {error}"
             raise ServiceError(msg) from error
+
+
+def unanswered(url: str, error: Exception) -> ServiceError:
+    """The error of a request that has no answer."""
+    why = error or type(error).__name__
+    return ServiceError(f"{url} gives no answer: {why}; check the address, and that the server runs")
+
+
+def foreign(reply: Reply, why: object = "") -> ServiceError:
+    """The error of an answer that no server of Headway has given, or one of another version."""
+    begins = reply.body[:100].decode(errors="replace")
+    told = f" ({why})" if why else ""
+    error = ServiceError(
+        f"what answers there is no server of Headway, or one of another version{told}: the answer has status "
+        f"{reply.status} and begins with {begins!r}"
+    )
+    error.status = reply.status
+    return error
 
 
 def error_of(reply: Reply) -> ServiceError:

@@ -10,7 +10,17 @@ from types import TracebackType
 from typing import Final, Generic, Optional, TypeVar
 
 from headway.basics.times import Duration
-from headway.client.protocol import WAIT_MOST_S, Answer, AtLeast, Reply, Request, ViewProtocol, check_url, read_token
+from headway.client.protocol import (
+    WAIT_MOST_S,
+    Answer,
+    AtLeast,
+    Reply,
+    Request,
+    ViewProtocol,
+    bearer,
+    check_url,
+    unanswered,
+)
 from headway.errors import ServiceError
 
 __all__ = ["Client", "View"]
@@ -23,7 +33,7 @@ _KEPT: Final = 8
 class Client:
     """Asks one server of views. May be used by several threads; a context manager.
 
-    `token` is a bearer token, or `env:NAME` for a variable that holds it. `timeout_s` is for each answer, besides what
+    `token` is a bearer token, or where it is: `env:NAME` or `file:/path`. `timeout_s` is for each answer, besides what
     the server may wait. With `monotone`, each view answers with no older epoch than it has before, also where several
     servers stand behind one address. Nothing is connected before something is asked.
 
@@ -43,7 +53,7 @@ class Client:
         self.url = url.rstrip("/")
         scheme, self._host, self._port, self._path = check_url(url)
         self._tls = (tls or ssl.create_default_context()) if scheme == "https" else None
-        self._headers = {"accept": "application/json", **read_token(token)}
+        self._bearer = bearer(token)
         self._timeout_s = timeout_s
         self._monotone = monotone
         self._lock = Lock()
@@ -95,7 +105,7 @@ class Client:
         connection.timeout = request.timeout_s(self._timeout_s)
         if connection.sock is not None:
             connection.sock.settimeout(connection.timeout)
-        headers = {**self._headers, **request.headers}
+        headers = {"accept": "application/json", **self._bearer(), **request.headers}
         connection.request(request.method, self._path + request.path, request.body, headers)
         response = connection.getresponse()
         body = response.read()
@@ -112,9 +122,7 @@ class Client:
 
     def _failed(self, connection: http.client.HTTPConnection, error: Exception) -> ServiceError:
         connection.close()
-        return ServiceError(
-            f"{self.url} gives no answer: {error or type(error).__name__}; check that it is served there"
-        )
+        return unanswered(self.url, error)
 
 
 class View(Generic[T]):

@@ -88,8 +88,8 @@ class Context:
         """Call a step by its name, a declared step, or a durable function as a child; await the result.
 
         `options` say how, over what the step's own declaration says. Raises `StepError` where it is awaited, when the
-        call has failed for good, `TimeoutError` among them; and `UsageError` at once for arguments that the step does
-        not take.
+        call has failed for good, `TimeoutError` among them; and `UsageError` at once for arguments and options that the
+        step does not take.
         """
         core = self._core
         found = core.callees.get(step) if isinstance(step, str) else step

@@ -152,8 +152,9 @@ def durable_workflow(
     Its first parameter is the context; the others and the result are checked by their annotations. `name` is under
     which it is stored and called, the code's own by default. `id_reuse` says what a start does when there is one of
     that id already, and `retention` for how long one that has ended is known. After `deadline`, counted from its start,
-    it is cancelled and has failed with `DeadlineExceeded`. `options` hold for calls of it as a child. `search` names
-    the fields of `context.search`, by which instances are found, with their types: str, int, float or bool.
+    it is cancelled and has failed with `DeadlineExceeded`. `options` hold for calls of it as a child, and may say
+    `parent_close`. `search` names the fields of `context.search`, by which instances are found, with their types: str,
+    int, float or bool.
 
     >>> @durable_workflow
     ... async def refund_order(context, order_id: str):
