@@ -280,14 +280,20 @@ def test_the_sync_client_needs_no_asyncio() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+wrong: Any = 5
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (FunctionClient, "has no address: give listen=, serve= or both"),
-        (lambda: FunctionClient(listen=5), "listen=5: give the address of the server, or a Client"),
+        (lambda: FunctionClient(listen=wrong), "listen=5: give the address of the server, or a Client"),
         (lambda: FunctionClient(serve="nowhere"), "'nowhere' is not the address of a server"),
         (lambda: Client("http://127.0.0.1:9", token="file:/no/such/file"), "/no/such/file"),
-        (lambda: FunctionClient(listen="http://127.0.0.1:9").function(5), r"function\(5\): give a function that @hw"),
+        (
+            lambda: FunctionClient(listen="http://127.0.0.1:9").function(wrong),
+            r"function\(5\): give a function that @hw",
+        ),
         (
             lambda: FunctionClient(serve="http://127.0.0.1:9").function("buy").start("1"),
             "`headway run --listen` starts, signals and ends functions: give the client listen=",

@@ -153,6 +153,19 @@ def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(run("query", str(file), "tally/1", "at", "0", "--json")[1])
     assert found == {"instance": "tally/1", "run": 0, "status": "running", "value": 4}
     assert run("query", str(file), "tally/2", "sum") == (1, "", "there is no instance 'tally/2'\n")
+    for given, said in (
+        (("signal", "tally/1", "add", "hello"), "VALUE is no JSON: 'hello'"),
+        (("signal", "tally/1", "add", "1", "--start", "x"), "--start is no JSON: 'x'"),
+        (("start", "tally/3", "[1"), "ARGUMENTS is no JSON: '[1'"),
+        (("query", "tally/1", "at", "first"), "VALUE is no JSON: 'first'"),
+    ):
+        command, *arguments = given
+        code, _, told = run(command, str(file), *arguments)
+        assert code == 2 and said in told and "has quotes of its own" in told
+    told = run("start", str(file), "tally/3", "[1,2]")[2]
+    assert told == "headway: error: function 'tally' takes 1 by position, got 2 arguments\n"
+    shown = json.loads(run("show", str(file), "tally/1", "--json")[1])
+    assert shown["started_by"].startswith("functions-")
 
 
 @pytest.mark.parametrize(("id_reuse", "runs"), [("return", [0]), ("new", [0, 1])])

@@ -11,7 +11,19 @@ from headway.cli.escapes import json_text
 from headway.cli.process import say
 from headway.errors import UsageError
 
-__all__ = ["append_message"]
+__all__ = ["append_message", "checked_json"]
+
+
+def checked_json(text: str, what: str) -> str:
+    """A text that is JSON. Raises `UsageError` for one that is not, as where the quotes of a JSON text are missing."""
+    import msgspec
+
+    try:
+        msgspec.json.decode(text.encode())
+    except (msgspec.DecodeError, UnicodeError) as error:
+        msg = f"{what} is no JSON: {text!r:.100} ({error}); a JSON text has quotes of its own: '\"hello\"'"
+        raise UsageError(msg) from None
+    return text
 
 
 def append_message(

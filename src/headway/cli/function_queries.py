@@ -9,6 +9,7 @@ import click
 
 from headway.cli.changes import state_option
 from headway.cli.escapes import json_text
+from headway.cli.function_messages import checked_json
 from headway.cli.options import examples, flow_argument, json_option, set_option
 from headway.cli.process import say
 from headway.errors import UsageError
@@ -58,8 +59,7 @@ def query(
     if row is None or recorded is None:
         click.echo(f"there is no instance {instance!r}", err=True)
         ctx.exit(1)
-    recorded = type(recorded)(recorded.identity, recorded.entries)
-    answer = queries.query(recorded, loaded.callees, query_name, value.encode())
+    answer = queries.query(recorded, loaded.callees, query_name, checked_json(value, "VALUE").encode())
     found: Any = msgspec.Raw(answer)
     if as_json:
         status = row.state.get("status", "")

@@ -14,7 +14,7 @@ from headway.basics.times import format_time
 from headway.cli.changes import state_option
 from headway.cli.commands import Commands
 from headway.cli.escapes import json_text, printable
-from headway.cli.function_messages import append_message
+from headway.cli.function_messages import append_message, checked_json
 from headway.cli.function_queries import query
 from headway.cli.function_reset import reset
 from headway.cli.function_timeline import draw, timeline_options
@@ -86,7 +86,7 @@ def start(
     The start is durable when the command says so. What has come of it says `headway functions show`.
     """
     behind = "" if id_reuse is None else f"?id_reuse={quote(id_reuse, safe='')}"
-    append_message(flow, settings, state_dir, instance, behind, arguments, as_json=as_json)
+    append_message(flow, settings, state_dir, instance, behind, checked_json(arguments, "ARGUMENTS"), as_json=as_json)
 
 
 @functions.command(
@@ -120,7 +120,9 @@ def signal(
 ) -> None:
     """Send a signal to an instance. VALUE is JSON. With --start one that is started has it from its beginning."""
     behind = f"/signals/{quote(signal_name, safe='')}"
+    checked_json(value, "VALUE")
     if arguments is not None:
+        checked_json(arguments, "--start")
         behind, value = f"{behind}/start", f'{{"arguments":{arguments},"value":{value}}}'
     append_message(flow, settings, state_dir, instance, behind, value, as_json=as_json)
 
@@ -286,6 +288,7 @@ def _told(row: StoredRow) -> dict[str, Any]:
         "run": state.get("run", 0),
         "started": _time(state.get("started_ms", 0)),
         "ended": _time(state.get("ended_ms", 0)),
+        "started_by": state.get("started_by", ""),
         "arguments": state.get("arguments", ""),
         "result": state.get("result", ""),
         "error": state.get("error", ""),

@@ -88,6 +88,7 @@ class FunctionProtocol(Generic[R]):
 
     def __init__(self, function: Union[Declared[R], str], returns: Any, rules: Rules) -> None:
         self.rules = rules
+        self.encode: Callable[..., bytes]
         self.decode: Callable[[bytes], R]
         if isinstance(function, str):
             self.name = function

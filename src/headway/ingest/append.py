@@ -112,10 +112,10 @@ class Appending:
                     self._connection.close()
                     self._connection = None
                 if time.monotonic() > until:
-                    lines = f"the batch that begins at line {batch.first_line}"
-                    msg = (
-                        f"{lines} could not be appended: {error}; run it again, with --id-field so that nothing doubles"
-                    )
+                    lines = f"the batch that begins at line {batch.first_line} could not be appended: {error}"
+                    msg = f"{lines}; run it again, with --id-field so that nothing doubles"
+                    if batch.behind:
+                        msg = f"the log of requests takes nothing: {error}; run the command again"
                     raise StateError(msg) from error
                 time.sleep(_PAUSE_S)
 
@@ -212,6 +212,8 @@ def _connected(path: Path) -> Optional[_Connection]:
 
 
 def _refused(batch: Batch, detail: str, errors: list[Any]) -> InputError:
+    if batch.behind:  # One request, and no line of a file.
+        return InputError(detail)
     if not errors:
         return InputError(f"the batch that begins at line {batch.first_line} is refused: {detail}")
     line = batch.numbers[int(errors[0]["index"])]
