@@ -101,7 +101,7 @@ def _lines(
     lines = [f"{probe.shown}", f"  reached  {look.server} ({took_ms:,.0f} ms)"]
     if name is None:
         width = max((len(one.name) for one in look.names), default=0)
-        plural = f"{probe.unit}s"
+        plural = probe.units
         for index, one in enumerate(look.names):
             lines.append(f"  {plural if not index else '':<8} {one.name:<{width}}  {one.size}")
         if not look.names and probe.unit != "address":
@@ -109,7 +109,7 @@ def _lines(
         if look.more:
             lines.append(f"  {'':<8} and {look.more:,} more")
         if look.names and probe.input(look.names[0].name) is not None:
-            lines.append(f"To read one: headway connect check {probe.shown} {look.names[0].name}")
+            lines.append(f"To read one: headway connect check {probe.reference or probe.shown} {look.names[0].name}")
         return lines
     [size] = [one.size for one in look.names if one.name == name] or ["it is not among those that are listed"]
     lines.append(f"  {probe.unit:<8} {name}: {size}")
@@ -127,7 +127,7 @@ def _say_json(probe: Probe, look: Look, read: Sequence[Shown], declared: str) ->
     found: dict[str, Any] = {
         "url": probe.shown,
         "server": look.server,
-        f"{probe.unit}s": [one._asdict() for one in look.names],
+        probe.units: [one._asdict() for one in look.names],
         "more": look.more,
         "records": [{**one._asdict(), "value": one.value.decode(errors="backslashreplace")} for one in read],
         "declaration": declared,

@@ -266,6 +266,10 @@ class Input(Session):
         """The same input without the files that the flow writes itself, should such appear."""
         return self
 
+    def look(self) -> Optional[str]:
+        """What is there, of an input that cannot be read without taking from it; None for others. It takes nothing."""
+        return None
+
     @abstractmethod
     def describe(self) -> str:
         """One short line for people, such as `files events/*.jsonl`."""

@@ -42,6 +42,13 @@ class Probe(ABC):
     """Of Headway, which brings its client."""
     shown: str
     """The server, without what is secret."""
+    reference: Optional[str] = None
+    """Where its URL stands, `env:NAME` or `file:/path`; None for one that was given as it is."""
+
+    @property
+    def units(self) -> str:
+        """The plural of the unit."""
+        return f"{self.unit}es" if self.unit.endswith("s") else f"{self.unit}s"
 
     @abstractmethod
     def look(self) -> Look:

@@ -48,7 +48,11 @@ def look_at(flow: Flow) -> Iterator[EdgeLook]:
 def _of_source(node: SourceNode) -> EdgeLook:
     described = node.input.describe()
     if node.input.own_log is not None:
-        return EdgeLook(node.name, described, True, "is filled while the flow runs with --listen")
+        try:
+            found_there = node.input.look()
+        except HeadwayError as error:
+            return EdgeLook(node.name, described, False, str(error))
+        return EdgeLook(node.name, described, True, found_there or "is filled while the flow runs with --listen")
     if node.input.ends:
         return EdgeLook(node.name, described, True, "is read while the flow runs")
     told: list[str] = []

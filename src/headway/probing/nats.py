@@ -24,7 +24,7 @@ class NatsProbe(Probe):
     def __init__(self, url: str) -> None:
         self._urls = url.split(",")
         self._servers = NatsServers("headway connect check", self._urls)
-        self.shown = f"nats://{self._servers.shown}"
+        self.shown = ",".join(map(_without_access, self._urls))
 
     def look(self) -> Look:
         """The server, and its streams."""
@@ -59,8 +59,23 @@ class NatsProbe(Probe):
         return nats(self._urls, name)
 
     def source(self, name: str) -> str:
-        """With the servers, without what is secret."""
-        return f'hw.nats("nats://{self._servers.shown}", "{name}")'
+        """With the servers; what is secret is left to be filled in."""
+        access = self._urls[0].partition("://")[2].rpartition("@")[0]
+        user, _, password = access.partition(":")
+        given = f', user="{user}", password="env:..."' if password else ', token="env:..."' if access else ""
+        urls = ", ".join(f'"{url}"' for url in self.shown.split(","))
+        servers = urls if len(self._urls) == 1 else f"[{urls}]"
+        return f'hw.nats({servers}, "{name}"{given})'
+
+
+def _without_access(url: str) -> str:
+    """A URL without user, password and token.
+
+    >>> _without_access("tls://ann:swordfish@broker:4222")
+    'tls://broker:4222'
+    """
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 def _name_of(info: Any) -> str:

@@ -7,13 +7,16 @@ from typing import Final
 from headway.basics.dsn import Dsn
 from headway.basics.needed import needed
 from headway.basics.secret import hide
+from headway.connectors.base import Input
+from headway.connectors.postgres_log import postgres_log
 from headway.errors import InputError
 from headway.probing.base import NAMES_SHOWN, Look, Named, Probe
 
 __all__ = ["PostgresProbe"]
 
 _TABLES: Final = """
-select c.oid::regclass::text, greatest(c.reltuples, 0)::bigint, has_table_privilege(c.oid, 'select'),
+select case when pg_table_is_visible(c.oid) then c.relname else n.nspname || '.' || c.relname end,
+    greatest(c.reltuples, 0)::bigint, has_table_privilege(c.oid, 'select'),
     (select string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' order by a.attnum)
      from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -30,6 +33,7 @@ class PostgresProbe(Probe):
     extra = "postgres"
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._dsn = Dsn(url)
         self.shown = f"postgresql://{self._dsn.shown}"
 
@@ -49,3 +53,11 @@ class PostgresProbe(Probe):
             for name, rows, may_read, columns in tables[:NAMES_SHOWN]
         ]
         return Look(f"PostgreSQL {version}, as the user {user}", shown, len(tables) - len(shown))
+
+    def input(self, name: str) -> Input:
+        """The table from its start, as a log of its transactions."""
+        return postgres_log(self._url, name)
+
+    def source(self, name: str) -> str:
+        """With the database, without what is secret."""
+        return f'hw.postgres_log("{self.reference or self.shown}", "{name}")'

@@ -26,7 +26,7 @@ class RedisProbe(Probe):
     def __init__(self, url: str) -> None:
         self._url = url
         self._address = ServerUrl(url, "headway connect check", REDIS)
-        self.shown = f"redis://{self._address.shown}"
+        self.shown = f"{url.partition('://')[0]}://{self._address.shown}"
 
     def look(self) -> Look:
         """The server, and the keys that hold streams."""
@@ -63,7 +63,7 @@ class RedisProbe(Probe):
 
     def source(self, name: str) -> str:
         """With the server, without what is secret."""
-        return f'hw.redis_stream("redis://{self._address.shown}", "{name}")'
+        return f'hw.redis_stream("{self.reference or self.shown}", "{name}")'
 
 
 def _named(client: Any, key: bytes) -> Named:

@@ -32,7 +32,8 @@ def is_url(text: str) -> bool:
 
 def probe_of(text: str, options: Mapping[str, str]) -> Probe:
     """What looks at the server of a URL. Raises `UsageError` for a URL, or an option, that is not known."""
-    url = Secret(text, "URL").one()
+    secret = Secret(text, "URL")
+    url = secret.one()
     scheme = url.partition("://")[0]
     place = _PROBES.get(scheme)
     if place is None:
@@ -45,4 +46,5 @@ def probe_of(text: str, options: Mapping[str, str]) -> Probe:
     module, _, name = place.partition(":")
     kind = getattr(import_module(f"headway.probing.{module}"), name)
     found: Probe = kind(url, options) if scheme == "kafka" else kind(url)
+    found.reference = secret.reference
     return found

@@ -70,6 +70,10 @@ class Consumer(ABC):
     async def disconnect(self) -> None:
         """Release what `connect` took, whatever state it is in. Nothing is acknowledged by that."""
 
+    async def look(self) -> str:
+        """Connect, take nothing, and say what is there. Called instead of all others, by whoever looks before a run."""
+        return "is taken from while the flow runs"
+
     def words(self, error: BaseException) -> str:
         """What is wrong, for a person, without what is secret."""
         return " ".join(str(error).split()) or type(error).__name__

@@ -156,6 +156,15 @@ class MqttConsumer(Consumer):
             await link.close()
         self._lost.end()
 
+    async def look(self) -> str:
+        """Whether the broker lets us in; under no name, as a session is taken away from whoever has it."""
+        try:
+            link = await MqttLink.open(self._address, self._described)
+        except UsageError as error:
+            raise InputError(str(error)) from error
+        await link.close()
+        return "the broker lets us in"
+
     def words(self, error: BaseException) -> str:
         """Without what is secret."""
         return self._address.without_secrets(super().words(error))

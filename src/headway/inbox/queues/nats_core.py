@@ -117,6 +117,13 @@ class NatsConsumer(Consumer):
             await client.close()
         self._lost.end()
 
+    async def look(self) -> str:
+        """Which server it is."""
+        client = await self._servers.connect_to_read(self._described)
+        version = client.connected_server_version
+        await client.close()
+        return f"NATS {version.major}.{version.minor}.{version.patch} lets us in"
+
     def words(self, error: BaseException) -> str:
         """Without what is secret."""
         return self._servers.words(error)

@@ -11,7 +11,7 @@ from headway.basics.times import Duration
 from headway.connectors.amqp_link import ANSWER_S, AmqpLink, transient_errors, translated
 from headway.connectors.base import Input
 from headway.connectors.server_url import AMQP, ServerUrl
-from headway.errors import UsageError
+from headway.errors import InputError, UsageError
 from headway.formats.named import JSON, FormatLike
 from headway.inbox.queues.base import BATCH, Consumer, Message, gathered
 from headway.inbox.queues.source import MOST_WAITING, log_name, queue_source
@@ -128,6 +128,22 @@ class RabbitConsumer(Consumer):
         """End the connection."""
         link, self._link = self._link, None
         if link is not None:
+            await link.close()
+
+    async def look(self) -> str:
+        """How many messages are in the queue."""
+        from aio_pika.exceptions import ChannelNotFoundEntity
+
+        link = AmqpLink(self._address, self._described)
+        try:
+            await link.open(confirms=False, lost=lambda: None)
+            with translated(self._described):
+                queue = await link.channel.declare_queue(self._name, passive=True, timeout=ANSWER_S)
+            return f"{queue.declaration_result.message_count:,} messages wait in the queue"
+        except ChannelNotFoundEntity as error:
+            msg = f"{self._described}: there is no queue {self._name} yet: make it"
+            raise InputError(msg) from error
+        finally:
             await link.close()
 
     def words(self, error: BaseException) -> str:

@@ -109,8 +109,7 @@ class RedisListConsumer(Consumer):
             # The oldest one is at the right end.
             self._left = (await client.lrange(self._processing, 0, -1))[::-1]
         except redis.exceptions.AuthenticationError as error:
-            msg = f"{self._described} refuses to let us in: check user and password in the URL"
-            raise InputError(msg) from error
+            raise self._refused() from error
         except redis.exceptions.ResponseError as error:
             raise self._wrong(error) from error
         except UsageError as error:
@@ -149,6 +148,24 @@ class RedisListConsumer(Consumer):
         if client is not None:
             await client.aclose()
 
+    async def look(self) -> str:
+        """How many elements are in both lists."""
+        import redis.exceptions
+
+        try:
+            client = redis_client(self._address)
+            try:
+                waiting, left = await client.llen(self._key), await client.llen(self._processing)
+            finally:
+                await client.aclose()
+        except redis.exceptions.AuthenticationError as error:
+            raise self._refused() from error
+        except redis.exceptions.ResponseError as error:
+            raise self._wrong(error) from error
+        except UsageError as error:
+            raise InputError(str(error)) from error
+        return f"{waiting:,} elements wait in the list" + (f", {left:,} in the processing list" if left else "")
+
     def words(self, error: BaseException) -> str:
         """Without what is secret."""
         return self._address.without_secrets(super().words(error))
@@ -156,6 +173,9 @@ class RedisListConsumer(Consumer):
     def _numbered(self, elements: Sequence[bytes]) -> list[Message]:
         first, self._next = self._next, self._next + len(elements)
         return [Message(element, f"{self._identity}/{number}") for number, element in enumerate(elements, start=first)]
+
+    def _refused(self) -> InputError:
+        return InputError(f"{self._described} refuses to let us in: check user and password in the URL")
 
     def _wrong(self, error: Exception) -> InputError:
         return InputError(

@@ -6,6 +6,7 @@ log, and a message that comes again, after a crash, might come to another one, w
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from headway.connectors.base import Chunk, Input, PartitionReader, Position, Ses
 from headway.connectors.parts import RecordPart
 from headway.connectors.remote import format_without_header
 from headway.connectors.troubles import Troubles
-from headway.errors import UsageError
+from headway.errors import InputError, UsageError
 from headway.formats.base import Format
 from headway.formats.named import JSON, FormatLike
 from headway.inbox.cells import Cells
@@ -35,6 +36,7 @@ __all__ = ["MOST_WAITING", "QueueInput", "log_name", "queue_source"]
 
 MOST_WAITING: Final = 1_000_000
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]{0,199}")
+_LOOK_S: Final = 30.0
 _NAME_MOST: Final = 200
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -117,6 +119,16 @@ class QueueInput(Input):
     def within(self, directory: Path) -> Input:
         """The same in a state directory."""
         return replace(self, state_dir=directory)
+
+    def look(self) -> Optional[str]:
+        """What the consumer says of the queue."""
+        consumer = self.make()
+        transient: tuple[type[BaseException], ...] = (asyncio.TimeoutError, *consumer.transient)
+        try:
+            return asyncio.run(asyncio.wait_for(consumer.look(), _LOOK_S))
+        except transient as error:
+            msg = f"{self.describe()}: {consumer.words(error)}"
+            raise InputError(msg) from error
 
     def session(self) -> Session:
         """What takes messages once the log is opened."""
