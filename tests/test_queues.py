@@ -22,7 +22,7 @@ import headway as hw
 from headway.connectors.base import Position
 from headway.connectors.parts import record_headers, record_key, record_time
 from headway.connectors.server_url import MQTT, ServerUrl
-from headway.errors import InputError, UsageError
+from headway.errors import InputError, LockedStateError, UsageError
 from headway.formats.json import Json
 from headway.inbox.queues import consuming, mqtt, records
 from headway.inbox.queues.base import Consumer, Losses, Message
@@ -232,6 +232,23 @@ def test_a_run_ends_while_a_queue_is_yet_to_let_it_connect(tmp_path: Path) -> No
     assert begun.wait(10)
     reader.close()
     session.close()
+
+
+def test_a_run_that_ends_before_the_log_is_free_does_not_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = queue_source("held", lambda: Given([])).within(tmp_path)
+    tried: list[int] = []
+
+    def held(*given: Any, **options: Any) -> Any:
+        tried.append(1)
+        raise LockedStateError("another process has it")
+
+    monkeypatch.setattr("headway.inbox.queues.source.Inbox", held)
+    reader = given.open("=held/0", None, follow=True)
+    eventually(lambda: bool(tried), "a try")
+    reader.close()
+    assert len(tried) < 20
 
 
 def test_what_a_queue_knows_of_a_message(tmp_path: Path) -> None:

@@ -311,7 +311,8 @@ class Slot:
         """A partition that has ended while the flow goes on following others is as one that is silent for good."""
         if self._options.follow and self._options.grows:
             partition.quiet_since_ms = self._clock_ms()
-            self._discovery.tell(f"{partition.name} has ended; the flow goes on following its other inputs")
+            if self.source.node.input.ends:  # That a file is complete, of which there are many, is nothing to tell.
+                self._discovery.tell(f"{partition.name} has ended; the flow goes on following its other inputs")
 
     def _read_blocks(self, partition: Partition, reader: PartitionReader, out: list[Message]) -> bool:
         """Read a chunk block by block, and send what it has become; False when there is nothing to read."""

@@ -105,6 +105,8 @@ class Consuming:
 
     async def _live(self) -> None:
         self._inbox = await self._opened()
+        if self._inbox is None:
+            return
         # Clients cancel what waits for a connection that has ended; nobody else cancels this.
         transient: tuple[type[BaseException], ...] = (asyncio.CancelledError, *self._consumer.transient)
         try:
@@ -139,9 +141,10 @@ class Consuming:
         self._has_answered = True
         self._troubles.up()
 
-    async def _opened(self) -> Inbox:
+    async def _opened(self) -> Optional[Inbox]:
+        """The log, once the process that had it before has ended; None where this one ends before that."""
         until = time.monotonic() + _LOCKED_S
-        while True:
+        while not self._ended.is_set():
             try:
                 return await self._on_disk(self._open_inbox)  # type: ignore[no-any-return]
             except LockedStateError as error:
@@ -150,6 +153,7 @@ class Consuming:
                 await self._pause(0.05)
             except StateError as error:
                 raise InputError(str(error)) from error
+        return None
 
     async def _consume(self) -> None:
         quiet_since = time.monotonic()
