@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
@@ -124,7 +124,7 @@ def prove(
     from headway.declare.loading import FlowSpec, load_flow
     from headway.errors import UsageError
     from headway.proving.plans import Trial
-    from headway.proving.proof import proof_json
+    from headway.proving.proof import again_command, proof_json
     from headway.proving.prove import ProofOptions, prove_flow
     from headway.proving.sample import logged_sample, taken_sample
     from headway.proving.scope import check_steps
@@ -147,8 +147,10 @@ def prove(
             proof = prove_flow(spec, loaded, sample, options, observe=shows.observe, stop=stop)
     finally:
         shows.end()
-    given = _given_words(settings, logs, run_steps=run_steps)
-    command = _command([flow, *given, "--events", str(count)], proof, first)
+    command = None
+    if proof.fault is not None:
+        fault = proof.fault if first is None else replace(proof.fault, events=first)
+        command = again_command(spec, fault, count, logs=logs, run_steps=run_steps)
     if as_json:
         import json
 
@@ -158,24 +160,6 @@ def prove(
     if proof.fault is None and stop.by_interrupt:
         ctx.exit(INTERRUPTED)
     ctx.exit(0 if proof.holds else 1)
-
-
-def _given_words(settings: dict[str, str], logs: list[tuple[str, str]], *, run_steps: bool) -> list[str]:
-    """The options that say which flow is proven, as they were given."""
-    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    words += [word for name, path in logs for word in ("--log", f"{name}={path}")]
-    return [*words, "--run-steps"] if run_steps else words
-
-
-def _command(given: list[str], proof: Proof, first: Optional[int]) -> Optional[str]:
-    """The one command that carries out the plan that has shown a difference; None where there is none.
-
-    It asks for as many events as this run: a sample is divided among its partitions by that number.
-    """
-    if proof.fault is None:
-        return None
-    shown = proof.fault.events if first is None else first
-    return shlex.join(["headway", "prove", *given, "--first", str(shown), "--again", str(proof.fault.trial)])
 
 
 def proof_text(proof: Proof, seed: int, command: Optional[str]) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from headway.basics.crashpoints import POINTS
+from headway.declare.loading import FlowSpec
 from headway.proving.lanes import Use
 from headway.proving.outcome import Difference
 from headway.proving.plans import Trial
 from headway.proving.scope import Scope
 
-__all__ = ["Fault", "Progress", "Proof", "proof_json"]
+__all__ = ["Fault", "Progress", "Proof", "again_command", "proof_json"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,22 @@ class Proof:
 
 
 Progress = Callable[[Proof], None]
+
+
+def again_command(
+    spec: FlowSpec, fault: Fault, count: int, *, logs: Sequence[tuple[str, str]] = (), run_steps: bool = False
+) -> str:
+    """The one command that carries out the plan that has shown a difference.
+
+    `count` is how many events the proof has asked for, and not how many there were: a sample is divided among its
+    partitions by that number. `logs` are the files that were given, with their sources.
+    """
+    words = ["headway", "prove", spec.ref]
+    words += [word for name, value in spec.parameters.items() for word in ("--set", f"{name}={value}")]
+    words += [word for name, path in logs for word in ("--log", f"{name}={path}")]
+    words += ["--run-steps"] if run_steps else []
+    words += ["--events", str(count), "--first", str(fault.events), "--again", str(fault.trial)]
+    return shlex.join(words)
 
 
 def proof_json(proof: Proof) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from headway.declare.flow import Flow
 from headway.declare.imported import as_imported, spec_of
 from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import UsageError
-from headway.proving.proof import Proof
+from headway.proving.proof import Proof, again_command
 from headway.proving.prove import ProofOptions, prove_flow
 from headway.proving.sample import Logs, given_sample, taken_sample
 from headway.proving.scope import check_steps
@@ -63,7 +63,10 @@ def prove(
     proof = prove_flow(spec, made, sample, ProofOptions(runs, seed, minutes, run_steps=run_steps))
     if proof.fault is not None:
         fault = proof.fault
-        msg = f"{made.name}: {fault.difference}\n{fault.meaning}\nplan: {fault.trial}\nevents: {fault.events}"
+        shows = f"plan: {fault.trial}\nevents: {fault.events}"
+        if isinstance(events, int):
+            shows = f"see it again with\n  {again_command(spec, fault, events, run_steps=run_steps)}"
+        msg = f"{made.name}: {fault.difference}\n{fault.meaning}\n{shows}"
         raise AssertionError(msg)
     if not proof.holds:
         msg = f"{made.name}: nothing was proven: {proof.nothing}"
