@@ -272,7 +272,7 @@ SHIPPED: dict[str, dict[str, str]] = {
     "sla_watch": {},
     "nexmark": {},
     # Durable functions: what they end with.
-    "order_fulfilment": {"orders": "20"},
+    "order_fulfilment": {"orders": "20", "pack_ms": "10"},
 }
 
 
