@@ -316,4 +316,6 @@ def _check_empty(directory: Path) -> None:
     if names:
         listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
         msg = f"{directory} is not a state directory: it has no {MANIFEST_NAME} but holds {listed}; give an empty one"
+        if "rescaled" in names:
+            msg += ", or restore it again: a restore that was cut off has left that"
         raise IncompatibleStateError(msg)

@@ -50,7 +50,8 @@ def inline_code(page: Path) -> list[str]:
 
 def commands(page: Path) -> Iterator[list[str]]:
     """The arguments of every `headway ...` that a page shows, in shell blocks and in the text."""
-    lines = [line for block in blocks(page) if block.language == "sh" for line in block.text.splitlines()]
+    shown = [block.text.replace("\\\n", " ") for block in blocks(page) if block.language == "sh"]
+    lines = [line for text in shown for line in text.splitlines()]
     for line in [*lines, *inline_code(page)]:
         if line.startswith("headway "):
             words = shlex.split(line.partition(" & ")[0], comments=True)

@@ -18,6 +18,7 @@ from tests.evolve_harness import PARTS, SEEN, given_alone, keep, outputs, part
 from tests.savepoints_harness import found_in
 
 from headway.basics.crashpoints import VARIABLE
+from headway.errors import IncompatibleStateError
 from headway.proving.crashes import Crashes, Kill
 from headway.runtime.directory import StateDirectory
 from headway.savepoints.create import create_savepoint
@@ -162,3 +163,21 @@ def test_a_worker_dies_while_it_links_its_part(tmp_path: Path, side: str) -> Non
     command = [sys.executable, "-m", "headway", "run", "flow.py", "--state", "state", "--quiet", "--drain"]
     assert subprocess.run(command, cwd=tmp_path, check=False, timeout=120).returncode == 0
     assert len((tmp_path / "counted.jsonl").read_text().splitlines()) == 2_000
+
+
+def test_a_restore_into_an_empty_directory_is_killed(before: Path, tmp_path: Path) -> None:
+    """Until it is done there is no state, and nothing takes it for one; it can be done again."""
+    for number, point in enumerate(["restoring.before", "positions.after", "restoring.after"]):
+        directory = tmp_path / str(number)
+        shutil.copytree(before, directory)
+        crashes = Crashes(directory / "crashes")
+        crashes.arm(Kill(point))
+        arguments = ("restore", "state", "a", "--into", "other", "--outputs", "back")
+        assert call(directory, crashes, *arguments).returncode == -signal.SIGKILL, point
+        if point != "restoring.after":
+            with pytest.raises(IncompatibleStateError, match="restore it again"):
+                StateDirectory(directory / "other").manifest()
+        restore_savepoint(Shelf(directory / "state").path("a"), StateDirectory(directory / "other"), outputs="back")
+        shutil.rmtree(directory / "state")
+        (directory / "other").rename(directory / "state")
+        check_the_flow(directory)

@@ -18,7 +18,7 @@ import msgspec
 
 from headway.backups.catalog import Catalog, FencedError, Listed, Version, new_writer
 from headway.backups.identity import Identity
-from headway.backups.lease import Lease, await_end, remove_lease, wall_ms
+from headway.backups.lease import Lease, await_end, remove_lease, unheard, wall_ms
 from headway.backups.manifest import Manifest, file_key, manifests_of
 from headway.backups.prune import collect
 from headway.backups.store import Store
@@ -70,9 +70,11 @@ class Backups:
         gone: int = 0,
         now_ms: Callable[[], int] = wall_ms,
         pause: Callable[[float], object] = time.sleep,
+        tell: Callable[[str], object] = unheard,
     ) -> Backups:
-        """Claim the place for a directory; whoever had it is fenced. Watches his lease first, see `await_end`.
+        """Claim the place for a directory; whoever had it is fenced.
 
+        Whether he is alive is looked at first, see `await_end`.
         `anew` says that the directory need not go on from the backups; whoever makes them now is not disturbed.
         `locked` says that the lock of the directory is held here, so that nobody else works for it. `gone` is a claim
         of which it is known already that its writer is.
@@ -95,7 +97,7 @@ class Backups:
                 if not anew:
                     _check_past(store, directory, identity, before)
                 if before.claim != gone and not (locked and writer.is_beside(before.writer)):
-                    await_end(store, before, now_ms=now_ms, pause=pause)
+                    await_end(store, before, now_ms=now_ms, pause=pause, tell=tell)
         claim = catalog.claim(writer, manifest.flow, now_ms(), before)
         identity.keep(directory.path)
         if before is not None:

@@ -23,7 +23,7 @@ from headway.backups.catalog import FencedError, Version
 from headway.backups.store import Store, StoreError
 from headway.errors import LockedStateError
 
-__all__ = ["LASTS_S", "Lease", "await_end", "remove_lease", "wall_ms"]
+__all__ = ["LASTS_S", "Lease", "await_end", "remove_lease", "unheard", "wall_ms"]
 
 log = logging.getLogger("headway")
 LASTS_S: Final = 20.0
@@ -47,20 +47,26 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def unheard(text: str) -> None:
+    """Drops what it is told."""
+
+
 def await_end(
     store: Store,
     version: Version,
     *,
     now_ms: Callable[[], int] = wall_ms,
     pause: Callable[[float], object] = time.sleep,
+    tell: Callable[[str], object] = unheard,
 ) -> None:
     """Return when the writer of the last claim in `version` is gone; at once, unless he has been seen lately.
 
-    Takes `LASTS_S` at most. Raises `LockedStateError` when he is alive, and `StoreError`.
+    Then it takes `LASTS_S` at most, which `tell` hears. Raises `LockedStateError` when he is alive, and `StoreError`.
     """
     first = _held(store, version)
-    if first.until_ms + _DOUBT_MS < now_ms():
+    if not first.until_ms or first.until_ms + _DOUBT_MS < now_ms():
         return
+    tell(f"{store.where} was claimed by {version.writer}: waiting {LASTS_S:.0f} s at most to see whether that is gone")
     waited_s = 0.0
     while waited_s < LASTS_S:
         pause(_LOOK_S)

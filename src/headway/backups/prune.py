@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from headway.backups.catalog import Catalog, Listed, Version, new_writer
-from headway.backups.lease import Lease, await_end, remove_lease, wall_ms
+from headway.backups.lease import Lease, await_end, remove_lease, unheard, wall_ms
 from headway.backups.manifest import Manifest, manifests_of
 from headway.backups.store import Store
 from headway.basics.crashpoints import reached
@@ -28,6 +28,7 @@ def prune_backups(
     *,
     now_ms: Callable[[], int] = wall_ms,
     pause: Callable[[float], object] = time.sleep,
+    tell: Callable[[str], object] = unheard,
 ) -> list[Listed]:
     """Keep the last backups of a place, and drop all others; returns these.
 
@@ -39,7 +40,7 @@ def prune_backups(
     before = catalog.head()
     if before is None:
         return []
-    await_end(store, before, now_ms=now_ms, pause=pause)
+    await_end(store, before, now_ms=now_ms, pause=pause, tell=tell)
     writer = new_writer(before.writer.directory, Path(before.writer.path))
     claim = catalog.claim(writer, before.flow, now_ms(), before)
     remove_lease(store, before)

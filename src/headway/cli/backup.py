@@ -69,7 +69,7 @@ def create(
     from headway.runtime.directory import StateDirectory
 
     directory = StateDirectory(state_dir or state_dir_of(place))
-    backups = Backups.claimed(open_store(url), directory, take_over=take_over)
+    backups = Backups.claimed(open_store(url), directory, take_over=take_over, tell=_tell)
     with backups.leased():
         listed = backups.create(name)
     say(json_text(_record(listed)) if as_json else printable(f"made {backup_text(listed)}"))
@@ -176,7 +176,11 @@ def prune(url: str, keep: int, yes: bool) -> None:
     count = len(known_backups(store).backups)
     if count > keep and not yes:
         click.confirm(f"Drop {count - keep} of {count} backups in {store.where}?", abort=True, err=True)
-    say(printable(f"dropped: {', '.join(listed.name for listed in prune_backups(store, keep)) or 'none'}"))
+    say(printable(f"dropped: {', '.join(listed.name for listed in prune_backups(store, keep, tell=_tell)) or 'none'}"))
+
+
+def _tell(text: str) -> None:
+    click.echo(printable(text), err=True)
 
 
 def _table(found: Sequence[Listed]) -> Iterator[str]:

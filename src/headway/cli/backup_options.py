@@ -111,17 +111,19 @@ class BackupRequest:
         from headway.backups.lease import await_end
         from headway.backups.restore import restore_backup
         from headway.backups.store import open_store
+        from headway.savepoints.restore import forget_cut_off
 
         assert self.url is not None
         store = open_store(self.url)
         gone = 0
+        forget_cut_off(directory)
         if directory.manifest() is None and not self.anew:
             catalog = Catalog(store).head()
             if catalog is None or catalog.last is None:
                 tell(f"{flow}: {store.where} has no backups yet; the flow begins with nothing")
             else:
                 if not self.take_over:
-                    await_end(store, catalog)
+                    await_end(store, catalog, tell=tell)
                     gone = catalog.claim
                 listed = restore_backup(store, catalog, catalog.last, directory, outputs="back", flow=flow)
                 tell(f"{flow}: goes on from {backup_text(listed)} in {store.where}")

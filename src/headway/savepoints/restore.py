@@ -43,7 +43,7 @@ from headway.state.rescale import new_place
 from headway.state.restored import ready_groups
 from headway.state.savepoint import SavepointInfo, check_savepoint
 
-__all__ = ["Outputs", "restore_savepoint"]
+__all__ = ["Outputs", "forget_cut_off", "restore_savepoint"]
 
 Outputs = Literal["back", "new"]
 """Files that the flow has written: cut back to where they stood, or begun anew, the old ones being moved aside."""
@@ -76,6 +76,7 @@ def restore_savepoint(
         msg = f"{savepoint} holds no {MANIFEST_NAME}; take another savepoint"
         raise StateError(msg)
     _check_outputs(info, directory.path, outputs)
+    forget_cut_off(directory)
     _check_flow(info, directory)
     check_inboxes(savepoint, directory.path)
     with held_alone(directory):
@@ -111,6 +112,21 @@ def restore_savepoint(
         directory.remove_other_generations(generation)
         directory.forget_last_run()
     return info
+
+
+def forget_cut_off(directory: StateDirectory) -> None:
+    """Remove what a restore has left that was killed in a directory without state: it is one without state again.
+
+    Raises `LockedStateError` while that restore goes on.
+    """
+    place = new_place(directory.path)
+    if not place.is_dir() or (directory.path / MANIFEST_NAME).exists():
+        return
+    with directory.locked(), state_files(place, "remove"):
+        if not (directory.path / MANIFEST_NAME).exists():
+            for path in directory.path.glob("positions-*.json*"):
+                path.unlink()
+            shutil.rmtree(place)
 
 
 def _check_outputs(info: SavepointInfo, directory: Path, outputs: Optional[Outputs]) -> None:
