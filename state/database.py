@@ -7,6 +7,7 @@ and no column family handle is alive: iterators do not outlive a call, and handl
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,7 @@ from rocksdict import (
 from headway.basics.crashpoints import reached, synced_newest
 from headway.errors import CorruptStateError, LockedStateError, StateError
 from headway.state.files import RESTORE, next_step, state_files
+from headway.state.linking import link_open
 from headway.state.options import StoreOptions
 from headway.state.private import make_private
 from headway.state.tuning import CONTROL, DELIVERIES, OUTBOX, PENDING, ROWS, TIMERS, WAITING, tuned
@@ -50,6 +52,7 @@ VERSION_BYTE: Final = b"\x01"
 """The first byte of each stored value: the version of its format."""
 
 _WRITER_PAIRS: Final = 2_000
+_LINKING_TRIES: Final = 20
 
 _HINTS: Final = {
     "open": "check that it is a Headway state directory and readable, then start again",
@@ -264,13 +267,25 @@ class Database:
             raise self.refusal(error, "read") from error
 
     def checkpoint(self, path: Path) -> None:
-        """Put all that has been written by now into a directory of its own, which must not exist; some 30 ms.
+        """Put all that has been written by now into a directory of its own, which must not exist; some milliseconds.
 
-        Files that never change are hard links there, on the same file system. Writes that come meanwhile are in it or
-        not, whole. Raises `StateError`.
+        Files that never change are hard links there, on the same file system; the others have not reached the disk on
+        return. Writes that come meanwhile are in it or not, whole. Raises `StateError`.
         """
-        try:
+        with state_files(path, "copy"):
+            for _ in range(_LINKING_TRIES):
+                if link_open(self.path, path, self._living):
+                    return
+                shutil.rmtree(path)
+        try:  # Files are written anew so fast that they never stand still: this one waits for the disk.
             Checkpoint(self._families[CONTROL]).create_checkpoint(str(path))
+        except Exception as error:  # rocksdict raises nothing more specific
+            raise self.refusal(error, "copy") from error
+
+    def _living(self) -> list[str]:
+        """The names of the files of rows that count."""
+        try:
+            return [file["name"].lstrip("/") for file in self._families[CONTROL].live_files()]
         except Exception as error:  # rocksdict raises nothing more specific
             raise self.refusal(error, "copy") from error
 

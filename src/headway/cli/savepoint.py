@@ -102,7 +102,7 @@ file_argument = click.argument("archive", type=click.Path(dir_okay=False, path_t
 def create(place: str, name: Optional[str], state_dir: Optional[Path], wait_ms: int, as_json: bool) -> None:
     """Make a savepoint of a flow, which may be running. Without NAME it is called after the time.
 
-    A running flow goes on meanwhile: each of its processes pauses for some 50 ms for each of its key groups.
+    A running flow goes on meanwhile: each of its processes pauses for some 3 ms for each of its key groups.
     """
     from headway.savepoints.create import create_savepoint
 

@@ -1,0 +1,61 @@
+"""Copies of a database that is open, by hard links.
+
+RocksDB has a checkpoint of its own. It writes out first what lies in memory and waits for the disk several times, some
+50 ms for a key group, and a run that is asked for a savepoint stands still meanwhile. Here the logs of what lies in
+memory are copied instead, as a crash would leave them: some 2 MiB at most, and whoever opens the copy replays them.
+
+**Why that is whole.** RocksDB says in its manifest which files of rows count, by appending to it. A file that counts
+never changes, and is deleted only after the manifest says that it no longer counts. So if the manifest is the same
+after all of these were linked as before, they are those of one moment. A log that is not the last one is complete; of
+the last one a part may be copied, which is what was written up to some moment. No log goes before the manifest says
+that it is not needed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from headway.state.copies import copy_file, link_file
+from headway.state.private import make_private, read_private, write_private
+
+__all__ = ["link_open"]
+
+_CURRENT: Final = "CURRENT"
+_OTHERS: Final = ("IDENTITY", "rocksdict-config.json")
+"""Files that say what a database is, written once. The latter is of the binding, which makes it where there is none."""
+
+
+class _Manifest(NamedTuple):
+    name: str
+    size: int
+
+
+def link_open(source: Path, target: Path, living: Callable[[], Iterable[str]]) -> bool:
+    """Copy an open database into a new folder, which reaches the disk when somebody sees to that; some milliseconds.
+
+    `living` names the files of rows that count now. Returns False where that changed meanwhile: then what is in the
+    folder is no database. Raises `OSError`.
+    """
+    make_private(target)
+    before = _manifest_of(source)
+    try:
+        for name in living():
+            link_file(source / name, target / name)
+        for name in sorted(entry.name for entry in os.scandir(source) if entry.name.endswith(".log")):
+            copy_file(source / name, target / name)
+        copy_file(source / before.name, target / before.name, before.size)
+    except FileNotFoundError:
+        return False
+    for name in _OTHERS:
+        copy_file(source / name, target / name)
+    write_private(target / _CURRENT, before.name.encode() + b"\n")
+    return _manifest_of(source) == before
+
+
+def _manifest_of(source: Path) -> _Manifest:
+    """Which one counts, and how much has been said in it."""
+    name = read_private(source / _CURRENT).decode().strip()
+    return _Manifest(name, os.stat(source / name).st_size)
