@@ -20,9 +20,9 @@ In silence nothing would be sent to a process that has no slot. So a mark makes 
 everyone, as for a participant that waits to hear of it.
 
 **What it costs.** A `stat` of the folder twenty times a second, a look at the board for each batch. A part takes
-some 3 ms for a group: files are linked, and what is in memory is copied from its logs; no row is read. That the epoch is
-committed is known before anything is linked, so there is nothing to take back. A run that is killed meanwhile leaves a folder that
-nobody takes for a savepoint. A disk that is full fails the savepoint, and not the run.
+some 3 ms for a group: files are linked, and what is in memory is copied from its logs; no row is read. That the epoch
+is committed is known before anything is linked, so there is nothing to take back. A run that is killed meanwhile
+leaves a folder that nobody takes for a savepoint. A disk that is full fails the savepoint, and not the run.
 
 **Rejected.** *Linking in `prepare`*, as barriers do it elsewhere: the epoch may yet not commit, a task that had nothing
 to do is not asked to prepare, and a group that several tasks share has no last one to prepare it. *A thread that links
