@@ -163,7 +163,7 @@ def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         code, _, told = run(command, str(file), *arguments)
         assert code == 2 and said in told and "has quotes of its own" in told
     told = run("start", str(file), "tally/3", "[1,2]")[2]
-    assert told == "headway: error: function 'tally' takes 1 by position, got 2 arguments\n"
+    assert told == "headway: error: function 'tally' takes 1 argument by position, got 2\n"
     shown = json.loads(run("show", str(file), "tally/1", "--json")[1])
     assert shown["started_by"].startswith("functions-")
 

@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from headway.connectors.lines import LinesChunk
 from headway.durable import target
 from headway.durable.calls import CallRecord
-from headway.durable.target import MessagesTarget
+from headway.durable.target import MessagesTarget, StepsTarget
 from headway.inbox.runlog import RunLogInput
+from headway.steps.attempt import Ran, StepCall
+from headway.steps.hub import Hub
+from headway.steps.queues import Queue
 from headway.targets.base import DONE, Answer, Delivery, Outcome
 
 LOG = RunLogInput("answers", "answers of steps and functions")
@@ -120,3 +123,35 @@ def test_one_that_cannot_be_written_holds_up_no_other_one(tmp_path: Path) -> Non
     assert (other.outcome, other.retry_after_s) == (Outcome.RETRY, 4.0)
     assert "a call of kind 'of tomorrow'" in other.reason
     assert [to for to, _ in records(tmp_path)] == ["f/1", "f/2"]
+
+
+def test_a_step_that_cannot_be_handed_over_is_put_off_with_the_reason(tmp_path: Path) -> None:
+    """The pauses of its output are a millisecond: without one of its own it would be tried without a rest."""
+
+    class Broken(Hub):
+        async def run(self, call: StepCall, attempt: int, last_details: str = "") -> Ran:
+            raise RuntimeError("a mistake of ours")
+
+    hub = Broken({}, {})
+    LOG.within(tmp_path).prepare(1)
+    record = CallRecord(key="f/1#0.1", kind="step", name="work", caller="f/1")
+
+    async def deliver() -> list[Answer]:
+        steps = StepsTarget("g", LOG, hub, Queue("default")).within(tmp_path, 0, 1)
+        await steps.open()
+        answers: list[Answer] = []
+        for attempt, data in ((1, record), (2, record), (3, None)):
+            encoded = b"{}" if data is None else msgspec.json.encode(data)
+            given = replace(delivery(attempt, "[]"), data=encoded, attempt=attempt)
+            answers += await steps.deliver([given])
+        await steps.close()
+        return answers
+
+    found = asyncio.run(deliver())
+    assert [(answer.outcome, answer.retry_after_s) for answer in found] == [
+        (Outcome.RETRY, 1.0),
+        (Outcome.RETRY, 2.0),
+        (Outcome.RETRY, 4.0),
+    ]
+    assert [answer.reason for answer in found[:2]] == 2 * ["RuntimeError: a mistake of ours"]
+    assert "ValidationError" in found[2].reason

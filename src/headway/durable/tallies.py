@@ -16,7 +16,7 @@ from headway.operators.base import Context
 
 __all__ = ["count_end", "count_phase", "count_start", "count_stray"]
 
-_CALLS: Final = ("step ", "http ", "query ", "function ", "start ")
+_CALLS: Final = ("step ", "query ", "function ", "start ")
 
 
 def count_phase(state: FunctionState, ctx: Context[Any]) -> None:

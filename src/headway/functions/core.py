@@ -351,7 +351,7 @@ def _by_name(step: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) ->
 
 
 def _named(called: Called) -> str:
-    what = {"function": "child", "start": "start of", "http": "step"}.get(called.kind, called.kind)
+    what = {"function": "child", "start": "start of"}.get(called.kind, called.kind)
     return f"{what} {called.name!r}" if called.name else what
 
 

@@ -64,8 +64,8 @@ __all__ = [
 VERSION: Final = 1
 """The first byte of each stored entry."""
 
-CallKind = Literal["step", "http", "function", "start", "signal", "query", "token"]
-"""What a call asks for: a step here or over HTTP; another function, waited for or only started; a signal to another
+CallKind = Literal["step", "function", "start", "signal", "query", "token"]
+"""What a call asks for: a step; another function, waited for or only started; a signal to another
 function; a look into a view; nothing but an answer that somebody gives by token."""
 
 

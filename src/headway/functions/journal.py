@@ -232,7 +232,7 @@ def _describe_key(key: _Key) -> str:
     if kind is Called:
         how, name, to, arguments = rest
         shown = bytes(arguments[:120]).decode(errors="replace") + ("..." if len(arguments) > 120 else "")
-        word = {"step": "call", "http": "call", "function": "child"}.get(how, how)
+        word = {"step": "call", "function": "child"}.get(how, how)
         return f'{word}("{name}"{f", id={to!r}" if to else ""}, {shown})'
     if kind is TimerSet:
         return f"a timer at {rest[0]}"

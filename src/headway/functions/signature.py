@@ -137,7 +137,8 @@ class Signature:
     def _from_list(self, raws: list[msgspec.Raw]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         positional = [p for p in self._parameters if p.kind not in (_BY_NAME, _REST, _NAMED_REST)]
         if len(raws) > len(positional) and self._rest is None:
-            msg = f"{self.what} takes {len(positional)} by position, got {len(raws)} arguments"
+            taken = "1 argument" if len(positional) == 1 else f"{len(positional)} arguments"
+            msg = f"{self.what} takes {taken} by position, got {len(raws)}"
             raise UsageError(msg)
         names = [p.name for p in positional[: len(raws)]]
         if self._rest is not None:

@@ -82,7 +82,7 @@ class _Bars:
             self._now_ms = max(self._now_ms, entry.at_ms)
             self._happened(entry)
         elif isinstance(entry, Called):
-            word = "" if entry.kind in ("step", "http") else f"{entry.kind} "
+            word = "" if entry.kind == "step" else f"{entry.kind} "
             self._begin(entry.number, f"{word}{entry.name}".strip(), entry.to)
         elif isinstance(entry, TimerSet):
             self._begin(entry.number, "timer")

@@ -22,7 +22,7 @@ class Wait(msgspec.Struct, frozen=True):
     names, `at_ms` when a timer is due, 0 for others.
     """
 
-    kind: Literal["step", "http", "function", "start", "signal", "query", "token", "timer", "signalled", "condition"]
+    kind: Literal["step", "function", "start", "signal", "query", "token", "timer", "signalled", "condition"]
     name: str = ""
     number: int = 0
     to: str = ""

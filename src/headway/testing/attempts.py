@@ -85,7 +85,7 @@ class Attempts:
         self._decode = decode
         self._twice = twice
         options = called.options or CallOptions()
-        self._policy = options.retry or (_UNLIMITED if called.kind in ("step", "http") else _ONCE)
+        self._policy = options.retry or (_UNLIMITED if called.kind == "step" else _ONCE)
         self._attempt_ms = options.attempt_timeout_ms
         self._releases: list[Callable[[], None]] = []
         self._is_open = True

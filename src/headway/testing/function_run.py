@@ -102,7 +102,7 @@ class FunctionRun:
     @property
     def called(self) -> list[str]:
         """The names of the steps that were called, by all functions, in the order of the calls; each once a call."""
-        return [call.name for call in self.calls if call.kind in ("step", "http")]
+        return [call.name for call in self.calls if call.kind == "step"]
 
     def calls_of(self, name: str) -> list[CallMade]:
         """The calls of one step or function."""

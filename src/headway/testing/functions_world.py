@@ -49,7 +49,6 @@ __all__ = ["ROUNDS_MAX", "Row", "World"]
 ROUNDS_MAX: Final = 100_000
 """Things that may happen in one test; one that has more goes on without an end."""
 _decode: Final = msgspec.json.decode
-_KINDS_OF_STEPS: Final = ("step", "http")
 
 
 class Row:
@@ -275,7 +274,7 @@ class World:
         def answer(value: bytes, failure: Optional[Failure]) -> None:
             self.resolve(identity, number, value, failure)
 
-        if called.kind in _KINDS_OF_STEPS or (called.kind in ("function", "start") and self._fakes.has(called.name)):
+        if called.kind == "step" or (called.kind in ("function", "start") and self._fakes.has(called.name)):
             attempts = self._attempts(called, made, answer)
         row.open[number] = (made, called, attempts)
         if attempts is not None or called.kind == "token":
