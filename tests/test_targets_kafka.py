@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from typing import Any
 
 import pytest
 from tests.kafka_harness import Consumed, topic_of
 from tests.servers import KafkaServer, kafka_server
-from tests.targets_harness import deliver, delivery_of, outcomes
+from tests.targets_harness import deliver, delivery_of, outcomes, with_target
 
 import headway as hw
-from headway.errors import UsageError
+from headway.errors import OutputError, UsageError
 from headway.targets.base import Guarantee, Outcome
 from headway.targets.kafka import Kafka
 from headway.testing import check_target
@@ -42,6 +43,25 @@ def test_the_contract(kafka: KafkaServer, is_exact: bool) -> None:
     reading.close()
     assert len(set(found)) > 30
     assert is_exact is (len(found) == len(set(found)))
+
+
+def test_a_look_at_a_topic_that_is_not_there_does_not_make_it(
+    kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brokers that make topics by themselves do so when they are asked for one; a consumer alone can say no to that."""
+    import confluent_kafka
+
+    asked: list[Any] = []
+
+    class Asking(confluent_kafka.Consumer):
+        def __init__(self, config: dict[str, Any]) -> None:
+            asked.append(config["allow.auto.create.topics"])
+            super().__init__(config)
+
+    monkeypatch.setattr(confluent_kafka, "Consumer", Asking)
+    with pytest.raises(OutputError, match=r"(?i)unknown topic"):
+        with_target(hw.to_kafka(kafka.address, f"missing-{uuid.uuid4()}"), lambda target: target.look())
+    assert asked == [False]
 
 
 @pytest.mark.parametrize("mode", ["binary", "structured"])

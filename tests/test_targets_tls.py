@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -49,6 +51,38 @@ def test_an_authority_of_ones_own(authority: Authority, other: Authority) -> Non
     for options in ({}, {"ca": str(other.ca)}):
         answer = post(context, **options)
         assert answer.outcome is Outcome.RETRY and "the certificate is refused" in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"),
+            "[SSL: WRONG_VERSION_NUMBER] wrong version number",
+        ),
+        (
+            socket.gaierror(8, "nodename nor servname provided, or not known"),
+            "nodename nor servname provided, or not known",
+        ),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 1)"), "Connection refused"),
+        (OSError("the name leads to no address"), "the name leads to no address"),
+    ],
+)
+def test_why_nobody_was_reached(error: OSError, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the resolver and TLS say is told as it is: some systems number it as they number other errors."""
+
+    async def failing(*given: Any, **named: Any) -> Any:
+        raise error
+
+    async def exchange() -> str:
+        target = hw.webhook("http://shop.example/", timeout="10s")
+        await target.open()
+        monkeypatch.setattr("headway.targets.http_client.HttpClient._resolve", failing)
+        [answer] = await target.deliver([delivery_of(1)])
+        await target.close()
+        return answer.reason
+
+    assert run(exchange()) == f"cannot connect to shop.example:80: {said}"
 
 
 @pytest.mark.parametrize(

@@ -115,10 +115,7 @@ class HttpClient:
             msg = f"the certificate is refused: {error.verify_message}"
             raise NoAnswerError(msg) from None
         except (OSError, UnicodeError) as error:
-            # The text of an error of asyncio's names the address once more, and not what is wrong.
-            number = getattr(error, "errno", None) or 0
-            why = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
-            msg = f"cannot connect to {address.host}:{address.port}: {why}"
+            msg = f"cannot connect to {address.host}:{address.port}: {_why(error)}"
             raise NoAnswerError(msg) from None
         return connection
 
@@ -162,6 +159,18 @@ class HttpClient:
             sock.close()
             raise
         return sock
+
+
+def _why(error: Exception) -> str:
+    """What is wrong, in words."""
+    if isinstance(error, OSError):
+        # The numbers of resolvers and of TLS are their own, and not those of the system.
+        is_of_system = not isinstance(error, (socket.gaierror, socket.herror, ssl.SSLError))
+        if is_of_system and error.errno:
+            # The text of an error of asyncio's names the address once more, and not what is wrong.
+            return os.strerror(error.errno)
+        return error.strerror or str(error)
+    return str(error)
 
 
 def _in_turn(found: list[Any]) -> list[Any]:

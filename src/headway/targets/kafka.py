@@ -167,15 +167,19 @@ class Kafka(Target):
 
     def _look(self) -> str:
         import confluent_kafka
-        from confluent_kafka.admin import AdminClient
 
         said: list[str] = []
-        client = AdminClient(self._settings.config({"error_cb": lambda error: said.append(told(error))}))
+        # Of the clients, consumers alone can ask for a topic without having it made.
+        ours = {"group.id": "headway-connect-check", "allow.auto.create.topics": False}
+        ours["error_cb"] = lambda error: said.append(told(error))
+        client = confluent_kafka.Consumer(self._settings.config(ours))
         try:
             topic = client.list_topics(self._topic, timeout=_LOOK_S).topics[self._topic]
         except confluent_kafka.KafkaException as error:
             client.poll(0)
             raise OutputError(self._settings.without_secrets((said or [told(error.args[0])])[-1])) from error
+        finally:
+            client.close()
         if topic.error is not None:
             raise OutputError(self._settings.without_secrets(told(topic.error)))
         count = len(topic.partitions)
