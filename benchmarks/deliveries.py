@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import msgspec
 from benchmarks.cache import scratch
 from benchmarks.case import MIB, Arm, Case, Finding, Row, Sizes, against, alternate, within
 from benchmarks.hooks import Arrived
+from benchmarks.places import free_ports, is_open
 from benchmarks.postgres_server import PLACES, PostgresServer
 from benchmarks.processes import ROOT, BenchmarkError, Run, gone, measure
 
@@ -85,8 +85,7 @@ def _round_trip(sizes: Sizes) -> Run:
     ):
         assert client.stdin is not None and client.stdout is not None
         to = f"to=http://127.0.0.1:{int(client.stdout.readline())}/hooks"
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            port = int(sock.getsockname()[1])
+        [port] = free_ports(1)
 
         def meanwhile(process: subprocess.Popen[bytes]) -> None:
             assert client.stdin is not None and client.stdout is not None
@@ -117,7 +116,7 @@ def _to_receiver(count: int) -> Run:
 
 
 def _to_postgres(count: int) -> Run:
-    server = PostgresServer(PLACES[0])
+    server = PostgresServer()
     try:
         return _delivered(server.dsn, count)
     finally:
@@ -169,15 +168,11 @@ def _run(directory: Path, to: str, begin: int, end: int, *, delivered: int, wait
 def _await(port: int, process: subprocess.Popen[bytes]) -> None:
     """Until the server takes connections."""
     until_s = time.monotonic() + _READY_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except OSError:
-            if time.monotonic() > until_s or gone(process):
-                msg = "the server did not come"
-                raise BenchmarkError(msg) from None
-            time.sleep(0.05)
+    while not is_open(port):
+        if time.monotonic() > until_s or gone(process):
+            msg = "the server did not come"
+            raise BenchmarkError(msg)
+        time.sleep(0.05)
 
 
 CASE = Case("deliveries", _about, _find)

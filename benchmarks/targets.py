@@ -72,7 +72,7 @@ def _receiver(kind: str) -> Iterator[str]:
             finally:
                 process.kill()
     elif kind.startswith("postgres"):
-        server = PostgresServer(PLACES[0])
+        server = PostgresServer()
         try:
             yield server.dsn
         finally:

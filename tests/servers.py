@@ -6,8 +6,8 @@ import atexit
 import os
 import shutil
 from collections.abc import Callable
-from functools import lru_cache
 from importlib import import_module
+from typing import TypeVar
 
 import pytest
 from benchmarks.engine_servers import RestateServer, TemporalServer, restate_program, temporal_program
@@ -15,7 +15,7 @@ from benchmarks.kafka_server import KafkaServer, kafka_libraries
 from benchmarks.mariadb_server import MariadbServer, find_mariadb
 from benchmarks.postgres_server import PLACES, PostgresServer
 from benchmarks.rabbit_server import MosquittoServer, RabbitServer, find_mosquitto, find_rabbit
-from benchmarks.small_servers import NatsServer, RedisServer, find_redis, nats_program
+from benchmarks.small_servers import NatsServer, RedisServer, SmallServer, find_redis, nats_program
 
 __all__ = [
     "KafkaServer",
@@ -68,11 +68,18 @@ def _needs(module: str, extra: str) -> None:
         missing(f"{module} is not installed: pip install 'headway[{extra}]'")
 
 
-@lru_cache(maxsize=1)
-def _postgres() -> PostgresServer:
-    server = PostgresServer(PLACES[0])
-    _ending.append(server.remove)
-    return server
+_started: dict[type[SmallServer], SmallServer] = {}
+Server = TypeVar("Server", bound=SmallServer)
+
+
+def _one(kind: type[Server]) -> Server:
+    """The server of this kind, started when it is first asked for."""
+    if kind not in _started:
+        _started[kind] = server = kind()
+        _ending.append(server.remove)
+    found = _started[kind]
+    assert isinstance(found, kind)
+    return found
 
 
 def postgres_server() -> PostgresServer:
@@ -80,14 +87,7 @@ def postgres_server() -> PostgresServer:
     _needs("psycopg", "postgres")
     if not PLACES:
         missing("there is no PostgreSQL in /usr/lib/postgresql")
-    return _postgres()
-
-
-@lru_cache(maxsize=1)
-def _mariadb() -> MariadbServer:
-    server = MariadbServer()
-    _ending.append(server.remove)
-    return server
+    return _one(PostgresServer)
 
 
 def mariadb_server() -> MariadbServer:
@@ -95,14 +95,7 @@ def mariadb_server() -> MariadbServer:
     _needs("pymysql", "mysql")
     if find_mariadb() is None:
         missing("there is no mariadbd: apt-get install mariadb-server")
-    return _mariadb()
-
-
-@lru_cache(maxsize=1)
-def _kafka() -> KafkaServer:
-    server = KafkaServer()
-    _ending.append(server.remove)
-    return server
+    return _one(MariadbServer)
 
 
 def kafka_server() -> KafkaServer:
@@ -110,14 +103,7 @@ def kafka_server() -> KafkaServer:
     _needs("confluent_kafka", "kafka")
     if kafka_libraries() is None:
         missing("Apache Kafka is not installed: make services")
-    return _kafka()
-
-
-@lru_cache(maxsize=1)
-def _nats() -> NatsServer:
-    server = NatsServer()
-    _ending.append(server.remove)
-    return server
+    return _one(KafkaServer)
 
 
 def nats_server() -> NatsServer:
@@ -125,14 +111,7 @@ def nats_server() -> NatsServer:
     _needs("nats", "nats")
     if nats_program() is None:
         missing("the server of NATS is not installed: make services")
-    return _nats()
-
-
-@lru_cache(maxsize=1)
-def _redis() -> RedisServer:
-    server = RedisServer()
-    _ending.append(server.remove)
-    return server
+    return _one(NatsServer)
 
 
 def redis_server() -> RedisServer:
@@ -140,14 +119,7 @@ def redis_server() -> RedisServer:
     _needs("redis", "redis")
     if find_redis() is None:
         missing("there is no redis-server: apt-get install redis-server")
-    return _redis()
-
-
-@lru_cache(maxsize=1)
-def _rabbit() -> RabbitServer:
-    server = RabbitServer()
-    _ending.append(server.remove)
-    return server
+    return _one(RedisServer)
 
 
 def rabbit_server() -> RabbitServer:
@@ -155,14 +127,7 @@ def rabbit_server() -> RabbitServer:
     _needs("rstream", "rabbitmq")
     if find_rabbit() is None:
         missing("there is no RabbitMQ in /usr/lib/rabbitmq: apt-get install rabbitmq-server")
-    return _rabbit()
-
-
-@lru_cache(maxsize=1)
-def _mosquitto() -> MosquittoServer:
-    server = MosquittoServer()
-    _ending.append(server.remove)
-    return server
+    return _one(RabbitServer)
 
 
 def mosquitto_server() -> MosquittoServer:
@@ -170,14 +135,7 @@ def mosquitto_server() -> MosquittoServer:
     _needs("paho.mqtt", "mqtt")
     if find_mosquitto() is None:
         missing("there is no mosquitto: apt-get install mosquitto")
-    return _mosquitto()
-
-
-@lru_cache(maxsize=1)
-def _temporal() -> TemporalServer:
-    server = TemporalServer()
-    _ending.append(server.remove)
-    return server
+    return _one(MosquittoServer)
 
 
 def temporal_server() -> TemporalServer:
@@ -185,14 +143,7 @@ def temporal_server() -> TemporalServer:
     _needs("temporalio", "temporal")
     if temporal_program() is None:
         missing("the server of Temporal is not installed: make services")
-    return _temporal()
-
-
-@lru_cache(maxsize=1)
-def _restate() -> RestateServer:
-    server = RestateServer()
-    _ending.append(server.remove)
-    return server
+    return _one(TemporalServer)
 
 
 def restate_server() -> RestateServer:
@@ -201,4 +152,4 @@ def restate_server() -> RestateServer:
         if shutil.which("npm") is None:
             pytest.skip("the server of Restate comes by npm, which is not installed")
         missing("the server of Restate is not installed: make services")
-    return _restate()
+    return _one(RestateServer)

@@ -7,7 +7,6 @@ import pty
 import re
 import select
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from benchmarks.places import free_ports
 from tests.cluster_harness import await_true
 
 from headway.cli.main import main
@@ -224,13 +224,6 @@ def members_of(log: str) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
             return member
 
         yield start
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on which nobody listens now."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in sockets]
 
 
 def command(*args: str) -> subprocess.CompletedProcess[str]:

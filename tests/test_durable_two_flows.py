@@ -19,10 +19,10 @@ import pytest
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 pytest.importorskip("httptools", reason="the extra `http` is not installed")
 
+from benchmarks.places import free_ports
 from tests import two_flows_checks, two_flows_orders
 from tests.cluster_harness import PATIENCE_S
 from tests.kills_harness import Chaos, chance_of
-from tests.test_cli_run import free_ports
 from tests.web_harness import ask
 
 from headway.state.reader import StateReader

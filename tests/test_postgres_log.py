@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-from benchmarks.postgres_server import PLACES
 from tests.kafka_harness import eventually
 from tests.kills_harness import CLOCK, COUNTED, Chaos, chance_of, lines_of
 from tests.readers import read_out, taking
@@ -260,7 +259,7 @@ class Keyed(hw.Event):
 
 def test_a_server_that_was_killed_is_read_on_when_it_is_back() -> None:
     postgres_server()
-    server = PostgresServer(PLACES[0])
+    server = PostgresServer()
     try:
         table = table_of(server)
         add(server, table, range(20))

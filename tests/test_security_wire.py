@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.places import free_ports
 from tests.cluster_harness import Started, await_true
 
 EVIL = b"cos\nsystem\n(S'>x'\ntR."
@@ -241,12 +242,6 @@ class Between:
 
     def close(self) -> None:
         self._listener.close()
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in sockets]
 
 
 @contextmanager

@@ -145,7 +145,7 @@ def test_places_that_others_go_on_from(kafka: KafkaServer) -> None:
 
 
 def test_options() -> None:
-    with pytest.raises(UsageError, match=r"mode='xml'\): expected 'binary' or 'structured'"):
+    with pytest.raises(UsageError, match="mode='xml' is none: write one of 'binary', 'structured'"):
         hw.to_kafka("a", "b", mode="xml")
     with pytest.raises(UsageError, match=r"'transactional.id': ...\}\): Headway chooses it"):
         hw.to_kafka("a", "b", options={"transactional.id": "x"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ from benchmarks.peers.notes import ACCEPTED, Notes
 from benchmarks.processes import ROOT, BenchmarkError
 from benchmarks.procfs import cpu_of, tree_of
 
-__all__ = ["APPS", "AppEngine", "Engine", "HttpStarts", "free_port", "is_ready", "left_over"]
+__all__ = ["APPS", "AppEngine", "Engine", "HttpStarts", "left_over"]
 
 APPS: Final = Path(__file__).parent / "apps"
 _READY_S: Final = 60.0
@@ -196,23 +195,6 @@ def install(tools: Path) -> str:
     """The command that brings the packages of the others."""
     venv, wanted = tools / "venv", Path(__file__).parent / "requirements.txt"
     return f"{Path(sys.executable).name} -m venv {venv} && {venv}/bin/pip install -r {wanted}"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
-
-
-def is_ready(port: int, path: str) -> bool:
-    """Whether a GET is answered with 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def left_over(pid: int) -> bool:

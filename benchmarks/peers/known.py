@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from benchmarks.peers.engines import AppEngine, Engine, HttpStarts, free_port, has_module, install, is_ready
+from benchmarks.peers.engines import AppEngine, Engine, HttpStarts, has_module, install
+from benchmarks.places import free_ports, is_ok
 from benchmarks.processes import BenchmarkError
 
 __all__ = ["ENGINES", "Dbos", "Headway", "Restate", "Temporal"]
@@ -27,13 +28,13 @@ class Headway(Engine):
         return ""
 
     def start(self) -> None:
-        port = free_port()
+        [port] = free_ports(1)
         flow = Path(__file__).parent.parent / "flows_functions.py"
         state = str(self.place / "state")
         self.run(
             [sys.executable, "-m", "headway", "run", str(flow), "--listen", str(port), "--state", state, "--quiet"]
         )
-        self.await_ready(lambda: is_ready(port, "/readyz"), "the server")
+        self.await_ready(lambda: is_ok(port, "/readyz"), "the server")
         self._starts = HttpStarts(port)
 
     def begin(self, numbers: Iterable[int], pause_ms: int = 0) -> None:
@@ -66,7 +67,7 @@ class Restate(Engine):
     def __init__(self, place: Path, tools: Path) -> None:
         super().__init__(place, tools)
         # The same after a restart: an invocation that is under way belongs to the address of its service.
-        self._ports = [free_port() for _ in range(4)]
+        self._ports = free_ports(4)
 
     def start(self) -> None:
         ingress, admin, fabric, service = self._ports
@@ -89,7 +90,7 @@ class Restate(Engine):
         python = str(self.tools / "venv" / "bin" / "python")
         app = str(Path(__file__).parent / "apps" / "restate_app.py")
         self.run([python, app, str(ready), str(service)])
-        self.await_ready(lambda: is_ready(admin, "/health") and is_ready(ingress, "/restate/health"), "the server")
+        self.await_ready(lambda: is_ok(admin, "/health") and is_ok(ingress, "/restate/health"), "the server")
         self.await_ready(ready.exists, "the application")
         self._register(admin, service)
         self._starts = HttpStarts(ingress)
@@ -129,7 +130,7 @@ class Temporal(AppEngine):
         return "" if is_there else install(tools)
 
     def start(self) -> None:
-        port = free_port()
+        [port] = free_ports(1)
         self.run(
             [
                 *(str(self.tools / "venv" / "bin" / "temporal"), "server", "start-dev", "--ip", "127.0.0.1"),
