@@ -20,6 +20,7 @@ from tests.kills_harness import chance_of
 
 import headway as hw
 from headway.connectors.base import Position
+from headway.connectors.loopthread import LoopThread
 from headway.connectors.parts import record_headers, record_key, record_time
 from headway.connectors.server_url import MQTT, ServerUrl
 from headway.errors import InputError, LockedStateError, UsageError
@@ -206,13 +207,13 @@ def test_whoever_is_dropped_after_each_connection_waits_longer_each_time(
 ) -> None:
     monkeypatch.setattr(consuming, "_PAUSES_S", (0.0, 0.001, 0.002, 0.003))
     pauses: list[float] = []
-    pause = consuming.Consuming._pause
+    pause = LoopThread.pause
 
     async def paused(self: Any, seconds: float) -> None:
         pauses.append(seconds)
         await pause(self, seconds)
 
-    monkeypatch.setattr(consuming.Consuming, "_pause", paused)
+    monkeypatch.setattr(LoopThread, "pause", paused)
     given = queue_source("away", lambda: Away(is_there=True)).within(tmp_path)
     with closing(given.open("=away/0", None, follow=True)):
         eventually(lambda: len(pauses) > 5, "six pauses")

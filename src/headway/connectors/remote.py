@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Coroutine
 from contextlib import closing, suppress
-from threading import Event, Thread
-from typing import Any, Final, Optional
+from threading import Event
+from typing import Final, Optional
 
 from headway.connectors.base import Input, PartitionReader, Position, Session, Tell, unheard
+from headway.connectors.loopthread import LoopThread
 from headway.connectors.parts import RecordPart
 from headway.connectors.queued import QueuedReader
 from headway.connectors.troubles import Troubles
@@ -100,14 +100,11 @@ class LoopSession(Session):
         self.troubles = Troubles(given.describe())
         self._given = given
         self._names: Optional[list[str]] = None
-        self._failure: Optional[InputError] = None
         self._first_look = Event()
-        self._loop = asyncio.new_event_loop()
-        self._ended = asyncio.Event()
+        self._thread = LoopThread(given.describe(), self.words)
         self._feeding: dict[QueuedReader, asyncio.Task[None]] = {}
         self._is_connected = asyncio.Event()
-        self._thread = Thread(target=self._run, name=f"headway {given.describe()}", daemon=True)
-        self._thread.start()
+        self._thread.start(self._live, self._first_look.set, self.disconnect)
 
     # What a kind of server is.
 
@@ -142,8 +139,7 @@ class LoopSession(Session):
         low = asyncio.Event()
 
         def wake() -> None:
-            with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-                self._loop.call_soon_threadsafe(low.set)
+            self._thread.call(low.set)
 
         reader.on_low = wake
         reader.is_paused = True
@@ -172,58 +168,32 @@ class LoopSession(Session):
     def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
         """A reader, for which the thread fetches from now on."""
         reader = self.reader(partition, position, follow=follow)
-        self._call(self._begin(reader))
+        self._thread.call(lambda: self._begin(reader))
         return reader
 
     def release(self, reader: QueuedReader) -> None:
         """Fetch no more for a reader."""
-        self._call(self._stop(reader))
+        self._thread.call(lambda: self._stop(reader))
 
     def check(self) -> None:
         """Raise what has ended the session, if something has."""
-        if self._failure is not None:
-            raise self._failure
+        if self._thread.failure is not None:
+            raise self._thread.failure
 
     def close(self) -> None:
         """End the client and the thread."""
-        with suppress(RuntimeError):  # It has ended already.
-            self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join()
-
-    def _call(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(work))
-        except RuntimeError:  # It has ended: `check` says why.
-            work.close()
+        self._thread.close()
 
     # What the session's thread does.
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(self._live())
-        except InputError as error:
-            self._failure = error
-        except BaseException as error:  # Whatever it is, it must not end in a reader that waits for ever.
-            self._failure = InputError(f"{self._given.describe()} cannot be read on: {self.words(error)}")
-            self._failure.__cause__ = error
-        finally:
-            left = asyncio.all_tasks(self._loop)
-            for task in left:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            with suppress(Exception):
-                self._loop.run_until_complete(self.disconnect())
-            self._first_look.set()
-            self._loop.close()
-
     async def _live(self) -> None:
         attempt = 0
-        while not self._ended.is_set():
+        while not self._thread.ended.is_set():
             try:
-                if not self._is_connected.is_set():
-                    await self.connect()
-                self._names = await self.names()
+                names = await self._thread.until_end(self._look())
+                if names is None:
+                    return
+                self._names = names
                 self._is_connected.set()
                 self._first_look.set()
                 self.troubles.up()
@@ -236,13 +206,17 @@ class LoopSession(Session):
                     await self.disconnect()
                 pause_s = _PAUSES_S[min(attempt, len(_PAUSES_S) - 1)]
                 attempt += 1
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), pause_s)
+            await self._thread.pause(pause_s)
 
-    async def _begin(self, reader: QueuedReader) -> None:
-        self._feeding[reader] = asyncio.ensure_future(self._feed(reader))
+    async def _look(self) -> list[str]:
+        if not self._is_connected.is_set():
+            await self.connect()
+        return await self.names()
 
-    async def _stop(self, reader: QueuedReader) -> None:
+    def _begin(self, reader: QueuedReader) -> None:
+        self._feeding[reader] = self._thread.loop.create_task(self._feed(reader))
+
+    def _stop(self, reader: QueuedReader) -> None:
         task = self._feeding.pop(reader, None)
         if task is not None:
             task.cancel()

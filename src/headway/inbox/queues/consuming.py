@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from threading import Thread
-from typing import Any, Final, Optional, TypeVar
+from typing import Any, Final, Optional
 
 from headway.basics.crashpoints import reached
+from headway.connectors.loopthread import LoopThread
 from headway.connectors.remote import FIRST_WAIT_S
 from headway.connectors.troubles import Troubles
 from headway.errors import InputError, LockedStateError, StateError
@@ -36,7 +36,6 @@ _BEHIND_S: Final = 0.02
 _QUIET_S: Final = 1.0
 """A bounded run ends when nothing has come for so long."""
 _LEAVE_S: Final = 5.0
-_Done = TypeVar("_Done")
 
 
 class Consuming:
@@ -59,8 +58,6 @@ class Consuming:
     ) -> None:
         self.is_finished = False
         """Whether a bounded run has all that there was; all of it is durable."""
-        self.failure: Optional[InputError] = None
-        """What has ended it."""
         self._described = described
         self._consumer = consumer
         consumer.tell = troubles.tell
@@ -69,39 +66,23 @@ class Consuming:
         self._troubles = troubles
         self._most_waiting = most_waiting
         self._follow = follow
-        self._loop = asyncio.new_event_loop()
-        self._ended = asyncio.Event()
+        self._thread = LoopThread(described, consumer.words)
         self._disk = ThreadPoolExecutor(1, "headway-inbox")
         self._inbox: Optional[Inbox] = None
         self._attempt = 0
         """How many connections have ended in trouble since the queue answered last."""
         self._has_answered = False
         self._begun_s = time.monotonic()
-        self._thread = Thread(target=self._run, name=f"headway {described}", daemon=True)
-        self._thread.start()
+        self._thread.start(self._live, self._disk.shutdown)
+
+    @property
+    def failure(self) -> Optional[InputError]:
+        """What has ended it."""
+        return self._thread.failure
 
     def close(self) -> None:
         """Let what is under way be acknowledged, and end."""
-        with suppress(RuntimeError):  # It has ended already.
-            self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(self._live())
-        except InputError as error:
-            self.failure = error
-        except BaseException as error:  # Whatever it is, it must not end in a flow that waits for ever.
-            self.failure = InputError(f"{self._described} cannot be read on: {self._consumer.words(error)}")
-            self.failure.__cause__ = error
-        finally:
-            left = asyncio.all_tasks(self._loop)
-            for task in left:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            self._loop.close()
-            self._disk.shutdown()
+        self._thread.close()
 
     async def _live(self) -> None:
         self._inbox = await self._opened()
@@ -110,9 +91,9 @@ class Consuming:
         # Clients cancel what waits for a connection that has ended; nobody else cancels this.
         transient: tuple[type[BaseException], ...] = (asyncio.CancelledError, *self._consumer.transient)
         try:
-            while not (self._ended.is_set() or self.is_finished):
+            while not (self._thread.ended.is_set() or self.is_finished):
                 try:
-                    await self._until_end(self._consumer.connect())
+                    await self._thread.until_end(self._consumer.connect())
                     await self._consume()
                 except transient as error:
                     self._trouble(self._consumer.words(error))
@@ -120,7 +101,7 @@ class Consuming:
                     with suppress(Exception):  # It is made anew, or not needed any more.
                         await asyncio.wait_for(self._consumer.disconnect(), _LEAVE_S)
                 if self._attempt:
-                    await self._pause(_PAUSES_S[min(self._attempt, len(_PAUSES_S)) - 1])
+                    await self._thread.pause(_PAUSES_S[min(self._attempt, len(_PAUSES_S)) - 1])
         finally:
             await self._on_disk(self._inbox.close)
 
@@ -144,23 +125,23 @@ class Consuming:
     async def _opened(self) -> Optional[Inbox]:
         """The log, once the process that had it before has ended; None where this one ends before that."""
         until = time.monotonic() + _LOCKED_S
-        while not self._ended.is_set():
+        while not self._thread.ended.is_set():
             try:
                 return await self._on_disk(self._open_inbox)  # type: ignore[no-any-return]
             except LockedStateError as error:
                 if time.monotonic() > until:
                     raise InputError(str(error)) from error
-                await self._pause(0.05)
+                await self._thread.pause(0.05)
             except StateError as error:
                 raise InputError(str(error)) from error
         return None
 
     async def _consume(self) -> None:
         quiet_since = time.monotonic()
-        while not self._ended.is_set():
-            while self._waiting() > self._most_waiting and not self._ended.is_set():
-                await self._pause(_BEHIND_S)
-            messages = await self._until_end(self._consumer.take())
+        while not self._thread.ended.is_set():
+            while self._waiting() > self._most_waiting and not self._thread.ended.is_set():
+                await self._thread.pause(_BEHIND_S)
+            messages = await self._thread.until_end(self._consumer.take())
             if messages:
                 await self._append(messages)
                 reached("queue-answer.before")
@@ -174,18 +155,6 @@ class Consuming:
                 self.is_finished = True
                 return
 
-    async def _until_end(self, work: Coroutine[Any, Any, _Done]) -> Optional[_Done]:
-        """What comes of something that the queue is asked; None at the end, which does not wait for it."""
-        working = asyncio.ensure_future(work)
-        ending = asyncio.ensure_future(self._ended.wait())
-        try:
-            await asyncio.wait([working, ending], return_when=asyncio.FIRST_COMPLETED)
-            return working.result() if working.done() else None
-        finally:
-            for task in (working, ending):
-                task.cancel()
-            await asyncio.wait([working, ending])
-
     async def _append(self, messages: Sequence[Message]) -> None:
         """Make messages durable. Where there is no room it is waited for."""
         assert self._inbox is not None
@@ -198,15 +167,11 @@ class Consuming:
                 raise outcome
             except NoRoomError as error:
                 self._troubles.down(str(error))
-                if self._ended.is_set():
+                if self._thread.ended.is_set():
                     raise ConnectionError(str(error)) from error  # It is left to the queue.
-                await self._pause(_FULL_S)
+                await self._thread.pause(_FULL_S)
             except StateError as error:
                 raise InputError(str(error)) from error
 
     async def _on_disk(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return await self._loop.run_in_executor(self._disk, work, *arguments)
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), seconds)
+        return await self._thread.loop.run_in_executor(self._disk, work, *arguments)
