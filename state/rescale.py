@@ -42,8 +42,8 @@ from headway.state.tasks import FIRST_OUTPUT, Generation, added_failures, count_
 
 __all__ = ["Rescaling", "discard_move", "finish_move", "new_place", "rescaled"]
 
-_MOVED: Final = ("groups", "dead-letters", "redrive")
-"""What takes the place of the former, where it is there: the last two only where a savepoint is restored."""
+_MOVED: Final = ("groups", "dead-letters", "redrive", "histories")
+"""What takes the place of the former, where it is there: all but the groups only where a savepoint is restored."""
 _OPTIONS: Final = StoreOptions(write_buffer_bytes=256 << 20)
 
 

@@ -1,9 +1,9 @@
 """The form of a savepoint: a folder with a flow's state at one committed epoch, and `savepoint.json`, written last.
 
 **What is in it.** It is laid out as a state directory is: `flow.json`, `positions.json`, `groups/NNN`, and what lies
-beside them (`inbox`, `dead-letters`, `redrive`). It is *settled*: nothing is pending in a group, and where everything
-stands is written down, so that nothing of the engine's log is needed (`headway.state.evolve`). So whoever reads a state
-directory can read a savepoint.
+beside them (`inbox`, `dead-letters`, `redrive`, `histories`). It is *settled*: nothing is pending in a group, and where
+everything stands is written down, so that nothing of the engine's log is needed (`headway.state.evolve`). So whoever
+reads a state directory can read a savepoint.
 
 **What says that it is whole.** `savepoint.json` names every other file with its size and SHA-256, and has a checksum of
 its own. It is the last file to be written, and then the folder gets its name: what has a name is whole. Before anything

@@ -15,6 +15,10 @@ from tests.kills_harness import chance_of
 import headway as hw
 from headway.connectors.base import PartitionReader
 from headway.errors import InputError, UsageError
+from headway.runtime.directory import StateDirectory
+from headway.savepoints.create import create_savepoint
+from headway.savepoints.restore import restore_savepoint
+from headway.savepoints.shelf import Shelf
 from headway.testing import check_transport
 
 Line = dict[str, Any]
@@ -242,7 +246,30 @@ def test_a_file_of_pairs_that_is_damaged_is_refused(tmp_path: Path) -> None:
     given = hw.then(hw.files(tmp_path / "history"), hw.files(tmp_path / "live")).within(tmp_path)
     with closing(given.session()) as session:
         session.partitions()
-    [kept] = tmp_path.glob("history-*.json")
+    [kept] = (tmp_path / "histories").iterdir()
     kept.write_text("{")
     with pytest.raises(InputError, match=r"cannot be read: .*restore the whole state directory"):
         given.partitions()
+
+
+def test_a_savepoint_keeps_what_belongs_together(tmp_path: Path) -> None:
+    """In a directory that goes on from it, a live partition that came in between gets no history of another."""
+    lines = [{"at": 10_000 * n, "user": "ann", "kind": "add", "n": n} for n in range(6)]
+    write(tmp_path / "history" / "b.jsonl", lines[:2])
+    write(tmp_path / "live" / "b.jsonl", lines[2:4])
+    given = hw.then(hw.files(tmp_path / "history"), hw.files(tmp_path / "live"))
+
+    def counted(folder: str, **options: Any) -> Any:
+        flow = hw.Flow("counted")
+        steps = flow.source("steps", Step, given, time="at", out_of_order="1h")
+        steps.to("out", hw.to_jsonl(tmp_path / f"{folder}.jsonl"))
+        return hw.run(flow, state=tmp_path / folder, **options)
+
+    counted("one")
+    create_savepoint(StateDirectory(tmp_path / "one"), "a")
+    (tmp_path / "two").mkdir()
+    restore_savepoint(Shelf(tmp_path / "one").path("a"), StateDirectory(tmp_path / "two"), outputs="new")
+    write(tmp_path / "live" / "a.jsonl", lines[4:])
+    counted("two", drain=True)
+    written = [line for name in ("one", "two") for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+    assert sorted(json.loads(line)["n"] for line in written) == list(range(6))

@@ -12,12 +12,14 @@ import uuid
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Optional
+from typing import Final, Optional
 
 from headway.errors import InputError
 
 __all__ = ["Pairing", "Pairs"]
 
+_FOLDER: Final = "histories"
+"""Of a state directory; savepoints keep it."""
 Pairs = dict[str, str]
 """For each live partition that has a history, that of the history."""
 
@@ -30,7 +32,7 @@ class Pairing:
 
     def __init__(self, describe: str, directory: Optional[Path]) -> None:
         digest = blake2b(describe.encode(), digest_size=8).hexdigest()
-        self._path = None if directory is None else directory / f"history-{digest}.json"
+        self._path = None if directory is None else directory / _FOLDER / f"{digest}.json"
         self._describe = describe
         self._known: Optional[Pairs] = None
 
@@ -58,6 +60,7 @@ class Pairing:
     def _kept(self, path: Path, pairs: Pairs) -> Pairs:
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 os.write(file, json.dumps({"input": self._describe, "pairs": pairs}).encode())

@@ -42,7 +42,7 @@ WAIT_S: Final = 600.0
 """How long the processes of a run may take by default: until the end of two epochs."""
 _POLL_S: Final = 0.01
 _NUDGE_S: Final = 0.5
-_FOLDERS: Final = ("dead-letters", "redrive")
+_FOLDERS: Final = ("dead-letters", "redrive", "histories")
 """What lies in a state directory besides the groups, and can be made of nothing else."""
 _LEFT: Final = ("LOCK", "LOG")
 """What RocksDB writes anew whenever it opens a database."""

@@ -173,8 +173,9 @@ def _latest(directory: StateDirectory, found: Optional[Manifest]) -> int:
 def _put_files(savepoint: Path, directory: Path, place: Path) -> None:
     """Lay the small files of the savepoint beside the new groups, to be moved with them."""
     with state_files(place, "write"):
-        if (savepoint / "dead-letters").is_dir():
-            copy_tree(savepoint / "dead-letters", place / "dead-letters")
+        for name in ("dead-letters", "histories"):
+            if (savepoint / name).is_dir():
+                copy_tree(savepoint / name, place / name)
         if (savepoint / "redrive").is_dir():
             make_private(place / "redrive")
             for entry in os.scandir(savepoint / "redrive"):
