@@ -190,7 +190,9 @@ def proof_text(proof: Proof, seed: int, command: Optional[str]) -> str:
     elif proof.fault is None:
         clock = "; what durable functions lead to in whatever order" if proof.scope.by_clock else ""
         compared = count_text(proof.lines, "line and row", "lines and rows")
-        lines.append(f"the same each time: {compared}, byte for byte{clock}")
+        letters = proof.lines - proof.said
+        bad = f", of which {letters:,} are dead letters" if letters else ""
+        lines.append(f"the same each time: {compared}{bad}, byte for byte{clock}")
     if proof.fault is None:
         return "\n".join(lines)
     fault = proof.fault
