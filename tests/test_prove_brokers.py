@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from tests.kafka_harness import produce, topic_of
-from tests.servers import kafka_server
-from tests.test_redis_source import client, redis_server, stream_of
+from tests.servers import kafka_server, redis_server
+from tests.test_redis_source import client, stream_of
 
 import headway as hw
 from headway.connectors.base import Input
