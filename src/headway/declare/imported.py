@@ -32,8 +32,8 @@ def spec_of(flow: Flow) -> FlowSpec:
             _check_same(flow, spec)
             return spec
     msg = (
-        f"the flow {flow.name!r} exists only in the memory of this process, and several workers each make it anew from "
-        "a file: put it at the top level of a .py file and import it, or leave out workers"
+        f"the flow {flow.name!r} exists only in the memory of this process, and other processes, such as several "
+        "workers, each make it anew from a file: put it at the top level of a .py file and import it"
     )
     raise UsageError(msg)
 
@@ -56,12 +56,12 @@ def _check_same(flow: Flow, spec: FlowSpec) -> None:
         try:
             made = load_flow(spec)
         except FlowError as error:
-            msg = f"several workers make the flow {flow.name!r} anew from its file, which fails: {error}"
+            msg = f"other processes make the flow {flow.name!r} anew from its file, which fails: {error}"
             raise UsageError(msg) from error
     if made.name != flow.name or _shape(made) != _shape(flow):
         msg = (
-            f"the flow {flow.name!r} in this process is not the one that {spec.ref} makes when it is imported: several "
-            "workers would run that one; let the file alone decide what the flow is, or leave out workers"
+            f"the flow {flow.name!r} in this process is not the one that {spec.ref} makes when it is imported: other "
+            "processes, such as several workers, would run that one; let the file alone decide what the flow is"
         )
         raise UsageError(msg)
 
