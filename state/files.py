@@ -15,7 +15,7 @@ from typing import Final
 
 from headway.errors import StateError
 
-__all__ = ["INBOX_NAME", "RESTORE", "SAVEPOINTS_NAME", "check_room", "next_step", "state_files"]
+__all__ = ["CLUSTER_NAME", "INBOX_NAME", "RESTORE", "SAVEPOINTS_NAME", "check_room", "next_step", "state_files"]
 
 RESTORE: Final = "restore the whole state directory from one backup, or start with a new one"
 """What is left to do about something that is damaged."""
@@ -25,6 +25,9 @@ INBOX_NAME: Final = "inbox"
 
 SAVEPOINTS_NAME: Final = "savepoints"
 """The folder in a state directory that has its savepoints. It may be there before the first run."""
+
+CLUSTER_NAME: Final = "cluster.json"
+"""Which history of a cluster the state directory of one of its hosts belongs to. Written before the manifest."""
 
 _ROOM_LEAST_BYTES: Final = 256 << 10
 _ROOM: Final = "then run again: what was made durable is kept"

@@ -7,7 +7,7 @@ import msgspec
 
 from headway.basics.crashpoints import reached
 from headway.errors import CorruptStateError, DrainedStateError, IncompatibleStateError
-from headway.state.files import INBOX_NAME, SAVEPOINTS_NAME, state_files
+from headway.state.files import CLUSTER_NAME, INBOX_NAME, SAVEPOINTS_NAME, state_files
 from headway.state.keys import FIRST_INPUT
 from headway.state.lock import LOCK_NAME
 from headway.state.private import make_private, read_private, secure, write_private
@@ -311,7 +311,7 @@ class _Format(msgspec.Struct):
 
 def _check_empty(directory: Path) -> None:
     # A start that was killed between lock and manifest leaves the first two.
-    ours = {LOCK_NAME, f"{MANIFEST_NAME}.tmp", INBOX_NAME, SAVEPOINTS_NAME}
+    ours = {LOCK_NAME, f"{MANIFEST_NAME}.tmp", INBOX_NAME, SAVEPOINTS_NAME, CLUSTER_NAME}
     names = sorted(path.name for path in directory.iterdir() if path.name not in ours) if directory.exists() else []
     if names:
         listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

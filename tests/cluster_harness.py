@@ -108,11 +108,17 @@ def is_stopped(pid: int) -> bool:
     return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
-def await_true(condition: Callable[[], bool], what: str, *, within_s: float = PATIENCE_S) -> float:
-    """Poll another process's doings; returns how long it took, in seconds."""
+def await_true(
+    condition: Callable[[], bool],
+    what: str,
+    *,
+    within_s: float = PATIENCE_S,
+    describe: Callable[[], str] = lambda: "",
+) -> float:
+    """Poll another process's doings; returns how long it took, in seconds. `describe` tells more when it is in vain."""
     started = time.monotonic()
     while not condition():
-        assert time.monotonic() - started < within_s, f"waited {within_s} s in vain for {what}"
+        assert time.monotonic() - started < within_s, f"waited {within_s} s in vain for {what}\n{describe()}"
         time.sleep(0.002)
     return time.monotonic() - started
 

@@ -46,6 +46,7 @@ LAYERS: Final = {
     "metrics": "metrics",
     "savepoints": "savepoints",
     "backups": "backups",
+    "cluster": "cluster",
     "why": "why",
     # Asking a flow from outside: who answers, and who asks.
     "ingest": "ingest",
@@ -83,6 +84,7 @@ MAY_IMPORT: Final = {
     "metrics": "basics state web runtime",
     "savepoints": "basics connectors state inbox plan runtime",
     "backups": "basics state runtime savepoints",
+    "cluster": "basics state declare plan runtime savepoints backups",
     "why": "basics types connectors graph plan testing",
     "ingest": "basics types formats connectors state inbox steps web graph declare plan runtime tracing metrics",
     "explain": "basics types operators graph declare plan",
@@ -92,7 +94,7 @@ MAY_IMPORT: Final = {
     "demo": "basics targets client web",
     "proving": "basics types formats connectors state targets inbox graph declare steps durable runtime",
     "cli": "basics types connectors state inbox delivery targets functions client steps durable web graph declare "
-    "plan runtime savepoints backups why ingest explain probing tracing metrics serving demo proving generate",
+    "plan runtime savepoints backups cluster why ingest explain probing tracing metrics serving demo proving generate",
     "face": "basics types connectors operators targets functions graph declare steps durable inbox cli",
     "flows": "basics connectors generate face",
     "generate": "basics connectors",

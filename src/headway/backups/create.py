@@ -8,7 +8,7 @@ both have need not be calculated again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -27,9 +27,9 @@ from headway.errors import IncompatibleStateError, LockedStateError, StateError
 from headway.runtime.directory import StateDirectory
 from headway.savepoints.create import create_savepoint
 from headway.savepoints.shelf import Shelf
-from headway.state.savepoint import SavepointInfo
+from headway.state.savepoint import FileEntry, SavepointInfo
 
-__all__ = ["PREFIX", "Backups"]
+__all__ = ["PREFIX", "Backups", "forget_parts", "send_files"]
 
 PREFIX: Final = "backup-"
 """What the names of savepoints begin with that a backup is made of."""
@@ -156,8 +156,36 @@ class Backups:
         and what `create_savepoint` raises.
         """
         info = create_savepoint(self._directory, name, prefix=PREFIX, stopping=stopping, wall_ms=now_ms)
-        shelf = Shelf(self._directory.path)
-        sent_bytes = self._send(shelf.path(info.name), info, stopping)
+        lacking = self.lacking(info.files)
+        place = Shelf(self._directory.path).path(info.name)
+        for digest in send_files(self._store, self._claim, place, lacking, stopping):
+            self.sent([digest])
+        return self.publish(info, sum(info.files[name].size for name in lacking.values()), keep=keep)
+
+    @property
+    def number(self) -> int:
+        """That of the claim."""
+        return self._claim
+
+    def lacking(self, files: Mapping[str, FileEntry]) -> dict[str, str]:
+        """Which files of a savepoint the store does not have: their names, by the SHA-256 of what is in them."""
+        return {entry.sha256: name for name, entry in files.items() if entry.sha256 not in self._sent}
+
+    def sent(self, digests: Iterable[str]) -> None:
+        """These contents are in the store now, under this claim."""
+        self._sent.update(dict.fromkeys(digests, self._claim))
+
+    def publish(
+        self,
+        info: SavepointInfo,
+        sent_bytes: int,
+        *,
+        keep: Optional[int] = None,
+    ) -> Listed:
+        """Put a savepoint into the catalog whose files are all in the store; keeps the last `keep` of all (None: all).
+
+        Raises `FencedError` when another one has claimed the place, and `StoreError`.
+        """
         manifest = Manifest(info=info, claims={entry.sha256: self._sent[entry.sha256] for entry in info.files.values()})
         data = manifest.encoded()
         listed = Listed(
@@ -181,13 +209,11 @@ class Backups:
         self._manifests[listed.manifest] = manifest
         reached("backup.before")
         before = self._version
-        self._version = self._catalog.change(before, lambda last: _with(last, listed, keep, now_ms()))
+        self._version = self._catalog.change(before, lambda last: _with(last, listed, keep, info.made_ms))
         reached("backup.after")
         made = self._version.backups[-1]
         _note(self._directory.path, self._version, made)
-        for old in shelf.names():
-            if old.startswith(PREFIX) and old != info.name:
-                shelf.delete(old)
+        forget_parts(self._directory.path, info.name)
         self._clean(before)
         return made
 
@@ -198,29 +224,40 @@ class Backups:
         if any(listed.manifest not in kept for listed in before.backups):
             collect(self._store, self._version, self._manifests)
 
-    def _send(self, savepoint: Path, info: SavepointInfo, stopping: Callable[[], bool]) -> int:
-        """Send the files that the store lacks; returns their bytes."""
-        lacking = {entry.sha256: (name, entry.size) for name, entry in info.files.items()}
-        lacking = {digest: file for digest, file in lacking.items() if digest not in self._sent}
 
-        def send(digest: str, name: str) -> str:
-            if stopping():
-                msg = f"the backup {info.name} was given up: the run is being stopped"
-                raise StateError(msg)
-            self._store.send(file_key(self._claim, digest), savepoint / name)
-            return digest
+def send_files(
+    store: Store, claim: int, savepoint: Path, files: Mapping[str, str], stopping: Callable[[], bool] = _never
+) -> Iterator[str]:
+    """Send files of a savepoint under a claim: their names, by the SHA-256 of what is in them. Gives those of each.
 
-        reached("backup-files.before")
-        with ThreadPoolExecutor(_SENDERS, thread_name_prefix="headway-backup") as senders:
-            under_way = [senders.submit(send, digest, name) for digest, (name, _) in lacking.items()]
-            try:
-                for done in under_way:
-                    self._sent[done.result()] = self._claim
-            finally:
-                for left in under_way:
-                    left.cancel()
-        reached("backup-files.after")
-        return sum(size for _, size in lacking.values())
+    Raises `StoreError`, and `StateError` when it is `stopping`.
+    """
+
+    def send(digest: str, name: str) -> str:
+        if stopping():
+            msg = f"the backup {savepoint.name} was given up: the run is being stopped"
+            raise StateError(msg)
+        store.send(file_key(claim, digest), savepoint / name)
+        return digest
+
+    reached("backup-files.before")
+    with ThreadPoolExecutor(_SENDERS, thread_name_prefix="headway-backup") as senders:
+        under_way = [senders.submit(send, digest, name) for digest, name in files.items()]
+        try:
+            for done in under_way:
+                yield done.result()
+        finally:
+            for left in under_way:
+                left.cancel()
+    reached("backup-files.after")
+
+
+def forget_parts(directory: Path, kept: str) -> None:
+    """Delete the savepoints of a directory that backups before `kept` were made of."""
+    shelf = Shelf(directory)
+    for old in shelf.names():
+        if old.startswith(PREFIX) and old != kept:
+            shelf.delete(old)
 
 
 def _with(last: Version, listed: Listed, keep: Optional[int], at_ms: int) -> Version:

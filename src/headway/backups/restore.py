@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -24,6 +24,7 @@ from headway.backups.manifest import Manifest, damaged, file_key
 from headway.backups.store import Store
 from headway.errors import CorruptStateError, UsageError
 from headway.runtime.directory import StateDirectory
+from headway.savepoints.parts import part_of
 from headway.savepoints.restore import Outputs, restore_savepoint
 from headway.savepoints.shelf import Shelf, check_name
 from headway.state.files import check_room, state_files
@@ -65,9 +66,11 @@ def restore_backup(
     *,
     outputs: Optional[Outputs] = None,
     flow: Optional[str] = None,
+    groups: Optional[Collection[int]] = None,
+    generation: Optional[int] = None,
     sync: bool = True,
 ) -> Listed:
-    """Let a state directory, which may be empty, go on from a backup.
+    """Let a state directory, which may be empty, go on from a backup; of `groups` alone, as one host of a cluster.
 
     The backup becomes one of its savepoints, with the same name. Takes as long as its files need to come, and then
     what `restore_savepoint` does. A kill anywhere leaves the directory as it was, or restored: call it again.
@@ -78,6 +81,8 @@ def restore_backup(
     if flow is not None:
         check_flow(store, catalog, flow)
     manifest = Manifest.load(store, listed)
+    if groups is not None:
+        manifest = msgspec.structs.replace(manifest, info=part_of(manifest.info, groups))
     shelf = Shelf(directory.path)
     check_name(listed.name)
     with shelf.held(time.monotonic() + _WAIT_S):
@@ -88,7 +93,7 @@ def restore_backup(
             with shelf.draft() as draft:
                 _fetch(store, listed, manifest, draft)
                 shelf.place(draft, manifest.info)
-    restore_savepoint(shelf.folder / listed.name, directory, outputs=outputs, sync=sync)
+    restore_savepoint(shelf.folder / listed.name, directory, outputs=outputs, generation=generation, sync=sync)
     identity = Identity.of(directory.path)
     msgspec.structs.replace(identity, place=catalog.place, seen=listed.number).keep(directory.path)
     return listed

@@ -15,6 +15,7 @@ from headway.cli.options import DURATION
 if TYPE_CHECKING:
     from headway.backups.automatic import AutomaticBackups
     from headway.backups.catalog import Listed
+    from headway.cluster.backing import BackupPlan
     from headway.runtime.directory import StateDirectory
     from headway.runtime.run import Beside
 
@@ -99,6 +100,15 @@ class BackupRequest:
             msg = "--backup-anew and --backup-take-over are about the place of --backup-to URL: give that too"
             raise click.UsageError(msg)
         return found
+
+    def plan(self) -> Optional[BackupPlan]:
+        """What a host of a cluster knows of backups; None where there are to be none."""
+        if self.url is None:
+            return None
+        from headway.backups.store import open_store
+        from headway.cluster.backing import BackupPlan
+
+        return BackupPlan(open_store(self.url), self.every_ms, self.keep, self.take_over)
 
     def prepared(self, flow: str, directory: StateDirectory, tell: Callable[[str], None]) -> AutomaticBackups:
         """Let a directory without state go on from the last backup, and what is to make the next ones.

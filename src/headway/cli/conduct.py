@@ -9,13 +9,14 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
+    from headway.cli.hosts import Hosted
     from headway.cli.listening import Listening
     from headway.cli.measuring import Measuring
     from headway.cli.questions import Questions
     from headway.cli.summary import Ending
     from headway.declare.flow import Flow
     from headway.declare.loading import FlowSpec
-    from headway.runtime.run import Beside, Observer, RunOptions
+    from headway.runtime.run import Beside, Observer, RunOptions, RunResult
     from headway.runtime.stats import RunStats
     from headway.runtime.stopping import StopFlag
 
@@ -32,6 +33,7 @@ def conduct(
     flag: StopFlag,
     spec: Optional[FlowSpec] = None,
     member: Optional[Member] = None,
+    hosted: Optional[Hosted] = None,
     progress: bool,
     tell: Optional[Callable[[str], None]] = None,
     beside: Beside = nullcontext,
@@ -45,13 +47,11 @@ def conduct(
 
     What `beside` makes goes on during the run, and so do the server of `listening` and the exporter of `measuring`.
     `questions` are those that are answered beside it. `spec` is what several workers make the flow from. Raises what
-    `run_flow`, `run_cluster` and `run_member` raise.
+    `run_flow`, `run_cluster`, `run_member` and `run_host` raise.
     """
     from headway.cli.progress import progress_for, shown
     from headway.cli.summary import Ending
-    from headway.runtime.member import run_member
-    from headway.runtime.run import plan_of, run_flow
-    from headway.runtime.supervisor import run_cluster
+    from headway.runtime.run import plan_of
     from headway.state.changes import Change
     from headway.state.manifest import Manifest
 
@@ -70,7 +70,7 @@ def conduct(
     if measuring is not None:
         from headway.metrics.snapshots import RunObserver
 
-        observer = RunObserver(1 if member else options.workers)
+        observer = RunObserver(1 if member else hosted.here.workers if hosted else options.workers)
         observe = _both(shows.observe, observer.observe)
 
     @contextmanager
@@ -85,15 +85,42 @@ def conduct(
 
     started = time.monotonic()
     with flag.on_signals() as stop, shown(shows):
-        if member is not None:
-            result = run_member(flow, options, *member, stop=stop, observe=observe, tell=tell_change, beside=all_beside)
-        elif options.workers == 1:
-            result = run_flow(flow, options, stop=stop, observe=observe, tell=tell_change, beside=all_beside)
-        else:
-            assert spec is not None
-            result = run_cluster(spec, options, stop=stop, observe=observe, tell=tell_change, beside=all_beside)
-    process = f"process {member[0]} of {len(member[1])}" if member else None
-    return Ending(plan, options.state_dir, result, resumed, time.monotonic() - started, process)
+        result = _run(
+            flow, options, spec, member, hosted, stop=stop, observe=observe, tell=tell_change, beside=all_beside
+        )
+    return Ending(plan, options.state_dir, result, resumed, time.monotonic() - started, _process(member, hosted))
+
+
+def _run(
+    flow: Flow,
+    options: RunOptions,
+    spec: Optional[FlowSpec],
+    member: Optional[Member],
+    hosted: Optional[Hosted],
+    **hooks: Any,
+) -> RunResult:
+    """Run it in the one way that is asked for."""
+    from headway.runtime.member import run_member
+    from headway.runtime.run import run_flow
+    from headway.runtime.supervisor import run_cluster
+
+    if member is not None:
+        return run_member(flow, options, *member, **hooks)
+    if hosted is None and options.workers == 1:
+        return run_flow(flow, options, **hooks)
+    assert spec is not None
+    if hosted is None:
+        return run_cluster(spec, options, **hooks)
+    from headway.cluster.run import run_host
+
+    return run_host(spec, options, *hosted, **hooks)
+
+
+def _process(member: Optional[Member], hosted: Optional[Hosted]) -> Optional[str]:
+    """Which one of several this is; None for a run on one machine."""
+    if hosted is not None:
+        return f"host {hosted.here.name} of {len(hosted.hosts.hosts)}"
+    return f"process {member[0]} of {len(member[1])}" if member else None
 
 
 def _both(one: Observer, other: Observer) -> Observer:

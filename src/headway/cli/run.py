@@ -12,6 +12,7 @@ from headway.cli.backup_options import BackupRequest, backup_options, backups_be
 from headway.cli.companions import Asked, Companions
 from headway.cli.conduct import Member, conduct, is_stdout
 from headway.cli.escapes import printable, printable_line
+from headway.cli.hosts import HostRequest, host_options
 from headway.cli.listening import listen_options
 from headway.cli.measuring import metrics_option, traces_option
 from headway.cli.options import (
@@ -99,6 +100,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     metavar="HOST:PORT,...",
     help="Where the processes of the cluster listen, in their order. With --process; the same list for all.",
 )
+@host_options
 @click.option("--follow", is_flag=True, help="Wait for more at the end of the input, until stopped by Ctrl-C.")
 @click.option(
     "--drain",
@@ -190,6 +192,11 @@ def run(
     _check_together(options, asked.listen, process, savepoint_every_ms, asked_backups)
     options["follow"] = options["follow"] or asked.listen is not None
     member = _member(process, addresses, options["workers"])
+    request = HostRequest.taken_from(options)
+    if request is not None:
+        given = {"--process": process, "--listen": asked.listen, "--serve": asked.serve_at}
+        given |= {"--savepoint-every": savepoint_every_ms, "--backup-anew": asked_backups.anew or None}
+        HostRequest.check_alone(options, given)
     from headway.cli.places import default_state_dir
     from headway.declare.loading import FlowSpec, load_flow
     from headway.runtime.run import RunOptions, plan_of
@@ -209,7 +216,7 @@ def run(
         beside = savepoints_beside(servers.beside, run_options.directory, savepoint_every_ms, keep)
         servers = servers._replace(beside=beside)
     backups = None
-    if asked_backups.url is not None:
+    if asked_backups.url is not None and request is None:
         backups = asked_backups.prepared(loaded.name, run_options.directory, _teller(shows=show))
         servers = servers._replace(beside=backups_beside(servers.beside, backups))
     ending = conduct(
@@ -218,6 +225,7 @@ def run(
         flag=StopFlag(),
         spec=spec,
         member=member,
+        hosted=None if request is None else request.hosted(asked_backups.plan()),
         progress=show,
         **servers._asdict(),
     )

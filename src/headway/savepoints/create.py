@@ -36,7 +36,15 @@ from headway.state.redo import decode_meta
 from headway.state.savepoint import SavepointInfo, list_files
 from headway.state.tasks import Generation
 
-__all__ = ["WAIT_S", "create_savepoint", "held_alone"]
+__all__ = [
+    "WAIT_S",
+    "copy_folders",
+    "copy_manifest",
+    "create_savepoint",
+    "held_alone",
+    "remove_logs",
+    "settle",
+]
 
 WAIT_S: Final = 600.0
 """How long the processes of a run may take by default: until the end of two epochs."""
@@ -95,11 +103,12 @@ def create_savepoint(
             keep_inboxes(directory.path, draft)
             began_with = directory.positions(manifest.generation)
             positions = known.positions(manifest, began_with)
-            _copy_small(directory.path, draft)
+            copy_manifest(directory.path, draft)
+            copy_folders(directory.path, draft)
         running = about is None
-        about = about or _settle(draft, manifest, known)
+        about = about or settle(draft, manifest, known)
         positions.store(draft, manifest.generation)
-        _remove_logs(draft)
+        remove_logs(draft)
         info = SavepointInfo(
             name=name,
             flow=manifest.flow,
@@ -186,7 +195,7 @@ def _stopped(directory: StateDirectory, draft: Path) -> tuple[Manifest, Committe
     def link(database: Database, group: int) -> None:
         database.checkpoint(group_path(draft, group))
 
-    return manifest, known, _settle(directory.path, manifest, known, link)
+    return manifest, known, settle(directory.path, manifest, known, link)
 
 
 def _check_refused(asked: Path) -> None:
@@ -239,10 +248,15 @@ def _gathered(
     return manifest, known
 
 
-def _copy_small(directory: Path, draft: Path) -> None:
-    """Copy what is small or only appended to; what is added meanwhile is cut off again by the state's positions."""
+def copy_manifest(directory: Path, draft: Path) -> None:
+    """Copy what the directory belongs to."""
     with state_files(draft, "write"):
         write_private(draft / MANIFEST_NAME, read_private(directory / MANIFEST_NAME))
+
+
+def copy_folders(directory: Path, draft: Path) -> None:
+    """Copy what is only appended to; what is added meanwhile is cut off again by the state's positions."""
+    with state_files(draft, "write"):
         for name in _FOLDERS:
             if (directory / name).is_dir():
                 copy_tree(directory / name, draft / name)
@@ -252,7 +266,7 @@ def _unlinked(database: Database, group: int) -> None:
     """Does nothing with a group: it is linked already."""
 
 
-def _settle(
+def settle(
     directory: Path, manifest: Manifest, known: Committed, link: Callable[[Database, int], None] = _unlinked
 ) -> _About:
     """Promote or discard what is pending in all groups, and `link` them; tells where they stand and what is there."""
@@ -277,7 +291,7 @@ def _position_of(meta: Optional[Mapping[str, Any]]) -> Any:
     return (meta or {}).get("position")
 
 
-def _remove_logs(draft: Path) -> None:
+def remove_logs(draft: Path) -> None:
     """Remove what RocksDB writes about itself: it would be in the list of files, and change when it is looked at."""
     with state_files(draft, "write"):
         for path in (draft / "groups").glob("*/*"):

@@ -56,13 +56,14 @@ def restore_savepoint(
     directory: StateDirectory,
     *,
     outputs: Optional[Outputs] = None,
+    generation: Optional[int] = None,
     sync: bool = True,
     before: Callable[[], None] = lambda: None,
 ) -> SavepointInfo:
     """Let a state directory, which may be empty, go on from a savepoint; returns what that says of itself.
 
-    `before` is called once all of the savepoint is known to be good, and before the directory is touched, within a
-    block of `held_alone`.
+    `generation` is the number of the one that is written, which must be new; None for the next one. `before` is called
+    once all of the savepoint is known to be good, and before the directory is touched, within a block of `held_alone`.
 
     Reads all of the savepoint once, and takes some 50 ms for each key group; rows are neither read nor copied, unless
     the two are on different file systems.
@@ -84,7 +85,9 @@ def restore_savepoint(
         check_inboxes(savepoint, directory.path)
         before()
         found = _found(directory)
-        generation = max(info.generation, _latest(directory, found)) + 1
+        latest = max(info.generation, _latest(directory, found))
+        generation = generation or latest + 1
+        assert generation > latest
         place = new_place(directory.path)
         with state_files(place, "write"):
             if place.exists():
