@@ -14,6 +14,7 @@ from typing import NamedTuple
 import click
 import pytest
 
+import headway as hw
 from headway.cli.main import headway, main
 from headway.declare.loading import FlowSpec, load_flow
 from headway.graph import SinkNode
@@ -46,6 +47,27 @@ def prose(page: Path) -> str:
 
 def inline_code(page: Path) -> list[str]:
     return [" ".join(found.split()) for found in INLINE.findall(prose(page))]
+
+
+def makers_of_targets() -> list[str]:
+    """What makes a target: `hw.webhook` and others."""
+    found = []
+    for name in hw.__all__:
+        made = getattr(getattr(hw, name), "__annotations__", {}).get("return")
+        module = getattr(getattr(hw, name), "__module__", "")
+        if isinstance(made, str) and module.startswith("headway.targets.") and name != "Target":
+            kind = getattr(sys.modules[module], made, None)
+            if isinstance(kind, type) and issubclass(kind, hw.Target):
+                found.append(name)
+    return found
+
+
+def test_each_target_says_what_it_is_and_for_how_long_it_knows_a_repeat() -> None:
+    rows = [line for line in (ROOT / "docs" / "targets.md").read_text().splitlines() if line.startswith("| `hw.")]
+    made = makers_of_targets()
+    assert "webhook" in made and len(made) > 10
+    for name in made:
+        assert sum(bool(re.search(rf"`hw\.{name}\b", row.partition(" | ")[0])) for row in rows) >= 2, name
 
 
 def commands(page: Path) -> Iterator[list[str]]:

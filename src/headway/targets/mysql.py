@@ -33,6 +33,7 @@ from headway.targets.positions import (
     Refusals,
     all_retried,
     answers_of,
+    answers_placed,
     by_place,
     encoded,
     refusal,
@@ -175,11 +176,7 @@ class Mysql(Target):
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Write the batch, one transaction for each place in it."""
-        answers: dict[tuple[str, int], Answer] = {}
-        for place, deliveries in by_place(batch).items():
-            for delivery, answer in zip(deliveries, await self._deliver(place, deliveries)):
-                answers[place, delivery.number] = answer
-        return [answers[delivery.place, delivery.number] for delivery in batch]
+        return answers_placed(batch, {place: await self._deliver(place, own) for place, own in by_place(batch).items()})
 
     async def look(self) -> str:
         """Connect; no table is made."""
