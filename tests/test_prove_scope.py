@@ -24,6 +24,7 @@ from headway.connectors.reading import PATIENCE_S, chunks_of, impatient
 from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import InputError, InternalError, UsageError
 from headway.proving import lanes
+from headway.proving.crashes import Kill
 from headway.proving.lanes import Lane
 from headway.proving.plans import Ending, Life, Trial
 from headway.proving.replay import Pace, rewired
@@ -309,6 +310,7 @@ more.to("copied", hw.to_jsonl("copied.jsonl"))
     assert "--again" in refused.stderr
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc, to see that the first run has begun")
 def test_ctrl_c_tells_what_was_found(tmp_path: Path) -> None:
     written(tmp_path, flow_text(GOOD))
     command = [sys.executable, "-m", "headway", "prove", "proven.py", "--runs", "100000", "--json"]
@@ -334,6 +336,21 @@ def test_a_stop_at_any_moment_is_a_good_end(tmp_path: Path, workers: int) -> Non
             stopped = Life(workers=workers, share=0.5, ending=Ending("stop", after_ms=after_ms))
             run = lane.run(Trial((stopped, Life())))
             assert (run.kind, run.failure) == ("", "")
+    finally:
+        lane.close()
+
+
+def test_books_that_are_being_closed_are_not_taken_for_closed(tmp_path: Path) -> None:
+    """A life that cannot go on with them has failed, and has not been done before it began."""
+    spec = FlowSpec(str(written(tmp_path, flow_text(GOOD))))
+    flow = load_flow(spec)
+    sample = taken_sample(flow, 60)
+    sample.store(tmp_path / "sample")
+    lane = Lane(spec, tmp_path / "sample", sample.sizes, tmp_path / "lane", scope_of(flow))
+    killed = Life(drain=True, ending=Ending("kill", Kill("drain.after", 1, whole_run=True)))
+    try:
+        assert lane.run(Trial((killed, Life(drain=True)))).kind == ""
+        assert lane.run(Trial((killed, Life(drain=True, key_groups=3)))).kind == "DrainedStateError"
     finally:
         lane.close()
 
