@@ -132,6 +132,24 @@ def check_mosquitto() -> str:
     return _tried(MosquittoServer, version[1] if version else "of an unknown version", program)
 
 
+def check_stunnel() -> str:
+    """Which stunnel there is. Raises `LookupError`, with what to do, where there is none."""
+    program = _of_system("stunnel4", lambda: _in_path("stunnel"))
+    told = subprocess.run([program, "-version"], check=False, capture_output=True, text=True).stderr
+    version = re.search(r"stunnel (\S+)", told)
+    return f"{version[1] if version else 'of an unknown version'}, {program}"
+
+
+def check_ip() -> str:
+    """Where the command `ip` is, which makes the networks of tests. Raises `LookupError`, with what to do."""
+    return str(_of_system("iproute2", lambda: _in_path("ip")))
+
+
+def _in_path(name: str) -> Optional[Path]:
+    found = shutil.which(name)
+    return Path(found) if found else None
+
+
 def _of_system(package: str, find: Callable[[], Optional[Path]]) -> Path:
     """A program of the system's packages; root has it installed. Raises `LookupError` where it is not there."""
     program = find()
@@ -183,6 +201,8 @@ SERVICES: Final[dict[str, Callable[[], str]]] = {
     "Temporal": check_temporal,
     "Restate": check_restate,
     "LittleHorse": check_littlehorse,
+    "stunnel": check_stunnel,
+    "ip": check_ip,
 }
 
 
