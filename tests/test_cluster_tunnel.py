@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,10 @@ def tunnels(here: str, net: Network, place: Path) -> str:
     return "\n".join(parts)
 
 
+def _is_ready(told_by: Callable[[], str]) -> bool:
+    return "Configuration successful" in told_by()
+
+
 @pytest.fixture
 def net() -> Iterator[Network]:
     with network(NAMES) as made:
@@ -64,11 +69,8 @@ def test_a_flow_runs_through_tunnels(net: Network, tmp_path: Path) -> None:
             log = (tmp_path / f"{name}.tunnel").open("wb")
             ends.append(subprocess.Popen([*net.within(name), "stunnel", str(settings)], stdout=log, stderr=log))
             log.close()
-            await_true(
-                lambda name=name: b"Configuration successful" in (tmp_path / f"{name}.tunnel").read_bytes(),
-                "stunnel",
-                describe=lambda name=name: (tmp_path / f"{name}.tunnel").read_text(),
-            )
+            told_by = (tmp_path / f"{name}.tunnel").read_text
+            await_true(partial(_is_ready, told_by), "stunnel", describe=told_by)
         out = tmp_path / "out.jsonl"
         given = ("--set", f"input={tmp_path}/events/shop-*.jsonl", "--set", f"output={out}", "--quiet")
         machines = [Machine(net, name, tmp_path, FLOW, *given) for name in NAMES]
