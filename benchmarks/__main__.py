@@ -11,6 +11,7 @@ from typing import Final
 
 from benchmarks import (
     auctions,
+    backups,
     bounds,
     carts,
     columns,
@@ -62,6 +63,7 @@ ALL: Final = (
     keys.CASE,
     resume.CASE,
     savepoints.CASE,
+    backups.CASE,
     hot.CASE,
     bounds.CASE,
     latency.CASE,

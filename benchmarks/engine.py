@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from benchmarks.procfs import memory_of
+from headway.backups.automatic import AutomaticBackups
+from headway.cli.backup_options import BackupRequest
 from headway.cli.measuring import Measuring
 from headway.declare.loading import FlowSpec, load_flow
 from headway.metrics.snapshots import RunObserver, snapshot_directory
@@ -36,6 +38,9 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     sync: bool = True
     metrics: str = ""
     """Where metrics are exported; nowhere by default."""
+    backup_to: str = ""
+    """Where backups are made, and a lost state directory comes from; nowhere by default. With one worker."""
+    backup_every_ms: int = 600_000
 
 
 class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,16 +74,27 @@ def run(spec: EngineSpec) -> EngineReport:
     with StopFlag().on_signals() as stop:
         if spec.workers == 1:
             flow = load_flow(flow_spec)
+            backups = prepared_backups(spec, flow.name, options) if spec.backup_to else None
             more = exported(spec, flow.name) if spec.metrics else {}
+            if backups is not None:
+                more["beside"] = backups.beside
             started_s, started_cpu_s = time.time(), time.process_time()
             result = run_flow(flow, options, stop=stop, **more)
             ended_s = time.time()
+            if backups is not None:
+                backups.finish()
         else:
             started_cpu_s = time.process_time()
             result = run_cluster(flow_spec, options, stop=stop)
             ended_s = time.time()
             started_s = opened_s(options.state_dir)
     return report_of(result, ended_s - started_s, time.process_time() - started_cpu_s)
+
+
+def prepared_backups(spec: EngineSpec, name: str, options: RunOptions) -> AutomaticBackups:
+    """The backups of a run, as `headway run --backup-to` makes them; a state directory that is lost comes back."""
+    asked = BackupRequest(spec.backup_to, spec.backup_every_ms, 1_000, anew=False, take_over=True)
+    return asked.prepared(name, options.directory, lambda text: None)
 
 
 def exported(spec: EngineSpec, name: str) -> dict[str, Any]:

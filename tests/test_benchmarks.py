@@ -14,6 +14,7 @@ import orjson
 import pytest
 from benchmarks import (
     auctions,
+    backups,
     bare_clicks,
     bounds,
     clicks,
@@ -179,6 +180,11 @@ def test_idle(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_savepoints() -> None:
     whole, epoch = savepoints.CASE.find(SIZES).rows
     assert 0 < whole.figure < 60 and 0 < epoch.figure < 60
+
+
+def test_backups() -> None:
+    sent, first, pace = backups.CASE.find(replace(SIZES, keys=(50, 100), checks=200)).rows
+    assert sent.figure > 0 and 0 < first.figure < 60 and pace.figure > 0
 
 
 def test_targets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Final, Optional
+from typing import Final, NamedTuple, Optional
 
 from headway.backups.catalog import FencedError, Listed
 from headway.backups.create import Backups
@@ -14,10 +14,20 @@ from headway.backups.store import Store, StoreError
 from headway.errors import HeadwayError
 from headway.runtime.directory import StateDirectory
 
-__all__ = ["AutomaticBackups"]
+__all__ = ["AutomaticBackups", "Figures"]
 
 log = logging.getLogger("headway")
 _KEPT_LEAST: Final = 1
+
+
+class Figures(NamedTuple):
+    """What has come of the backups of a run so far."""
+
+    made: int = 0
+    failed: int = 0
+    sent_bytes: int = 0
+    last_ms: Optional[int] = None
+    """When the last backup in the place was made, in epoch milliseconds; None while it is not known."""
 
 
 class AutomaticBackups:
@@ -48,6 +58,7 @@ class AutomaticBackups:
         self._gone = gone
         self._backups: Optional[Backups] = None
         self._held = ExitStack()
+        self.figures = Figures()
         self._fenced = threading.Event()
         self._ending = threading.Event()
 
@@ -91,6 +102,8 @@ class AutomaticBackups:
                 gone=self._gone,
             )
             self._held.enter_context(self._backups.leased(self._tell_fenced))
+            last = self._backups.version.last
+            self.figures = self.figures._replace(last_ms=None if last is None else last.made_ms)
         return self._backups
 
     def _tell_fenced(self, error: FencedError) -> None:
@@ -106,10 +119,16 @@ class AutomaticBackups:
         if self._fenced.is_set():
             return None
         try:
-            return self._claim().create(keep=self._keep, stopping=stopping)
+            made = self._claim().create(keep=self._keep, stopping=stopping)
         except FencedError as error:
             self._tell_fenced(error)
         except HeadwayError as error:
-            if not stopping():
-                log.warning("no backup was made: %s", error)
+            if stopping():
+                return None
+            log.warning("no backup was made: %s", error)
+        else:
+            before = self.figures
+            self.figures = Figures(before.made + 1, before.failed, before.sent_bytes + made.sent_bytes, made.made_ms)
+            return made
+        self.figures = self.figures._replace(failed=self.figures.failed + 1)
         return None

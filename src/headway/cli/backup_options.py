@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 import click
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from headway.backups.automatic import AutomaticBackups
     from headway.backups.catalog import Listed
     from headway.cluster.backing import BackupPlan
+    from headway.metrics.snapshots import Leaver
     from headway.runtime.directory import StateDirectory
     from headway.runtime.run import Beside
 
@@ -159,12 +161,23 @@ def backup_text(listed: Listed) -> str:
     )
 
 
-def backups_beside(beside: Beside, backups: AutomaticBackups) -> Beside:
-    """What goes on beside a run, and backups every so often."""
+def backups_beside(beside: Beside, backups: AutomaticBackups, metrics_dir: Optional[Path]) -> Beside:
+    """What goes on beside a run, and backups every so often, about which figures are left for an exporter."""
 
     @contextmanager
     def both() -> Iterator[None]:
-        with beside(), backups.beside():
+        with beside(), backups.beside(), nullcontext() if metrics_dir is None else _leaver(backups, metrics_dir):
             yield
 
     return both
+
+
+def _leaver(backups: AutomaticBackups, directory: Path) -> Leaver:
+    from headway.metrics.snapshots import BackupSnapshot, Leaver, now_ms, process_name
+
+    process = process_name(now_ms())
+
+    def take() -> BackupSnapshot:
+        return BackupSnapshot(process=process, at_ms=now_ms(), **backups.figures._asdict())
+
+    return Leaver(directory, take)

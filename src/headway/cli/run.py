@@ -217,8 +217,9 @@ def run(
         servers = servers._replace(beside=beside)
     backups = None
     if asked_backups.url is not None and request is None:
+        metrics_dir = None if servers.measuring is None else servers.measuring.directory
         backups = asked_backups.prepared(loaded.name, run_options.directory, _teller(shows=show))
-        servers = servers._replace(beside=backups_beside(servers.beside, backups))
+        servers = servers._replace(beside=backups_beside(servers.beside, backups, metrics_dir))
     ending = conduct(
         loaded,
         run_options,

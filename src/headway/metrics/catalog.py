@@ -69,6 +69,7 @@ CATALOG: Final = (
         ("queries_under_way", "", "Questions about views that are being answered, also those that wait for a change."),
         ("watchers", "", "Clients that wait for a change of a view."),
         ("views_age_seconds", "", "How long ago what questions about views are answered with was the newest."),
+        ("backup_age_seconds", "", "How long ago the last backup was made."),
     ),
     *_metrics(
         "counter",
@@ -90,6 +91,8 @@ CATALOG: Final = (
         ("ingest_duplicates_total", "source", "Posts, or events with keys of their own, that were repeats."),
         ("ingest_requests_total", "code", "Answers to posts, by status."),
         ("queries_total", "code", "Answers to questions about views, by status."),
+        ("backups_total", "result", "Backups that were made, and that failed."),
+        ("backup_sent_bytes_total", "", "Bytes that were sent for backups."),
     ),
     *_metrics(
         "histogram",

@@ -22,7 +22,14 @@ from headway.metrics import catalog
 from headway.metrics.families import Known, Samples, samples
 from headway.metrics.ledger import Ledger
 from headway.metrics.sizes import StateSizes
-from headway.metrics.snapshots import IngestSnapshot, RunSnapshot, ViewsSnapshot, now_ms, read_snapshot
+from headway.metrics.snapshots import (
+    BackupSnapshot,
+    IngestSnapshot,
+    RunSnapshot,
+    ViewsSnapshot,
+    now_ms,
+    read_snapshot,
+)
 
 __all__ = ["FlowCollector"]
 
@@ -34,7 +41,7 @@ class FlowCollector(Collector):
     """Tells of one flow what its processes have left in `directory`.
 
     `sizes` measures its state; it is None beside a server that stands alone.
-    Each scrape reads three small files, and writes one when a counter has moved: 1 or 2 ms.
+    Each scrape reads four small files, and writes one when a counter has moved: 1 or 2 ms.
     """
 
     flow: str
@@ -54,6 +61,7 @@ class FlowCollector(Collector):
             read_snapshot(self.directory, RunSnapshot),
             read_snapshot(self.directory, IngestSnapshot),
             read_snapshot(self.directory, ViewsSnapshot),
+            read_snapshot(self.directory, BackupSnapshot),
             {} if self.sizes is None else self.sizes.look(),
         )
         found = samples(known, self.ledger, self.version)

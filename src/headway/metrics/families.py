@@ -10,7 +10,7 @@ from headway.basics.function_figures import FunctionFigures, figures_of
 from headway.basics.histogram import Histogram
 from headway.metrics.catalog import CATALOG_BY_NAME
 from headway.metrics.ledger import Ledger
-from headway.metrics.snapshots import IngestSnapshot, RunSnapshot, ViewsSnapshot, process_name
+from headway.metrics.snapshots import BackupSnapshot, IngestSnapshot, RunSnapshot, ViewsSnapshot, process_name
 from headway.runtime.stats import RunStats, StagePart, WorkerStats
 
 __all__ = ["Known", "Samples", "samples"]
@@ -29,6 +29,7 @@ class Known(NamedTuple):
     run: Optional[RunSnapshot] = None
     ingest: Optional[IngestSnapshot] = None
     views: Optional[ViewsSnapshot] = None
+    backups: Optional[BackupSnapshot] = None
     state_bytes: Mapping[str, int] = {}
 
 
@@ -44,6 +45,8 @@ def samples(known: Known, ledger: Ledger, version: str) -> Samples:
         _of_ingest(found, known.ingest)
     if known.views is not None:
         _of_views(found, known.views, known.now_ms)
+    if known.backups is not None:
+        _of_backups(found, known.backups, known.now_ms)
     ledger.forget()
     return dict(found.by_name)
 
@@ -216,3 +219,11 @@ def _of_views(found: _Samples, views: ViewsSnapshot, now_ms: int) -> None:
         found.process("headway_queries_total", views.process, count, code)
     if views.cut_at_ms is not None:
         found.gauge("headway_views_age_seconds", max(0, now_ms - views.cut_at_ms) / 1_000)
+
+
+def _of_backups(found: _Samples, backups: BackupSnapshot, now_ms: int) -> None:
+    found.process("headway_backups_total", backups.process, backups.made, "made")
+    found.process("headway_backups_total", backups.process, backups.failed, "failed")
+    found.process("headway_backup_sent_bytes_total", backups.process, backups.sent_bytes)
+    if backups.last_ms is not None:
+        found.gauge("headway_backup_age_seconds", max(0, now_ms - backups.last_ms) / 1_000)

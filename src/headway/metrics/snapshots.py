@@ -31,6 +31,7 @@ from headway.state.private import make_private, read_private, write_private
 
 __all__ = [
     "SNAPSHOTS",
+    "BackupSnapshot",
     "IngestSnapshot",
     "Leaver",
     "RunObserver",
@@ -105,9 +106,23 @@ class ViewsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """When what it answers was the newest; None while it knows nothing."""
 
 
-Snapshot = Union[RunSnapshot, IngestSnapshot, ViewsSnapshot]
-SNAPSHOTS: Final = (RunSnapshot, IngestSnapshot, ViewsSnapshot)
-S = TypeVar("S", RunSnapshot, IngestSnapshot, ViewsSnapshot)
+class BackupSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The backups of a run."""
+
+    file_name: ClassVar[str] = "backups.json"
+
+    process: str
+    at_ms: int
+    made: int
+    failed: int
+    sent_bytes: int
+    last_ms: Optional[int]
+    """When the last one was made, also of an earlier run; None while there is none that is known."""
+
+
+Snapshot = Union[RunSnapshot, IngestSnapshot, ViewsSnapshot, BackupSnapshot]
+SNAPSHOTS: Final = (RunSnapshot, IngestSnapshot, ViewsSnapshot, BackupSnapshot)
+S = TypeVar("S", RunSnapshot, IngestSnapshot, ViewsSnapshot, BackupSnapshot)
 
 
 def process_name(started_ms: int, pid: Optional[int] = None) -> str:
