@@ -20,6 +20,8 @@ from headway.targets.base import Outcome
 def target_of(kind: str, address: str) -> hw.Target:
     if kind == "dbos":
         return hw.to_dbos(address, workflow="audited", queue="nobody", workflow_id="audited-{id}")
+    if kind == "redis-hash":
+        return hw.to_redis_hash(address, "audited")
     if kind == "mysql":
         return hw.to_mysql(address, "audited")
     return (hw.postgres if kind == "postgres" else hw.sqlite)(address, "audited")

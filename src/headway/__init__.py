@@ -150,6 +150,7 @@ if TYPE_CHECKING:
     from headway.targets.postgres import postgres as postgres
     from headway.targets.rabbit import to_rabbitmq as to_rabbitmq
     from headway.targets.rabbit_stream import to_rabbitmq_stream as to_rabbitmq_stream
+    from headway.targets.redis_hash import to_redis_hash as to_redis_hash
     from headway.targets.redis_stream import to_redis_stream as to_redis_stream
     from headway.targets.resonate import to_resonate as to_resonate
     from headway.targets.restate import to_restate as to_restate
@@ -237,6 +238,7 @@ _HOMES: Final = {
     "targets.postgres": "postgres",
     "targets.rabbit": "to_rabbitmq",
     "targets.rabbit_stream": "to_rabbitmq_stream",
+    "targets.redis_hash": "to_redis_hash",
     "targets.redis_stream": "to_redis_stream",
     "targets.resonate": "to_resonate",
     "targets.restate": "to_restate",
