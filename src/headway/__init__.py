@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from headway.connectors.memory import items as items
     from headway.connectors.memory import to_list as to_list
     from headway.connectors.nats import nats as nats
+    from headway.connectors.objects.source import object_store as object_store
     from headway.connectors.parts import record_headers as record_headers
     from headway.connectors.parts import record_key as record_key
     from headway.connectors.parts import record_offset as record_offset
@@ -173,6 +174,7 @@ _HOMES: Final = {
     "connectors.kafka.source": "kafka",
     "connectors.memory": "items to_list",
     "connectors.nats": "nats",
+    "connectors.objects.source": "object_store",
     "connectors.parts": "record_headers record_key record_offset record_partition record_time",
     "connectors.rabbit_stream": "rabbitmq_stream",
     "connectors.postgres_log": "postgres_log",

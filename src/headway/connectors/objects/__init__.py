@@ -1,0 +1,1 @@
+"""Objects of object stores as an input."""
