@@ -112,6 +112,16 @@ def test_without_a_backup_a_host_that_has_lost_its_state_is_refused(site: Site) 
         assert "no --backup-to was given" in machine.log.read_text()
 
 
+def test_what_one_host_has_is_not_taken_for_a_whole_state(site: Site) -> None:
+    site.finish("a", "b", backups=False)
+    settings = ("--set", "input=events/shop-*.jsonl", "--set", f"output={site.out}", "--quiet")
+    for command in (("run", FLOW, *settings, "--state", "state-b"), ("savepoint", "create", "state-b")):
+        whole = [sys.executable, "-m", "headway", *map(str, command)]
+        ended = subprocess.run(whole, check=False, capture_output=True, text=True, cwd=site.place)
+        assert ended.returncode == 3
+        assert "holds what one host of a cluster has" in ended.stderr
+
+
 def refused(site: Site, *, code: int, words: str, start: Callable[[], list[Machine]]) -> None:
     [machine] = start()
     assert machine.outcome() == code, machine.log.read_text()

@@ -17,6 +17,7 @@ from headway.declare.loading import FlowSpec
 from headway.errors import ClusterError, IncompatibleStateError
 from headway.plan.layout import lay_out
 from headway.plan.stages import Plan
+from headway.runtime.directory import StateDirectory
 from headway.runtime.engine_log import EngineLog
 from headway.runtime.job_options import monotonic_ms
 from headway.runtime.opening import settled_manifest
@@ -53,7 +54,7 @@ class Duties:
         self._plan = plan
         self._spec = spec
         self._options = options
-        self._directory = options.directory
+        self._directory = StateDirectory(options.state_dir, is_part=True)
         self._hosts = hosts
         self._here = here
         self._backups = backups
@@ -107,7 +108,7 @@ class Duties:
         if found is not None:
             self._check_unchanged(found)
         self._keep_place(order.lineage)
-        manifest = open_state(self._plan, self._options, self._tell)
+        manifest = open_state(self._plan, self._options, self._tell, self._directory)
         self._log = self._directory.engine_log(manifest.generation)
         return msgspec.json.encode(manifest)
 

@@ -13,6 +13,7 @@ from headway.cluster.site import Site
 from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import UsageError
 from headway.plan.stages import Plan
+from headway.runtime.directory import StateDirectory
 from headway.runtime.run import (
     Beside,
     Observer,
@@ -52,7 +53,7 @@ def run_host(
     not take this host.
     """
     stop = stop or StopFlag()
-    directory = options.directory
+    directory = StateDirectory(options.state_dir, is_part=True)
     plan = compile_flow(load_flow(spec), options.state_dir)
     _check_plan(plan, hosts)
     check_inputs(plan, follow=options.follow)

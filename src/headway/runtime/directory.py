@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final, Optional
 
 from headway.basics.crashpoints import reached
-from headway.errors import LockedStateError
+from headway.errors import IncompatibleStateError, LockedStateError
 from headway.runtime.engine_log import EngineLog
 from headway.runtime.last_run import forget_stats, load_stats, save_stats
 from headway.runtime.notices import add_notice, take_notices
 from headway.runtime.stats import RunStats
-from headway.state.files import state_files
+from headway.state.files import CLUSTER_NAME, state_files
 from headway.state.lock import LOCK_NAME, DirectoryLock, Premises
 from headway.state.manifest import Drain, Manifest
 from headway.state.positions import Positions
@@ -33,13 +33,25 @@ class StateDirectory:
     Made from a path it opens nothing, and the directory need not be there. Methods that write ask for the lock, unless
     they say otherwise. Those that touch files raise `StateError` when the disk or the rights do not let them, and
     `CorruptStateError`, which is one, for what is damaged.
+
+    `is_part` says that it is known to be one host's part of the state of a cluster.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_part: bool = False) -> None:
         self.path = path
+        self._is_part = is_part
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def check_whole(self) -> None:
+        """Raise `IncompatibleStateError` for one host's part of a cluster's state, unless it is known to be one."""
+        if not self._is_part and (self.path / CLUSTER_NAME).exists():
+            msg = (
+                f"{self.path} holds what one host of a cluster has, which is a part of its state: run the flow with "
+                "--cluster, or restore the last backup into another directory (headway backup restore) to have all"
+            )
+            raise IncompatibleStateError(msg)
 
     @property
     def run_dir(self) -> Path:

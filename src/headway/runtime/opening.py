@@ -116,8 +116,9 @@ def placed_generation(
 def settled_manifest(directory: StateDirectory) -> Manifest | None:
     """The manifest, once the directory is what it says, and what commands have asked of it is done. With the lock held.
 
-    None where there is no state.
+    None where there is no state. Raises `IncompatibleStateError` for what is a part of a cluster's state.
     """
+    directory.check_whole()
     found = directory.open_manifest()
     if found is None:
         return None

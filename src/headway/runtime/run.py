@@ -182,11 +182,17 @@ def unheard_change(change: Change) -> None:
     """Drops what it is told."""
 
 
-def open_state(plan: Plan, options: RunOptions, tell: TellChange) -> Manifest:
-    """Make the state directory ready for a plan, and the engine's log with it; with the lock held."""
+def open_state(
+    plan: Plan, options: RunOptions, tell: TellChange, directory: Optional[StateDirectory] = None
+) -> Manifest:
+    """Make the state directory ready for a plan, and the engine's log with it; with the lock held.
+
+    `directory` is that of the options where there is more to say of it.
+    """
+    directory = directory or options.directory
     manifest = open_manifest(
         plan,
-        options.directory,
+        directory,
         key_groups=options.key_groups,
         draining=options.drain,
         sync=options.sync,
@@ -194,7 +200,7 @@ def open_state(plan: Plan, options: RunOptions, tell: TellChange) -> Manifest:
     )
     for source in plan.sources:
         source.node.input.prepare(options.workers)
-    options.directory.engine_log(manifest.generation).prepare()
+    directory.engine_log(manifest.generation).prepare()
     return manifest
 
 
