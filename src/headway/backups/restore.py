@@ -25,7 +25,7 @@ from headway.backups.store import Store
 from headway.errors import CorruptStateError, UsageError
 from headway.runtime.directory import StateDirectory
 from headway.savepoints.parts import part_of
-from headway.savepoints.restore import Outputs, restore_savepoint
+from headway.savepoints.restore import Outputs, check_outputs, restore_savepoint
 from headway.savepoints.shelf import Shelf, check_name
 from headway.state.files import check_room, state_files
 from headway.state.private import make_private, open_private, sync_directory
@@ -83,6 +83,7 @@ def restore_backup(
     manifest = Manifest.load(store, listed)
     if groups is not None:
         manifest = msgspec.structs.replace(manifest, info=part_of(manifest.info, groups))
+    check_outputs(manifest.info, directory.path, outputs)
     shelf = Shelf(directory.path)
     check_name(listed.name)
     with shelf.held(time.monotonic() + _WAIT_S):

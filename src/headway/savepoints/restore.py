@@ -43,7 +43,7 @@ from headway.state.rescale import new_place
 from headway.state.restored import ready_groups
 from headway.state.savepoint import SavepointInfo, check_savepoint
 
-__all__ = ["Outputs", "forget_cut_off", "restore_savepoint"]
+__all__ = ["Outputs", "check_outputs", "forget_cut_off", "restore_savepoint"]
 
 Outputs = Literal["back", "new"]
 """Files that the flow has written: cut back to where they stood, or begun anew, the old ones being moved aside."""
@@ -76,7 +76,7 @@ def restore_savepoint(
     if kept is None:
         msg = f"{savepoint} holds no {MANIFEST_NAME}; take another savepoint"
         raise StateError(msg)
-    _check_outputs(info, directory.path, outputs)
+    check_outputs(info, directory.path, outputs)
     forget_cut_off(directory)
     _check_flow(info, directory)
     check_inboxes(savepoint, directory.path)
@@ -132,7 +132,7 @@ def forget_cut_off(directory: StateDirectory) -> None:
             shutil.rmtree(place)
 
 
-def _check_outputs(info: SavepointInfo, directory: Path, outputs: Optional[Outputs]) -> None:
+def check_outputs(info: SavepointInfo, directory: Path, outputs: Optional[Outputs]) -> None:
     """Raise `UsageError` where it is not said what becomes of files that another run may be writing."""
     is_same = os.path.realpath(directory) == os.path.realpath(info.origin)
     if outputs is None and info.written and not is_same:
