@@ -16,6 +16,7 @@ from headway.cli.process import say
 from headway.cli.rescale import rescale
 from headway.cli.state_edits import EDITS
 from headway.cli.state_queries import QUERIES
+from headway.cli.state_sql import sql
 
 if TYPE_CHECKING:
     from headway.state.reader import StateReader, StoredRow
@@ -109,7 +110,7 @@ def get(ctx: click.Context, place: str, operator: str, key: str, state_dir: Opti
         ctx.exit(1)
 
 
-for command in (*QUERIES, *EDITS, check, drop, rescale):
+for command in (*QUERIES, sql, *EDITS, check, drop, rescale):
     state.add_command(command)
 
 

@@ -1,0 +1,145 @@
+"""`headway state sql`: a question in SQL about all that a flow keeps, answered by DuckDB."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final, Optional
+
+import click
+
+from headway.cli.changes import state_option
+from headway.cli.escapes import json_text, printable
+from headway.cli.options import examples, json_option
+from headway.cli.process import say
+
+if TYPE_CHECKING:
+    from headway.state.reader import StateReader
+
+__all__ = ["sql"]
+
+_OWN: Final = ("key", "group")
+"""Columns that are no fields of a state."""
+_TYPES: Final[tuple[tuple[frozenset[type], str], ...]] = (
+    (frozenset({bool}), "BOOLEAN"),
+    (frozenset({int}), "BIGINT"),
+    (frozenset({int, float}), "DOUBLE"),
+    (frozenset({str}), "VARCHAR"),
+)
+"""The type of a column whose values are of no other types than these; JSON for all others."""
+_BIGINT: Final = range(-(1 << 63), 1 << 63)
+
+
+@click.command(
+    epilog=examples(
+        'headway state sql flows/abandoned_carts.py "select count(*), sum(cents) from abandonment"',
+        'headway state sql .headway/abandoned-carts "select key from abandonment order by cents desc limit 5" '
+        "--savepoint before-the-sale",
+    )
+)
+@click.argument("place", metavar="FLOW|DIR")
+@click.argument("query", metavar="SQL")
+@state_option
+@click.option("--savepoint", metavar="NAME", help="Ask this savepoint, and not what is there now.")
+@json_option("Write one JSON object a line.")
+def sql(place: str, query: str, state_dir: Optional[Path], savepoint: Optional[str], as_json: bool) -> None:
+    """Ask what a flow keeps in SQL. Needs the extra sql: pip install 'headway[sql]'.
+
+    Each operator is a table of its name, in double quotes where that is no plain word. Its columns are key, group (the
+    key group) and the fields of its state; a field of one of these names is called state_key or state_group. What is no
+    number, text or boolean is of the type JSON: items->>'$.s0001'. A state without fields is the column value.
+
+    All rows of the operators whose names the text has are read first, some 10 µs each. Of a running flow key groups may
+    be an epoch apart; a savepoint is of one epoch. Nothing of the state can be changed so.
+    """
+    from headway.basics.needed import needed
+    from headway.cli.state_queries import reader_at, tell_table
+
+    duckdb = needed("duckdb", "sql", "headway state sql")
+    with (
+        reader_at(place, state_dir, savepoint) as reader,
+        TemporaryDirectory(prefix="headway-sql-") as folder,
+        closing(duckdb.connect(config={"temp_directory": folder})) as connection,
+    ):
+        for number, operator in enumerate(reader.operators()):
+            if re.search(rf"(?<!\w){re.escape(operator)}(?!\w)", query, flags=re.IGNORECASE):
+                _load(connection, reader, operator, Path(folder) / f"{number}.jsonl")
+        try:
+            found = connection.execute(query)
+            heads = [column[0] for column in found.description or ()]
+            rows = iter(found.fetchone, None)
+            if as_json:
+                for row in rows:
+                    say(json_text(dict(zip(heads, map(_plain, row)))))
+            else:
+                tell_table(list(map(printable, heads)), ([_cell(value) for value in row] for row in rows))
+        except duckdb.Error as error:
+            tables = ", ".join(map(_quoted, reader.operators())) or "none"
+            msg = f"the query cannot be answered: {error}; the tables are {tables}"
+            raise click.UsageError(msg) from error
+
+
+def _load(connection: Any, reader: StateReader, operator: str, path: Path) -> None:
+    """Make the table of an operator, by way of a file of JSON lines."""
+    seen: dict[str, set[type]] = {"key": {str}, "group": {int}}
+    with path.open("w", encoding="utf-8") as file:
+        for line in _lines(reader, operator, seen):
+            file.write(line + "\n")
+    columns = ", ".join(f"{_quoted(name)}: {_text(_type_of(types))}" for name, types in seen.items())
+    connection.execute(
+        f"CREATE TABLE {_quoted(operator)} AS SELECT * FROM read_json({_text(str(path))}, "
+        f"format='newline_delimited', columns={{{columns}}}, maximum_object_size={1 << 30})"
+    )
+    path.unlink()
+
+
+def _lines(reader: StateReader, operator: str, seen: dict[str, set[type]]) -> Iterator[str]:
+    """The rows as JSON; `seen` comes to have the types of the values of each column."""
+    import msgspec
+
+    from headway.state.queries import plain_state
+
+    for row in reader.rows(operator):
+        state = plain_state(row.state)
+        line: dict[str, Any] = {"key": row.key, "group": row.group}
+        fields = state if isinstance(state, dict) else {"value": state}
+        for name, value in fields.items():
+            column = f"state_{name}" if str(name).lower() in _OWN else str(name)
+            line[column] = value
+            seen.setdefault(column, set()).add(_kind(value))
+        yield msgspec.json.encode(line).decode()
+
+
+def _kind(value: Any) -> type:
+    """The type of a value, as far as columns tell types apart; that of None says nothing."""
+    kind = type(value)
+    return float if kind is int and value not in _BIGINT else kind
+
+
+def _type_of(kinds: set[type]) -> str:
+    known = kinds - {type(None)}
+    return next((name for types, name in _TYPES if known <= types), "JSON") if known else "VARCHAR"
+
+
+def _quoted(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _text(text: str) -> str:
+    doubled = text.replace("'", "''")
+    return f"'{doubled}'"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return printable(value) if isinstance(value, str) else printable(str(value))
+
+
+def _plain(value: Any) -> Any:
+    """A value of an answer as JSON can hold it: what has no form of its own there as text."""
+    return value if isinstance(value, (bool, int, float, str, list, dict, type(None))) else str(value)
