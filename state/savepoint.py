@@ -18,16 +18,18 @@ SHA-256 takes about as long, a gigabyte a second where the processor knows it.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 import msgspec
 
-from headway.errors import CorruptStateError, IncompatibleStateError
+from headway.errors import CorruptStateError, IncompatibleStateError, StateError
 from headway.state.copies import FOREVER
 from headway.state.files import state_files
 from headway.state.private import open_private, read_private, write_private
@@ -36,7 +38,9 @@ from headway.state.seal import checksum
 __all__ = [
     "SAVEPOINT_NAME",
     "FileEntry",
+    "Known",
     "SavepointInfo",
+    "SumsAhead",
     "check_savepoint",
     "check_sizes",
     "check_sum",
@@ -194,8 +198,12 @@ def check_sizes(folder: Path) -> SavepointInfo:
     return info
 
 
-Known = dict[tuple[int, int], FileEntry]
-"""What files are, by device and inode."""
+Known = dict[tuple[int, int, int, int], FileEntry]
+"""What files are, by device, inode, size and the time of the last write: an inode may have become another file's."""
+
+
+def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def known_files(folder: Path) -> Known:
@@ -206,9 +214,48 @@ def known_files(folder: Path) -> Known:
         for name, entry in info.files.items():
             if name.endswith(FOREVER):
                 with suppress(FileNotFoundError):
-                    found = os.stat(folder / name, follow_symlinks=False)
-                    known[found.st_dev, found.st_ino] = entry
+                    known[_identity(os.stat(folder / name, follow_symlinks=False))] = entry
     return known
+
+
+class SumsAhead:
+    """Reads the large files of a state directory that is in use, in a thread, as long as its block lasts.
+
+    What a savepoint will have is mostly there before the end of its epoch has come. `known` is what need not be read.
+    """
+
+    def __init__(self, directory: Path, known: Known) -> None:
+        self._directory = directory
+        self._known = known
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="headway-checksums", daemon=True)
+
+    def known(self) -> Known:
+        """What files are, as far as has been read; the rest is left to whoever asks."""
+        self._ended.set()
+        self._thread.join()
+        return self._known
+
+    def __enter__(self) -> SumsAhead:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.known()
+
+    def _read(self) -> None:
+        for path in sorted(self._directory.glob(f"groups/*/*{FOREVER}")):
+            if self._ended.is_set():
+                return
+            # Files go while they are read; what else is wrong with one is said by whoever has to read it.
+            with suppress(OSError, StateError):
+                before = os.stat(path, follow_symlinks=False)
+                if _identity(before) not in self._known:
+                    found = _sum_of(path)
+                    if _identity(os.stat(path, follow_symlinks=False)) == _identity(before):
+                        self._known[_identity(before)] = FileEntry(before.st_size, found)
 
 
 def list_files(folder: Path, known: Known | None = None) -> dict[str, FileEntry]:
@@ -219,7 +266,7 @@ def list_files(folder: Path, known: Known | None = None) -> dict[str, FileEntry]
 
     def entry_of(path: Path) -> FileEntry:
         status = os.stat(path, follow_symlinks=False)
-        entry = (known or {}).get((status.st_dev, status.st_ino))
+        entry = (known or {}).get(_identity(status))
         return entry or FileEntry(status.st_size, _sum_of(path, sync=True))
 
     with state_files(folder, "read"):

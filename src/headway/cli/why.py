@@ -46,8 +46,8 @@ def why(
     """Tell what led to a trigger: the events and timers of its key, and its state before and after each.
 
     TRIGGER_ID is the `id` of the CloudEvent. The flow is run over its log in memory, from the beginning and with the
-    same --set as the run; nothing is written or delivered. It takes some 10 to 30 µs for each event of the log. The
-    exit code is 1 when the flow makes no such trigger of it.
+    same --set as the run; nothing is written or delivered. It takes some 10 µs for each event of the log, and 40 where
+    the key is not known. The exit code is 1 when the flow makes no such trigger of it.
     """
     from headway.cli.places import default_state_dir
     from headway.declare.loading import FlowSpec, load_flow

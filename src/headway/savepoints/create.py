@@ -33,7 +33,7 @@ from headway.state.lock import DirectoryLock
 from headway.state.manifest import MANIFEST_NAME, Manifest
 from headway.state.private import make_private, read_private, write_private
 from headway.state.redo import decode_meta
-from headway.state.savepoint import SavepointInfo, list_files
+from headway.state.savepoint import SavepointInfo, SumsAhead, list_files
 from headway.state.tasks import Generation
 
 __all__ = [
@@ -76,9 +76,9 @@ def create_savepoint(
 ) -> SavepointInfo:
     """Make a savepoint of a flow that runs or is stopped; returns what it says of itself.
 
-    Without `name` it is named after the time, behind `prefix`: such a one is automatic. Takes some 0.1 s for each key
-    group, and the time to read once what no other savepoint has; hard links take no room until the flow has rewritten
-    what they hold. `is_held` says that the caller is within a block of `held_alone`.
+    Without `name` it is named after the time, behind `prefix`: such a one is automatic. Takes the time to read once
+    what no other savepoint has, which begins at once, and some 0.1 s for each key group once the epoch has ended; hard
+    links take no room until the flow has rewritten what they hold. `is_held` says that the caller is within a block of `held_alone`.
 
     Raises `IncompatibleStateError` where there is no state, `UsageError` for a name that cannot be, `LockedStateError`
     where another savepoint is being made, and `StateError` when the run does not answer within `wait_s`, is `stopping`,
@@ -95,7 +95,7 @@ def create_savepoint(
     shelf.check_free(name)
     until_s = time.monotonic() + wait_s
     held = nullcontext() if is_held else shelf.held(until_s, stopping)
-    with held, shelf.draft() as draft:
+    with held, shelf.draft() as draft, SumsAhead(directory.path, shelf.known_files()) as sums:
         check_room(directory.path)
         keep_inboxes(directory.path, draft)
         taken = _held(directory, draft) if is_held else _taken(directory, shelf, draft, until_s, stopping)
@@ -120,7 +120,7 @@ def create_savepoint(
             generation=manifest.generation,
             key_groups=manifest.key_groups,
             events=sum(source.counts[0] for source in positions.sources.values()),
-            files=list_files(draft, shelf.known_files()),
+            files=list_files(draft, sums.known()),
             **about,
         )
         shelf.place(draft, info)

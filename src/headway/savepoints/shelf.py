@@ -19,7 +19,7 @@ from headway.errors import LockedStateError, StateError, UsageError
 from headway.runtime.marking import ASKED_PREFIX, LOCK_FILE
 from headway.state.files import SAVEPOINTS_NAME, state_files
 from headway.state.private import make_private, open_private, sync_directory
-from headway.state.savepoint import FileEntry, SavepointInfo, known_files
+from headway.state.savepoint import Known, SavepointInfo, known_files
 
 __all__ = ["AUTOMATIC", "BEFORE_EDIT", "BEFORE_RESTORE", "KEPT_BEFORE", "Shelf", "check_name", "name_for"]
 
@@ -92,9 +92,9 @@ class Shelf:
                 found.append((name, error))
         return sorted(found, key=lambda one: one[1].made_ms if isinstance(one[1], SavepointInfo) else 0)
 
-    def known_files(self) -> dict[tuple[int, int], FileEntry]:
-        """What files are that savepoints have, by device and inode; of savepoints that can be read."""
-        known: dict[tuple[int, int], FileEntry] = {}
+    def known_files(self) -> Known:
+        """What files are that savepoints have; of savepoints that can be read."""
+        known: Known = {}
         for name in self.names():
             with suppress(StateError):
                 known.update(known_files(self.folder / name))
