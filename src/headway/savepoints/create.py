@@ -78,7 +78,8 @@ def create_savepoint(
 
     Without `name` it is named after the time, behind `prefix`: such a one is automatic. Takes the time to read once
     what no other savepoint has, which begins at once, and some 0.1 s for each key group once the epoch has ended; hard
-    links take no room until the flow has rewritten what they hold. `is_held` says that the caller is within a block of `held_alone`.
+    links take no room until the flow has rewritten what they hold. `is_held` says that the caller is within a block of
+    `held_alone`.
 
     Raises `IncompatibleStateError` where there is no state, `UsageError` for a name that cannot be, `LockedStateError`
     where another savepoint is being made, and `StateError` when the run does not answer within `wait_s`, is `stopping`,
