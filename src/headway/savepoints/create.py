@@ -32,7 +32,7 @@ from headway.state.groups import worker_of
 from headway.state.lock import DirectoryLock
 from headway.state.manifest import MANIFEST_NAME, Manifest
 from headway.state.private import make_private, read_private, write_private
-from headway.state.redo import decode_meta
+from headway.state.redo import Control, decode_meta
 from headway.state.savepoint import SavepointInfo, SumsAhead, list_files
 from headway.state.tasks import Generation
 
@@ -271,20 +271,24 @@ def settle(
     directory: Path, manifest: Manifest, known: Committed, link: Callable[[Database, int], None] = _unlinked
 ) -> _About:
     """Promote or discard what is pending in all groups, and `link` them; tells where they stand and what is there."""
+    before = Generation(directory, manifest, known.versions)
+
+    def settle(group: int, database: Database) -> tuple[int, dict[int, Control]]:
+        controls = before.settle(database, group)
+        link(database, group)
+        return group, controls
+
     versions: list[tuple[int, int, int]] = []
     rows = timers = waiting = 0
     written: set[str] = set()
-    before = Generation(directory, manifest, known.versions)
-    with before.groups() as groups:
-        for group, database in groups:
-            for task, control in before.settle(database, group).items():
-                versions.append((task, group, control.version))
-                rows, timers = rows + control.rows, timers + control.timers
-                waiting += control.spilled
-                name = before.outputs.get(task)
-                if name not in {None, DEAD_LETTER_SINK} and _position_of(decode_meta(control.meta)):
-                    written.add(str(name))
-            link(database, group)
+    for group, controls in before.of_each_group(settle):
+        for task, control in controls.items():
+            versions.append((task, group, control.version))
+            rows, timers = rows + control.rows, timers + control.timers
+            waiting += control.spilled
+            name = before.outputs.get(task)
+            if name not in {None, DEAD_LETTER_SINK} and _position_of(decode_meta(control.meta)):
+                written.add(str(name))
     return {"versions": versions, "rows": rows, "timers": timers, "waiting": waiting, "written": sorted(written)}
 
 
