@@ -273,7 +273,7 @@ def settle(
     """Promote or discard what is pending in all groups, and `link` them; tells where they stand and what is there."""
     before = Generation(directory, manifest, known.versions)
 
-    def settle(group: int, database: Database) -> tuple[int, dict[int, Control]]:
+    def settled(group: int, database: Database) -> tuple[int, dict[int, Control]]:
         controls = before.settle(database, group)
         link(database, group)
         return group, controls
@@ -281,7 +281,7 @@ def settle(
     versions: list[tuple[int, int, int]] = []
     rows = timers = waiting = 0
     written: set[str] = set()
-    for group, controls in before.of_each_group(settle):
+    for group, controls in before.of_each_group(settled):
         for task, control in controls.items():
             versions.append((task, group, control.version))
             rows, timers = rows + control.rows, timers + control.timers
