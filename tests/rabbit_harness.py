@@ -18,7 +18,7 @@ def asked(server: RabbitServer, what: Callable[[Any], Coroutine[Any, Any, Any]])
     from rstream import Producer, ServerError
 
     async def ask() -> Any:
-        for _ in range(100):
+        for _ in range(600):
             producer = Producer("127.0.0.1", server.stream_port, username="guest", password="guest")
             try:
                 return await what(producer)
@@ -28,7 +28,7 @@ def asked(server: RabbitServer, what: Callable[[Any], Coroutine[Any, Any, Any]])
                 await asyncio.sleep(0.1)
             finally:
                 await producer.close()
-        raise AssertionError("the stream is not there after ten seconds")
+        raise AssertionError("the stream is not there after a minute")
 
     return asyncio.run(ask())
 
