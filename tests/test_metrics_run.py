@@ -144,9 +144,8 @@ def test_a_run_exports_all_that_is_promised(tmp_path: Path, workers: int) -> Non
         running.post("z", at_ms=now_ms - 100_000)
         running.post("z", at_ms=now_ms + 3_000)
         ask(running.posts, "POST", "/orders", b"{}", {"content-type": "application/json"})
-        # The shop has no durable functions: see test_durable_figures, and test_metrics_families for queues of steps;
-        # and how far an input is behind is known of some of them: see test_lag.
-        elsewhere = ("headway_function", "headway_step_", "headway_source_lag", "headway_partition_lag")
+        # The shop has no durable functions: see test_durable_figures, and test_metrics_families for queues of steps.
+        elsewhere = ("headway_function", "headway_step_")
         promised = [one for one in CATALOG if not one.name.startswith(elsewhere)]
         expected = {metric.name: {"flow", *metric.labels} for metric in promised}
 
@@ -171,6 +170,7 @@ def test_a_run_exports_all_that_is_promised(tmp_path: Path, workers: int) -> Non
         assert running.value("headway_holding_partition_info", partition="orders/0") == 1
         assert running.value("headway_ingest_requests_total", code="422") == 1
         assert running.value("headway_ingest_fsync_seconds_count", source="orders") == 5
+        assert running.value("headway_source_lag_records", source="orders") == 0
         assert running.value("headway_workers") == workers
 
 
