@@ -69,7 +69,21 @@ class KafkaServer(SmallServer):
 
     def prepare(self) -> None:
         """Write its settings, and format the place of its log."""
-        lines = {
+        text = "".join(f"{name}={value}\n" for name, value in self.settings().items())
+        (self.directory / "server.properties").write_text(text)
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        arguments = ["format", f"--cluster-id={cluster}", "-c", "server.properties", *self.format_options()]
+        format_it = _java("kafka.tools.StorageTool", *arguments)
+        ran = subprocess.run(format_it, cwd=self.directory, check=False, capture_output=True, timeout=60)
+        assert ran.returncode == 0, ran.stderr.decode()
+
+    def format_options(self) -> list[str]:
+        """What else the place of its log is formatted with."""
+        return []
+
+    def settings(self) -> dict[str, str]:
+        """Its settings, by their own names."""
+        return {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller}",
@@ -87,12 +101,6 @@ class KafkaServer(SmallServer):
             "group.initial.rebalance.delay.ms": "0",
             "log.retention.ms": "-1",
         }
-        text = "".join(f"{name}={value}\n" for name, value in lines.items())
-        (self.directory / "server.properties").write_text(text)
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        format_it = _java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", "server.properties")
-        ran = subprocess.run(format_it, cwd=self.directory, check=False, capture_output=True, timeout=60)
-        assert ran.returncode == 0, ran.stderr.decode()
 
     def command(self) -> list[str]:
         return _java("kafka.Kafka", "server.properties")

@@ -1,5 +1,5 @@
 """Stands before a server, and cuts connections at moments that hurt: when the server has answered, and before anybody
-has heard it. So a client has sent `COMMIT`, and cannot know what has become of it.
+has heard it. So a client has sent `COMMIT`, and cannot know what has become of it. Answers may also be held up.
 """
 
 from __future__ import annotations
@@ -9,18 +9,25 @@ import random
 import threading
 from contextlib import suppress
 from types import TracebackType
+from typing import Final
+
+_HOLD_S: Final = 0.05
 
 
 class CuttingProxy:
-    """Serves in a thread while it is entered. One in `cut_of` answers is thrown away, with its connection."""
+    """Serves in a thread while it is entered. One in `cut_of` answers is thrown away, with its connection.
 
-    def __init__(self, behind: int, chance: random.Random, cut_of: int) -> None:
+    One in `hold_of` others comes late, by some hundredths of a second; with 0 none does.
+    """
+
+    def __init__(self, behind: int, chance: random.Random, cut_of: int, hold_of: int = 0) -> None:
         self.port = 0
         self.cut = 0
         """Connections that were cut."""
         self._behind = behind
         self._chance = random.Random(chance.randrange(1 << 30))
         self._cut_of = cut_of
+        self._hold_of = hold_of
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -65,6 +72,8 @@ class CuttingProxy:
                 if is_answer and self._chance.randrange(self._cut_of) == 0:
                     self.cut += 1
                     break
+                if is_answer and self._hold_of and self._chance.randrange(self._hold_of) == 0:
+                    await asyncio.sleep(self._chance.random() * _HOLD_S)
                 writer.write(piece)
                 await writer.drain()
         writer.close()  # Each side's end ends the other.

@@ -97,7 +97,7 @@ class Nats(Target):
         headers |= {"Nats-Msg-Id": delivery.id, "Content-Type": "application/json"}
         try:
             await self._connecting.made()
-            await self._stream.publish(self._subject, delivery.data, timeout=self.limits.timeout_s, headers=headers)
+            await self._publish(delivery.data, headers)
         except nats.errors.MaxPayloadError:
             told = f"{len(delivery.data)} bytes are more than the server takes: raise its max_payload"
             return [Answer(Outcome.NEVER, told)]
@@ -106,6 +106,21 @@ class Nats(Target):
         except (nats.errors.Error, UsageError, OSError, asyncio.TimeoutError) as error:
             return [Answer(Outcome.RETRY, self._servers.words(error))]
         return [DONE]
+
+    async def _publish(self, data: bytes, headers: dict[str, str]) -> None:
+        """Publish, apart from this task: a client that is closed cancels what waits for it, which nobody asked for."""
+        publishing = asyncio.ensure_future(
+            self._stream.publish(self._subject, data, timeout=self.limits.timeout_s, headers=headers)
+        )
+        try:
+            await asyncio.wait([publishing])
+        except asyncio.CancelledError:
+            publishing.cancel()
+            raise
+        if publishing.cancelled():
+            msg = "the connection has ended before the answer"
+            raise ConnectionError(msg)
+        publishing.result()
 
     async def look(self) -> str:
         """Ask which stream takes the subject."""
