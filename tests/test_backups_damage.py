@@ -74,7 +74,7 @@ def test_each_object_that_is_damaged_is_named(made: Path, tmp_path: Path, damage
         shutil.copytree(made / "kept", tmp_path / "kept")
         damage(tmp_path / "kept" / key, made / "kept" / other)
         with no_database(), pytest.raises(CorruptStateError) as caught:
-            restored(open_store(f"file:{tmp_path}/kept"), tmp_path)
+            restored(open_store(f"file:{tmp_path}/kept"), tmp_path, outputs="back")
         assert key in str(caught.value), (key, str(caught.value))
         left = [path.name for path in (tmp_path / "state").iterdir()] if (tmp_path / "state").exists() else []
         assert set(left) <= {"savepoints"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -51,7 +52,11 @@ def net() -> Iterator[Network]:
 
 
 def test_a_flow_runs_through_tunnels(net: Network, tmp_path: Path) -> None:
-    subprocess.run(["headway", "generate", "shop", "events", "--events", "3000", "--quiet"], check=True, cwd=tmp_path)
+    subprocess.run(
+        [sys.executable, "-m", "headway", "generate", "shop", "events", "--events", "3000", "--quiet"],
+        check=True,
+        cwd=tmp_path,
+    )
     (tmp_path / "psk").write_text("cluster:" + "5a" * 32 + "\n")
     (tmp_path / "psk").chmod(0o600)
     hosts = "".join(
