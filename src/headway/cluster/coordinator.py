@@ -105,7 +105,7 @@ class Coordinator:
         self._max_restarts = max_restarts
         self._hang_after_ms = hang_after_ms
         self._leaving: set[str] = set()
-        self._attempt = 0
+        self._attempt = int(time.time())  # Greater than all before, also when the coordinator starts anew.
         self._attempted = False
         self._restarts = 0
         self._recent = 0
