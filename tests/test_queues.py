@@ -4,91 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.cluster_harness import run
 from tests.kafka_harness import eventually
 from tests.kills_harness import chance_of
+from tests.queue_fakes import FakeConsumer, FakeQueue, Given
 
 import headway as hw
 from headway.connectors.base import Position
 from headway.connectors.loopthread import LoopThread
 from headway.connectors.parts import record_headers, record_key, record_time
-from headway.connectors.server_url import MQTT, ServerUrl
-from headway.errors import InputError, LockedStateError, UsageError
+from headway.errors import InputError, LockedStateError
 from headway.formats.json import Json
-from headway.inbox.queues import consuming, mqtt, records
-from headway.inbox.queues.base import Consumer, Losses, Message
-from headway.inbox.queues.source import log_name, queue_source
+from headway.inbox.queues import consuming, records
+from headway.inbox.queues.base import Message
+from headway.inbox.queues.source import queue_source
 from headway.inbox.reader import InboxChunk, times_of
 
 DECODER = Json().decoder(hw.Json)
-
-
-@dataclass
-class FakeQueue:
-    """Hands out what is not acknowledged again, from the oldest on, to whoever connects anew."""
-
-    chance: random.Random
-    fails_of: int = 0
-    has_ids: bool = True
-    waiting: deque[int] = field(default_factory=deque)
-    handed: list[int] = field(default_factory=list)
-    acknowledged: list[int] = field(default_factory=list)
-    durable: int = 0
-    failure: InputError | None = None
-
-    def put(self, numbers: range) -> None:
-        self.waiting.extend(numbers)
-
-    def trouble(self) -> None:
-        if self.failure is not None:
-            raise self.failure
-        # An empty queue has none: what fails again and again is never quiet, and so a bounded run would never end.
-        is_busy = self.waiting or self.handed
-        if self.fails_of and is_busy and self.chance.randrange(self.fails_of) == 0:
-            raise ConnectionError("it is away")
-
-
-class FakeConsumer(Consumer):
-    def __init__(self, queue: FakeQueue) -> None:
-        self.queue = queue
-
-    async def connect(self) -> None:
-        self.queue.trouble()
-        assert not self.queue.handed, "disconnect() comes before connect()"
-
-    async def take(self) -> Sequence[Message]:
-        queue = self.queue
-        queue.trouble()
-        count = min(len(queue.waiting), queue.chance.randrange(1, 8))
-        taken = [queue.waiting.popleft() for _ in range(count)]
-        queue.handed += taken
-        queue.trouble()
-        return [
-            Message(b'{"n": %d}' % n, str(n) if queue.has_ids else None, f"k{n}", [("h", b"%d" % n)], n or None)
-            for n in taken
-        ]
-
-    async def done(self, messages: Sequence[Message]) -> None:
-        queue = self.queue
-        queue.trouble()
-        queue.acknowledged += queue.handed[: len(messages)]
-        assert len(queue.handed) == len(messages)
-        queue.handed.clear()
-        queue.trouble()
-
-    async def disconnect(self) -> None:
-        self.queue.waiting.extendleft(reversed(self.queue.handed))
-        self.queue.handed.clear()
 
 
 def source(queue: FakeQueue, folder: Path, **options: Any) -> Any:
@@ -148,25 +87,6 @@ def test_a_message_without_an_id_is_not_lost_and_may_be_there_twice(tmp_path: Pa
     found, _ = read_some(source(queue, tmp_path), None, 60, follow=False)
     assert set(found) == set(range(60))
     assert len(found) > 60
-
-
-class Given(Consumer):
-    """Hands out what it was given, once, group by group."""
-
-    def __init__(self, groups: Sequence[Sequence[Message]]) -> None:
-        self.left = list(groups)
-
-    async def connect(self) -> None:
-        pass
-
-    async def take(self) -> Sequence[Message]:
-        return self.left.pop(0) if self.left else []
-
-    async def done(self, messages: Sequence[Message]) -> None:
-        pass
-
-    async def disconnect(self) -> None:
-        pass
 
 
 def test_a_used_id_with_another_value_is_a_message_of_its_own(tmp_path: Path) -> None:
@@ -373,72 +293,3 @@ numbers = flow.source("numbers", hw.Json, hw.queue_source("numbers", Numbers), t
 numbers.to("out", hw.to_jsonl("out.jsonl"))
 numbers.dead_letters.to("letters", hw.to_jsonl("letters.jsonl"))
 """
-
-
-def test_names_of_logs_are_each_queues_own(tmp_path: Path) -> None:
-    given = [("a.b", "c"), ("a", "b.c"), ("a/b",), ("a~2fb",), ("a", "b"), ("a~-b",), ("x" * 300,), ("x" * 301,)]
-    names = [log_name("nats", *parts) for parts in given]
-    assert len(set(names)) == len(given)
-    for name in names:
-        assert len(name) <= 200
-        queue_source(name, lambda: Given([]))
-    assert log_name("nats", "carts.>") == "nats.carts.~3e"
-    flow = hw.Flow("two")
-    for server in ("one", "other"):
-        source = hw.rabbitmq_queue(f"amqp://{server}", "orders")
-        flow.source(server, hw.Json, source, time=hw.record_time).to(f"{server}-out", hw.to_list([]))
-    with pytest.raises(UsageError, match=r"both keep inbox/=rabbitmq\.orders in the state directory: .*another log="):
-        hw.run(flow, state=tmp_path)
-    assert hw.rabbitmq_queue("amqp://other", "orders", log="orders-eu").own_log == "inbox/=orders-eu"
-    with pytest.raises(UsageError, match="expected a name of letters"):
-        hw.rabbitmq_queue("amqp://other", "orders", log="orders/eu")
-
-
-def test_losses_are_told_seldom_and_in_full() -> None:
-    told: list[str] = []
-    losses = Losses(told.append, "messages were lost")
-    losses.end()
-    assert told == []
-    for _ in range(2_500):
-        losses.add()
-    losses.end()
-    losses.end()
-    assert told == [f"{count} messages were lost" for count in ("1", "10", "100", "1,000", "2,500")]
-
-
-def test_messages_of_mqtt_that_need_no_acknowledgement_wait_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mqtt, "_WAITING_MOST", 3)
-    monkeypatch.setattr(mqtt, "_WAITING_BYTES_MOST", 100)
-
-    async def taken(come: list[tuple[int, bytes]]) -> tuple[list[bytes], list[str]]:
-        address = ServerUrl("mqtt://localhost", "mqtt(...)", MQTT)
-        told: list[str] = []
-        consumer = mqtt.MqttConsumer(address, (), "me", 10, 60, "id", "mqtt")
-        consumer.tell = told.append
-        consumer.begin()
-        for qos, value in come:
-            consumer.came(SimpleNamespace(qos=qos, payload=value, properties=None, topic="t", mid=1))
-        found = [message.value for message in await consumer.take()]
-        assert consumer._waiting_bytes == 0
-        await consumer.disconnect()
-        return found, told
-
-    found, told = asyncio.run(taken([(0, b"a"), (0, b"b"), (0, b"c"), (0, b"lost"), (1, b"d"), (0, b"lost")]))
-    assert found == [b"a", b"b", b"c", b"d"]
-    assert [text.split(" ")[0] for text in told] == ["1", "2"]
-    found, told = asyncio.run(taken([(0, b"x" * 99), (0, b"y"), (0, b"lost")]))
-    assert found == [b"x" * 99, b"y"] and len(told) == 1
-
-
-def test_options(tmp_path: Path) -> None:
-    wrong: list[tuple[dict[str, Any], str]] = [
-        ({"name": "a/b"}, "expected a name of letters"),
-        ({"name": "a", "most_waiting": 0}, "most_waiting=0 is out of range"),
-        ({"name": "a", "format": "csv"}, "name the columns"),
-        ({"name": "a", "window_keys": -1}, "window_keys is -1"),
-    ]
-    for options, reason in wrong:
-        with pytest.raises(UsageError, match=reason):
-            queue_source(consumer=lambda: FakeConsumer(FakeQueue(random.Random(1))), **options)
-    with pytest.raises(UsageError, match="give it a state directory"):
-        queue_source("a", lambda: FakeConsumer(FakeQueue(random.Random(1)))).open("=a/0", None, follow=False)
