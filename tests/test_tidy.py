@@ -205,3 +205,9 @@ def test_module(path: Path) -> None:
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             assert (node.end_lineno or 0) - node.lineno < FUNCTION_LINES_MAX, f"{node.name} is too long"
+
+
+def test_no_module_is_too_long_to_be_read() -> None:
+    paths = [path for folder in ("tests", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py")]
+    long = {str(path.relative_to(ROOT)): path.read_text().count("\n") for path in paths}
+    assert {path: lines for path, lines in long.items() if lines > MODULE_LINES_MAX} == {}
