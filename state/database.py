@@ -283,7 +283,7 @@ class Database:
             raise self.refusal(error, "copy") from error
 
     def _living(self) -> list[str]:
-        """The names of the files of rows that count."""
+        """The names of files of rows that are complete: those that counted a moment ago."""
         try:
             return [file["name"].lstrip("/") for file in self._families[CONTROL].live_files()]
         except Exception as error:  # rocksdict raises nothing more specific

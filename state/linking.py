@@ -5,10 +5,14 @@ RocksDB has a checkpoint of its own. It writes out first what lies in memory and
 memory are copied instead, as a crash would leave them: some 2 MiB at most, and whoever opens the copy replays them.
 
 **Why that is whole.** RocksDB says in its manifest which files of rows count, by appending to it. A file that counts
-never changes, and is deleted only after the manifest says that it no longer counts. So if the manifest is the same
-after all of these were linked as before, they are those of one moment. A log that is not the last one is complete; of
-the last one a part may be copied, which is what was written up to some moment. No log goes before the manifest says
-that it is not needed.
+was complete before the manifest says so, never changes, and is deleted only after the manifest says that it no longer
+counts. So all that the manifest names are in the folder when its size is read, and if its size is the same once they
+were taken, they are those of one moment. A log that is not the last one is complete; of the last one a part may be
+copied, which is what was written up to some moment. No log goes before the manifest says that it is not needed.
+
+What RocksDB lists as its files is behind the manifest: it says there first what counts from now on, waits for the disk,
+and only then believes it. So that list says which files can be linked because they never change, and not which ones
+count. All others in the folder are copied: most are none, or one that is being written and counts nowhere yet.
 """
 
 from __future__ import annotations
@@ -36,14 +40,15 @@ class _Manifest(NamedTuple):
 def link_open(source: Path, target: Path, living: Callable[[], Iterable[str]]) -> bool:
     """Copy an open database into a new folder, which reaches the disk when somebody sees to that; some milliseconds.
 
-    `living` names the files of rows that count now. Returns False where that changed meanwhile: then what is in the
-    folder is no database. Raises `OSError`.
+    `living` names files of rows that are complete. Returns False where it changed meanwhile which ones count: then what
+    is in the folder is no database. Raises `OSError`.
     """
     make_private(target)
     before = _manifest_of(source)
     try:
-        for name in living():
-            link_file(source / name, target / name)
+        complete = set(living())
+        for name in sorted(entry.name for entry in os.scandir(source) if entry.name.endswith(".sst")):
+            (link_file if name in complete else copy_file)(source / name, target / name)
         for name in sorted(entry.name for entry in os.scandir(source) if entry.name.endswith(".log")):
             copy_file(source / name, target / name)
         copy_file(source / before.name, target / before.name, before.size)

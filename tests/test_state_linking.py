@@ -108,8 +108,18 @@ def test_a_copy_over_which_files_change_is_none(tmp_path: Path, database: Databa
         return found
 
     assert not link_open(database.path, tmp_path / "a", changing)
-    assert not link_open(database.path, tmp_path / "b", lambda: [*database._living(), "999999.sst"])
     assert link_open(database.path, tmp_path / "c", database._living)
+
+
+def test_a_file_that_counts_before_the_database_lists_it_is_in_the_copy(tmp_path: Path, database: Database) -> None:
+    """The manifest on the disk has it first; in between the list is that of before."""
+    put(database, 1)
+    before = database._living()
+    database.family(ROWS).flush()
+    assert set(before) < {path.name for path in database.path.glob("*.sst")}
+    (tmp_path / "copy" / "groups").mkdir(parents=True)
+    assert link_open(database.path, group_path(tmp_path / "copy", 0), lambda: before)
+    assert last_of(tmp_path / "copy") == 1
 
 
 def test_what_never_stands_still_is_copied_too(
