@@ -246,7 +246,10 @@ class SumsAhead:
         self.known()
 
     def _read(self) -> None:
-        for path in sorted(self._directory.glob(f"groups/*/*{FOREVER}")):
+        paths: list[Path] = []
+        with suppress(OSError):
+            paths = sorted(self._directory.glob(f"groups/*/*{FOREVER}"))
+        for path in paths:
             if self._ended.is_set():
                 return
             # Files go while they are read; what else is wrong with one is said by whoever has to read it.

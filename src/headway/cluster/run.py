@@ -94,9 +94,11 @@ def run_host(
 def _check_plan(plan: Plan, hosts: Hosts) -> None:
     """Raise `UsageError` for a flow that keeps something in a state directory that all workers must reach."""
     for source in plan.sources:
-        if source.node.input.own_log is not None and len(hosts.hosts) > 1:
+        given = source.node.input
+        kept = "its log" if given.own_log is not None else given.shared_notes
+        if kept and len(hosts.hosts) > 1:
             msg = (
-                f"source {source.name!r} keeps its log in the state directory, which the hosts of a cluster do not "
+                f"source {source.name!r} keeps {kept} in the state directory, which the hosts of a cluster do not "
                 "share: let it read from a broker, or run the flow on one machine"
             )
             raise UsageError(msg)

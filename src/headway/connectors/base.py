@@ -255,6 +255,11 @@ class Input(Session):
         return None
 
     @property
+    def shared_notes(self) -> str:
+        """What it keeps in the state directory that all processes of a run must share; empty for nothing."""
+        return ""
+
+    @property
     def comes_back(self) -> bool:
         """Whether its own log has what comes of a run's own deliveries: a bounded run ends only when all of it is read.
 

@@ -169,7 +169,10 @@ class StreamLink:
         """
         from rstream.exceptions import StreamDoesNotExist
 
-        number = next(free for free in range(_SUBSCRIPTIONS) if free not in self._subscribed)
+        number = next((free for free in range(_SUBSCRIPTIONS) if free not in self._subscribed), None)
+        if number is None:
+            msg = f"{described} cannot be read: {_SUBSCRIPTIONS} streams are read by this connection; use more workers"
+            raise InputError(msg)
         self._subscribed[number] = take
         with _translated(described):
             try:

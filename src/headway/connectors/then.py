@@ -135,6 +135,11 @@ class ThenInput(Input):
         return f"{self.history.describe()}, then {self.live.describe()}"
 
     @property
+    def shared_notes(self) -> str:
+        """Which of the history belongs to which of the live log."""
+        return "how a history and a live log are paired"
+
+    @property
     def reading(self) -> str:
         """How both are read."""
         ways = [self.history.reading or "as it is", self.live.reading or "as it is"]
@@ -193,6 +198,12 @@ class ThenSession(Session):
     def _paired(self, names: Sequence[str], tell: Tell) -> Pairs:
         """For each partition of the live log the one of the history that is before it."""
         given, before, after = self._given, in_order(self._looked_back.partitions(tell)), in_order(names)
+        if not before:
+            msg = (
+                f"{given.describe()}: the history has nothing to read, and the flow would go on without one for good; "
+                f"check where it is, or read {given.live.describe()} alone"
+            )
+            raise InputError(msg)
         if len(before) > len(after) or (given.number is not None and len(before) < len(after)):
             msg = (
                 f"{given.describe()}: the history has {len(before)} partitions, and the live log {len(after)}: "

@@ -163,7 +163,10 @@ class KafkaPositions:
                 topic, name = msgspec.json.decode(message.key(), type=tuple[str, str])
                 kept = msgspec.json.decode(message.value(), type=_Kept)
             except (msgspec.DecodeError, TypeError) as wrong:
-                return wrong
+                return UsageError(
+                    f"record {message.offset()} of the topic {self._topic} is no position of Headway's ({wrong}): give "
+                    "positions a topic of their own, which nobody else writes to"
+                )
             self._known[topic, name] = Position(kept.number, kept.id, kept.refused)
             self._at = message.offset() + 1
         elif error.name() == "_PARTITION_EOF":

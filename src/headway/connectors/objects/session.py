@@ -90,10 +90,13 @@ class ObjectsSession(Session):
             self._listing = Thread(target=self._keep_listing, name=f"headway {self.given.describe()}", daemon=True)
             self._listing.start()
         self.check()
-        self.troubles.take(tell)
         if self.given.one_log:
             return [_LOG] if self.objects else []
         return list(self.objects)
+
+    def notices(self, tell: Tell) -> None:
+        """That the store does not answer, and what was changed in it."""
+        self.troubles.take(tell)
 
     def open(self, partition: str, position: Optional[Position], *, follow: bool) -> PartitionReader:
         """A reader of an object, or of all of them as one log."""
@@ -136,8 +139,11 @@ class ObjectsSession(Session):
                 for entry in page:
                     if self.given.takes(entry["path"]):
                         found[entry["path"]] = Found(str(entry["e_tag"]), entry["size"])
-        except FileNotFoundError:  # A directory that is not there yet.
-            found = {}
+        except FileNotFoundError as error:
+            if not self.given.url.startswith("file:"):
+                msg = f"{self.given.describe()} cannot be listed: {self._words(error)}; check the URL"
+                raise InputError(msg) from error
+            found = {}  # A directory that is not there yet.
         except (self._errors.BaseError, OSError) as error:
             msg = f"{self.given.describe()} cannot be listed: {self._words(error)}; check the URL and the credentials"
             raise InputError(msg) from error
@@ -153,7 +159,7 @@ class ObjectsSession(Session):
                 self._list()
                 self.troubles.up()
             except InputError as error:
-                self.troubles.down(str(error))
+                self.troubles.down(f"it cannot be listed: {self._words(error.__cause__ or error)}")
             except BaseException as error:  # Whatever it is, it must not end in an input that finds nothing more.
                 self._failure = InputError(f"{self.given.describe()} cannot be listed: {self._words(error)}")
                 self._failure.__cause__ = error
