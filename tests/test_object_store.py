@@ -167,7 +167,7 @@ def test_an_object_that_was_changed_is_refused_where_it_was_begun_and_told_where
         told: list[str] = []
 
         def is_told() -> bool:
-            session.partitions(told.append)
+            session.notices(told.append)
             return bool(told)
 
         await_true(is_told, "a notice")
