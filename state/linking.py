@@ -44,20 +44,20 @@ def link_open(source: Path, target: Path, living: Callable[[], Iterable[str]]) -
     is in the folder is no database. Raises `OSError`.
     """
     make_private(target)
-    before = _manifest_of(source)
     try:
+        before = _manifest_of(source)
         complete = set(living())
         for name in sorted(entry.name for entry in os.scandir(source) if entry.name.endswith(".sst")):
             (link_file if name in complete else copy_file)(source / name, target / name)
         for name in sorted(entry.name for entry in os.scandir(source) if entry.name.endswith(".log")):
             copy_file(source / name, target / name)
         copy_file(source / before.name, target / before.name, before.size)
-    except FileNotFoundError:
+        for name in _OTHERS:
+            copy_file(source / name, target / name)
+        write_private(target / _CURRENT, before.name.encode() + b"\n")
+        return _manifest_of(source) == before
+    except FileNotFoundError:  # A file that counted no more was removed.
         return False
-    for name in _OTHERS:
-        copy_file(source / name, target / name)
-    write_private(target / _CURRENT, before.name.encode() + b"\n")
-    return _manifest_of(source) == before
 
 
 def _manifest_of(source: Path) -> _Manifest:

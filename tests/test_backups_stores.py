@@ -319,3 +319,25 @@ def replace_kind(last: Version) -> Version:
     import msgspec
 
     return msgspec.structs.replace(last, kind="drop")
+
+
+def test_a_backup_that_is_published_while_the_last_one_is_looked_for_is_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(f"file:{tmp_path}/kept")
+    keep(tmp_path, SEEN, part(0, 20))
+    backups = claimed(store, tmp_path)
+    backups.create()
+    search = Catalog._last_from
+
+    def meanwhile(self: Catalog, known: int, step: int) -> int:
+        found = search(self, known, step)
+        if step == 1:
+            monkeypatch.setattr(Catalog, "_last_from", search)
+            backups.create()
+        return found
+
+    monkeypatch.setattr(Catalog, "_last_from", meanwhile)
+    head = Catalog(store).head()
+    assert head is not None
+    assert head.number >= 2

@@ -104,8 +104,8 @@ class Story:
     # What may happen to machines.
 
     def kill_worker(self, name: str) -> None:
-        for pid in self.machines[name].workers()[:1]:
-            send(pid, 9)
+        await_true(lambda: bool(self.machines[name].workers()), "a worker", describe=self.told)
+        send(self.machines[name].workers()[0], 9)
 
     def lose_power(self, name: str) -> None:
         self.machines[name].kill()
@@ -125,16 +125,21 @@ class Story:
         other = next(one for one in NAMES if one != name)
         self.net.cut(name, other)
         try:
-            await_true(lambda: not self.machines["b"].workers(), "the workers to end", describe=self.told)
+            self._await_silence()
         finally:
             self.net.heal(name, other)
 
     def cut_off(self, name: str) -> None:
         self.net.cut_off(name)
         try:
-            await_true(lambda: not self.machines[name].workers(), "the workers to end", describe=self.told)
+            self._await_silence()
         finally:
             self.net.join_again(name)
+
+    def _await_silence(self) -> None:
+        """Until one host has taken another one for lost."""
+        before = self.told().count("nothing was heard")
+        await_true(lambda: self.told().count("nothing was heard") > before, "a silence", describe=self.told)
 
 
 @pytest.fixture

@@ -151,8 +151,8 @@ class Catalog:
 
         Some twenty requests. Raises `CorruptStateError` that names a damaged version, and `StoreError`.
         """
+        known = self._known()  # First: versions may be added while the last one is looked for.
         number = self._last_from(self._last_from(0, _BLOCK), 1)
-        known = self._known()
         if known > number:
             msg = f"{_key(known)} in {self.store.where}, or one before it, is missing: {_OTHER}"
             raise CorruptStateError(msg)

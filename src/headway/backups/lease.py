@@ -21,7 +21,7 @@ import msgspec
 
 from headway.backups.catalog import FencedError, Version
 from headway.backups.store import Store, StoreError
-from headway.errors import LockedStateError
+from headway.errors import HeadwayError, LockedStateError
 
 __all__ = ["LASTS_S", "Lease", "await_end", "remove_lease", "unheard", "wall_ms"]
 
@@ -133,7 +133,7 @@ class Lease:
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         self._ended.set()
-        self._thread.join()
+        self._thread.join(LASTS_S)  # A store that does not answer must not hold up the end of the run.
         try:
             self._write(0)
         except StoreError as failure:
@@ -153,7 +153,7 @@ class Lease:
             if self._fenced is not None:
                 self._fenced(error)
             return False
-        except StoreError as error:
+        except HeadwayError as error:  # Also a catalog that is damaged: what has been claimed is held all the same.
             if not self._failed:
                 self._failed = True
                 log.warning("the lease of a place for backups is not renewed: %s", error)

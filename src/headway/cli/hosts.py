@@ -17,6 +17,12 @@ __all__ = ["HostRequest", "Hosted", "host_options"]
 C = TypeVar("C", bound=Callable[..., Any])
 
 
+_REASONS = {
+    "--process": "is the other way to run on several machines, with one directory for all: choose one of the two",
+    "--backup-anew": "begins with nothing: give another place for backups and empty state directories instead",
+}
+
+
 class Hosted(NamedTuple):
     """The machine that this is, as one of a cluster."""
 
@@ -56,7 +62,8 @@ class HostRequest(NamedTuple):
             raise click.UsageError(msg)
         for name, value in others.items():
             if value is not None:
-                msg = f"{name} needs all of the state on one machine, and with --cluster each host has a part of it"
+                why = _REASONS.get(name, "needs all of the state on one machine, and each host has a part of it")
+                msg = f"{name} cannot be given with --cluster: it {why}"
                 raise click.UsageError(msg)
 
     def hosted(self, backups: Optional[BackupPlan]) -> Hosted:

@@ -6,6 +6,8 @@ be restored on other hosts, or on one machine.
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,8 +19,8 @@ from headway.backups.create import PREFIX, Backups, check_flow, forget_parts, se
 from headway.backups.lease import await_end
 from headway.backups.manifest import Manifest
 from headway.backups.restore import find_backup, known_backups, restore_backup
-from headway.backups.store import Store
-from headway.cluster.messages import Answer
+from headway.backups.store import Store, StoreError
+from headway.cluster.messages import Answer, Versions
 from headway.runtime.directory import StateDirectory
 from headway.runtime.settle import Committed
 from headway.savepoints.parts import create_part, merged
@@ -28,7 +30,7 @@ from headway.state.savepoint import SavepointInfo
 
 __all__ = ["BackupPlan", "ClusterBackups", "LastBackup", "Pending", "SiteBackups"]
 
-Versions = list[tuple[int, int, int]]
+log = logging.getLogger("headway")
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,8 @@ class BackupPlan:
     """Where backups go, how often they are made, and how many are kept."""
 
     store: Store
-    every_ms: Optional[int]
-    """None: only when a host is stopped, and at the end of the input."""
-    keep: Optional[int] = None
+    every_ms: int
+    keep: int
     take_over: bool = False
     """Whether to go on with backups that another cluster has claimed."""
 
@@ -105,25 +106,31 @@ class ClusterBackups:
         self._goes_back = True
         return LastBackup(head.last.name, Manifest.load(store, head.last).info.generation)
 
-    def claim(self) -> None:
-        """Be the one who adds backups; with the lock of the first host's directory held.
+    def claim(self) -> bool:
+        """Be the one who adds backups; with the lock of the first host's directory held. Says whether it is.
 
+        A store that cannot be reached keeps no cluster from working: that is told, and tried again at the next time.
         Raises `FencedError` when another cluster has claimed the place since, and as `Backups.claimed`.
         """
         if self._fenced is not None:
             raise self._fenced
-        if self._claimed is not None:
-            self._claimed.check()
-            return
-        self._claimed = Backups.claimed(
-            self._plan.store,
-            self._directory,
-            take_over=self._plan.take_over,
-            anew=self._goes_back,
-            locked=True,
-            gone=self._gone,
-        )
+        try:
+            if self._claimed is not None:
+                self._claimed.check()
+                return True
+            self._claimed = Backups.claimed(
+                self._plan.store,
+                self._directory,
+                take_over=self._plan.take_over,
+                anew=self._goes_back,
+                locked=True,
+                gone=self._gone,
+            )
+        except StoreError as error:
+            log.warning("no backups can be made now: %s", error)
+            return False
         self._lease.enter_context(self._claimed.leased(self._lost))
+        return True
 
     def _lost(self, error: FencedError) -> None:
         self._fenced = error
@@ -181,6 +188,7 @@ class SiteBackups:
         self._flow = flow
         self._workers = workers
         self._own = own
+        self._closed = threading.Event()
 
     def link(self, name: str, made_ms: int, versions: Optional[Versions]) -> tuple[SavepointInfo, Versions]:
         """Take this host's part; see `create_part`. Returns it, and what is committed."""
@@ -194,8 +202,12 @@ class SiteBackups:
         folder = Shelf(self._directory.path).path(name)
         files = SavepointInfo.load(folder).files
         wanted = {entry.sha256: name for name, entry in files.items() if entry.sha256 in set(digests)}
-        for _ in send_files(self._store, claim, folder, wanted):
+        for _ in send_files(self._store, claim, folder, wanted, self._closed.is_set):
             pass
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self._closed.set()
 
     def fetch(self, backup: str, generation: int) -> None:
         """Go back to a backup, as far as it is this host's. Raises as `restore_backup`."""

@@ -69,7 +69,8 @@ from headway.cluster.messages import (
 )
 from headway.cluster.peers import Closed, PeerGone, Peers
 from headway.cluster.rounds import BackupRounds
-from headway.errors import ClusterError, HeadwayError, StateError
+from headway.errors import ClusterError, StateError
+from headway.runtime.restarts import Restarts
 from headway.runtime.stats import WorkerStats
 from headway.runtime.worker import error_of, failure_of
 from headway.state.manifest import Manifest
@@ -83,7 +84,6 @@ _END_S: Final = 5.0
 _TELL_AGAIN_S: Final = 60.0
 _CAUSE_S: Final = 2.0
 """How long to wait for a host that knows more, when others say only that a peer is gone."""
-_GOOD_RUN_S: Final = 60.0
 _LOOK_S: Final = 0.5
 _LISTEN_S: Final = 0.1
 
@@ -102,13 +102,19 @@ class Coordinator:
         self._names = [host.name for host in hosts.hosts]
         self._peers = Peers(hosts)
         self._rounds = None if backups is None else BackupRounds(backups)
-        self._max_restarts = max_restarts
         self._hang_after_ms = hang_after_ms
         self._leaving: set[str] = set()
+        self._early: dict[str, Ended] = {}
+        """Hosts whose workers have ended well while others were yet to be told that they may read."""
         self._attempt = int(time.time())  # Greater than all before, also when the coordinator starts anew.
         self._attempted = False
-        self._restarts = 0
-        self._recent = 0
+        self._fetched = 0
+        """The last generation that hosts were told to write: some may have done so, although not all have."""
+        self._restarts = Restarts(max_restarts)
+        self._stats: dict[str, list[WorkerStats]] = {}
+        """What the workers of each host have said last."""
+        self.done: Optional[Done] = None
+        """How it has ended, if it has."""
         self._thread = threading.Thread(target=self._run, name="headway-coordinator", daemon=True)
 
     def start(self) -> None:
@@ -117,7 +123,9 @@ class Coordinator:
         self._thread.start()
 
     def close(self) -> None:
-        """End it, whatever it is doing, and all connections."""
+        """End it, whatever it is doing, and all connections; but let it tell the other hosts how it has ended."""
+        if self.done is not None:
+            self._thread.join(self._hosts.silent_after_ms / 1000)
         self._peers.close()
         self._thread.join(_END_S)
         if self._rounds is not None:
@@ -162,7 +170,9 @@ class Coordinator:
                 continue
             host, message = heard
             if isinstance(message, Ended) and message.attempt == self._attempt:
-                self._ended_badly({host: message})
+                if message.is_bad:
+                    self._ended_badly({host: message})
+                self._early[host] = message  # It had nothing to do, and ended before all others were let go.
             if not isinstance(message, Answer) or message.number not in wanted:
                 continue
             del wanted[message.number]
@@ -183,17 +193,21 @@ class Coordinator:
     # From attempt to attempt
 
     def _run(self) -> None:
-        try:
-            self._lead()
-        except Closed:
-            return
-        except BaseException as error:
-            if not isinstance(error, HeadwayError):
-                log.exception("the coordinator has failed")
-            self._peers.tell_all(End(attempt=self._attempt))
-            self._end_with(Done(finished=False, failure=failure_of(error)))
+        with suppress(Closed):
+            try:
+                done = self._lead()
+            except Closed:
+                raise
+            except BaseException as error:
+                log.error("the cluster ends: %s", error)
+                self._peers.tell_all(End(attempt=self._attempt))
+                done = Done(finished=False, failure=failure_of(error))
+            self.done = done
+            self._tell_others(done)
+        self._peers.close()  # Whoever dials now finds nobody; the first host looks how it has ended, and ends as well.
 
-    def _lead(self) -> None:
+    def _lead(self) -> Done:
+        """Lead until the input has ended."""
         while True:
             self._await_hosts()
             began_s = time.monotonic()
@@ -208,9 +222,10 @@ class Coordinator:
                 self._attempted = False
             if finished:
                 self._await_backup()
-                self._end_with(Done(finished=True, workers=self._all_stats(), restarts=self._restarts))
-                return
-            if lost and not self._leaving:
+                return self._summed_up(finished=True)
+            if lost and self._leaving:
+                log.warning("%s, while the cluster was being stopped: it goes on from the last durable epoch", lost)
+            elif lost:
                 self._back_off(lost, time.monotonic() - began_s)
 
     def _await_hosts(self) -> None:
@@ -232,8 +247,7 @@ class Coordinator:
             self._await_backup()  # Whoever leaves may be sending his part of it, or is to publish it.
         for host in sorted(self._leaving):
             if host in self._peers:
-                done = Done(finished=False, workers=self._all_stats(), restarts=self._restarts)
-                self._peers[host].line.send(done)
+                self._peers[host].line.send(self._summed_up(finished=False))
                 self._peers.let_go(host)
         self._leaving.clear()
 
@@ -241,6 +255,7 @@ class Coordinator:
         """One attempt; returns whether the input has ended. False: it was stopped, and all are at the same epoch."""
         lineage = self._go_together()
         self._attempt += 1
+        self._early = {}
         first, *others = self._names
         manifest = self._ask({first: Open(lineage=lineage)})[first].manifest
         self._ask(dict.fromkeys(others, Adopt(lineage=lineage, manifest=manifest)))
@@ -248,11 +263,9 @@ class Coordinator:
         for peer in self._peers:
             standing = msgspec.structs.replace(peer.standing, lineage=lineage, generation=generation, has_groups=True)
             peer.standing = standing
-            peer.stats, peer.still_ms = [], 0
-        if self._rounds is not None:
-            self._rounds.backups.claim()
-            if not self._rounds.backups.has_any():  # A disk may be lost before the first one is due.
-                self._rounds.take(self._names, self._ask, self._order)
+            peer.still_ms = 0
+        if self._rounds is not None and self._rounds.backups.claim() and not self._rounds.backups.has_any():
+            self._rounds.take(self._names, self._ask, self._order)  # A disk may be lost before the first one is due.
         if self._leaving:
             return False
         listening = self._ask(dict.fromkeys(self._names, Listen(attempt=self._attempt)))
@@ -264,7 +277,8 @@ class Coordinator:
         finished = self._watch()
         if self._rounds is not None:
             self._await_backup()
-            self._rounds.take(self._names, self._ask, self._order)
+            if self._rounds.backups.claim():
+                self._rounds.take(self._names, self._ask, self._order)
         return finished
 
     def _go_together(self) -> str:
@@ -283,7 +297,8 @@ class Coordinator:
         lineage = secrets.token_hex(8)
         why = f"host {', '.join(without)} has no state of it" if without else "they are not at the same point"
         log.warning("all hosts go back to the backup %s, since %s", backup.name, why)
-        generation = max(backup.generation, *(standing.latest for standing in standings.values())) + 1
+        latest = max(standing.latest for standing in standings.values())
+        generation = self._fetched = max(backup.generation, self._fetched, latest) + 1
         answers = self._ask(
             dict.fromkeys(self._names, Fetch(backup=backup.name, generation=generation, lineage=lineage))
         )
@@ -303,9 +318,9 @@ class Coordinator:
 
     def _watch(self) -> bool:
         """Until the workers of all hosts have ended well; returns whether because the input has ended."""
-        ended: dict[str, Ended] = {}
+        ended, self._early = self._early, {}
         stopping_s: Optional[float] = None
-        looked_s = began_s = time.monotonic()
+        looked_s = time.monotonic()
         if self._rounds is not None:
             self._rounds.work_begins()
         while len(ended) < len(self._names):
@@ -313,33 +328,33 @@ class Coordinator:
             if heard is not None:
                 host, message = heard
                 if isinstance(message, Stats) and message.attempt == self._attempt:
-                    self._peers[host].stats, self._peers[host].still_ms = message.workers, message.still_ms
+                    self._stats[host], self._peers[host].still_ms = message.workers, message.still_ms
                 elif isinstance(message, Ended) and message.attempt == self._attempt:
                     ended[host] = message
-                    if message.lost or message.failure is not None:
+                    if message.is_bad:
                         self._ended_badly(ended)
-                    self._peers[host].stats = message.workers
+                    self._stats[host] = message.workers
             now_s = time.monotonic()
-            if now_s - began_s > _GOOD_RUN_S:
-                self._recent = 0
             if stopping_s is None and (self._leaving or (self._rounds is not None and self._rounds.is_due())):
                 stopping_s = now_s
                 self._peers.tell_all(Stop())
-            if now_s - looked_s >= _LOOK_S:
+            if now_s - looked_s >= _LOOK_S and len(ended) < len(self._names):
                 looked_s = now_s
                 self._look(stopping_s, ended)
         return stopping_s is None
 
     def _look(self, stopping_s: Optional[float], ended: Mapping[str, Ended]) -> None:
         """Raise `_AttemptLost` when nothing moves on any host, or when some do not end."""
-        still_ms = min(self._peers[name].still_ms for name in self._names)
+        still_ms = min(self._peers[name].still_ms for name in self._names if name not in ended)
         ending_ms = 0 if stopping_s is None else (time.monotonic() - stopping_s) * 1000
         if still_ms > self._hang_after_ms or (ending_ms > self._hang_after_ms and ended):
             msg = f"nothing has moved on any host for {self._hang_after_ms / 1000:.0f} s"
             raise _AttemptLost(msg)
 
-    def _all_stats(self) -> list[WorkerStats]:
-        return [worker for name in self._names if name in self._peers for worker in self._peers[name].stats]
+    def _summed_up(self, *, finished: bool) -> Done:
+        """What a host is told at its end."""
+        workers = [worker for name in self._names for worker in self._stats.get(name, [])]
+        return Done(finished=finished, workers=workers, restarts=self._restarts.count)
 
     def _ended_badly(self, ended: dict[str, Ended]) -> None:
         """Raise why workers have ended: when one goes, others follow, and the first to be heard may not know why."""
@@ -354,41 +369,28 @@ class Coordinator:
         for one in ended.values():
             if one.failure is not None and not isinstance(error_of(one.failure), ClusterError):
                 raise error_of(one.failure)
-        host, one = next((host, one) for host, one in ended.items() if one.lost or one.failure is not None)
+        host, one = next((host, one) for host, one in ended.items() if one.is_bad)
         msg = f"host {host}: {one.lost if one.failure is None else error_of(one.failure)}"
         raise _AttemptLost(msg)
 
     def _back_off(self, loss: str, lasted_s: float) -> None:
-        if lasted_s > _GOOD_RUN_S:
-            self._recent = 0
-        if self._recent >= self._max_restarts:
-            msg = (
-                f"{loss}; {self._recent} restarts did not help, so the run gives up. What is durable stays: the next "
-                "run goes on from there. The logs of the workers are in the folder run of each state directory"
-            )
-            raise ClusterError(msg)
-        wait_s = min(30.0, 0.25 * 2**self._recent)
+        commits = sum(worker.commits for workers in self._stats.values() for worker in workers)
         # A host that is gone comes back when it does: it is waited for, and that is no restart that did not help.
-        if all(name in self._peers for name in self._names):
-            self._recent += 1
-        self._restarts += 1
+        is_counted = all(name in self._peers for name in self._names)
+        wait_s = self._restarts.next_wait_s(loss, lasted_s, commits, is_counted=is_counted)
         log.warning("%s; restarting the workers of all hosts in %.2g s", loss, wait_s)
         until_s = time.monotonic() + wait_s
         while time.monotonic() < until_s and not self._leaving:
             self._next(_LISTEN_S)
 
-    def _end_with(self, done: Done) -> None:
-        """Tell all hosts how it has ended; the first one last, as the coordinator ends with it."""
+    def _tell_others(self, done: Done) -> None:
+        """Tell all hosts how it has ended, and give the others the time to hear it."""
+        self._peers.tell_all(done)
         first = self._hosts.first.name
-        for peer in self._peers:
-            if peer.hello.host != first:
-                peer.line.send(done)
         until_s = time.monotonic() + self._hosts.silent_after_ms / 1000
         while any(peer.hello.host != first for peer in self._peers) and time.monotonic() < until_s:
             with suppress(PeerGone):
                 self._peers.next(_LISTEN_S)
-        with suppress(PeerGone):
-            self._peers[first].line.send(done)
 
     def _await_backup(self) -> None:
         """Until the backup under way is published, or given up."""

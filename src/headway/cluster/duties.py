@@ -172,8 +172,10 @@ class Duties:
         self._held.close()
 
     def close(self) -> None:
-        """End the workers, and give the directory back."""
+        """End the workers, and what is being sent, and give the directory back."""
         self.end()
+        if self._backups is not None:
+            self._backups.close()
         self._release()
 
     # The workers
@@ -251,8 +253,9 @@ class Duties:
 
     def are_running(self) -> bool:
         """Whether any of them goes on; raises as `LocalWorkers.check_alive`, for those that have ended badly."""
-        self._running.check_alive()
-        return self._running.are_running()
+        running = self._running.are_running()
+        self._running.check_alive()  # Behind it: one that dies in between is no one that has ended well.
+        return running
 
     def stop(self) -> None:
         """Let the workers end with their epoch, if there are any."""

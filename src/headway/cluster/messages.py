@@ -38,6 +38,7 @@ __all__ = [
     "Stats",
     "Stop",
     "Trust",
+    "Versions",
     "What",
     "decode",
     "encode",
@@ -88,7 +89,7 @@ class Order(_Said, frozen=True, tag=True):
     """What a host is to do; `number` is that of its answer."""
 
     number: int
-    what: Union[Adopt, Fetch, Join, Link, Listen, Open, Send, Start, Trust]
+    what: What
 
 
 class Open(_Said, frozen=True, tag=True):
@@ -191,6 +192,11 @@ class Ended(_Said, frozen=True, tag=True):
     workers: list[WorkerStats]
     failure: Optional[WorkerFailure] = None
     lost: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether there is a reason."""
+        return bool(self.lost) or self.failure is not None
 
 
 class Leaving(_Said, frozen=True, tag=True):

@@ -8,14 +8,15 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Final, NamedTuple, Optional
 
 from headway.cluster.hosts import Hosts
 from headway.cluster.messages import Hello, Message, Order, Refused, Standing, What
 from headway.cluster.talk import Line, accept
 from headway.errors import ClusterError, ForeignPeerError
-from headway.runtime.stats import WorkerStats
 
 __all__ = ["Closed", "Peer", "PeerGone", "Peers"]
 
@@ -46,8 +47,6 @@ class Peer:
     hello: Hello
     standing: Standing
     """What it has in its state directory now."""
-    stats: list[WorkerStats] = field(default_factory=list)
-    """What its workers have said last."""
     still_ms: int = 0
     """How long nothing has moved in any of them."""
 
@@ -72,6 +71,9 @@ class Peers:
         self._newcomers: list[_Newcomer] = []
         self._orders = 0
         self._listener: Optional[socket.socket] = None
+        self._lock = threading.Lock()
+        self._lines: set[Line] = set()
+        """All connections, also of those who have not been let in."""
         self._closed = threading.Event()
 
     def start(self) -> None:
@@ -92,10 +94,14 @@ class Peers:
         """End all connections, and whatever waits for a message."""
         self._closed.set()
         if self._listener is not None:
+            with suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)  # Whoever waits in `accept` is woken by that alone.
             self._listener.close()
         self._heard.put((None, None))
-        for peer in self._there.values():
-            peer.line.close("the coordinator has ended")
+        with self._lock:
+            lines = list(self._lines)
+        for line in lines:
+            line.close("the coordinator has ended")
 
     def __getitem__(self, host: str) -> Peer:
         """A host that is there. Raises `PeerGone` for one that is not."""
@@ -143,6 +149,8 @@ class Peers:
             raise Closed
         host = next((name for name, peer in self._there.items() if peer.line is line), None)
         if message is None:
+            with self._lock:
+                self._lines.discard(line)
             self._newcomers = [one for one in self._newcomers if one.line is not line]
             if host is not None:
                 self._leave(host, line.why)
@@ -163,11 +171,10 @@ class Peers:
         while not self._closed.is_set():
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
+                threading.Thread(target=self._greet, args=(connection,), name="headway-greeting", daemon=True).start()
+            except (OSError, RuntimeError):  # Out of descriptors, or of threads.
                 if not self._closed.is_set():
-                    time.sleep(_LISTEN_S)  # Out of descriptors, perhaps.
-                continue
-            threading.Thread(target=self._greet, args=(connection,), name="headway-greeting", daemon=True).start()
+                    time.sleep(_LISTEN_S)
 
     def _greet(self, connection: socket.socket) -> None:
         """Let somebody in who knows the secret; whoever does not cannot hold others up."""
@@ -177,11 +184,16 @@ class Peers:
             log.warning("a connection to host %s was refused: %s", self._hosts.first.name, error)
             connection.close()
             return
+        with self._lock:
+            if self._closed.is_set():
+                line.close("the coordinator has ended")
+                return
+            self._lines.add(line)
         line.open(lambda message: self._heard.put((line, message)))
 
     def _welcome(self, line: Line, hello: Hello) -> None:
         name = hello.host
-        own = next((peer.hello.version for peer in self._there.values()), hello.version)
+        own = version("headway")
         why = ""
         if name not in self.names:
             why = f"the hosts file of {self._hosts.first.name} has no host {name!r}: put the same file on all hosts"
@@ -191,7 +203,8 @@ class Peers:
                 "and start them anew"
             )
         elif hello.version != own:
-            why = f"host {name} has Headway {hello.version}, and another one has {own}: install the same on all hosts"
+            first = self._hosts.first.name
+            why = f"host {name} has Headway {hello.version}, and host {first} has {own}: install the same on all hosts"
         if why:
             self._refuse(line, name, why)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Optional
+from typing import Optional
 
 from headway.backups.store import StoreError
 from headway.cluster.backing import ClusterBackups, Pending
@@ -14,8 +14,6 @@ from headway.cluster.messages import Answer, Link, Send, What
 __all__ = ["BackupRounds"]
 
 log = logging.getLogger("headway")
-
-_NEVER: Final = float("inf")
 
 Ask = Callable[[Mapping[str, What]], dict[str, Answer]]
 """Gives orders to hosts and waits for the answers."""
@@ -28,7 +26,7 @@ class BackupRounds:
 
     def __init__(self, backups: ClusterBackups) -> None:
         self.backups = backups
-        self._every_s = _NEVER if backups.every_ms is None else backups.every_ms / 1000
+        self._every_s = backups.every_ms / 1000
         self._due_s = time.monotonic() + self._every_s
         self._pending: Optional[Pending] = None
 

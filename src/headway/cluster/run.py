@@ -9,6 +9,7 @@ from headway.cluster.backing import BackupPlan, ClusterBackups, SiteBackups
 from headway.cluster.coordinator import Coordinator
 from headway.cluster.duties import Duties
 from headway.cluster.hosts import Host, Hosts
+from headway.cluster.messages import Done
 from headway.cluster.site import Site
 from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import UsageError
@@ -55,10 +56,11 @@ def run_host(
     stop = stop or StopFlag()
     directory = StateDirectory(options.state_dir, is_part=True)
     plan = compile_flow(load_flow(spec), options.state_dir)
-    _check_plan(plan, hosts)
+    _check_plan(plan)
     check_inputs(plan, follow=options.follow)
     before = directory.last_run()
     with ExitStack() as held:
+        coordinator = None
         if here == hosts.first:
             leads = None if backups is None else ClusterBackups(backups, directory, plan.flow)
             coordinator = Coordinator(
@@ -75,7 +77,12 @@ def run_host(
             own = SiteBackups(backups, directory, plan.flow, workers=hosts.workers, own=indices)
         duties = Duties(plan, spec, options, hosts, here, own, tell)
         held.enter_context(beside())
-        done = Site(duties, hosts, here, stop=stop, observe=observe).run()
+        lead = coordinator
+
+        def ended() -> Optional[Done]:
+            return None if lead is None else lead.done
+
+        done = Site(duties, hosts, here, stop=stop, observe=observe, ended=ended).run()
     if done.failure is not None:
         raise error_of(done.failure)
     stats = total(done.workers)
@@ -91,12 +98,12 @@ def run_host(
     )
 
 
-def _check_plan(plan: Plan, hosts: Hosts) -> None:
+def _check_plan(plan: Plan) -> None:
     """Raise `UsageError` for a flow that keeps something in a state directory that all workers must reach."""
     for source in plan.sources:
         given = source.node.input
         kept = "its log" if given.own_log is not None else given.shared_notes
-        if kept and len(hosts.hosts) > 1:
+        if kept:
             msg = (
                 f"source {source.name!r} keeps {kept} in the state directory, which the hosts of a cluster do not "
                 "share: let it read from a broker, or run the flow on one machine"

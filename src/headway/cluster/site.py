@@ -50,6 +50,7 @@ log = logging.getLogger("headway")
 _LISTEN_S: Final = 0.05
 _STATS_S: Final = 0.5
 _DIAL_AGAIN_S: Final = 0.5
+_LEAVE_AGAIN_S: Final = 1.0
 _TELL_AGAIN_S: Final = 60.0
 """How often it is said that the coordinator is still away."""
 
@@ -61,7 +62,10 @@ class _Gone(Exception):
 
 
 class Site:
-    """One host; `run` does all."""
+    """One host; `run` does all.
+
+    `ended` tells how the coordinator has ended, where that is in this process.
+    """
 
     def __init__(
         self,
@@ -71,15 +75,16 @@ class Site:
         *,
         stop: Callable[[], bool],
         observe: Optional[Observer] = None,
+        ended: Callable[[], Optional[Done]] = lambda: None,
     ) -> None:
         self._duties = duties
         self._hosts = hosts
         self._here = here
         self._stop = stop
+        self._ended = ended
         self._observe = observe
         self._secret = hosts.secret_bytes()
         self._process = secrets.token_hex(8)
-        self._leaving = False
         self._told_s = 0.0
 
     def run(self) -> Done:
@@ -100,6 +105,9 @@ class Site:
                     raise
                 except (OSError, _Gone) as error:
                     self._duties.end()
+                    done = self._ended()
+                    if done is not None:
+                        return done
                     why = getattr(error, "strerror", None) or error
                     if time.monotonic() - said_s >= _TELL_AGAIN_S:
                         said_s = time.monotonic()
@@ -110,7 +118,7 @@ class Site:
         return Done(finished=False)
 
     def _serve(self, line: Line, inbox: Inbox) -> Done:
-        self._leaving = False
+        leaving_s = -_LEAVE_AGAIN_S
         line.send(
             Hello(
                 host=self._here.name,
@@ -121,9 +129,9 @@ class Site:
             )
         )
         while True:
-            if self._stop() and not self._leaving:
-                self._leaving = True
-                line.send(Leaving())
+            if self._stop() and time.monotonic() - leaving_s >= _LEAVE_AGAIN_S:
+                leaving_s = time.monotonic()
+                line.send(Leaving())  # Again and again: a host that waits to be let in is not heard.
             with suppress(queue.Empty):
                 message = inbox.get(timeout=_LISTEN_S)
                 if message is None:

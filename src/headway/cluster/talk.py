@@ -28,7 +28,7 @@ from typing import Any, Final, Optional
 import msgspec
 
 from headway.cluster.messages import BEAT, Message, decode, encode
-from headway.errors import ClusterError, ForeignPeerError
+from headway.errors import ForeignPeerError
 
 __all__ = ["Line", "accept", "dial", "proof"]
 
@@ -122,6 +122,7 @@ class Line:
         except (OSError, msgspec.DecodeError) as error:
             self.close(getattr(error, "strerror", None) or str(error) or "it has ended")
         finally:
+            self.close("it sent something else than messages")
             heard(None)
 
     def _take(self, size: int) -> bytes:
@@ -204,5 +205,5 @@ def _name_of(connection: socket.socket) -> str:
         name: Any = connection.getpeername()
     except OSError as error:
         msg = "a connection was gone before it was greeted"
-        raise ClusterError(msg) from error
+        raise ForeignPeerError(msg) from error
     return f"{name[0]}:{name[1]}"

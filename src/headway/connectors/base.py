@@ -248,23 +248,17 @@ class Input(Session):
 
     @property
     def own_log(self) -> Optional[str]:
-        """The name of the log in the state directory that it alone reads; None for logs of others.
-
-        Of such a log readers tell at once whether there is more, and when it took a record.
-        """
+        """The log in the state directory that it alone reads; None for logs of others. Its readers tell what is new."""
         return None
 
     @property
     def shared_notes(self) -> str:
-        """What it keeps in the state directory that all processes of a run must share; empty for nothing."""
+        """What else it keeps in the state directory, where all processes of a run must find it; empty for nothing."""
         return ""
 
     @property
     def comes_back(self) -> bool:
-        """Whether its own log has what comes of a run's own deliveries: a bounded run ends only when all of it is read.
-
-        Such deliveries go to targets of which the same is said.
-        """
+        """Whether a run's own deliveries, to targets of which the same is said, come to its log: all of it is read."""
         return False
 
     def apart_from(self, own: OwnFiles) -> Input:

@@ -21,17 +21,17 @@ class StopFlag:
     """
 
     def __init__(self, also: Callable[[], bool] = lambda: False) -> None:
-        self._event = threading.Event()
+        self._is_set = False  # No lock: a signal sets it, and another one may come meanwhile.
         self._also = also
         self._interrupts = 0
 
     def set(self) -> None:
         """Stop soon."""
-        self._event.set()
+        self._is_set = True
 
     def __call__(self) -> bool:
         """Whether to stop."""
-        return self._event.is_set() or self._also()
+        return self._is_set or self._also()
 
     @property
     def by_interrupt(self) -> bool:

@@ -19,6 +19,7 @@ from headway.runtime.board import Board
 from headway.runtime.cuts import forget_cuts
 from headway.runtime.job_options import monotonic_ms
 from headway.runtime.peers import free_addresses, have_met
+from headway.runtime.restarts import Restarts
 from headway.runtime.run import (
     Beside,
     Observer,
@@ -44,8 +45,6 @@ log = logging.getLogger("headway")
 
 _POLL_S = 0.02
 _OBSERVE_S = 0.5
-_GOOD_RUN_S = 60.0
-"""After this long without a death, and with progress, the count of restarts starts anew."""
 
 
 @dataclass
@@ -62,16 +61,19 @@ class Supervisor:
     lock_fd: int
     """The lock of the state directory: workers hold it too, so that no run starts while one is left of this one."""
     premises: Premises
-    restarts: int = 0
     resumed_events: Optional[int] = None
     """Records that had been read when the first workers began; None until these have told."""
-    _recent: int = 0
-    _commits: int = 0
-    """How much had been made durable when the workers were last lost."""
+    _restarts: Restarts = field(init=False)
     _workers: LocalWorkers = field(init=False)
 
     def __post_init__(self) -> None:
+        self._restarts = Restarts(self.options.max_restarts)
         self._workers = LocalWorkers(self.spec, self.run_dir, self.lock_fd, self.options.hang_after_ms)
+
+    @property
+    def restarts(self) -> int:
+        """How often workers were started again."""
+        return self._restarts.count
 
     @property
     def run_dir(self) -> Path:
@@ -98,25 +100,14 @@ class Supervisor:
 
     def _back_off(self, loss: WorkerLost, lasted_s: float) -> None:
         commits = sum(worker.commits for worker in self._read_stats().workers)
-        if lasted_s > _GOOD_RUN_S and commits > self._commits:
-            self._recent = 0
-        self._commits = max(commits, self._commits)
-        if self._recent >= self.options.max_restarts:
-            msg = (
-                f"{loss}; {self._recent} restarts did not help, so the run gives up. "
-                f"What is durable stays: the next run goes on from there. The workers' logs are in {self.run_dir}"
-            )
-            raise ClusterError(msg)
-        wait_s = min(30.0, 0.25 * 2**self._recent)
-        self._recent += 1
-        self.restarts += 1
+        wait_s = self._restarts.next_wait_s(str(loss), lasted_s, commits, logs=str(self.run_dir))
         log.warning(
             "%s; restarting all %d workers in %.2g s (restart %d of %d)",
             loss,
             self.options.workers,
             wait_s,
-            self._recent,
-            self.options.max_restarts,
+            self._restarts.recent,
+            self._restarts.most,
         )
         until = time.monotonic() + wait_s
         while time.monotonic() < until and not self.stop():

@@ -87,7 +87,9 @@ def restore_savepoint(
         found = _found(directory)
         latest = max(info.generation, _latest(directory, found))
         generation = generation or latest + 1
-        assert generation > latest
+        if generation <= latest:
+            msg = f"{directory} has a generation {latest} already, and {generation} was to be written: restore it again"
+            raise StateError(msg)
         place = new_place(directory.path)
         with state_files(place, "write"):
             if place.exists():

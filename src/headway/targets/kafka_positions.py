@@ -164,8 +164,8 @@ class KafkaPositions:
                 kept = msgspec.json.decode(message.value(), type=_Kept)
             except (msgspec.DecodeError, TypeError) as wrong:
                 return UsageError(
-                    f"record {message.offset()} of the topic {POSITIONS_TOPIC} is no position of Headway's ({wrong}): let "
-                    "nobody else write to it"
+                    f"record {message.offset()} of the topic {POSITIONS_TOPIC} is no position of Headway's ({wrong}): "
+                    "let nobody else write to it"
                 )
             self._known[topic, name] = Position(kept.number, kept.id, kept.refused)
             self._at = message.offset() + 1
