@@ -6,10 +6,7 @@ in a table without any: what is asserted is that.
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -19,14 +16,22 @@ from uuid import UUID
 import msgspec
 import pytest
 from tests.servers import MariadbServer, mariadb_server
-from tests.targets_harness import deliver, deliver_with_kills, delivery_of, outcomes, run, with_target
-from tests.test_targets_postgres import Proxy
+from tests.sql_harness import (
+    Proxy,
+    cancel_before_a_silent_server,
+    deliver_by_two,
+    deliver_cancelled_at_any_step,
+    deliver_losing_answers,
+    deliver_with_crashes,
+)
+from tests.targets_harness import deliver, deliver_with_kills, delivery_of, outcomes, run
 
 import headway as hw
 from headway.errors import OutputError, UsageError
-from headway.targets.base import Outcome, Target
+from headway.targets.base import Outcome
 from headway.targets.columns import rows_of
-from headway.targets.mysql_table import Found, MysqlTable, Unique
+from headway.targets.mysql_table import MysqlTable, Unique
+from headway.targets.sql_table import Found
 
 DONE, RETRY, NEVER = Outcome.DONE, Outcome.RETRY, Outcome.NEVER
 AUDITED = (
@@ -59,21 +64,8 @@ def noted(server: MariadbServer) -> list[int]:
 def test_an_answer_that_is_lost_behind_a_commit(audited: MariadbServer) -> None:
     proxy = Proxy(audited.port, swallowed={2, 3, 6})
     target = hw.to_mysql(f"mysql://root@127.0.0.1:{proxy.port}/shop", "audited")
-    lost = []
-
-    async def all_of(opened: Target) -> None:
-        at = 0
-        while at < 40:
-            answers = await opened.deliver([delivery_of(number) for number in range(at, at + 5)])
-            if outcomes(answers) == [DONE] * 5:
-                at += 5
-            else:
-                assert outcomes(answers) == [RETRY] * 5
-                lost.append(at)
-
-    with_target(target, all_of)
+    assert deliver_losing_answers(target) == 3
     proxy.close()
-    assert len(lost) == 3
     assert noted(audited) == list(range(40))
 
 
@@ -84,61 +76,18 @@ def test_a_client_that_is_killed_at_any_moment(audited: MariadbServer, tmp_path:
 
 
 def test_a_server_that_crashes_in_the_middle(audited: MariadbServer) -> None:
-    total, target = 1_000, hw.to_mysql(audited.url, "audited")
-    crashes = {300, 600}
-
-    async def all_of(opened: Target) -> int:
-        at, failed = 0, 0
-        while at < total:
-            task = asyncio.ensure_future(opened.deliver([delivery_of(number) for number in range(at, at + 50)]))
-            if at in crashes:
-                crashes.remove(at)
-                await asyncio.sleep(0)
-                audited.kill()
-                failed += 1
-                answers = await task
-                assert set(outcomes(answers)) <= {DONE, RETRY}
-                audited.start()
-            else:
-                answers = await task
-            at += 50 if outcomes(answers) == [DONE] * 50 else 0
-        return failed
-
-    assert with_target(target, all_of) == 2
-    assert noted(audited) == list(range(total))
+    target = hw.to_mysql(audited.url, "audited")
+    deliver_with_crashes(target, 1_000, {300: 1, 600: 1}, audited.kill, audited.start)
+    assert noted(audited) == list(range(1_000))
 
 
 def test_cancelled_at_any_step(audited: MariadbServer) -> None:
-    async def all_of(opened: Target) -> None:
-        for steps in range(30):
-            batch = [delivery_of(number) for number in range(steps * 3, steps * 3 + 3)]
-            task = asyncio.ensure_future(opened.deliver(batch))
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            assert outcomes(await opened.deliver(batch)) == [DONE] * 3
-
-    with_target(hw.to_mysql(audited.url, "audited"), all_of)
+    deliver_cancelled_at_any_step(hw.to_mysql(audited.url, "audited"), 30)
     assert noted(audited) == list(range(90))
 
 
 def test_two_that_write_one_place(audited: MariadbServer) -> None:
-    """Another process of the run before may still be at it: each delivery is in once."""
-
-    async def both() -> None:
-        targets = [hw.to_mysql(audited.url, "audited") for _ in range(2)]
-        for target in targets:
-            await target.open()
-        for at in range(0, 100, 5):
-            batch = [delivery_of(number) for number in range(at, at + 5)]
-            for answers in await asyncio.gather(*(target.deliver(batch) for target in targets)):
-                assert outcomes(answers) == [DONE] * 5
-        for target in targets:
-            await target.close()
-
-    run(both())
+    deliver_by_two(lambda: hw.to_mysql(audited.url, "audited"))
     assert noted(audited) == list(range(100))
 
 
@@ -276,16 +225,5 @@ def test_it_is_looked_at_without_a_table(server: MariadbServer) -> None:
 
 
 def test_a_server_that_does_not_answer_is_left_at_once() -> None:
-    """It accepts, and says nothing: who is cancelled does not wait for it."""
     pytest.importorskip("pymysql", reason="pymysql is not installed: pip install 'headway[mysql]'")
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        target = hw.to_mysql(f"mysql://root@127.0.0.1:{silent.getsockname()[1]}/shop", "triggers")
-
-        async def cancelled(opened: Target) -> None:
-            task = asyncio.ensure_future(opened.deliver([delivery_of(0)]))
-            accepted, _ = await asyncio.get_running_loop().run_in_executor(None, silent.accept)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError), accepted:
-                await task
-
-        with_target(target, cancelled)
+    cancel_before_a_silent_server(lambda port: hw.to_mysql(f"mysql://root@127.0.0.1:{port}/shop", "triggers"))

@@ -6,23 +6,27 @@ each one in a table without any: what is asserted is that.
 
 from __future__ import annotations
 
-import asyncio
 import re
-import socket
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tests.servers import PostgresServer, postgres_server
-from tests.targets_harness import deliver, deliver_with_kills, delivery_of, outcomes, run, with_target
+from tests.sql_harness import (
+    Proxy,
+    cancel_before_a_silent_server,
+    deliver_by_two,
+    deliver_cancelled_at_any_step,
+    deliver_losing_answers,
+    deliver_with_crashes,
+)
+from tests.targets_harness import deliver, deliver_with_kills, delivery_of, outcomes
 
 import headway as hw
 from headway.errors import UsageError
-from headway.targets.base import Outcome, Target
+from headway.targets.base import Outcome
 
 DONE, RETRY, NEVER = Outcome.DONE, Outcome.RETRY, Outcome.NEVER
 AUDITED = """
@@ -53,69 +57,11 @@ def noted(server: PostgresServer) -> list[int]:
     return [row[0] for row in server.query("SELECT number FROM audit ORDER BY place")]
 
 
-class Proxy:
-    """Stands between a client and the server, and swallows the answer to the COMMITs that it is told."""
-
-    def __init__(self, port: int, swallowed: set[int]) -> None:
-        self._to, self._swallowed, self.commits = port, swallowed, 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client, socket.create_connection(("127.0.0.1", self._to)) as server:
-            cut = threading.Event()
-            answering = threading.Thread(target=self._answers, args=(client, server, cut), daemon=True)
-            answering.start()
-            with suppress(OSError):
-                while sent := client.recv(65_536):
-                    if b"COMMIT" in sent:
-                        self.commits += 1
-                        if self.commits in self._swallowed:
-                            cut.set()
-                    server.sendall(sent)
-            with suppress(OSError):
-                server.shutdown(socket.SHUT_RDWR)
-            answering.join()
-
-    def _answers(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
-        with suppress(OSError):
-            while answer := server.recv(65_536):
-                if cut.is_set():
-                    break  # It is committed, and nobody hears of it.
-                client.sendall(answer)
-        with suppress(OSError):
-            client.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-
 def test_an_answer_that_is_lost_behind_a_commit(audited: PostgresServer) -> None:
     proxy = Proxy(audited.port, swallowed={2, 3, 6})
     target = hw.postgres(f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres", "audited")
-    lost = []
-
-    async def all_of(opened: Target) -> None:
-        at = 0
-        while at < 40:
-            answers = await opened.deliver([delivery_of(number) for number in range(at, at + 5)])
-            if outcomes(answers) == [DONE] * 5:
-                at += 5
-            else:
-                assert outcomes(answers) == [RETRY] * 5
-                lost.append(at)
-
-    with_target(target, all_of)
+    assert deliver_losing_answers(target) == 3
     proxy.close()
-    assert len(lost) == 3
     assert noted(audited) == list(range(40))
 
 
@@ -126,62 +72,18 @@ def test_a_client_that_is_killed_at_any_moment(audited: PostgresServer, tmp_path
 
 
 def test_a_server_that_crashes_in_the_middle(audited: PostgresServer) -> None:
-    total, target = 2_000, hw.postgres(audited.dsn, "audited")
-    crashes = {300, 900, 1_500}
-
-    async def all_of(opened: Target) -> int:
-        at, failed = 0, 0
-        while at < total:
-            task = asyncio.ensure_future(opened.deliver([delivery_of(number) for number in range(at, at + 50)]))
-            if at in crashes:
-                crashes.remove(at)
-                for _ in range(at // 100):
-                    await asyncio.sleep(0)
-                audited.crash()
-                failed += 1
-                answers = await task
-                assert set(outcomes(answers)) <= {DONE, RETRY}
-                audited.start()
-            else:
-                answers = await task
-            at += 50 if outcomes(answers) == [DONE] * 50 else 0
-        return failed
-
-    assert with_target(target, all_of) == 3
-    assert noted(audited) == list(range(total))
+    crashes = {300: 3, 900: 9, 1_500: 15}
+    deliver_with_crashes(hw.postgres(audited.dsn, "audited"), 2_000, crashes, audited.crash, audited.start)
+    assert noted(audited) == list(range(2_000))
 
 
 def test_cancelled_at_any_step(audited: PostgresServer) -> None:
-    async def all_of(opened: Target) -> None:
-        for steps in range(40):
-            batch = [delivery_of(number) for number in range(steps * 3, steps * 3 + 3)]
-            task = asyncio.ensure_future(opened.deliver(batch))
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            assert outcomes(await opened.deliver(batch)) == [DONE] * 3
-
-    with_target(hw.postgres(audited.dsn, "audited"), all_of)
+    deliver_cancelled_at_any_step(hw.postgres(audited.dsn, "audited"), 40)
     assert noted(audited) == list(range(120))
 
 
 def test_two_that_write_one_place(audited: PostgresServer) -> None:
-    """Another process of the run before may still be at it: each delivery is in once."""
-
-    async def both() -> None:
-        targets = [hw.postgres(audited.dsn, "audited") for _ in range(2)]
-        for target in targets:
-            await target.open()
-        for at in range(0, 100, 5):
-            batch = [delivery_of(number) for number in range(at, at + 5)]
-            for answers in await asyncio.gather(*(target.deliver(batch) for target in targets)):
-                assert outcomes(answers) == [DONE] * 5
-        for target in targets:
-            await target.close()
-
-    run(both())
+    deliver_by_two(lambda: hw.postgres(audited.dsn, "audited"))
     assert noted(audited) == list(range(100))
 
 
@@ -261,17 +163,8 @@ def test_no_password_is_shown(server: PostgresServer, monkeypatch: pytest.Monkey
 
 
 def test_a_server_that_does_not_answer_is_left_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It accepts, and says nothing: who is cancelled does not wait for it."""
     pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'headway[postgres]'")
     monkeypatch.setattr("headway.targets.postgres._CLOSING_S", 0.01)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        target = hw.postgres(f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/postgres", "triggers")
-
-        async def cancelled(opened: Target) -> None:
-            task = asyncio.ensure_future(opened.deliver([delivery_of(0)]))
-            accepted, _ = await asyncio.get_running_loop().run_in_executor(None, silent.accept)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError), accepted:
-                await task
-
-        with_target(target, cancelled)
+    cancel_before_a_silent_server(
+        lambda port: hw.postgres(f"postgresql://postgres@127.0.0.1:{port}/postgres", "triggers")
+    )

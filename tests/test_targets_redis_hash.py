@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
+import socket
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -14,11 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.servers import redis_server
-from tests.targets_harness import deliver, deliver_with_kills, delivery_of, outcomes, run
+from tests.targets_harness import deliver, deliver_with_kills, delivery_of, outcomes, run, with_target
 
 import headway as hw
 from headway.errors import UsageError
-from headway.targets.base import Delivery, Guarantee, Outcome
+from headway.targets.base import Answer, Delivery, Guarantee, Outcome, Target
 from headway.targets.redis_hash import VERSION_FIELD
 from headway.testing import check_target
 
@@ -198,3 +201,16 @@ def test_it_is_looked_at() -> None:
             await target.close()
 
     assert run(looked()) == "the server is there; hashes are cart:..."
+
+
+@pytest.mark.parametrize("make", [hw.to_redis_hash, hw.to_redis_stream])
+def test_the_timeout_is_how_long_an_answer_may_take(make: Callable[..., Target]) -> None:
+    """A server accepts, and says nothing."""
+    pytest.importorskip("redis", reason="redis is not installed: pip install 'headway[redis]'")
+
+    async def soon(opened: Target) -> Sequence[Answer]:
+        return await asyncio.wait_for(opened.deliver([delivery_of(0)]), 5)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        [answer] = with_target(make(f"redis://127.0.0.1:{silent.getsockname()[1]}", "x", timeout="100ms"), soon)
+    assert answer.outcome is Outcome.RETRY and "Timeout" in answer.reason

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Optional, Union
 
+import msgspec
 from msgspec import inspect
 
 from headway.errors import UsageError
 from headway.types.schema import Json, type_label
 
-__all__ = ["Column", "Rows", "key_names", "rows_of"]
+__all__ = ["Column", "DeclaredRows", "Rows", "fields_of_row", "key_names", "no_key", "rows_of"]
 
 
 class Column(NamedTuple):
@@ -82,6 +83,53 @@ def rows_of(value_type: Any, key: tuple[str, ...]) -> Rows:
         msg = f"key: {type_label(value_type)} has no field {missing!r}, its fields are {', '.join(names)}"
         raise UsageError(msg)
     return Rows(columns, key)
+
+
+class DeclaredRows:
+    """The rows that a table takes: of the class that the user has named, or else of the type of the streams.
+
+    Without `key` the table takes triggers, and `rows` stays None. Raises `UsageError` as `rows_of` does.
+    """
+
+    def __init__(self, key: tuple[str, ...], row: Optional[type]) -> None:
+        self.key = key
+        self.rows: Optional[Rows] = rows_of(row, key) if key and row is not None else None
+        self._is_open = bool(key) and row is None
+
+    def take(self, target: str, trigger_type: str, value_type: Any) -> None:
+        """Take the fields of a stream's type, unless the user has named a class.
+
+        Raises `UsageError` with the name of the `target` where another stream has other fields.
+        """
+        if not self._is_open:
+            return
+        rows = rows_of(value_type, self.key)
+        if self.rows is not None and self.rows != rows:
+            msg = f"{target} gets values with other fields from {trigger_type!r} than before: name them with row="
+            raise UsageError(msg)
+        self.rows = rows
+
+    def check(self, target: str) -> None:
+        """Raise `UsageError` where there is a key, and nobody has said what the fields are."""
+        if self.key and self.rows is None:
+            msg = f"{target}: no stream has told the fields of its values: name a class with row=, such as row=Cart"
+            raise UsageError(msg)
+
+
+def fields_of_row(data: bytes, key: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a value that is to be a row. Raises `ValueError` for one without fields, or without its key."""
+    value = msgspec.json.decode(data)
+    if not isinstance(value, dict):
+        msg = "the value is no object with fields"
+        raise ValueError(msg)
+    if any(value.get(name) is None for name in key):
+        raise ValueError(no_key(key))
+    return value
+
+
+def no_key(key: tuple[str, ...]) -> str:
+    """What is said of a value in which a field of the key is missing, or null."""
+    return f"the value has no {' and '.join(map(repr, key))}, which is the key"
 
 
 def _fields_of(value_type: Any) -> tuple[inspect.Field, ...]:

@@ -22,10 +22,10 @@ from headway.basics.secret import hide
 from headway.basics.times import Duration
 from headway.errors import OutputError, UsageError
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
-from headway.targets.columns import Rows, key_names, rows_of
+from headway.targets.columns import DeclaredRows, key_names
 from headway.targets.limits import limits_of
 from headway.targets.mysql_server import fitted
-from headway.targets.mysql_table import Found, MysqlTable
+from headway.targets.mysql_table import MysqlTable
 from headway.targets.mysql_url import MysqlUrl
 from headway.targets.positions import (
     NOTHING_YET,
@@ -35,9 +35,11 @@ from headway.targets.positions import (
     answers_of,
     answers_placed,
     by_place,
-    encoded,
+    keeping,
+    locking,
     refusal,
 )
+from headway.targets.sql_table import Found
 from headway.targets.threads import Threads
 
 __all__ = ["Mysql", "to_mysql"]
@@ -136,10 +138,8 @@ class Mysql(Target):
     ) -> None:
         self.limits = limits
         self._url = url
-        self._key = key
-        self._rows: Optional[Rows] = rows_of(row, key) if key and row is not None else None
-        self._is_given = row is not None
-        self._table = MysqlTable(table, self._rows)
+        self._declared = DeclaredRows(key, row)
+        self._table = MysqlTable(table, self._declared.rows)
         self._name = name or f"mysql {url.shown} {table}"
         self._idle: list[_Session] = []
         self._threads: Optional[Threads] = None
@@ -151,23 +151,14 @@ class Mysql(Target):
 
     def takes(self, trigger_type: str, value_type: Any) -> None:
         """With `key`, make the columns of the type's fields, unless `row` has given them."""
-        if self._key and not self._is_given:
-            rows = rows_of(value_type, self._key)
-            if self._rows is not None and self._rows != rows:
-                msg = (
-                    f"{self.name} gets values with other fields from {trigger_type!r} than before: name them with row="
-                )
-                raise UsageError(msg)
-            self._rows = rows
-            self._table = MysqlTable(self._table.name, rows)
+        self._declared.take(self.name, trigger_type, value_type)
+        self._table = MysqlTable(self._table.name, self._declared.rows)
 
     def check(self) -> None:
         """Look whether the library and the URL are there."""
         needed("pymysql", "mysql", "hw.to_mysql(...)")
         self._url.options()
-        if self._key and self._rows is None:
-            msg = f"{self.name}: no stream has told the fields of its values: name a class with row=, such as row=Cart"
-            raise UsageError(msg)
+        self._declared.check(self.name)
 
     async def open(self) -> None:
         """Look whether the library is there; connections are made when they are needed."""
@@ -291,23 +282,17 @@ class Mysql(Target):
                 rows = self._rows_of(session, new, refused)
                 self._insert(session, cursor, rows, refused)
                 position = position.after(batch, refused)
-                self._keep(cursor, place, position, bool(refused))
+                cursor.execute(
+                    *keeping(self._table.positions, self._table.name, place, position, is_refusing=bool(refused))
+                )
             connection.commit()
         return answers_of(batch, position.refused)
 
     def _position(self, cursor: Any, place: str) -> Position:
         """The position of a place, locked: another process that still writes there is waited for."""
-        query = f"SELECT number, id, refused FROM {self._table.positions} WHERE target = %s AND place = %s FOR UPDATE"
-        cursor.execute(query, (self._table.name, place))
+        cursor.execute(locking(self._table.positions), (self._table.name, place))
         row = cursor.fetchone()
         return NOTHING_YET if row is None else Position.of_row(*row)
-
-    def _keep(self, cursor: Any, place: str, position: Position, is_refusing: bool) -> None:
-        """Write the position; what was refused is written again only when there is more of it."""
-        values = [position.number, position.id, *([encoded(position.refused)] if is_refusing else [])]
-        refused = ", refused = %s" if is_refusing else ""
-        query = f"UPDATE {self._table.positions} SET number = %s, id = %s{refused} WHERE target = %s AND place = %s"
-        cursor.execute(query, (*values, self._table.name, place))
 
     def _rows_of(self, session: _Session, batch: list[Delivery], refused: Refusals) -> list[tuple[int, list[Any]]]:
         """The rows of deliveries, by their numbers, without those that are none, or that no statement can hold."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Final, Optional
 
 from headway.errors import UsageError
-from headway.targets.mysql_table import Found, MysqlTable, Unique
+from headway.targets.mysql_table import MysqlTable, Unique
+from headway.targets.sql_table import Found
 
 __all__ = ["fitted"]
 

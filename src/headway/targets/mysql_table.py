@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple, Optional
 
 import msgspec
 
-from headway.basics.times import format_time
 from headway.errors import UsageError
 from headway.targets.base import Delivery
-from headway.targets.columns import Column, Rows
+from headway.targets.columns import Column, Rows, fields_of_row
 from headway.targets.positions import POSITIONS
+from headway.targets.sql_table import OPTIONAL, TRIGGERS, Dialect, Found, misfit_of_columns, not_unique, trigger_row
 
-__all__ = ["Found", "MysqlTable", "Unique", "quoted"]
+__all__ = ["MysqlTable", "Unique", "quoted"]
 
 _TYPES: Final = {
     "text": "longtext",
@@ -54,26 +54,15 @@ _FITTING: Final[Mapping[str, frozenset[str]]] = {
 }
 """What a kind may be written to. A text may be anything that has no kind of its own: an enumeration, an address."""
 _NOT_TEXT: Final = _NUMBERS | _TIMES | _BYTES | {"bit", "date", "json", "geometry"}
-_TRIGGERS: Final = (
-    ("id", "text", "varchar(64) PRIMARY KEY"),
-    ("type", "text", "varchar(255) NOT NULL"),
-    ("subject", "text", "longtext"),
-    ("time", "datetime", "datetime(6) NOT NULL"),
-    ("data", "json", "json NOT NULL"),
-    ("source", "text", "longtext"),
-    ("sequence", "text", "varchar(64)"),
-)
-_OPTIONAL: Final = frozenset({"source", "sequence"})
+_TRIGGER_TYPES: Final = {
+    "id": "varchar(64) PRIMARY KEY",
+    "type": "varchar(255) NOT NULL",
+    "time": "datetime(6) NOT NULL",
+    "data": "json NOT NULL",
+    "sequence": "varchar(64)",
+}
+"""What columns of triggers are, where it is more than their kind says."""
 _IDENTIFIER_MAX: Final = 64
-
-
-class Found(NamedTuple):
-    """A column that a table has."""
-
-    name: str
-    type: str
-    is_needed: bool
-    """Whether a row without it is refused."""
 
 
 class Unique(NamedTuple):
@@ -90,6 +79,9 @@ def quoted(name: str) -> str:
     return "`" + name.replace("`", "``").replace("%", "%%") + "`"
 
 
+_DIALECT: Final = Dialect(_TYPES, _FITTING, _NOT_TEXT, quoted)
+
+
 class MysqlTable:
     """A table of triggers, or with `rows` one of typed rows. Raises `UsageError` for a name that cannot be."""
 
@@ -101,7 +93,7 @@ class MysqlTable:
         self.name = name
         self.place = (parts[0] if len(parts) == 2 else None, parts[-1])
         """The database, None for that of the connection, and the table."""
-        self.columns = tuple(Column(*each[:2]) for each in _TRIGGERS) if rows is None else rows.columns
+        self.columns = TRIGGERS if rows is None else rows.columns
         self.key = ("id",) if rows is None else rows.key
         self._of_triggers = rows is None
         if any(column.kind == "json" and column.name in self.key for column in self.columns):
@@ -112,10 +104,8 @@ class MysqlTable:
 
     def creation(self, collation: str) -> list[str]:
         """The statements that make what is not there; texts are compared by `collation`."""
-        if self._of_triggers:
-            columns = [f"{quoted(name)} {made}" for name, _, made in _TRIGGERS]
-        else:
-            columns = [f"{quoted(column.name)} {self._type_of(column)}" for column in self.columns]
+        columns = [f"{quoted(column.name)} {self._type_of(column)}" for column in self.columns]
+        if not self._of_triggers:
             columns.append(f"PRIMARY KEY ({', '.join(map(quoted, self.key))})")
         how = f"ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE {collation}"
         return [
@@ -126,34 +116,21 @@ class MysqlTable:
         ]
 
     def _type_of(self, column: Column) -> str:
+        if self._of_triggers:
+            return _TRIGGER_TYPES.get(column.name, _TYPES[column.kind])
         if column.name in self.key:
             return f"{_KEY_TYPES.get(column.kind, _TYPES[column.kind])} NOT NULL"
         return _TYPES[column.kind]
 
     def misfit(self, found: Sequence[Found], uniques: Sequence[Unique]) -> Optional[str]:
         """Why a table that is there cannot take the rows, and what to do; None where it can."""
-        by_name = {column.name: column for column in found}
-        for column in self.columns:
-            there = by_name.get(column.name)
-            if there is None:
-                if self._of_triggers and column.name in _OPTIONAL:
-                    continue
-                statement = f"ALTER TABLE {self.name} ADD COLUMN {quoted(column.name)} {_TYPES[column.kind]}"
-                return f"the table {self.name} has no column {column.name!r}: {statement}"
-            if not _fits(column.kind, there.type):
-                return (
-                    f"the column {column.name!r} of the table {self.name} is {there.type}, and the values are "
-                    f"{column.kind}: expected {_TYPES[column.kind]}"
-                )
-        ours = {column.name for column in self.columns}
-        needed = next((column.name for column in found if column.is_needed and column.name not in ours), None)
-        if needed is not None:
-            return f"the column {needed!r} of the table {self.name} needs a value and none has it: give it a default"
+        may_lack = OPTIONAL if self._of_triggers else frozenset[str]()
+        misfit = misfit_of_columns(_DIALECT, self.name, self.columns, found, may_lack=may_lack)
+        if misfit is not None:
+            return misfit
         key = frozenset(self.key)
         if all(unique.columns != key for unique in uniques):
-            shown = ", ".join(map(quoted, self.key))
-            statement = f"ALTER TABLE {self.name} ADD UNIQUE ({shown})"
-            return f"nothing says that {shown} is unique in the table {self.name}: {statement}"
+            return not_unique(_DIALECT, self.name, self.key)
         other = next((unique for unique in uniques if not (unique.counts_by_itself or key <= unique.columns)), None)
         if other is not None:
             return (
@@ -178,28 +155,10 @@ class MysqlTable:
         """A delivery as a row. Raises `ValueError` for a value that is none."""
         there = {column.name for column in found}
         if self._of_triggers:
-            value = {
-                "id": delivery.id,
-                "type": delivery.type,
-                "subject": delivery.subject,
-                "time": format_time(delivery.time_ms),
-                "data": msgspec.json.decode(delivery.data),
-                "source": delivery.source,
-                "sequence": delivery.sequence,
-            }
+            value = trigger_row(delivery, msgspec.json.decode(delivery.data))
             return [_stored(c, value[c.name], keeps_null=True) for c in self.columns if c.name in there]
-        value = msgspec.json.decode(delivery.data)
-        if not isinstance(value, dict):
-            msg = "the value is no object with fields"
-            raise ValueError(msg)
-        if any(value.get(name) is None for name in self.key):
-            msg = f"the value has no {' and '.join(map(repr, self.key))}, which is the key"
-            raise ValueError(msg)
+        value = fields_of_row(delivery.data, self.key)
         return [_stored(column, value.get(column.name)) for column in self.columns]
-
-
-def _fits(kind: str, column_type: str) -> bool:
-    return column_type in _FITTING[kind] if kind in _FITTING else column_type not in _NOT_TEXT
 
 
 def _in_utc(text: str) -> datetime:

@@ -19,7 +19,7 @@ room for them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, Optional
+from typing import Any, Final, NamedTuple, Optional
 
 import msgspec
 
@@ -35,6 +35,8 @@ __all__ = [
     "answers_placed",
     "by_place",
     "encoded",
+    "keeping",
+    "locking",
     "refusal",
 ]
 
@@ -103,6 +105,27 @@ def refusal(reason: str, detail: str = "") -> list[str]:
 def encoded(refused: Refusals) -> str:
     """Refusals as text for the table."""
     return msgspec.json.encode(refused).decode()
+
+
+def locking(table: str) -> str:
+    """The statement that reads and locks a position in a table of PostgreSQL or MySQL, by its target and place.
+
+    Another process that still writes there is waited for.
+    """
+    return f"SELECT number, id, refused FROM {table} WHERE target = %s AND place = %s FOR UPDATE"
+
+
+def keeping(
+    table: str, target: str, place: str, position: Position, *, is_refusing: bool
+) -> tuple[str, tuple[Any, ...]]:
+    """The statement, with its parameters, that writes a position which is in a table of PostgreSQL or MySQL already.
+
+    What was refused is written again only with `is_refusing`, when there is more of it.
+    """
+    refused = ", refused = %s" if is_refusing else ""
+    values = (encoded(position.refused),) if is_refusing else ()
+    statement = f"UPDATE {table} SET number = %s, id = %s{refused} WHERE target = %s AND place = %s"
+    return statement, (position.number, position.id, *values, target, place)
 
 
 def answers_of(batch: Sequence[Delivery], refused: Mapping[int, Sequence[str]]) -> list[Answer]:

@@ -26,7 +26,7 @@ from headway.basics.secret import hide
 from headway.basics.times import Duration
 from headway.errors import OutputError, UsageError
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
-from headway.targets.columns import Rows, key_names, rows_of
+from headway.targets.columns import DeclaredRows, key_names
 from headway.targets.limits import limits_of
 from headway.targets.positions import (
     NOTHING_YET,
@@ -36,10 +36,12 @@ from headway.targets.positions import (
     answers_of,
     answers_placed,
     by_place,
-    encoded,
+    keeping,
+    locking,
     refusal,
 )
-from headway.targets.postgres_table import Found, Table, key_decoder
+from headway.targets.postgres_table import Table, key_decoder
+from headway.targets.sql_table import Found
 
 if TYPE_CHECKING:
     import psycopg
@@ -144,11 +146,8 @@ class Postgres(Target):
     ) -> None:
         self.limits = limits
         self._dsn = dsn
-        self._key = key
-        self._rows: Optional[Rows] = rows_of(row, key) if key and row is not None else None
-        self._is_given = row is not None
-        self._table_name = table
-        self._table = Table(table, self._rows)
+        self._declared = DeclaredRows(key, row)
+        self._table = Table(table, self._declared.rows)
         self._name = name or f"postgres {dsn.shown} {table}"
         self._idle: list[_Session] = []
         self._given_up: set[asyncio.Task[Any]] = set()
@@ -161,23 +160,14 @@ class Postgres(Target):
 
     def takes(self, trigger_type: str, value_type: Any) -> None:
         """With `key`, make the columns of the type's fields, unless `row` has given them."""
-        if self._key and not self._is_given:
-            rows = rows_of(value_type, self._key)
-            if self._rows is not None and self._rows != rows:
-                msg = (
-                    f"{self.name} gets values with other fields from {trigger_type!r} than before: name them with row="
-                )
-                raise UsageError(msg)
-            self._rows = rows
-            self._table = Table(self._table_name, rows)
+        self._declared.take(self.name, trigger_type, value_type)
+        self._table = Table(self._table.name, self._declared.rows)
 
     def check(self) -> None:
         """Look whether the library and the DSN are there."""
         needed("psycopg", "postgres", "hw.postgres(...)")
         self._dsn.read()
-        if self._key and self._rows is None:
-            msg = f"{self.name}: no stream has told the fields of its values: name a class with row=, such as row=Cart"
-            raise UsageError(msg)
+        self._declared.check(self.name)
 
     async def open(self) -> None:
         """Look whether the library is there; connections are made when they are needed."""
@@ -301,20 +291,16 @@ class Postgres(Target):
             if new:
                 await self._insert(connection, session.insertion, new, refused)
                 position = position.after(batch, refused)
-                await self._keep(connection, place, position, bool(refused))
+                query, values = keeping(
+                    self._table.positions, self._table.name, place, position, is_refusing=bool(refused)
+                )
+                await connection.execute(query.encode(), values)
         return answers_of(batch, position.refused)
-
-    async def _keep(self, connection: Connection, place: str, position: Position, is_refusing: bool) -> None:
-        """Write the position; what was refused is written again only when there is more of it."""
-        values = [position.number, position.id, *([encoded(position.refused)] if is_refusing else [])]
-        refused = ", refused = %s" if is_refusing else ""
-        query = f"UPDATE {self._table.positions} SET number = %s, id = %s{refused} WHERE target = %s AND place = %s"
-        await connection.execute(query.encode(), [*values, self._table_name, place])
 
     async def _position(self, connection: Connection, place: str) -> Position:
         """The position of a place, locked: another process that still writes there is waited for."""
-        given = [self._table_name, place]
-        query = f"SELECT number, id, refused FROM {self._table.positions} WHERE target = %s AND place = %s FOR UPDATE"
+        given = [self._table.name, place]
+        query = locking(self._table.positions)
         row = await (await connection.execute(query, given)).fetchone()
         if row is None:
             await connection.execute(
@@ -328,7 +314,7 @@ class Postgres(Target):
     async def _known(self, connection: Connection, places: Sequence[str]) -> list[Position]:
         """The positions that there are of some places under whose names nobody writes any more."""
         query = f"SELECT number, id, refused FROM {self._table.positions} WHERE target = %s AND place = ANY(%s)"
-        rows = await (await connection.execute(query, [self._table_name, list(places)])).fetchall()
+        rows = await (await connection.execute(query, [self._table.name, list(places)])).fetchall()
         return [Position.of_row(*row) for row in rows]
 
     async def _insert(self, connection: Connection, insertion: str, batch: list[Delivery], refused: Refusals) -> None:
@@ -352,7 +338,7 @@ class Postgres(Target):
 
     def _newest(self, batch: list[Delivery]) -> list[Delivery]:
         """The last delivery of each key: one statement writes a row once."""
-        if not self._key:
+        if not self._declared.key:
             return batch
         newest: dict[Any, Delivery] = {}
         for delivery in batch:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Optional
+from typing import Any, Final, Optional
 
 import msgspec
 
-from headway.basics.times import format_time
 from headway.errors import UsageError
 from headway.targets.base import Delivery
 from headway.targets.columns import Column, Rows
 from headway.targets.positions import POSITIONS
+from headway.targets.sql_table import (
+    NEEDED,
+    OPTIONAL,
+    TRIGGERS,
+    Dialect,
+    Found,
+    misfit_of_columns,
+    not_unique,
+    trigger_row,
+)
 
-__all__ = ["Found", "Table", "key_decoder", "quoted"]
+__all__ = ["Table", "key_decoder", "quoted"]
 
 _TYPES: Final = {
     "text": "text",
@@ -49,34 +58,16 @@ _FITTING: Final[Mapping[str, frozenset[str]]] = {
 }
 """What a kind may be written to. A text may be anything that has no kind of its own: an enumeration, an address."""
 _NOT_TEXT: Final = _NUMBERS | _TIMES | {"boolean", "bytea", "date", "interval"}
-
-_TRIGGERS: Final = (
-    ("id", "text"),
-    ("type", "text"),
-    ("subject", "text"),
-    ("time", "datetime"),
-    ("data", "json"),
-    ("source", "text"),
-    ("sequence", "text"),
-)
-_OPTIONAL: Final = frozenset({"source", "sequence"})
 _IDENTIFIER_BYTES_MAX: Final = 63
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class Found(NamedTuple):
-    """A column that a table has."""
-
-    name: str
-    type: str
-    """As PostgreSQL writes it, without a length."""
-    is_needed: bool
-    """Whether a row without it is refused."""
 
 
 def quoted(name: str) -> str:
     """An identifier, as it stands in the text of a statement with parameters."""
     return '"' + name.replace('"', '""').replace("%", "%%") + '"'
+
+
+_DIALECT: Final = Dialect(_TYPES, _FITTING, _NOT_TEXT, quoted)
 
 
 class Table:
@@ -88,7 +79,7 @@ class Table:
             msg = f'table={name!r} is no name of a table: write one such as "carts" or "shop.carts"'
             raise UsageError(msg)
         self.name = name
-        self.columns = tuple(Column(*each) for each in _TRIGGERS) if rows is None else rows.columns
+        self.columns = TRIGGERS if rows is None else rows.columns
         self._key = ("id",) if rows is None else rows.key
         self._of_triggers = rows is None
         self.sql = ".".join(map(quoted, parts))
@@ -105,7 +96,7 @@ class Table:
         ]
 
     def _created_type(self, column: Column) -> str:
-        needed = self._of_triggers and column.name in ("type", "time", "data")
+        needed = self._of_triggers and column.name in NEEDED
         return _TYPES[column.kind] + (" NOT NULL" if needed else "")
 
     def misfit(self, found: Sequence[Found], unique: Sequence[frozenset[str]]) -> Optional[str]:
@@ -113,27 +104,12 @@ class Table:
 
         `unique` are the sets of columns in which no two rows agree.
         """
-        by_name = {column.name: column for column in found}
-        for column in self.columns:
-            there = by_name.get(column.name)
-            if there is None:
-                if self._of_triggers and column.name in _OPTIONAL:
-                    continue
-                statement = f"ALTER TABLE {self.name} ADD COLUMN {quoted(column.name)} {_TYPES[column.kind]}"
-                return f"the table {self.name} has no column {column.name!r}: {statement}"
-            if not _fits(column.kind, there.type):
-                return (
-                    f"the column {column.name!r} of the table {self.name} is {there.type}, and the values are "
-                    f"{column.kind}: expected {_TYPES[column.kind]}"
-                )
-        ours = {column.name for column in self.columns}
-        needed = next((column.name for column in found if column.is_needed and column.name not in ours), None)
-        if needed is not None:
-            return f"the column {needed!r} of the table {self.name} needs a value and none has it: give it a default"
+        may_lack = OPTIONAL if self._of_triggers else frozenset[str]()
+        misfit = misfit_of_columns(_DIALECT, self.name, self.columns, found, may_lack=may_lack)
+        if misfit is not None:
+            return misfit
         if frozenset(self._key) not in unique:
-            key = ", ".join(map(quoted, self._key))
-            statement = f"ALTER TABLE {self.name} ADD UNIQUE ({key})"
-            return f"nothing says that {key} is unique in the table {self.name}: {statement}"
+            return not_unique(_DIALECT, self.name, self._key)
         return None
 
     def insertion(self, found: Sequence[Found]) -> str:
@@ -160,24 +136,11 @@ class Table:
 
 
 def _trigger(delivery: Delivery) -> bytes:
-    row = {
-        "id": delivery.id,
-        "type": delivery.type,
-        "subject": delivery.subject,
-        "time": format_time(delivery.time_ms),
-        "data": msgspec.Raw(delivery.data),
-        "source": delivery.source,
-        "sequence": delivery.sequence,
-    }
-    return _encode(row)
+    return _encode(trigger_row(delivery, msgspec.Raw(delivery.data)))
 
 
 def _is_identifier(text: str) -> bool:
     return bool(text) and "\0" not in text and len(text.encode()) <= _IDENTIFIER_BYTES_MAX
-
-
-def _fits(kind: str, column_type: str) -> bool:
-    return column_type in _FITTING[kind] if kind in _FITTING else column_type not in _NOT_TEXT
 
 
 def _from_json(column: Column, column_type: str) -> str:

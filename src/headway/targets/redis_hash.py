@@ -13,14 +13,14 @@ from typing import Any, Final, Optional, Union
 
 import msgspec
 
-from headway.basics.needed import needed
 from headway.basics.times import Duration, duration_ms
 from headway.connectors.server_url import REDIS, ServerUrl
 from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
-from headway.targets.columns import key_names, rows_of
+from headway.targets.columns import key_names, no_key, rows_of
 from headway.targets.limits import limits_of
 from headway.targets.positions import all_retried
+from headway.targets.redis_script import RedisScript
 from headway.types.schema import Json
 
 __all__ = ["VERSION_FIELD", "RedisHash", "to_redis_hash"]
@@ -120,14 +120,12 @@ class RedisHash(Target):
         name: Optional[str] = None,
     ) -> None:
         self.limits = limits
-        self._address = address
         self._prefix = prefix
         self._key = key
         self._delete = delete
         self._ttl_ms = ttl_ms
         self._name = name or f"redis {address.shown} {prefix}:*"
-        self._client: Any = None
-        self._script: Any = None
+        self._script = RedisScript(address, _SCRIPT, "hw.to_redis_hash(...)", limits.timeout_s)
         self._decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
     @property
@@ -142,16 +140,11 @@ class RedisHash(Target):
 
     def check(self) -> None:
         """Look whether the library and the URL are there."""
-        needed("redis", "redis", "hw.to_redis_hash(...)")
-        self._address.read()
+        self._script.check()
 
     async def open(self) -> None:
         """Make the client; connections are made when they are needed."""
-        self.check()
-        from redis.asyncio import Redis
-
-        self._client = Redis.from_url(self._address.read(), socket_connect_timeout=5, protocol=2)
-        self._script = self._client.register_script(_SCRIPT)
+        self._script.open()
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Write the batch by one call of the script."""
@@ -171,9 +164,9 @@ class RedisHash(Target):
             keys.append(key)
             given += [f"{delivery.sequence} {delivery.id}", self._ttl_ms, len(fields), *fields]
         try:
-            kinds = await self._script(keys=keys, args=given) if keys else []
+            kinds = await self._script.run(keys, given) if keys else []
         except redis.exceptions.RedisError as error:
-            return all_retried(batch, self._reason(error))
+            return all_retried(batch, self._script.reason(error))
         for index, key, kind in zip(indexes, keys, kinds):
             if kind:
                 answers[index] = Answer(Outcome.NEVER, _not_ours(key, kind.decode()))
@@ -184,16 +177,14 @@ class RedisHash(Target):
         import redis.exceptions
 
         try:
-            await self._client.ping()
+            await self._script.client.ping()
         except (redis.exceptions.RedisError, OSError) as error:
-            raise OutputError(self._reason(error)) from error
+            raise OutputError(self._script.reason(error)) from error
         return f"the server is there; hashes are {self._prefix}:..."
 
     async def close(self) -> None:
         """End the client."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        await self._script.close()
 
     def _row_of(self, delivery: Delivery) -> tuple[str, list[Any]]:
         """The key of the hash, and its fields with their values. Raises `ValueError` for a value that has none."""
@@ -207,16 +198,12 @@ class RedisHash(Target):
         else:
             parts = [] if delivery.subject is None else [delivery.subject.encode()]
         if any(part is None for part in parts):
-            msg = f"the value has no {' and '.join(map(repr, self._key))}, which is the key"
-            raise ValueError(msg)
+            raise ValueError(no_key(self._key))
         key = ":".join([self._prefix, *(part.decode() for part in parts if part is not None)])
         if self._delete and bytes(value.get(self._delete, b"")) == b"true":
             return key, []
         stored = {name: _stored(raw) for name, raw in value.items() if name != VERSION_FIELD}
         return key, [part for name, text in stored.items() if text is not None for part in (name, text)]
-
-    def _reason(self, error: Exception) -> str:
-        return self._address.without_secrets(" ".join(str(error).split())) or type(error).__name__
 
 
 def _stored(raw: Optional[msgspec.Raw]) -> Optional[bytes]:

@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Optional
 
-from headway.basics.needed import needed, whole_in
+from headway.basics.needed import whole_in
 from headway.basics.times import Duration
-from headway.connectors.redis_link import redis_client
 from headway.connectors.server_url import REDIS, ServerUrl
 from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Target
 from headway.targets.cloudevents import attributes
 from headway.targets.limits import limits_of
 from headway.targets.positions import all_retried, answers_placed, by_place
+from headway.targets.redis_script import RedisScript
 
 __all__ = ["RedisStream", "to_redis_stream"]
 
@@ -102,12 +102,10 @@ class RedisStream(Target):
             msg = f"to_redis_stream(..., {stream!r}): expected the key of a stream"
             raise UsageError(msg)
         self.limits = limits
-        self._address = address
         self._stream = stream
         self._maxlen = maxlen
         self._name = name or f"redis {address.shown} {stream}"
-        self._client: Any = None
-        self._script: Any = None
+        self._script = RedisScript(address, _SCRIPT, "hw.to_redis_stream(...)", limits.timeout_s)
 
     @property
     def name(self) -> str:
@@ -116,15 +114,11 @@ class RedisStream(Target):
 
     def check(self) -> None:
         """Look whether the library and the URL are there."""
-        needed("redis", "redis", "hw.to_redis_stream(...)")
-        self._address.read()
+        self._script.check()
 
     async def open(self) -> None:
         """Make the client; connections are made when they are needed."""
-        self.check()
-
-        self._client = redis_client(self._address)
-        self._script = self._client.register_script(_SCRIPT)
+        self._script.open()
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
         """Add the batch, one call of the script for each place in it."""
@@ -135,9 +129,9 @@ class RedisStream(Target):
         import redis.exceptions
 
         try:
-            kind = (await self._client.type(self._stream)).decode()
+            kind = (await self._script.client.type(self._stream)).decode()
         except (redis.exceptions.RedisError, OSError) as error:
-            raise OutputError(self._reason(error, "")) from error
+            raise OutputError(self._script.reason(error)) from error
         if kind not in ("none", "stream"):
             msg = f"{self._stream} is a {kind}, expected a stream"
             raise OutputError(msg)
@@ -145,9 +139,7 @@ class RedisStream(Target):
 
     async def close(self) -> None:
         """End the client."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        await self._script.close()
 
     async def _deliver(self, place: str, batch: list[Delivery]) -> list[Answer]:
         import redis.exceptions
@@ -160,17 +152,17 @@ class RedisStream(Target):
             for name, value in fields.items():
                 given += [name, value]
         try:
-            await self._script(keys=[self._stream, f"{{{self._stream}}}:headway"], args=given)
+            await self._script.run([self._stream, f"{{{self._stream}}}:headway"], given)
         except redis.exceptions.RedisError as error:
             return all_retried(batch, self._reason(error, place))
         return [DONE] * len(batch)
 
     def _reason(self, error: Exception, place: str) -> str:
-        text = " ".join(str(error).split())
+        text = str(error)
         if "HEADWAY " in text:
             other = text.partition("HEADWAY ")[2].partition(" ")[0]
             return (
                 f"{{{self._stream}}}:headway has the place {place!r} for the trigger {other}, and now it is another: "
                 "another state directory has written there. If this one is right, delete that field"
             )
-        return self._address.without_secrets(text) or type(error).__name__
+        return self._script.reason(error)

@@ -20,10 +20,10 @@ from typing import Any, Final, Optional, Union
 
 import msgspec
 
-from headway.basics.times import Duration, format_time
+from headway.basics.times import Duration
 from headway.errors import UsageError
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
-from headway.targets.columns import Column, key_names, rows_of
+from headway.targets.columns import Column, DeclaredRows, fields_of_row, key_names
 from headway.targets.limits import limits_of
 from headway.targets.positions import (
     NOTHING_YET,
@@ -37,14 +37,20 @@ from headway.targets.positions import (
     encoded,
     refusal,
 )
+from headway.targets.sql_table import NEEDED, TRIGGERS, Dialect, Found, misfit_of_columns, trigger_row
 from headway.targets.threads import Threads
 
 __all__ = ["Sqlite", "sqlite"]
 
-_TYPES: Final = {"integer": "INTEGER", "boolean": "INTEGER", "float": "REAL", "bytes": "BLOB"}
-"""What a column is declared as; texts otherwise, also decimals and times, because SQLite has no types for them."""
-_TRIGGERS: Final = ("id", "type", "subject", "time", "data", "source", "sequence")
-_NEEDED: Final = frozenset({"type", "time", "data"})
+_TEXTS: Final = ("text", "decimal", "datetime", "local datetime", "date", "time", "interval", "uuid", "json")
+_TYPES: Final = {
+    **dict.fromkeys(_TEXTS, "TEXT"),
+    "integer": "INTEGER",
+    "boolean": "INTEGER",
+    "float": "REAL",
+    "bytes": "BLOB",
+}
+"""What a column is declared as: SQLite has no types for decimals and times."""
 _REFUSING: Final = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, ValueError, TypeError)
 """What says that a row cannot go in."""
 
@@ -109,9 +115,7 @@ class Sqlite(Target):
         self.limits = limits
         self._path = path
         self._table = table
-        self._key = key
-        self._rows = rows_of(row, key) if key and row is not None else None
-        self._is_given = row is not None
+        self._declared = DeclaredRows(key, row)
         self._name = name or f"sqlite {path} {table}"
         self._connection: Optional[sqlite3.Connection] = None
         self._insertion = ""
@@ -124,14 +128,7 @@ class Sqlite(Target):
 
     def takes(self, trigger_type: str, value_type: Any) -> None:
         """With `key`, make the columns of the type's fields, unless `row` has given them."""
-        if self._key and not self._is_given:
-            rows = rows_of(value_type, self._key)
-            if self._rows is not None and self._rows != rows:
-                msg = (
-                    f"{self.name} gets values with other fields from {trigger_type!r} than before: name them with row="
-                )
-                raise UsageError(msg)
-            self._rows = rows
+        self._declared.take(self.name, trigger_type, value_type)
 
     def check(self) -> None:
         """Look whether the directory of the file is there, and whether the fields of the values are known."""
@@ -139,9 +136,7 @@ class Sqlite(Target):
         if not os.path.isdir(folder):
             msg = f"{self.name}: there is no directory {folder}: make it first"
             raise UsageError(msg)
-        if self._key and self._rows is None:
-            msg = f"{self.name}: no stream has told the fields of its values: name a class with row=, such as row=Cart"
-            raise UsageError(msg)
+        self._declared.check(self.name)
 
     async def open(self) -> None:
         """Look whether it can be used; the file is opened when it is needed."""
@@ -228,19 +223,12 @@ class Sqlite(Target):
         return connection.in_transaction
 
     def _values(self, delivery: Delivery) -> Sequence[Any]:
-        if self._rows is None:
-            time = format_time(delivery.time_ms)
-            data = delivery.data.decode()
-            return delivery.id, delivery.type, delivery.subject, time, data, delivery.source, delivery.sequence
-        value = msgspec.json.decode(delivery.data)
-        if not isinstance(value, dict):
-            msg = "the value is no object with fields"
-            raise ValueError(msg)
-        if any(value.get(name) is None for name in self._key):
-            # SQLite has rows without a key, any number of them.
-            msg = f"the value has no {' and '.join(map(repr, self._key))}, which is the key"
-            raise ValueError(msg)
-        return [_stored(column, value.get(column.name)) for column in self._rows.columns]
+        rows = self._declared.rows
+        if rows is None:
+            return list(trigger_row(delivery, delivery.data.decode()).values())
+        # SQLite itself would take rows without a key, any number of them.
+        value = fields_of_row(delivery.data, rows.key)
+        return [_stored(column, value.get(column.name)) for column in rows.columns]
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -260,25 +248,21 @@ class Sqlite(Target):
 
     def _fitted(self, connection: sqlite3.Connection) -> str:
         """Make the tables where they are not there. The statement that inserts; `UsageError` where it cannot."""
-        columns, key = self._columns(), ", ".join(map(_quoted, self._key or ("id",)))
-        declared = ", ".join(f"{_quoted(name)} {kind}" for name, kind in columns.items())
+        columns, key = self._columns(), ", ".join(map(_quoted, self._declared.key or ("id",)))
+        declared = ", ".join(f"{_quoted(column.name)} {self._created_type(column)}" for column in columns)
         connection.execute(f"CREATE TABLE IF NOT EXISTS {_quoted(self._table)} ({declared}, PRIMARY KEY ({key}))")
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {POSITIONS} (target TEXT, place TEXT, number INTEGER NOT NULL, "
             "id TEXT NOT NULL, refused TEXT NOT NULL, PRIMARY KEY (target, place))"
         )
         with closing(connection.execute(f"PRAGMA table_info({_quoted(self._table)})")) as cursor:
-            found = {name: bool(needed) and default is None for _, name, _, needed, default, _ in cursor}
-        missing = next((name for name in columns if name not in found), None)
-        if missing is not None:
-            statement = f"ALTER TABLE {_quoted(self._table)} ADD COLUMN {_quoted(missing)} {columns[missing]}"
-            msg = f"the table {self._table} has no column {missing!r}: {statement}"
-            raise UsageError(msg)
-        needed = next((name for name, is_needed in found.items() if is_needed and name not in columns), None)
-        if needed is not None:
-            msg = f"the column {needed!r} of the table {self._table} needs a value and none has it: give it a default"
-            raise UsageError(msg)
-        insertion = self._insertion_of(list(columns), key)
+            found = [
+                Found(name, kind, bool(needed) and default is None) for _, name, kind, needed, default, _ in cursor
+            ]
+        misfit = misfit_of_columns(_DIALECT, self._table, columns, found)
+        if misfit is not None:
+            raise UsageError(misfit)
+        insertion = self._insertion_of([column.name for column in columns], key)
         try:
             connection.execute(f"EXPLAIN {insertion}", [None] * len(columns)).close()
         except sqlite3.OperationalError as error:
@@ -286,13 +270,15 @@ class Sqlite(Target):
             raise UsageError(msg) from None
         return insertion
 
-    def _columns(self) -> dict[str, str]:
-        if self._rows is not None:
-            return {column.name: _TYPES.get(column.kind, "TEXT") for column in self._rows.columns}
-        return {name: "TEXT NOT NULL" if name in _NEEDED else "TEXT" for name in _TRIGGERS}
+    def _columns(self) -> tuple[Column, ...]:
+        return TRIGGERS if self._declared.rows is None else self._declared.rows.columns
+
+    def _created_type(self, column: Column) -> str:
+        is_needed = self._declared.rows is None and column.name in NEEDED
+        return _TYPES[column.kind] + (" NOT NULL" if is_needed else "")
 
     def _insertion_of(self, names: list[str], key: str) -> str:
-        others = [_quoted(name) for name in names if self._rows is not None and name not in self._key]
+        others = [_quoted(name) for name in names if self._declared.rows is not None and name not in self._declared.key]
         updates = ", ".join(f"{name} = excluded.{name}" for name in others)
         action = f"UPDATE SET {updates}" if updates else "NOTHING"
         return (
@@ -308,6 +294,10 @@ class Sqlite(Target):
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+_DIALECT: Final = Dialect(_TYPES, fitting={}, not_text=frozenset(), quoted=_quoted)
+"""A column of SQLite takes values of any type."""
 
 
 def _as_json(value: Any) -> str:
