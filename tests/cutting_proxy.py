@@ -57,14 +57,20 @@ class CuttingProxy:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.sleep(0)  # A transport closes its socket in the turn after.
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            there, back = await asyncio.open_connection("127.0.0.1", self._behind)
-            asking = asyncio.ensure_future(self._pass_on(reader, back, is_answer=False))
-            await self._pass_on(there, writer, is_answer=True)
-            await asking
-        writer.close()
+        try:
+            with suppress(OSError):
+                there, back = await asyncio.open_connection("127.0.0.1", self._behind)
+                try:
+                    asking = asyncio.ensure_future(self._pass_on(reader, back, is_answer=False))
+                    await self._pass_on(there, writer, is_answer=True)
+                    await asking
+                finally:
+                    back.close()
+        finally:
+            writer.close()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
         with suppress(OSError):
