@@ -15,9 +15,10 @@ _HOLD_S: Final = 0.05
 
 
 class CuttingProxy:
-    """Serves in a thread while it is entered. One in `cut_of` answers is thrown away, with its connection.
+    """Serves in a thread while it is entered. About one in `cut_of` answers is thrown away, with its connection.
 
-    One in `hold_of` others comes late, by some hundredths of a second; with 0 none does.
+    The first is among the first `2 * cut_of`, and so is each one behind the one before: a test that has that many
+    answers is sure to see a cut. One in `hold_of` others comes late, by some hundredths of a second; with 0 none does.
     """
 
     def __init__(self, behind: int, chance: random.Random, cut_of: int, hold_of: int = 0) -> None:
@@ -28,6 +29,8 @@ class CuttingProxy:
         self._chance = random.Random(chance.randrange(1 << 30))
         self._cut_of = cut_of
         self._hold_of = hold_of
+        self._left = self._drawn()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -52,30 +55,38 @@ class CuttingProxy:
         self._ready.set()
         await self._ended.wait()
         server.close()
-        ours = asyncio.current_task()
-        left = [task for task in asyncio.all_tasks() if task is not ours]
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        await asyncio.sleep(0)  # A transport closes its socket in the turn after.
+        # Nothing is cancelled: a task that has not begun would leave the socket open that it was made for.
+        while len(asyncio.all_tasks()) > 1:
+            for writer in self._writers:
+                writer.transport.abort()
+            await asyncio.sleep(0.001)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
             with suppress(OSError):
                 there, back = await asyncio.open_connection("127.0.0.1", self._behind)
+                self._writers.add(back)
                 try:
                     asking = asyncio.ensure_future(self._pass_on(reader, back, is_answer=False))
                     await self._pass_on(there, writer, is_answer=True)
                     await asking
                 finally:
-                    back.close()
+                    await self._close(back)
         finally:
-            writer.close()
+            await self._close(writer)
+
+    async def _close(self, writer: asyncio.StreamWriter) -> None:
+        """Returns once its socket is closed: before, a loop that ends would leave it open."""
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        self._writers.discard(writer)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
         with suppress(OSError):
             while piece := await reader.read(65_536):
-                if is_answer and self._chance.randrange(self._cut_of) == 0:
+                if is_answer and self._is_to_cut():
                     self.cut += 1
                     break
                 if is_answer and self._hold_of and self._chance.randrange(self._hold_of) == 0:
@@ -83,3 +94,13 @@ class CuttingProxy:
                 writer.write(piece)
                 await writer.drain()
         writer.close()  # Each side's end ends the other.
+
+    def _drawn(self) -> int:
+        return self._chance.randint(1, 2 * self._cut_of)
+
+    def _is_to_cut(self) -> bool:
+        self._left -= 1
+        if self._left:
+            return False
+        self._left = self._drawn()
+        return True
