@@ -91,6 +91,18 @@ def test_two_that_write_one_place(audited: MariadbServer) -> None:
     assert noted(audited) == list(range(100))
 
 
+def test_a_position_is_made_once(audited: MariadbServer) -> None:
+    def insertions() -> int:
+        [(_, count)] = audited.query("SHOW GLOBAL STATUS LIKE 'Com_insert'")
+        return int(count)
+
+    before = insertions()
+    deliver(hw.to_mysql(audited.url, "audited"), *([delivery_of(2 * n), delivery_of(2 * n + 1)] for n in range(6)))
+    assert noted(audited) == list(range(12))
+    of_the_trigger = 12
+    assert insertions() - before - of_the_trigger == 6 + 1
+
+
 class Typed(msgspec.Struct):
     """Each kind of field."""
 

@@ -50,9 +50,9 @@ def connect() -> None:
 def check(what: str, name: Optional[str], options: dict[str, str], settings: dict[str, str], as_json: bool) -> None:
     """Connect, be let in, list what is there, read three records, and say what a flow would need.
 
-    URL is a server: kafka://, nats://, redis://, postgresql://, http:// or https://; with a password in it, better
-    env:NAME or file:PATH. NAME is a topic or a stream, of which the first records are shown. FLOW is the file or the
-    module of a flow: then all of its inputs and targets are looked at, with the options that it gives them.
+    URL is a server: kafka://, nats://, redis://, postgresql://, mysql://, http:// or https://; with a password in it,
+    better env:NAME or file:PATH. NAME is a topic or a stream, of which the first records are shown. FLOW is the file or
+    the module of a flow: then all of its inputs and targets are looked at, with the options that it gives them.
     """
     from headway.probing.urls import is_url, probe_of
 

@@ -20,6 +20,8 @@ _PROBES: Final = {
     "rediss": "redis:RedisProbe",
     "postgresql": "postgres:PostgresProbe",
     "postgres": "postgres:PostgresProbe",
+    "mysql": "mysql:MysqlProbe",
+    "mariadb": "mysql:MysqlProbe",
     "http": "http:HttpProbe",
     "https": "http:HttpProbe",
 }

@@ -12,21 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Optional, Union
 
 from headway.basics.needed import needed
-from headway.basics.secret import hide
 from headway.basics.times import Duration
 from headway.errors import OutputError, UsageError
 from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
 from headway.targets.columns import DeclaredRows, key_names
 from headway.targets.limits import limits_of
 from headway.targets.mysql_server import fitted
-from headway.targets.mysql_table import MysqlTable
+from headway.targets.mysql_table import Insertion, MysqlTable
 from headway.targets.mysql_url import MysqlUrl
+from headway.targets.mysql_words import is_of_a_row, told
 from headway.targets.positions import (
     NOTHING_YET,
     Position,
@@ -46,13 +46,8 @@ __all__ = ["Mysql", "to_mysql"]
 
 _CONNECT_S: Final = 10
 _PACKET_REST: Final = 65_536
-_OF_A_ROW: Final = frozenset(
-    {
-        *(1048, 1062, 1118, 1263, 1264, 1265, 1292, 1300, 1366, 1367, 1406, 1411, 1416, 1438, 1441, 1525, 1526, 1644),
-        *(1216, 1217, 1451, 1452, 1690, 1748, 3140, 3141, 3156, 3819, 4025),
-    }
-)
-"""Numbers of errors that say something about a row: nulls, ranges, lengths, constraints, and what triggers raise."""
+_STATEMENT_BYTES: Final = 1_000_000
+"""How long a statement of several rows may get."""
 _SESSION: Final = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00'"
 
 
@@ -100,7 +95,7 @@ class _Session:
 
     def __init__(self) -> None:
         self.connection: Any = None
-        self.insertion = ""
+        self.insertion: Optional[Insertion] = None
         self.found: list[Found] = []
         self.packet_max = 0
         self.is_given_up = False
@@ -196,7 +191,7 @@ class Mysql(Target):
                 cursor.execute("SELECT CURRENT_USER(), VERSION()")
                 user, version = cursor.fetchone()
             return f"lets us in as {user}, {version}"
-        except (pymysql.MySQLError, OSError) as error:
+        except (pymysql.MySQLError, OSError, RuntimeError) as error:
             raise OutputError(self._reason(error)) from error
         finally:
             session.close()
@@ -221,13 +216,14 @@ class Mysql(Target):
         try:
             if session.connection is None:
                 self._connect(session)
-            if not session.insertion:
+            if session.insertion is None:
                 self._fit(session)
             answers = self._write(session, place, batch)
             is_usable = not session.is_given_up
         except UsageError as error:
             answers = all_retried(batch, str(error))
-        except (pymysql.MySQLError, OSError) as error:
+        except (pymysql.MySQLError, OSError, RuntimeError) as error:
+            # A RuntimeError of the library says that it lacks another one to be let in.
             answers = all_retried(batch, self._reason(error))
         finally:
             if not is_usable:
@@ -263,15 +259,20 @@ class Mysql(Target):
     def _write(self, session: _Session, place: str, batch: list[Delivery]) -> list[Answer]:
         connection = session.connection
         with connection.cursor() as cursor:
-            # Outside of the transaction: two that insert one row within theirs would wait for each other.
-            cursor.execute(
-                f"INSERT IGNORE INTO {self._table.positions} VALUES (%s, %s, %s, '', '{{}}')",
-                (self._table.name, place, NOTHING_YET.number),
-            )
             connection.begin()
             position = self._position(cursor, place)
+            if position is None:
+                # Outside of the transaction: two that insert one row within theirs would wait for each other.
+                connection.rollback()
+                cursor.execute(
+                    f"INSERT IGNORE INTO {self._table.positions} VALUES (%s, %s, %s, '', '{{}}')",
+                    (self._table.name, place, NOTHING_YET.number),
+                )
+                connection.begin()
+                position = self._position(cursor, place) or NOTHING_YET
             if position.number == NOTHING_YET.number and batch[0].former_places:
-                position = position.going_on_from(self._position(cursor, one) for one in batch[0].former_places)
+                former = (self._position(cursor, one) for one in batch[0].former_places)
+                position = position.going_on_from(one for one in former if one is not None)
             contradiction = position.contradiction(batch)
             if contradiction is not None:
                 connection.rollback()
@@ -288,11 +289,11 @@ class Mysql(Target):
             connection.commit()
         return answers_of(batch, position.refused)
 
-    def _position(self, cursor: Any, place: str) -> Position:
-        """The position of a place, locked: another process that still writes there is waited for."""
+    def _position(self, cursor: Any, place: str) -> Optional[Position]:
+        """The position of a place, locked: another process that still writes there is waited for. None without one."""
         cursor.execute(locking(self._table.positions), (self._table.name, place))
         row = cursor.fetchone()
-        return NOTHING_YET if row is None else Position.of_row(*row)
+        return None if row is None else Position.of_row(*row)
 
     def _rows_of(self, session: _Session, batch: list[Delivery], refused: Refusals) -> list[tuple[int, list[Any]]]:
         """The rows of deliveries, by their numbers, without those that are none, or that no statement can hold."""
@@ -316,9 +317,10 @@ class Mysql(Target):
             return
         cursor.execute("SAVEPOINT headway")
         try:
-            cursor.executemany(session.insertion, [values for _, values in rows])
+            for statement in _statements(session, cursor, rows):
+                cursor.execute(statement)
         except pymysql.MySQLError as error:
-            if not _is_of_a_row(error):
+            if not is_of_a_row(error):
                 raise
             cursor.execute("ROLLBACK TO SAVEPOINT headway")
             if len(rows) == 1:
@@ -329,15 +331,24 @@ class Mysql(Target):
             self._insert(session, cursor, rows[half:], refused)
 
     def _reason(self, error: Exception) -> str:
-        number, text = error.args if len(error.args) == 2 else (None, str(error))
-        shown = " ".join(str(text).split()) or type(error).__name__
-        return hide(f"{shown} (error {number})" if number else shown, self._url.secrets())
+        return told(error, self._url.secrets())
 
 
-def _is_of_a_row(error: Exception) -> bool:
-    import pymysql
+def _statements(session: _Session, cursor: Any, rows: list[tuple[int, list[Any]]]) -> Iterator[bytes]:
+    """The statements that insert rows, as few as the server takes.
 
-    number = error.args[0] if error.args else None
-    if isinstance(number, int):
-        return number in _OF_A_ROW
-    return isinstance(error, (pymysql.DataError, pymysql.ProgrammingError))  # It was not even sent.
+    They are put together here, because versions of the library differ in what they take a percent sign for.
+    """
+    assert session.insertion is not None, "the table was looked at"
+    head, row, tail = session.insertion
+    most = min(_STATEMENT_BYTES, session.packet_max - _PACKET_REST)
+    pieces: list[bytes] = []
+    size = 0
+    for _, values in rows:
+        piece = cursor.mogrify(row, values).encode()
+        if pieces and size + len(piece) > most:
+            yield head.encode() + b",".join(pieces) + tail.encode()
+            pieces, size = [], 0
+        pieces.append(piece)
+        size += len(piece) + 1
+    yield head.encode() + b",".join(pieces) + tail.encode()

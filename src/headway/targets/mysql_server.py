@@ -41,7 +41,7 @@ def fitted(cursor: Any, table: MysqlTable) -> list[Found]:
     is_there = bool(cursor.fetchall())
     creation = table.creation(next((name for name in _COLLATIONS if name in known), _COLLATIONS[-1]))
     for statement in creation[is_there:]:
-        cursor.execute(statement.replace("%%", "%"))
+        cursor.execute(statement)
     cursor.execute(_COLUMNS, table.place)
     found = [Found(name, kind.lower(), bool(is_needed)) for name, kind, is_needed in cursor.fetchall()]
     cursor.execute(_UNIQUES, table.place)

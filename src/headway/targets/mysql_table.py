@@ -13,9 +13,18 @@ from headway.errors import UsageError
 from headway.targets.base import Delivery
 from headway.targets.columns import Column, Rows, fields_of_row
 from headway.targets.positions import POSITIONS
-from headway.targets.sql_table import OPTIONAL, TRIGGERS, Dialect, Found, misfit_of_columns, not_unique, trigger_row
+from headway.targets.sql_table import (
+    OPTIONAL,
+    TRIGGERS,
+    Dialect,
+    Found,
+    misfit_of_columns,
+    not_unique,
+    stored,
+    trigger_row,
+)
 
-__all__ = ["MysqlTable", "Unique", "quoted"]
+__all__ = ["Insertion", "MysqlTable", "Unique", "quoted"]
 
 _TYPES: Final = {
     "text": "longtext",
@@ -74,9 +83,20 @@ class Unique(NamedTuple):
     """Whether the server gives one of them a new number for each row."""
 
 
+class Insertion(NamedTuple):
+    """The statement that writes rows: `head`, a `row` for each of them with commas between them, and `tail`.
+
+    Only `row` is a text with parameters, those of `MysqlTable.values`.
+    """
+
+    head: str
+    row: str
+    tail: str
+
+
 def quoted(name: str) -> str:
-    """An identifier, as it stands in the text of a statement with parameters."""
-    return "`" + name.replace("`", "``").replace("%", "%%") + "`"
+    """An identifier, as it stands in the text of a statement without parameters."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 _DIALECT: Final = Dialect(_TYPES, _FITTING, _NOT_TEXT, quoted)
@@ -100,7 +120,9 @@ class MysqlTable:
             msg = f"key={'/'.join(self.key)!r}: MySQL has no keys of what has parts; name fields of text or numbers"
             raise UsageError(msg)
         self.sql = ".".join(map(quoted, parts))
-        self.positions = ".".join([*map(quoted, parts[:-1]), quoted(POSITIONS)])
+        self._positions = ".".join([*map(quoted, parts[:-1]), quoted(POSITIONS)])
+        self.positions = self._positions.replace("%", "%%")
+        """The table of positions, as it stands in the text of a statement with parameters."""
 
     def creation(self, collation: str) -> list[str]:
         """The statements that make what is not there; texts are compared by `collation`."""
@@ -110,7 +132,7 @@ class MysqlTable:
         how = f"ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE {collation}"
         return [
             f"CREATE TABLE IF NOT EXISTS {self.sql} ({', '.join(columns)}) {how}",
-            f"CREATE TABLE IF NOT EXISTS {self.positions} (target varchar(255), place varchar(500), "
+            f"CREATE TABLE IF NOT EXISTS {self._positions} (target varchar(255), place varchar(500), "
             "number bigint NOT NULL, id varchar(64) NOT NULL, refused longtext NOT NULL, "
             f"PRIMARY KEY (target, place)) {how}",
         ]
@@ -139,16 +161,18 @@ class MysqlTable:
             )
         return None
 
-    def insertion(self, found: Sequence[Found]) -> str:
-        """The statement that writes rows; its parameters are those of `values`."""
+    def insertion(self, found: Sequence[Found]) -> Insertion:
+        """The statement that writes rows."""
         there = {column.name for column in found}
         names = [quoted(column.name) for column in self.columns if column.name in there]
         key = [quoted(name) for name in self.key]
         updated = [] if self._of_triggers else [name for name in names if name not in key]
         changes = [f"{name} = VALUES({name})" for name in updated] or [f"{key[0]} = {key[0]}"]
         marks = ", ".join(["%s"] * len(names))
-        return (
-            f"INSERT INTO {self.sql} ({', '.join(names)}) VALUES ({marks}) ON DUPLICATE KEY UPDATE {', '.join(changes)}"
+        return Insertion(
+            f"INSERT INTO {self.sql} ({', '.join(names)}) VALUES ",
+            f"({marks})",
+            f" ON DUPLICATE KEY UPDATE {', '.join(changes)}",
         )
 
     def values(self, delivery: Delivery, found: Sequence[Found]) -> list[Any]:
@@ -180,5 +204,4 @@ def _stored(column: Column, value: Any, *, keeps_null: bool = False) -> Any:
     """A field as the library takes it; a null of JSON is one of SQL, but for the value of a trigger."""
     if value is None and not (keeps_null and column.kind == "json"):
         return None
-    stored = _STORED.get(column.kind)
-    return value if stored is None else stored(value)
+    return stored(column, value, _STORED)

@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from headway.basics.secret import Secret
 from headway.errors import UsageError
+from headway.targets.tls import TlsFiles
 
 __all__ = ["MysqlUrl"]
 
@@ -32,7 +33,7 @@ class MysqlUrl:
             self.shown = self._secret.reference
 
     def options(self) -> dict[str, Any]:
-        """What the library connects by, at this moment. Raises `UsageError` where there is no URL."""
+        """What the library connects by, at this moment. Raises `UsageError` where the URL or a file is not there."""
         parts = _split(self._secret.one())
         asked = dict(parse_qsl(parts.query))
         found: dict[str, Any] = {
@@ -42,13 +43,9 @@ class MysqlUrl:
             "password": unquote(parts.password or ""),
             "database": unquote(parts.path[1:]),
         }
-        found |= {name: asked[name] for name in _FILES if name in asked}
-        if "ssl_ca" in asked:
-            found |= {"ssl_verify_cert": True, "ssl_verify_identity": True}
-        elif asked.get("ssl") == "true":
-            import ssl
-
-            found["ssl"] = ssl.create_default_context()
+        ca, cert, key = (asked.get(name) for name in _FILES)
+        if ca or cert or key or asked.get("ssl") == "true":
+            found["ssl"] = TlsFiles(ca=ca, cert=cert, key=key).context()
         return found
 
     def secrets(self) -> list[str]:
@@ -67,7 +64,8 @@ def _split(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
         is_good = parts.scheme in ("mysql", "mariadb") and parts.hostname and len(parts.path) > 1 and parts.port != 0
-        unknown = sorted(set(dict(parse_qsl(parts.query))) - {*_FILES, "ssl"})
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        unknown = [name for name, value in given if not (value and name in _FILES) and (name, value) != ("ssl", "true")]
     except ValueError:
         is_good, unknown = False, []
     if not is_good:

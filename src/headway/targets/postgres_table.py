@@ -67,7 +67,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""').replace("%", "%%") + '"'
 
 
-_DIALECT: Final = Dialect(_TYPES, _FITTING, _NOT_TEXT, quoted)
+def _shown(name: str) -> str:
+    return quoted(name).replace("%%", "%")
+
+
+_DIALECT: Final = Dialect(_TYPES, _FITTING, _NOT_TEXT, _shown)
 
 
 class Table:

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Optional
 
+import msgspec
+
 from headway.basics.times import format_time
 from headway.targets.base import Delivery
 from headway.targets.columns import Column
 
-__all__ = ["NEEDED", "OPTIONAL", "TRIGGERS", "Dialect", "Found", "misfit_of_columns", "not_unique", "trigger_row"]
+__all__ = [
+    "NEEDED",
+    "OPTIONAL",
+    "TRIGGERS",
+    "Dialect",
+    "Found",
+    "misfit_of_columns",
+    "not_unique",
+    "stored",
+    "trigger_row",
+]
 
 TRIGGERS: Final = (
     Column("id", "text"),
@@ -25,6 +37,8 @@ NEEDED: Final = frozenset({"type", "time", "data"})
 """Those of them that are never null, beside the key."""
 OPTIONAL: Final = frozenset({"source", "sequence"})
 """Those of them without which a table of a server can be used."""
+_SHOWN_MAX: Final = 60
+"""Characters of a value that is no value of its column."""
 
 
 class Found(NamedTuple):
@@ -65,6 +79,25 @@ def trigger_row(delivery: Delivery, data: Any) -> dict[str, Any]:
         "source": delivery.source,
         "sequence": delivery.sequence,
     }
+
+
+def stored(column: Column, value: Any, made: Mapping[str, Callable[[Any], Any]]) -> Any:
+    """A field as the library of a database takes it, by the functions in `made` for kinds; any value but a null.
+
+    Raises `ValueError` for one that is not of the column's kind, such as a list where the type says text: the library
+    would refuse all of its batch, each time that it comes.
+    """
+    try:
+        if column.kind != "json" and isinstance(value, (dict, list)):
+            msg = "it has parts"
+            raise TypeError(msg)
+        make = made.get(column.kind)
+        return value if make is None else make(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        text = msgspec.json.encode(value).decode()
+        shown = text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]} …"
+        msg = f"the field {column.name!r} is {shown}, which cannot be stored as {column.kind} ({error})"
+        raise ValueError(msg) from error
 
 
 def misfit_of_columns(

@@ -37,7 +37,7 @@ from headway.targets.positions import (
     encoded,
     refusal,
 )
-from headway.targets.sql_table import NEEDED, TRIGGERS, Dialect, Found, misfit_of_columns, trigger_row
+from headway.targets.sql_table import NEEDED, TRIGGERS, Dialect, Found, misfit_of_columns, stored, trigger_row
 from headway.targets.threads import Threads
 
 __all__ = ["Sqlite", "sqlite"]
@@ -314,7 +314,4 @@ _STORED: Final[dict[str, Callable[[Any], Any]]] = {
 
 def _stored(column: Column, value: Any) -> Any:
     """A field as SQLite has it."""
-    if value is None:
-        return None
-    stored = _STORED.get(column.kind)
-    return value if stored is None else stored(value)
+    return None if value is None else stored(column, value, _STORED)
