@@ -32,19 +32,25 @@ class Cart(msgspec.Struct):
 
 
 GOOD: dict[str, Any] = {"note": "n", "cents": 1, "fine": True, "at": "2024-05-01T12:00:00Z", "raw": "", "parts": [1]}
-REFUSED = [
-    *({"cents": odd} for odd in ([1], {"a": 1}, "many")),
-    *({"fine": odd} for odd in ([1], {"a": 1}, "perhaps")),
-    *({"at": odd} for odd in ([1], {"a": 1}, "some day")),
-    *({"raw": odd} for odd in ([1], {"a": 1}, 5, "no base 64!")),
+
+
+def _with(field: str, *values: object) -> list[dict[str, Any]]:
+    return [{field: value} for value in values]
+
+
+REFUSED: list[dict[str, Any]] = [
+    *_with("cents", [1], {"a": 1}, "many"),
+    *_with("fine", [1], {"a": 1}, "perhaps"),
+    *_with("at", [1], {"a": 1}, "some day"),
+    *_with("raw", [1], {"a": 1}, 5, "no base 64!"),
 ]
 """By the tables of all servers. SQLite takes a text as a number, and has no times."""
-ODD = [
+ODD: list[dict[str, Any]] = [
     *REFUSED,
-    *({"note": odd} for odd in ([1], {"a": 1}, [[]], 2**70, True)),
-    *({"cart": odd} for odd in ([1], {"a": [1]}, None, 1, True)),
-    *({"at": odd} for odd in (5, "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")),
-    *({"cents": odd} for odd in (2**63, -(2**70), 1.5)),
+    *_with("note", [1], {"a": 1}, [[]], 2**70, True),
+    *_with("cart", [1], {"a": [1]}, None, 1, True),
+    *_with("at", 5, "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"),
+    *_with("cents", 2**63, -(2**70), 1.5),
 ]
 """Of which a table may take some."""
 
@@ -98,14 +104,15 @@ def test_percent_signs_and_quotes_in_names(system: Callable[[str, Path], Target]
         share: int = msgspec.field(name="%d of `x` VALUES (%s)")
 
     table = f"odd%s{next(NAMES)}"
-    server: Any = {mysql: mariadb_server, postgres: postgres_server}.get(system, lambda: None)()
-    target: Target = (
-        hw.to_mysql(server.url, table, key="a%sb", row=Odd)
-        if system is mysql
-        else hw.postgres(server.dsn, table, key="a%sb", row=Odd)
-        if system is postgres
-        else hw.sqlite(tmp_path / "odd.db", table, key="a%sb", row=Odd)
-    )
+    server: Any = None
+    if system is mysql:
+        server = mariadb_server()
+        target: Target = hw.to_mysql(server.url, table, key="a%sb", row=Odd)
+    elif system is postgres:
+        server = postgres_server()
+        target = hw.postgres(server.dsn, table, key="a%sb", row=Odd)
+    else:
+        target = hw.sqlite(tmp_path / "odd.db", table, key="a%sb", row=Odd)
     answers = deliver(target, [delivery_of(n, Odd("k", n)) for n in range(3)], [delivery_of(3, Odd("k", 3))])
     assert [(answer.outcome, answer.reason) for answer in answers] == [(Outcome.DONE, "")] * 4
     if server is not None:
