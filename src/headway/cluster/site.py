@@ -100,6 +100,7 @@ class Site:
                 try:
                     with closing(dial(first.ip, first.port, self._secret, self._hosts.silent_after_ms)) as line:
                         line.open(inbox.put)
+                        said_s = -_TELL_AGAIN_S  # Each loss of the coordinator is told, however soon after the last.
                         return self._serve(line, inbox)
                 except ForeignPeerError:
                     raise
