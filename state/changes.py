@@ -179,6 +179,9 @@ class _Comparison:
                 f"it was read {was.reading or 'whole'}, now {now.reading or 'whole'}: its positions mean something else"
             )
             yield _refused(what, text, "to go on: give the source another name, and it is read from its start")
+        if kind == "source" and was.slots < now.slots:
+            text = f"it has {len(now.partitions)} partitions: {now.slots} readers share them, before {was.slots}"
+            yield Change(what=what, text=text)
         if kind == "operator" and was.state and not is_refused:  # Else this is what that refusal is about.
             for change in schema_changes(was, now, migrates=now.migrates):
                 next_step = f"{change.next_step}, or {drop(owner(old))}" if change.refused else ""

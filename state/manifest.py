@@ -1,5 +1,6 @@
 """`flow.json`: what a state directory belongs to, so that it is not used for anything else."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,13 +60,23 @@ class OperatorEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A source: the number of its reader slots, and the slot of each partition that was there at the first start."""
+    """A source: the number of its reader slots, and the slot of each partition that was known then."""
 
     id: int
     slots: int
     partitions: dict[str, int] = {}
     reading: str = ""
     """How the input is cut into partitions: positions are kept for those."""
+
+    def shared_out(self, partitions: Iterable[str], slots: int) -> "SourceEntry":
+        """The same with these partitions dealt out to so many slots, or to one for each where there are fewer.
+
+        No slot is left without a partition: one that reads nothing would hold time back.
+        """
+        names = sorted(set(partitions))
+        slots = max(1, min(slots, len(names)))
+        numbered = {name: index % slots for index, name in enumerate(names)}
+        return msgspec.structs.replace(self, slots=slots, partitions=numbered)
 
 
 class EdgeEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,6 +31,13 @@ class SourcePosition(msgspec.Struct, frozen=True, kw_only=True):
     redrive: dict[str, int] | None = None
     """How far its redriven dead letters have been read."""
 
+    @property
+    def floor(self) -> Optional[int]:
+        """The least of the latest times of its partitions, which time stands by; None where one has told none."""
+        times = [time for _, time in self.partitions.values()]
+        known = [time for time in times if time is not None]
+        return min(known) if known and len(known) == len(times) else None
+
 
 class Positions(msgspec.Struct, frozen=True, kw_only=True):
     """The positions of all sources, by name, those among them that the flow no longer has."""

@@ -33,7 +33,7 @@ from headway.state.group import label
 from headway.state.groups import group_of
 from headway.state.keys import ID_BYTES, decode_timer, id_bytes, successor, task_prefix
 from headway.state.logs import key_of_entry
-from headway.state.manifest import Manifest, SourceEntry, StageEntry
+from headway.state.manifest import Manifest, StageEntry
 from headway.state.options import StoreOptions
 from headway.state.positions import Positions
 from headway.state.private import make_private
@@ -56,19 +56,14 @@ def rescaled(manifest: Manifest, positions: Positions, key_groups: int, slots: i
     if slots is not None:
         for name, entry in sources.items():
             known = positions.sources.get(name)
-            partitions = sorted({*entry.partitions, *(known.partitions if known is not None else ())})
-            sources[name] = _with_slots(entry, partitions, min(slots, max(1, len(partitions))))
+            partitions = [*entry.partitions, *(known.partitions if known is not None else ())]
+            sources[name] = entry.shared_out(partitions, slots)
     views = dict(manifest.views)
     if key_groups != manifest.key_groups:  # The new groups get the rows; an index is made of them afterwards.
         views = {name: msgspec.structs.replace(view, is_built=not view.index) for name, view in views.items()}
     return msgspec.structs.replace(
         manifest, key_groups=key_groups, sources=sources, views=views, generation=manifest.generation + 1
     )
-
-
-def _with_slots(entry: SourceEntry, partitions: list[str], slots: int) -> SourceEntry:
-    numbered = {name: index % slots for index, name in enumerate(partitions)}
-    return msgspec.structs.replace(entry, slots=slots, partitions=numbered)
 
 
 class Rescaling:

@@ -38,11 +38,12 @@ __all__ = ["MAX_SLOTS", "lay_out"]
 MAX_SLOTS: Final = 64
 
 
-def lay_out(plan: Plan, key_groups: int, found: Optional[Manifest]) -> Manifest:
+def lay_out(plan: Plan, key_groups: int, found: Optional[Manifest], *, workers: int = 1) -> Manifest:
     """The manifest of a plan. What has a number in `found` keeps it, everything else gets a new one.
 
     A step that says which name it had (`was`) goes on with the number of that name. The generation is that of `found`
-    as long as the layout is the same. What the plan has no more is retired.
+    as long as the layout is the same. What the plan has no more is retired. A source that has fewer reader slots than
+    there are `workers` gets one for each of its partitions, so that they can share them.
     """
     steps = steps_of(plan.graph)
     numbers = _Numbers(found, steps)
@@ -54,7 +55,7 @@ def lay_out(plan: Plan, key_groups: int, found: Optional[Manifest]) -> Manifest:
         flow=plan.flow,
         key_groups=key_groups,
         sources={
-            source.name: _source_entry(source.node.input, numbers.known_source(source.name), numbers)
+            source.name: _source_entry(source.node.input, numbers.known_source(source.name), numbers, workers)
             for source in plan.sources
         },
         operators={
@@ -162,13 +163,15 @@ def _without(known: Mapping[str, Any], used: Iterable[str]) -> dict[str, Any]:
     return {name: entry for name, entry in known.items() if name not in names}
 
 
-def _source_entry(given: Input, known: Optional[SourceEntry], numbers: _Numbers) -> SourceEntry:
-    if known is not None:
-        return msgspec.structs.replace(known, reading=given.reading)
-    partitions = given.partitions()
-    slots = max(1, min(len(partitions), MAX_SLOTS))
-    numbered = {name: index % slots for index, name in enumerate(partitions)}
-    return SourceEntry(id=numbers.new(), slots=slots, partitions=numbered, reading=given.reading)
+def _source_entry(given: Input, known: Optional[SourceEntry], numbers: _Numbers, workers: int) -> SourceEntry:
+    if known is None:
+        entry = SourceEntry(id=numbers.new(), slots=1, reading=given.reading)
+        return entry.shared_out(given.partitions(), MAX_SLOTS)
+    same = msgspec.structs.replace(known, reading=given.reading)
+    if known.slots >= min(workers, MAX_SLOTS):
+        return same  # No worker is without a reader for want of slots, so the partitions need not be listed.
+    grown = same.shared_out(given.partitions(), MAX_SLOTS)
+    return grown if grown.slots > known.slots else same
 
 
 def _operator_entry(table: Table, number: int, known: Optional[OperatorEntry], numbers: _Numbers) -> OperatorEntry:

@@ -40,16 +40,24 @@ Tell = Callable[[Change], None]
 
 
 def open_manifest(
-    plan: Plan, directory: StateDirectory, *, key_groups: int | None, draining: bool, sync: bool = True, tell: Tell
+    plan: Plan,
+    directory: StateDirectory,
+    *,
+    key_groups: int | None,
+    draining: bool,
+    workers: int = 1,
+    sync: bool = True,
+    tell: Tell,
 ) -> Manifest:
     """What a state directory belongs to: made at the first start, and led to the plan where that is another one.
 
+    A source whose partitions have become more gets more reader slots where so many `workers` can share them.
     `tell` hears each change of the flow. With the lock held. Raises `IncompatibleStateError` with all changes that
     the state cannot follow, `DrainedStateError` when the books of the directory are closed.
     """
     found = settled_manifest(directory)
     groups = key_groups or (found.key_groups if found else DEFAULT_KEY_GROUPS)
-    expected = lay_out(plan, groups, found)
+    expected = lay_out(plan, groups, found, workers=1 if found is not None and found.drain else workers)
     if found is None:
         directory.keep_manifest(expected)
         return expected

@@ -195,6 +195,7 @@ def open_state(
         directory,
         key_groups=options.key_groups,
         draining=options.drain,
+        workers=options.workers,
         sync=options.sync,
         tell=tell,
     )

@@ -93,6 +93,8 @@ class Slot:
         self._groups_that_wait = groups_that_wait
         # Replaced and never changed: another thread takes statistics of it.
         self._partitions: Mapping[str, Partition] = {}
+        self._floor: Optional[int] = None
+        """The latest time of its source when its first partition is still to be found; None in a new source."""
         self._discovery = discovery or Discovery(source.node.input, options.discover_every_ms, unheard)
         self._names: Optional[list[str]] = None  # Those of all partitions of the source; None before the first look.
         tolerance = source.node.on_error
@@ -134,6 +136,7 @@ class Slot:
         self.version = version or 0
         kept = self.kept.get("partitions", {})
         self._partitions = {name: Partition(name, *stood) for name, stood in kept.items()}
+        self._floor = self.kept.get("floor")
         self.events, self.late, self.dead = self.kept.get("counts", (0, 0, 0))
         self._rejects.first = FirstLetter.restored(self.kept.get("first_letter"))
 
@@ -153,6 +156,8 @@ class Slot:
             kept["failures"] = failed
         if self._redriver is not None:
             kept["redrive"] = self._redriver.position()
+        if not self._partitions and self._floor is not None:
+            kept["floor"] = self._floor
         if kept != self.kept:
             self.kept = kept
             self.version += 1
@@ -208,7 +213,7 @@ class Slot:
         if self._options.drain_to_ms is not None:
             return self._options.drain_to_ms
         if not self._partitions:
-            return MIN_TIME_MS
+            return MIN_TIME_MS if self._floor is None else self._floor - self._ooo_ms - 1
         return min(partition.watermark(self._ooo_ms) for partition in self._partitions.values())
 
     @property

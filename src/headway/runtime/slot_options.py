@@ -39,13 +39,17 @@ class SlotOptions:
 def kept_before(known: Optional[SourcePosition], number: int, assigned: Callable[[str], bool]) -> Mapping[str, Any]:
     """The part of slot `number` of where its source stood when this generation began, if it was known.
 
-    Partitions go to the slot that they are `assigned` to, all else to the first slot.
+    Partitions go to the slot that they are `assigned` to, all else to the first slot. A slot whose partitions are all
+    new begins where time stood in its source, as a slot does that finds a new one beside others.
     """
     if known is None:
         return {}
-    partitions = {name: position for name, position in known.partitions.items() if assigned(name)}
+    kept: dict[str, Any] = {
+        "partitions": {name: position for name, position in known.partitions.items() if assigned(name)}
+    }
+    if not kept["partitions"] and (floor := known.floor) is not None:
+        kept["floor"] = floor
     if number:
-        return {"partitions": partitions}
-    counts, letter = known.counts, known.first_letter
-    kept = {"partitions": partitions, "counts": counts, "first_letter": letter, "failures": known.failures}
+        return kept
+    kept |= {"counts": known.counts, "first_letter": known.first_letter, "failures": known.failures}
     return kept if known.redrive is None else {**kept, "redrive": known.redrive}
