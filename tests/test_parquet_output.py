@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 import headway as hw
 from headway.connectors.base import OutputWriter, Position
 from headway.connectors.columns import writer as writer_module
-from headway.connectors.columns.naming import Spans, folder_of
 from headway.errors import FlowError, OutputError, UsageError
 from headway.proving.crashes import Crashes, Kill
 
@@ -316,31 +315,6 @@ def test_a_complete_file_may_be_taken_away_at_once(tmp_path: Path) -> None:
     assert again.position() == {"open": {}, "sealed": {}} or not found_in(tmp_path)
     again.close()
     assert not found_in(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("every_ms", "name"),
-    [
-        (86_400_000, "2024-05-01"),
-        (HOUR_MS, "2024-05-01T10"),
-        (900_000, "2024-05-01T10-15"),
-        (1_000, "2024-05-01T10-15-30"),
-        (1_500, "2024-05-01T10-15-30.000"),
-    ],
-)
-def test_names_are_as_long_as_the_span_needs(every_ms: int, name: str) -> None:
-    at_ms = 1_714_558_530_400
-    assert Spans(every_ms, 0).place("", at_ms, at_ms).name == name
-
-
-@given(st.lists(st.one_of(st.none(), st.booleans(), st.integers(), st.text()), min_size=1, max_size=40, unique_by=repr))
-def test_folders_tell_values_apart_and_stay_below(values: list[Any]) -> None:
-    texts: dict[str, Optional[str]] = {}
-    for value in values:
-        folder = folder_of([value])
-        assert folder.count("/") == 1 and folder[0] not in "._/" and len(folder.encode()) < 200
-        text = None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-        assert texts.setdefault(folder, text) == text
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,14 @@ class Spans:
 def folder_of(values: Sequence[Any]) -> str:
     """The folders of rows with these values, each with a `/` behind it.
 
-    >>> folder_of(["Bern", 7]), folder_of(["a/b", True]), folder_of([None, "null"]), folder_of([""])
-    ('Bern/7/', 'a%2Fb/true/', 'null/%6Eull/', 'empty/')
+    >>> folder_of(["bern", 7]), folder_of(["a/b", True]), folder_of([None, "null"]), folder_of([""])
+    ('bern/7/', 'a%2Fb/true/', 'null/%6Eull/', 'empty/')
+
+    What is behind a `~` says which letters are capitals, because there are file systems to which `Bern` and `bern` are
+    one name: it is a number in hexadecimal digits, whose lowest bit stands for the first letter from `a` to `z`.
+
+    >>> folder_of(["Bern", "bErn"]), folder_of(["DE"])
+    ('Bern~1/bErn~2/', 'DE~3/')
     """
     return "".join(f"{_folder_name(value)}/" for value in values)
 
@@ -85,9 +91,14 @@ def _folder_name(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if not text:
         return _EMPTY
-    name = quote(text, safe=" +,=@")
+    name = quote(text, safe=" +,=@").replace("~", "%7E")
     if name in (_NULL, _EMPTY) or name[0] in "._ ":  # Names that begin so are passed over by those who read.
         name = f"%{ord(name[0]):02X}{name[1:]}"
+    if name[-1] in ". ":  # There are file systems that leave this out.
+        name = f"{name[:-1]}%{ord(name[-1]):02X}"
     if len(name) > _NAME_MAX:
-        name = f"{name[: _NAME_MAX - 20]}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
-    return name
+        return f"{name[: _NAME_MAX - 20]}~~{blake2b(text.encode(), digest_size=8).hexdigest()}"
+    capitals = 0
+    for place, letter in enumerate(letter for letter in text if letter.isascii() and letter.isalpha()):
+        capitals |= letter.isupper() << place
+    return f"{name}~{capitals:x}" if capitals else name

@@ -34,7 +34,7 @@ def to_parquet(
 
     `every` is how long a span is, counted from 1970 in UTC; `time` names the field that says which span a value is
     about, by default it is the trigger's time. `by` names one field or several whose values divide the rows further:
-    each value has a folder, such as `Bern/2024-05-01T10.parquet`. The columns are the fields of the stream's type, or
+    each value has a folder, such as `bern/2024-05-01T10.parquet`. The columns are the fields of the stream's type, or
     of `row` where the stream has none; of a trigger they are `id`, `type`, `source`, `subject`, `time` and `data`.
 
     A file appears when it is complete, and never changes. Its span is closed when time has passed its end, with `time=`
