@@ -107,3 +107,23 @@ def test_many_files_are_looked_at_once_each_and_take_no_threads_of_their_own(
             assert chunk is not None and chunk.decode(decoder).events
         assert threading.active_count() - before <= max(2, os.cpu_count() or 1)
     assert len(footers) == count
+
+
+def test_a_damaged_file_is_closed_while_its_error_is_told(tmp_path: Path) -> None:
+    """The traceback holds what was being made: a file that is still open with it would stay so."""
+    for name, data in (("a.parquet", b"PAR1" + b"no" * 99 + b"PAR1"), ("b.arrow", b"ARROW1" + b"no" * 99)):
+        path = tmp_path / name
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="no file of Parquet or Arrow") as raised:
+            columns_file.ColumnFile(str(path))
+        opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+        assert str(path) not in opened, raised.value
+
+
+def test_rows_of_arrow_without_columns_are_counted(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    batch = pa.table({"n": range(10)}).to_batches()[0].select([])
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
+    with closing(columns_file.ColumnFile(str(tmp_path / "a.arrow"))) as found:
+        assert found.rows == 10

@@ -49,19 +49,29 @@ class _Groups(Protocol):
         """Close the file."""
 
 
+@contextmanager
+def _closed_on_error(source: Any) -> Iterator[Any]:
+    """A file of Arrow, which stays open unless what is done with it fails."""
+    try:
+        yield source
+    except BaseException:
+        source.close()
+        raise
+
+
 class _Parquet:
     def __init__(self, path: str) -> None:
         import pyarrow as pa
         from pyarrow import parquet
 
-        self._source = pa.OSFile(path)
-        file = parquet.ParquetFile(self._source)
-        metadata = file.metadata
-        few = _columns_of_few_values(metadata)
-        # With what is known of the file, it is not looked at again.
-        self._file = parquet.ParquetFile(self._source, metadata=metadata, read_dictionary=few) if few else file
-        self.schema = self._file.schema_arrow
-        self.counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        with _closed_on_error(pa.OSFile(path)) as self._source:
+            file = parquet.ParquetFile(self._source)
+            metadata = file.metadata
+            few = _columns_of_few_values(metadata)
+            # With what is known of the file, it is not looked at again.
+            self._file = parquet.ParquetFile(self._source, metadata=metadata, read_dictionary=few) if few else file
+            self.schema = self._file.schema_arrow
+            self.counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
     def batches(self, group: int, names: list[str]) -> Iterator[Any]:
         found: Iterator[Any] = self._file.iter_batches(_BLOCK_ROWS, row_groups=[group], columns=names)
@@ -91,13 +101,16 @@ class _Arrow:
     def __init__(self, path: str) -> None:
         import pyarrow as pa
 
-        self._source = pa.OSFile(path)
-        self.schema = pa.ipc.open_file(self._source).schema
         self._names: Optional[list[str]] = None
         self._file: Any = None
-        # One column is enough to count rows: the narrowest.
-        counting = self._opened([min(range(len(self.schema)), key=self._width, default=0)])
-        self.counts = [counting.get_batch(number).num_rows for number in range(counting.num_record_batches)]
+        with _closed_on_error(pa.OSFile(path)) as self._source:
+            self.schema = pa.ipc.open_file(self._source).schema
+            counting = self._opened(self._narrowest())
+            self.counts = [counting.get_batch(number).num_rows for number in range(counting.num_record_batches)]
+
+    def _narrowest(self) -> list[int]:
+        """The column that is enough to count rows; none where there is none."""
+        return [min(range(len(self.schema)), key=self._width)] if len(self.schema) else []
 
     def _width(self, index: int) -> int:
         try:
@@ -115,7 +128,7 @@ class _Arrow:
         if self._names != names:
             wanted = set(names)
             indexes = [index for index, name in enumerate(self.schema.names) if name in wanted]
-            self._names, self._file = names, self._opened(indexes)
+            self._names, self._file = names, self._opened(indexes or self._narrowest())
         batch = self._file.get_batch(group).select(names)
         for start in range(0, batch.num_rows, _BLOCK_ROWS):
             yield batch.slice(start, _BLOCK_ROWS)

@@ -1,27 +1,22 @@
 """Readers of objects: one object as a partition, or all of them, one after the other, as one log.
 
-An object is copied into a file, which is opened and removed at once: the open file is all that is needed of it. Lines
-and columns are then read as those of files are.
+An object is copied into a file, whose lines or columns are then read as those of files are.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Optional
 
 from headway.connectors.base import BadRecord, Chunk, Decoded, Extent, PartitionReader, Position
-from headway.connectors.columns.reader import FileReader as ColumnsReader
-from headway.connectors.filereader import FileReader as LinesReader
 from headway.connectors.naming import in_order
+from headway.connectors.objects.copies import Copy
 from headway.connectors.parts import RecordPart
 from headway.errors import InputError
 from headway.formats.base import Decoder
-from headway.formats.columns import COLUMNS
 
 if TYPE_CHECKING:
-    from headway.connectors.objects.session import Found, ObjectsSession
+    from headway.connectors.objects.session import ObjectsSession
 
 __all__ = ["ObjectLogReader", "ObjectReader"]
 
@@ -55,73 +50,6 @@ class _ObjectChunk(Chunk):
         return super().parts(part, ordinals)
 
 
-class _Copy:
-    """An object that is being copied, and then read. `at` is a position in it, with the ETag that it has to have."""
-
-    def __init__(self, session: ObjectsSession, name: str, at: Optional[Position], etag: Optional[str]) -> None:
-        self.name = name
-        self.etag = etag
-        self.is_over = False
-        self._session = session
-        self._at = at
-        self._coming: Optional[Future[tuple[str, Found]]] = session.copy(name, etag)
-        self._reader: Optional[PartitionReader] = None
-        self._size = 0
-
-    @property
-    def has_more(self) -> bool:
-        """Whether there is something to be read."""
-        return self._reader is not None or (self._coming is not None and self._coming.done())
-
-    def read(self, max_bytes: int) -> Optional[Chunk]:
-        """The next records; None while it is being copied, and when it is over."""
-        if self._coming is not None:
-            if not self._coming.done():
-                return None
-            path, found = self._coming.result()
-            self._coming, self._size = None, found.size
-            self.etag = found.etag
-            self._session.begun(self.name, found.etag)
-            self._open(path)
-        if self._reader is None:
-            return None
-        chunk = self._reader.read(max_bytes)
-        if chunk is None and self._reader.at_end:
-            self._at = self._reader.position()
-            self.is_over = True
-            self.close()
-        return chunk
-
-    def _open(self, path: str) -> None:
-        form = self._session.given.format
-        try:
-            if form is COLUMNS:
-                self._reader = ColumnsReader(path, self.name, self._at)
-            else:
-                self._reader = LinesReader(path, self._at, follow=False, held=True, header=form.has_header)
-        except InputError as error:
-            msg = f"{self.name} of {self._session.given.describe()}: {error}"
-            raise InputError(msg) from error
-        finally:
-            os.unlink(path)
-
-    def position(self) -> Optional[Position]:
-        """Where the next record is in the object."""
-        return self._at if self._reader is None else self._reader.position()
-
-    @property
-    def extent(self) -> Extent:
-        """Bytes of the object."""
-        found = None if self._reader is None else self._reader.extent
-        return found or Extent(self._size if self.is_over else 0, self._size)
-
-    def close(self) -> None:
-        """Close the copy."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
-
-
 class ObjectReader(PartitionReader):
     """Reads one object, which is complete."""
 
@@ -129,13 +57,13 @@ class ObjectReader(PartitionReader):
         self.on_close: Callable[[], None] = lambda: None
         self._name = name
         self._session = session
-        self._copy: Optional[_Copy] = None
+        self._copy: Optional[Copy] = None
         self._place: Position = position or {}
         if position and position.get("over"):
             session.begun(name, position["etag"])
             return
         etag, at = self._place.get("etag"), self._place.get("at")
-        self._copy = _Copy(session, name, at, etag)
+        self._copy = Copy(session, name, at, etag)
 
     def read(self, max_bytes: int) -> Optional[Chunk]:
         """The next records; None while the object is being copied."""
@@ -187,14 +115,19 @@ class ObjectLogReader(PartitionReader):
         self._session = session
         self._name = name
         self._follow = follow
+        self._listing = session.objects
+        """The last one that was looked at."""
         self._names = list(session.objects)
+        """What was read, and behind it what is there to be read."""
+        self._count = 0
+        """How many of the names are those of objects that were read, or are being read."""
         self._last: Optional[str] = None
         """The object that was read last, or is being read."""
         self._before = 0
         """Records of the objects before it."""
         self._place: Position = position or {}
-        self._copy: Optional[_Copy] = None
-        self._next: Optional[_Copy] = None
+        self._copy: Optional[Copy] = None
+        self._next: Optional[Copy] = None
         if position:
             self._go_to(position)
 
@@ -202,7 +135,7 @@ class ObjectLogReader(PartitionReader):
         self._last, self._before = position["object"], position["before"]
         if self._last not in self._names:
             self._names = in_order([*self._names, self._last])
-        now = self._names.index(self._last) + 1
+        now = self._count = self._names.index(self._last) + 1
         if now > position["count"]:  # Those that were read may have been deleted since.
             msg = (
                 f"{position['count']} objects of {self._session.given.describe()} were there up to {self._last}, and "
@@ -212,7 +145,7 @@ class ObjectLogReader(PartitionReader):
         if position.get("over"):
             self._session.begun(self._last, position["etag"])
         else:
-            self._copy = _Copy(self._session, self._last, position["at"], position["etag"])
+            self._copy = Copy(self._session, self._last, position["at"], position["etag"])
 
     def read(self, max_bytes: int) -> Optional[Chunk]:
         """The next records; None while an object is being copied."""
@@ -229,12 +162,11 @@ class ObjectLogReader(PartitionReader):
             self._copy = None
         return None
 
-    def _note(self, copy: _Copy) -> None:
+    def _note(self, copy: Copy) -> None:
         at = copy.position()
         if copy.etag is None or at is None:
             return
-        count = self._names.index(copy.name) + 1
-        place = {"object": copy.name, "etag": copy.etag, "at": at, "before": self._before, "count": count}
+        place = {"object": copy.name, "etag": copy.etag, "at": at, "before": self._before, "count": self._count}
         self._place = {**place, "ordinal": self._before + at["ordinal"], **({"over": True} if copy.is_over else {})}
         if copy.is_over:
             self._before += at["ordinal"]
@@ -244,25 +176,32 @@ class ObjectLogReader(PartitionReader):
         """Go on to the next object, and have the one behind it copied; False when there is none."""
         if self._follow:
             self._look()
-        at = 0 if self._last is None else self._names.index(self._last) + 1
-        if at >= len(self._names):
+        if self._count >= len(self._names):
             return False
-        name = self._names[at]
+        name = self._names[self._count]
         coming, self._next = self._next, None
-        self._copy = coming if coming is not None and coming.name == name else _Copy(self._session, name, None, None)
+        if coming is not None and coming.name != name:  # Another has come before it.
+            coming.close()
+            coming = None
+        self._copy = Copy(self._session, name, None, None) if coming is None else coming
         self._last = name
-        if at + 1 < len(self._names):
-            self._next = _Copy(self._session, self._names[at + 1], None, None)
+        self._count += 1
+        if self._count < len(self._names):
+            self._next = Copy(self._session, self._names[self._count], None, None)
+            self._next.begin()
         return True
 
     def _look(self) -> None:
         """Take objects that have come behind the last one. Raises `InputError` for one that has come before it."""
-        names = list(self._session.objects)
+        if self._session.objects is self._listing:
+            return
+        self._listing = self._session.objects
+        names = list(self._listing)
         if self._last is not None and self._last not in names:
             names = in_order([*names, self._last])
         if names == self._names:
             return
-        known = [] if self._last is None else self._names[: self._names.index(self._last) + 1]
+        known = self._names[: self._count]
         read = set(known)
         last = None if self._last is None else names.index(self._last)
         early = next((name for name in names[:last] if name not in read), None) if last is not None else None

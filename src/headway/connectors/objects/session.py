@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Optional
 from headway.basics.secret import hide
 from headway.connectors.base import PartitionReader, Position, Session, Tell, unheard
 from headway.connectors.naming import in_order
+from headway.connectors.objects.copies import OpenCopies, open_most
 from headway.connectors.objects.reader import ObjectLogReader, ObjectReader
 from headway.connectors.troubles import Troubles
 from headway.errors import InputError
@@ -74,6 +75,7 @@ class ObjectsSession(Session):
         self.troubles = Troubles(given.describe())
         self.objects: Mapping[str, Found] = {}
         """All objects that are read, by their names, in their order; replaced by each listing."""
+        self.open_copies = OpenCopies(open_most())
         self._begun: dict[str, str] = {}
         """The ETags of objects that were read or begun."""
         self._ended = Event()
