@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headway.connectors.parts import record_partition as record_partition
     from headway.connectors.parts import record_time as record_time
     from headway.connectors.postgres_log import postgres_log as postgres_log
+    from headway.connectors.postgres_table import postgres_table as postgres_table
     from headway.connectors.rabbit_stream import rabbitmq_stream as rabbitmq_stream
     from headway.connectors.records import Record as Record
     from headway.connectors.redis_stream import redis_stream as redis_stream
@@ -178,6 +179,7 @@ _HOMES: Final = {
     "connectors.parts": "record_headers record_key record_offset record_partition record_time",
     "connectors.rabbit_stream": "rabbitmq_stream",
     "connectors.postgres_log": "postgres_log",
+    "connectors.postgres_table": "postgres_table",
     "connectors.records": "Record",
     "connectors.redis_stream": "redis_stream",
     "connectors.stdin": "stdin",

@@ -57,6 +57,7 @@ STEPS: Final = {
     "inbox-sync": "an inbox is synced",
     "inbox-answer": "those who wait are told that their events are durable",
     "queue-answer": "messages of a queue are acknowledged, which are durable in its inbox",
+    "snapshot": "a snapshot of a table, all rows of which are on the disk, gets its name",
     "replacement": "a file of the state directory takes the place of the one before",
     "manifest": "the manifest is replaced: what the directory is now",
     "positions": "the positions of the sources are stored, as a generation begins",

@@ -41,7 +41,7 @@ from headway.formats.named import JSON, FormatLike
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["PostgresLogInput", "postgres_log"]
+__all__ = ["PostgresLogInput", "PostgresSession", "moved", "postgres_log"]
 
 _CONNECT_S: Final = 10
 _PAUSES_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -166,6 +166,14 @@ class PostgresChunk(RecordsChunk):
         return self.ordinals[index] if part is RecordPart.OFFSET else self._table
 
 
+def moved(at: Position, **to: Any) -> Position:
+    """A later position. A snapshot that it speaks of, the seam, is forgotten once all that it knows is passed."""
+    later = {**at, **to}
+    if "seam" in later and int(later["xid"]) >= int(later["seam"].split(":")[1]):
+        del later["seam"]
+    return later
+
+
 class _Held:
     """Since when rows wait for an older transaction."""
 
@@ -189,7 +197,8 @@ class _Held:
 class PostgresSession(LoopSession):
     """The connections of a process."""
 
-    def __init__(self, given: PostgresLogInput) -> None:
+    def __init__(self, given: PostgresLogInput, whole: Optional[Input] = None) -> None:
+        """`whole` is the input of which the log is a part, if it is."""
         import psycopg
 
         self._input = given
@@ -200,7 +209,7 @@ class PostgresSession(LoopSession):
         self._turn = asyncio.Lock()
         self._table_id = ""
         self.transient = (*LoopSession.transient, psycopg.OperationalError, psycopg.InterfaceError)
-        super().__init__(given)
+        super().__init__(whole or given)
 
     async def connect(self) -> None:
         """Connect, and look whether the table is one that can be read so."""
@@ -215,7 +224,7 @@ class PostgresSession(LoopSession):
         except psycopg.OperationalError as error:
             # While it connects, the library knows no SQLSTATE.
             if any(text in str(error) for text in _REFUSALS):
-                msg = f"{self._input.describe()} refuses to let us in: {self.words(error)}; check the DSN"
+                msg = f"{self._given.describe()} refuses to let us in: {self.words(error)}; check the DSN"
                 raise InputError(msg) from error
             raise
 
@@ -305,7 +314,7 @@ class PostgresSession(LoopSession):
                 held, pause = _Held(), 0
                 continue
             if at["id"] is not None or int(at["xid"]) < horizon:
-                at = {**at, "xid": str(horizon), "id": None}
+                at = moved(at, xid=str(horizon), id=None)
                 reader.reached(at)
             self.troubles.up(reader.name)
             if horizon == end:
@@ -324,7 +333,7 @@ class PostgresSession(LoopSession):
         for first in range(0, len(rows), BATCH):
             some = rows[first : first + BATCH]
             chunk = PostgresChunk(reader.name, at["record"], some)
-            at = {**at, "xid": some[-1].xid, "id": some[-1].id, "record": at["record"] + len(some)}
+            at = moved(at, xid=some[-1].xid, id=some[-1].id, record=at["record"] + len(some))
             reader.take(chunk, at, sum(len(row.value or b"") for row in some))
         return at
 
@@ -350,7 +359,7 @@ class PostgresSession(LoopSession):
 
     async def _next_rows(self, at: Position, horizon: int) -> list[Row]:
         """Rows behind a position and below the horizon, which stay the same rows whenever they are asked for."""
-        found = await self._rows(*self._queries.rows(at["xid"], at["id"], horizon))
+        found = await self._rows(*self._queries.rows(at["xid"], at["id"], horizon, at.get("seam")))
         return [Row(*row) for row in found]
 
     async def _tell_what_holds(self, horizon: int, held: _Held) -> None:

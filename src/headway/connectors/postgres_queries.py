@@ -6,13 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Optional
 
-__all__ = ["ROWS", "Columns", "Queries", "check_columns"]
+__all__ = ["NUMBERS", "ROWS", "TIMES", "Columns", "Queries", "TableQueries", "check_columns", "quoted"]
 
 ROWS: Final = 2_000
 """How many rows are asked for at a time."""
 
-_TIMES: Final = ("timestamp with time zone", "timestamp without time zone", "date")
-_NUMBERS: Final = ("bigint", "integer", "numeric")
+TIMES: Final = ("timestamp with time zone", "timestamp without time zone", "date")
+NUMBERS: Final = ("bigint", "integer", "numeric")
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,45 @@ class Columns:
         return [name for name in (self.id, self.xid, self.value, self.key, self.time) if name is not None]
 
 
-class Queries:
-    """The text of statements, with their parameters where they have some."""
+class TableQueries:
+    """What is asked about any table: statements without parameters, in which `%` stands for itself."""
+
+    def __init__(self, table: str) -> None:
+        self.name = ".".join(map(quoted, table.split(".")))
+        """The table, as it stands in a statement."""
+
+    def columns(self) -> str:
+        """Name, type, and whether it is never null, of each column; none where there is no such table."""
+        return (
+            "SELECT attname, format_type(atttypid, NULL), attnotnull FROM pg_attribute "
+            f"WHERE attrelid = to_regclass({_literal(self.name)}) AND attnum > 0 AND NOT attisdropped"
+        )
+
+    def unique(self) -> str:
+        """The names of the columns of each unique index, as a list."""
+        return (
+            "SELECT array_agg(a.attname::text) FROM pg_index i "
+            "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[]) "
+            f"WHERE i.indrelid = to_regclass({_literal(self.name)}) AND i.indisunique AND i.indisvalid "
+            "AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid"
+        )
+
+    def identity(self) -> str:
+        """What tells the table from others: that of the system, the database and the table."""
+        return (
+            "SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || "
+            "(SELECT oid FROM pg_database WHERE datname = current_database()) || '/' || "
+            f"{_literal(self.name)}::regclass::oid"
+        )
+
+
+class Queries(TableQueries):
+    """The text of statements on a log, with their parameters where they have some."""
 
     def __init__(self, columns: Columns) -> None:
+        super().__init__(columns.table)
         self._columns = columns
-        self._table = ".".join(map(_quoted, columns.table.split(".")))
+        self._table = _in_parameters(self.name)
         self._id_type = "bigint"
         self._value_is_bytes = self._time_is_number = False
 
@@ -46,31 +79,7 @@ class Queries:
         types = {name: kind for name, kind, _ in found}
         self._id_type = types[self._columns.id]
         self._value_is_bytes = types.get(self._columns.value) == "bytea"
-        self._time_is_number = types.get(self._columns.time) in _NUMBERS
-
-    def columns(self) -> str:
-        """Name, type, and whether it is never null, of each column; none where there is no such table."""
-        return (
-            "SELECT attname, format_type(atttypid, NULL), attnotnull FROM pg_attribute "
-            f"WHERE attrelid = to_regclass({_literal(self._table)}) AND attnum > 0 AND NOT attisdropped"
-        )
-
-    def unique(self) -> str:
-        """The names of the columns of each unique index, as a list."""
-        return (
-            "SELECT array_agg(a.attname::text) FROM pg_index i "
-            "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[]) "
-            f"WHERE i.indrelid = to_regclass({_literal(self._table)}) AND i.indisunique AND i.indpred IS NULL "
-            "AND i.indexprs IS NULL GROUP BY i.indexrelid"
-        )
-
-    def identity(self) -> str:
-        """What tells the table from others: that of the system, the database and the table."""
-        return (
-            "SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || "
-            "(SELECT oid FROM pg_database WHERE datname = current_database()) || '/' || "
-            f"{_literal(self._table)}::regclass::oid"
-        )
+        self._time_is_number = types.get(self._columns.time) in NUMBERS
 
     def horizon(self) -> str:
         """The transaction below which all have ended."""
@@ -93,8 +102,10 @@ class Queries:
         query = f"SELECT pg_snapshot_xmin(now.at)::text, ({latest})::text, {beyond} FROM {now}"
         return query.replace("%%", "%")
 
-    def rows(self, xid: str, last_id: Optional[str], horizon: int) -> tuple[str, Sequence[Any]]:
-        """Rows behind a place and below the horizon."""
+    def rows(
+        self, xid: str, last_id: Optional[str], horizon: int, seam: Optional[str] = None
+    ) -> tuple[str, Sequence[Any]]:
+        """Rows behind a place and below the horizon, without those of transactions that a snapshot, the seam, has."""
         columns = self._columns
         # By the name of the table: alone, the name of a column is in ORDER BY that of what is selected, which is text.
         number, name = f"t.{_quoted(columns.xid)}", f"t.{_quoted(columns.id)}"
@@ -104,8 +115,11 @@ class Queries:
             behind, given = f"({number}, {name}) > (%s::xid8, %s::{self._id_type})", [xid, last_id]
         shown = f"{number}::text, {name}::text, {self._value()}, {self._key()}, {self._time()}"
         order = f"ORDER BY {number}, {name} LIMIT {ROWS}"
-        query = f"SELECT {shown} FROM {self._table} AS t WHERE {behind} AND {number} < %s::xid8 {order}"
-        return query, [*given, str(horizon)]
+        unseen, seen = "", []
+        if seam is not None:
+            unseen, seen = f"AND NOT pg_visible_in_snapshot({number}, %s::pg_snapshot) ", [seam]
+        query = f"SELECT {shown} FROM {self._table} AS t WHERE {behind} AND {number} < %s::xid8 {unseen}{order}"
+        return query, [*given, str(horizon), *seen]
 
     def is_held(self, horizon: int) -> tuple[str, Sequence[Any]]:
         """Whether there are rows at or above the horizon."""
@@ -123,7 +137,7 @@ class Queries:
     def _value(self) -> str:
         name = self._columns.value
         if name is None:
-            return "convert_to(row_to_json(t)::text, 'UTF8')"
+            return "convert_to(row_to_json(t.*)::text, 'UTF8')"
         column = f"t.{_quoted(name)}"
         return f"CASE WHEN {column} IS NULL THEN NULL ELSE {self._bytes(column)} END"
 
@@ -163,14 +177,24 @@ def check_columns(columns: Columns, found: Sequence[Any], unique: Collection[fro
             return f"its column {name!r} may be null: ALTER TABLE {columns.table} ALTER COLUMN {name} SET NOT NULL"
     if not any(index <= {columns.id, columns.xid} for index in unique):
         return f"its column {columns.id!r} is not unique: add a primary key, or name another column with id="
-    if columns.time is not None and known[columns.time][0] not in (*_TIMES, *_NUMBERS):
+    if columns.time is not None and known[columns.time][0] not in (*TIMES, *NUMBERS):
         kind = known[columns.time][0]
         return f"its column {columns.time!r} is of type {kind}, expected a timestamp or epoch milliseconds"
     return None
 
 
+def quoted(name: str) -> str:
+    """A name as it stands in a statement without parameters."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _in_parameters(name: str) -> str:
+    """The same in a statement with parameters."""
+    return name.replace("%", "%%")
+
+
 def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""').replace("%", "%%") + '"'
+    return _in_parameters(quoted(name))
 
 
 def _literal(text: str) -> str:

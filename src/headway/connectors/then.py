@@ -114,6 +114,11 @@ class ThenInput(Input):
         history, live = self.history.within(directory), self.live.within(directory)
         return replace(self, history=history, live=live, state_dir=directory)
 
+    def prepare(self, workers: int) -> None:
+        """Both, where they keep something."""
+        self.history.prepare(workers)
+        self.live.prepare(workers)
+
     def apart_from(self, own: OwnFiles) -> Input:
         """Both without the files that the flow writes."""
         return replace(self, history=self.history.apart_from(own), live=self.live.apart_from(own))
