@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import subprocess
+import time
 import uuid
 from pathlib import Path
 from typing import Final, Optional
@@ -58,13 +59,17 @@ def install_kafka() -> Path:
 
 
 class KafkaServer(SmallServer):
-    """A broker of one node."""
+    """A broker of one node.
+
+    Clients go to the address that a broker names, whichever one they began with. So it has a second listener, on
+    `behind_port`, for whoever comes through a proxy: it sends them to `proxy_port`, where a proxy may be.
+    """
 
     name = "kafka"
     ready_s = 60.0
 
     def __init__(self) -> None:
-        [self._controller] = free_ports(1)
+        self._controller, self.behind_port, self.proxy_port = free_ports(3)
         super().__init__()
 
     def prepare(self) -> None:
@@ -87,10 +92,12 @@ class KafkaServer(SmallServer):
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},PROXY://127.0.0.1:{self.behind_port},"
+            f"CONTROLLER://127.0.0.1:{self._controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port},PROXY://127.0.0.1:{self.proxy_port}",
+            "inter.broker.listener.name": "PLAINTEXT",
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXY:PLAINTEXT",
             "log.dirs": str(self.directory / "data"),
             "auto.create.topics.enable": "false",
             "offsets.topic.replication.factor": "1",
@@ -123,7 +130,7 @@ class KafkaServer(SmallServer):
             return False
 
     def make_topic(self, name: str, partitions: int = 1, **settings: str) -> None:
-        """Make a topic; `settings` has `_` for the dots."""
+        """Make a topic, and return when the broker knows it; `settings` has `_` for the dots."""
         from confluent_kafka.admin import AdminClient
         from confluent_kafka.cimpl import NewTopic
 
@@ -132,6 +139,10 @@ class KafkaServer(SmallServer):
         admin = AdminClient({"bootstrap.servers": self.address})
         [made] = admin.create_topics([topic]).values()
         made.result()
+        until_s = time.monotonic() + self.ready_s
+        while len(admin.list_topics(name, timeout=10).topics[name].partitions) < partitions:
+            assert time.monotonic() < until_s, f"the broker does not come to know the topic {name}"
+            time.sleep(0.01)
 
 
 def _java(*arguments: str) -> list[str]:

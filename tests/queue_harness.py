@@ -51,7 +51,7 @@ class RabbitQueue(ServedQueue):
     def make(self) -> None:
         self.server = rabbit_server()
         self.port = self.server.port
-        asyncio.run(self._asked(lambda channel: channel.declare_queue(self.name, durable=True)))
+        asyncio.run(self.asked(lambda channel: channel.declare_queue(self.name, durable=True)))
 
     def source(self, port: int | None = None) -> str:
         url = self.server.url.replace(str(self.port), str(port or self.port))
@@ -68,13 +68,13 @@ class RabbitQueue(ServedQueue):
             # Together, as each confirmation waits for the disk.
             await asyncio.gather(*(channel.default_exchange.publish(message, self.name) for message in made))
 
-        asyncio.run(self._asked(publish))
+        asyncio.run(self.asked(publish))
 
     def left(self) -> int:
-        declared = asyncio.run(self._asked(lambda channel: channel.declare_queue(self.name, passive=True)))
+        declared = asyncio.run(self.asked(lambda channel: channel.declare_queue(self.name, passive=True)))
         return int(declared.declaration_result.message_count)
 
-    async def _asked(self, what: Any) -> Any:
+    async def asked(self, what: Any) -> Any:
         import aio_pika
 
         connection = await aio_pika.connect(self.server.url)
@@ -123,10 +123,13 @@ class MqttTopic(ServedQueue):
         from paho.mqtt.properties import Properties
 
         client = self._client("", clean=True)
+        sent = []
         for identity, value in values:
             about: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             about.UserProperty = [("id", identity), ("trace", identity)]
-            client.publish(f"{self.name}/a", value, qos=1, retain=retain, properties=about).wait_for_publish(30)
+            sent.append(client.publish(f"{self.name}/a", value, qos=1, retain=retain, properties=about))
+        for one in sent:
+            one.wait_for_publish(30)
         client.disconnect()
         client.loop_stop()
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Final, Optional
 from urllib.parse import unquote, urlsplit
 
+from headway.connectors.answered import answered
 from headway.connectors.server_url import ServerUrl
 from headway.errors import InputError, UsageError
 
@@ -141,12 +142,8 @@ class MqttLink:
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         # The answer is handed to this loop, so that it cannot be before what waits for it.
         self._answers[sent.mid] = answer
-        waiting: list[asyncio.Future[Any]] = [answer, self.gone]
         try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                raise ConnectionError(self.gone.result())
-            return answer.result()
+            return await answered(answer, self.gone)
         finally:
             self._answers.pop(sent.mid, None)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Final, Optional, Union
 
 from headway.basics.needed import needed
 from headway.connectors.base import Input, Position, Session
-from headway.connectors.nats_servers import NatsServers
+from headway.connectors.nats_servers import NatsLink, NatsServers
 from headway.connectors.parts import RecordPart
 from headway.connectors.queued import BATCH, QueuedReader
 from headway.connectors.records import RecordsChunk
@@ -138,30 +139,37 @@ class NatsSession(LoopSession):
         import nats.errors
 
         self._nats = given
-        self._client: Any = None
+        self._link: Optional[NatsLink] = None
         self.transient = (*LoopSession.transient, nats.errors.Error)
         super().__init__(given)
 
     async def connect(self) -> None:
         """Connect."""
-        self._client = await self._nats.servers.connect_to_read(self._nats.describe())
+        self._link = await self._nats.servers.connect_to_read(self._nats.describe())
 
     async def disconnect(self) -> None:
         """End the client."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
 
     async def names(self) -> list[str]:
         """The partitions, once the stream is there."""
         import nats.js.errors
 
+        link = self._linked()
         try:
-            await self._client.jetstream().stream_info(self._nats.stream)
+            await link.ask(link.client.jetstream().stream_info(self._nats.stream))
         except nats.js.errors.NotFoundError:
             self.troubles.tell("it is not there yet")
             return []
         return sorted(map(self._nats.partition_of, self._nats.subjects))
+
+    def _linked(self) -> NatsLink:
+        if self._link is None:
+            msg = "the connection has ended"
+            raise ConnectionError(msg)
+        return self._link
 
     def reader(self, name: str, position: Optional[Position], *, follow: bool) -> QueuedReader:
         """A reader for a subject."""
@@ -169,12 +177,12 @@ class NatsSession(LoopSession):
 
     async def feed(self, reader: QueuedReader) -> None:
         """Fetch from a consumer that is made for the reader."""
-        import nats.errors
         from nats.js import api
 
-        given, stream = self._nats, self._client.jetstream()
+        given, link = self._nats, self._linked()
+        stream = link.client.jetstream()
         [subject] = [one for one in given.subjects if given.partition_of(one) == reader.name]
-        info = await stream.stream_info(given.stream)
+        info = await link.ask(stream.stream_info(given.stream))
         sequence = self._begin_at(reader, info)
         end = info.state.last_seq
         if not reader.follow and sequence > end:
@@ -189,35 +197,56 @@ class NatsSession(LoopSession):
             num_replicas=1,
             filter_subject=subject,
         )
-        made = await stream.add_consumer(given.stream, config)
-        fetching = await stream.pull_subscribe_bind(made.name, given.stream)
+        made = await link.ask(stream.add_consumer(given.stream, config))
+        fetching = await link.ask(stream.pull_subscribe_bind(made.name, given.stream))
         try:
-            while True:
-                await self.room(reader)
-                try:
-                    messages = await fetching.fetch(BATCH, timeout=_WAIT_S)
-                except nats.errors.TimeoutError:
-                    pending = (await stream.consumer_info(given.stream, made.name)).num_pending
-                    reader.unfetched = pending
-                    self.troubles.up(reader.name)
-                    if not reader.follow and pending == 0:
-                        reader.finish()
-                        return
-                    continue
-                self.troubles.up(reader.name)
-                last = messages[-1].metadata
-                if not reader.follow and last.sequence.stream > end:
-                    messages = [one for one in messages if one.metadata.sequence.stream <= end]
-                if messages:
-                    at = self._at(info, messages[-1].metadata.sequence.stream + 1)
-                    reader.take(NatsChunk(reader.name, messages), at, sum(len(one.data) for one in messages))
-                    left = last.num_pending
-                    reader.unfetched = left if reader.follow else min(left, max(0, end - last.sequence.stream))
-                if not reader.follow and (last.sequence.stream >= end or last.num_pending == 0):
-                    reader.finish()
-                    return
+            await self._fetch(reader, link, fetching, info)
         finally:
-            await fetching.unsubscribe()
+            with suppress(Exception):  # It is forgotten by itself, too.
+                await link.ask(fetching.unsubscribe())
+        reader.finish()
+
+    async def _fetch(self, reader: QueuedReader, link: NatsLink, fetching: Any, info: Any) -> None:
+        """Take what a consumer gives; returns when a bounded reader has all.
+
+        A consumer without acknowledgements forgets what it has sent. It numbers what it sends: so it is noticed when
+        something of it was lost on the way, or is still under way.
+        """
+        import nats.errors
+
+        end, taken, is_late = info.state.last_seq, 0, False
+        while True:
+            await self.room(reader)
+            try:
+                messages = await link.ask(fetching.fetch(BATCH, timeout=_WAIT_S))
+            except nats.errors.TimeoutError:
+                state = await link.ask(fetching.consumer_info())
+                self.troubles.up(reader.name)
+                reader.unfetched = state.num_pending
+                sent = state.delivered.consumer_seq
+                if sent > taken and is_late:
+                    msg = f"{sent - taken} messages were lost on the way"
+                    raise ConnectionError(msg) from None
+                is_late = sent > taken
+                if not reader.follow and state.num_pending == 0 and not is_late:
+                    return
+                continue
+            self.troubles.up(reader.name)
+            is_late = False
+            last = messages[-1].metadata
+            if last.sequence.consumer != taken + len(messages):
+                msg = f"message {taken + len(messages)} of the consumer was to come, and {last.sequence.consumer} came"
+                raise ConnectionError(msg)
+            taken = last.sequence.consumer
+            if not reader.follow and last.sequence.stream > end:
+                messages = [one for one in messages if one.metadata.sequence.stream <= end]
+            if messages:
+                at = self._at(info, messages[-1].metadata.sequence.stream + 1)
+                reader.take(NatsChunk(reader.name, messages), at, sum(len(one.data) for one in messages))
+                left = last.num_pending
+                reader.unfetched = left if reader.follow else min(left, max(0, end - last.sequence.stream))
+            if not reader.follow and (last.sequence.stream >= end or last.num_pending == 0):
+                return
 
     def _at(self, info: Any, sequence: int) -> Position:
         """The position of a sequence number, with what tells the stream from another one of its name."""

@@ -1,15 +1,60 @@
-"""The servers of NATS that a flow connects to, and how it is let in. URLs may hold a user and a password."""
+"""The servers of NATS that a flow connects to, and how it is let in. URLs may hold a user and a password.
+
+The client says nothing to whoever waits for an answer when its connection ends: they would wait until their timeout,
+and all that a flow has under way with them. So `NatsLink` tells them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Optional, Union
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Optional, TypeVar, Union
 
 from headway.basics.needed import needed
 from headway.basics.secret import Secret, hide
+from headway.connectors.answered import answered
 from headway.errors import InputError, UsageError
 
-__all__ = ["NatsServers"]
+__all__ = ["NatsLink", "NatsServers"]
+
+_Answer = TypeVar("_Answer")
+_PING_S: Final = 10
+"""How often the client asks whether the server is there; after three pings without an answer the connection ends."""
+_GOODBYE_S: Final = 2.0
+
+
+class NatsLink:
+    """One connection, for one event loop: what has ended stays so, and whoever uses it makes another one."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        """A `nats.aio.client.Client`."""
+        self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Done when the connection has ended, or when nothing that comes is read any more."""
+        # What the client has for this is not called each time: not where a last write fails, nor where reading does.
+        client._reading_task.add_done_callback(lambda task: self._end())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used, as far as is known."""
+        return not self.gone.done() and bool(self.client.is_connected)
+
+    async def ask(self, answer: Awaitable[_Answer]) -> _Answer:
+        """The answer; a `ConnectionError` when the connection ends before it."""
+        return await answered(answer, self.gone)
+
+    async def close(self) -> None:
+        """End it, whatever state it is in."""
+        try:
+            await asyncio.wait_for(self.client.close(), _GOODBYE_S)  # It may have something left that nobody takes.
+        except (OSError, asyncio.TimeoutError):
+            return
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if not self.gone.done():
+            self.gone.set_result("the connection has ended")
 
 
 class NatsServers:
@@ -53,8 +98,8 @@ class NatsServers:
         for secret in self._access.values():
             secret.read()
 
-    async def connect(self, on_error: Optional[Callable[[Exception], None]] = None) -> Any:
-        """A client, which does not connect again by itself: whoever uses it sees that it is gone, and asks anew.
+    async def connect(self, on_error: Optional[Callable[[Exception], None]] = None) -> NatsLink:
+        """A connection, which does not connect again by itself: whoever uses it sees that it is gone, and asks anew.
 
         `on_error` hears what the client meets later; else it is told by whoever waits for it.
         """
@@ -67,18 +112,22 @@ class NatsServers:
         options: dict[str, Any] = {name: secret.one() for name, secret in self._access.items()}
         if self._credentials is not None:
             options["user_credentials"] = self._credentials
-        return await nats.connect(
-            list(self._urls),
-            allow_reconnect=False,
-            max_reconnect_attempts=1,
-            reconnect_time_wait=0.1,
-            connect_timeout=5,
-            name="headway",
-            error_cb=met,
-            **options,
+        return NatsLink(
+            await nats.connect(
+                list(self._urls),
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0.1,
+                connect_timeout=5,
+                ping_interval=_PING_S,
+                max_outstanding_pings=2,
+                name="headway",
+                error_cb=met,
+                **options,
+            )
         )
 
-    async def connect_to_read(self, described: str, on_error: Optional[Callable[[Exception], None]] = None) -> Any:
+    async def connect_to_read(self, described: str, on_error: Optional[Callable[[Exception], None]] = None) -> NatsLink:
         """The same for an input, `described` as people know it.
 
         Raises `InputError` for what does not end by itself, such as a wrong password; `ConnectionError` or an error of

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple, Optional, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from headway.connectors.answered import answered
 from headway.connectors.server_url import ServerUrl
 from headway.errors import InputError, UsageError
 
@@ -81,7 +82,7 @@ def check_name(name: str, what: str) -> str:
 class StreamLink:
     """One connection; made by `StreamLink.open`, used on one event loop."""
 
-    def __init__(self, client: Any, gone: asyncio.Future[None]) -> None:
+    def __init__(self, client: Any, gone: asyncio.Future[str]) -> None:
         self.client = client
         """An `rstream.client.Client`."""
         self.gone = gone
@@ -94,7 +95,7 @@ class StreamLink:
     @classmethod
     async def open(cls, place: Place, described: str) -> StreamLink:
         """Connect and log in. Raises `InputError`, `OSError` or `asyncio.TimeoutError`."""
-        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         client = _client_class()(
             place.host,
             place.port,
@@ -107,7 +108,7 @@ class StreamLink:
 
         def lost() -> None:
             if not gone.done():
-                gone.set_result(None)
+                gone.set_result("the connection has ended")
 
         client.on_lost = lost
         link = cls(client, gone)
@@ -124,18 +125,7 @@ class StreamLink:
 
     async def ask(self, answer: Awaitable[_Answered]) -> _Answered:
         """The answer; a `ConnectionError` when the connection ends before it."""
-        asked: asyncio.Future[_Answered] = asyncio.ensure_future(answer)
-        both: list[asyncio.Future[Any]] = [asked, self.gone]
-        try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            if not asked.done():
-                msg = "the connection has ended"
-                raise ConnectionError(msg)
-            return asked.result()
-        finally:
-            if not asked.done():
-                asked.cancel()
-                await asyncio.wait([asked])
+        return await answered(answer, self.gone)
 
     async def stream_exists(self, stream: str, described: str) -> bool:
         """Whether a stream is there. What was sent before this has been done when the answer comes."""

@@ -40,6 +40,8 @@ __all__ = [
 
 FIRST_WAIT_S: Final = 15.0
 LOOK_EVERY_S: Final = 5.0
+_LEAVE_S: Final = 5.0
+"""How long a client may take to end: one may have something left that nobody takes any more."""
 _PAUSES_S: Final = (0.05, 0.2, 0.5, 1.0)
 
 
@@ -203,7 +205,7 @@ class LoopSession(Session):
                 self._is_connected.clear()
                 self.troubles.down(self.words(error))
                 with suppress(Exception):  # It is made anew.
-                    await self.disconnect()
+                    await asyncio.wait_for(self.disconnect(), _LEAVE_S)
                 pause_s = _PAUSES_S[min(attempt, len(_PAUSES_S) - 1)]
                 attempt += 1
             await self._thread.pause(pause_s)

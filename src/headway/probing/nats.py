@@ -40,16 +40,16 @@ class NatsProbe(Probe):
     async def _look(self) -> Look:
         import nats.js.errors
 
-        client = await self._servers.connect_to_read(self.shown)
+        link = await self._servers.connect_to_read(self.shown)
         try:
-            version = client.connected_server_version
+            version = link.client.connected_server_version
             server = f"NATS {version.major}.{version.minor}.{version.patch}"
             try:
-                found = await client.jetstream().streams_info()
+                found = await link.ask(link.client.jetstream().streams_info())
             except nats.js.errors.ServiceUnavailableError:
                 return Look(f"{server}, without JetStream: start it with -js", [])
         finally:
-            await client.close()
+            await link.close()
         streams = sorted(found, key=_name_of)
         shown = [Named(_name_of(info), _size_of(info)) for info in streams[:NAMES_SHOWN]]
         return Look(server, shown, len(streams) - len(shown))

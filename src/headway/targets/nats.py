@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Optional, Union
 
 from headway.basics.times import Duration
-from headway.connectors.nats_servers import NatsServers
+from headway.connectors.nats_servers import NatsLink, NatsServers
 from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes, percent_encoded
@@ -70,9 +70,9 @@ class Nats(Target):
         self._servers = servers
         self._subject = subject
         self._name = name or f"nats {servers.shown} {subject}"
-        self._client: Any = None
+        self._link: Optional[NatsLink] = None
         self._stream: Any = None
-        self._connecting = Connecting(self._connect, lambda: self._client is not None and self._client.is_connected)
+        self._connecting = Connecting(self._connect, lambda: self._link is not None and self._link.is_open)
 
     @property
     def name(self) -> str:
@@ -108,19 +108,11 @@ class Nats(Target):
         return [DONE]
 
     async def _publish(self, data: bytes, headers: dict[str, str]) -> None:
-        """Publish, apart from this task: a client that is closed cancels what waits for it, which nobody asked for."""
-        publishing = asyncio.ensure_future(
-            self._stream.publish(self._subject, data, timeout=self.limits.timeout_s, headers=headers)
-        )
-        try:
-            await asyncio.wait([publishing])
-        except asyncio.CancelledError:
-            publishing.cancel()
-            raise
-        if publishing.cancelled():
-            msg = "the connection has ended before the answer"
+        link, stream = self._link, self._stream
+        if link is None:
+            msg = "the connection has ended"
             raise ConnectionError(msg)
-        publishing.result()
+        await link.ask(stream.publish(self._subject, data, timeout=self.limits.timeout_s, headers=headers))
 
     async def look(self) -> str:
         """Ask which stream takes the subject."""
@@ -129,7 +121,8 @@ class Nats(Target):
 
         try:
             await self._connecting.made()
-            name = await self._stream.find_stream_name_by_subject(self._subject)
+            assert self._link is not None
+            name = await self._link.ask(self._stream.find_stream_name_by_subject(self._subject))
         except nats.js.errors.NotFoundError as error:
             msg = f"no stream takes the subject {self._subject}: add it to one"
             raise OutputError(msg) from error
@@ -143,11 +136,11 @@ class Nats(Target):
         await self._disconnect()
 
     async def _disconnect(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
 
     async def _connect(self) -> None:
         await self._disconnect()
-        self._client = await self._servers.connect()
-        self._stream = self._client.jetstream()
+        self._link = await self._servers.connect()
+        self._stream = self._link.client.jetstream()

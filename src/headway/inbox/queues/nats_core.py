@@ -9,7 +9,7 @@ from typing import Any, Final, Optional, Union
 from headway.basics.needed import needed
 from headway.basics.times import Duration
 from headway.connectors.base import Input
-from headway.connectors.nats_servers import NatsServers
+from headway.connectors.nats_servers import NatsLink, NatsServers
 from headway.errors import UsageError
 from headway.formats.named import JSON, FormatLike
 from headway.inbox.queues.base import BATCH, Consumer, Losses, Message, gathered
@@ -78,7 +78,7 @@ class NatsConsumer(Consumer):
         self._subjects = subjects
         self._group = group
         self._described = described
-        self._client: Any = None
+        self._link: Optional[NatsLink] = None
         self._come: asyncio.Queue[Any] = asyncio.Queue(BATCH)
         self._lost = Losses(self.tell, "")
 
@@ -86,25 +86,26 @@ class NatsConsumer(Consumer):
         """Connect and subscribe."""
         self._come = asyncio.Queue(BATCH)
         self._lost = Losses(self.tell, "messages were lost: they came faster than they can be made durable")
-        self._client = await self._servers.connect_to_read(self._described, self._met)
+        self._link = link = await self._servers.connect_to_read(self._described, self._met)
         for subject in self._subjects:
-            await self._client.subscribe(
+            await link.client.subscribe(
                 subject,
                 queue=self._group,
                 cb=self._come.put,
                 pending_msgs_limit=_PENDING_MESSAGES,
                 pending_bytes_limit=_PENDING_BYTES // len(self._subjects),
             )
-        await self._client.flush(timeout=5)
+        await link.ask(link.client.flush(timeout=5))
 
     async def take(self) -> Sequence[Message]:
         """What has come. In silence the server is asked whether it is there."""
         found = await gathered(self._come, BATCH)
         if not found:
-            if not self._client.is_connected:
+            link = self._link
+            if link is None or not link.is_open:
                 msg = "the connection has ended"
                 raise ConnectionError(msg)
-            await self._client.flush(timeout=5)
+            await link.ask(link.client.flush(timeout=5))
         return [_message(one) for one in found]
 
     async def done(self, messages: Sequence[Message]) -> None:
@@ -112,16 +113,16 @@ class NatsConsumer(Consumer):
 
     async def disconnect(self) -> None:
         """End the client."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
         self._lost.end()
 
     async def look(self) -> str:
         """Which server it is."""
-        client = await self._servers.connect_to_read(self._described)
-        version = client.connected_server_version
-        await client.close()
+        link = await self._servers.connect_to_read(self._described)
+        version = link.client.connected_server_version
+        await link.close()
         return f"NATS {version.major}.{version.minor}.{version.patch} lets us in"
 
     def words(self, error: BaseException) -> str:
