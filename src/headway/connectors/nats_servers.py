@@ -103,7 +103,7 @@ class NatsServers:
 
         `on_error` hears what the client meets later; else it is told by whoever waits for it.
         """
-        import nats
+        from nats.aio.client import Client
 
         async def met(error: Exception) -> None:
             if on_error is not None:
@@ -112,8 +112,9 @@ class NatsServers:
         options: dict[str, Any] = {name: secret.one() for name, secret in self._access.items()}
         if self._credentials is not None:
             options["user_credentials"] = self._credentials
-        return NatsLink(
-            await nats.connect(
+        client: Any = Client()
+        try:
+            await client.connect(
                 list(self._urls),
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
@@ -125,7 +126,13 @@ class NatsServers:
                 error_cb=met,
                 **options,
             )
-        )
+        except BaseException:
+            # The library leaves open what was cut, refused or given up before it was let in.
+            transport = client._transport
+            if transport is not None:
+                transport.close()
+            raise
+        return NatsLink(client)
 
     async def connect_to_read(self, described: str, on_error: Optional[Callable[[Exception], None]] = None) -> NatsLink:
         """The same for an input, `described` as people know it.
