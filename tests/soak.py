@@ -65,12 +65,18 @@ class Report:
     """What was compared in each run, over all flows."""
     faults: Counter[str] = field(default_factory=Counter)
     power_losses: int = 0
+    restored: Counter[str] = field(default_factory=Counter)
     use: Use = field(default_factory=Use)
     seconds: float = 0.0
     difference: Optional[dict[str, Any]] = None
 
     def as_json(self) -> dict[str, Any]:
-        return {**vars(self), "faults": dict(sorted(self.faults.items())), "use": self.use._asdict()}
+        return {
+            **vars(self),
+            "faults": dict(sorted(self.faults.items())),
+            "restored": dict(self.restored),
+            "use": self.use._asdict(),
+        }
 
     def text(self) -> str:
         kinds = Counter[str]()
@@ -81,6 +87,8 @@ class Report:
             f"{count_text(self.cycles, 'flow')}, {count_text(self.runs, 'run')}, {count_text(self.events, 'event')}, "
             f"{count_text(self.lines, 'line')} compared in each run; {seconds_text(self.seconds)}, seed {self.seed}",
             f"  faults: {faults or 'none'}; {self.power_losses:,} losses of power",
+            f"  state directories lost: went on from a savepoint {self.restored['savepoint']:,} times, from a backup "
+            f"{self.restored['backup']:,} times",
             f"  at {len([point for point in self.faults if '.' in point])} crash points",
             f"  at most: {bytes_text(self.use.memory_bytes)} of memory, {self.use.open_files:,} open files, "
             f"{bytes_text(self.use.disk_bytes)} on disk",
@@ -138,6 +146,7 @@ def cycle(report: Report, case: FlowCase, directory: Path) -> None:
     report.lines += proof.lines
     report.faults.update(proof.disturbances)
     report.power_losses += proof.power_losses
+    report.restored.update(proof.restored)
     report.use = report.use.most(proof.use)
     if proof.fault is not None:
         texts = {

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headway.errors import ClusterError, CorruptStateError, InternalError, StateError
 from headway.runtime.engine_errors import translated
-from headway.runtime.recovery_log import check_recovery_log
+from headway.runtime.recovery_log import prepare_recovery_log
 from headway.runtime.voice import EngineVoice, Sieve
 
 PANIC = (
@@ -121,4 +121,4 @@ def test_a_panic_of_which_nothing_is_known() -> None:
 def test_a_recovery_log_that_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "engine").write_text("")
     with pytest.raises(StateError, match="something else lies"):
-        check_recovery_log(tmp_path / "engine")
+        prepare_recovery_log(tmp_path / "engine")

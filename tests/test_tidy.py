@@ -92,7 +92,8 @@ MAY_IMPORT: Final = {
     "serving": "basics types state functions durable graph declare plan web metrics",
     "client": "basics types",
     "demo": "basics targets client web",
-    "proving": "basics types formats connectors state targets inbox graph declare steps durable runtime",
+    "proving": "basics types formats connectors state targets inbox graph declare steps durable runtime savepoints "
+    "backups",
     "cli": "basics types connectors state inbox delivery targets functions client steps durable web graph declare "
     "plan runtime savepoints backups cluster why ingest explain probing tracing metrics serving demo proving generate",
     "face": "basics types connectors operators targets functions graph declare steps durable inbox cli",

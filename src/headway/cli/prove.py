@@ -178,6 +178,8 @@ def proof_text(proof: Proof, seed: int, command: Optional[str]) -> str:
         f"{len(proof.reached)} that it reaches, {proof.disturbances['at a moment']:,} at random moments; "
         f"{proof.power_losses:,} of them with a loss of power",
         f"  stopped {count_text(proof.disturbances['stopped'], 'time')}",
+        f"  lost its state directory {count_text(sum(proof.restored.values()), 'time')}: went on from a savepoint "
+        f"{proof.restored['savepoint']:,}, from a backup {proof.restored['backup']:,}",
     ]
     if 0 < len(proof.untried) <= STEPS_SHOWN and proof.fault is None:
         lines.append(f"  reached, and no run was ended there: {_listed(proof.untried)}")

@@ -23,7 +23,7 @@ import msgspec
 from headway.declare.loading import FlowSpec
 from headway.errors import FlowError, InternalError
 from headway.proving.crashes import Crashes
-from headway.proving.nursery import RESULT, Order, Result, Told
+from headway.proving.nursery import LOST, RESULT, Order, Result, Told
 from headway.proving.outcome import Outcome, outcome_of
 from headway.proving.plans import HASH_SEEDS, Trial, pace_of
 from headway.proving.scope import Scope
@@ -66,6 +66,8 @@ class Run(NamedTuple):
     """How lives were ended: by the name of the point, `at a moment` or `stopped`."""
     lost_power: int
     """How often what was not synced was lost."""
+    lost: Counter[str]
+    """How often a life went on from what was kept, because its directory was lost: by how it was kept."""
     counts: dict[str, int]
     """How often points were reached in the first life."""
     last_counts: dict[str, int]
@@ -98,6 +100,7 @@ class Lane:
         rng = Random(crc32(str(trial).encode()))
         kills: Counter[str] = Counter()
         lost_power = 0
+        lost: Counter[str] = Counter()
         first: tuple[dict[str, int], float] = {}, 0.0
         result = Result({})
         for number, life in enumerate(trial.lives):
@@ -106,6 +109,8 @@ class Lane:
                 first = crashes.counts(), took_s
             if how:
                 kills[how] += 1
+            if (note := folder / LOST).exists():
+                lost[note.read_text()] += 1
             if how and life.ending.loses_power:
                 crashes.lose_power(rng)
                 lost_power += 1
@@ -115,7 +120,7 @@ class Lane:
         disk_bytes = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
         use = self._use.most(Use(open_files=result.open_files, disk_bytes=disk_bytes))
         counts, took_s = first
-        return Run(outcome, result.error, result.kind, kills, lost_power, counts, crashes.counts(), took_s, use)
+        return Run(outcome, result.error, result.kind, kills, lost_power, lost, counts, crashes.counts(), took_s, use)
 
     def _live(self, trial: Trial, number: int, folder: Path, crashes: Crashes) -> tuple[Result, str, float]:
         """One life; what it has left, how it was ended, empty where it ended by itself, and how long it took."""
@@ -123,6 +128,7 @@ class Lane:
         ending = life.ending
         crashes.arm(ending.kill if ending.how == "kill" else None)
         (folder / RESULT).unlink(missing_ok=True)
+        (folder / LOST).unlink(missing_ok=True)
         order = Order(
             folder=str(folder),
             sample=str(self.sample),
@@ -132,6 +138,8 @@ class Lane:
             epoch_ms=life.epoch_ms,
             key_groups=life.key_groups,
             drain=life.drain,
+            keeps=life.keeps,
+            loses=life.loses,
         )
         signals = {"moment": signal.SIGKILL, "stop": signal.SIGTERM}
         if life.hash_seed not in self._nurseries:

@@ -26,6 +26,7 @@ from headway.basics.crashpoints import watch
 from headway.declare.flow import Flow
 from headway.declare.loading import FlowSpec, load_flow
 from headway.errors import HeadwayError, UserCodeError, public_class
+from headway.proving.losing import finish_losing, keep, lose
 from headway.proving.replay import Pace, Proven, rewired
 from headway.proving.sample import Sample
 from headway.runtime.directory import StateDirectory
@@ -38,6 +39,8 @@ __all__ = ["DONE", "FAILED", "Order", "Told"]
 
 DONE, FAILED = 0, 1
 RESULT = "result.json"
+LOST = "lost"
+"""The file in which a life says from what it has gone on, where its directory was lost."""
 _MODULE = """from headway.proving.replay import proven_flow
 
 flow = proven_flow({folder!r})
@@ -56,6 +59,8 @@ class Order(msgspec.Struct, frozen=True):
     epoch_ms: int
     key_groups: int
     drain: bool
+    keeps: str = ""
+    loses: bool = False
 
 
 class Told(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -118,6 +123,7 @@ def _live(order: Order, flow: Flow, sample: Sample, ref: str, parameters: dict[s
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         folder = Path(order.folder)
         _divert(folder / "life.log")
+        _prepare(order, folder)
         (Path(order.crashes) / "run").write_text(str(os.getpid()))
         watch(order.crashes)
         Proven(ref, parameters, order.sample, order.pace).store(folder)
@@ -128,6 +134,15 @@ def _live(order: Order, flow: Flow, sample: Sample, ref: str, parameters: dict[s
         traceback.print_exc()
         sys.stderr.flush()
     os._exit(code)
+
+
+def _prepare(order: Order, folder: Path) -> None:
+    """Keep what the last life has left, or lose it: where nobody watches yet, so that no point is reached."""
+    finish_losing(folder)
+    if order.keeps:
+        keep(folder, order.keeps)
+    if order.loses and (how := lose(folder)):
+        (folder / LOST).write_text(how)
 
 
 def _run(order: Order, flow: Flow, folder: Path) -> Result:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from headway.basics.crashpoints import POINTS
 from headway.errors import UsageError
 from headway.proving.crashes import Kill
+from headway.proving.losing import KEEPS
 from headway.proving.replay import Pace
 
 __all__ = [
@@ -46,6 +47,10 @@ _CLOSINGS: Final = 0.5
 _RESCALES: Final = 0.2
 """The share of lives before which the key groups are divided otherwise."""
 _GROUPS: Final = (1, 2, 2, 3, 5)
+_KEEPS: Final = 0.15
+"""The share of lives, of those behind a first one, before which a savepoint or a backup is made."""
+_LOSES: Final = 0.4
+"""The share of the lives behind one with something kept that find their directory lost."""
 _POWER: Final = 0.3
 """The share of kills that lose what was not synced."""
 _EPOCHS_MS: Final = (5, 10, 10, 20, 50)
@@ -115,12 +120,17 @@ class Life:
     mix: int = 0
     drain: bool = False
     """Whether it closes the books at the end; all lives after it do so, too, and have read everything."""
+    keeps: str = ""
+    """Whether a `savepoint` or a `backup` is made of the state before it starts; empty for neither."""
+    loses: bool = False
+    """Whether the state directory is gone when it starts: it goes on from what was kept last, if anything was."""
     ending: Ending = field(default_factory=Ending)
 
     def __str__(self) -> str:
+        kept = (f"keep={self.keeps}," if self.keeps else "") + ("lost=1," if self.loses else "")
         return (
             f"workers={self.workers},groups={self.key_groups},hash={self.hash_seed},epoch={self.epoch_ms},batch={self.batch},"
-            f"records={self.per_epoch},share={self.share:g},mix={self.mix},drain={int(self.drain)},{self.ending}"
+            f"records={self.per_epoch},share={self.share:g},mix={self.mix},drain={int(self.drain)},{kept}{self.ending}"
         )
 
     @classmethod
@@ -138,6 +148,8 @@ class Life:
             share=float(found["share"]),
             mix=int(found["mix"]),
             drain=found["drain"] == "1",
+            keeps=found.get("keep", ""),
+            loses=found.get("lost") == "1",
             ending=Ending.parse(ending),
         )
 
@@ -176,6 +188,10 @@ class Trial:
             return "key groups are divided anew while the books are being closed"
         if any(life.share < 1 for life in closing):
             return "a life closes the books before it has read everything"
+        if any(life.keeps and life.keeps not in KEEPS for life in self.lives):
+            return f"what is kept is a {' or a '.join(KEEPS)}"
+        if any(life.loses or life.keeps for life in closing[1:]):
+            return "a directory is kept or lost while its books are being closed"
         if any(life.workers < 1 or life.key_groups < 1 or life.batch < 1 or life.per_epoch < 1 for life in self.lives):
             return "workers, groups, batch and records are 1 or more"
         return ""
@@ -274,7 +290,17 @@ def drawn_trial(rng: Random, number: int, staying: Reference, draining: Referenc
     # A directory whose books are being closed is not divided anew.
     groups = rng.choice(_GROUPS) if rng.random() < _RESCALES and not closing else groups
     last = replace(_life(rng, 0.0 if drains else _CLUSTERS, staying.pace), key_groups=groups, drain=drains)
-    return Trial((*lives, last))
+    return Trial(tuple(_with_losses(rng, [*lives, last])))
+
+
+def _with_losses(rng: Random, lives: list[Life]) -> Iterator[Life]:
+    """The lives, some of them with something kept before them, and others with a directory that is lost."""
+    is_kept = closes = False
+    for number, life in enumerate(lives):
+        keeps = rng.choice(KEEPS) if number and rng.random() < _KEEPS else ""
+        loses = rng.random() < _LOSES
+        yield life if closes else replace(life, keeps=keeps, loses=loses and is_kept and not keeps)
+        is_kept, closes = is_kept or bool(keeps), closes or life.drain
 
 
 def _life(rng: Random, clusters: float, pace: int) -> Life:
@@ -339,6 +365,9 @@ def _with_less(trial: Trial) -> Iterator[Trial]:
             replace(life, workers=1),
             replace(life, key_groups=before),
             replace(life, ending=replace(life.ending, loses_power=False)),
+            replace(life, loses=False),
+            replace(life, keeps="savepoint" if life.keeps else ""),
+            replace(life, keeps=""),
         ]
         if number < len(disturbed):
             others.append(replace(life, ending=Ending()))

@@ -48,6 +48,8 @@ class Proof:
     """How lives were ended: by the name of a point, `at a moment` or `stopped`."""
     power_losses: int = 0
     """After how many of them what was not synced was lost."""
+    restored: Counter[str] = field(default_factory=Counter)
+    """How often a state directory was lost, and the flow went on from a `savepoint` or a `backup`."""
     reached: frozenset[str] = frozenset()
     """The points that a run comes to which nobody disturbs, and those that one comes to which goes on after a kill."""
     lines: int = 0
@@ -122,6 +124,7 @@ def proof_json(proof: Proof) -> dict[str, Any]:
         "not_compared": dict(sorted(proof.scope.left_out.items())),
         "disturbances": dict(sorted(proof.disturbances.items())),
         "power_losses": proof.power_losses,
+        "restored": dict(sorted(proof.restored.items())),
         "most": proof.use._asdict(),
         "points": {
             "reached": sorted(proof.reached),

@@ -235,6 +235,7 @@ class _Proving:
         proof.runs += 1
         proof.disturbances.update(run.kills)
         proof.power_losses += run.lost_power
+        proof.restored.update(run.lost)
         proof.use = proof.use.most(run.use)
         if proof.fault is None:
             found = self._difference(trial, run, proof.events)

@@ -10,7 +10,7 @@ from bytewax.recovery import init_db_dir
 
 from headway.runtime.engine_errors import translated
 from headway.runtime.logsum import open_log, summed_log
-from headway.runtime.recovery_log import check_recovery_log
+from headway.runtime.recovery_log import prepare_recovery_log
 from headway.runtime.voice import engine_voice
 from headway.state.files import state_files
 from headway.state.private import make_private
@@ -32,7 +32,9 @@ class EngineLog:
         return self.path.exists()
 
     def prepare(self) -> None:
-        """Make it where there is none, else look it through.
+        """Make it where there is none, else look it through, and remove what a killed run has left of its last epoch.
+
+        Call it before each start of the engine.
 
         It holds one row per key group, so this takes some milliseconds whatever the size of the state. Call it with the
         lock held. Raises `CorruptStateError` for a log that is damaged or gone, `StateError` for one that cannot be
@@ -41,7 +43,7 @@ class EngineLog:
         with state_files(self.path):
             open_log(self.path)
             if self.path.exists():
-                check_recovery_log(self.path)
+                prepare_recovery_log(self.path)
                 return
             partial = self.path.with_suffix(".new")
             if partial.exists():

@@ -1,4 +1,12 @@
-"""The engine's recovery log, looked through before the engine does: it panics at what it cannot read or write."""
+"""The engine's recovery log, looked through before the engine does: it panics at what it cannot read or write.
+
+**Tokens that never became durable.** At the end of an epoch the engine writes the token of each task that has worked in
+it, and then that the epoch is over; it resumes from the last epoch that is over on all workers. A run that is killed in
+between leaves tokens of an epoch that has not happened. The next run begins with the same epoch, and replaces those of
+the tasks that work in it. One that does not, such as a key group that gets nothing so early, or that the run does not
+even open, would get the left one back at the start after that: the engine takes the newest token below the epoch that
+it resumes from, whoever wrote it. So they are removed before the engine is started.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +20,18 @@ from typing import Final
 from headway.errors import CorruptStateError, StateError
 from headway.state.files import RESTORE, next_step, state_files
 
-__all__ = ["check_recovery_log", "recovery_refusal", "sqlite_words"]
+__all__ = ["prepare_recovery_log", "recovery_refusal", "sqlite_words"]
 
 _APPLICATION_ID: Final = 0x48445759
+_FIRST_EPOCH: Final = 1
 _TABLES: Final = {"exs", "fronts", "commits", "parts", "snaps"}
 _CORRUPT: Final = ("not a database", "malformed", "NotADatabase", "DatabaseCorrupt", "file is encrypted")
 
 
-def check_recovery_log(directory: Path) -> None:
-    """Make sure that a log of an earlier run can be read as a whole, and written.
+def prepare_recovery_log(directory: Path) -> None:
+    """Make sure that a log of an earlier run can be read as a whole, and written; remove what never became durable.
+
+    Nothing else may have the log open.
 
     Raises `CorruptStateError` for one that is damaged, or of which a file or a table is gone; `StateError` for one
     that the disk or the rights keep from being used.
@@ -32,12 +43,12 @@ def check_recovery_log(directory: Path) -> None:
         raise CorruptStateError(msg)
     for part in parts:
         try:
-            _check(part)
+            _prepare(part)
         except sqlite3.Error as error:
             raise recovery_refusal(directory, " ".join(str(error).split())) from error
 
 
-def _check(part: Path) -> None:
+def _prepare(part: Path) -> None:
     with closing(sqlite3.connect(f"{part.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None)) as database:
         [found] = database.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
@@ -48,6 +59,25 @@ def _check(part: Path) -> None:
             raise sqlite3.DatabaseError(f"malformed: it has no table {missing}")  # noqa: EM102 - as above
         # A write that means nothing to the engine, but needs room and rights as its own do.
         database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        epoch = _resume_epoch(database)
+        [durable] = database.execute("SELECT MAX(commit_epoch) FROM commits").fetchone()
+        if durable is None or durable <= epoch:  # Else rows are gone: the engine refuses the log, which stays as it is.
+            database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", [epoch])
+
+
+def _resume_epoch(database: sqlite3.Connection) -> int:
+    """The first epoch that is not over on all workers of the last execution; that one's first where a worker says none."""
+    last = database.execute(
+        "SELECT ex_num, worker_count, resume_epoch FROM exs ORDER BY ex_num DESC LIMIT 1"
+    ).fetchone()
+    if last is None:
+        return _FIRST_EPOCH
+    execution, workers, first = last
+    found = database.execute(
+        "SELECT worker_index, MAX(worker_frontier) FROM fronts WHERE ex_num = ? GROUP BY worker_index", [execution]
+    )
+    fronts = dict(found.fetchall())
+    return min(max(first, fronts.get(worker, first)) for worker in range(workers))
 
 
 def recovery_refusal(directory: Path, text: str) -> StateError:

@@ -3,7 +3,8 @@
 Which epoch a start resumes from is for the engine to say: it depends on what each worker of the last run had written
 when it ended. So nothing here reads the engine's files. A dataflow with the steps of the old plan, by name, is started
 on its log. The engine hands each step the tokens that it would resume from, and the end of input follows at once. What
-the engine writes meanwhile are the same tokens again: a run that is killed here changes nothing.
+the engine writes meanwhile are the same tokens again, and what a killed run has left of its last epoch is gone before
+(`headway.runtime.recovery_log`): so to ask changes nothing, however often it is done and wherever it is killed.
 """
 
 from __future__ import annotations

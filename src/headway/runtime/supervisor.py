@@ -115,6 +115,7 @@ class Supervisor:
 
     def _attempt(self, drain_to_ms: Optional[int]) -> RunStats:
         self.premises.check()
+        self.options.directory.engine_log(self.generation).prepare()
         board = self.run_dir / "board"
         self._workers.clear()
         with state_files(self.run_dir):
