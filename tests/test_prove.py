@@ -66,6 +66,8 @@ def test_a_plan_says_all_of_itself(trial: Trial) -> None:
         ([Life(drain=True, key_groups=1, ending=Ending("stop")), Life(drain=True)], "divided anew while"),
         ([Life(drain=True, share=0.5)], "before it has read everything"),
         ([Life(workers=0)], "1 or more"),
+        ([Life(keeps="copy")], "a savepoint or a backup"),
+        ([Life(drain=True, ending=Ending("stop")), Life(drain=True, loses=True)], "lost while its books"),
     ],
 )
 def test_what_no_flow_can_live_is_no_plan(lives: list[Life], problem: str) -> None:
@@ -87,6 +89,16 @@ def test_points_that_only_a_start_comes_to_are_tried_behind_a_kill() -> None:
     for before, life in found:
         assert before.ending.kill.point == "delta.after"
         assert before.key_groups != life.key_groups, "else nothing would be moved"
+
+
+def test_directories_are_lost_behind_lives_that_were_kept() -> None:
+    drawn = [drawn_trial(Random(number), number, KNOWN, KNOWN) for number in range(300)]
+    lost = [trial for trial in drawn if any(life.loses for life in trial.lives)]
+    assert 20 < len(lost) < 100
+    for trial in lost:
+        number = next(number for number, life in enumerate(trial.lives) if life.loses)
+        assert any(life.keeps for life in trial.lives[:number])
+    assert {life.keeps for trial in drawn for life in trial.lives} == {"", "savepoint", "backup"}
 
 
 def test_a_long_log_has_no_more_epochs_than_a_short_one() -> None:

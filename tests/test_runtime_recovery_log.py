@@ -74,8 +74,8 @@ def note(database: sqlite3.Connection, execution: Killed, number: int, epoch: in
         token = b"\xf5hw\x01T" + zlib.crc32(body).to_bytes(4, "big") + body
         row = [step, key, epoch + later, token]
         database.execute("INSERT OR REPLACE INTO snaps VALUES (CURRENT_TIMESTAMP, ?, ?, ?, ?)", row)
-    over = [*execution.fronts, *[0] * (execution.workers - len(execution.fronts))]
-    return epoch + min(over)
+    silent = [0] * (execution.workers - len(execution.fronts))
+    return epoch + min([*execution.fronts, *silent])
 
 
 def as_the_engine_says(directory: StateDirectory, aside: Path) -> dict[tuple[int, int], int]:

@@ -47,9 +47,9 @@ _CLOSINGS: Final = 0.5
 _RESCALES: Final = 0.2
 """The share of lives before which the key groups are divided otherwise."""
 _GROUPS: Final = (1, 2, 2, 3, 5)
-_KEEPS: Final = 0.15
+_KEEPS: Final = 0.7
 """The share of lives, of those behind a first one, before which a savepoint or a backup is made."""
-_LOSES: Final = 0.4
+_LOSES: Final = 0.7
 """The share of the lives behind one with something kept that find their directory lost."""
 _POWER: Final = 0.3
 """The share of kills that lose what was not synced."""
@@ -290,17 +290,24 @@ def drawn_trial(rng: Random, number: int, staying: Reference, draining: Referenc
     # A directory whose books are being closed is not divided anew.
     groups = rng.choice(_GROUPS) if rng.random() < _RESCALES and not closing else groups
     last = replace(_life(rng, 0.0 if drains else _CLUSTERS, staying.pace), key_groups=groups, drain=drains)
-    return Trial(tuple(_with_losses(rng, [*lives, last])))
+    return Trial(tuple(_with_losses(rng, [*lives, last], staying)))
 
 
-def _with_losses(rng: Random, lives: list[Life]) -> Iterator[Life]:
-    """The lives, some of them with something kept before them, and others with a directory that is lost."""
+def _with_losses(rng: Random, lives: list[Life], staying: Reference) -> Iterator[Life]:
+    """The lives, some of them with something kept before them, and others with a directory that is lost.
+
+    A life that is to come to a point behind a kill goes on with what that has left.
+    """
     is_kept = closes = False
     for number, life in enumerate(lives):
-        keeps = rng.choice(KEEPS) if number and rng.random() < _KEEPS else ""
-        loses = rng.random() < _LOSES
-        yield life if closes else replace(life, keeps=keeps, loses=loses and is_kept and not keeps)
-        is_kept, closes = is_kept or bool(keeps), closes or life.drain
+        loses = is_kept and rng.random() < _LOSES
+        keeps = rng.choice(KEEPS) if number and not loses and rng.random() < _KEEPS else ""
+        if closes or (life.ending.how == "kill" and life.ending.kill.point in staying.resumed):
+            yield life
+        else:
+            yield replace(life, keeps=keeps, loses=loses)
+            is_kept = is_kept or bool(keeps)
+        closes = closes or life.drain
 
 
 def _life(rng: Random, clusters: float, pace: int) -> Life:

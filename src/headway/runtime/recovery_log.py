@@ -72,11 +72,11 @@ def _resume_epoch(database: sqlite3.Connection) -> int:
     ).fetchone()
     if last is None:
         return _FIRST_EPOCH
-    execution, workers, first = last
+    execution, workers, first = map(int, last)
     found = database.execute(
         "SELECT worker_index, MAX(worker_frontier) FROM fronts WHERE ex_num = ? GROUP BY worker_index", [execution]
     )
-    fronts = dict(found.fetchall())
+    fronts: dict[int, int] = dict(found.fetchall())
     return min(max(first, fronts.get(worker, first)) for worker in range(workers))
 
 
