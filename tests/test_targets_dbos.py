@@ -253,3 +253,20 @@ def test_a_url_of_sqlite_with_options(tmp_path: Path) -> None:
     target = hw.to_dbos(f"{found}?check_same_thread=false", **WORKFLOW)
     assert target.name == f"dbos {found} told"
     assert outcomes(deliver(target, [delivery_of(1)])) == [Outcome.DONE]
+
+
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+def test_a_url_that_has_changed_counts_for_the_next_connection(url: str, tmp_path: Path) -> None:
+    """As when a password is changed while a flow runs."""
+    file = tmp_path / "url"
+    file.write_text("postgresql://postgres@127.0.0.1:1/shop")
+
+    async def change(target: hw.Target) -> list[Outcome]:
+        before = await target.deliver([delivery_of(0, place="changed")])
+        file.write_text(url)
+        after = await target.deliver([delivery_of(0, place="changed")])
+        file.unlink()
+        return outcomes([*before, *after, *await target.deliver([delivery_of(1, place="changed")])])
+
+    found = with_target(hw.to_dbos(f"file:{file}", **WORKFLOW), change)
+    assert found == [Outcome.RETRY, Outcome.DONE, Outcome.DONE]

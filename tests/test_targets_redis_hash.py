@@ -214,3 +214,21 @@ def test_the_timeout_is_how_long_an_answer_may_take(make: Callable[..., Target])
     with socket.create_server(("127.0.0.1", 0)) as silent:
         [answer] = with_target(make(f"redis://127.0.0.1:{silent.getsockname()[1]}", "x", timeout="100ms"), soon)
     assert answer.outcome is Outcome.RETRY and "Timeout" in answer.reason
+
+
+@pytest.mark.parametrize("kind", ["hash", "stream"])
+def test_a_url_that_has_changed_counts_for_what_comes_next(kind: str, tmp_path: Path) -> None:
+    """As when a password is changed while a flow runs."""
+    file = tmp_path / "url"
+    file.write_text("redis://127.0.0.1:1")
+    make = hw.to_redis_hash if kind == "hash" else hw.to_redis_stream
+
+    async def change(target: Target) -> list[Outcome]:
+        before = await target.deliver([delivery_of(0)])
+        file.write_text(redis_server().url)
+        after = await target.deliver([delivery_of(0)])
+        file.unlink()
+        return outcomes([*before, *after, *await target.deliver([delivery_of(1)])])
+
+    found = with_target(make(f"file:{file}", f"changed-{kind}"), change)
+    assert found == [Outcome.RETRY, Outcome.DONE, Outcome.DONE]

@@ -54,6 +54,10 @@ TARGETS: dict[str, tuple[str, Callable[[str], Target]]] = {
         "postgresql://app:swordfish@127.0.0.1:1/shop",
         lambda file: hw.postgres(file, "triggers", timeout="2s"),
     ),
+    "mysql": (
+        "mysql://app:swordfish@127.0.0.1:1/shop",
+        lambda file: hw.to_mysql(file, "triggers", timeout="2s"),
+    ),
     "kafka": (
         "swordfish",
         lambda file: hw.to_kafka("127.0.0.1:1", "topic", options={"sasl.password": file}, timeout="1s"),

@@ -49,7 +49,7 @@ class AsyncFunctionClient:
             if given is None or isinstance(given, AsyncClient):
                 return given
             if not isinstance(given, str):
-                msg = f"{server}={given!r:.100}: give the address of the server, or a AsyncClient"
+                msg = f"{server}={given!r:.100}: give the address of the server, or an AsyncClient"
                 raise UsageError(msg)
             self._own.append(AsyncClient(given, token=token, timeout_s=timeout_s, tls=tls))
             return self._own[-1]

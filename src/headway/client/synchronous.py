@@ -80,19 +80,20 @@ class Client:
 
     def ask(self, request: Request) -> Reply:
         """Send a request; raises `ServiceError` when no answer comes. For what `View` does not offer."""
+        headers = {"accept": "application/json", **self._bearer(), **request.headers}
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         if connection is not None:
             # The server may have closed it meanwhile, which is nobody's fault.
             try:
-                return self._send(connection, request)
+                return self._send(connection, request, headers)
             except (http.client.HTTPException, ConnectionError, ssl.SSLError):
                 connection.close()
             except OSError as error:
                 raise self._failed(connection, error) from error
         connection = self._connect()
         try:
-            return self._send(connection, request)
+            return self._send(connection, request, headers)
         except (http.client.HTTPException, OSError) as error:
             raise self._failed(connection, error) from error
 
@@ -101,14 +102,17 @@ class Client:
             return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=self._tls)
         return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
 
-    def _send(self, connection: http.client.HTTPConnection, request: Request) -> Reply:
+    def _send(self, connection: http.client.HTTPConnection, request: Request, headers: dict[str, str]) -> Reply:
         connection.timeout = request.timeout_s(self._timeout_s)
         if connection.sock is not None:
             connection.sock.settimeout(connection.timeout)
-        headers = {"accept": "application/json", **self._bearer(), **request.headers}
-        connection.request(request.method, self._path + request.path, request.body, headers)
-        response = connection.getresponse()
-        body = response.read()
+        try:
+            connection.request(request.method, self._path + request.path, request.body, headers)
+            response = connection.getresponse()
+            body = response.read()
+        except BaseException:  # Nobody knows what is on its way over it: also when somebody has interrupted this.
+            connection.close()
+            raise
         reply = Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
         if response.will_close:
             connection.close()

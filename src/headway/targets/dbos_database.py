@@ -107,6 +107,7 @@ class DbosDatabase:
                 pool_size=self._pool,
                 max_overflow=0,
             )
+            sa.event.listen(engine, "do_connect", self._use_url_of_now)
         self._engine = engine
         self._client = DBOSClient(
             system_database_engine=engine, dbos_system_schema=self._schema, lazy=True, retry_connection_errors=False
@@ -122,6 +123,17 @@ class DbosDatabase:
         )
         self._has_table = False
         self._is_closed = False
+
+    def _use_url_of_now(self, dialect: Any, record: object, given: object, named: dict[str, Any]) -> None:
+        """Called before a connection is made: it is made by the URL of this moment, which may have a new password."""
+        import sqlalchemy as sa
+
+        try:
+            url = self._secret.one()
+        except UsageError:  # A file may be gone for a moment: the server may still let us in as before.
+            return
+        if url.startswith(_POSTGRES):
+            named.update(dialect.create_connect_args(sa.make_url(_plain(url)))[1])
 
     def close(self) -> None:
         """Close all connections: at once, or when the last call that is under way in a thread is over."""

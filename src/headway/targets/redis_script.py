@@ -8,6 +8,7 @@ from typing import Any
 from headway.basics.needed import needed
 from headway.connectors.redis_link import redis_client
 from headway.connectors.server_url import ServerUrl
+from headway.errors import UsageError
 
 __all__ = ["RedisScript"]
 
@@ -26,6 +27,7 @@ class RedisScript:
         self._who = who
         self._timeout_s = timeout_s
         self._script: Any = None
+        self._url = ""
 
     def check(self) -> None:
         """Look whether the library and the URL are there. Raises `UsageError`."""
@@ -35,11 +37,27 @@ class RedisScript:
     def open(self) -> None:
         """Make the client; connections are made when they are needed."""
         self.check()
+        self._connect()
+
+    def _connect(self) -> None:
+        self._url = self.address.read()
         self.client = redis_client(self.address, answer_s=self._timeout_s)
         self._script = self.client.register_script(self._text)
 
+    async def _renew(self) -> None:
+        """Take another client where the URL is another one by now, such as one with a new password."""
+        try:
+            is_same = self.address.read() == self._url
+        except UsageError:  # A file may be gone for a moment: the server may still let us in as before.
+            return
+        if not is_same:
+            before = self.client
+            self._connect()
+            await before.aclose()
+
     async def run(self, keys: Sequence[str], given: Sequence[Any]) -> Any:
         """What the script answers. Raises `redis.exceptions.RedisError`."""
+        await self._renew()
         return await self._script(keys=keys, args=given)
 
     async def close(self) -> None:
