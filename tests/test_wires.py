@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,21 +82,36 @@ class Wired:
         assert found == expected
 
 
-@pytest.mark.parametrize("wire", WIRES)
-def test_each_effect_is_there_as_it_was_promised(wire: Callable[[], Ends], tmp_path: Path) -> None:
-    ends, chance = wire(), chance_of(wire.__name__)
-    proxy = CuttingProxy(ends.port, chance, ends.cut_of, hold_of=10, port=ends.proxy_port, cut_most=12, ways=list(Way))
+def there_and_back(ends: Ends, directory: Path, chance: random.Random, *, steps: int, rounds: int, soaks: bool) -> None:
+    """So many steps in so many rounds; when it soaks, it is also killed in each, and nothing bounds the cuts."""
+    cut_of, cut_most = (8 * ends.cut_of, 1 << 30) if soaks else (ends.cut_of, 6)
+    ways = list(Way)
+    proxy = CuttingProxy(ends.port, chance, cut_of, hold_of=10, port=ends.proxy_port, cut_most=cut_most, ways=ways)
     with proxy, ends.hearing() as arrived:
-        wired = Wired(ends, tmp_path, chance, proxy)
-        wired.grow(200)
+        wired = Wired(ends, directory, chance, proxy)
+        wired.grow(steps // rounds)
         wired.chaos.start()
         try:
-            for _ in range(3):
+            for _ in range(1, rounds):
                 wired.chaos.await_count(wired.written, chance.randrange(wired.count), "steps")
-                wired.grow(200)
+                if soaks:
+                    wired.chaos.kill()
+                wired.grow(steps // rounds)
             wired.await_arrival(arrived)
             wired.chaos.stop()
         finally:
             wired.chaos.end()
         assert proxy.cut >= 1, "a test that cuts nothing shows nothing"
         wired.check(arrived())
+        sys.stdout.write(f"{steps} steps: {proxy.cut} cuts, {proxy.dialled} connections, {rounds - 1} kills\n")
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_each_effect_is_there_as_it_was_promised(wire: Callable[[], Ends], tmp_path: Path) -> None:
+    there_and_back(wire(), tmp_path, chance_of(wire.__name__), steps=800, rounds=4, soaks=False)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("wire", WIRES)
+def test_each_effect_is_there_as_it_was_promised_for_long(wire: Callable[[], Ends], tmp_path: Path) -> None:
+    there_and_back(wire(), tmp_path, chance_of(wire.__name__), steps=50_000, rounds=10, soaks=True)

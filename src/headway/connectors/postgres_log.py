@@ -23,13 +23,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Optional
+from typing import Any, Final, NamedTuple, Optional
 
 from headway.basics.dsn import Dsn
 from headway.basics.needed import needed
 from headway.basics.secret import hide
 from headway.connectors.base import Input, Position, Session
 from headway.connectors.parts import RecordPart
+from headway.connectors.postgres_link import PostgresLink
 from headway.connectors.postgres_queries import Columns, Queries, check_columns
 from headway.connectors.queued import BATCH, QueuedReader
 from headway.connectors.records import RecordsChunk
@@ -38,12 +39,8 @@ from headway.errors import InputError, UsageError
 from headway.formats.base import Format
 from headway.formats.named import JSON, FormatLike
 
-if TYPE_CHECKING:
-    import psycopg
-
 __all__ = ["PostgresLogInput", "PostgresSession", "moved", "postgres_log"]
 
-_CONNECT_S: Final = 10
 _PAUSES_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Between two looks, when nothing was found; a notification begins them anew."""
 _REFUSALS: Final = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted to log in")
@@ -203,7 +200,7 @@ class PostgresSession(LoopSession):
 
         self._input = given
         self._queries = Queries(given.columns)
-        self._connection: Optional[psycopg.AsyncConnection[Any]] = None
+        self._link: Optional[PostgresLink] = None
         self._listening: Optional[asyncio.Task[None]] = None
         self._news = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -216,7 +213,7 @@ class PostgresSession(LoopSession):
         import psycopg
 
         try:
-            self._connection = await self._connected()
+            self._link = await PostgresLink.open(self._input.dsn)
             if self._input.notify is not None:
                 self._listening = asyncio.ensure_future(self._listen(self._input.notify))
         except UsageError as error:
@@ -228,25 +225,6 @@ class PostgresSession(LoopSession):
                 raise InputError(msg) from error
             raise
 
-    async def _connected(self) -> psycopg.AsyncConnection[Any]:
-        import psycopg
-
-        connection = await psycopg.AsyncConnection.connect(
-            self._input.dsn.read(),
-            autocommit=True,
-            prepare_threshold=None,
-            connect_timeout=_CONNECT_S,
-            application_name="headway",
-            client_encoding="utf8",
-        )
-        try:
-            await connection.execute("SET TIME ZONE 'UTC'")
-            await connection.execute("SET default_transaction_read_only = on")
-        except BaseException:  # Also where the session ends meanwhile.
-            await connection.close()
-            raise
-        return connection
-
     async def disconnect(self) -> None:
         """Close the connections."""
         listening, self._listening = self._listening, None
@@ -254,9 +232,9 @@ class PostgresSession(LoopSession):
             listening.cancel()
             with suppress(asyncio.CancelledError):
                 await listening
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
 
     async def _listen(self, channel: str) -> None:
         """Wake the reader when something is said; a hint only, so that what breaks here is made anew, later."""
@@ -265,7 +243,7 @@ class PostgresSession(LoopSession):
 
         while True:
             with suppress(psycopg.Error, OSError, UsageError):
-                async with await self._connected() as connection:
+                async with (await PostgresLink.open(self._input.dsn)).connection as connection:
                     await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
                     self._news.set()
                     async for _ in connection.notifies():
@@ -373,9 +351,9 @@ class PostgresSession(LoopSession):
     async def _rows(self, query: str, given: Optional[Sequence[Any]] = None) -> list[Any]:
         """What a statement gives; a connection that was lost is made anew for the next one."""
         async with self._turn:
-            if self._connection is None or self._connection.closed:
-                self._connection = await self._connected()
-            return await (await self._connection.execute(query.encode(), given)).fetchall()
+            if self._link is None or not self._link.is_open:
+                self._link = await PostgresLink.open(self._input.dsn)
+            return await self._link.rows(query, given)
 
     def words(self, error: BaseException) -> str:
         """Without what is secret."""

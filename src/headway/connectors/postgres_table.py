@@ -26,6 +26,7 @@ from headway.basics.dsn import Dsn
 from headway.basics.needed import needed
 from headway.connectors.base import Chunk, Input, Position, Session
 from headway.connectors.filereader import FileReader
+from headway.connectors.postgres_link import PostgresLink
 from headway.connectors.postgres_log import PostgresLogInput, PostgresSession, moved
 from headway.connectors.postgres_queries import Columns
 from headway.connectors.postgres_table_queries import (
@@ -319,7 +320,7 @@ class TableSession(PostgresSession):
         """Take the snapshot, and keep it."""
         draft = self._snapshots.draft()
         try:
-            async with await self._connected() as connection:
+            async with (await PostgresLink.open(self._input.dsn)).connection as connection:
                 for statement in (self._about.begin, self._about.lock()):
                     await connection.execute(statement.encode())
                 found = await connection.execute(self._about.moment().encode())

@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple, Optional
 from headway.basics.needed import needed
 from headway.basics.times import Duration
 from headway.connectors.kafka.settings import KafkaSettings
-from headway.connectors.kafka.words import told
+from headway.connectors.kafka.words import SILENT_MS, told
 from headway.errors import OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes, checked_mode, event_of
@@ -264,6 +264,8 @@ class _Writer:
             ours["transaction.timeout.ms"] = ours["message.timeout.ms"] = min(_TRANSACTION_MS, int(timeout_s * 1_000))
         config = self._target._settings.config(ours)
         config.setdefault("linger.ms", 2)
+        if not self._target.in_order:  # With transactions it is their timeout.
+            config.setdefault("socket.timeout.ms", SILENT_MS)
         config.setdefault("message.timeout.ms", int(timeout_s * 1_000))
         self._producer = confluent_kafka.Producer(config)
         if not self._target.in_order:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, Optional
 
 from headway.connectors.base import PartitionReader, Position, Session, Tell, unheard
 from headway.connectors.kafka.reader import CommittingReader, KafkaReader
-from headway.connectors.kafka.words import is_final, told
+from headway.connectors.kafka.words import SILENT_MS, is_final, told
 from headway.connectors.queued import BATCH, QueuedReader
 from headway.connectors.remote import FIRST_WAIT_S, LOOK_EVERY_S
 from headway.connectors.troubles import Troubles
@@ -130,6 +130,7 @@ class KafkaSession(Session):
             )
             config.setdefault("queued.max.messages.kbytes", 16_384)
             config.setdefault("fetch.wait.max.ms", 50)
+            config.setdefault("socket.timeout.ms", SILENT_MS)
             self._consumer = confluent_kafka.Consumer(config)
         except Exception as error:
             self._fail(f"{given.describe()} cannot be read: {given.settings.without_secrets(str(error))}")

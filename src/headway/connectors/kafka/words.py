@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-__all__ = ["is_final", "told"]
+__all__ = ["SILENT_MS", "is_final", "told"]
+
+SILENT_MS: Final = 15_000
+"""After so long without an answer the client makes another connection; by its own default after a minute."""
 
 _SAID: Final = {
     "_AUTHENTICATION": "it refuses to let us in: check security.protocol, sasl.mechanism, user and password",
