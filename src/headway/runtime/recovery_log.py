@@ -66,7 +66,7 @@ def _prepare(part: Path) -> None:
 
 
 def _resume_epoch(database: sqlite3.Connection) -> int:
-    """The first epoch that is not over on all workers of the last execution; that one's first where a worker says none."""
+    """The first epoch that is not over on all workers of the last execution; its first one where a worker says none."""
     last = database.execute(
         "SELECT ex_num, worker_count, resume_epoch FROM exs ORDER BY ex_num DESC LIMIT 1"
     ).fetchone()
