@@ -8,7 +8,6 @@ import ssl
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -324,52 +323,3 @@ def test_what_answers_may_be_no_server_of_headway() -> None:
         with pytest.raises(ServiceError, match=r"no server of Headway.*begins with '<html>Welcome'") as caught:
             talk.send(page)
         assert caught.value.status == 200
-
-
-class Greeter(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *told: Any) -> None:
-        """Nothing."""
-
-
-def test_no_connection_is_lost_where_nothing_is_asked_or_somebody_interrupts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "token"
-    file.write_text("mine")
-    asking = Request("GET", "/", {})
-    opened: list[socket.socket] = []
-    connect = socket.create_connection
-
-    def noted(*given: Any, **named: Any) -> socket.socket:
-        opened.append(connect(*given, **named))
-        return opened[-1]
-
-    def interrupted(*given: Any) -> bytes:
-        raise KeyboardInterrupt
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Greeter) as server:
-        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        serving.start()
-        monkeypatch.setattr("socket.create_connection", noted)
-        with Client(f"http://127.0.0.1:{server.server_port}", token=f"file:{file}") as client:
-            assert client.ask(asking).status == 200
-            file.unlink()
-            with pytest.raises(UsageError):
-                client.ask(asking)
-            file.write_text("mine")
-            assert client.ask(asking).status == 200
-            assert len(opened) == 1, "it was kept"
-            monkeypatch.setattr("http.client.HTTPResponse.read", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                client.ask(asking)
-            assert opened[0].fileno() == -1, "it is closed"
-        server.shutdown()
-        serving.join()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import http.client
+import io
+import socket
 import ssl
+import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from threading import Lock
 from types import TracebackType
-from typing import Final, Generic, Optional, TypeVar
+from typing import Any, Final, Generic, Optional, TypeVar
 
 from headway.basics.times import Duration
 from headway.client.protocol import (
@@ -104,6 +108,7 @@ class Client:
 
     def _send(self, connection: http.client.HTTPConnection, request: Request, headers: dict[str, str]) -> Reply:
         connection.timeout = request.timeout_s(self._timeout_s)
+        connection.response_class = partial(_Response, time.monotonic() + connection.timeout)  # type: ignore[assignment]
         if connection.sock is not None:
             connection.sock.settimeout(connection.timeout)
         try:
@@ -127,6 +132,44 @@ class Client:
     def _failed(self, connection: http.client.HTTPConnection, error: Exception) -> ServiceError:
         connection.close()
         return unanswered(self.url, error)
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that has to be there as a whole by a time of the monotonic clock.
+
+    The library's limit is for each piece of it: who sends a byte now and then would be waited for without end.
+    """
+
+    def __init__(self, until_s: float, sock: socket.socket, *given: Any, **named: Any) -> None:
+        super().__init__(sock, *given, **named)
+        self.fp = io.BufferedReader(_Wire(self.fp.detach(), sock, until_s))
+
+
+class _Wire(io.RawIOBase):
+    """What is received, until a time of the monotonic clock."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, until_s: float) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._until_s = until_s
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> Optional[int]:
+        """Receive something. Raises `TimeoutError`."""
+        left_s = self._until_s - time.monotonic()
+        if left_s <= 0:
+            msg = "timed out"
+            raise TimeoutError(msg)
+        self._sock.settimeout(left_s)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._raw.close()
+        super().close()
 
 
 class View(Generic[T]):
