@@ -56,7 +56,7 @@ $(VENV)/.demo: $(INSTALLED)
 demo: $(BUILT) $(VENV)/.demo  ## a little shop that explains itself: HTTP, a decision, a webhook, a durable function, two kill -9
 	@$(BIN)/headway demo
 
-services: $(READY)  ## install and try the servers that some tests need: PostgreSQL, MariaDB, Kafka, NATS, Redis, RabbitMQ, Mosquitto, Temporal, Restate
+services: $(READY)  ## install and try the servers that some tests need: PostgreSQL, MariaDB, Kafka, NATS, Redis, RabbitMQ, Mosquitto, Temporal, Restate, Apicurio
 	@$(BIN)/python -m tests.services
 
 test: $(BUILT) $(READY)  ## all tests but the long ones

@@ -15,6 +15,7 @@ from benchmarks.kafka_server import KafkaServer, kafka_libraries
 from benchmarks.mariadb_server import MariadbServer, find_mariadb
 from benchmarks.postgres_server import PLACES, PostgresServer
 from benchmarks.rabbit_server import MosquittoServer, RabbitServer, find_mosquitto, find_rabbit
+from benchmarks.registry_server import RegistryServer, registry_program
 from benchmarks.small_servers import NatsServer, RedisServer, SmallServer, find_redis, nats_program
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "PostgresServer",
     "RabbitServer",
     "RedisServer",
+    "RegistryServer",
     "RestateServer",
     "TemporalServer",
     "end_servers",
@@ -35,6 +37,7 @@ __all__ = [
     "postgres_server",
     "rabbit_server",
     "redis_server",
+    "registry_server",
     "restate_server",
     "temporal_server",
 ]
@@ -153,3 +156,10 @@ def restate_server() -> RestateServer:
             pytest.skip("the server of Restate comes by npm, which is not installed")
         missing("the server of Restate is not installed: make services")
     return _one(RestateServer)
+
+
+def registry_server() -> RegistryServer:
+    """Apicurio Registry; without it the test is skipped, or fails where servers are required."""
+    if registry_program() is None:
+        missing("the schema registry is not installed: make services")
+    return _one(RegistryServer)

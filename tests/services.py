@@ -30,6 +30,7 @@ from benchmarks.places import SERVICES as SERVICES_AT
 from benchmarks.places import fetched
 from benchmarks.postgres_server import PLACES, PostgresServer
 from benchmarks.rabbit_server import MosquittoServer, RabbitServer, find_mosquitto, find_rabbit
+from benchmarks.registry_server import REGISTRY_VERSION, RegistryServer, install_registry
 from benchmarks.small_servers import NATS_VERSION, NatsServer, RedisServer, SmallServer, find_redis, install_nats
 
 POSTGRES_LEAST: Final = 15
@@ -165,6 +166,12 @@ def _of_system(package: str, find: Callable[[], Optional[Path]]) -> Path:
     return program
 
 
+def check_registry() -> str:
+    """Which schema registry there is; it is installed where it is not. Raises `LookupError`, with what to do."""
+    program = install_registry()
+    return _tried(RegistryServer, REGISTRY_VERSION, program)
+
+
 def check_littlehorse() -> str:
     """Which client of LittleHorse there is, apart from what others need; it is installed where it is not.
 
@@ -200,6 +207,7 @@ SERVICES: Final[dict[str, Callable[[], str]]] = {
     "Mosquitto": check_mosquitto,
     "Temporal": check_temporal,
     "Restate": check_restate,
+    "Apicurio Registry": check_registry,
     "LittleHorse": check_littlehorse,
     "stunnel": check_stunnel,
     "ip": check_ip,

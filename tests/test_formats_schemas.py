@@ -114,6 +114,8 @@ class Registry:
         self.schemas: dict[int, Any] = {}
         self.asked: list[str] = []
         self.failures: list[int] = []
+        self.elsewhere = 0
+        """The code with which it answers as no registry does."""
         self.access: Optional[str] = None
         outer = self
 
@@ -123,7 +125,12 @@ class Registry:
                 outer.access = self.headers["Authorization"]
                 number = int(self.path.rpartition("/")[2])
                 code = outer.failures.pop(0) if outer.failures else 200 if number in outer.schemas else 404
-                body = json.dumps(outer.schemas.get(number, {})).encode()
+                unknown = {"error_code": 40403, "message": "Schema not found"}
+                body = (
+                    b"no such page"
+                    if code == outer.elsewhere
+                    else json.dumps(outer.schemas.get(number, unknown)).encode()
+                )
                 self.send_response(code)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -197,6 +204,10 @@ def test_a_registry_that_stays_away_ends_the_run_and_loses_nothing(
 ) -> None:
     clock = iter(range(0, 10_000, 50))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    registry.elsewhere = 404
+    decoder = formats.Avro(registry=formats.Registry(registry.url)).decoder(hw.Json)
+    with pytest.raises(InputError, match="it answers 404 Not Found, and not as a registry does: check its URL"):
+        decoder.decode_record(written(OLD, {"id": "a", "x": 1}, 7))
     registry.stop()
     decoder = formats.Avro(registry=formats.Registry(registry.url)).decoder(hw.Json)
     with pytest.raises(

@@ -29,8 +29,9 @@ class Avro(Format):
 
     With `schema` alone each record is a value by it, without a header. With `registry` each begins with the number of
     the schema that it was written by; with `schema` too, it is read as that schema says: fields that it does not have
-    are left out, and those that the writer did not know have its defaults, by the rules of Avro. Fields of the event
-    are filled by name, and those that the record does not have need defaults.
+    are left out, and those that the writer did not know have its defaults, by the rules of Avro. Schemas of the
+    registry may refer to others. Fields of the event are filled by name, and those that the record does not have need
+    defaults.
 
     A registry that is down stops nothing as long as the numbers are known; for a new one it is waited for, and after a
     minute the run ends, to go on there. Logical types are what Python has for them: a timestamp is a datetime, for
@@ -105,14 +106,19 @@ class _AvroDecoder(ConvertingDecoder):
         if kind != "AVRO":
             msg = f"the schema {number} is one of {kind}, not of Avro"
             raise ValueError(msg)
-        return _parsed(found["schema"], f"the schema {number}")
+        named: dict[str, Any] = {}
+        for part in self._registry.parts_of(found):
+            _parsed(part["schema"], f"the schema {part.get('subject')!r}, which the schema {number} refers to,", named)
+        return _parsed(found["schema"], f"the schema {number}", named)
 
 
-def _parsed(schema: Schema, what: str) -> Any:
+def _parsed(schema: Schema, what: str, named: Optional[dict[str, Any]] = None) -> Any:
+    """A schema as the library reads it; `named` are types that it may refer to, to which its own are added."""
     from fastavro import parse_schema
 
     try:
-        return parse_schema(json.loads(schema) if isinstance(schema, str) else dict(schema))
+        given = json.loads(schema) if isinstance(schema, str) else dict(schema)
+        return parse_schema(given, {} if named is None else named)
     except Exception as error:  # The library has no class of its own for all that can be wrong.
         msg = f"{what} is no schema of Avro: {type(error).__name__}: {error}"
         raise UsageError(msg) from None

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from typing import Any, Final, Optional
+from urllib.parse import quote
 
 from headway.basics.secret import Secret
 from headway.errors import InputError, UsageError
@@ -43,8 +44,8 @@ class Registry:
         self._access = None
         if user is not None and password is not None:
             self._access = Secret(user, "registry user"), Secret(password, "registry password")
-        self._known: dict[int, dict[str, Any]] = {}
-        self._unknown: set[int] = set()
+        self._known: dict[str, dict[str, Any]] = {}
+        self._unknown: set[str] = set()
         self._lock = threading.Lock()
 
     def schema(self, number: int) -> dict[str, Any]:
@@ -53,36 +54,60 @@ class Registry:
         Waits for a registry that does not answer, for a minute. Raises `InputError` after that, so that the run ends
         and nothing is lost, and `ValueError` for a number that the registry does not know.
         """
-        with self._lock:
-            if number not in self._known:
-                if number not in self._unknown:
-                    self._ask(number)
-                if number in self._unknown:
-                    msg = f"the schema {number} is not known to the registry {self.url}"
-                    raise ValueError(msg)
-            return self._known[number]
+        return self._found(f"/schemas/ids/{number}", f"the schema {number}")
 
-    def _ask(self, number: int) -> None:
+    def parts_of(self, found: dict[str, Any]) -> list[dict[str, Any]]:
+        """The schemas that one refers to, as versions of other subjects: each one behind those that it refers to.
+
+        Waits and raises as `schema` does.
+        """
+        parts: dict[str, dict[str, Any]] = {}
+        self._gather(found, parts, set())
+        return list(parts.values())
+
+    def _gather(self, found: dict[str, Any], parts: dict[str, dict[str, Any]], begun: set[str]) -> None:
+        for one in found.get("references") or ():
+            subject, version = str(one["subject"]), int(one["version"])
+            path = f"/subjects/{quote(subject, safe='')}/versions/{version}"
+            if path not in begun:  # One that refers to itself, by way of others, is no schema that a registry takes.
+                begun.add(path)
+                part = self._found(path, f"version {version} of the schema {subject!r}")
+                self._gather(part, parts, begun)
+                parts[path] = part
+
+    def _found(self, path: str, what: str) -> dict[str, Any]:
+        with self._lock:
+            if path not in self._known and path not in self._unknown:
+                self._ask(path, what)
+            if path in self._unknown:
+                msg = f"{what} is not known to the registry {self.url}"
+                raise ValueError(msg)
+            return self._known[path]
+
+    def _ask(self, path: str, what: str) -> None:
         until_s = time.monotonic() + _PATIENCE_S
         attempt = 0
         while True:
             try:
-                self._known[number] = self._get(f"/schemas/ids/{number}")
+                self._known[path] = self._get(path)
                 return
             except urllib.error.HTTPError as error:
-                if error.code == 404:
-                    self._unknown.add(number)
-                    return
+                with error:
+                    if error.code == 404 and _is_of_registry(error):
+                        self._unknown.add(path)
+                        return
                 reason = f"it answers {error.code} {error.reason}"
                 if error.code in (401, 403):
-                    msg = f"the registry {self.url} refuses the schema {number}: {reason}; check user and password"
+                    msg = f"the registry {self.url} refuses {what}: {reason}; check user and password"
                     raise InputError(msg) from None
+                if error.code == 404:
+                    reason += ", and not as a registry does: check its URL, to which the path of the interface belongs"
             except (OSError, ValueError) as error:
                 reason = str(error)
             if time.monotonic() > until_s:
                 msg = (
-                    f"the registry {self.url} does not give the schema {number}: {reason}; the run goes on there when "
-                    "it is started again"
+                    f"the registry {self.url} does not give {what}: {reason}; the run goes on there when it is started "
+                    "again"
                 )
                 raise InputError(msg)
             time.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
@@ -102,3 +127,11 @@ class Registry:
 
     def __repr__(self) -> str:
         return f"<Registry {self.url}>"
+
+
+def _is_of_registry(error: urllib.error.HTTPError) -> bool:
+    """Whether a registry says that it does not know something, and not a server that has no such path at all."""
+    try:
+        return isinstance(json.load(error).get("error_code"), int)
+    except (OSError, ValueError, AttributeError):
+        return False
