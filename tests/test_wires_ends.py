@@ -17,6 +17,8 @@ from tests.targets_harness import delivery_of, outcomes, with_target
 from tests.wires import WIRES, Ends, kafka, kafka_by_id
 
 import headway as hw
+from headway.connectors.base import PartitionReader
+from headway.errors import InputError
 from headway.formats.json import Json
 from headway.inbox.queues.source import QueueInput
 from headway.targets.base import Outcome, Target
@@ -27,9 +29,9 @@ OWN_RETRIES = (kafka, kafka_by_id)
 """Whose client sends again by itself over another connection, and answers for both."""
 
 
-def unharmed(ends: Ends) -> CuttingProxy:
+def unharmed(ends: Ends, port: int = 0) -> CuttingProxy:
     """A proxy that does nothing by itself."""
-    return CuttingProxy(ends.port, random.Random(1), cut_of=1, cut_most=0, port=ends.proxy_port)
+    return CuttingProxy(ends.port, random.Random(1), cut_of=1, cut_most=0, port=port or ends.proxy_port)
 
 
 @pytest.mark.parametrize("wire", [wire for wire in WIRES if wire not in OWN_RETRIES])
@@ -67,12 +69,18 @@ def steps(numbers: range) -> list[bytes]:
 class Reading:
     """All partitions of a source, read through a port."""
 
-    def __init__(self, ends: Ends, port: int, folder: Path) -> None:
+    def __init__(self, ends: Ends, port: int, folder: Path, *, follow: bool = True) -> None:
         self.told: list[str] = []
         self.found: list[int] = []
         given = eval(ends.source(port), {"hw": hw})
         self._session = (given.within(folder) if isinstance(given, QueueInput) else given).session()
-        self._readers = [self._session.open(name, None, follow=True) for name in self._session.partitions()]
+        self._readers: list[PartitionReader] = []
+        try:
+            for name in self._session.partitions():
+                self._readers.append(self._session.open(name, None, follow=follow))
+        except InputError:
+            self.close()
+            raise
 
     def has(self, count: int) -> bool:
         """Read what has come; whether so many have."""

@@ -21,6 +21,7 @@ __all__ = ["MqttLink", "check_url"]
 
 _CONNECT_S: Final = 5.0
 _KEEP_ALIVE_S: Final = 15
+_NO_REASON: Final = "Unspecified error"
 _REFUSED: Final = ("Bad user name or password", "Not authorized", "Client identifier not valid", "Banned")
 
 
@@ -193,7 +194,7 @@ class MqttLink:
             settle, connected, str(reason) if reason.is_failure else ""
         )
         client.on_disconnect = lambda client, userdata, flags, reason, properties: later(
-            settle, self.gone, f"the connection has ended: {reason}"
+            settle, self.gone, "the connection has ended" + (f": {reason}" if str(reason) != _NO_REASON else "")
         )
         client.on_subscribe = on_subscribe
 

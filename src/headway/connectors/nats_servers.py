@@ -13,6 +13,7 @@ from typing import Any, Final, Optional, TypeVar, Union
 from headway.basics.needed import needed
 from headway.basics.secret import Secret, hide
 from headway.connectors.answered import answered
+from headway.connectors.wording import wording
 from headway.errors import InputError, UsageError
 
 __all__ = ["NatsLink", "NatsServers"]
@@ -160,7 +161,7 @@ class NatsServers:
         inside = [url.partition("://")[2].rpartition("@")[0] for url in self._urls]
         secrets = [text for secret in self._access.values() for text in secret.known()]
         secrets += [part for both in inside for part in (both, both.partition(":")[2]) if part]
-        return hide(" ".join(str(error).split()) or type(error).__name__, secrets)
+        return hide(wording(error), secrets)
 
     def __repr__(self) -> str:
         return f"<NATS at {self.shown}>"

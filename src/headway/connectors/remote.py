@@ -27,6 +27,7 @@ from headway.connectors.loopthread import LoopThread
 from headway.connectors.parts import RecordPart
 from headway.connectors.queued import QueuedReader
 from headway.connectors.troubles import Troubles
+from headway.connectors.wording import wording
 from headway.errors import InputError, UsageError
 from headway.formats.base import Format
 from headway.formats.named import FormatLike, format_of
@@ -106,6 +107,8 @@ class LoopSession(Session):
         self._thread = LoopThread(given.describe(), self.words)
         self._feeding: dict[QueuedReader, asyncio.Task[None]] = {}
         self._is_connected = asyncio.Event()
+        self._doubt = asyncio.Event()
+        """Set by a reader that is in trouble: whether all are is looked at now."""
         self._thread.start(self._live, self._first_look.set, self.disconnect)
 
     # What a kind of server is.
@@ -132,7 +135,7 @@ class LoopSession(Session):
 
     def words(self, error: BaseException) -> str:
         """What is wrong, for a person."""
-        return " ".join(str(error).split()) or type(error).__name__
+        return wording(error)
 
     async def room(self, reader: QueuedReader) -> None:
         """Return when the reader may get more."""
@@ -208,7 +211,16 @@ class LoopSession(Session):
                     await asyncio.wait_for(self.disconnect(), _LEAVE_S)
                 pause_s = _PAUSES_S[min(attempt, len(_PAUSES_S) - 1)]
                 attempt += 1
-            await self._thread.pause(pause_s)
+            await self._rest(pause_s)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait so long, but not beyond `close`; nor when a reader is in trouble while all seemed to be well."""
+        if not self._is_connected.is_set():
+            await self._thread.pause(seconds)
+            return
+        with suppress(asyncio.TimeoutError):
+            await self._thread.until_end(asyncio.wait_for(self._doubt.wait(), seconds))
+        self._doubt.clear()
 
     async def _look(self) -> list[str]:
         if not self._is_connected.is_set():
@@ -233,6 +245,7 @@ class LoopSession(Session):
                 return
             except self.transient as error:
                 self.troubles.down(self.words(error), reader.name)
+                self._doubt.set()
                 attempt = 0 if reader.fetched is not before else attempt + 1
                 await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
             except InputError as error:

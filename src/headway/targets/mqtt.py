@@ -15,6 +15,7 @@ from headway.basics.needed import needed
 from headway.basics.times import Duration
 from headway.connectors.mqtt_link import MqttLink, check_url
 from headway.connectors.server_url import MQTT, ServerUrl
+from headway.connectors.wording import wording
 from headway.errors import InputError, OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes, percent_encoded
@@ -104,7 +105,7 @@ class Mqtt(Target):
                 self._topic, delivery.data, named, "application/json", retain=self._retain
             )
         except (InputError, OSError, asyncio.TimeoutError) as error:
-            reason = " ".join(str(error).split()) or "the broker does not answer in time"
+            reason = wording(error)
             return [Answer(Outcome.RETRY, self._address.without_secrets(reason))]
         if not refused:
             return [DONE]
@@ -116,7 +117,7 @@ class Mqtt(Target):
         try:
             await self._connecting.made()
         except (InputError, OSError, asyncio.TimeoutError) as error:
-            reason = " ".join(str(error).split()) or "the broker does not answer in time"
+            reason = wording(error)
             raise OutputError(self._address.without_secrets(reason)) from error
         return "the broker lets us in"
 

@@ -16,6 +16,7 @@ from headway.basics.needed import needed
 from headway.basics.times import Duration
 from headway.connectors.amqp_link import AmqpLink, transient_errors, translated
 from headway.connectors.server_url import AMQP, ServerUrl
+from headway.connectors.wording import wording
 from headway.errors import InputError, OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes
@@ -143,7 +144,7 @@ class Rabbit(Target):
         return Answer(Outcome.RETRY, self._address.without_secrets(reason))
 
     def _words(self, error: BaseException) -> str:
-        return self._address.without_secrets(" ".join(str(error).split()) or type(error).__name__)
+        return self._address.without_secrets(wording(error))
 
     async def _connect(self) -> None:
         await self._disconnect()

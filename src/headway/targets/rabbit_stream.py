@@ -28,6 +28,7 @@ from headway.basics.times import Duration
 from headway.connectors.amqp import message_of
 from headway.connectors.rabbit_link import FRAME_BYTES, StreamLink, check_name, place_of
 from headway.connectors.server_url import STREAMS, ServerUrl
+from headway.connectors.wording import wording
 from headway.errors import InputError, OutputError, UsageError
 from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
 from headway.targets.cloudevents import attributes
@@ -128,7 +129,7 @@ class RabbitStream(Target):
             msg = f"there is no stream {self._stream}: make it"
             raise OutputError(msg) from error
         except (InputError, UsageError, OSError, asyncio.TimeoutError) as error:
-            reason = " ".join(str(error).split()) or "the server does not answer in time"
+            reason = wording(error)
             raise OutputError(self._address.without_secrets(reason)) from error
         await link.close()
         return f"the stream {self._stream} is there"
@@ -182,7 +183,7 @@ class _Publisher:
             except (InputError, UsageError) as error:
                 reason = str(error)
             except (OSError, asyncio.TimeoutError) as error:
-                reason = " ".join(str(error).split()) or "the server does not answer in time"
+                reason = wording(error)
             except asyncio.CancelledError:
                 await self._end()  # What is under way may get in; another connection learns that.
                 raise

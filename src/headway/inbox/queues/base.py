@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Optional
 
 from headway.connectors.base import Tell, unheard
+from headway.connectors.wording import wording
 
 __all__ = ["BATCH", "QUIET_S", "Consumer", "Losses", "Message", "gathered"]
 
@@ -76,7 +77,7 @@ class Consumer(ABC):
 
     def words(self, error: BaseException) -> str:
         """What is wrong, for a person, without what is secret."""
-        return " ".join(str(error).split()) or type(error).__name__
+        return wording(error)
 
 
 class Losses:
