@@ -48,6 +48,7 @@ def test_a_server_that_does_not_come_ends_the_start_in_words(wire: Callable[[], 
     assert time.monotonic() - started_s < FIRST_WAIT_S + 10
     said = str(failed.value)
     assert f"127.0.0.1:{port}" in said and f"does not answer within {FIRST_WAIT_S:.0f} s" in said
+    assert "check" in said or "Is the server running" in said, "what to do next"
     assert "Error" not in said and "Errno" not in said and "\n" not in said
 
 

@@ -19,7 +19,6 @@ _SAID: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (ConnectionRefusedError, _REFUSED),
     (ConnectionResetError, _ENDED),
     (BrokenPipeError, _ENDED),
-    (asyncio.IncompleteReadError, _ENDED),
     (socket.gaierror, _UNKNOWN),
 )
 
@@ -35,15 +34,22 @@ def wording(error: BaseException) -> str:
     own = " ".join(str(error).split())
     if type(error) is ConnectionError and own:  # Ours, which says more than what it was raised for.
         return own
-    for one in _chain(error):
+    chain = list(_chain(error))
+    for one in chain:
         for kind, said in _SAID:
-            if isinstance(one, kind):
+            # Without a number it is no word of the operating system, but of whoever raised it, unless it is asyncio.
+            if isinstance(one, kind) and (_is_numbered(one) or str(one) in ("", "Connection lost")):
                 return said
+        if isinstance(one, asyncio.IncompleteReadError):
+            return _ENDED
         if isinstance(one, (TimeoutError, asyncio.TimeoutError)) and not own:
             return _LATE
-        if isinstance(one, OSError) and one.errno is not None and one.errno > 0:
-            return os.strerror(one.errno)
-    return own or type(error).__name__
+    numbers = [one.errno for one in chain if isinstance(one, OSError) and _is_numbered(one)]
+    return os.strerror(numbers[0] or 0) if numbers else own or type(error).__name__
+
+
+def _is_numbered(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
