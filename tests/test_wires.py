@@ -83,7 +83,7 @@ class Wired:
 
 
 def there_and_back(ends: Ends, directory: Path, chance: random.Random, *, steps: int, rounds: int, soaks: bool) -> None:
-    """So many steps in so many rounds; when it soaks, it is also killed in each, and nothing bounds the cuts."""
+    """So many steps in so many rounds; when it soaks, it is also killed in each fifth, and nothing bounds the cuts."""
     cut_of, cut_most = (8 * ends.cut_of, 1 << 30) if soaks else (ends.cut_of, 6)
     ways = list(Way)
     proxy = CuttingProxy(ends.port, chance, cut_of, hold_of=10, port=ends.proxy_port, cut_most=cut_most, ways=ways)
@@ -92,9 +92,10 @@ def there_and_back(ends: Ends, directory: Path, chance: random.Random, *, steps:
         wired.grow(steps // rounds)
         wired.chaos.start()
         try:
-            for _ in range(1, rounds):
-                wired.chaos.await_count(wired.written, chance.randrange(wired.count), "steps")
-                if soaks:
+            for number in range(1, rounds):
+                # No more than two rounds wait: Mosquitto stores all that waits each time.
+                wired.chaos.await_count(wired.written, wired.count - chance.randint(1, steps // rounds), "steps")
+                if soaks and number % 5 == 0:
                     wired.chaos.kill()
                 wired.grow(steps // rounds)
             wired.await_arrival(arrived)
@@ -103,7 +104,7 @@ def there_and_back(ends: Ends, directory: Path, chance: random.Random, *, steps:
             wired.chaos.end()
         assert proxy.cut >= 1, "a test that cuts nothing shows nothing"
         wired.check(arrived())
-        sys.stdout.write(f"{steps} steps: {proxy.cut} cuts, {proxy.dialled} connections, {rounds - 1} kills\n")
+        sys.stdout.write(f"{steps} steps: {proxy.cut} cuts, {proxy.dialled} connections\n")
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -114,4 +115,4 @@ def test_each_effect_is_there_as_it_was_promised(wire: Callable[[], Ends], tmp_p
 @pytest.mark.soak
 @pytest.mark.parametrize("wire", WIRES)
 def test_each_effect_is_there_as_it_was_promised_for_long(wire: Callable[[], Ends], tmp_path: Path) -> None:
-    there_and_back(wire(), tmp_path, chance_of(wire.__name__), steps=50_000, rounds=10, soaks=True)
+    there_and_back(wire(), tmp_path, chance_of(wire.__name__), steps=50_000, rounds=50, soaks=True)
