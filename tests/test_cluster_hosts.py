@@ -42,7 +42,8 @@ class Story:
     def machine(self, name: str, *more: str) -> Machine:
         settings = ("--set", f"input={self.events}/shop-*.jsonl", "--set", f"output={self.out}", "--quiet")
         backups = ("--backup-to", f"file:{self.place / 'backups'}", "--backup-every", "3s")
-        return Machine(self.net, name, self.place, FLOW, *settings, *backups, "--epoch", "100ms", *more)
+        patience = ("--hang-after", "5s", "--max-restarts", "100")
+        return Machine(self.net, name, self.place, FLOW, *settings, *backups, *patience, "--epoch", "100ms", *more)
 
     def feed(self) -> None:
         """The next portion of all logs."""
@@ -136,10 +137,28 @@ class Story:
         finally:
             self.net.join_again(name)
 
+    def cut_between(self, name: str) -> None:
+        """The two other hosts do not reach each other. Where one of them is the first one, this is heard at once.
+
+        Else the coordinator hears both, and nothing that the flow reads comes to its end.
+        """
+        one, other = (host for host in NAMES if host != name)
+        self.net.cut(one, other)
+        self.net.cut(other, one)
+        try:
+            self.feed()
+            self._await_told("nothing was heard" if NAMES[0] in (one, other) else "restarting the workers")
+        finally:
+            self.net.heal(one, other)
+            self.net.heal(other, one)
+
     def _await_silence(self) -> None:
         """Until one host has taken another one for lost."""
-        before = self.told().count("nothing was heard")
-        await_true(lambda: self.told().count("nothing was heard") > before, "a silence", describe=self.told)
+        self._await_told("nothing was heard")
+
+    def _await_told(self, words: str) -> None:
+        before = self.told().count(words)
+        await_true(lambda: self.told().count(words) > before, words, describe=self.told)
 
 
 @pytest.fixture
@@ -154,7 +173,7 @@ def story(tmp_path: Path) -> Iterator[Story]:
                 machine.end()
 
 
-EVERYTHING: Final = ["kill_worker", "lose_power", "lose_disk", "stop_and_start", "cut_one_way", "cut_off"]
+EVERYTHING: Final = ["kill_worker", "lose_power", "lose_disk", "stop_and_start", "cut_one_way", "cut_off", "cut_between"]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +181,7 @@ EVERYTHING: Final = ["kill_worker", "lose_power", "lose_disk", "stop_and_start",
     [
         pytest.param([("lose_disk", "b"), ("cut_one_way", "a")], id="a-disk-and-a-wire"),
         pytest.param([("lose_disk", "a"), ("cut_off", "c")], id="the-first-disk-and-a-network", marks=pytest.mark.soak),
+        pytest.param([("cut_between", "a"), ("cut_between", "b")], id="between-two", marks=pytest.mark.soak),
         *(pytest.param(seed, id=f"seed-{seed}", marks=pytest.mark.soak) for seed in range(3)),
     ],
 )
