@@ -20,7 +20,7 @@ from benchmarks.engine import EngineSpec
 from benchmarks.kafka_pings import Pinged
 from benchmarks.kafka_server import KafkaServer, kafka_libraries
 from benchmarks.processes import ROOT, BenchmarkError, Run, measure
-from benchmarks.shop import AFTER_MS, check_found, check_triggers, shop_stream
+from benchmarks.shop import AFTER_MS, check_found, check_found_again, check_triggers, shop_stream
 
 __all__ = ["CASE"]
 
@@ -28,6 +28,9 @@ _FLUSH_S: Final = 300.0
 _FLOW: Final = "benchmarks.flows_kafka"
 _PARTITIONS: Final = 6
 _OF_BARE: Final = 0.6
+_OF_OTHERS: Final = 3.0
+_QUIX: Final = ROOT / ".services" / "quix" / "bin" / "python"
+_QUIX_VERSION: Final = "3.28.1"
 _TRIGGERS: Final = 20_000
 _RATE: Final = 1_000
 _P99_MS: Final = 300
@@ -51,7 +54,12 @@ def _find(sizes: Sizes) -> Finding:
         until_ms = _load(server, stream)
         bare = Arm("bare consumer, nothing durable", partial(_bare, server, stream, until_ms), sizes.events)
         engine = Arm("abandoned carts from Kafka", partial(_carts, server, stream, until_ms), sizes.events)
-        alternate([bare, engine], sizes.repeats)
+        bytewax = Arm(
+            "bytewax from Kafka, recovery each 1 s", partial(_bytewax, server, stream, until_ms), sizes.events
+        )
+        quix = Arm("Quix Streams, commits each 1 s", partial(_quix, server, stream, sizes.events), sizes.events)
+        has_quix = _QUIX.exists()
+        alternate([bare, engine, bytewax, *([quix] if has_quix else [])], sizes.repeats)
         count = sizes.events // _SHARE
         written = Arm("triggers to Kafka, exactly once", partial(_written, server, count), count)
         through = Arm("from Kafka to Kafka", partial(_through, server, sizes.seconds), _RATE * sizes.seconds)
@@ -62,10 +70,19 @@ def _find(sizes: Sizes) -> Finding:
     per_s = written.told("delivered_s")
     rows = [
         against(engine, bare, _OF_BARE),
+        against(engine, bytewax, _OF_OTHERS),
+        *([against(engine, quix, _OF_OTHERS)] if has_quix else []),
         Row(written, None, per_s, f"{per_s:,.0f}/s", f">= {_TRIGGERS:,}/s", per_s >= _TRIGGERS),
         within(through, through.told("p99_ms"), _P99_MS, "ms at the 99th percentile"),
     ]
-    return Finding(rows, [f"counted in CPU time the carts are {engine.by_cpu / bare.by_cpu:.2f} of the bare consumer"])
+    notes = [
+        f"counted in CPU time the carts are {engine.by_cpu / bare.by_cpu:.2f} of the bare consumer",
+        "Quix Streams has no timers: it tells a cart when its user comes again; the carts that it tells are compared"
+        if has_quix
+        else "Quix Streams is not installed, its row is missing: python3 -m venv .services/quix && "
+        f".services/quix/bin/pip install quixstreams=={_QUIX_VERSION}",
+    ]
+    return Finding(rows, notes)
 
 
 def _load(server: KafkaServer, stream: Path) -> int:
@@ -104,6 +121,24 @@ def _bare(server: KafkaServer, stream: Path, until_ms: int) -> Run:
         out = directory / "carts.jsonl"
         run = measure(["benchmarks.bare_kafka", server.address, "shop", str(out), str(AFTER_MS)])
         check_found(stream, out, until_ms)
+        return run
+
+
+def _bytewax(server: KafkaServer, stream: Path, until_ms: int) -> Run:
+    with scratch() as directory:
+        out = directory / "carts.jsonl"
+        arguments = [server.address, "shop", str(out), str(AFTER_MS), str(directory / "recovery")]
+        run = measure(["benchmarks.bytewax_kafka", *arguments])
+        check_found(stream, out, until_ms)
+        return run
+
+
+def _quix(server: KafkaServer, stream: Path, count: int) -> Run:
+    with scratch() as directory:
+        out = directory / "carts.jsonl"
+        arguments = [server.address, "shop", str(out), str(AFTER_MS), str(directory / "state"), str(count)]
+        run = measure(["benchmarks.quix_kafka", *arguments], python=str(_QUIX))
+        check_found_again(stream, out)
         return run
 
 

@@ -59,9 +59,11 @@ class Run:
         return float(self.answer["running_s"])
 
 
-def start(arguments: Sequence[str], out: IO[bytes], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def start(
+    arguments: Sequence[str], out: IO[bytes], errors: IO[bytes], python: str = sys.executable
+) -> subprocess.Popen[bytes]:
     """Start a module of this package, or of any other, as `python -m ARGUMENTS`, in the repository."""
-    return subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, stdout=out, stderr=errors)
+    return subprocess.Popen([python, "-m", *arguments], cwd=ROOT, stdout=out, stderr=errors)
 
 
 def gone(process: subprocess.Popen[bytes]) -> bool:
@@ -74,15 +76,17 @@ def measure(
     *,
     watch: Path | None = None,
     meanwhile: Callable[[subprocess.Popen[bytes]], None] | None = None,
+    python: str = sys.executable,
 ) -> Run:
     """Run `python -m ARGUMENTS` to its end. Raises `BenchmarkError` with its last words when it fails.
 
     `watch` is a directory whose changes are noted; looking every 20 ms costs the machine next to nothing.
-    `meanwhile` is called with the running process, for what does not end by itself.
+    `meanwhile` is called with the running process, for what does not end by itself. `python` is the interpreter, for
+    what is installed in an environment of its own.
     """
     with TemporaryFile() as out, TemporaryFile() as errors:
         busy_before_s, started_s = busy_seconds(), time.monotonic()
-        process = start(arguments, out, errors)
+        process = start(arguments, out, errors, python)
         sampler = _Sampler(process.pid, started_s, watch)
         sampler.start()
         try:

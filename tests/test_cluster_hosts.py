@@ -173,7 +173,15 @@ def story(tmp_path: Path) -> Iterator[Story]:
                 machine.end()
 
 
-EVERYTHING: Final = ["kill_worker", "lose_power", "lose_disk", "stop_and_start", "cut_one_way", "cut_off", "cut_between"]
+EVERYTHING: Final = [
+    "kill_worker",
+    "lose_power",
+    "lose_disk",
+    "stop_and_start",
+    "cut_one_way",
+    "cut_off",
+    "cut_between",
+]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+"""bytewax as a reference for Kafka: abandoned carts from its own Kafka source, with recovery each second.
+
+`python -m benchmarks.bytewax_kafka SERVERS TOPIC OUTPUT AFTER_MS RECOVERY` reads each partition to its end, and tells
+how long it took as one line of JSON. What it keeps of a user is `benchmarks.bytewax_carts`; records are parsed by orjson.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import bytewax.operators as op
+import orjson
+from bytewax.connectors.files import FileSink
+from bytewax.connectors.kafka import KafkaSource
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import run_main
+
+from benchmarks.bytewax_carts import CartLogic
+from benchmarks.procfs import memory_of
+
+_BATCH = 10_000
+
+
+def _event(message: Any) -> Any:
+    return orjson.loads(message.value)
+
+
+def _line(item: tuple[str, dict[str, Any]]) -> tuple[str, str]:
+    user, cart = item
+    return user, orjson.dumps({"user": user, **cart}).decode()
+
+
+def carts(servers: str, topic: str, output: Path, after_ms: int) -> Dataflow:
+    """The dataflow."""
+    flow = Dataflow("abandoned_carts")
+    messages = op.input("messages", flow, KafkaSource([servers], [topic], tail=False, batch_size=_BATCH))
+    events = op.map("parse", messages, _event)
+    changes = op.filter("changes", events, lambda event: event["kind"] != "view")
+    users = op.key_on("user", changes, lambda event: event["user"])
+    found = op.stateful_batch("carts", users, lambda state: CartLogic(after_ms, state))
+    op.output("out", op.map("told", found, _line), FileSink(output))
+    return flow
+
+
+def main() -> None:
+    """Entry point of the process."""
+    servers, topic, out, after_ms, recovery = sys.argv[1:]
+    Path(recovery).mkdir()
+    Path(out).touch()
+    init_db_dir(Path(recovery), 1)  # type: ignore[no-untyped-call]
+    flow = carts(servers, topic, Path(out), int(after_ms))
+    started, started_cpu = time.perf_counter(), time.process_time()
+    config = RecoveryConfig(recovery)  # type: ignore[no-untyped-call]
+    run_main(flow, epoch_interval=timedelta(seconds=1), recovery_config=config)  # type: ignore[no-untyped-call]
+    report = {
+        "running_s": time.perf_counter() - started,
+        "running_cpu_s": time.process_time() - started_cpu,
+        "peak_bytes": memory_of().peak,
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
