@@ -1,7 +1,7 @@
 """bytewax as a reference for Kafka: abandoned carts from its own Kafka source, with recovery each second.
 
 `python -m benchmarks.bytewax_kafka SERVERS TOPIC OUTPUT AFTER_MS RECOVERY` reads each partition to its end, and tells
-how long it took as one line of JSON. What it keeps of a user is `benchmarks.bytewax_carts`; records are parsed by orjson.
+how long it took as one line of JSON. What it keeps of a user is that of `benchmarks.bytewax_carts`; orjson parses.
 """
 
 from __future__ import annotations
