@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import ExitStack
 from typing import Optional
 
@@ -12,6 +11,7 @@ from headway.cluster.backing import SiteBackups
 from headway.cluster.hosts import Host, Hosts
 from headway.cluster.messages import Adopt, Answer, Fetch, Join, Link, Listen, Open, Standing, Start, Trust, What
 from headway.cluster.place import Place, standing_of
+from headway.cluster.ports import free_addresses
 from headway.cluster.talk import proof
 from headway.declare.loading import FlowSpec
 from headway.errors import ClusterError, IncompatibleStateError
@@ -83,7 +83,7 @@ class Duties:
         elif isinstance(what, Fetch):
             return Answer(number=0, standing=self._fetch(what))
         elif isinstance(what, Listen):
-            return Answer(number=0, addresses=self._free_addresses(what.attempt))
+            return Answer(number=0, addresses=free_addresses(self._here, len(self.indices), what.attempt))
         elif isinstance(what, Start):
             self._start(what)
         elif isinstance(what, Join):
@@ -193,35 +193,6 @@ class Duties:
             msg = f"host {self._here.name} was started without --backup-to: give it on all hosts, the same everywhere"
             raise ClusterError(msg)
         return self._backups
-
-    def _free_addresses(self, attempt: int) -> list[str]:
-        """Where the workers can listen. An attempt does not use the ports of the one before: nobody dials those."""
-        low, high = self._here.ports
-        span = high - low + 1
-        ports = [low + (attempt * len(self.indices) + step) % span for step in range(span)] if low else []
-        found: list[str] = []
-        with ExitStack() as held:
-            for port in ports or [0] * len(self.indices):
-                probe = held.enter_context(socket.socket(socket.AF_INET6 if ":" in self._here.ip else socket.AF_INET))
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((self._here.ip, port))
-                except OSError as error:
-                    if not port:
-                        raise self._no_port(error) from error
-                    continue
-                found.append(f"{self._here.address.rpartition(':')[0]}:{probe.getsockname()[1]}")
-                if len(found) == len(self.indices):
-                    return found
-        raise self._no_port(None)
-
-    def _no_port(self, error: Optional[OSError]) -> ClusterError:
-        why = f" ({error.strerror})" if error is not None else ""
-        ports = f"its ports {self._here.ports[0]}-{self._here.ports[1]}" if self._here.ports[0] else "any port"
-        return ClusterError(
-            f"the workers of host {self._here.name} cannot listen at {self._here.ip} on {ports}{why}: the address must "
-            "be one of this machine, and ports must be free"
-        )
 
     def _start(self, order: Start) -> None:
         self._check_lock()

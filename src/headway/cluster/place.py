@@ -7,10 +7,7 @@ one that was away while the others went back to a backup has an older one. Eithe
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -21,8 +18,6 @@ from headway.state.files import CLUSTER_NAME, state_files
 from headway.state.private import read_private, write_private
 
 __all__ = ["Place", "standing_of"]
-
-_NUMBERED: Final = re.compile(r"(?:engine|positions)-(\d+)(?:\.|$)")
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +55,7 @@ def standing_of(directory: StateDirectory, host: str, layout: list[tuple[str, in
     """
     manifest = directory.manifest()
     place = Place.of(directory.path)
-    latest = _latest(directory.path)
+    latest = directory.latest_generation()
     if place is None and manifest is not None:
         msg = (
             f"{directory} holds the state of a flow that ran on one machine: make a backup of it "
@@ -74,13 +69,3 @@ def standing_of(directory: StateDirectory, host: str, layout: list[tuple[str, in
     if place is None or manifest is None or place.layout != layout:
         return Standing(latest=latest, has_groups=has_groups)
     return Standing(lineage=place.lineage, generation=manifest.generation, latest=latest, has_groups=has_groups)
-
-
-def _latest(directory: Path) -> int:
-    """The last generation of which something may be left."""
-    with state_files(directory, "read"):
-        try:
-            names = os.listdir(directory)
-        except FileNotFoundError:
-            return 0
-    return max((int(match[1]) for name in names if (match := _NUMBERED.match(name))), default=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ __all__ = ["StateDirectory"]
 
 _WORKERS_END_S: Final = 10.0
 """How long a run waits for the workers of one that was killed."""
+
+_OF_GENERATION: Final = re.compile(r"(?:engine|positions)-(\d+)(?:\.|$)")
 
 
 class StateDirectory:
@@ -118,6 +121,15 @@ class StateDirectory:
     def engine_log(self, generation: int) -> EngineLog:
         """The engine's log: each generation has its own, since the engine knows steps by their names."""
         return EngineLog(self.path / f"engine-{generation}")
+
+    def latest_generation(self) -> int:
+        """The last generation of which something may be left, whatever the manifest says; 0 for none."""
+        with state_files(self.path, "read"):
+            try:
+                names = os.listdir(self.path)
+            except FileNotFoundError:
+                return 0
+        return max((int(match[1]) for name in names if (match := _OF_GENERATION.match(name))), default=0)
 
     def remove_other_generations(self, generation: int) -> None:
         """Remove what only other generations need: their positions and engine's logs."""

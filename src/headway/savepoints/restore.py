@@ -17,12 +17,11 @@ be left to that: a savepoint that is restored elsewhere asks which of the two is
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Literal, Optional
+from typing import Literal, Optional
 
 import msgspec
 
@@ -47,8 +46,6 @@ __all__ = ["Outputs", "check_outputs", "forget_cut_off", "restore_savepoint"]
 
 Outputs = Literal["back", "new"]
 """Files that the flow has written: cut back to where they stood, or begun anew, the old ones being moved aside."""
-
-_GENERATION: Final = re.compile(r"(?:engine|positions)-(\d+)(?:\.|$)")
 
 
 def restore_savepoint(
@@ -85,7 +82,7 @@ def restore_savepoint(
         check_inboxes(savepoint, directory.path)
         before()
         found = _found(directory)
-        latest = max(info.generation, _latest(directory, found))
+        latest = max(info.generation, directory.latest_generation(), 0 if found is None else found.generation)
         generation = generation or latest + 1
         if generation <= latest:
             msg = f"{directory} has a generation {latest} already, and {generation} was to be written: restore it again"
@@ -167,12 +164,6 @@ def _found(directory: StateDirectory) -> Optional[Manifest]:
         raise
     except StateError:
         return None
-
-
-def _latest(directory: StateDirectory, found: Optional[Manifest]) -> int:
-    """The last generation of which something may be left in the directory."""
-    numbers = [int(match[1]) for name in os.listdir(directory.path) if (match := _GENERATION.match(name))]
-    return max([*numbers, 0 if found is None else found.generation])
 
 
 def _put_files(savepoint: Path, directory: Path, place: Path) -> None:
