@@ -100,7 +100,7 @@ def test_a_run_that_is_killed_at_random_sees_each_version_once(
         chaos.end()
     found = seen_in(tmp_path)
     assert sorted(event.id for event in found if event.id < 0) == list(range(-3_000, 0))
-    check_versions(server, table, [event for event in found if event.id >= 0])
+    check_versions(server, table, [event for event in found if event.id >= 0], in_order=False)
     assert len(list(histories.glob("*.jsonl"))) == 1
     assert not list((histories.parent / "snapshots").glob("*"))
 
