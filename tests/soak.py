@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -116,7 +117,11 @@ def soak(report: Report, until: Callable[[], bool], directory: Path, told: Calla
     def cycles(case: FlowCase) -> None:
         if until() or report.difference is not None:
             raise TimeIsUp
-        cycle(report, case, directory)
+        try:
+            cycle(report, case, directory)
+        except Exception:
+            # Told as it is: to draw the flow once more would hide it behind what comes of that.
+            report.difference = {"difference": traceback.format_exc(), "plan": "", "spec": case.spec}
         told(report)
 
     try:
