@@ -140,10 +140,20 @@ class Kafka(Target):
             self._positions = KafkaPositions(self._settings, self.limits.timeout_s)
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
-        """Write the batch, one transaction for each place in it; what is cancelled is fenced by the next attempt."""
+        """Write the batch, a transaction for each place in it, all at once: each waits for the brokers several times.
+
+        What is cancelled is fenced by the next attempt.
+        """
         if not self.in_order:
             return await self._write("", list(batch))
-        return answers_placed(batch, {place: await self._write(place, own) for place, own in by_place(batch).items()})
+        places = by_place(batch)
+        writing = (self._write(place, own) for place, own in places.items())
+        answers: dict[str, Sequence[Answer]] = {}
+        for place, found in zip(places, await asyncio.gather(*writing, return_exceptions=True)):
+            if isinstance(found, BaseException):
+                raise found
+            answers[place] = found
+        return answers_placed(batch, answers)
 
     async def look(self) -> str:
         """Ask for the topic."""
