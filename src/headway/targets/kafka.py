@@ -40,8 +40,7 @@ from headway.targets.positions import (
     Refusals,
     all_retried,
     answers_of,
-    answers_placed,
-    by_place,
+    places_at_once,
     refusal,
 )
 from headway.targets.threads import Threads
@@ -146,14 +145,7 @@ class Kafka(Target):
         """
         if not self.in_order:
             return await self._write("", list(batch))
-        places = by_place(batch)
-        writing = (self._write(place, own) for place, own in places.items())
-        answers: dict[str, Sequence[Answer]] = {}
-        for place, found in zip(places, await asyncio.gather(*writing, return_exceptions=True)):
-            if isinstance(found, BaseException):
-                raise found
-            answers[place] = found
-        return answers_placed(batch, answers)
+        return await places_at_once(batch, self._write)
 
     async def look(self) -> str:
         """Ask for the topic."""
