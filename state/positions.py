@@ -30,13 +30,9 @@ class SourcePosition(msgspec.Struct, frozen=True, kw_only=True):
     """How often code of the flow has failed on its events, and how at first."""
     redrive: dict[str, int] | None = None
     """How far its redriven dead letters have been read."""
-
-    @property
-    def floor(self) -> Optional[int]:
-        """The least of the latest times of its partitions, which time stands by; None where one has told none."""
-        times = [time for _, time in self.partitions.values()]
-        known = [time for time in times if time is not None]
-        return min(known) if known and len(known) == len(times) else None
+    floor: int | msgspec.UnsetType = msgspec.UNSET
+    """The event time, in epoch milliseconds, that a partition counts from which is found later; left out where any of
+    its readers had no time yet."""
 
 
 class Positions(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,8 +7,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.evolve_harness import (
@@ -30,8 +32,11 @@ from tests.operator_harness import SLOW
 
 from headway.plan.layout import MAX_SLOTS
 from headway.runtime.run import RunResult, run_flow
+from headway.runtime.settle import Committed
+from headway.runtime.slot_options import kept_before
 from headway.state.changes import Change
 from headway.state.manifest import Manifest, SourceEntry
+from headway.state.positions import Positions
 
 
 @st.composite
@@ -131,6 +136,36 @@ def test_a_flow_that_grows_and_changes_at_once_gives_what_it_would_have_given(tm
     write(tmp_path, parts)
     run(tmp_path, BOTH, 3, drain=True)
     assert outputs(tmp_path)["seen"] == given_alone(SEEN, parts)["seen"]
+
+
+@pytest.mark.parametrize(
+    ("slots", "floor"),
+    [
+        ({"s/00": {"a": 500}, "s/01": {"b": 700}}, 500),
+        ({"s/00": {"a": 500}, "s/01": {"b": None}}, None),
+        ({"s/00": {"a": 500}, "s/01": {}}, None),  # It was stopped before it had looked for its partitions.
+        ({"s/00": {"a": 500}}, None),
+        ({"s/00": {}, "s/01": {}}, None),
+    ],
+    ids=["all", "silent", "not found yet", "not begun", "nothing"],
+)
+def test_a_new_reader_begins_where_time_stood_and_only_if_it_did_anywhere(
+    slots: dict[str, dict[str, Optional[int]]], floor: Optional[int]
+) -> None:
+    entry = SourceEntry(id=1, slots=2, partitions={"a": 0, "b": 1})
+    manifest = Manifest(flow="f", key_groups=1, sources={"s": entry}, operators={}, outputs={}, stages=[])
+    found = Committed()
+    for name, times in slots.items():
+        partitions = {part: [None, time] for part, time in times.items()}
+        found.slots.setdefault("s", {})[name] = {"partitions": partitions, "counts": [0, 0, 0], "first_letter": None}
+    known = found.positions(manifest, Positions()).sources["s"]
+    began = kept_before(known, 1, lambda name: name == "new")
+    assert began.get("floor") == floor
+    assert "floor" not in kept_before(known, 0, lambda name: name == "a")
+    if floor is not None:  # It stands by that as long as it has found nothing.
+        again = Committed(slots={"s": {"s/00": {**began, "counts": [0, 0, 0], "first_letter": None}}})
+        one = msgspec.structs.replace(manifest, sources={"s": SourceEntry(id=1, slots=1)})
+        assert again.positions(one, Positions()).sources["s"].floor == floor
 
 
 def test_partitions_are_dealt_out_to_64_readers_at_most_and_none_is_left_empty() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 import bytewax.operators as op
+import msgspec
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
@@ -48,6 +49,7 @@ class Committed:
             by_slot = self.slots.get(name)
             if not by_slot:
                 continue  # It has not committed anything in this generation.
+            floors = [floor for state in by_slot.values() if (floor := _floor(state)) is not None]
             partitions: dict[str, Any] = {}
             counts = [0, 0, 0]
             letters = []
@@ -63,8 +65,18 @@ class Committed:
                 first_letter=min(letters, default=None),
                 failures=added_failures(state.get("failures") for state in by_slot.values()),
                 redrive=next((state["redrive"] for state in by_slot.values() if "redrive" in state), None),
+                floor=min(floors) if len(floors) == entry.slots else msgspec.UNSET,
             )
         return Positions(sources=found)
+
+
+def _floor(kept: Mapping[str, Any]) -> Optional[int]:
+    """By which time a reader slot stands; None where one of its partitions has told none, or it knows of none yet."""
+    times = [time for _, time in kept["partitions"].values()]
+    if not times:
+        floor: Optional[int] = kept.get("floor")
+        return floor
+    return None if None in times else min(times)
 
 
 def committed(directory: StateDirectory, manifest: Manifest) -> Committed:

@@ -47,8 +47,8 @@ def kept_before(known: Optional[SourcePosition], number: int, assigned: Callable
     kept: dict[str, Any] = {
         "partitions": {name: position for name, position in known.partitions.items() if assigned(name)}
     }
-    if not kept["partitions"] and (floor := known.floor) is not None:
-        kept["floor"] = floor
+    if not kept["partitions"] and isinstance(known.floor, int):
+        kept["floor"] = known.floor
     if number:
         return kept
     kept |= {"counts": known.counts, "first_letter": known.first_letter, "failures": known.failures}
