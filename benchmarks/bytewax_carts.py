@@ -29,7 +29,7 @@ from typing_extensions import override
 
 from benchmarks.procfs import memory_of
 
-__all__ = ["abandoned_carts"]
+__all__ = ["CartLogic", "abandoned_carts", "run_recoverably"]
 
 Cart = tuple[dict[str, int], int, int]
 """Items, cents, and when it is due."""
@@ -119,14 +119,10 @@ def abandoned_carts(source: Path, output: Path, after_ms: int, module: str) -> D
     return flow
 
 
-def main() -> None:
-    """Entry point of the process."""
-    recovery = Path(sys.argv[4])
+def run_recoverably(flow: Dataflow, recovery: Path) -> None:
+    """Run it with recovery each second, and tell how long it took as one line of JSON. The folder must be new."""
     recovery.mkdir()
-    output = Path(sys.argv[2])
-    output.touch()
     init_db_dir(recovery, 1)  # type: ignore[no-untyped-call]
-    flow = abandoned_carts(Path(sys.argv[1]), output, int(sys.argv[3]), sys.argv[5])
     started, started_cpu = time.perf_counter(), time.process_time()
     config = RecoveryConfig(str(recovery))  # type: ignore[no-untyped-call]
     run_main(flow, epoch_interval=timedelta(seconds=1), recovery_config=config)  # type: ignore[no-untyped-call]
@@ -136,6 +132,13 @@ def main() -> None:
         "peak_bytes": memory_of().peak,
     }
     print(json.dumps(report))
+
+
+def main() -> None:
+    """Entry point of the process."""
+    source, out, after_ms, recovery, module = sys.argv[1:]
+    Path(out).touch()
+    run_recoverably(abandoned_carts(Path(source), Path(out), int(after_ms), module), Path(recovery))
 
 
 if __name__ == "__main__":

@@ -6,25 +6,19 @@ how long it took as one line of JSON. What it keeps of a user is that of `benchm
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import bytewax.operators as op
 import orjson
 from bytewax.connectors.files import FileSink
 from bytewax.connectors.kafka import KafkaSource
 from bytewax.dataflow import Dataflow
-from bytewax.recovery import RecoveryConfig, init_db_dir
-from bytewax.testing import run_main
 
-from benchmarks.bytewax_carts import CartLogic
-from benchmarks.procfs import memory_of
+from benchmarks.bytewax_carts import CartLogic, run_recoverably
 
-_BATCH = 10_000
+_BATCH: Final = 10_000
 
 
 def _event(message: Any) -> Any:
@@ -51,19 +45,8 @@ def carts(servers: str, topic: str, output: Path, after_ms: int) -> Dataflow:
 def main() -> None:
     """Entry point of the process."""
     servers, topic, out, after_ms, recovery = sys.argv[1:]
-    Path(recovery).mkdir()
     Path(out).touch()
-    init_db_dir(Path(recovery), 1)  # type: ignore[no-untyped-call]
-    flow = carts(servers, topic, Path(out), int(after_ms))
-    started, started_cpu = time.perf_counter(), time.process_time()
-    config = RecoveryConfig(recovery)  # type: ignore[no-untyped-call]
-    run_main(flow, epoch_interval=timedelta(seconds=1), recovery_config=config)  # type: ignore[no-untyped-call]
-    report = {
-        "running_s": time.perf_counter() - started,
-        "running_cpu_s": time.process_time() - started_cpu,
-        "peak_bytes": memory_of().peak,
-    }
-    print(json.dumps(report))
+    run_recoverably(carts(servers, topic, Path(out), int(after_ms)), Path(recovery))
 
 
 if __name__ == "__main__":

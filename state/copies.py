@@ -8,7 +8,8 @@ from errno import EMLINK, ENOTSUP, EPERM, EXDEV
 from pathlib import Path
 from typing import Final
 
-from headway.state.private import make_private, open_private, sync_directory
+from headway.basics.syncing import sync_directory
+from headway.state.private import make_private, open_private
 
 __all__ = ["FOREVER", "copy_file", "copy_group", "copy_tree", "link_file", "sync_tree"]
 

@@ -60,7 +60,7 @@ class OperatorEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A source: the number of its reader slots, and the slot of each partition that was known then."""
+    """A source: the number of its reader slots, and the slot of each partition that was there when they were made."""
 
     id: int
     slots: int

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Final
 
 from headway.basics.crashpoints import reached
+from headway.basics.syncing import sync_directory
 from headway.errors import StateError
 
-__all__ = ["make_private", "open_private", "read_private", "secure", "sync_directory", "write_private"]
+__all__ = ["make_private", "open_private", "read_private", "secure", "write_private"]
 
 _DIRECTORY_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
@@ -116,15 +117,6 @@ def write_private(path: Path, data: bytes, *, sync: bool = False) -> None:
     if sync:
         sync_directory(path.parent)
     reached("replacement.after")
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _shut(directory: Path) -> None:

@@ -93,9 +93,11 @@ class Report:
             f"  at {len([point for point in self.faults if '.' in point])} crash points",
             f"  at most: {bytes_text(self.use.memory_bytes)} of memory, {self.use.open_files:,} open files, "
             f"{bytes_text(self.use.disk_bytes)} on disk",
-            f"  differences: {0 if self.difference is None else json.dumps(self.difference)}",
         ]
-        return "\n".join(lines)
+        if self.difference is None:
+            return "\n".join([*lines, "  differences: 0"])
+        lines += [f"  A DIFFERENCE: {self.difference['difference']}", f"  by the plan {self.difference['plan'] or '-'}"]
+        return "\n".join([*lines, "  the flow and its logs are in the report"])
 
 
 def says_something(case: FlowCase) -> bool:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import IO, Final
 
 from headway.backups.store import StoreError
-from headway.state.private import make_private, open_private, sync_directory
+from headway.basics.syncing import sync_directory
+from headway.state.private import make_private, open_private
 
 __all__ = ["FileStore"]
 

@@ -22,13 +22,14 @@ from headway.backups.create import check_flow
 from headway.backups.identity import Identity
 from headway.backups.manifest import Manifest, damaged, file_key
 from headway.backups.store import Store
+from headway.basics.syncing import sync_directory
 from headway.errors import CorruptStateError, UsageError
 from headway.runtime.directory import StateDirectory
 from headway.savepoints.parts import part_of
 from headway.savepoints.restore import Outputs, check_outputs, restore_savepoint
 from headway.savepoints.shelf import Shelf, check_name
 from headway.state.files import check_room, state_files
-from headway.state.private import make_private, open_private, sync_directory
+from headway.state.private import make_private, open_private
 from headway.state.savepoint import FileEntry, check_savepoint
 
 __all__ = ["find_backup", "known_backups", "restore_backup", "verify_backup"]

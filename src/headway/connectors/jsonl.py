@@ -12,12 +12,13 @@ from typing import ClassVar, Final, Optional, Union
 
 from headway.basics.crashpoints import reached, synced
 from headway.basics.guarantees import Guarantee
+from headway.basics.syncing import sync_directory
 from headway.basics.utf8 import is_utf8
 from headway.connectors.base import Output, OutputWriter, Position
 from headway.connectors.bytelog import FINGERPRINT_BYTES, TOO_MANY_FILES, Tail, fingerprint
 from headway.errors import OutputError, UsageError
 
-__all__ = ["JsonlOutput", "sync_directory", "to_jsonl", "writing"]
+__all__ = ["JsonlOutput", "sync_name", "to_jsonl", "writing"]
 
 _NEXT_STEPS: Final = {
     **TOO_MANY_FILES,
@@ -84,7 +85,7 @@ class JsonlOutput(Output):
             fd = os.open(self.path, flags, 0o600 if self.private else 0o666)
         try:
             if not existed or notice is not None:
-                sync_directory(self.path)
+                sync_name(self.path)
             return _JsonlWriter(self.path, fd, _cut_back(self.path, fd, position), notice)
         except BaseException:
             os.close(fd)
@@ -234,14 +235,10 @@ def _too_short(path: str, *, expected: int, found: int) -> OutputError:
     return OutputError(msg)
 
 
-def sync_directory(path: str) -> None:
+def sync_name(path: str) -> None:
     """Make the file's name durable."""
     with writing(path):
-        directory = os.open(os.path.dirname(path) or os.curdir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(os.path.dirname(path) or os.curdir)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from typing import BinaryIO, Final, Optional
 import msgspec
 
 from headway.basics.crashpoints import reached, synced
+from headway.basics.syncing import sync_directory
 from headway.errors import InputError
 
 __all__ = ["Draft", "Snapshot", "Snapshots"]
@@ -175,13 +176,13 @@ class Snapshots:
                 file.flush()
                 os.fsync(file.fileno())
             os.link(draft.path, rows)
-            _sync_folder(kept)  # Nothing may speak of rows that are not there.
+            sync_directory(kept)  # Nothing may speak of rows that are not there.
             try:
                 os.link(known, self._known_at)
             except FileExistsError:  # Another process was faster.
                 rows.unlink()
             known.unlink()
-            _sync_folder(kept)
+            sync_directory(kept)
         except OSError as error:
             msg = f"a snapshot of {self._described} cannot be kept in {kept}: {error.strerror}; free some space"
             raise InputError(msg) from error
@@ -211,11 +212,3 @@ class Snapshots:
 def _new(path: Path) -> BinaryIO:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     return os.fdopen(os.open(path, flags, 0o600), "wb", _BUFFER_BYTES)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from headway.state.private import open_private, sync_directory
+from headway.basics.syncing import sync_directory
+from headway.state.private import open_private
 
 __all__ = ["Files"]
 

@@ -12,11 +12,12 @@ from typing import Any, Final, NamedTuple, Optional
 import msgspec
 
 from headway.basics.crashpoints import reached
+from headway.basics.syncing import sync_directory
 from headway.errors import CorruptStateError, UsageError
 from headway.plan.planner import DEAD_LETTER_SINK
 from headway.runtime.redrive import Redriven, decode_redriven, letter_id, redrive_path, why_not
 from headway.state.files import state_files
-from headway.state.private import make_private, open_private, sync_directory
+from headway.state.private import make_private, open_private
 from headway.state.reader import StateReader
 from headway.types.letters import DeadLetter
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from headway.basics.crashpoints import reached
+from headway.basics.syncing import sync_directory
 from headway.errors import CorruptStateError
 from headway.state.files import RESTORE, state_files
-from headway.state.private import open_private, read_private, sync_directory, write_private
+from headway.state.private import open_private, read_private, write_private
 from headway.state.seal import seal, unseal
 
 __all__ = ["open_log", "summed_log"]

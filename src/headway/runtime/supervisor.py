@@ -87,16 +87,23 @@ class Supervisor:
             try:
                 return self._attempt(drain_to_ms)
             except ClockError as error:
+                self._look()
                 log.warning("%s", error)
             except WorkerLost as loss:
-                # A worker whose engine cannot write its log says only that it has stopped, and one that writes to
-                # shared memory on a full disk is killed: look whether it would come again.
-                check_room(self.options.state_dir)
-                self.options.directory.engine_log(self.generation).prepare()
+                self._look()
                 if self.stop():
                     msg = f"{loss}, while the run was being stopped; the next run goes on from the last durable epoch"
                     raise ClusterError(msg) from None
                 self._back_off(loss, time.monotonic() - started)
+
+    def _look(self) -> None:
+        """Make the engine's log ready for another attempt, and see whether what ended the last one would come again.
+
+        A worker whose engine cannot write its log says only that it has stopped, and one that writes to shared memory
+        on a full disk is killed.
+        """
+        check_room(self.options.state_dir)
+        self.options.directory.engine_log(self.generation).prepare()
 
     def _back_off(self, loss: WorkerLost, lasted_s: float) -> None:
         commits = sum(worker.commits for worker in self._read_stats().workers)
@@ -115,7 +122,6 @@ class Supervisor:
 
     def _attempt(self, drain_to_ms: Optional[int]) -> RunStats:
         self.premises.check()
-        self.options.directory.engine_log(self.generation).prepare()
         board = self.run_dir / "board"
         self._workers.clear()
         with state_files(self.run_dir):

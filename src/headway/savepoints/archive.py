@@ -21,11 +21,12 @@ from typing import IO, BinaryIO, Final, Optional
 import msgspec
 from typing_extensions import override
 
+from headway.basics.syncing import sync_directory
 from headway.errors import CorruptStateError, UsageError
 from headway.savepoints.shelf import Shelf, check_name
 from headway.state.copies import sync_tree
 from headway.state.files import state_files
-from headway.state.private import make_private, open_private, sync_directory
+from headway.state.private import make_private, open_private
 from headway.state.savepoint import SAVEPOINT_NAME, SavepointInfo, check_sizes, check_sum, decode_info
 
 __all__ = ["export_savepoint", "import_savepoint"]

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from headway.basics.crashpoints import reached
+from headway.basics.syncing import sync_directory
 from headway.errors import LockedStateError, StateError, UsageError
 from headway.runtime.marking import ASKED_PREFIX, LOCK_FILE
 from headway.state.files import SAVEPOINTS_NAME, state_files
-from headway.state.private import make_private, open_private, sync_directory
+from headway.state.private import make_private, open_private
 from headway.state.savepoint import Known, SavepointInfo, known_files
 
 __all__ = ["AUTOMATIC", "BEFORE_EDIT", "BEFORE_RESTORE", "KEPT_BEFORE", "Shelf", "check_name", "name_for"]

@@ -22,7 +22,7 @@ from headway.basics.crashpoints import reached, synced
 from headway.basics.times import milliseconds_of
 from headway.connectors.base import OutputWriter, Position
 from headway.connectors.columns.naming import Place, Spans, folder_of
-from headway.connectors.jsonl import JsonlOutput, sync_directory, writing
+from headway.connectors.jsonl import JsonlOutput, sync_name, writing
 from headway.errors import OutputError
 from headway.formats.tables import TableRows
 
@@ -210,9 +210,9 @@ class ParquetWriter(OutputWriter):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             reached("columns.before")
             os.replace(made, path)
-            sync_directory(path)
+            sync_name(path)
             if os.path.dirname(path) != self._directory:
-                sync_directory(os.path.dirname(path))
+                sync_name(os.path.dirname(path))
             os.rename(spool, spool + _DONE)
             reached("columns.after")
 
