@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -16,8 +15,8 @@ from tests.targets_harness import deliver, delivery_of, outcomes, with_target
 
 import headway as hw
 from headway.errors import OutputError, UsageError
-from headway.targets.base import Answer, Delivery, Guarantee, Outcome
-from headway.targets.kafka import Kafka, _Writer
+from headway.targets.base import Guarantee, Outcome
+from headway.targets.kafka import Kafka
 from headway.testing import check_target
 
 
@@ -141,23 +140,6 @@ def test_places_that_others_go_on_from(kafka: KafkaServer) -> None:
     assert outcomes(deliver(hw.to_kafka(kafka.address, topic), moved)) == [Outcome.DONE] * 4
     reading = Consumed(kafka, topic)
     assert ids_of(reading() or reading()) == [delivery_of(n, place="old").id for n in range(6)]
-    reading.close()
-
-
-def test_the_places_of_a_batch_are_written_at_once(kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    topic = topic_of(kafka)
-    together = threading.Barrier(3)
-    inner = _Writer.write
-
-    def write(self: _Writer, batch: list[Delivery]) -> list[Answer]:
-        together.wait(60)  # Breaks unless all three come.
-        return inner(self, batch)
-
-    monkeypatch.setattr(_Writer, "write", write)
-    batch = [replace(delivery_of(number), place=f"place-{number % 3}") for number in range(9)]
-    assert outcomes(deliver(hw.to_kafka(kafka.address, topic), batch)) == [Outcome.DONE] * 9
-    reading = Consumed(kafka, topic)
-    assert sorted(ids_of(reading())) == sorted(one.id for one in batch)
     reading.close()
 
 

@@ -18,8 +18,7 @@ room for them.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Optional
 
 import msgspec
@@ -38,7 +37,6 @@ __all__ = [
     "encoded",
     "keeping",
     "locking",
-    "places_at_once",
     "refusal",
 ]
 
@@ -149,20 +147,6 @@ def answers_placed(batch: Sequence[Delivery], answers: Mapping[str, Sequence[Ans
     """The answers to a batch, in its order, from those of `by_place`."""
     left = {place: iter(found) for place, found in answers.items()}
     return [next(left[delivery.place]) for delivery in batch]
-
-
-async def places_at_once(
-    batch: Sequence[Delivery], write: Callable[[str, list[Delivery]], Awaitable[Sequence[Answer]]]
-) -> list[Answer]:
-    """The answers to a batch whose places are written side by side. Waits for all, also where one raises."""
-    places = by_place(batch)
-    writing = (write(place, own) for place, own in places.items())
-    answers: dict[str, Sequence[Answer]] = {}
-    for place, found in zip(places, await asyncio.gather(*writing, return_exceptions=True)):
-        if isinstance(found, BaseException):
-            raise found
-        answers[place] = found
-    return answers_placed(batch, answers)
 
 
 def by_place(batch: Sequence[Delivery]) -> dict[str, list[Delivery]]:
