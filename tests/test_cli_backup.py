@@ -121,7 +121,6 @@ def test_a_run_comes_back_by_itself(
         (["--backup-to", "ftp://kept"], "names no place for backups"),
         (["--backup-to", "file:kept", "--backup-every", "10ms"], "it must be 1s or longer"),
         (["--backup-to", "file:kept", "--backup-keep", "0"], "0 is not in the range"),
-        (["--backup-to", "file:kept", "--process", "0", "--addresses", "a:1,b:2"], "--backup-to needs processes"),
     ],
 )
 def test_options_that_cannot_be(

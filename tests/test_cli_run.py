@@ -11,13 +11,9 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from benchmarks.places import free_ports
-from tests.cluster_harness import await_true
 
 from headway.cli.main import main
 
@@ -182,48 +178,6 @@ def test_two_workers_do_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(done.stdout)
     assert (told["workers"], told["events"], told["status"]) == (2, 1_000, "drained")
     assert Path("counted.jsonl").read_bytes() == alone
-
-
-def test_processes_that_are_started_by_hand_share_the_work(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("a.jsonl", "b.jsonl"):
-        Path(name).write_text(clicks(1, 500))
-    with members_of("[ab].jsonl") as start:
-        members = [start(index) for index in range(2)]
-        told = [json.loads(member.communicate(timeout=60)[0]) for member in members]
-    assert [member.returncode for member in members] == [0, 0]
-    assert [one["process"] for one in told] == ["process 0 of 2", "process 1 of 2"]
-    assert sum(one["events"] for one in told) == 1_000
-    assert main(["run", "clicks.py", "--set", "log=[ab].jsonl", "--json"]) == 0
-    after = json.loads(capsys.readouterr().out)
-    assert (after["events"], after["events_total"], after["keys"]) == (0, 1_000, sum(one["keys"] for one in told))
-
-
-def test_a_process_may_come_before_the_one_that_it_waits_for() -> None:
-    Path("a.jsonl").write_text(clicks(1, 500))
-    assert main(["run", "clicks.py", "--set", "log=a.jsonl", "--quiet"]) == 0
-    with members_of("a.jsonl") as start:
-        second = start(1)
-        waits = "process 1 waits for process 0 to prepare"
-        await_true(lambda: waits in Path("member-1.err").read_text(), "a word of the one that waits")
-        told = [json.loads(member.communicate(timeout=60)[0]) for member in (start(0), second)]
-    assert [one["process"] for one in told] == ["process 0 of 2", "process 1 of 2"]
-
-
-@contextmanager
-def members_of(log: str) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
-    """What starts one of two processes of a cluster; those that are left are killed."""
-    addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
-    args = ["run", "clicks.py", "--set", f"log={log}", "--json", "--addresses", addresses, "--process"]
-    with ExitStack() as held:
-
-        def start(index: int) -> subprocess.Popen[str]:
-            err = held.enter_context(Path(f"member-{index}.err").open("w"))
-            command = [sys.executable, "-m", "headway", *args, str(index)]
-            member = held.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True))
-            held.callback(member.kill)
-            return member
-
-        yield start
 
 
 def command(*args: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from typing import Optional
 import pytest
 
 from headway.cluster.messages import BEAT, Leaving, Message, Refused, encode
-from headway.cluster.talk import Line, accept, dial
+from headway.cluster.talk import Line, accept, dial, proof
 from headway.errors import ForeignPeerError
 
 SECRET = b"s" * 32
@@ -139,6 +139,23 @@ def test_who_does_not_know_the_secret_is_refused_by_who_accepts() -> None:
             thread.join(10)
     [error] = two.raised
     assert "does not know the secret of the cluster" in str(error)
+
+
+def test_a_recorded_greeting_convinces_nobody() -> None:
+    said = [b"headway cluster 1" + bytes(32), proof(SECRET, b"dial", bytes(32), bytes(32))]
+    near, far = socket.socketpair()
+    with near, far, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headway.cluster.talk._name_of", lambda connection: "its place")
+        patch.setattr("os.urandom", bytes)
+        near.sendall(b"".join(said))  # As it was said to one that has drawn this number.
+        assert accept(far, SECRET, SILENT_MS).origin == "its place"
+        patch.undo()
+    near, far = socket.socketpair()
+    with near, far, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headway.cluster.talk._name_of", lambda connection: "its place")
+        near.sendall(b"".join(said))
+        with pytest.raises(ForeignPeerError, match="from its place does not know the secret"):
+            accept(far, SECRET, SILENT_MS)
 
 
 def test_another_program_is_refused() -> None:

@@ -33,6 +33,7 @@ from headway.savepoints.automatic import AutomaticSavepoints
 from headway.savepoints.create import create_savepoint
 from headway.savepoints.restore import restore_savepoint
 from headway.savepoints.shelf import Shelf
+from headway.state.files import CLUSTER_NAME
 from headway.state.group import GroupStore
 from headway.state.reader import StateReader
 from headway.targets.base import DONE, Answer, Outcome
@@ -234,6 +235,14 @@ def test_the_end_of_a_run_waits_for_no_other_savepoint(tmp_path: Path) -> None:
         with beside:
             assert waits.wait(30)
     assert Shelf(directory.path).names() == []
+
+
+def test_what_a_host_of_a_cluster_has_is_refused_at_once_also_while_it_runs(tmp_path: Path) -> None:
+    directory = at(tmp_path)
+    with directory.locked():
+        (directory.path / CLUSTER_NAME).write_text("{}")
+        with pytest.raises(IncompatibleStateError, match="what one host of a cluster has"):
+            create_savepoint(directory)
 
 
 def test_a_process_shows_signs_of_life_while_it_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from headway.connectors.letters import dead_letters_of, letter_file
 from headway.errors import OutputError, StateError
 from headway.runtime.board import Board
 from headway.runtime.last_run import save_stats
-from headway.runtime.rendezvous import make_secret, read_secret
 from headway.runtime.stats import total
 from headway.state.group import GroupStore
 from headway.state.lock import DirectoryLock
@@ -139,7 +138,6 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "last-run.json.tmp": lambda directory: save_stats(directory, total([])),
     "board": lambda directory: Board.create(directory / "board", 3, 2),
     "board.tmp": lambda directory: Board.create(directory / "board", 3, 2),
-    "cluster-secret.tmp": make_secret,
     f"dead-letters/{letter_file('s', 'p')}": write_letter,
 }
 
@@ -185,21 +183,3 @@ def test_databases_follow_where_there_is_no_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert modes(tmp_path / "state") == {(True, 0o700), (False, 0o600)}
-
-
-def test_a_secret_is_made_once_and_must_be_secret(tmp_path: Path) -> None:
-    directory = tmp_path / "state"
-    make_private(directory)
-    with pytest.raises(StateError, match="cluster-secret does not exist: process 0 makes it"):
-        read_secret(directory)
-    secret = make_secret(directory)
-    assert (make_secret(directory), read_secret(directory), len(secret)) == (secret, secret, 32)
-    path = directory / "cluster-secret"
-    assert mode(path) == 0o600
-    path.chmod(0o640)
-    with pytest.raises(StateError, match="has mode 0640, so others may read it"):
-        read_secret(directory)
-    path.chmod(0o600)
-    path.write_text("no secret")
-    with pytest.raises(StateError, match="holds no secret of 32 bytes"):
-        read_secret(directory)

@@ -7,18 +7,26 @@ import re
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from benchmarks.places import free_ports
 from tests.cluster_harness import Started, await_true
+
+from headway.cluster.duties import Duties
+from headway.cluster.hosts import load_hosts
+from headway.cluster.messages import Answer, Join, Start, What
+from headway.cluster.run import run_host
+from headway.declare.loading import FlowSpec
+from headway.errors import ClusterError
+from headway.runtime.run import RunOptions, RunResult
 
 EVIL = b"cos\nsystem\n(S'>x'\ntR."
 """A pickle that makes a file named x in the current directory."""
@@ -177,15 +185,21 @@ def test_nobody_can_connect_to_a_run_that_has_begun(here: Path) -> None:
         started.end()
 
 
-class Between:
-    """Stands between process 1 of a cluster and process 0, and may change what the engine sends to process 0."""
+def connected(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)))
 
-    def __init__(self, target: int, change: Callable[[bytes], bytes]) -> None:
-        self._target = target
+
+class Between:
+    """Stands between a worker of one host and one of another, and may change what the engine sends to `target`."""
+
+    def __init__(self, change: Callable[[bytes], bytes]) -> None:
+        self.target = ""
+        """The address of the worker that the other one wants to dial."""
+        self.batches: list[bytes] = []
         self._change = change
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.batches: list[bytes] = []
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._gone = b""
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -196,23 +210,11 @@ class Between:
                 threading.Thread(target=self._relay, args=(inner,), daemon=True).start()
 
     def _relay(self, inner: socket.socket) -> None:
-        with suppress(OSError), inner:
-            begin = inner.recv(16, socket.MSG_WAITALL)
-            is_engine = begin == handshake(1)
-            with self._dial(patient=is_engine) as outer:
-                outer.sendall(begin)
-                back = threading.Thread(target=self._copy, args=(outer, inner), daemon=True)
-                back.start()
-                self._copy(inner, outer, self._changed if is_engine else None)
-                back.join()
-
-    def _dial(self, *, patient: bool) -> socket.socket:
-        while True:
-            try:
-                return socket.create_connection(("127.0.0.1", self._target))
-            except ConnectionRefusedError:
-                if not patient:
-                    raise
+        with suppress(OSError), inner, connected(self.target) as outer:
+            back = threading.Thread(target=self._copy, args=(outer, inner), daemon=True)
+            back.start()
+            self._copy(inner, outer, self._changed)
+            back.join()
 
     def _copy(self, source: socket.socket, target: socket.socket, change: Any = None) -> None:
         held = b""
@@ -244,73 +246,97 @@ class Between:
         self._listener.close()
 
 
+class Two:
+    """Two hosts of a cluster in this process, each with one worker in a process of its own."""
+
+    def __init__(self, place: Path, **options: Any) -> None:
+        [port] = free_ports(1)
+        ips = {"a": "127.0.0.1", "b": "127.0.0.2"}
+        tables = "".join(f'[[hosts]]\nname = "{name}"\naddress = "{ip}:{port}"\n' for name, ip in ips.items())
+        (place / "secret").write_text("only for tests, and long enough")
+        (place / "hosts.toml").write_text(f'secret = "file:{place / "secret"}"\n{tables}')
+        self._hosts = load_hosts(place / "hosts.toml")
+        self._place = place
+        self._options = {"epoch_ms": 20, "key_groups": 4, **options}
+
+    def run(self) -> list[RunResult | BaseException]:
+        """Run until both have ended; returns how."""
+        with ThreadPoolExecutor(2) as pool:
+            ended = [pool.submit(self._host, name) for name in "ab"]
+            return [one.exception() or one.result() for one in ended]
+
+    def log(self, name: str, worker: int) -> str:
+        """What a worker has said at its end."""
+        return (self._place / f"state-{name}/run/worker-{worker}.log").read_text()
+
+    def _host(self, name: str) -> RunResult:
+        options = RunOptions(state_dir=self._place / f"state-{name}", **self._options)
+        return run_host(FlowSpec("clicks.py", {}), options, self._hosts, self._hosts[name])
+
+
 @contextmanager
-def between(
-    state: str, change: Callable[[bytes], bytes], *options: str
-) -> Iterator[tuple[Between, list[subprocess.Popen[bytes]]]]:
-    """Two processes that are started by hand, and somebody between them."""
-    ports = free_ports(2)
-    man = Between(ports[0], change)
-    with ExitStack() as held:
-        held.callback(man.close)
-        members = []
-        for index, first in enumerate((ports[0], man.port)):
-            err = held.enter_context(Path(f"member-{index}.err").open("wb"))
-            addresses = f"127.0.0.1:{first},127.0.0.1:{ports[1]}"
-            place = ("--process", str(index), "--addresses", addresses, "--state", state)
-            command = [sys.executable, "-m", "headway", "run", "clicks.py", *map(str, OPTIONS), *options, *place]
-            members.append(held.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=err)))
-            held.callback(members[-1].kill)
-        yield man, members
+def between(change: Callable[[bytes], bytes]) -> Iterator[Between]:
+    """Inside this block what host b dials leads to somebody between, as a router on the way could have it."""
+    man = Between(change)
+    start = Duties._start
+
+    def led(duties: Duties, order: Start) -> None:
+        if duties.indices[0] == 1:
+            man.target = order.addresses[0]
+            order = msgspec.structs.replace(order, addresses=[man.address, *order.addresses[1:]])
+        start(duties, order)
+
+    with closing(man), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Duties, "_start", led)
+        yield man
 
 
-def relay(batch: bytes) -> bytes:
-    return batch
-
-
-def test_a_batch_that_was_changed_on_its_way_is_not_executed_and_ends_the_run(here: Path) -> None:
-    with between("state", lambda batch: EVIL, "--follow", "--quiet") as (_, members):
-        assert members[0].wait(60) == 5
-    told = Path("member-0.err").read_text()
+def test_a_batch_that_was_changed_between_hosts_is_not_executed_and_ends_the_run(here: Path) -> None:
+    two = Two(here, max_restarts=0)
+    with between(lambda batch: EVIL):
+        assert [type(ended) for ended in two.run()] == [ClusterError, ClusterError]
+    told = two.log("a", 0)
     assert re.search(rf"process 0 of 2 got \d+ bytes that begin with {re.escape(repr(EVIL[:16]))}", told)
     assert "another program speaks to its port 127.0.0.1:" in told
     assert not Path("x").exists()
 
 
 def test_the_recorded_batches_of_another_run_are_refused_although_the_secret_is_the_same(here: Path) -> None:
-    with between("state", relay, "--quiet") as (man, members):
-        assert [member.wait(60) for member in members] == [0, 0], Path("member-0.err").read_text()
+    two = Two(here, max_restarts=0)
+    with between(lambda batch: batch) as man:
+        assert events_of(two.run()) == [EVENTS, EVENTS]
     recorded = man.batches
     assert recorded
-
-    def played(batch: bytes) -> bytes:
-        return next((old for old in recorded if len(old) <= len(batch)), batch)
-
     for part in range(2):
         with Path(f"clicks-{part}.jsonl").open("a") as log:
             log.writelines(f'{{"user":"user{at % 40}","at":{at}}}\n' for at in range(EVENTS + part, 2 * EVENTS, 2))
-    with between("state", played, "--follow", "--quiet") as (_, members):
-        assert members[0].wait(60) == 5
-    assert "which no process of this run has made" in Path("member-0.err").read_text()
+    with between(lambda batch: next((old for old in recorded if len(old) <= len(batch)), batch)):
+        assert [type(ended) for ended in two.run()] == [ClusterError, ClusterError]
+    assert "which no process of this run has made" in two.log("a", 0)
 
 
-def test_processes_with_different_secrets_do_not_start(here: Path) -> None:
-    with between("state", relay, "--follow", "--quiet") as (_, _):
-        await_true(lambda: Path("counted.jsonl").exists(), "the start")
-    Path("other").mkdir(mode=0o700)
-    for name in ("state", "other"):
-        assert Path(name).exists()
-    ports = free_ports(2)
-    addresses = f"127.0.0.1:{ports[0]},127.0.0.1:{ports[1]}"
-    subprocess.run(["cp", "-r", "state/.", "other"], check=True)
-    Path("other/cluster-secret").write_text("ab" * 32)
+def events_of(ended: list[RunResult | BaseException]) -> list[int]:
+    """How many events hosts tell of that have ended well."""
+    return [one.stats.events for one in ended if isinstance(one, RunResult)]
+
+
+@pytest.mark.parametrize("sent", [handshake(1) + EVIL * 100, b"GET / HTTP/1.0\r\n\r\n"])
+def test_who_takes_the_place_of_a_hosts_worker_makes_all_start_again(
+    here: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    carry_out = Duties.carry_out
     with ExitStack() as held:
-        members = []
-        for index, state in enumerate(("state", "other")):
-            err = held.enter_context(Path(f"member-{index}.err").open("wb"))
-            place = ("--process", str(index), "--addresses", addresses, "--state", state, "--quiet")
-            command = [sys.executable, "-m", "headway", "run", "clicks.py", *place]
-            members.append(held.enter_context(subprocess.Popen(command, stderr=err)))
-            held.callback(members[-1].kill)
-        assert members[1].wait(60) == 5
-    assert "does not know the secret of this state directory" in Path("member-1.err").read_text()
+        intruders: list[socket.socket] = []
+
+        def intruded(duties: Duties, what: What) -> Answer:
+            if isinstance(what, Join) and duties.indices[0] == 1 and not intruders:  # The worker of host a listens.
+                intruders.append(held.enter_context(connected(duties._addresses[0])))
+                intruders[0].sendall(sent)
+            return carry_out(duties, what)
+
+        monkeypatch.setattr(Duties, "carry_out", intruded)
+        ended = Two(here, hang_after_ms=4_000).run()
+    assert events_of(ended) == [EVENTS, EVENTS], ended
+    assert all(isinstance(one, RunResult) and one.restarts for one in ended)
+    assert len(Path("counted.jsonl").read_text().splitlines()) == EVENTS - 2  # The last ones wait for time to go on.
+    assert not Path("x").exists()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from headway.cli.conduct import Member
 from headway.cli.listening import Listening
 from headway.cli.measuring import Measuring
 from headway.cli.questions import Questions, questions_in
@@ -47,14 +46,12 @@ class Companions(NamedTuple):
     questions: Optional[Questions]
 
     @classmethod
-    def checked(
-        cls, flow: Flow, spec: FlowSpec, options: RunOptions, asked: Asked, member: Optional[Member], *, show: bool
-    ) -> Companions:
+    def checked(cls, flow: Flow, spec: FlowSpec, options: RunOptions, asked: Asked, *, show: bool) -> Companions:
         """Those that are asked for beside a run. Raises `UsageError` for what cannot be."""
         tokens, host_names = asked.tokens, asked.host_names
         measuring = None
         if asked.metrics_at is not None:
-            measuring = _measuring(flow.name, asked, asked.metrics_at, options.state_dir, member)
+            measuring = _measuring(flow.name, asked, asked.metrics_at, options.state_dir)
         metrics_dir = None if measuring is None else measuring.directory
         listening = None
         if asked.listen is not None:
@@ -81,11 +78,11 @@ class Companions(NamedTuple):
         return cls(beside, listening, measuring, questions)
 
 
-def _measuring(flow: str, asked: Asked, given: str, state_dir: Path, member: Optional[Member]) -> Measuring:
-    """The exporter of a run; of a cluster that is started by hand each process has its own."""
+def _measuring(flow: str, asked: Asked, given: str, state_dir: Path) -> Measuring:
+    """The exporter of a run."""
     from headway.metrics.snapshots import snapshot_directory
 
-    directory = snapshot_directory(state_dir, None if member is None else member[0])
+    directory = snapshot_directory(state_dir)
     return Measuring.checked(
         flow,
         given,

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from headway.runtime.stats import RunStats
     from headway.runtime.stopping import StopFlag
 
-__all__ = ["Member", "conduct", "is_stdout"]
-
-Member = tuple[int, list[str]]
-"""The index of this process in a cluster, and where all its processes listen."""
+__all__ = ["conduct", "is_stdout"]
 
 
 def conduct(
@@ -32,7 +29,6 @@ def conduct(
     *,
     flag: StopFlag,
     spec: Optional[FlowSpec] = None,
-    member: Optional[Member] = None,
     hosted: Optional[Hosted] = None,
     progress: bool,
     tell: Optional[Callable[[str], None]] = None,
@@ -47,7 +43,7 @@ def conduct(
 
     What `beside` makes goes on during the run, and so do the server of `listening` and the exporter of `measuring`.
     `questions` are those that are answered beside it. `spec` is what several workers make the flow from. Raises what
-    `run_flow`, `run_cluster`, `run_member` and `run_host` raise.
+    `run_flow`, `run_cluster` and `run_host` raise.
     """
     from headway.cli.progress import progress_for, shown
     from headway.cli.summary import Ending
@@ -70,7 +66,7 @@ def conduct(
     if measuring is not None:
         from headway.metrics.snapshots import RunObserver
 
-        observer = RunObserver(1 if member else hosted.here.workers if hosted else options.workers)
+        observer = RunObserver(hosted.here.workers if hosted else options.workers)
         observe = _both(shows.observe, observer.observe)
 
     @contextmanager
@@ -85,27 +81,22 @@ def conduct(
 
     started = time.monotonic()
     with flag.on_signals() as stop, shown(shows):
-        result = _run(
-            flow, options, spec, member, hosted, stop=stop, observe=observe, tell=tell_change, beside=all_beside
-        )
-    return Ending(plan, options.state_dir, result, resumed, time.monotonic() - started, _process(member, hosted))
+        result = _run(flow, options, spec, hosted, stop=stop, observe=observe, tell=tell_change, beside=all_beside)
+    host = None if hosted is None else hosted.here.name
+    return Ending(plan, options.state_dir, result, resumed, time.monotonic() - started, host)
 
 
 def _run(
     flow: Flow,
     options: RunOptions,
     spec: Optional[FlowSpec],
-    member: Optional[Member],
     hosted: Optional[Hosted],
     **hooks: Any,
 ) -> RunResult:
     """Run it in the one way that is asked for."""
-    from headway.runtime.member import run_member
     from headway.runtime.run import run_flow
     from headway.runtime.supervisor import run_cluster
 
-    if member is not None:
-        return run_member(flow, options, *member, **hooks)
     if hosted is None and options.workers == 1:
         return run_flow(flow, options, **hooks)
     assert spec is not None
@@ -114,13 +105,6 @@ def _run(
     from headway.cluster.run import run_host
 
     return run_host(spec, options, *hosted, **hooks)
-
-
-def _process(member: Optional[Member], hosted: Optional[Hosted]) -> Optional[str]:
-    """Which one of several this is; None for a run on one machine."""
-    if hosted is not None:
-        return f"host {hosted.here.name} of {len(hosted.hosts.hosts)}"
-    return f"process {member[0]} of {len(member[1])}" if member else None
 
 
 def _both(one: Observer, other: Observer) -> Observer:

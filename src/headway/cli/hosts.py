@@ -18,7 +18,6 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 _REASONS = {
-    "--process": "is the other way to run on several machines, with one directory for all: choose one of the two",
     "--backup-anew": "begins with nothing: give another place for backups and empty state directories instead",
 }
 

@@ -10,7 +10,7 @@ import click
 
 from headway.cli.backup_options import BackupRequest, backup_options, backups_beside
 from headway.cli.companions import Asked, Companions
-from headway.cli.conduct import Member, conduct, is_stdout
+from headway.cli.conduct import conduct, is_stdout
 from headway.cli.escapes import printable, printable_line
 from headway.cli.hosts import HostRequest, host_options
 from headway.cli.listening import listen_options
@@ -46,18 +46,6 @@ def _at_least(least_ms: int) -> Any:
     return check
 
 
-def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str]) -> Optional[list[str]]:
-    if value is None:
-        return None
-    addresses = [address.strip() for address in value.split(",")]
-    for address in addresses:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-            msg = f"{address!r} is not an address: write host:port,host:port, such as 10.0.0.1:2101,10.0.0.2:2101"
-            raise click.BadParameter(msg, ctx, param)
-    return addresses
-
-
 @click.command(
     short_help="Run a flow, to the end of its input or until it is stopped.",
     epilog=examples(
@@ -65,7 +53,7 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
         "headway run flows/abandoned_carts.py --set input='events/shop-*.jsonl' --drain --state .headway/events",
         "headway run flows/abandoned_carts.py --follow --workers 4 --state /var/lib/carts",
         "headway run flows/my_flow.py --listen 127.0.0.1:8080 --metrics 127.0.0.1:9100",
-        "headway run my_flow.py --state /mnt/shared/carts --process 0 --addresses a:2101,b:2101",
+        "headway run my_flow.py --follow --cluster hosts.toml --here a --backup-to s3://our-backups/carts",
     ),
 )
 @flow_argument
@@ -86,19 +74,6 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
     metavar="N",
     help="Processes that share the work; a file is read by one of them. It may differ from run to run: the result "
     "stays the same.",
-)
-@click.option(
-    "--process",
-    type=click.IntRange(0),
-    metavar="I",
-    help="Be process I, from 0, of a cluster that you start yourself, on one or several machines. "
-    "All processes share the directory --state.",
-)
-@click.option(
-    "--addresses",
-    callback=_addresses,
-    metavar="HOST:PORT,...",
-    help="Where the processes of the cluster listen, in their order. With --process; the same list for all.",
 )
 @host_options
 @click.option("--follow", is_flag=True, help="Wait for more at the end of the input, until stopped by Ctrl-C.")
@@ -171,8 +146,6 @@ def _addresses(ctx: click.Context, param: click.Parameter, value: Optional[str])
 def run(
     flow: str,
     settings: dict[str, str],
-    process: Optional[int],
-    addresses: Optional[list[str]],
     as_json: bool,
     quiet: bool,
     savepoint_every_ms: Optional[int],
@@ -189,13 +162,12 @@ def run(
     """
     asked = Asked.taken_from(options)
     asked_backups = BackupRequest.taken_from(options)
-    _check_together(options, asked.listen, process, savepoint_every_ms, asked_backups)
+    _check_together(options, asked.listen)
     options["follow"] = options["follow"] or asked.listen is not None
-    member = _member(process, addresses, options["workers"])
     request = HostRequest.taken_from(options)
     if request is not None:
-        given = {"--process": process, "--listen": asked.listen, "--serve": asked.serve_at}
-        given |= {"--savepoint-every": savepoint_every_ms, "--backup-anew": asked_backups.anew or None}
+        given = {"--listen": asked.listen, "--serve": asked.serve_at, "--savepoint-every": savepoint_every_ms}
+        given["--backup-anew"] = asked_backups.anew or None
         HostRequest.check_alone(options, given)
     from headway.cli.places import default_state_dir
     from headway.declare.loading import FlowSpec, load_flow
@@ -211,7 +183,7 @@ def run(
     if as_json:
         _check_stdout_is_free(plan_of(loaded, run_options.state_dir))
     show = not (quiet or as_json)
-    servers = Companions.checked(loaded, spec, run_options, asked, member, show=show)
+    servers = Companions.checked(loaded, spec, run_options, asked, show=show)
     if savepoint_every_ms is not None:
         beside = savepoints_beside(servers.beside, run_options.directory, savepoint_every_ms, keep)
         servers = servers._replace(beside=beside)
@@ -225,7 +197,6 @@ def run(
         run_options,
         flag=StopFlag(),
         spec=spec,
-        member=member,
         hosted=None if request is None else request.hosted(asked_backups.plan()),
         progress=show,
         **servers._asdict(),
@@ -240,41 +211,14 @@ def _teller(*, shows: bool) -> Callable[[str], None]:
     return lambda text: click.echo(printable(text if shows else f"headway: note: {text}"), err=True)
 
 
-def _check_together(
-    options: dict[str, Any],
-    listen: Optional[str],
-    process: Optional[int],
-    savepoint_every_ms: Optional[int],
-    backups: BackupRequest,
-) -> None:
+def _check_together(options: dict[str, Any], listen: Optional[str]) -> None:
     """Raise for options that exclude each other."""
-    if backups.url is not None and process is not None:
-        msg = "--backup-to needs processes that share memory, and each --process is alone: use --workers"
-        raise click.UsageError(msg)
-    if savepoint_every_ms is not None and process is not None:
-        msg = "--savepoint-every needs processes that share memory, and each --process is alone: use --workers"
-        raise click.UsageError(msg)
     if options["drain"] and options["follow"]:
         msg = "--drain closes the books at the end of the input, and --follow never sees one: choose one of the two"
         raise click.UsageError(msg)
     if listen is not None and options["drain"]:
         msg = "--drain closes the books at the end of the input, and --listen takes ever more: choose one of the two"
         raise click.UsageError(msg)
-    if listen is not None and process is not None:
-        msg = "--listen writes to one inbox, and each --process would open it: use --workers, or 'headway ingest'"
-        raise click.UsageError(msg)
-
-
-def _member(process: Optional[int], addresses: Optional[list[str]], workers: int) -> Optional[Member]:
-    if process is None and addresses is None:
-        return None
-    if process is None or addresses is None:
-        msg = "--process and --addresses belong together: which process this is, and where all of them listen"
-        raise click.UsageError(msg)
-    if workers > 1:
-        msg = "--process makes this one process of a cluster, --workers starts several here: choose one of the two"
-        raise click.UsageError(msg)
-    return process, addresses
 
 
 def _check_stdout_is_free(plan: Plan) -> None:

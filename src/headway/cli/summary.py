@@ -36,8 +36,8 @@ class Ending:
     """Whether the state directory was there before."""
     seconds: float
     """How long the run took."""
-    process: Optional[str] = None
-    """Which process of a cluster this was, when it was one: all numbers are its own then."""
+    host: Optional[str] = None
+    """Which host of a cluster this was, when it was one; the numbers are those of all hosts."""
 
     @property
     def events_before(self) -> int:
@@ -92,7 +92,7 @@ def summary_json(ending: Ending) -> dict[str, Any]:
         "waiting": stats.waiting,
         "watermark": None if stats.watermark is None else format_time(stats.watermark),
         "watermark_ms": stats.watermark,
-        "process": ending.process,
+        "host": ending.host,
         "workers": len(stats.workers),
         "restarts": ending.result.restarts,
         "state_dir": str(ending.state_dir),
@@ -108,7 +108,7 @@ def summary_text(ending: Ending) -> str:
     """
     facts = list(_facts(ending))
     width = max(len(name) for name, _ in facts)
-    name = ending.plan.flow if ending.process is None else f"{ending.plan.flow}, {ending.process}"
+    name = ending.plan.flow if ending.host is None else f"{ending.plan.flow}, host {ending.host}"
     lines = [f"{name}: {_headline(ending)}"]
     lines += [f"  {name:<{width}}  {text}" for name, text in facts]
     notes = (*notices(ending), *_how_it_ran(), *warnings(ending), *_hints(ending))

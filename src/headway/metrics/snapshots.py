@@ -130,9 +130,9 @@ def process_name(started_ms: int, pid: Optional[int] = None) -> str:
     return f"{os.getpid() if pid is None else pid}-{started_ms}"
 
 
-def snapshot_directory(state_dir: Path, process: Optional[int] = None) -> Path:
-    """Where the processes of a run leave their snapshots; one of a cluster started by hand has its own place."""
-    return state_dir / "run" / ("metrics" if process is None else f"metrics-{process}")
+def snapshot_directory(state_dir: Path) -> Path:
+    """Where the processes of a run leave their snapshots."""
+    return state_dir / "run" / "metrics"
 
 
 def leave(directory: Path, snapshot: Snapshot) -> None:

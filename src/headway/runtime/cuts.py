@@ -14,7 +14,7 @@ same reason. Which of the epochs it is, slots tell by counting those that they h
 workers find it there: cuts and feeds (`headway.state.feed`) of one run have the same.
 
 A flow without views does none of this. One with views does it once in an epoch: some 150 µs, or 10 µs when nothing has
-changed. Processes that share no memory (`--process`) cannot, and say so.
+changed. The processes of a cluster share no memory: they cannot, and say so.
 """
 
 from __future__ import annotations
@@ -187,9 +187,9 @@ def cuts_of(manifest: Manifest, options: JobOptions, tell: Callable[[str], None]
         if options.worker == 0:
             forget_feeds(options.state_dir)
         return None
-    if options.workers > 1 and options.board_path is None:
+    if not options.sees_all:
         if options.worker == 0:
-            tell("the views of this flow are not served: processes that were started with --process share no memory")
+            tell("the views of this flow are not served: its workers run on several machines")
         return None
     shared = None if options.board_path is None else options.board_path.parent
     return Cuts(options.state_dir, manifest, shared, options.worker, options.workers)

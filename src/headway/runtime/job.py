@@ -167,7 +167,7 @@ class Job:
 
     def is_calm(self) -> bool:
         """Whether the flow follows its input, and no slot has read anything for a while, as far as one can know."""
-        if not self.options.follow or (self.options.workers > 1 and self.options.board_path is None):
+        if not self.options.follow or not self.options.sees_all:
             return False
         now_ms = self.clock_ms()
         if self.options.workers > 1:

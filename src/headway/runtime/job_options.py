@@ -53,6 +53,11 @@ class JobOptions:
     traces: Optional[str] = None
     """Where spans of deliveries go; None for nowhere."""
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether this process sees what all do: on one machine they share memory, those of several machines do not."""
+        return self.workers == 1 or self.board_path is not None
+
 
 class Guard:
     """Errors inside of its block end the run, and are told as they are. Made once, as it is entered for each batch."""

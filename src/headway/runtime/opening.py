@@ -27,7 +27,6 @@ __all__ = [
     "DEFAULT_KEY_GROUPS",
     "changes_of",
     "drop_state",
-    "join_manifest",
     "open_manifest",
     "placed_generation",
     "rescale",
@@ -138,20 +137,6 @@ def settled_manifest(directory: StateDirectory) -> Manifest | None:
         discard_move(directory.path)
     carry_out_pending(directory.path, found)
     return found
-
-
-def join_manifest(plan: Plan, directory: StateDirectory) -> Manifest | None:
-    """As `open_manifest`, for a process that has no lock and so changes nothing: None until another one has opened it.
-
-    Raises what `open_manifest` raises for changes that are refused.
-    """
-    found = directory.manifest()
-    if found is None:
-        return None
-    expected = lay_out(plan, found.key_groups, found)
-    check_changes(found, expected, directory.path)
-    found.check_undrained(directory.path, draining=False)
-    return found if expected.generation == found.generation else None
 
 
 def changes_of(plan: Plan, directory: StateDirectory) -> list[Change] | None:

@@ -80,12 +80,11 @@ class Ending:
 
 
 def returning_of(job: Job) -> Optional[Returning]:
-    """For a bounded run with such logs; None for others, and where no board tells of the other workers."""
-    options = job.options
-    nodes = [source.node for source in job.plan.sources]
-    is_alone = options.board_path is None and options.workers > 1
-    if options.follow or is_alone or not has_returning(job.plan):
+    """For a bounded run with such logs; None for others."""
+    if job.options.follow or not has_returning(job.plan):
         return None
+    assert job.options.sees_all  # A cluster takes no flow with such logs.
+    nodes = [source.node for source in job.plan.sources]
     bounded = [name for node in nodes if not goes_by_clock(node) for name in job.slot_names(node.name)]
     followed = [name for node in nodes if goes_by_clock(node) for name in job.slot_names(node.name)]
     return Returning(job, stages_by_clock(job.plan), bounded, followed)

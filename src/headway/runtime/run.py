@@ -224,7 +224,7 @@ def run_flow(
     directory = options.directory
     plan = compile_flow(flow, options.state_dir)
     check_inputs(plan, follow=options.follow)
-    with one_engine(), directory.locked():
+    with _one_engine(), directory.locked():
         manifest = open_state(plan, options, tell)
         before = directory.last_run()
         resumed: list[int] = []
@@ -299,7 +299,7 @@ def run_once(
     job_options = options.job_options(drain_to_ms=drain_to_ms)
     while True:
         job = Job(plan, manifest, job_options, stopping=stop, interrupted=stop.is_urgent)
-        job.on_beat = observer_beat(job, observe, 0)
+        job.on_beat = _observer_beat(job, observe)
         try:
             with job:
                 execute(job, threads=options.threads)
@@ -314,7 +314,7 @@ def run_once(
     return stats
 
 
-def observer_beat(job: Job, observe: Optional[Observer], index: int) -> Optional[Callable[[], None]]:
+def _observer_beat(job: Job, observe: Optional[Observer]) -> Optional[Callable[[], None]]:
     """What a job calls when something moves, so that the observer hears twice a second."""
     if observe is None:
         return None
@@ -325,7 +325,7 @@ def observer_beat(job: Job, observe: Optional[Observer], index: int) -> Optional
         now_ms = job.clock_ms()
         if now_ms >= next_ms:
             next_ms = now_ms + _STATS_MS
-            observe(total([worker_stats(job, index)]))
+            observe(total([worker_stats(job, 0)]))
 
     return beat
 
@@ -334,7 +334,7 @@ _engine: Final = threading.Lock()
 
 
 @contextmanager
-def one_engine() -> Iterator[None]:
+def _one_engine() -> Iterator[None]:
     """Inside this block no other run has its engine in this process: codecs, and what the engine calls, are shared.
 
     Raises `UsageError` when there is one.

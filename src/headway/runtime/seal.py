@@ -1,7 +1,7 @@
 """What the engine sends and stores: sealed bytes in the place of pickles.
 
 **The threat.** Processes of one run talk over TCP. The engine listens on a port that is open to whoever reaches it:
-every user of the machine with `--workers`, the whole network with `--addresses`. It knows no TLS and no password: who
+every user of the machine with `--workers`, the whole network with `--cluster`. It knows no TLS and no password: who
 connects first and sends 16 known bytes is a peer. What peers send it hands to `pickle.loads`, and a pickle is a
 program: so whoever reached the port could run code as the user of the run. The same holds for its recovery log, an
 SQLite file of pickles: whoever could change that file could run code at the next start.
@@ -12,8 +12,8 @@ has its own form, told by its first bytes:
 
 * A *batch* crosses between processes only. It is MessagePack behind the number of its sender and a keyed hash (HMAC
   with SHA-256, cut to 128 bits, which is twice as fast as BLAKE2b where processors know SHA). The hash is checked
-  before anything else is read. The key is new for each attempt to run: the supervisor makes it and says it to its
-  workers through a pipe; processes that are started by hand agree on it (`headway.runtime.rendezvous`).
+  before anything else is read. The key is new for each attempt to run: the supervisor makes it, or in a cluster
+  computes it from the secret of the hosts, and says it to its workers through a pipe.
 * A *token* says where a slot or a stage stands. It goes into the recovery log, and at a start from there to its
   worker. It is MessagePack with a checksum, against damage. It has no keyed hash: a token must outlive the key of its
   run, and the engine sends what surrounds it without one.

@@ -81,14 +81,15 @@ def create_savepoint(
     links take no room until the flow has rewritten what they hold. `is_held` says that the caller is within a block of
     `held_alone`.
 
-    Raises `IncompatibleStateError` where there is no state, `UsageError` for a name that cannot be, `LockedStateError`
-    where another savepoint is being made, and `StateError` when the run does not answer within `wait_s`, is `stopping`,
-    or when the disk or the rights do not let it.
+    Raises `IncompatibleStateError` where there is no state, or what one host of a cluster has, `UsageError` for a name
+    that cannot be, `LockedStateError` where another savepoint is being made, and `StateError` when the run does not
+    answer within `wait_s`, is `stopping`, or when the disk or the rights do not let it.
     """
     made_ms = wall_ms()
     automatic = name is None and bool(prefix)
     name = name_for(made_ms, prefix) if name is None else name
     check_name(name)
+    directory.check_whole()
     if directory.manifest() is None:
         msg = f"{directory} holds no state: run the flow first, or check the path"
         raise IncompatibleStateError(msg)
