@@ -7,12 +7,12 @@ from typing import Any, Final
 import msgspec
 
 from headway.basics.crashpoints import reached
-from headway.errors import CorruptStateError, DrainedStateError, IncompatibleStateError
+from headway.errors import DrainedStateError, IncompatibleStateError
 from headway.state.files import CLUSTER_NAME, INBOX_NAME, SAVEPOINTS_NAME, state_files
 from headway.state.keys import FIRST_INPUT
 from headway.state.lock import LOCK_NAME
 from headway.state.private import make_private, read_private, secure, write_private
-from headway.state.seal import checksum
+from headway.state.seal import seal_json, unseal_json
 
 __all__ = [
     "MANIFEST_NAME",
@@ -242,30 +242,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             except FileNotFoundError:
                 _check_empty(directory)
                 return None
-        try:
-            found_format = msgspec.json.decode(data, type=_Format).format
-            if found_format == FORMAT:
-                return msgspec.json.decode(data, type=Manifest)._checked(path, data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            msg = f"{path} cannot be read ({error}): restore it from a backup, or {_START_EMPTY}"
-            raise CorruptStateError(msg) from error
-        msg = f"{path} has format {found_format}, expected {FORMAT}: use the version of Headway that wrote it"
-        raise IncompatibleStateError(msg)
-
-    def _sealed(self) -> "Manifest":
-        bare = msgspec.structs.replace(self, checksum="")
-        return msgspec.structs.replace(self, checksum=checksum(msgspec.json.encode(bare)))
-
-    def _checked(self, path: Path, data: bytes) -> "Manifest":
-        """Without its checksum, once that is known to be the right one: of what was written, also with fewer fields."""
-        right = checksum(msgspec.json.encode({**msgspec.json.decode(data), "checksum": ""}))
-        if self.checksum != right:
-            msg = (
-                f"{path} is damaged: its checksum is {self.checksum!r}, expected {right!r}; restore it from a backup, "
-                f"or {_START_EMPTY}"
-            )
-            raise CorruptStateError(msg)
-        return msgspec.structs.replace(self, checksum="")
+        return unseal_json(data, cls, FORMAT, str(path), f"restore it from a backup, or {_START_EMPTY}")
 
     def create(self, directory: Path) -> None:
         """Write it to `directory` (made if needed), durably and atomically, also in the place of a former one."""
@@ -274,7 +251,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     def _write(self, directory: Path) -> None:
         make_private(directory)
-        text = msgspec.json.format(msgspec.json.encode(self._sealed()), indent=2) + b"\n"
+        text = msgspec.json.format(seal_json(self), indent=2) + b"\n"
         reached("manifest.before")
         write_private(directory / MANIFEST_NAME, text, sync=True)
         reached("manifest.after")
@@ -314,10 +291,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         reached("drain.before")
         msgspec.structs.replace(found, drain=drain).create(directory)
         reached("drain.after")
-
-
-class _Format(msgspec.Struct):
-    format: int
 
 
 def _check_empty(directory: Path) -> None:

@@ -29,11 +29,11 @@ from typing import Final
 
 import msgspec
 
-from headway.errors import CorruptStateError, IncompatibleStateError, StateError
+from headway.errors import CorruptStateError, StateError
 from headway.state.copies import FOREVER
 from headway.state.files import state_files
 from headway.state.private import open_private, read_private, write_private
-from headway.state.seal import checksum
+from headway.state.seal import seal_json, unseal_json
 
 __all__ = [
     "SAVEPOINT_NAME",
@@ -109,9 +109,7 @@ class SavepointInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     def encoded(self) -> bytes:
         """The file."""
-        bare = msgspec.structs.replace(self, checksum="")
-        sealed = msgspec.structs.replace(self, checksum=checksum(msgspec.json.encode(bare)))
-        return msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n"
+        return msgspec.json.format(seal_json(self), indent=2) + b"\n"
 
     def store(self, folder: Path) -> None:
         """Write it, durably: from now on the folder is a savepoint."""
@@ -134,26 +132,9 @@ class SavepointInfo(msgspec.Struct, frozen=True, kw_only=True):
         return decode_info(data, path)
 
 
-class _Format(msgspec.Struct):
-    format: int
-
-
 def decode_info(data: bytes, path: Path) -> SavepointInfo:
     """What was `encoded`; `path` is for messages. Raises as `SavepointInfo.load` does."""
-    try:
-        found_format = msgspec.json.decode(data, type=_Format).format
-        if found_format != _FORMAT:
-            msg = f"{path} has format {found_format}, expected {_FORMAT}: use the version of Headway that made it"
-            raise IncompatibleStateError(msg)
-        found = msgspec.json.decode(data, type=SavepointInfo)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read ({error}): {_OTHER}"
-        raise CorruptStateError(msg) from error
-    right = checksum(msgspec.json.encode({**msgspec.json.decode(data), "checksum": ""}))
-    if found.checksum != right or not data.endswith(b"}\n"):
-        msg = f"{path} is damaged: its checksum is {found.checksum!r}, expected {right!r}; {_OTHER}"
-        raise CorruptStateError(msg)
-    return msgspec.structs.replace(found, checksum="")
+    return unseal_json(data, SavepointInfo, _FORMAT, str(path), _OTHER)
 
 
 def check_savepoint(folder: Path) -> SavepointInfo:

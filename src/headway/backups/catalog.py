@@ -35,8 +35,8 @@ import msgspec
 
 from headway.backups.store import Store, StoreError
 from headway.basics.crashpoints import reached
-from headway.errors import CorruptStateError, IncompatibleStateError, LockedStateError, UsageError
-from headway.state.seal import checksum
+from headway.errors import CorruptStateError, LockedStateError, UsageError
+from headway.state.seal import seal_json, unseal_json
 
 __all__ = ["Catalog", "FencedError", "Listed", "Version", "Writer"]
 
@@ -136,8 +136,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
     def encoded(self) -> bytes:
         """The object."""
-        bare = msgspec.structs.replace(self, checksum="")
-        return msgspec.json.encode(msgspec.structs.replace(self, checksum=checksum(msgspec.json.encode(bare)))) + b"\n"
+        return seal_json(self) + b"\n"
 
 
 class Catalog:
@@ -287,27 +286,11 @@ def _key(number: int) -> str:
     return f"{_FOLDER}{number}"
 
 
-class _Format(msgspec.Struct):
-    format: int
-
-
 def decode_version(data: bytes, number: int, where: str) -> Version:
     """What was `encoded`. Raises `CorruptStateError`, and `IncompatibleStateError` for another format."""
     what = f"{_key(number)} in {where}"
-    try:
-        found_format = msgspec.json.decode(data, type=_Format).format
-        if found_format != _FORMAT:
-            msg = f"{what} has format {found_format}, expected {_FORMAT}: use the version of Headway that made it"
-            raise IncompatibleStateError(msg)
-        found = msgspec.json.decode(data, type=Version)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        msg = f"{what} cannot be read ({error}): {_OTHER}"
-        raise CorruptStateError(msg) from error
-    right = checksum(msgspec.json.encode({**msgspec.json.decode(data), "checksum": ""}))
-    if found.checksum != right or not data.endswith(b"}\n"):
-        msg = f"{what} is damaged: its checksum is {found.checksum!r}, expected {right!r}; {_OTHER}"
-        raise CorruptStateError(msg)
+    found = unseal_json(data, Version, _FORMAT, what, _OTHER)
     if found.number != number:
         msg = f"{what} is version {found.number}: it was put there from elsewhere; {_OTHER}"
         raise CorruptStateError(msg)
-    return msgspec.structs.replace(found, checksum="")
+    return found
