@@ -56,14 +56,14 @@ def prune_backups(
     return claim.backups[: -len(after.backups) or None]
 
 
-def collect(store: Store, version: Version, manifests: Mapping[str, Manifest]) -> int:
-    """Remove the objects up to the claim of `version` that no backup in it needs; returns how many.
+def collect(store: Store, version: Version, manifests: Mapping[str, Manifest]) -> None:
+    """Remove the objects up to the claim of `version` that no backup in it needs.
 
     `manifests` are those of its backups, by key. Where one of them cannot be read nothing is removed: what it needs is
     not known. Of a stale listing something is left for the next time.
     """
     if manifests.keys() != {listed.manifest for listed in version.backups}:
-        return 0
+        return
     needed = {*manifests, *(key for manifest in manifests.values() for key in manifest.objects())}
     found = [key for prefix in ("manifests/", "files/") for key in store.keys(prefix)]
     gone = [key for key in found if key not in needed and _claim_of(key) <= version.claim]
@@ -71,7 +71,6 @@ def collect(store: Store, version: Version, manifests: Mapping[str, Manifest]) -
     if gone:
         store.remove(gone)
     reached("backup-cleaning.after")
-    return len(gone)
 
 
 def _claim_of(key: str) -> int:
