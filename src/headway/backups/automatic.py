@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Final, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 from headway.backups.catalog import FencedError, Listed
 from headway.backups.create import Backups
@@ -17,7 +17,6 @@ from headway.runtime.directory import StateDirectory
 __all__ = ["AutomaticBackups", "Figures"]
 
 log = logging.getLogger("headway")
-_KEPT_LEAST: Final = 1
 
 
 class Figures(NamedTuple):
@@ -52,7 +51,7 @@ class AutomaticBackups:
         self._store = store
         self._directory = directory
         self._every_s = every_ms / 1_000
-        self._keep = max(_KEPT_LEAST, keep)
+        self._keep = keep
         self._take_over = take_over
         self._anew = anew
         self._gone = gone

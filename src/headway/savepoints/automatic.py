@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from types import TracebackType
-from typing import Final, Optional
+from typing import Optional
 
 from headway.errors import HeadwayError
 from headway.runtime.directory import StateDirectory
@@ -15,7 +15,6 @@ from headway.savepoints.shelf import AUTOMATIC, Shelf
 __all__ = ["AutomaticSavepoints"]
 
 log = logging.getLogger("headway")
-_KEPT_LEAST: Final = 1
 
 
 class AutomaticSavepoints:
@@ -29,7 +28,7 @@ class AutomaticSavepoints:
     def __init__(self, directory: StateDirectory, every_ms: int, keep: int) -> None:
         self._directory = directory
         self._every_s = every_ms / 1_000
-        self._keep = max(_KEPT_LEAST, keep)
+        self._keep = keep
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="headway-savepoints", daemon=True)
 
