@@ -67,12 +67,14 @@ def restore_backup(
     *,
     outputs: Optional[Outputs] = None,
     flow: Optional[str] = None,
+    manifest: Optional[Manifest] = None,
     groups: Optional[Collection[int]] = None,
     generation: Optional[int] = None,
     sync: bool = True,
 ) -> Listed:
     """Let a state directory, which may be empty, go on from a backup; of `groups` alone, as one host of a cluster.
 
+    `manifest` is that of the backup, where it has been loaded already.
     The backup becomes one of its savepoints, with the same name. Takes as long as its files need to come, and then
     what `restore_savepoint` does. A kill anywhere leaves the directory as it was, or restored: call it again.
 
@@ -81,7 +83,7 @@ def restore_backup(
     """
     if flow is not None:
         check_flow(store, catalog, flow)
-    manifest = Manifest.load(store, listed)
+    manifest = manifest or Manifest.load(store, listed)
     if groups is not None:
         manifest = msgspec.structs.replace(manifest, info=part_of(manifest.info, groups))
     check_outputs(manifest.info, directory.path, outputs)

@@ -213,11 +213,11 @@ class SiteBackups:
         """Go back to a backup, as far as it is this host's. Raises as `restore_backup`."""
         catalog = known_backups(self._store)
         listed = find_backup(self._store, catalog, backup)
-        info = Manifest.load(self._store, listed).info
+        manifest = Manifest.load(self._store, listed)
         shelf = Shelf(self._directory.path)
         if backup in shelf.names():
             shelf.delete(backup)  # What this host has put into it is a part of what it takes out.
-        groups = {group for group in range(info.key_groups) if worker_of(group, self._workers) in self._own}
+        groups = {group for group in range(manifest.info.key_groups) if worker_of(group, self._workers) in self._own}
         restore_backup(
             self._store,
             catalog,
@@ -225,6 +225,7 @@ class SiteBackups:
             self._directory,
             outputs="back",
             flow=self._flow,
+            manifest=manifest,
             groups=groups,
             generation=generation,
         )
