@@ -31,9 +31,10 @@ from headway.state.files import check_room, state_files
 from headway.state.groups import worker_of
 from headway.state.lock import DirectoryLock
 from headway.state.manifest import MANIFEST_NAME, Manifest
+from headway.state.positions import Positions
 from headway.state.private import make_private, read_private, write_private
 from headway.state.redo import Control, decode_meta
-from headway.state.savepoint import SavepointInfo, SumsAhead, list_files
+from headway.state.savepoint import Known, SavepointInfo, SumsAhead, list_files
 from headway.state.tasks import Generation
 
 __all__ = [
@@ -41,8 +42,8 @@ __all__ = [
     "copy_folders",
     "copy_manifest",
     "create_savepoint",
+    "finish",
     "held_alone",
-    "remove_logs",
     "settle",
 ]
 
@@ -109,24 +110,8 @@ def create_savepoint(
             copy_folders(directory.path, draft)
         running = about is None
         about = about or settle(draft, manifest, known)
-        positions.store(draft, manifest.generation)
-        remove_logs(draft)
-        info = SavepointInfo(
-            name=name,
-            flow=manifest.flow,
-            made_ms=made_ms,
-            origin=os.path.abspath(directory.path),
-            by=version("headway"),
-            automatic=automatic,
-            running=running,
-            generation=manifest.generation,
-            key_groups=manifest.key_groups,
-            events=sum(source.counts[0] for source in positions.sources.values()),
-            files=list_files(draft, sums.known()),
-            **about,
-        )
-        shelf.place(draft, info)
-    return info
+        about |= {"name": name, "made_ms": made_ms, "automatic": automatic, "running": running}
+        return finish(shelf, draft, directory, manifest, about, positions, sums.known)
 
 
 @contextmanager
@@ -297,7 +282,38 @@ def _position_of(meta: Optional[Mapping[str, Any]]) -> Any:
     return (meta or {}).get("position")
 
 
-def remove_logs(draft: Path) -> None:
+def finish(
+    shelf: Shelf,
+    draft: Path,
+    directory: StateDirectory,
+    manifest: Manifest,
+    about: _About,
+    positions: Optional[Positions],
+    known_files: Callable[[], Known],
+) -> SavepointInfo:
+    """Put a draft on the shelf that has all but `positions`; returns what it says of itself.
+
+    `about` are those fields that neither the manifest nor the draft tells. A part of a cluster's has no positions.
+    `known_files` is asked once the files are as they will be.
+    """
+    if positions is not None:
+        positions.store(draft, manifest.generation)
+        about = {"events": sum(source.counts[0] for source in positions.sources.values()), **about}
+    _remove_logs(draft)
+    info = SavepointInfo(
+        flow=manifest.flow,
+        origin=os.path.abspath(directory.path),
+        by=version("headway"),
+        generation=manifest.generation,
+        key_groups=manifest.key_groups,
+        files=list_files(draft, known_files()),
+        **about,
+    )
+    shelf.place(draft, info)
+    return info
+
+
+def _remove_logs(draft: Path) -> None:
     """Remove what RocksDB writes about itself: it would be in the list of files, and change when it is looked at."""
     with state_files(draft, "write"):
         for path in (draft / "groups").glob("*/*"):

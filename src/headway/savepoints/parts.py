@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection, Sequence
-from importlib.metadata import version
 from typing import Final, Optional
 
 import msgspec
@@ -14,12 +12,12 @@ from headway.plan.planner import DEAD_LETTER_SINK
 from headway.runtime.directory import StateDirectory
 from headway.runtime.opening import settled_manifest
 from headway.runtime.settle import Committed, committed
-from headway.savepoints.create import copy_folders, copy_manifest, remove_logs, settle
+from headway.savepoints.create import copy_folders, copy_manifest, finish, settle
 from headway.savepoints.shelf import Shelf
 from headway.state.database import Database, group_path
 from headway.state.groups import worker_of
 from headway.state.private import make_private
-from headway.state.savepoint import SavepointInfo, list_files
+from headway.state.savepoint import SavepointInfo
 
 __all__ = ["create_part", "merged", "part_of"]
 
@@ -58,30 +56,14 @@ def create_part(
             database.checkpoint(group_path(draft, group))
 
         about = settle(directory.path, manifest, known, link)
-        events = 0
+        about |= {"name": name, "made_ms": made_ms, "automatic": True}
+        positions = None
         if has_log:
             positions = known.positions(manifest, directory.positions(manifest.generation))
-            events = sum(source.counts[0] for source in positions.sources.values())
-            positions.store(draft, manifest.generation)
             copy_manifest(directory.path, draft)
         if has_letters:
             copy_folders(directory.path, draft)
-        remove_logs(draft)
-        info = SavepointInfo(
-            name=name,
-            flow=manifest.flow,
-            made_ms=made_ms,
-            origin=os.path.abspath(directory.path),
-            by=version("headway"),
-            automatic=True,
-            generation=manifest.generation,
-            key_groups=manifest.key_groups,
-            events=events,
-            files=list_files(draft, shelf.known_files()),
-            **about,
-        )
-        shelf.place(draft, info)
-    return info, known
+        return finish(shelf, draft, directory, manifest, about, positions, shelf.known_files), known
 
 
 def merged(parts: Sequence[SavepointInfo]) -> SavepointInfo:
