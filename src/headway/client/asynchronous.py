@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Optional, TypeVar
 
 from headway.basics.times import Duration
 from headway.client.protocol import (
-    WAIT_MOST_S,
     Answer,
     AtLeast,
     Reply,
@@ -20,6 +20,7 @@ from headway.client.protocol import (
     check_url,
     unanswered,
 )
+from headway.client.watching import Watch
 from headway.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,9 +108,18 @@ class AsyncClient:
 class AsyncView(Generic[T]):
     """One view of a flow; see `View`, which says what each method does."""
 
-    def __init__(self, client: AsyncClient, protocol: ViewProtocol[T]) -> None:
+    def __init__(
+        self,
+        client: AsyncClient,
+        protocol: ViewProtocol[T],
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self._client = client
         self._protocol = protocol
+        self._clock_s = clock_s
+        self._sleep = sleep
 
     def __repr__(self) -> str:
         return f"AsyncView({self._protocol.name!r} of {self._client.url})"
@@ -150,13 +160,14 @@ class AsyncView(Generic[T]):
 
     async def watch(self, key: str, *, after: str = "") -> AsyncIterator[Answer[T]]:
         """What there is of a key now, and then each change of it, for ever; versions may be skipped."""
+        watch = Watch(self._protocol, key, after)
         while True:
-            wait_s = WAIT_MOST_S if after else 0.0
-            request = self._protocol.read(key, at_least=None, wait=0, after=after, default_wait_s=wait_s)
-            answer = self._protocol.one(key, await self._client.ask(request))
-            if answer is not None and answer.etag != after:
-                after = answer.etag
+            began_s = self._clock_s()
+            answer = watch.heard(await self._client.ask(watch.request()))
+            if answer is not None:
                 yield answer
+            if pause_s := watch.pause_s(self._clock_s() - began_s):
+                await self._sleep(pause_s)
 
     async def _several(self, request: Request) -> tuple[list[Answer[T]], str, int]:
         return self._protocol.several(await self._client.ask(request))

@@ -7,7 +7,7 @@ import io
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from threading import Lock
 from types import TracebackType
@@ -15,7 +15,6 @@ from typing import Any, Final, Generic, Optional, TypeVar
 
 from headway.basics.times import Duration
 from headway.client.protocol import (
-    WAIT_MOST_S,
     Answer,
     AtLeast,
     Reply,
@@ -25,6 +24,7 @@ from headway.client.protocol import (
     check_url,
     unanswered,
 )
+from headway.client.watching import Watch
 from headway.errors import ServiceError
 
 __all__ = ["Client", "View"]
@@ -175,9 +175,18 @@ class _Wire(io.RawIOBase):
 class View(Generic[T]):
     """One view of a flow. Made by `Client.view`."""
 
-    def __init__(self, client: Client, protocol: ViewProtocol[T]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        protocol: ViewProtocol[T],
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
         self._client = client
         self._protocol = protocol
+        self._clock_s = clock_s
+        self._sleep = sleep
 
     def __repr__(self) -> str:
         return f"View({self._protocol.name!r} of {self._client.url})"
@@ -224,15 +233,18 @@ class View(Generic[T]):
     def watch(self, key: str, *, after: str = "") -> Iterator[Answer[T]]:
         """What there is of a key now, and then each change of it, for ever; versions may be skipped.
 
-        `after` is the ETag of a version that is known: with it, the first answer is another one.
+        `after` is the ETag of a version that is known: with it, the first answer is another one. A change is told when
+        it comes; where the server gives no ETags, as behind a proxy that takes them away, within a second, and `after`
+        is of no use.
         """
+        watch = Watch(self._protocol, key, after)
         while True:
-            wait_s = WAIT_MOST_S if after else 0.0
-            request = self._protocol.read(key, at_least=None, wait=0, after=after, default_wait_s=wait_s)
-            answer = self._protocol.one(key, self._client.ask(request))
-            if answer is not None and answer.etag != after:
-                after = answer.etag
+            began_s = self._clock_s()
+            answer = watch.heard(self._client.ask(watch.request()))
+            if answer is not None:
                 yield answer
+            if pause_s := watch.pause_s(self._clock_s() - began_s):
+                self._sleep(pause_s)
 
     def _several(self, request: Request) -> tuple[list[Answer[T]], str, int]:
         return self._protocol.several(self._client.ask(request))
