@@ -11,7 +11,7 @@ import pytest
 
 from headway.connectors.kafka.settings import KafkaSettings
 from headway.errors import UsageError
-from headway.targets.kafka_positions import KafkaPositions
+from headway.targets.kafka_positions import Held, KafkaPositions
 from headway.targets.positions import Position
 
 JOIN_S = 20.0
@@ -125,7 +125,7 @@ def test_several_threads_read_the_topic_together(broker: Broker) -> None:
     readers = [in_thread(ours.read) for _ in range(5)]
     for thread, came in readers:
         thread.join(JOIN_S)
-        assert came == [{("shop", f"place-{n}"): Position(n, "an id", {}) for n in range(40)}]
+        assert came == [{("shop", f"place-{n}"): Held(Position(n, "an id", {}), "") for n in range(40)}]
 
 
 def test_what_comes_behind_an_error_is_noted_as_well(broker: Broker) -> None:

@@ -1,15 +1,8 @@
 """Triggers into a topic of Kafka: in transactions that carry our position, and exact; or by id.
 
-**Exact.** For each place of an outbox there is a producer with a transactional id of its own, made of the place's name.
-A transaction holds the records of a batch, and one record in the topic `headway-positions`, which is compacted: the
-number and the id of the last trigger that is in. So records and position are there together or not at all. A commit of
-Kafka and one of our state are not one: what decides is the position, which is read back when a producer is made, once
-its id has been initialized. That ends what a former producer of the id had under way, and fences the former one: of two
-runs that live at once, say on a copy of a state directory, the older one is refused. `headway.targets.positions` says
-the rest.
-
-**By id.** With `transactions=False` records are sent as they come by one idempotent producer; after a crash some come
-again, with the same id in their headers.
+What waits is written together: while a thread writes, more batches come, and all of them are the next transaction.
+`headway.targets.kafka_exact` says how each trigger is there once. With `transactions=False` records are sent as they
+come by one idempotent producer; after a crash some come again, with the same id in their headers.
 
 Records are CloudEvents as the Kafka protocol binding says: in *binary* mode the value is the trigger's value and the
 attributes are headers `ce_*`; in *structured* mode the value is the whole event. The key is the trigger's subject, so
@@ -19,40 +12,31 @@ that those of one key are in one partition, in their order.
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, Optional
+from typing import Any, Final, Optional, Union
 
 from headway.basics.needed import needed
 from headway.basics.times import Duration
 from headway.connectors.kafka.settings import KafkaSettings
-from headway.connectors.kafka.words import SILENT_MS, told
+from headway.connectors.kafka.words import told
 from headway.errors import OutputError, UsageError
-from headway.targets.base import DONE, Answer, Delivery, Guarantee, Limits, Outcome, Target
-from headway.targets.cloudevents import attributes, checked_mode, event_of
+from headway.targets.base import Answer, Delivery, Guarantee, Limits, Target
+from headway.targets.cloudevents import checked_mode
+from headway.targets.kafka_by_id import ByIdWriter
+from headway.targets.kafka_exact import ExactWriter
 from headway.targets.kafka_positions import KafkaPositions
+from headway.targets.kafka_records import Records
 from headway.targets.limits import limits_of
-from headway.targets.positions import (
-    NOTHING_YET,
-    Position,
-    Refusals,
-    all_retried,
-    answers_of,
-    answers_placed,
-    by_place,
-    refusal,
-)
 from headway.targets.threads import Threads
 
 __all__ = ["Kafka", "to_kafka"]
 
 _LOOK_S: Final = 10.0
-_TRANSACTION_MS: Final = 10_000
-"""After so long the broker ends a transaction whose producer is gone, and what waits for it goes on."""
-_OF_A_RECORD: Final = ("MSG_SIZE_TOO_LARGE", "_MSG_SIZE_TOO_LARGE", "INVALID_RECORD", "INVALID_TIMESTAMP")
-"""What is refused for what is in a record; all else concerns the topic or the broker, and is tried again."""
+_THREADS: Final = 4
+"""One writes. Others may still wait for an answer to what was given up."""
+
+_Writer = Union[ExactWriter, ByIdWriter]
 
 
 def to_kafka(
@@ -62,7 +46,7 @@ def to_kafka(
     mode: str = "binary",
     transactions: bool = True,
     batch: int = 500,
-    concurrency: int = 8,
+    concurrency: int = 32,
     rate: Optional[float] = None,
     timeout: Duration = "30s",
     options: Optional[Mapping[str, Any]] = None,
@@ -72,9 +56,10 @@ def to_kafka(
 
     `mode` is how a trigger becomes a record: `"binary"`, its value with the attributes of the CloudEvent as headers, or
     `"structured"`, the whole event as JSON. Its key is the trigger's key, its timestamp the trigger's time. `batch`
-    triggers are one transaction, `concurrency` transactions are under way. With `transactions=False` they are sent
-    without, at once, and after a crash some may be there twice, with the same id. A record that the broker refuses
-    because of its size goes to the dead letters. `options` are settings of librdkafka, as for `hw.kafka`.
+    triggers of a key group are handed over at a time, and of `concurrency` groups at the same time; what waits while a
+    transaction is under way is the next one. With `transactions=False` they are sent without, and after a crash some
+    may be there twice, with the same id. A record that the broker refuses because of its size goes to the dead letters.
+    `options` are settings of librdkafka, as for `hw.kafka`.
 
     The user needs the rights to write to the topic, and with transactions to write, read and make the topic
     `headway-positions`, and to the transactional ids that begin with `headway-`. Needs the extra `kafka`. Raises
@@ -114,13 +99,15 @@ class Kafka(Target):
         self.guarantee = Guarantee.EXACT if is_exact else Guarantee.BY_ID
         self.in_order = is_exact
         self._settings = settings
-        self._topic = topic
-        self._mode = checked_mode(mode)
+        self._records = Records(settings, topic, checked_mode(mode))
         self._name = name or f"kafka {settings.servers} {topic}"
         self._threads: Optional[Threads] = None
-        self._writers: dict[str, _Writer] = {}
-        """By place; for all places one where there are no transactions."""
         self._positions: Optional[KafkaPositions] = None
+        self._waiting: list[_Waiting] = []
+        self._writer: Optional[_Writer] = None
+        self._writing: Optional[asyncio.Task[None]] = None
+        """Writes what waits, by the writer that there is; None where nothing waits."""
+        self._given_up: set[asyncio.Task[None]] = set()
 
     @property
     def name(self) -> str:
@@ -135,16 +122,23 @@ class Kafka(Target):
     async def open(self) -> None:
         """Make the threads, none of which is started yet; the brokers are asked when they are needed."""
         self.check()
-        self._threads = Threads(self.limits.concurrency, "headway-kafka")
+        self._threads = Threads(_THREADS, "headway-kafka")
         if self.in_order:
             self._positions = KafkaPositions(self._settings, self.limits.timeout_s)
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Answer]:
-        """Write the batch, one transaction for each place in it; what is cancelled is fenced by the next attempt."""
-        # One after the other: side by side they hold each other up at the brokers, and each takes longer.
-        if not self.in_order:
-            return await self._write("", list(batch))
-        return answers_placed(batch, {place: await self._write(place, own) for place, own in by_place(batch).items()})
+        """Write the batch with what else waits; what is cancelled on its way is fenced by the next attempt."""
+        waiting = _Waiting(batch)
+        self._waiting.append(waiting)
+        self._begin()
+        try:
+            return await waiting.answers
+        except asyncio.CancelledError:
+            if waiting.writer is None:
+                self._waiting.remove(waiting)
+            elif waiting.writer is self._writer and waiting.answers.cancelled():
+                self._give_up()
+            raise
 
     async def look(self) -> str:
         """Ask for the topic."""
@@ -152,19 +146,52 @@ class Kafka(Target):
         found: str = await self._threads.run(self._look)
         return found
 
-    async def _write(self, place: str, deliveries: list[Delivery]) -> Sequence[Answer]:
+    def _begin(self) -> None:
+        if self._writing is None and self._waiting:
+            self._writing = asyncio.ensure_future(self._write())
+
+    async def _write(self) -> None:
+        """Write what waits, until nothing does or the writer is given up."""
         assert self._threads is not None
-        writer = self._writers.get(place)
-        if writer is None:
-            writer = self._writers[place] = _Writer(self, place)
-        try:
-            found: Sequence[Answer] = await self._threads.run(partial(writer.write, deliveries))
-        except asyncio.CancelledError:
-            self._give_up(place, writer)
-            raise
-        if writer.is_broken:
-            self._give_up(place, writer)
-        return found
+        writer = self._writer = self._writer or self._made()
+        while self._waiting and self._writer is writer:
+            taken, self._waiting = self._waiting, []
+            for one in taken:
+                one.writer = writer
+            try:
+                found = await self._threads.run(partial(writer.write, [one.batch for one in taken]))
+            except Exception as error:
+                for one in taken:
+                    one.fail(error)
+                writer.is_broken = True
+            else:
+                for one, answers in zip(taken, found):
+                    one.answer(answers)
+            if writer.is_broken and self._writer is writer:
+                self._writer = writer = self._made()
+        if self._writer is writer:
+            self._writing = None
+        else:
+            await self._threads.run(writer.close)
+
+    def _made(self) -> _Writer:
+        if self._positions is None:
+            return ByIdWriter(self._records, self.limits.timeout_s)
+        return ExactWriter(self._records, self._positions, self.limits.timeout_s)
+
+    def _give_up(self) -> None:
+        """Nobody waits for what is under way: what comes next goes by another writer, while this one comes to its end.
+
+        Others may have batches under way with it: they get its answers.
+        """
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.is_broken = True
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            self._given_up.add(writing)
+            writing.add_done_callback(self._given_up.discard)
+        self._begin()
 
     def _look(self) -> str:
         import confluent_kafka
@@ -175,7 +202,7 @@ class Kafka(Target):
         ours["error_cb"] = lambda error: said.append(told(error))
         client = confluent_kafka.Consumer(self._settings.config(ours))
         try:
-            topic = client.list_topics(self._topic, timeout=_LOOK_S).topics[self._topic]
+            topic = client.list_topics(self._records.topic, timeout=_LOOK_S).topics[self._records.topic]
         except confluent_kafka.KafkaException as error:
             client.poll(0)
             raise OutputError(self._settings.without_secrets((said or [told(error.args[0])])[-1])) from error
@@ -188,212 +215,32 @@ class Kafka(Target):
 
     async def close(self) -> None:
         """End all clients."""
-        writers, self._writers = self._writers, {}
+        tasks = [*self._given_up, *([] if self._writing is None else [self._writing])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        writer, self._writer, self._writing = self._writer, None, None
         if self._threads is not None:
-            for writer in writers.values():
+            if writer is not None:
                 await self._threads.run(writer.close)
             if self._positions is not None:
                 await self._threads.run(self._positions.close)
             self._threads.close()
 
-    def _give_up(self, place: str, writer: _Writer) -> None:
-        if self._writers.get(place) is writer:
-            del self._writers[place]
-        writer.is_broken = True
 
+class _Waiting:
+    """A batch that waits to be written, or for its answers."""
 
-class _Failed(NamedTuple):
-    """What came of a record that was not taken."""
+    def __init__(self, batch: Sequence[Delivery]) -> None:
+        self.batch = batch
+        self.writer: Optional[_Writer] = None
+        """Who writes it; None where nobody does yet."""
+        self.answers: asyncio.Future[Sequence[Answer]] = asyncio.get_running_loop().create_future()
 
-    error: Any
-    is_sure: bool
-    """Whether it is this record that was refused, and not one that was sent together with it."""
+    def answer(self, answers: Sequence[Answer]) -> None:
+        if not self.answers.done():
+            self.answers.set_result(answers)
 
-
-class _Writer:
-    """The producer of one place. One thread at a time calls `write`."""
-
-    def __init__(self, target: Kafka, place: str) -> None:
-        self.is_broken = False
-        """Whether nobody knows what of it is in: another one has to be made."""
-        self._target = target
-        self._place = place
-        self._producer: Any = None
-        self._position: Position = NOTHING_YET
-        self._lock = threading.Lock()
-
-    def write(self, batch: list[Delivery]) -> list[Answer]:
-        """Write deliveries of the place; answers in their order."""
-        import confluent_kafka
-
-        with self._lock:
-            if self.is_broken:
-                return all_retried(batch, "the attempt before was given up")
-            try:
-                if self._producer is None:
-                    self._begin(batch[0].former_places)
-                return self._write_exactly(batch) if self._target.in_order else self._write_at_once(batch)
-            except (confluent_kafka.KafkaException, SystemError) as error:
-                # The client raises a fatal error in the middle of its callbacks, which makes a SystemError of it.
-                known = error if isinstance(error, confluent_kafka.KafkaException) else error.__cause__
-                if not isinstance(known, confluent_kafka.KafkaException):
-                    raise
-                self.is_broken = True
-                return all_retried(batch, self._words(known.args[0]))
-            except UsageError as error:
-                self.is_broken = True
-                return all_retried(batch, str(error))
-            finally:
-                if self.is_broken:
-                    self.close()
-
-    def close(self) -> None:
-        """End the producer; what was not committed is aborted by the broker, or by the next one."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            with suppress(Exception):  # It is given up, whatever it says.
-                producer.purge(blocking=False)
-
-    def _begin(self, former_places: Sequence[str]) -> None:
-        """Make the producer, and learn what of the place is in."""
-        import confluent_kafka
-
-        timeout_s = self._target.limits.timeout_s
-        ours: dict[str, Any] = {"enable.idempotence": True, "error_cb": lambda error: None}
-        if self._target.in_order:
-            ours["transactional.id"] = f"headway-{self._target._topic}-{self._place}"
-            ours["transaction.timeout.ms"] = ours["message.timeout.ms"] = min(_TRANSACTION_MS, int(timeout_s * 1_000))
-        config = self._target._settings.config(ours)
-        config.setdefault("linger.ms", 2)
-        if not self._target.in_order:  # With transactions it is their timeout.
-            config.setdefault("socket.timeout.ms", SILENT_MS)
-        config.setdefault("message.timeout.ms", int(timeout_s * 1_000))
-        self._producer = confluent_kafka.Producer(config)
-        if not self._target.in_order:
-            return
-        positions = self._target._positions
-        assert positions is not None
-        positions.ensure()
-        self._producer.init_transactions(timeout_s)
-        known = positions.read()
-        topic = self._target._topic
-        self._position = known.get((topic, self._place), NOTHING_YET)
-        if self._position.number == NOTHING_YET.number and former_places:
-            former = [known[topic, place] for place in former_places if (topic, place) in known]
-            self._position = self._position.going_on_from(former)
-
-    def _write_exactly(self, batch: list[Delivery]) -> list[Answer]:
-        contradiction = self._position.contradiction(batch)
-        if contradiction is not None:
-            return all_retried(batch, contradiction)
-        new = [delivery for delivery in batch if delivery.number > self._position.number]
-        refused: Refusals = {}
-        suspects: set[int] = set()
-        while new:
-            failed = self._transaction(new, refused, suspects)
-            if not failed:
-                break
-            refused.update((number, refusal(self._words(one.error))) for number, one in failed.items() if one.is_sure)
-            suspects |= set(failed)
-            # The client goes on purging what was aborted, new records too.
-            self.close()
-            self._begin(batch[0].former_places)
-        return answers_of(batch, self._position.refused)
-
-    def _transaction(self, new: Sequence[Delivery], refused: Refusals, suspects: set[int]) -> dict[int, _Failed]:
-        """One transaction; where records are refused it is aborted, and their errors are returned by their numbers."""
-        import confluent_kafka
-
-        positions, producer, timeout_s = self._target._positions, self._producer, self._target.limits.timeout_s
-        assert positions is not None
-        position = self._position.after(new, refused)
-        producer.begin_transaction()
-        failed = self._send({one.number: one for one in new if one.number not in refused}, suspects)
-        if not failed:
-            positions.send(producer, self._target._topic, self._place, position)
-            producer.commit_transaction(timeout_s)
-            self._position = position
-            return {}
-        producer.abort_transaction(timeout_s)
-        for one in failed.values():
-            if one.error.name() not in _OF_A_RECORD:
-                raise confluent_kafka.KafkaException(one.error)
-        return failed
-
-    def _write_at_once(self, batch: list[Delivery]) -> list[Answer]:
-        numbered = dict(enumerate(batch))
-        failed = self._send(numbered, set())
-        unsure = {n: numbered[n] for n, one in failed.items() if one.error.name() in _OF_A_RECORD and not one.is_sure}
-        for number, delivery in unsure.items():
-            del failed[number]
-            failed.update(self._send({number: delivery}, {number}))
-        self.is_broken = any(one.error.fatal() for one in failed.values())
-        return [self._answer(failed.get(number)) for number in numbered]
-
-    def _answer(self, failed: Optional[_Failed]) -> Answer:
-        if failed is None:
-            return DONE
-        outcome = Outcome.NEVER if failed.error.name() in _OF_A_RECORD else Outcome.RETRY
-        return Answer(outcome, self._words(failed.error))
-
-    def _send(self, batch: Mapping[int, Delivery], alone: Collection[int]) -> dict[int, _Failed]:
-        """Send records, those whose number is in `alone` by themselves; returns which have failed.
-
-        A broker refuses all records that were sent to it together; one that was sent alone has failed for itself. In a
-        transaction nothing more can be sent once one has failed.
-        """
-        import confluent_kafka
-
-        failed: dict[int, _Failed] = {}
-        left = set(batch)
-        timeout_s = self._target.limits.timeout_s
-
-        def told_of(number: int, error: Any, is_sure: bool) -> None:
-            left.discard(number)
-            if error is not None:
-                failed[number] = _Failed(error, is_sure)
-
-        for number, delivery in batch.items():
-            if number in alone:
-                self._producer.flush(timeout_s)
-            if failed and self._target.in_order:
-                break
-            try:
-                self._produce(delivery, partial(told_of, number, is_sure=number in alone))
-            except confluent_kafka.KafkaException as error:
-                if error.args[0].name() in _OF_A_RECORD:
-                    told_of(number, error.args[0], is_sure=True)
-                elif not failed:
-                    raise
-        if not (failed and self._target.in_order):
-            self._producer.flush(timeout_s)
-        if failed and self._target.in_order:
-            return dict(failed)  # A copy: what is still under way is purged with the transaction.
-        late = _Failed(confluent_kafka.KafkaError(confluent_kafka.KafkaError._TIMED_OUT), is_sure=False)
-        return {**failed, **dict.fromkeys(left, late)}
-
-    def _produce(self, delivery: Delivery, told_of: Callable[[Any], None]) -> None:
-        record = self._record(delivery)
-        while True:
-            try:
-                self._producer.produce(self._target._topic, on_delivery=lambda error, message: told_of(error), **record)
-                self._producer.poll(0)
-                return
-            except BufferError:  # The client's queue is full: some of it has to leave.
-                self._producer.poll(0.05)
-
-    def _record(self, delivery: Delivery) -> dict[str, Any]:
-        found = attributes(delivery)
-        if self._target._mode == "binary":
-            headers = [(f"ce_{name}", value.encode()) for name, value in found.items()]
-            headers.append(("content-type", b"application/json"))
-            value = delivery.data
-        else:
-            headers = [("content-type", b"application/cloudevents+json")]
-            value = event_of(delivery)
-        key = None if delivery.subject is None else delivery.subject.encode()
-        # Brokers take no time before 1970, nor none.
-        return {"value": value, "key": key, "headers": headers, "timestamp": max(delivery.time_ms, 1)}
-
-    def _words(self, error: Any) -> str:
-        return self._target._settings.without_secrets(told(error))
+    def fail(self, error: Exception) -> None:
+        if not self.answers.done():
+            self.answers.set_exception(error)

@@ -1,14 +1,17 @@
-"""The topic in which the exact target of Kafka keeps its positions, and how they are read back."""
+"""The topic in which the exact target of Kafka keeps its positions, and how they are read back.
+
+Its last segment, which is never compacted, is kept small: all of the topic is read when a run starts.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from typing import Any, Final, Optional
+from typing import Any, Final, NamedTuple, Optional
 
 import msgspec
 
@@ -16,12 +19,20 @@ from headway.connectors.kafka.settings import KafkaSettings
 from headway.errors import UsageError
 from headway.targets.positions import Position, Refusals
 
-__all__ = ["POSITIONS_TOPIC", "KafkaPositions"]
+__all__ = ["POSITIONS_TOPIC", "Held", "KafkaPositions"]
 
 POSITIONS_TOPIC: Final = "headway-positions"
 _POLL_S: Final = 0.2
 _POLL_RECORDS: Final = 500
+_FETCH_MS: Final = 10
+"""How long the broker waits for new records before it says that there are none: the end is found so much later."""
 _THE_END: Final = "the run ends"
+_SETTINGS: Final = {
+    "cleanup.policy": "compact",
+    "retention.ms": "-1",
+    "segment.bytes": str(16 * 1024 * 1024),
+    "min.cleanable.dirty.ratio": "0.1",
+}
 
 
 class _Kept(msgspec.Struct, array_like=True, frozen=True):
@@ -30,6 +41,15 @@ class _Kept(msgspec.Struct, array_like=True, frozen=True):
     number: int
     id: str
     refused: Refusals
+    writer: str = ""
+
+
+class Held(NamedTuple):
+    """A position, and who may write it."""
+
+    position: Position
+    writer: str
+    """The transactional id of the one producer that may write to the place; empty where none has claimed it."""
 
 
 class KafkaPositions:
@@ -42,13 +62,15 @@ class KafkaPositions:
     def __init__(self, settings: KafkaSettings, timeout_s: float) -> None:
         self._settings = settings
         self._timeout_s = timeout_s
-        self._known: dict[tuple[str, str], Position] = {}
+        self._known: dict[tuple[str, str], Held] = {}
         self._at = 0
         """How far the topic has been read."""
         self._consumer: Any = None
         self._asking: Any = None
         """What asks where the topic ends: it sees what is not committed."""
         self._is_there = False
+        self.claiming = threading.Lock()
+        """Held by whoever claims places."""
         self._turn = threading.Condition()
         """Guards what is above; never held while the broker is waited for."""
         self._is_polling = False
@@ -63,7 +85,7 @@ class KafkaPositions:
         if self._is_there:
             return
         admin = AdminClient(self._settings.config({"error_cb": lambda error: None}))
-        topic = NewTopic(POSITIONS_TOPIC, 1, config={"cleanup.policy": "compact", "retention.ms": "-1"})
+        topic = NewTopic(POSITIONS_TOPIC, 1, config=_SETTINGS)
         [made] = admin.create_topics([topic], request_timeout=self._timeout_s).values()
         try:
             made.result(self._timeout_s)
@@ -74,15 +96,18 @@ class KafkaPositions:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error
         self._is_there = True
 
-    def send(self, producer: Any, topic: str, place: str, position: Position) -> None:
+    def send(self, producer: Any, topic: str, place: str, held: Held) -> None:
         """Hand the position to a producer, as part of its transaction."""
         key = msgspec.json.encode([topic, place])
-        producer.produce(POSITIONS_TOPIC, msgspec.json.encode(_Kept(*position)), key=key, partition=0)
+        producer.produce(POSITIONS_TOPIC, msgspec.json.encode(_Kept(*held.position, held.writer)), key=key, partition=0)
 
-    def read(self) -> Mapping[tuple[str, str], Position]:
+    def read(
+        self, waiting: Callable[[Mapping[tuple[str, str], Held]], None] = lambda known: None
+    ) -> Mapping[tuple[str, str], Held]:
         """All positions that were committed before the call. Raises `KafkaException`, or `UsageError` after a while.
 
-        Transactions of others that are open hold back what is behind them: it is waited for their end.
+        Transactions of others that are open hold back what is behind them: it is waited for their end. `waiting` is
+        called meanwhile, with what is known so far.
         """
         until_s = time.monotonic() + self._timeout_s
         self._begin()
@@ -100,7 +125,10 @@ class KafkaPositions:
                         msg = f"the topic {POSITIONS_TOPIC} cannot be read to its end: a transaction of another is open"
                         raise UsageError(msg)
                     self._is_polling = True
-                self._poll()
+                if not self._poll():
+                    with self._turn:
+                        known = dict(self._known)
+                    waiting(known)
         finally:
             self._finish()
 
@@ -108,8 +136,6 @@ class KafkaPositions:
         """End the clients: at once, or when the last thread that reads has come to its end."""
         with self._turn:
             self._is_closed = True
-            if not self._readers:
-                self._dispose()
 
     def _begin(self) -> None:
         from confluent_kafka import Consumer, TopicPartition
@@ -119,6 +145,7 @@ class KafkaPositions:
                 raise UsageError(_THE_END)
             if self._consumer is None:
                 ours = {"enable.partition.eof": True, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+                ours["fetch.wait.max.ms"] = _FETCH_MS
                 self._consumer = Consumer(self._config(isolation="read_committed", **ours))
                 self._consumer.assign([TopicPartition(POSITIONS_TOPIC, 0, self._at)])
                 self._asking = Consumer(self._config(isolation="read_uncommitted"))
@@ -127,7 +154,7 @@ class KafkaPositions:
     def _finish(self) -> None:
         with self._turn:
             self._readers -= 1
-            if self._is_closed and not self._readers:
+            if not self._readers:  # A client that nobody needs would go on asking.
                 self._dispose()
 
     def _dispose(self) -> None:
@@ -140,11 +167,13 @@ class KafkaPositions:
         ours = {"group.id": f"headway-{uuid.uuid4()}", "isolation.level": isolation, "error_cb": lambda error: None}
         return self._settings.config({**ours, **options})
 
-    def _poll(self) -> None:
-        """Read some records, for a moment at most. One thread at a time."""
+    def _poll(self) -> bool:
+        """Read some records, for a moment at most; returns whether there were any. One thread at a time."""
         found: Sequence[Any] = ()
         try:
-            found = self._consumer.consume(_POLL_RECORDS, _POLL_S)
+            found = self._consumer.consume(1, _POLL_S)
+            if found:  # It waits for as many as it is asked for, so the others are those that are there.
+                found += self._consumer.consume(_POLL_RECORDS, 0)
         finally:
             with self._turn:
                 self._is_polling = False
@@ -152,6 +181,7 @@ class KafkaPositions:
                 errors = [error for error in map(self._noted, found) if error is not None]
         if errors:
             raise errors[0]
+        return bool(found)
 
     def _noted(self, message: Any) -> Optional[Exception]:
         """Note what a record says; an error is returned, so that what comes behind it is noted as well."""
@@ -167,7 +197,7 @@ class KafkaPositions:
                     f"record {message.offset()} of the topic {POSITIONS_TOPIC} is no position of Headway's ({wrong}): "
                     "let nobody else write to it"
                 )
-            self._known[topic, name] = Position(kept.number, kept.id, kept.refused)
+            self._known[topic, name] = Held(Position(kept.number, kept.id, kept.refused), kept.writer)
             self._at = message.offset() + 1
         elif error.name() == "_PARTITION_EOF":
             self._at = max(self._at, message.offset())
