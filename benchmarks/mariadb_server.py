@@ -43,6 +43,8 @@ class MariadbServer(SmallServer):
         assert program is not None, "it has to be installed first"
         options = {
             "datadir": str(self.directory / "data"),
+            # A server that starts removes temporary tables from it, also those of others.
+            "tmpdir": str(self.directory / "data"),
             "bind-address": "127.0.0.1",
             "port": str(self.port),
             "socket": str(self.directory / "s"),

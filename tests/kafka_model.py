@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from random import Random
 from typing import Any
 
@@ -109,10 +109,8 @@ class Broker:
         self.turns.step()
         if self._late and self.random.random() < 0.3:
             late = self._late.pop(self.random.randrange(len(self._late)))
-            try:
+            with suppress(confluent_kafka.KafkaException):  # Nobody hears it.
                 late()
-            except confluent_kafka.KafkaException:
-                pass  # Nobody hears it.
         drawn = self.random.random()
         if drawn < self.chance_killed + self.chance_lost:
             fate = self.random.choice(["never", "now", "late"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import grpc
 import pytest
 from littlehorse.model import VariableValue, WfRun, WfRunId
 from littlehorse.model.service_pb2_grpc import LittleHorseServicer, add_LittleHorseServicer_to_server
+from msgspec.structs import replace
 from tests.targets_harness import delivery_of, outcomes
 
 import headway as hw

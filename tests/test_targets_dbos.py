@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.engines_harness import application
 from tests.servers import postgres_server
 from tests.targets_harness import deliver, deliver_with_kills, delivery_of, outcomes, with_target

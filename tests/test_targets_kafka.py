@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.kafka_harness import Consumed, topic_of
 from tests.servers import KafkaServer, kafka_server
 from tests.targets_harness import deliver, delivery_of, outcomes, with_target

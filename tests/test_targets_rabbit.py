@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.cutting_proxy import CuttingProxy
 from tests.kafka_harness import eventually
 from tests.kills_harness import chance_of

@@ -7,7 +7,6 @@ import itertools
 import json
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.servers import redis_server
 from tests.targets_harness import deliver, deliver_with_kills, delivery_of, outcomes, run, with_target
 

@@ -8,11 +8,11 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from benchmarks.places import free_ports
+from msgspec.structs import replace
 from tests.engines_harness import application, contract_ids, once_there
 from tests.hostile_server import HostileServer, in_turn, respond
 from tests.targets_harness import deliver, delivery_of, outcomes, run

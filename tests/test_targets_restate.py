@@ -6,12 +6,12 @@ import http.client
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from benchmarks.places import free_ports
+from msgspec.structs import replace
 from tests.engines_harness import application, once_there
 from tests.hostile_server import HostileServer, in_turn, respond
 from tests.servers import RestateServer, restate_server

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.servers import nats_server, redis_server
 from tests.targets_harness import deliver, delivery_of, outcomes
 

@@ -7,11 +7,11 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Coroutine
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.certificates import Authority
 from tests.engines_harness import application, contract_ids
 from tests.grpc_stub import GrpcStub

@@ -319,6 +319,15 @@ class Courier:
     def _settle_log(self, items: Sequence[Item], answers: Sequence[Answer], change: QueueChange, now_ms: int) -> None:
         """What becomes of a batch of a log: the first row that failed is tried again before what lies behind it."""
         lane = items[0].lane
+        if (
+            not (lane.state or FRESH).attempts
+            and not lane.drops
+            and all(answer.outcome is Outcome.DONE for answer in answers)
+        ):
+            rows = [item.row for item in items]
+            change.delivered(rows)
+            self._loader.leave_first(lane, rows)
+            return
         state = None
         for item, answer in zip(items, answers):
             if answer.outcome is not Outcome.DONE and self._drops(item, change):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -75,6 +75,13 @@ class Loader:
         """A row waits no longer."""
         lane.rows.remove(row)
         self._loaded -= 1
+
+    def leave_first(self, lane: ActiveLane, rows: Sequence[Undelivered]) -> None:
+        """The first rows of a lane wait no longer."""
+        for row in rows:
+            left = lane.rows.popleft()
+            assert left.number == row.number, "rows that were handed over stay the first of their lane"
+        self._loaded -= len(rows)
 
     def put_off(self, lane: ActiveLane, state: Lane, change: QueueChange) -> None:
         """Try the first row of a lane later, and all others of it behind that one."""

@@ -15,6 +15,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Optional
 
+import msgspec
+
 from headway.basics.guarantees import Guarantee
 from headway.targets.figures import QueueFigures
 
@@ -52,8 +54,7 @@ DONE: Final = Answer(Outcome.DONE)
 """The trigger was taken."""
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """One trigger on its way: a CloudEvent, and where it stands in the outbox."""
 
     id: str

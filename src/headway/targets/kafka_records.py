@@ -14,6 +14,11 @@ __all__ = ["Failed", "Records", "is_of_a_record", "known_error"]
 
 _OF_A_RECORD: Final = ("MSG_SIZE_TOO_LARGE", "_MSG_SIZE_TOO_LARGE", "INVALID_RECORD", "INVALID_TIMESTAMP")
 """What is refused for what is in a record; all else concerns the topic or the broker, and is tried again."""
+_HEADERS: Final = {
+    name: f"ce_{name}"
+    for name in ("specversion", "id", "source", "type", "time", "sequence", "subject", "partitionkey", "traceparent")
+}
+_JSON: Final = ("content-type", b"application/json")
 _FULL_S: Final = 0.05
 
 
@@ -55,8 +60,8 @@ class Records:
     def _parts(self, delivery: Delivery) -> tuple[bytes, list[tuple[str, bytes]]]:
         if self._mode != "binary":
             return event_of(delivery), [("content-type", b"application/cloudevents+json")]
-        headers = [(f"ce_{name}", value.encode()) for name, value in attributes(delivery).items()]
-        headers.append(("content-type", b"application/json"))
+        headers = [(_HEADERS[name], value.encode()) for name, value in attributes(delivery).items()]
+        headers.append(_JSON)
         return delivery.data, headers
 
 

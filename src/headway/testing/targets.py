@@ -7,11 +7,11 @@ import math
 import pickle
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final, Optional
 
 import msgspec
+from msgspec.structs import replace
 
 from headway.errors import HeadwayError
 from headway.targets.base import Answer, Delivery, Outcome, Target
