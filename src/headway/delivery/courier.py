@@ -324,9 +324,7 @@ class Courier:
             and not lane.drops
             and all(answer.outcome is Outcome.DONE for answer in answers)
         ):
-            rows = [item.row for item in items]
-            change.delivered(rows)
-            self._loader.leave_first(lane, rows)
+            change.delivered(self._loader.leave_first(lane, len(items)))
             return
         state = None
         for item, answer in zip(items, answers):
@@ -387,7 +385,7 @@ class Courier:
         count = 0
         for window in self.windows:
             change = window.queue.change()
-            for row in islice(self._oldest(window), most - count):
+            for row in islice(window.not_in_memory(2 * WINDOW_ROWS), most - count):
                 self.on_overflow(row.row, reason)
                 change.died(row, reason, "", 0, now_ms)
                 count += 1
@@ -395,10 +393,3 @@ class Courier:
             if count >= most:
                 break
         return count
-
-    @staticmethod
-    def _oldest(window: QueueWindow) -> Iterator[Undelivered]:
-        for row in islice(window.queue.rows(), 2 * WINDOW_ROWS):
-            in_memory = row.row.lane in window.lanes if row.is_parked else row.number <= window.after
-            if not in_memory:
-                yield row

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final, Optional
 
 from headway.state.delivery_queue import DeliveryQueue
@@ -77,3 +79,10 @@ class QueueWindow:
         lanes = [*self.lanes.values(), *([] if self.log is None else [self.log])]
         numbers = [row.number for lane in lanes for row in lane.rows if not row.is_parked]
         return min(numbers, default=self.after + 1)
+
+    def not_in_memory(self, most: int) -> Iterator[Undelivered]:
+        """Of the first rows that wait, `most` at most, those that have not been read, the oldest first."""
+        for row in islice(self.queue.rows(), most):
+            is_read = row.row.lane in self.lanes if row.is_parked else row.number <= self.after
+            if not is_read:
+                yield row

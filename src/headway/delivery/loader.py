@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
@@ -76,12 +76,10 @@ class Loader:
         lane.rows.remove(row)
         self._loaded -= 1
 
-    def leave_first(self, lane: ActiveLane, rows: Sequence[Undelivered]) -> None:
-        """The first rows of a lane wait no longer."""
-        for row in rows:
-            left = lane.rows.popleft()
-            assert left.number == row.number, "rows that were handed over stay the first of their lane"
-        self._loaded -= len(rows)
+    def leave_first(self, lane: ActiveLane, count: int) -> list[Undelivered]:
+        """So many of the first rows of a lane wait no longer; returns them."""
+        self._loaded -= count
+        return [lane.rows.popleft() for _ in range(count)]
 
     def put_off(self, lane: ActiveLane, state: Lane, change: QueueChange) -> None:
         """Try the first row of a lane later, and all others of it behind that one."""
