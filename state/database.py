@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from rocksdict import (
@@ -24,7 +25,7 @@ from rocksdict import (
     WriteOptions,
 )
 
-from headway.basics.crashpoints import reached, synced_newest
+from headway.basics.crashpoints import reached, syncing
 from headway.errors import CorruptStateError, LockedStateError, StateError
 from headway.state.files import RESTORE, next_step, state_files
 from headway.state.linking import link_open
@@ -152,9 +153,9 @@ class Database:
             )
         except Exception as error:  # rocksdict raises nothing more specific
             raise self.refusal(error, "open") from error
-        # One for each kind of write, which never changes: the outbox's dispatcher writes from a thread of its own.
-        self._write_options = {sync: WriteOptions() for sync in (False, True)}
-        self._write_options[True].sync = True
+        # It never changes: the outbox's dispatcher writes from a thread of its own.
+        self._write_options = WriteOptions()
+        self._syncing = Lock()
         self._is_synced = True
         self._families = {CONTROL: self._db} | {name: self._db.get_column_family(name) for name in families}
         self._handles: dict[str, ColumnFamily | None] = {CONTROL: None} | {
@@ -240,24 +241,30 @@ class Database:
         """Write all of `batch` or nothing; with `sync` it has reached the disk on return."""
         reached("database.before")
         try:
-            self._families[CONTROL].write(batch.raw, self._write_options[sync])
+            self._families[CONTROL].write(batch.raw, self._write_options)
         except Exception as error:  # rocksdict raises nothing more specific
             raise self.refusal(error, "write to") from error
-        self._is_synced = sync
+        self._is_synced = False
         if sync:
-            synced_newest(self.path, "*.log")
+            self.sync()
         reached("database.after")
 
     def sync(self) -> None:
-        """Return once all that was written has reached the disk; does nothing where it has."""
-        if self._is_synced:
-            return
-        try:
-            self._families[CONTROL].flush_wal(True)
-        except Exception as error:  # rocksdict raises nothing more specific
-            raise self.refusal(error, "write to") from error
-        self._is_synced = True
-        synced_newest(self.path, "*.log")
+        """Return once all that was written has reached the disk; does nothing where it has.
+
+        May be called by any thread. Who comes while another one is in it waits for that one.
+        """
+        with self._syncing:
+            if self._is_synced:
+                return
+            # Before, and not after: what others write meanwhile may miss this sync, and says so itself.
+            self._is_synced = True
+            try:
+                with syncing(self.path, "*.log"):
+                    self._families[CONTROL].flush_wal(True)
+            except Exception as error:  # rocksdict raises nothing more specific
+                self._is_synced = False
+                raise self.refusal(error, "write to") from error
 
     def catch_up(self) -> None:
         """As a secondary: see what the primary has written until now; raises `StateError` when it cannot be read."""

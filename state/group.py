@@ -17,6 +17,7 @@ from headway.state.inputs import InputCodec
 from headway.state.keys import task_prefix
 from headway.state.options import StoreOptions
 from headway.state.stage import OperatorSpec, StageStore, feeding
+from headway.state.syncs import Syncs
 
 __all__ = ["GroupStore", "close_all", "label"]
 
@@ -39,9 +40,17 @@ class GroupStore:
     (1, 1)
     """
 
-    def __init__(self, database: Database, options: StoreOptions, generation: int, feed: FeedWriter | None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        options: StoreOptions,
+        generation: int,
+        feed: FeedWriter | None,
+        syncs: Syncs | None,
+    ) -> None:
         self._database = database
         self._feed = feed
+        self._syncs = syncs
         self._options = options
         self._generation = generation
         self._tasks: dict[int, str] = {}
@@ -55,11 +64,13 @@ class GroupStore:
         *,
         generation: int = 1,
         run: int = 0,
+        syncs: Syncs | None = None,
     ) -> GroupStore:
         """Open (or create) `<directory>/groups/<NNN>/`, in milliseconds however much it holds.
 
         What other generations than the given one left is removed. `run` is the number of the run, where what it
-        changes is fed to readers.
+        changes is fed to readers. With `syncs` its stages do not wait for the disk themselves: whoever tells others of
+        what they have committed waits for those first, and closes them before the group.
 
         Raises `LockedStateError` when it is open already, here or in another process, `IncompatibleStateError` when
         what lies there was written for another group or in another format, and `StateError` when RocksDB refuses.
@@ -73,7 +84,7 @@ class GroupStore:
             with suppress(StateError):  # The error under way is what matters, and may be the cause of this one.
                 database.close()
             raise
-        return cls(database, chosen, generation, FeedWriter(Path(directory), group, run) if run else None)
+        return cls(database, chosen, generation, FeedWriter(Path(directory), group, run) if run else None, syncs)
 
     def stage(
         self,
@@ -98,7 +109,7 @@ class GroupStore:
         self._tasks[task] = name
         prefix = task_prefix(self._generation, task)
         fed = None if self._feed is None else feeding(self._feed, task, operators, shown)
-        return StageStore(name, prefix, operators, inputs, self._database, self._options, carried, fed)
+        return StageStore(name, prefix, operators, inputs, self._database, self._options, carried, fed, self._syncs)
 
     def checkpoint(self, path: Path) -> None:
         """See `Database.checkpoint`: all that is durable, and what is pending."""

@@ -56,8 +56,8 @@ class RedoLog:
         self.control = main
         return main
 
-    def write(self, delta: Delta, *, sync: bool, keeps_outbox: bool = True) -> None:
-        """Make `delta` pending and the one before final."""
+    def write(self, delta: Delta, *, keeps_outbox: bool = True) -> None:
+        """Make `delta` pending and the one before final; it is durable once the database is synced."""
         batch = self._database.batch()
         self._promote_into(batch, keeps_outbox=keeps_outbox)
         chunks = delta.encode()
@@ -65,11 +65,11 @@ class RedoLog:
         for key, chunk in zip(keys, chunks, strict=True):
             batch.put(PENDING, key, chunk)
         reached("delta.before")
-        self._database.write(batch, sync=sync)
+        self._database.write(batch, sync=False)
         reached("delta.after")
         self.pending, self._pending_keys, self.control = delta, keys, delta.control
 
-    def promote(self, *, sync: bool, keeps_outbox: bool = True) -> None:
+    def promote(self, *, keeps_outbox: bool = True) -> None:
         """Make the pending delta final; only once its version is committed everywhere.
 
         Without `keeps_outbox` what it has for the outbox is left out, as it has been delivered.
@@ -77,7 +77,7 @@ class RedoLog:
         batch = self._database.batch()
         self._promote_into(batch, keeps_outbox=keeps_outbox)
         reached("promotion.before")
-        self._database.write(batch, sync=sync)
+        self._database.write(batch, sync=False)
         reached("promotion.after")
         self.pending, self._pending_keys = None, []
 

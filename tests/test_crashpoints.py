@@ -105,7 +105,7 @@ def test_a_process_ends_once_where_it_is_told(tmp_path: Path) -> None:
     expected = (tmp_path / "counted.jsonl").read_bytes()
     seen = crashes.counts()
     rng = Random(1)
-    for number, step in enumerate(("delta", "slot", "stage", "output", "lines", "lines-sync")):
+    for number, step in enumerate(("delta", "delta-sync", "slot", "stage", "output", "lines", "lines-sync")):
         (tmp_path / "counted.jsonl").unlink()
         kill = Kill(f"{step}.{'after' if number % 2 else 'before'}")
         assert seen[kill.point] >= 1

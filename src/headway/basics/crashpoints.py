@@ -27,17 +27,19 @@ import os
 import signal
 import struct
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Optional, Union
 
-__all__ = ["COUNT", "POINTS", "STEPS", "VARIABLE", "reached", "synced", "synced_newest", "watch"]
+__all__ = ["COUNT", "POINTS", "STEPS", "VARIABLE", "reached", "synced", "syncing", "watch"]
 
 VARIABLE: Final = "HEADWAY_CRASHPOINTS"
 
 STEPS: Final = {
     "database": "a batch of any kind is written to the RocksDB of a key group",
     "delta": "what an epoch has changed of a task is stored as pending",
+    "delta-sync": "what an epoch has changed of a task is synced: only then may the engine's log have its token",
     "promotion": "a pending delta that is durable on every worker becomes what readers see",
     "resumption": "a start promotes or discards the delta that was pending",
     "mark": "the mark by which an output knows its file is stored",
@@ -98,11 +100,17 @@ def synced(path: Union[str, Path]) -> None:
         _watches[0].synced(path)
 
 
-def synced_newest(folder: Path, pattern: str) -> None:
-    """The last file of a folder, by name, has just been made durable: only its end can be what is not synced."""
-    if _watches:
-        for path in sorted(folder.glob(pattern))[-1:]:
-            _watches[0].synced(path)
+@contextmanager
+def syncing(folder: Path, pattern: str) -> Iterator[None]:
+    """Inside this block all such files of a folder are made durable, as they were when it was entered.
+
+    What others write to them meanwhile is not taken for durable, nor is anything where the block raises.
+    """
+    watch = _watches[0] if _watches else None
+    lengths = [] if watch is None else [watch.length(path) for path in sorted(folder.glob(pattern))]
+    yield
+    if watch is not None:
+        watch.note("".join(lengths))
 
 
 def watch(folder: Union[str, Path, None]) -> None:
@@ -143,9 +151,17 @@ class _Watch:
             fcntl.lockf(self._file, fcntl.LOCK_UN)
 
     def synced(self, path: Union[str, Path]) -> None:
+        self.note(self.length(path))
+
+    def length(self, path: Union[str, Path]) -> str:
+        """What is noted of a file that is durable as it is now."""
         with suppress(FileNotFoundError):  # RocksDB removes a log that it needs no more.
             found = os.stat(path)
-            os.write(self._synced, f"{found.st_ino} {found.st_size} {os.path.abspath(path)}\n".encode())
+            return f"{found.st_ino} {found.st_size} {os.path.abspath(path)}\n"
+        return ""
+
+    def note(self, lengths: str) -> None:
+        os.write(self._synced, lengths.encode())
 
     def _end(self) -> None:
         """End this process, and before it that of the run if the whole run is to end."""

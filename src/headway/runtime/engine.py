@@ -66,7 +66,7 @@ def execute(
     recovery = RecoveryConfig(log)
     flow = build_dataflow(job.plan, job)
     assert (addresses is None) == (key is None)
-    seal = Seal(key, index, list(addresses or ()), log, job.failed)
+    seal = Seal(key, index, list(addresses or ()), log, job.failed, job.wait_synced)
     in_process = addresses is None and threads == 1
     # Outputs print to what standard output is now until they have been settled.
     with nullcontext() if in_process else own_stdout():

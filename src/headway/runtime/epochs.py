@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Optional
 
 import msgspec
@@ -23,7 +24,7 @@ class EpochStats(msgspec.Struct, frozen=True, kw_only=True):
     duration: Histogram
     """From the end of one to the end of the next."""
     writing: Histogram
-    """Time spent writing what an epoch has changed, by all participants of the process."""
+    """Time spent writing what an epoch has changed, by all participants of the process, and waiting for the disk."""
     busy_ratio: Optional[float]
     """Which part of the last epoch the engine's thread was at work, and neither slept nor waited for the disk, from 0
     to 1; None as long as no whole epoch is over."""
@@ -45,6 +46,8 @@ class EpochWatch:
         self._clock_ms = clock_ms
         self._wall_ms = wall_ms
         self._thread_s = thread_s
+        self.commit_ms = 0.0
+        """Time spent writing since somebody has set this to 0, in milliseconds."""
         self._slot: Optional[str] = None
         self._last_ms: Optional[int] = None
         self._last_thread_s = 0.0
@@ -58,6 +61,14 @@ class EpochWatch:
     def wrote(self, seconds: float) -> None:
         """A participant has spent so long on writing its part of an epoch."""
         self._writing_s += seconds
+        self.commit_ms += seconds * 1_000
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Count the time of this block as spent on writing, if it ends well."""
+        started_s = time.perf_counter()
+        yield
+        self.wrote(time.perf_counter() - started_s)
 
     def closed(self, slot: str) -> None:
         """A slot has closed its epoch."""

@@ -31,7 +31,7 @@ def worker_stats(job: Job, index: int, *, final: bool = False) -> WorkerStats:
     newest = [slot.newest for slot in slots if slot.newest is not None]
     watermarks = [stage.watermark for stage in stages] or [slot.watermark for slot in slots]
     known = [watermark for watermark in watermarks if watermark is not None]
-    commit_ms, job.commit_ms = job.commit_ms, 0.0
+    commit_ms, job.epochs.commit_ms = job.epochs.commit_ms, 0.0
     return WorkerStats(
         worker=index,
         pid=os.getpid(),

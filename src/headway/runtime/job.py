@@ -68,8 +68,6 @@ class Job:
     slots: dict[str, Slot] = field(default_factory=dict)
     tasks: dict[tuple[str, int], StageTask] = field(default_factory=dict)
     sinks: dict[str, SinkTask] = field(default_factory=dict)
-    commit_ms: float = 0.0
-    """Time spent in commits since the statistics were last taken, in milliseconds."""
     admitted: Callable[[], object] = lambda: None
     """Returns once this process may read and send."""
     on_beat: Optional[Callable[[], None]] = None
@@ -222,14 +220,18 @@ class Job:
     @contextmanager
     def committing(self) -> Iterator[None]:
         """Count the time of a commit, and guard it."""
-        started = time.perf_counter()
-        with self.guard:
+        with self.epochs.writing(), self.guard:
             self.premises.check()
             yield
             self.commitments.tell()
-        took_s = time.perf_counter() - started
-        self.commit_ms += took_s * 1000
-        self.epochs.wrote(took_s)
+
+    def wait_synced(self) -> None:
+        """Return once all that this process has prepared is on the disk: before a token of it is handed out.
+
+        Raises `StateError` where the disk has refused: then no token is handed out any more.
+        """
+        with self.epochs.writing():
+            self.groups.syncs.wait()
 
     def slot_names(self, source: str) -> list[str]:
         """The reader slots of a source."""
@@ -365,6 +367,7 @@ class Job:
         self.commitments.end()
         for store in self.stores():
             store.settle()
+        self.groups.syncs.wait()
         for sink in self.sinks.values():
             sink.release()
         if self.dispatcher is not None:

@@ -12,16 +12,21 @@ from headway.state.group import GroupStore, close_all
 from headway.state.groups import worker_of
 from headway.state.manifest import Manifest
 from headway.state.options import StoreOptions
+from headway.state.syncs import Syncs
 
 __all__ = ["OpenGroups"]
 
 
 class OpenGroups:
-    """Opens each key group when it is first asked for. `run` is the number under which changes are fed to readers."""
+    """Opens each key group when it is first asked for. `run` is the number under which changes are fed to readers.
+
+    What the groups commit is durable once `syncs` have been waited for.
+    """
 
     def __init__(
         self, directory: Path, manifest: Manifest, options: JobOptions, store_options: StoreOptions, run: int
     ) -> None:
+        self.syncs = Syncs()
         self._directory = directory
         self._manifest = manifest
         self._options = options
@@ -36,7 +41,12 @@ class OpenGroups:
             if number not in self._open:
                 generation = self._manifest.generation
                 self._open[number] = GroupStore.open(
-                    self._directory, number, self._store_options, generation=generation, run=self._run
+                    self._directory,
+                    number,
+                    self._store_options,
+                    generation=generation,
+                    run=self._run,
+                    syncs=self.syncs,
                 )
             return self._open[number]
 
@@ -55,5 +65,6 @@ class OpenGroups:
 
     def close(self) -> None:
         """Close all of them; raises the first `StateError` once all are closed."""
+        self.syncs.close()
         opened, self._open = self._open, {}
         close_all(opened.values())

@@ -1,12 +1,12 @@
 """The epoch protocol: how everything that keeps something takes part in an epoch, and learns that it is durable.
 
 **What it is.** A *participant* keeps something between epochs: a reader slot its positions, a keyed stage its rows and
-timers, an output what it has written or still has to write. When an epoch closes, each is asked to `prepare`: it makes
-what the epoch changed durable as *pending* and answers with a version, an integer. The engine writes these numbers of
-all workers into its log; with the last of them the epoch is durable. Then each participant hears `committed`, and does
-what must not be done sooner: print lines, let readers see rows, acknowledge what was read. After a crash the engine
-names for each participant the version that all workers have, and `resume` promotes what is pending up to it and
-discards the rest.
+timers, an output what it has written or still has to write. When an epoch closes, each is asked to `prepare`: it writes
+what the epoch changed as *pending* and answers with a version, an integer. When all that is pending has reached the
+disk, the engine writes these numbers of all workers into its log; with the last of them the epoch is durable. Then each
+participant hears `committed`, and does what must not be done sooner: print lines, let readers see rows, acknowledge
+what was read. After a crash the engine names for each participant the version that all workers have, and `resume`
+promotes what is pending up to it and discards the rest.
 
 **Prior art.** It is two-phase commit with the engine's log as the coordinator's. Flink's `TwoPhaseCommitSinkFunction`
 has the same steps for sinks (pre-commit at the barrier, commit at "checkpoint complete"); its operators and sources
@@ -37,9 +37,10 @@ process has the set of its commitments in doubt, and says its size on the board 
 before its part of the epoch is closed. A slot is polled after that, so it cannot miss one. Processes that share no
 board do not know of each other, and prove in each epoch. An idle flow sends nothing.
 
-**What it costs.** Nothing for an event. For a participant and an epoch in which something changed, one synced write in
+**What it costs.** Nothing for an event. For a participant and an epoch in which something changed, one write in
 `prepare`, and one that is not synced in `committed`: if that is lost, the version is still pending, and the start
-promotes it again. It lies behind the epoch's end, where nobody waits for it.
+promotes it again. It lies behind the epoch's end, where nobody waits for it. The writes of `prepare` are synced at the
+same time, by threads: the epoch waits for the disk where its tokens become bytes, see `headway.state.syncs`.
 
 **Rejected.**
 
@@ -78,9 +79,10 @@ class Participant(Protocol):
         """
 
     def prepare(self) -> int:
-        """Close the epoch: make what it changed durable as pending; returns the version to resume from.
+        """Close the epoch: write what it changed as pending; returns the version to resume from.
 
-        That is the version before where nothing has changed, else the next one. Raises what ends the run.
+        That is the version before where nothing has changed, else the next one. The sync of what was written may be
+        under way: before the engine's log may have the version, it is waited for. Raises what ends the run.
         """
 
     def committed(self, version: int) -> None:

@@ -16,7 +16,8 @@ has its own form, told by its first bytes:
   computes it from the secret of the hosts, and says it to its workers through a pipe.
 * A *token* says where a slot or a stage stands. It goes into the recovery log, and at a start from there to its
   worker. It is MessagePack with a checksum, against damage. It has no keyed hash: a token must outlive the key of its
-  run, and the engine sends what surrounds it without one.
+  run, and the engine sends what surrounds it without one. It is also where an epoch waits for the disk: there are no
+  bytes of a token before all that it stands for is durable (`headway.state.syncs`).
 
 Whatever begins otherwise, has another hash, or comes back to its own sender is refused and ends this process: nothing
 that it says is executed, or even built. There is no unpickler that would have to be kept from finding something.
@@ -84,7 +85,8 @@ class Seal:
 
     Without a `key` there are no other processes, and no batch is expected. A batch costs one pass of the hash over its
     bytes on either side, about 0.6 ns a byte. What it refuses it also gives to `failed`, since the engine tells nobody
-    why it stopped.
+    why it stopped. Before it gives out a token it calls `wait_synced`, which returns once all that this process has
+    prepared is durable.
     """
 
     def __init__(
@@ -94,18 +96,24 @@ class Seal:
         addresses: list[str],
         log: object,
         failed: Callable[[BaseException], None],
+        wait_synced: Callable[[], None] = lambda: None,
     ) -> None:
         self._index = index
         self._addresses = addresses
         self._log = log
         self._failed = failed
+        self._wait_synced = wait_synced
         # A key for each sender: nobody's batch can be taken for another's.
         self._keys = [_key_of(key, sender) for sender in range(len(addresses))] if key is not None else []
 
     def dumps(self, value: Any) -> bytes:
-        """The bytes of a batch or a token; raises what `msgspec` raises for a value that has none."""
+        """The bytes of a batch or a token; raises what `msgspec` raises for a value that has none.
+
+        Raises `StateError` for a token when what it may stand for could not be made durable.
+        """
         try:
             if type(value) is not Batch:
+                self._wait_synced()
                 body = _encode(value)
                 return b"".join((_TOKEN, zlib.crc32(body).to_bytes(4, "big"), body))
             body = _encode(value.parts())

@@ -133,7 +133,7 @@ class StageTask:
             self.out.restore(progress["ordinals"])
 
     def prepare(self) -> int:
-        """Close the epoch: one synced write of what it changed."""
+        """Close the epoch: one write of what it changed."""
         meta: dict[str, Any] = {"claims": self.channels.claims_by_edge(), "losses": self.losses}
         ordinals = self.out.ordinals()
         if self.is_behind or ordinals:
