@@ -253,13 +253,21 @@ class StoredSubject(Subject):
         self.group.close()
 
     def remember(self) -> None:
-        shutil.rmtree(self.directory / "safe", ignore_errors=True)
-
         def copy(source: str, target: str) -> None:
             with suppress(FileNotFoundError):  # The database may be removing files that it does not need any more.
                 shutil.copy2(source, target)
 
-        shutil.copytree(self.directory / "state", self.directory / "safe", copy_function=copy)
+        def standing() -> dict[Path, int]:
+            sizes = {}
+            for path in (self.directory / "state").rglob("*"):
+                with suppress(FileNotFoundError):
+                    sizes[path] = path.stat().st_size
+            return sizes
+
+        before: dict[Path, int] = {}
+        while before != (before := standing()):  # A copy made while files were replaced belongs to no moment.
+            shutil.rmtree(self.directory / "safe", ignore_errors=True)
+            shutil.copytree(self.directory / "state", self.directory / "safe", copy_function=copy)
 
     def lose_power(self) -> None:
         if (self.directory / "safe").exists():
