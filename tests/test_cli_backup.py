@@ -118,6 +118,9 @@ def test_a_run_comes_back_by_itself(
     [
         (["--backup-anew"], "give that too"),
         (["--backup-take-over"], "give that too"),
+        (["--backup-every", "5s"], "--backup-every and --backup-keep are about the backups of --backup-to URL"),
+        (["--backup-keep", "3"], "--backup-every and --backup-keep are about the backups of --backup-to URL"),
+        (["--keep", "3"], "--keep is about the savepoints of --savepoint-every DURATION: give that too"),
         (["--backup-to", "ftp://kept"], "names no place for backups"),
         (["--backup-to", "file:kept", "--backup-every", "10ms"], "it must be 1s or longer"),
         (["--backup-to", "file:kept", "--backup-keep", "0"], "0 is not in the range"),

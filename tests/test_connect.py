@@ -211,7 +211,7 @@ def test_an_address_in_json(check: Any, monkeypatch: pytest.MonkeyPatch) -> None
     [
         ("kafka://127.0.0.1:1", "check address and port"),
         ("nats://ann:swordfish@127.0.0.1:1", "check address and port"),
-        ("redis://:swordfish@127.0.0.1:1", "refused"),
+        ("redis://:swordfish@127.0.0.1:1", "refused; check address and port"),
         ("postgresql://ann:swordfish@127.0.0.1:1/shop", "refused"),
         ("http://127.0.0.1:1/hook?token=swordfish", "cannot connect to 127.0.0.1:1: Connection refused"),
     ],
@@ -247,6 +247,9 @@ def test_a_wrong_password_is_told_and_not_shown(check: Any) -> None:
         (["kafka://ann:swordfish@host"], "--option sasl.username=env:NAME"),
         (["kafka://host", "--option", "acks=1"], "it is always all"),
         (["kafka://host", "--option", "acks"], "write --option NAME=VALUE"),
+        (["kafka://host", "--option", "nonsense=1"], 'No such configuration property: "nonsense"; names and values'),
+        (["kafka://host", "--option", "socket.timeout.ms=abc"], "Invalid value for configuration property"),
+        (["kafka://host", "--option", "ssl.key.pem=swordfish", "--option", "security.protocol=SSL"], "ssl.key.pem"),
         (["redis://host", "--option", "a=b"], "--option is for settings of Kafka's client"),
         (["redis://host", "--set", "a=b"], "--set is for the parameters of a flow"),
         (["env:NOT_SET_AT_ALL"], "the environment variable 'NOT_SET_AT_ALL' is not set"),
@@ -257,6 +260,7 @@ def test_what_cannot_be_asked_for(check: Any, arguments: list[str], told: str) -
     said = check(*arguments)
     assert said.code in (2, 4)
     assert told in said.err
+    assert "swordfish" not in said.err
 
 
 def test_a_name_for_what_has_none_is_refused(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,6 +311,27 @@ def test_all_ends_of_a_flow(check: Any, tmp_path: Path, monkeypatch: pytest.Monk
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == before
     found = json.loads(check("flow.py", "--json").out)
     assert [edge["is_good"] for edge in found["edges"]] == [True, False, True, False]
+
+
+NAMED = """
+import headway as hw
+
+flow = hw.Flow("named")
+for number, log in enumerate([hw.redis_stream(URL, "no-such"), hw.files("none-yet-*.jsonl")]):
+    flow.source(f"log-{number}", hw.Json, log, time=hw.INGESTION_TIME).to(f"out-{number}", hw.to_list([]))
+"""
+
+
+def test_a_log_that_is_not_there_is_wrong_and_a_pattern_may_match_nothing_yet(
+    check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("flow.py").write_text(NAMED.replace("URL", repr(redis_server().url)))
+    said = check("flow.py")
+    assert said.code == 4
+    assert "wrong  log-0" in said.out and " is not there; make it, or check its name, or run with" in said.out
+    assert "ok     log-1" in said.out and " matches nothing; check the path, or run with --follow" in said.out
+    assert "1 of 4 ends of named cannot be used: log-0" in said.err
 
 
 QUEUES = """

@@ -168,9 +168,19 @@ def test_a_topic_that_was_made_anew_is_refused(kafka: KafkaServer) -> None:
         read_out(reader, Order)
         position = reader.position()
     admin = AdminClient({"bootstrap.servers": kafka.address})
-    [gone] = admin.delete_topics([topic]).values()
-    gone.result()
-    eventually(lambda: topic not in admin.list_topics(timeout=5).topics, "the topic stays")
+    told: list[str] = []
+    with closing(hw.kafka(kafka.address, topic).session()) as session:
+        session.partitions()
+        [gone] = admin.delete_topics([topic]).values()
+        gone.result()
+        eventually(lambda: topic not in admin.list_topics(timeout=5).topics, "the topic stays")
+
+        def is_told() -> bool:
+            session.notices(told.append)
+            return bool(told)
+
+        eventually(is_told, "nobody is told of it")
+    assert told[0].endswith(": it is there no more")
     kafka.make_topic(topic)
     produce(kafka, topic, range(7))
     with closing(hw.kafka(kafka.address, topic).session()) as session, pytest.raises(InputError, match="made anew"):
@@ -204,7 +214,7 @@ def test_what_is_wrong_is_said_in_words(kafka: KafkaServer, tmp_path: Path, monk
     flow.source("orders", Order, hw.kafka(kafka.address, "no-such-topic"), time=hw.record_time).to(
         "found", hw.to_list([])
     )
-    with pytest.raises(InputError, match=r"kafka topic no-such-topic at .* matches nothing"):
+    with pytest.raises(InputError, match=r"kafka topic no-such-topic at .* is not there; make it, or check its name"):
         hw.run(flow, state=tmp_path / "a")
     monkeypatch.setattr("headway.connectors.kafka.session.FIRST_WAIT_S", 4.0)
     monkeypatch.setattr("headway.connectors.kafka.session._REQUEST_S", 1.0)
@@ -219,6 +229,8 @@ def test_what_is_wrong_is_said_in_words(kafka: KafkaServer, tmp_path: Path, monk
         hw.run(flow, state=tmp_path / "b")
     with pytest.raises(UsageError, match=r"options=\{'group.id': ...\}\): use group="):
         hw.kafka("a", "b", options={"group.id": "x"})
+    with pytest.raises(UsageError, match=r"with 'nonsense': No such configuration property"):
+        hw.to_kafka("a", "b", options={"nonsense": 1}).check()
     with pytest.raises(UsageError, match="start='tomorrow'"):
         hw.kafka("a", "b", start="tomorrow")
     with pytest.raises(UsageError, match="expected the name of a topic"):

@@ -71,6 +71,10 @@ def purge(server: NatsServer, stream: str, before: int) -> None:
     asked(server, lambda client: client.purge_stream(stream, seq=before))
 
 
+def delete(server: NatsServer, stream: str) -> None:
+    asked(server, lambda client: client.delete_stream(stream))
+
+
 def source(server: NatsServer, stream: str, **options: Any) -> Any:
     return hw.nats(server.url, stream, **options)
 
@@ -133,6 +137,18 @@ def test_messages_that_were_deleted_before_they_were_read_end_the_run_or_are_tol
         assert [text.partition(": ")[2] for text in told] == ["4 messages from 3 on were deleted before they were read"]
     with closing(source(nats, stream, start="latest").session()) as session:
         assert read_out(session.open(stream, None, follow=False), Order) == []
+
+
+def test_a_stream_that_is_gone_while_it_is_read_ends_the_run(nats: NatsServer) -> None:
+    stream = stream_of(nats)
+    publish(nats, stream, range(10))
+    with closing(source(nats, stream).session()) as session:
+        reader = session.open(stream, None, follow=True)
+        has, _ = taking(reader, Order)
+        eventually(lambda: has(10), "all ten")
+        delete(nats, stream)
+        with pytest.raises(InputError, match=r"is gone while it is read; start with a new state directory"):
+            eventually(lambda: has(11), "nobody notices it")
 
 
 def test_a_server_that_was_killed_is_read_on_when_it_is_back() -> None:

@@ -330,7 +330,10 @@ def test_a_table_that_was_made_anew_is_refused(server: PostgresServer) -> None:
         ahead = {**position, "xid": str(int(position["xid"]) + 1_000_000)}
         with pytest.raises(InputError, match="it was restored from a backup, or is on another server"):
             read_out(session.open(table, ahead, follow=False), Order)
-    server.query(f"ALTER TABLE {table} RENAME TO old_{table}")
+        has, _ = taking(session.open(table, position, follow=True), Order)
+        server.query(f"ALTER TABLE {table} RENAME TO old_{table}")
+        with pytest.raises(InputError, match="is gone while it is read; start with a new state directory"):
+            eventually(lambda: has(1), "nobody notices it")
     server.query(f"CREATE TABLE {table} (LIKE old_{table} INCLUDING ALL)")
     with closing(hw.postgres_log(server.dsn, table).session()) as session:
         session.partitions()

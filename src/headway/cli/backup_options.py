@@ -25,6 +25,7 @@ __all__ = ["BackupRequest", "backup_options", "backup_text", "backups_beside"]
 
 C = TypeVar("C", bound=Callable[..., Any])
 _EVERY_MS = 600_000
+_KEPT = 24
 
 
 def backup_options(command: C) -> C:
@@ -50,7 +51,7 @@ def backup_options(command: C) -> C:
             click.option(
                 "--backup-keep",
                 type=click.IntRange(1),
-                default=24,
+                default=_KEPT,
                 show_default=True,
                 metavar="N",
                 help="How many backups are kept there; older ones are removed.",
@@ -98,6 +99,9 @@ class BackupRequest:
             options.pop("backup_anew"),
             options.pop("backup_take_over"),
         )
+        if found.url is None and (found.every_ms, found.keep) != (_EVERY_MS, _KEPT):
+            msg = "--backup-every and --backup-keep are about the backups of --backup-to URL: give that too"
+            raise click.UsageError(msg)
         if found.url is None and (found.anew or found.take_over):
             msg = "--backup-anew and --backup-take-over are about the place of --backup-to URL: give that too"
             raise click.UsageError(msg)

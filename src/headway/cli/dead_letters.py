@@ -107,7 +107,8 @@ def ls(box: Letterbox, wanted: _Wanted, as_json: bool) -> None:
         else:
             shown = why if len(why) <= _REASON_SHOWN else why[: _REASON_SHOWN - 1] + "…"
             parts = [printable(part) for part in (of_source or "-", partition or "-", of_step or "-")]
-            say(printable_line(f"{count:>8,}  {'  '.join(parts)}  {shown}  ({first} to {last})"))
+            places = first if first == last else f"{first} to {last}"
+            say(printable_line(f"{count:>8,}  {'  '.join(parts)}  {shown}  ({places})"))
     if not as_json:
         say(f"{sum(int(g[0]) for g in groups.values()):,} dead letters, {redriven:,} redriven" if groups else "none")
 

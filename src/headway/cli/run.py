@@ -26,7 +26,7 @@ from headway.cli.options import (
     token_option,
 )
 from headway.cli.process import say
-from headway.cli.savepoint import savepoint_options, savepoints_beside
+from headway.cli.savepoint import check_kept, savepoint_options, savepoints_beside
 from headway.running import EPOCH_LEAST_MS
 
 if TYPE_CHECKING:
@@ -162,6 +162,7 @@ def run(
     """
     asked = Asked.taken_from(options)
     asked_backups = BackupRequest.taken_from(options)
+    check_kept(savepoint_every_ms, keep)
     _check_together(options, asked.listen)
     options["follow"] = options["follow"] or asked.listen is not None
     request = HostRequest.taken_from(options)

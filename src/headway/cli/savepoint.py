@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headway.runtime.run import Beside
     from headway.state.savepoint import SavepointInfo
 
-__all__ = ["savepoint", "savepoint_options", "savepoints_beside"]
+__all__ = ["check_kept", "savepoint", "savepoint_options", "savepoints_beside"]
 
 
 @click.group(cls=Commands)
@@ -34,6 +34,7 @@ def savepoint() -> None:
 
 
 C = TypeVar("C", bound=Callable[..., Any])
+_KEPT = 5
 
 
 def savepoint_options(command: C) -> C:
@@ -41,7 +42,7 @@ def savepoint_options(command: C) -> C:
     command = click.option(
         "--keep",
         type=click.IntRange(1),
-        default=5,
+        default=_KEPT,
         show_default=True,
         metavar="N",
         help="How many savepoints of --savepoint-every are kept; those with a name of their own all are.",
@@ -61,6 +62,13 @@ def _at_least_a_second(ctx: click.Context, param: click.Parameter, value: Option
         msg = f"{value}ms is too short: it must be 1s or longer"
         raise click.BadParameter(msg, ctx, param)
     return value
+
+
+def check_kept(every_ms: Optional[int], keep: int) -> None:
+    """Raise `click.UsageError` for a number of savepoints to keep where none are made."""
+    if every_ms is None and keep != _KEPT:
+        msg = "--keep is about the savepoints of --savepoint-every DURATION: give that too"
+        raise click.UsageError(msg)
 
 
 def savepoints_beside(beside: Beside, directory: StateDirectory, every_ms: int, keep: int) -> Beside:

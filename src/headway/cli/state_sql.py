@@ -64,9 +64,10 @@ def sql(place: str, query: str, state_dir: Optional[Path], savepoint: Optional[s
         TemporaryDirectory(prefix="headway-sql-") as folder,
         closing(duckdb.connect(config={"temp_directory": folder})) as connection,
     ):
+        columns: dict[str, list[str]] = {}
         for number, operator in enumerate(reader.operators()):
             if re.search(rf"(?<!\w){re.escape(operator)}(?!\w)", query, flags=re.IGNORECASE):
-                _load(connection, reader, operator, Path(folder) / f"{number}.jsonl")
+                columns[operator] = _load(connection, reader, operator, Path(folder) / f"{number}.jsonl")
         try:
             found = connection.execute(query)
             heads = [column[0] for column in found.description or ()]
@@ -77,13 +78,18 @@ def sql(place: str, query: str, state_dir: Optional[Path], savepoint: Optional[s
             else:
                 tell_table(list(map(printable, heads)), ([_cell(value) for value in row] for row in rows))
         except duckdb.Error as error:
-            tables = ", ".join(map(_quoted, reader.operators())) or "none"
-            msg = f"the query cannot be answered: {error}; the tables are {tables}"
+            tables = ", ".join(_shown(name, columns.get(name)) for name in reader.operators()) or "none"
+            msg = f"the query cannot be answered: {error}\nThe tables are {tables}"
             raise click.UsageError(msg) from error
 
 
-def _load(connection: Any, reader: StateReader, operator: str, path: Path) -> None:
-    """Make the table of an operator, by way of a file of JSON lines."""
+def _shown(table: str, columns: Optional[list[str]]) -> str:
+    """A table with its columns, where it was loaded."""
+    return _quoted(table) if columns is None else f"{_quoted(table)} ({', '.join(map(_quoted, columns))})"
+
+
+def _load(connection: Any, reader: StateReader, operator: str, path: Path) -> list[str]:
+    """Make the table of an operator, by way of a file of JSON lines, and return its columns."""
     seen: dict[str, set[type]] = {"key": {str}, "group": {int}}
     with path.open("w", encoding="utf-8") as file:
         for line in _lines(reader, operator, seen):
@@ -93,6 +99,7 @@ def _load(connection: Any, reader: StateReader, operator: str, path: Path) -> No
         f"CREATE TABLE {_quoted(operator)} AS SELECT * FROM read_json({_text(str(path))}, "
         f"format='newline_delimited', columns={{{columns}}}, maximum_object_size={1 << 30})"
     )
+    return list(seen)
     path.unlink()
 
 

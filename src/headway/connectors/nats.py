@@ -20,7 +20,7 @@ from headway.connectors.nats_servers import NatsLink, NatsServers
 from headway.connectors.parts import RecordPart
 from headway.connectors.queued import BATCH, QueuedReader
 from headway.connectors.records import RecordsChunk
-from headway.connectors.remote import LoopSession, RemoteInput, format_without_header, one_of
+from headway.connectors.remote import ANEW, LoopSession, RemoteInput, format_without_header, one_of
 from headway.errors import InputError, UsageError
 from headway.formats.base import Format
 from headway.formats.named import JSON, FormatLike
@@ -161,8 +161,9 @@ class NatsSession(LoopSession):
         try:
             await link.ask(link.client.jetstream().stream_info(self._nats.stream))
         except nats.js.errors.NotFoundError:
-            self.troubles.tell("it is not there yet")
+            self.troubles.missing()
             return []
+        self.troubles.found()
         return sorted(map(self._nats.partition_of, self._nats.subjects))
 
     def _linked(self) -> NatsLink:
@@ -178,11 +179,18 @@ class NatsSession(LoopSession):
     async def feed(self, reader: QueuedReader) -> None:
         """Fetch from a consumer that is made for the reader."""
         from nats.js import api
+        from nats.js.errors import NotFoundError
 
         given, link = self._nats, self._linked()
         stream = link.client.jetstream()
         [subject] = [one for one in given.subjects if given.partition_of(one) == reader.name]
-        info = await link.ask(stream.stream_info(given.stream))
+        try:
+            info = await link.ask(stream.stream_info(given.stream))
+        except NotFoundError as error:
+            if reader.fetched is None:
+                raise
+            msg = f"{given.describe()} is gone while it is read; {ANEW}"
+            raise InputError(msg) from error
         sequence = self._begin_at(reader, info)
         end = info.state.last_seq
         if not reader.follow and sequence > end:
@@ -231,6 +239,9 @@ class NatsSession(LoopSession):
                 if not reader.follow and state.num_pending == 0 and not is_late:
                     return
                 continue
+            if not messages:
+                msg = "the server has forgotten the consumer"
+                raise ConnectionError(msg)
             self.troubles.up(reader.name)
             is_late = False
             last = messages[-1].metadata

@@ -34,7 +34,7 @@ from headway.connectors.postgres_link import PostgresLink
 from headway.connectors.postgres_queries import Columns, Queries, check_columns
 from headway.connectors.queued import BATCH, QueuedReader
 from headway.connectors.records import RecordsChunk
-from headway.connectors.remote import LoopSession, RemoteInput, format_without_header, one_of
+from headway.connectors.remote import ANEW, LoopSession, RemoteInput, format_without_header, one_of
 from headway.errors import InputError, UsageError
 from headway.formats.base import Format
 from headway.formats.named import JSON, FormatLike
@@ -254,8 +254,9 @@ class PostgresSession(LoopSession):
         """The table, if it is there. Raises `InputError` where it cannot be read in the order of its transactions."""
         rows = await self._rows(self._queries.columns())
         if not rows:
-            self.troubles.tell("the table is not there yet")
+            self.troubles.missing("the table")
             return []
+        self.troubles.found("the table")
         unique = [frozenset(found[0]) for found in await self._rows(self._queries.unique())]
         misfit = check_columns(self._input.columns, rows, unique)
         if misfit is not None:
@@ -337,7 +338,13 @@ class PostgresSession(LoopSession):
 
     async def _next_rows(self, at: Position, horizon: int) -> list[Row]:
         """Rows behind a position and below the horizon, which stay the same rows whenever they are asked for."""
-        found = await self._rows(*self._queries.rows(at["xid"], at["id"], horizon, at.get("seam")))
+        import psycopg.errors
+
+        try:
+            found = await self._rows(*self._queries.rows(at["xid"], at["id"], horizon, at.get("seam")))
+        except psycopg.errors.UndefinedTable as error:
+            msg = f"{self._input.describe()} is gone while it is read; {ANEW}"
+            raise InputError(msg) from error
         return [Row(*row) for row in found]
 
     async def _tell_what_holds(self, horizon: int, held: _Held) -> None:

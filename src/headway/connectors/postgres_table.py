@@ -241,8 +241,9 @@ class TableSession(PostgresSession):
         given = self._given_table
         found = await self._rows(self._about.columns())
         if not found:
-            self.troubles.tell(f"the table {given.table.table} is not there yet")
+            self.troubles.missing(f"the table {given.table.table}")
             return []
+        self.troubles.found(f"the table {given.table.table}")
         unique = [frozenset(one[0]) for one in await self._rows(self._about.unique())]
         misfit = check_table(given.table, found, unique)
         if misfit is not None:

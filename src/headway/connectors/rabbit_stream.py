@@ -30,7 +30,7 @@ from headway.connectors.parts import RecordPart
 from headway.connectors.queued import BATCH, QueuedReader
 from headway.connectors.rabbit_link import StreamLink, check_name, place_of
 from headway.connectors.records import RecordsChunk
-from headway.connectors.remote import LOOK_EVERY_S, LoopSession, RemoteInput, format_without_header, one_of
+from headway.connectors.remote import ANEW, LOOK_EVERY_S, LoopSession, RemoteInput, format_without_header, one_of
 from headway.connectors.server_url import STREAMS, ServerUrl
 from headway.errors import InputError, UsageError
 from headway.formats.base import Format
@@ -203,12 +203,13 @@ class RabbitStreamSession(LoopSession):
         assert link is not None
         if given.super_stream is None:
             found = [stream for stream in given.streams if await link.stream_exists(stream, self._described)]
-            for stream in sorted(set(given.streams) - set(found)):
-                self.troubles.tell(f"the stream {stream} is not there yet")
+            for stream in sorted(given.streams):
+                tell = self.troubles.found if stream in found else self.troubles.missing
+                tell(f"the stream {stream}")
             return sorted(found)
         found = await link.partitions(given.super_stream, self._described)
-        if not found:
-            self.troubles.tell("it is not there yet")
+        tell = self.troubles.found if found else self.troubles.missing
+        tell()
         return sorted(found)
 
     def reader(self, name: str, position: Optional[Position], *, follow: bool) -> QueuedReader:
@@ -288,7 +289,7 @@ class RabbitStreamSession(LoopSession):
             if begins_at is not None and is_known:
                 raise self._anew(reader.name, begins_at)
             if not await link.stream_exists(reader.name, self._described):
-                msg = f"{self._described}: the stream {reader.name} is gone while it is read"
+                msg = f"{self._described}: the stream {reader.name} is gone while it is read; {ANEW}"
                 raise InputError(msg)
 
     def _unpacked(self, chunk: Any) -> list[bytes]:

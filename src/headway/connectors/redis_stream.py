@@ -16,7 +16,7 @@ from headway.connectors.parts import RecordPart
 from headway.connectors.queued import BATCH, QueuedReader
 from headway.connectors.records import RecordsChunk
 from headway.connectors.redis_link import redis_client
-from headway.connectors.remote import LoopSession, RemoteInput, format_without_header, one_of
+from headway.connectors.remote import ANEW, LoopSession, RemoteInput, format_without_header, one_of
 from headway.connectors.server_url import REDIS, ServerUrl
 from headway.errors import InputError, UsageError
 from headway.formats.base import Format
@@ -156,9 +156,10 @@ class RedisSession(LoopSession):
             kind = (await self._client.type(stream)).decode()
             if kind == "stream":
                 found.append(stream)
+                self.troubles.found(f"the stream {stream}")
                 self._added[stream] = (await self._client.xinfo_stream(stream))["entries-added"]
             elif kind == "none":
-                self.troubles.tell(f"the stream {stream} is not there yet")
+                self.troubles.missing(f"the stream {stream}")
             else:
                 msg = f"{self._redis.describe()}: {stream} is a {kind}, expected a stream"
                 raise InputError(msg)
@@ -203,7 +204,7 @@ class RedisSession(LoopSession):
         if await self._client.exists(reader.name):
             self._begin_at(reader, await self._client.xinfo_stream(reader.name))
         elif at["record"]:
-            msg = f"{self._redis.describe()}: the stream {reader.name} is gone while it is read"
+            msg = f"{self._redis.describe()}: the stream {reader.name} is gone while it is read; {ANEW}"
             raise InputError(msg)
 
     def _begin_at(self, reader: QueuedReader, info: Mapping[str, Any]) -> Position:

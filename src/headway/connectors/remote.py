@@ -33,6 +33,7 @@ from headway.formats.base import Format
 from headway.formats.named import FormatLike, format_of
 
 __all__ = [
+    "ANEW",
     "LoopSession",
     "RemoteInput",
     "format_without_header",
@@ -41,6 +42,8 @@ __all__ = [
 
 FIRST_WAIT_S: Final = 15.0
 LOOK_EVERY_S: Final = 5.0
+ANEW: Final = "start with a new state directory once it is there again"
+"""What is to be done where a log was deleted whose positions are kept."""
 _LEAVE_S: Final = 5.0
 """How long a client may take to end: one may have something left that nobody takes any more."""
 _PAUSES_S: Final = (0.05, 0.2, 0.5, 1.0)

@@ -31,10 +31,26 @@ class Troubles:
         self._notices: deque[str] = deque()
         self._down_since_s: dict[str, float] = {}
         self._told: set[str] = set()
+        self._found: set[str] = set()
 
     def tell(self, notice: str) -> None:
         """What should be told, once."""
         self._notices.append(f"{self.described}: {notice}")
+
+    def found(self, what: str = "it") -> None:
+        """What is to be read is there."""
+        self._found.add(what)
+
+    def missing(self, what: str = "it") -> None:
+        """What is to be read is not there: tell whether it has ever been, as far as this session knows.
+
+        >>> troubles, told = Troubles("nats stream ORDERS"), []
+        >>> troubles.missing(), troubles.found(), troubles.missing(), troubles.take(told.append)
+        (None, None, None, None)
+        >>> told
+        ['nats stream ORDERS: it is not there yet', 'nats stream ORDERS: it is there no more']
+        """
+        self.tell(f"{what} is there no more" if what in self._found else f"{what} is not there yet")
 
     def down(self, reason: str, about: str = "") -> None:
         """The server does not answer, or says that it cannot; `about` a partition, where others may be well."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Final, NamedTuple
 
+from headway.connectors.absence import absence, has_a_name
 from headway.declare.flow import Flow
 from headway.errors import HeadwayError
 from headway.graph import SinkNode, SourceNode
@@ -63,6 +64,9 @@ def _of_source(node: SourceNode) -> EdgeLook:
     except HeadwayError as error:
         return EdgeLook(node.name, described, False, str(error))
     count = f"{partitions} partition{'' if partitions == 1 else 's'}"
+    if not partitions:
+        found_there = f"{absence(node.input)}, or run with --follow to wait for it"
+        return EdgeLook(node.name, described, not has_a_name(node.input), found_there)
     if not found:
         return EdgeLook(node.name, described, True, "; ".join([f"{count}, no record yet", *told]))
     events, bad = _first(found)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from headway.connectors.base import Input
@@ -15,6 +16,7 @@ from headway.probing.base import NAMES_SHOWN, Look, Named, Probe
 __all__ = ["KafkaProbe"]
 
 _ANSWER_S: Final = 10.0
+_LOOK_S: Final = 2.0
 _COUNTED_MOST: Final = 500
 """Of how many partitions, of all topics together, the ends are asked for."""
 
@@ -43,16 +45,22 @@ class KafkaProbe(Probe):
 
         said: list[str] = []
         finals: list[str] = []
+        names_said: set[str] = set()
 
         def note(error: Any) -> None:
             words = self._settings.without_secrets(told(error))
             said.append(words)
+            names_said.add(error.name())
             if is_final(error):
                 finals.append(words)
 
+        def is_over() -> bool:
+            consumer.poll(0)
+            return bool(finals) or "_ALL_BROKERS_DOWN" in names_said
+
         consumer = Consumer(self._settings.config({"group.id": "headway-connect-check", "error_cb": note}))
         try:
-            metadata = consumer.list_topics(timeout=_ANSWER_S)
+            metadata = _asked(consumer, is_over)
             names = sorted(name for name in metadata.topics if not name.startswith("__"))
             shown = [self._named(consumer, metadata.topics[name]) for name in names[:NAMES_SHOWN]]
         except KafkaException as error:
@@ -92,6 +100,22 @@ class KafkaProbe(Probe):
         options = "".join(f', "{option}": "{_written(option, value)}"' for option, value in self._options.items())
         given = f", options={{{options[2:]}}}" if options else ""
         return f'hw.kafka("{self._settings.servers}", "{name}"{given})'
+
+
+def _asked(consumer: Any, is_over: Callable[[], bool]) -> Any:
+    """What there is, by the brokers. Raises `KafkaException` when they do not answer in time, or it is known before.
+
+    The library waits for a broker that may come yet, and says what is wrong only in between.
+    """
+    from confluent_kafka import KafkaException
+
+    until_s = time.monotonic() + _ANSWER_S
+    while True:
+        try:
+            return consumer.list_topics(timeout=_LOOK_S)
+        except KafkaException:
+            if is_over() or time.monotonic() > until_s:
+                raise
 
 
 def _written(option: str, value: str) -> str:

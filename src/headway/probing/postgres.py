@@ -46,7 +46,7 @@ class PostgresProbe(Probe):
                 tables = connection.execute(_TABLES).fetchall()
         except psycopg.Error as error:
             text = " ".join(hide(str(error), self._dsn.secrets()).split())
-            msg = f"{self.shown}: {text}"
+            msg = f"{self.shown}: {text}; check address and port, user and password, and the name of the database"
             raise InputError(msg) from error
         shown = [
             Named(name, f"about {rows:,} rows: {columns[:_CLIPPED]}" if may_read else "it may not be read by this user")

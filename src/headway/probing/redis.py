@@ -48,7 +48,11 @@ class RedisProbe(Probe):
         except redis.exceptions.AuthenticationError as error:
             msg = f"{self.shown} refuses to let us in: check user and password in the URL"
             raise InputError(msg) from error
-        except (redis.exceptions.RedisError, OSError) as error:
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
+            said = self._address.without_secrets(" ".join(str(error).split())).rstrip(".")
+            msg = f"{self.shown}: {said}; check address and port, whether Redis runs there, and whether it wants TLS"
+            raise InputError(msg) from error
+        except redis.exceptions.RedisError as error:
             msg = f"{self.shown}: {self._address.without_secrets(' '.join(str(error).split()))}"
             raise InputError(msg) from error
         finally:

@@ -11,6 +11,7 @@ from typing import Any, Final, Optional, Union
 
 import msgspec
 
+from headway.connectors.absence import absence
 from headway.connectors.base import Chunk, Input
 from headway.connectors.columns.source import ParquetInput, parquet
 from headway.connectors.files import files
@@ -216,7 +217,7 @@ def _taken(node: SourceNode, given: Input, count: int) -> dict[str, Partition]:
     with closing(given.session()) as session:
         names = session.partitions()
         if not names:
-            msg = f"source {node.name!r}: {given.describe()} matches nothing: check the path, or give events"
+            msg = f"source {node.name!r}: {absence(given)}, or give events"
             raise InputError(msg)
         most = max(1, count // len(names))
         found = {}

@@ -159,8 +159,9 @@ def check_inputs(plan: Plan, *, follow: bool) -> None:
     """Raise `InputError` for a bounded source that has no partition at all."""
     for source in [] if follow else plan.sources:
         if source.node.input.own_log is None and not source.node.input.partitions():
-            found = source.node.input.describe()
-            msg = f"source {source.name!r}: {found} matches nothing; check the path, or use --follow to wait for it"
+            from headway.connectors.absence import absence  # Clients of servers come with it.
+
+            msg = f"source {source.name!r}: {absence(source.node.input)}, or use --follow to wait for it"
             raise InputError(msg)
 
 

@@ -326,8 +326,10 @@ class KafkaSession(Session):
             self._note_error(topic.error)
             return
         self._troubles.up()
-        if topic.error is not None:
-            self._troubles.tell("it is not there yet")
+        if topic.error is None:
+            self._troubles.found()
+        else:
+            self._troubles.missing()
         self._names = [f"{given.topic}/{number}" for number in sorted(topic.partitions)]
         self._first_look.set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final, Optional
 
@@ -23,6 +24,8 @@ _OURS: Final = {
     "enable.idempotence": "it is always on",
     "acks": "it is always all",
 }
+_SILENT: Final[dict[str, Any]] = {"log_level": 0, "logger": logging.Logger("librdkafka", level=logging.CRITICAL + 1)}
+"""The library writes what is fatal to standard error at any level, unless it has a logger: what is wrong, we say."""
 _SECRETS: Final = ("password", "secret", "sasl.jaas", "ssl.key.pem", "sasl.username")
 
 
@@ -51,10 +54,30 @@ class KafkaSettings:
             self._options[name] = Secret(str(value), name) if is_read or is_secret else value
 
     def config(self, ours: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of a client, with ours on top. Raises `UsageError` for a secret that is not there."""
+        """The settings of a client, with ours on top. Raises `UsageError` for a secret that is not there.
+
+        So it does for what the client library does not take, such as a name that it does not know.
+        """
         needed("confluent_kafka", "kafka", "hw.kafka(...)")
         given = {name: value.one() if isinstance(value, Secret) else value for name, value in self._options.items()}
-        return {"bootstrap.servers": self.servers, "log_level": 0, **given, **ours}
+        if given:
+            self._try(given)
+        return {"bootstrap.servers": self.servers, **_SILENT, **given, **ours}
+
+    def _try(self, given: dict[str, Any]) -> None:
+        """Make a client that knows no broker: some 0.5 ms, and nothing else tells what the library takes."""
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import AdminClient
+
+        try:
+            AdminClient({**_SILENT, **given})
+        except KafkaException as error:
+            said = self.without_secrets(error.args[0].str()).removeprefix("Failed to create admin client: ")
+            names = ", ".join(map(repr, given))
+            msg = (
+                f"kafka(options=...) with {names}: {said}; names and values are those of librdkafka's CONFIGURATION.md"
+            )
+            raise UsageError(msg) from error
 
     def without_secrets(self, text: str) -> str:
         """A text of the client's without what is secret. Never raises."""
