@@ -115,6 +115,20 @@ def test_lines_come_every_five_seconds() -> None:
     )
 
 
+def test_workers_that_have_said_nothing_yet_are_no_figures() -> None:
+    written: list[str] = []
+    now_s = 0.0
+    lines = Lines("shop", written.append, lambda: now_s)
+    panel = LivePanel("shop", Console(file=io.StringIO()))
+    for step in range(32):
+        now_s = step / 2
+        for shows in (lines, panel):
+            shows.observe(total([]) if step < 20 else stats(events=step))
+    assert [line.partition(" events")[0] for line in written] == ["shop: 20", "shop: 30"]
+    panel.observe(total([]))
+    assert "starting" in panel_text(panel)
+
+
 def test_an_idle_run_says_so_once() -> None:
     written: list[str] = []
     now_s = 0.0

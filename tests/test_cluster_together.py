@@ -14,6 +14,8 @@ import pytest
 from tests.cluster_harness import FLOWS, await_true, run
 from tests.hosts_harness import Loopback, Machine, write_hosts
 
+from headway.runtime.last_run import load_stats
+
 FLOW = FLOWS / "abandoned_carts.py"
 NET = Loopback()
 
@@ -110,6 +112,20 @@ def test_without_a_backup_a_host_that_has_lost_its_state_is_refused(site: Site) 
     for machine in machines:
         assert "cannot go on together: host b has no state" in machine.log.read_text()
         assert "no --backup-to was given" in machine.log.read_text()
+
+
+def test_a_host_that_is_stopped_while_it_waits_has_no_figures_and_keeps_those_of_before(site: Site) -> None:
+    site.finish("a", "b", backups=False)
+    kept = load_stats(site.place / "state-b")
+    assert kept is not None and kept.events == 3_000
+    (site.place / "b.err").unlink()  # It says there that it waited at its first start.
+    [b] = site.start("b", backups=False, more=("--follow", "--json"))
+    await_true(lambda: "host b waits for host a" in b.log.read_text(), "that it waits")
+    assert b.stop() == 0, b.log.read_text()
+    told = json.loads((site.place / "b.out").read_text())
+    assert told["workers"] == 0
+    assert any("no workers ran when this host was stopped" in notice for notice in told["notices"])
+    assert load_stats(site.place / "state-b") == kept
 
 
 def test_what_one_host_has_is_not_taken_for_a_whole_state(site: Site) -> None:

@@ -82,7 +82,7 @@ class LivePanel:
         """The panel as of now."""
         elapsed = seconds_text(self._clock_s() - self._started_s)
         stats = self._stats
-        content: RenderableType = Text("starting") if stats is None else self._content(stats)
+        content: RenderableType = Text("starting") if stats is None or not stats.workers else self._content(stats)
         keys = "stopping; Ctrl-C again ends it at once" if self._stopping() else "Ctrl-C stops"
         return Panel(content, title=self._name, title_align="left", subtitle=f"{elapsed}  {keys}", width=80)
 

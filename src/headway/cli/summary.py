@@ -40,6 +40,11 @@ class Ending:
     """Which host of a cluster this was, when it was one; the numbers are those of all hosts."""
 
     @property
+    def is_counted(self) -> bool:
+        """Whether there are numbers: a host that was stopped while no workers ran knows none."""
+        return self.host is None or bool(self.result.stats.workers)
+
+    @property
     def events_before(self) -> int:
         """Events that earlier runs on the same state directory have read, as far as they were durable."""
         return self.result.resumed_events
@@ -133,6 +138,9 @@ def _headline(ending: Ending) -> str:
 
 def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
     stats, result = ending.result.stats, ending.result
+    if not ending.is_counted:
+        yield "state", f"in {ending.state_dir}"
+        return
     rate = f", {ending.events_per_s:,.0f}/s" if ending.events else ""
     in_all = f"; {stats.events:,} in all" if ending.events_before else ""
     yield "events", f"{ending.events:,} in {seconds_text(ending.seconds)}{rate}{in_all}"
@@ -156,6 +164,8 @@ def _facts(ending: Ending) -> Iterator[tuple[str, str]]:
 def notices(ending: Ending) -> list[str]:
     """What happened that one should know, such as that a file was moved aside, or what a bound has cut off."""
     told = list(ending.result.notices)
+    if not ending.is_counted:
+        told.append("no workers ran when this host was stopped, since it waited for others: it has no figures to show")
     if ending.result.cut_off:
         told.append(
             f"{count_text(ending.result.cut_off, 'timer')} still armed after time has gone on {DRAIN_STEPS} times to "

@@ -86,7 +86,8 @@ def run_host(
     if done.failure is not None:
         raise error_of(done.failure)
     stats = total(done.workers)
-    directory.keep_last_run(stats)
+    if done.workers:  # Else it was stopped while none ran, and the last figures are those of the run before.
+        directory.keep_last_run(stats)
     return RunResult(
         stats,
         before,
