@@ -79,7 +79,8 @@ _SOURCE_TELLS: Final = {
     "": "it holds for what is read from here on",
 }
 _OUTPUT_TELLS: Final = {
-    "place": "it goes on there at the position that it had, so what was written must have been moved there",
+    "place": "it goes on there at the position that it had, so what was written must have been moved there; only "
+    "after a restore with --outputs new it begins anew",
     "id_by": "new triggers have other ids",
     "target": "what waits goes to the new one",
     **dict.fromkeys(

@@ -244,7 +244,8 @@ TOLD = [
         flow(lambda m: m.shop.to("out", hw.to_jsonl("new.jsonl"))),
         [
             "output 'out': parameters differ from the last run: place file old.jsonl -> file new.jsonl; it goes on "
-            "there at the position that it had, so what was written must have been moved there"
+            "there at the position that it had, so what was written must have been moved there; only after a "
+            "restore with --outputs new it begins anew"
         ],
     ),
     (

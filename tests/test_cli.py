@@ -196,6 +196,11 @@ def test_an_interrupt_has_its_exit_code(capsys: pytest.CaptureFixture[str]) -> N
     assert "goes on from its last durable epoch" in capsys.readouterr().err
 
 
+def test_a_question_that_is_not_answered_by_y_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(click.Abort(), as_json=False) == 1
+    assert "not confirmed, so nothing was changed: answer y, or give --yes" in capsys.readouterr().err
+
+
 def test_explain_in_three_forms(shell: Shell) -> None:
     assert shell("explain", "clicks.py", "--set", "limit=5") == 0
     assert "limit  5 (default 3)  how many clicks are too many" in shell.out

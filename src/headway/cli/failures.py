@@ -28,7 +28,9 @@ def report(error: BaseException, *, as_json: bool) -> int:
         # As of a program that the signal for it has ended: silent, since nobody listens.
         discard_output()
         return ReaderGoneError.exit_code
-    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+    if isinstance(error, click.Abort):
+        name, message, code = "NotConfirmed", "not confirmed, so nothing was changed: answer y, or give --yes", 1
+    elif isinstance(error, KeyboardInterrupt):
         name, message, code = (
             "Interrupted",
             "interrupted; started again, a run goes on from its last durable epoch",

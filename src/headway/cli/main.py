@@ -41,7 +41,7 @@ EXAMPLES = examples(
 EXIT_CODES = """\b
 Exit codes:
   0    done; also after a graceful stop by Ctrl-C or SIGTERM
-  1    the flow's own code raised, a check found differences, or there is nothing to show
+  1    the flow's own code raised, a check found differences, there is nothing to show, or nobody said y
   2    a flow, an option or a parameter is wrong
   3    the state directory cannot be used
   4    an input cannot be read, or an output cannot be written

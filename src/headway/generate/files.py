@@ -90,7 +90,7 @@ def prepare_directory(directory: Path, *, overwrite: bool) -> None:
     if earlier and not overwrite:
         msg = (
             f"{directory} already holds {len(earlier)} files of an earlier stream, like {earlier[0].name}: "
-            "expected a directory without any; choose another, or ask to overwrite it"
+            "expected a directory without any; choose another, or say overwrite=True (--overwrite)"
         )
         raise OutputError(msg)
     for path in earlier:
