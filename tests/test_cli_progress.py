@@ -115,18 +115,21 @@ def test_lines_come_every_five_seconds() -> None:
     )
 
 
-def test_workers_that_have_said_nothing_yet_are_no_figures() -> None:
+def test_what_only_some_parts_have_said_is_not_shown() -> None:
     written: list[str] = []
     now_s = 0.0
     lines = Lines("shop", written.append, lambda: now_s)
     panel = LivePanel("shop", Console(file=io.StringIO()))
-    for step in range(32):
+    for step in range(64):
         now_s = step / 2
+        seen = total([]) if step < 20 else stats(events=step)
+        if 30 <= step < 50:  # Workers begin anew, and an output is not open yet.
+            seen = total([structs.replace(worker(), outputs={"dead-letters": 1})])
         for shows in (lines, panel):
-            shows.observe(total([]) if step < 20 else stats(events=step))
-    assert [line.partition(" events")[0] for line in written] == ["shop: 20", "shop: 30"]
-    panel.observe(total([]))
-    assert "starting" in panel_text(panel)
+            shows.observe(seen)
+        expected = "starting" if step < 20 else "7 triggers"
+        assert expected in panel_text(panel)
+    assert [line.partition(" events")[0] for line in written] == ["shop: 20", "shop: 50", "shop: 60"]
 
 
 def test_an_idle_run_says_so_once() -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from tests import durable_flow
 from tests.cluster_harness import Started, await_true
 from tests.durable_harness import Group, start
+from tests.test_cli_progress import worker
 from tests.test_durable_kills import ask, effects_of, ended
 
 import headway as hw
@@ -171,7 +172,7 @@ def test_what_is_told_of_them() -> None:
 def test_the_panel_shows_them() -> None:
     console = Console(width=100, record=True, file=io.StringIO())
     panel = LivePanel("orders", console, clock_s=lambda: 0.0)
-    panel.observe(stats(ship={"asleep": 4, "blocked": 1}))
+    panel.observe(msgspec.structs.replace(stats(ship={"asleep": 4, "blocked": 1}), workers=[worker()]))
     console.print(panel.render())
     assert "functions  0 working   4 asleep   1 blocked" in console.export_text()
 

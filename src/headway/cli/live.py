@@ -61,7 +61,8 @@ class LivePanel:
     def observe(self, stats: RunStats) -> None:
         """Take what the next refresh shows; what workers want to be told is printed above the panel at once."""
         self._meter.observe(stats)
-        self._stats = stats
+        if self._meter.is_whole:
+            self._stats = stats
         for notice in (*self._news.of(stats), *self._alerts.of(stats), *self._function_alerts.of(stats)):
             self.tell(f"note: {printable_line(notice)}")
 
@@ -82,7 +83,7 @@ class LivePanel:
         """The panel as of now."""
         elapsed = seconds_text(self._clock_s() - self._started_s)
         stats = self._stats
-        content: RenderableType = Text("starting") if stats is None or not stats.workers else self._content(stats)
+        content: RenderableType = Text("starting") if stats is None else self._content(stats)
         keys = "stopping; Ctrl-C again ends it at once" if self._stopping() else "Ctrl-C stops"
         return Panel(content, title=self._name, title_align="left", subtitle=f"{elapsed}  {keys}", width=80)
 

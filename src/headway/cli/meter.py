@@ -56,9 +56,15 @@ class Meter:
         self._began: Optional[tuple[int, int]] = None
         self._extent: Optional[tuple[int, int]] = None
         self._at_ms = 0
+        self._outputs: set[str] = set()
+        self.is_whole = False
+        """Whether the last observation has figures of all: workers that begin, or begin anew, open one part after the
+        other, and what a part has counted is missing until it is open."""
 
     def observe(self, stats: RunStats) -> None:
         """Take what the workers say; what was taken before is left out."""
+        self.is_whole = bool(stats.workers) and self._outputs <= stats.outputs.keys()
+        self._outputs |= stats.outputs.keys()
         for worker in stats.workers:
             series = self._series.setdefault(worker.worker, _Series())
             series.add(worker.at_ms, worker.events, worker.commit_ms)

@@ -87,7 +87,7 @@ class Lines(Quiet):
         now_s = self._clock_s()
         if self._next_s is None:
             self._next_s = now_s + LINE_EVERY_S
-        if now_s >= self._next_s and stats.workers:  # Workers that are starting have nothing to tell yet.
+        if now_s >= self._next_s and self._meter.is_whole:
             self._next_s = now_s + LINE_EVERY_S
             for notice in self._news.of(stats):
                 self.tell(f"note: {printable_line(notice)}")
