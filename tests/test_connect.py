@@ -322,6 +322,19 @@ for number, log in enumerate([hw.redis_stream(URL, "no-such"), hw.files("none-ye
 """
 
 
+def test_a_target_with_a_wrong_password_says_what_to_check(
+    check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = redis_server().url.replace("://", "://ann:swordfish@")
+    target = f'hw.items([]), time=hw.INGESTION_TIME).trigger("t", hw.to_redis_stream({url!r}, "t"))'
+    Path("flow.py").write_text(f'import headway as hw\nflow = hw.Flow("let-in")\nflow.source("s", hw.Json, {target}\n')
+    said = check("flow.py")
+    assert said.code == 4
+    assert "it refuses to let us in: check user and password in the URL" in said.out
+    assert "swordfish" not in said.out + said.err
+
+
 def test_a_log_that_is_not_there_is_wrong_and_a_pattern_may_match_nothing_yet(
     check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

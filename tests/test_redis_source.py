@@ -84,6 +84,8 @@ def test_the_parts_of_entries_are_the_fields_of_events(redis: RedisServer, tmp_p
         for n in range(2)
     ]
     assert [letter["position"] for letter in letters] == ["entry 9000-0"]
+    assert letters[0]["reason"].startswith("it has no field 'value', only 'other': field= of the input says")
+    assert letters[0]["raw"] == '{"other": "x"}'
 
 
 def test_entries_that_were_trimmed_before_they_were_read_end_the_run_or_are_told(redis: RedisServer) -> None:

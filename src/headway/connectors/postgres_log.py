@@ -154,6 +154,10 @@ class PostgresChunk(RecordsChunk):
         row = self._rows[index]
         return f"row {row.id} of transaction {row.xid}"
 
+    def absence_of(self, index: int) -> str:
+        """With `value=` a column is the value."""
+        return "the column with its value is null"
+
     def part_of(self, part: RecordPart, index: int) -> Any:
         """What a row has besides its value."""
         if part is RecordPart.KEY:

@@ -6,6 +6,7 @@ a number, so entries are counted too: the count orders what has one time.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Optional
@@ -93,12 +94,26 @@ class RedisChunk(RecordsChunk):
         self.ordinals = range(first, first + len(entries))
         self.values = [fields.get(field) for _, fields in entries]
         self._entries = entries
+        self._field = given.field
         self._stream = stream
         self._key = None if given.key is None else given.key.encode()
 
     def place_of(self, index: int) -> str:
         """Its id."""
         return f"entry {self._entries[index][0].decode()}"
+
+    def absence_of(self, index: int) -> str:
+        """Which field it has not, and which it has."""
+        names = ", ".join(repr(_text(name)) for name in self._entries[index][1])
+        return f"it has no field {self._field!r}, only {names}: field= of the input says which one holds the value"
+
+    def raw_of(self, index: int) -> bytes:
+        """The value; where there is none, all fields as a JSON object."""
+        value = self.values[index]
+        if value is not None:
+            return value
+        shown = {_text(name): _text(content) for name, content in self._entries[index][1].items()}
+        return json.dumps(shown).encode()
 
     def part_of(self, part: RecordPart, index: int) -> Any:
         """What an entry has besides its value."""
@@ -110,6 +125,10 @@ class RedisChunk(RecordsChunk):
         if part is RecordPart.HEADERS:
             return [(name.decode(errors="replace"), value) for name, value in fields.items()]
         return self.ordinals[index] if part is RecordPart.OFFSET else self._stream
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="backslashreplace")
 
 
 class RedisSession(LoopSession):

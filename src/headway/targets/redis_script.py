@@ -68,4 +68,8 @@ class RedisScript:
 
     def reason(self, error: Exception) -> str:
         """What an error says, in one line and without the password."""
+        import redis.exceptions
+
+        if isinstance(error, redis.exceptions.AuthenticationError):
+            return "it refuses to let us in: check user and password in the URL"
         return self.address.without_secrets(" ".join(str(error).split())) or type(error).__name__
