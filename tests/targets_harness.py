@@ -80,8 +80,10 @@ def deliver_with_kills(kind: str, address: str, file: Path, total: int) -> None:
         arguments = ["tests.targets_client", kind, address, str(file), str(total), str(seed)]
         process = subprocess.Popen([sys.executable, "-m", *arguments], cwd=Path(__file__).parent.parent, env=os.environ)
         try:
-            # Until it has come some way: the moment is anywhere in its work.
-            start, until = int(file.read_text()), chance.randint(50, 500)
+            # Until it has come some way: the moment is anywhere in its work. It is at a third of the rest at most, so
+            # that some are killed although we look too late.
+            start = int(file.read_text())
+            until = chance.randint(50, min(500, max(100, (total - start) // 3)))
             while process.poll() is None and int(file.read_text()) < start + until:
                 os.sched_yield()
             if process.poll() is not None:
