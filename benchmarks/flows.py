@@ -10,6 +10,8 @@ from typing import Literal, Optional
 import headway as hw
 from headway.connectors.base import Output, OutputWriter, Position
 
+_YEAR_MS = hw.duration_ms("365d")
+
 
 class Visit(hw.Event):
     """A user does something."""
@@ -50,6 +52,20 @@ class Remember(hw.Operator[Visit, Profile, Seen]):
             profile.note = note_of(event.user)
         elif event.kind == "seen":
             ctx.emit(Seen(visits=profile.visits, joined=profile.note == note_of(event.user)))
+
+
+class RememberAndWait(Remember):
+    """Also waits a year for each user that has joined."""
+
+    def on_event(self, profile: Profile, event: Visit, ctx: hw.Context[Seen]) -> None:
+        """Count the visit, and arm a timer for one that has joined."""
+        super().on_event(profile, event, ctx)
+        if event.kind == "join":
+            ctx.timer("away", event.at + _YEAR_MS)
+
+    def on_timer(self, profile: Profile, timer: hw.Timer, ctx: hw.Context[Seen]) -> None:
+        """Never comes within a benchmark."""
+        ctx.forget()
 
 
 @dataclass(frozen=True)
@@ -93,7 +109,8 @@ class _MarkedWriter(OutputWriter):
 flow = hw.Flow("profiles")
 events = flow.param("input", "visits.jsonl", help="files of visits")
 output = flow.param("output", "seen.jsonl", help="file for what is told")
+waits = flow.param("waits", "", help="anything for a timer with each profile")
 
 visits = flow.source("visits", Visit, hw.files(events), time="at").key_by("user")
-seen = visits.process("remember", Remember())
+seen = visits.process("remember", RememberAndWait() if waits else Remember())
 seen.trigger("user.seen", Marked(hw.to_jsonl(output), Path(f"{output}.first")))

@@ -28,9 +28,11 @@ _LOADING: Final = "loading.json"
 _KILL_EPOCH_MS: Final = 200
 
 
-def spec_for(log: Path, directory: Path, *, epoch_ms: int = 1_000, cache_bytes: int = 128 << 20) -> EngineSpec:
-    """A run over `log` that keeps its state and its output in `directory`."""
-    parameters = {"input": str(log), "output": str(directory / OUTPUT)}
+def spec_for(
+    log: Path, directory: Path, *, epoch_ms: int = 1_000, cache_bytes: int = 128 << 20, waits: bool = False
+) -> EngineSpec:
+    """A run over `log` that keeps its state and its output in `directory`; `waits` is for a timer with each profile."""
+    parameters = {"input": str(log), "output": str(directory / OUTPUT), **({"waits": "a year"} if waits else {})}
     state_dir = str(directory / STATE)
     return EngineSpec(flow=FLOW, parameters=parameters, state_dir=state_dir, epoch_ms=epoch_ms, cache_bytes=cache_bytes)
 
@@ -41,22 +43,25 @@ def state_bytes() -> int:
     return len(msgspec.msgpack.encode(profile))
 
 
-def loaded(sizes: Sizes, users: int) -> Path:
+def loaded(sizes: Sizes, users: int, *, waits: bool = False) -> Path:
     """A directory with the log in which `users` join and are asked for, and the state after they have joined."""
 
     def build(directory: Path) -> None:
         joins = directory / "joins" / LOG
         joins.parent.mkdir()
         write_joins(joins, users)
-        run = run_engine(spec_for(joins, directory))
+        run = run_engine(spec_for(joins, directory, waits=waits))
         if not users - 1 <= run.answer["keys"] <= users:
             msg = f"{run.answer['keys']} keys are stored after {users} users have joined"
+            raise BenchmarkError(msg)
+        if run.answer["timers"] < (users - 1) * waits:
+            msg = f"{run.answer['timers']} timers are armed after {users} users have joined"
             raise BenchmarkError(msg)
         (directory / _LOADING).write_bytes(msgspec.json.encode(asdict(run)))
         append_checks(directory / LOG, joins, users, sizes.checks)
         shutil.rmtree(joins.parent)
 
-    return cached(f"profiles-{sizes.name}-{users}", (users, sizes.checks, _product()), build)
+    return cached(_named("profiles", sizes, users, waits), (users, sizes.checks, _product()), build)
 
 
 def loading_of(directory: Path) -> Run:
@@ -64,16 +69,20 @@ def loading_of(directory: Path) -> Run:
     return msgspec.json.decode((directory / _LOADING).read_bytes(), type=Run)
 
 
-def killed(sizes: Sizes, users: int) -> Path:
+def killed(sizes: Sizes, users: int, *, waits: bool = False) -> Path:
     """A directory with the state and the output of a run that was killed in the middle of being asked."""
-    source = loaded(sizes, users)
+    source = loaded(sizes, users, waits=waits)
 
     def build(directory: Path) -> None:
         copy_state(source / STATE, directory / STATE)
-        spec = spec_for(source / LOG, directory, epoch_ms=_KILL_EPOCH_MS)
+        spec = spec_for(source / LOG, directory, epoch_ms=_KILL_EPOCH_MS, waits=waits)
         _kill(spec, directory / OUTPUT, sizes.checks // 3)
 
-    return cached(f"killed-{sizes.name}-{users}", (source.name, sizes.checks, _product()), build)
+    return cached(_named("killed", sizes, users, waits), (source.name, sizes.checks, _product()), build)
+
+
+def _named(kind: str, sizes: Sizes, users: int, waits: bool) -> str:
+    return f"{kind}-{sizes.name}-{users}{'-waits' if waits else ''}"
 
 
 def _product() -> tuple[str, str]:
