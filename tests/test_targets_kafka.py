@@ -104,6 +104,29 @@ def test_what_is_too_large_is_refused_and_the_others_go_in(kafka: KafkaServer) -
     reading.close()
 
 
+def test_many_that_the_client_finds_too_large_cost_one_transaction(
+    kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import confluent_kafka
+
+    made: list[str] = []
+
+    class Counted(confluent_kafka.Producer):
+        def __init__(self, config: dict[str, Any]) -> None:
+            made.append(config["transactional.id"])
+            super().__init__(config)
+
+    monkeypatch.setattr(confluent_kafka, "Producer", Counted)
+    topic = topic_of(kafka)
+    batch = [delivery_of(n, {"text": "x" * (10 if n % 10 == 0 else 60_000)}) for n in range(40)]
+    answers = deliver(hw.to_kafka(kafka.address, topic, options={"message.max.bytes": 50_000}), batch)
+    assert outcomes(answers) == [Outcome.DONE if n % 10 == 0 else Outcome.NEVER for n in range(40)]
+    assert len(made) == 2, "the writer, and the claim of its place"
+    reading = Consumed(kafka, topic)
+    assert ids_of(reading() or reading()) == [batch[n].id for n in range(0, 40, 10)]
+    reading.close()
+
+
 def test_of_two_runs_that_live_at_once_the_older_one_is_fenced(kafka: KafkaServer) -> None:
     """Both deliver the same place, as two runs on copies of one state directory do."""
     topic = topic_of(kafka)

@@ -109,9 +109,9 @@ class ExactWriter:
             failed = self._transaction(new, refused, suspects)
             if not failed:
                 return
-            for (place, number), one in failed.items():
+            for name, one in failed.items():
                 if one.is_sure:
-                    refused.setdefault(place, {})[number] = refusal(self._records.words(one.error))
+                    self._refuse(refused, name, one.error)
             suspects |= failed.keys()
             # The client goes on purging what was aborted, new records too.
             places = dict.fromkeys(self._claimed, ())
@@ -124,18 +124,20 @@ class ExactWriter:
         return [delivery for delivery in own if delivery.number > position.number]
 
     def _transaction(
-        self, new: Mapping[str, Sequence[Delivery]], refused: Mapping[str, Refusals], suspects: set[_Name]
+        self, new: Mapping[str, Sequence[Delivery]], refused: dict[str, Refusals], suspects: set[_Name]
     ) -> dict[_Name, Failed]:
-        """One transaction; where records are refused it is aborted, and their errors are returned by their names."""
+        """One transaction; where the broker refuses records it is aborted, and their errors are returned by name.
+
+        What the client refuses is added to what is `refused`, and the transaction goes on without it.
+        """
         import confluent_kafka
 
         producer = self._producer
-        after = {place: self._claimed[place].after(own, refused.get(place, {})) for place, own in new.items()}
         producer.begin_transaction()
-        failed = self._send(
-            [one for place, own in new.items() for one in own if one.number not in refused.get(place, ())], suspects
-        )
+        wanted = [one for place, own in new.items() for one in own if one.number not in refused.get(place, ())]
+        failed = self._send(wanted, refused, suspects)
         if not failed:
+            after = {place: self._claimed[place].after(own, refused.get(place, {})) for place, own in new.items()}
             for place, position in after.items():
                 self._positions.send(producer, self._records.topic, place, Held(position, self._id))
             producer.commit_transaction(self._timeout_s)
@@ -147,8 +149,10 @@ class ExactWriter:
                 raise confluent_kafka.KafkaException(one.error)
         return failed
 
-    def _send(self, deliveries: Iterable[Delivery], alone: set[_Name]) -> dict[_Name, Failed]:
-        """Send records, those whose name is in `alone` by themselves; returns which have failed.
+    def _send(
+        self, deliveries: Iterable[Delivery], refused: dict[str, Refusals], alone: set[_Name]
+    ) -> dict[_Name, Failed]:
+        """Send records, those whose name is in `alone` by themselves; returns which the broker has refused.
 
         A broker refuses all records that were sent to it together; one that was sent alone has failed for itself.
         Nothing more can be sent once one has failed.
@@ -171,12 +175,16 @@ class ExactWriter:
                 self._records.produce(producer, delivery, partial(heard, name))
             except confluent_kafka.KafkaException as error:
                 if is_of_a_record(error.args[0]):
-                    failed[name] = Failed(error.args[0], is_sure=True)
+                    self._refuse(refused, name, error.args[0])
                 elif not failed:
                     raise
         if not failed and producer.flush(self._timeout_s) and not failed:
             raise confluent_kafka.KafkaException(confluent_kafka.KafkaError(confluent_kafka.KafkaError._TIMED_OUT))
         return dict(failed)  # A copy: what is still under way is purged with the transaction.
+
+    def _refuse(self, refused: dict[str, Refusals], name: _Name, error: Any) -> None:
+        place, number = name
+        refused.setdefault(place, {})[number] = refusal(self._records.words(error))
 
     def _claim(self, places: Mapping[str, Sequence[str]]) -> None:
         """Become the only writer of places, given with those that they had before, and learn how far each is."""
