@@ -59,7 +59,7 @@ def test_what_begins_is_told_once_and_so_is_its_end() -> None:
     assert "'cart.abandoned' holds the flow up: 3 triggers wait for http https://a.example" in text
     assert told(is_pressing=True, waiting=4) == []
     assert "no longer" in told()[0]
-    assert "is left alone" in told(breaker="open")[0]
+    assert "fails (no such topic), and is left alone" in told(breaker="open", reason="no such topic")[0]
     assert told(breaker="half open") == []
     assert told(breaker="open") == []
     assert "takes triggers again" in told()[0]

@@ -98,7 +98,9 @@ class Alerts:
         is_broken = one.breaker == BreakerState.OPEN.value and not one.stopped
         if is_broken and name not in self._broken:
             self._broken.add(name)
-            yield f"output {name!r}: {one.target} fails, and is left alone for a while; {one.waiting:,} triggers wait"
+            why = f" ({one.reason})" if one.reason else ""
+            waiting = f"{one.waiting:,} triggers wait"
+            yield f"output {name!r}: {one.target} fails{why}, and is left alone for a while; {waiting}"
         elif one.breaker == BreakerState.CLOSED.value and name in self._broken:
             self._broken.discard(name)
             yield f"output {name!r}: {one.target} takes triggers again"

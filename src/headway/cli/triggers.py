@@ -306,7 +306,8 @@ def _summary(summary: OutputTriggers) -> Iterator[str]:
     if summary.stopped:
         yield printable_line(f"  it wants nothing more: {summary.stopped}; headway triggers retry asks it again")
     elif summary.breaker not in (None, "closed"):
-        yield f"  its breaker is {summary.breaker}: it has failed, and is left alone for a while"
+        why = f" ({summary.reason})" if summary.reason else ""
+        yield printable_line(f"  its breaker is {summary.breaker}: it has failed{why}, and is left alone for a while")
 
 
 def _line(trigger: StoredTrigger) -> Iterator[str]:

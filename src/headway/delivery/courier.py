@@ -74,6 +74,8 @@ class Courier:
         """How many triggers were attempted in this run, by what came of it."""
         self.has_more = False
         """Whether the last `take` has read rows that cannot go now, and there are more to be read."""
+        self.reason = ""
+        """Why the last attempt failed of those that did; empty before any has."""
         self._began_ms: list[int] = []
         """When each of the batches began that were taken and not answered."""
         self._now_ms = now_ms
@@ -284,6 +286,7 @@ class Courier:
 
     def _note_receiver(self, answers: Sequence[Answer], began_ms: int, now_ms: int) -> None:
         """What answers say of the receiver as a whole."""
+        self.reason = next((answer.reason for answer in answers if answer.outcome is Outcome.RETRY), self.reason)
         self.breaker.record(any(answer.outcome is not Outcome.RETRY for answer in answers), began_ms, now_ms)
         pauses = [a.retry_after_s for a in answers if a.is_busy and a.retry_after_s]
         if pauses and max(pauses) > 0:

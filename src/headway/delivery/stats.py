@@ -27,6 +27,8 @@ class DeliveryStats(msgspec.Struct, frozen=True, kw_only=True):
     attempts: dict[str, int] = {}
     """In this run, by what came of them: done, retry, never."""
     breaker: str = BreakerState.CLOSED.value
+    reason: str = ""
+    """Why the receiver was left alone, as of the last attempt that failed; empty where the breaker is closed."""
     stopped: str = ""
     """Why the receiver wants nothing more; empty where it does."""
     oldest_ms: int = 0
@@ -56,6 +58,7 @@ class DeliveryStats(msgspec.Struct, frozen=True, kw_only=True):
             dropped=self.dropped + other.dropped,
             attempts={name: count + other.attempts.get(name, 0) for name, count in self.attempts.items()},
             breaker=worse,
+            reason=self.reason or other.reason,
             stopped=self.stopped or other.stopped,
             oldest_ms=max(self.oldest_ms, other.oldest_ms),
             waiting_max=self.waiting_max + other.waiting_max,

@@ -54,6 +54,8 @@ class OutputTriggers(msgspec.Struct, frozen=True, kw_only=True):
     """Why the target wants nothing more; empty where it does."""
     breaker: Optional[str] = None
     """`closed`, `open` or `half open`, as a running flow says; None where none answers."""
+    reason: str = ""
+    """Why the last attempt failed, where the breaker is not closed."""
     running: bool = False
 
 
@@ -179,6 +181,7 @@ class Triggerbox:
             dropped=sum(total.dropped for total in totals),
             stopped=next((total.stopped for total in totals if total.stopped), ""),
             breaker=None if stats is None else stats.breaker,
+            reason="" if stats is None else stats.reason,
             running=stats is not None,
         )
 
