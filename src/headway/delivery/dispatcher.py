@@ -20,7 +20,6 @@ from contextlib import suppress
 from typing import Any, Final, Optional, TypeVar
 
 from headway.basics.crashpoints import reached
-from headway.delivery.breaker import BreakerState
 from headway.delivery.courier import Courier, Item
 from headway.delivery.deliverable import delivery_of
 from headway.delivery.desk import Desk
@@ -363,7 +362,6 @@ class _Route:
         courier = self.courier
         totals = [window.queue.totals for window in courier.windows]
         waiting = courier.waiting
-        breaker = courier.breaker.state(now_ms)
         gone = sum(total.gone for total in totals)
         if not waiting:
             self._oldest = (-1, now_ms)
@@ -378,8 +376,8 @@ class _Route:
             dead=sum(total.died for total in totals),
             dropped=sum(total.dropped for total in totals),
             attempts={outcome.value: count for outcome, count in courier.attempts.items()},
-            breaker=breaker.value,
-            reason="" if breaker is BreakerState.CLOSED else courier.reason,
+            breaker=courier.breaker.state(now_ms).value,
+            reason=courier.reason,
             stopped=courier.stopped,
             oldest_ms=now_ms - self._oldest[1] if waiting else 0,
             waiting_max=courier.delivering.waiting_max,

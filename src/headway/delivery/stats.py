@@ -28,7 +28,7 @@ class DeliveryStats(msgspec.Struct, frozen=True, kw_only=True):
     """In this run, by what came of them: done, retry, never."""
     breaker: str = BreakerState.CLOSED.value
     reason: str = ""
-    """Why the receiver was left alone, as of the last attempt that failed; empty where the breaker is closed."""
+    """Why the last attempt failed of those that did in this run; empty where none has."""
     stopped: str = ""
     """Why the receiver wants nothing more; empty where it does."""
     oldest_ms: int = 0

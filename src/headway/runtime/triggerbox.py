@@ -55,7 +55,7 @@ class OutputTriggers(msgspec.Struct, frozen=True, kw_only=True):
     breaker: Optional[str] = None
     """`closed`, `open` or `half open`, as a running flow says; None where none answers."""
     reason: str = ""
-    """Why the last attempt failed, where the breaker is not closed."""
+    """Why the last attempt failed of those that did, as a running flow says; empty where none has."""
     running: bool = False
 
 
