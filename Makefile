@@ -1,6 +1,7 @@
 # Everything a checkout needs: each target sets up what it uses.
 PYTHON ?= python3
 MINUTES ?= 10
+TESTS ?= not soak and not slow
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -59,9 +60,9 @@ demo: $(BUILT) $(VENV)/.demo  ## a little shop that explains itself: HTTP, a dec
 services: $(READY)  ## install and try the servers that some tests need: PostgreSQL, MariaDB, Kafka, NATS, Redis, RabbitMQ, Mosquitto, Temporal, Restate, Apicurio
 	@$(BIN)/python -m tests.services
 
-test: $(BUILT) $(READY)  ## all tests but the long ones
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not soak'
-	HEADWAY_PURE=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not soak' $(TWINS)
+test: $(BUILT) $(READY)  ## the tests that take less than ten minutes together; TESTS='not soak' also runs the slow ones
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m '$(TESTS)'
+	HEADWAY_PURE=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m '$(TESTS)' $(TWINS)
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .

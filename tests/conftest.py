@@ -11,6 +11,7 @@ from typing import Optional
 
 import pytest
 from hypothesis import settings
+from tests.slow import name_of, slow_tests
 
 collect_ignore = ["littlehorse_cases.py", "resonate_app.py"]
 """Programs that tests start in environments of their own, with libraries that are not in this one."""
@@ -40,8 +41,11 @@ def pytest_sessionfinish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each property its share of the time."""
+    """Give each property its share of the time, and mark what is slow."""
+    slow = slow_tests()
     for item in items:
+        if name_of(item.nodeid) in slow:
+            item.add_marker(pytest.mark.slow)
         function = getattr(item, "obj", None)
         given: Optional[settings] = getattr(function, "_hypothesis_internal_use_settings", None)
         if given is not None and item.get_closest_marker("soak") is None:
