@@ -49,7 +49,7 @@ def main(report: str) -> None:
     slow = sorted(name for name, took_s in took.items() if took_s > _SLOW_S and not name.startswith(_ALWAYS))
     _NAMES.write_text("".join(f"{name}\n" for name in slow))
     left_s = sum(took.values()) - sum(took[name] for name in slow)
-    print(
+    print(  # noqa: T201 - it is a command.
         f"{len(slow)} of {len(took)} tests take more than {_SLOW_S:g} s; the others take {left_s / 60:.1f} min together"
     )
 
