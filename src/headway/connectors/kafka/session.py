@@ -130,6 +130,8 @@ class KafkaSession(Session):
             )
             config.setdefault("queued.max.messages.kbytes", 16_384)
             config.setdefault("fetch.wait.max.ms", 50)
+            # By default the client fetches nothing for a second once it has enough, and has read that long before.
+            config.setdefault("fetch.queue.backoff.ms", 5)
             config.setdefault("socket.timeout.ms", SILENT_MS)
             self._consumer = confluent_kafka.Consumer(config)
         except Exception as error:
