@@ -247,7 +247,8 @@ def test_drop_asks_and_does_nothing_without_an_answer(
     call(capsys, "run", "flow.py", "--quiet")
     before = files()
     monkeypatch.setattr("click.confirm", _no)
-    call(capsys, "state", "drop", "flow.py", "count", code=130)
+    _, err = call(capsys, "state", "drop", "flow.py", "count", code=1)
+    assert "not confirmed, so nothing was changed" in err
     assert files() == before
 
 
