@@ -21,7 +21,7 @@ def shell_blocks() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("events", "after"), [(800_000, 4_000), pytest.param(1_000_000, 10_000, marks=pytest.mark.soak)]
+    ("events", "after"), [(800_000, 8_000), pytest.param(1_000_000, 10_000, marks=pytest.mark.soak)]
 )
 def test_break_it(tmp_path: Path, events: int, after: int) -> None:
     """Both kills hit a run that is under way; the next run says where it goes on, and every file is as it was."""

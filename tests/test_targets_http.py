@@ -189,9 +189,7 @@ def test_retry_after(text: str, seconds: Optional[float]) -> None:
 def test_what_is_sent_in_binary_mode() -> None:
     subject = 'a\r\nx-injected: 1\r\n\r\n "50%" ü 🛒'
     delivery = delivery_of(7, {"cents": 5}, key=subject)
-    traced = type(delivery)(
-        **{**vars(delivery), "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
-    )
+    traced = msgspec.structs.replace(delivery, traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
     _, hostile = post(respond(), batches=[[traced]], secret=SECRET, headers={"X-Shop": "eu"}, path="/hooks?v=1")
     [request] = hostile.requests
     assert request.line == "POST /hooks?v=1 HTTP/1.1" and request.body == b'{"cents":5}'
