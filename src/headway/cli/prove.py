@@ -51,7 +51,7 @@ def _logs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
     default=200,
     show_default=True,
     metavar="N",
-    help="How many runs are disturbed. With 0 only those are compared that nobody disturbs.",
+    help="How many runs are disturbed, besides the few that each proof begins with. With 0 there are these alone.",
 )
 @click.option(
     "--seed",
