@@ -341,6 +341,19 @@ def test_a_table_that_was_made_anew_is_refused(server: PostgresServer) -> None:
             read_out(session.open(table, position, follow=False), Order)
 
 
+def test_a_table_that_is_made_anew_between_two_looks_is_refused(server: PostgresServer) -> None:
+    table = table_of(server)
+    add(server, table, range(3))
+    with closing(hw.postgres_log(server.dsn, table).session()) as session:
+        session.partitions()
+        has, _ = taking(session.open(table, None, follow=True), Order)
+        eventually(lambda: has(3), "nothing is read")
+        swap = f"ALTER TABLE {table} RENAME TO old_{table}; CREATE TABLE {table} (LIKE old_{table} INCLUDING ALL)"
+        server.query(f"BEGIN; {swap}; INSERT INTO {table} (n) VALUES (7); COMMIT")
+        with pytest.raises(InputError, match="it was made anew"):
+            eventually(lambda: has(4), "nobody notices it")
+
+
 def test_a_run_that_is_killed_while_transactions_commit_in_any_order_counts_each_row_once(
     server: PostgresServer, tmp_path: Path
 ) -> None:

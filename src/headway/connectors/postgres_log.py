@@ -308,7 +308,7 @@ class PostgresSession(LoopSession):
                 await asyncio.wait_for(self._news.wait(), _PAUSES_S[pause])
             pause = 0 if self._news.is_set() else min(pause + 1, len(_PAUSES_S) - 1)
             self._news.clear()
-            horizon = await self._horizon()
+            horizon = await self._horizon(at)
             if int(at["xid"]) == horizon:
                 await self._tell_what_holds(horizon, held)
 
@@ -328,17 +328,26 @@ class PostgresSession(LoopSession):
             at = {"xid": first, "id": None, "record": 0, "table": self._table_id}
             reader.reached(at)
         elif at["table"] != self._table_id or int(at["xid"]) > horizon:
-            why = "was made anew" if at["table"] != self._table_id else "was restored from a backup"
-            msg = (
-                f"{self._input.describe()} is not the table that was read before: it {why}, or is on another server; "
-                "start with a new state directory"
-            )
-            raise InputError(msg)
+            raise self._another("was made anew" if at["table"] != self._table_id else "was restored from a backup")
         return at
 
-    async def _horizon(self) -> int:
-        [[found]] = await self._rows(self._queries.horizon())
+    async def _horizon(self, at: Position) -> int:
+        """The horizon as it is now. Rows below it are those of the table that a position speaks of, or it raises."""
+        [[found, table]] = await self._rows(self._queries.horizon())
+        if table is None:
+            raise self._gone()
+        if table != at["table"].rpartition("/")[2]:
+            raise self._another("was made anew")
         return int(found)
+
+    def _gone(self) -> InputError:
+        return InputError(f"{self._input.describe()} is gone while it is read; {ANEW}")
+
+    def _another(self, why: str) -> InputError:
+        return InputError(
+            f"{self._input.describe()} is not the table that was read before: it {why}, or is on another server; "
+            "start with a new state directory"
+        )
 
     async def _next_rows(self, at: Position, horizon: int) -> list[Row]:
         """Rows behind a position and below the horizon, which stay the same rows whenever they are asked for."""
@@ -347,8 +356,7 @@ class PostgresSession(LoopSession):
         try:
             found = await self._rows(*self._queries.rows(at["xid"], at["id"], horizon, at.get("seam")))
         except psycopg.errors.UndefinedTable as error:
-            msg = f"{self._input.describe()} is gone while it is read; {ANEW}"
-            raise InputError(msg) from error
+            raise self._gone() from error
         return [Row(*row) for row in found]
 
     async def _tell_what_holds(self, horizon: int, held: _Held) -> None:

@@ -82,8 +82,8 @@ class Queries(TableQueries):
         self._time_is_number = types.get(self._columns.time) in NUMBERS
 
     def horizon(self) -> str:
-        """The transaction below which all have ended."""
-        return "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
+        """The transaction below which all have ended, and the number of the table; None where that is not there."""
+        return f"SELECT pg_snapshot_xmin(pg_current_snapshot())::text, to_regclass({_literal(self.name)})::oid::text"
 
     def end(self) -> str:
         """The horizon; behind the latest transaction whose rows are there, None where that is no later; and more.
