@@ -41,6 +41,7 @@ from headway.formats.named import JSON, FormatLike
 
 __all__ = ["PostgresLogInput", "PostgresSession", "moved", "postgres_log"]
 
+_MADE_ANEW: Final = "was made anew"
 _PAUSES_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Between two looks, when nothing was found; a notification begins them anew."""
 _REFUSALS: Final = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted to log in")
@@ -328,7 +329,7 @@ class PostgresSession(LoopSession):
             at = {"xid": first, "id": None, "record": 0, "table": self._table_id}
             reader.reached(at)
         elif at["table"] != self._table_id or int(at["xid"]) > horizon:
-            raise self._another("was made anew" if at["table"] != self._table_id else "was restored from a backup")
+            raise self._another(_MADE_ANEW if at["table"] != self._table_id else "was restored from a backup")
         return at
 
     async def _horizon(self, at: Position) -> int:
@@ -337,7 +338,7 @@ class PostgresSession(LoopSession):
         if table is None:
             raise self._gone()
         if table != at["table"].rpartition("/")[2]:
-            raise self._another("was made anew")
+            raise self._another(_MADE_ANEW)
         return int(found)
 
     def _gone(self) -> InputError:
