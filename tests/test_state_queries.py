@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,3 +175,15 @@ def test_export(capsys: pytest.CaptureFixture[str], rows: dict[str, list[StoredR
         state = {name: record[name] for name in ("clicks", "page", "pages")}
         assert {**state, "clicks": int(state["clicks"]), "pages": json.loads(state["pages"])} == row.state
         assert json.loads(record["timers"]) == row.timers
+
+
+def test_parquet_goes_through_a_pipe(rows: dict[str, list[StoredRow]]) -> None:
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'headway[parquet]'")
+    from pyarrow import parquet
+
+    arguments = ["state", "export", "clicks.py", "count", "--format", "parquet"]
+    done = subprocess.run([sys.executable, "-m", "headway", *arguments], capture_output=True, check=True, timeout=60)
+    found = parquet.read_table(pa.BufferReader(done.stdout)).to_pylist()
+    assert [(one["key"], one["clicks"], json.loads(one["pages"])) for one in found] == [
+        (row.key, row.state["clicks"], row.state["pages"]) for row in rows["count"]
+    ]

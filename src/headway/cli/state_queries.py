@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -16,6 +14,7 @@ from headway.cli.changes import state_option
 from headway.cli.escapes import json_text, printable
 from headway.cli.options import MOMENT, examples, json_option
 from headway.cli.process import say
+from headway.cli.state_export import FORMATS, export_rows, record_of
 
 if TYPE_CHECKING:
     from headway.state.queries import Difference
@@ -100,7 +99,7 @@ def scan(
                 click.echo(f"... and more: --limit 0 shows all (shown: {limit})", err=True)
                 return
             shown += 1
-            say(json_text(_record(row)))
+            say(json_text(record_of(row)))
 
 
 def _range(reader: StateReader, operator: str, prefix: str, start: str, end: Optional[str]) -> Iterator[StoredRow]:
@@ -263,7 +262,7 @@ def _either(place: str, state_dir: Optional[Path], name: Optional[str]) -> State
 
 def _json_of(operator: str, found: Difference) -> str:
     sides = {
-        side: None if row is None else {key: value for key, value in _record(row).items() if key != "key"}
+        side: None if row is None else {key: value for key, value in record_of(row).items() if key != "key"}
         for side, row in (("before", found.before), ("after", found.after))
     }
     return json_text({"operator": operator, "key": found.key, **sides})
@@ -273,7 +272,7 @@ def _lines_of(operator: str, found: Difference) -> Iterator[str]:
     yield f"{printable(operator)}  {printable(found.key)}"
     for sign, row in (("-", found.before), ("+", found.after)):
         if row is not None:
-            record = _record(row)
+            record = record_of(row)
             timers_ = f"  timers {json_text(record['timers'])}" if record["timers"] else ""
             yield f"  {sign} {json_text(record['state'])}{timers_}"
 
@@ -282,6 +281,7 @@ def _lines_of(operator: str, found: Difference) -> Iterator[str]:
     epilog=examples(
         "headway state export flows/abandoned_carts.py abandonment > carts.jsonl",
         "headway state export .headway/abandoned-carts abandonment --format csv --savepoint before-the-sale",
+        "headway state export flows/abandoned_carts.py abandonment --format parquet > carts.parquet",
     )
 )
 @_reading
@@ -289,47 +289,20 @@ def _lines_of(operator: str, found: Difference) -> Iterator[str]:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["jsonl", "csv"]),
+    type=click.Choice(FORMATS),
     default="jsonl",
     show_default=True,
-    help="JSON lines, which `headway state import` takes, or CSV.",
+    help="JSON lines, which `headway state import` takes, CSV, or Parquet (extra parquet).",
 )
 def export(reader: StateReader, operator: str, form: str) -> None:
     """Write all rows of an operator to standard output, in the order of their keys.
 
-    As JSON lines each row is an object: key, state, timers, touched_ms. As CSV the fields of states are columns, those
-    of all rows; what is no number or text is JSON in there. Reads the rows once, for CSV twice.
+    As JSON lines each row is an object: key, state, timers, touched_ms. As CSV and Parquet the fields of states are
+    columns, those of all rows; what is no number, boolean or text is JSON in there, and so are timers. A field of one
+    of the other names is called state_key and so on; a state without fields is the column value. Reads the rows once,
+    for CSV and Parquet twice.
     """
-    if form == "jsonl":
-        for row in reader.rows(operator):
-            say(json_text(_record(row)))
-        return
-    fields: dict[str, None] = {}
-    for row in reader.rows(operator):
-        if isinstance(row.state, dict):
-            fields.update(dict.fromkeys(map(str, row.state)))
-    say(_csv_line(["key", *fields, "timers", "touched_ms"]))
-    for row in reader.rows(operator):
-        record = _record(row)
-        state = record["state"] if isinstance(record["state"], dict) else {}
-        cells = [_cell(state.get(field)) for field in fields]
-        say(_csv_line([record["key"], *cells, json_text(record["timers"]), str(record["touched_ms"])]))
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else json_text(value)
-
-
-def _csv_line(cells: list[str]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow(cells)
-    return out.getvalue()
-
-
-def _record(row: StoredRow) -> dict[str, Any]:
-    from headway.state.queries import plain_state
-
-    return {"key": row.key, "state": plain_state(row.state), "timers": row.timers, "touched_ms": row.touched_ms}
+    export_rows(reader, operator, form)
 
 
 def tell_table(heads: list[str], rows: Iterator[list[str]]) -> None:

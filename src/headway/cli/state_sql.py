@@ -15,6 +15,7 @@ from headway.cli.changes import state_option
 from headway.cli.escapes import json_text, printable
 from headway.cli.options import examples, json_option
 from headway.cli.process import say
+from headway.cli.state_columns import ColumnKinds, ColumnType, fields_of
 
 if TYPE_CHECKING:
     from headway.state.reader import StateReader
@@ -23,14 +24,7 @@ __all__ = ["sql"]
 
 _OWN: Final = ("key", "group")
 """Columns that are no fields of a state."""
-_TYPES: Final[tuple[tuple[frozenset[type], str], ...]] = (
-    (frozenset({bool}), "BOOLEAN"),
-    (frozenset({int}), "BIGINT"),
-    (frozenset({int, float}), "DOUBLE"),
-    (frozenset({str}), "VARCHAR"),
-)
-"""The type of a column whose values are of no other types than these; JSON for all others."""
-_BIGINT: Final = range(-(1 << 63), 1 << 63)
+_TYPES: Final = {"boolean": "BOOLEAN", "integer": "BIGINT", "number": "DOUBLE", "text": "VARCHAR", "json": "JSON"}
 
 
 @click.command(
@@ -90,45 +84,30 @@ def _shown(table: str, columns: Optional[list[str]]) -> str:
 
 def _load(connection: Any, reader: StateReader, operator: str, path: Path) -> list[str]:
     """Make the table of an operator, by way of a file of JSON lines, and return its columns."""
-    seen: dict[str, set[type]] = {"key": {str}, "group": {int}}
+    kinds = ColumnKinds()
     with path.open("w", encoding="utf-8") as file:
-        for line in _lines(reader, operator, seen):
+        for line in _lines(reader, operator, kinds):
             file.write(line + "\n")
-    columns = ", ".join(f"{_quoted(name)}: {_text(_type_of(types))}" for name, types in seen.items())
+    types: dict[str, ColumnType] = {"key": "text", "group": "integer", **kinds.types()}
+    columns = ", ".join(f"{_quoted(name)}: {_text(_TYPES[kind])}" for name, kind in types.items())
     connection.execute(
         f"CREATE TABLE {_quoted(operator)} AS SELECT * FROM read_json({_text(str(path))}, "
         f"format='newline_delimited', columns={{{columns}}}, maximum_object_size={1 << 30})"
     )
-    return list(seen)
     path.unlink()
+    return list(types)
 
 
-def _lines(reader: StateReader, operator: str, seen: dict[str, set[type]]) -> Iterator[str]:
-    """The rows as JSON; `seen` comes to have the types of the values of each column."""
+def _lines(reader: StateReader, operator: str, kinds: ColumnKinds) -> Iterator[str]:
+    """The rows as JSON."""
     import msgspec
 
     from headway.state.queries import plain_state
 
     for row in reader.rows(operator):
-        state = plain_state(row.state)
-        line: dict[str, Any] = {"key": row.key, "group": row.group}
-        fields = state if isinstance(state, dict) else {"value": state}
-        for name, value in fields.items():
-            column = f"state_{name}" if str(name).lower() in _OWN else str(name)
-            line[column] = value
-            seen.setdefault(column, set()).add(_kind(value))
-        yield msgspec.json.encode(line).decode()
-
-
-def _kind(value: Any) -> type:
-    """The type of a value, as far as columns tell types apart; that of None says nothing."""
-    kind = type(value)
-    return float if kind is int and value not in _BIGINT else kind
-
-
-def _type_of(kinds: set[type]) -> str:
-    known = kinds - {type(None)}
-    return next((name for types, name in _TYPES if known <= types), "JSON") if known else "VARCHAR"
+        fields = fields_of(plain_state(row.state), _OWN)
+        kinds.see(fields)
+        yield msgspec.json.encode({"key": row.key, "group": row.group, **fields}).decode()
 
 
 def _quoted(name: str) -> str:
