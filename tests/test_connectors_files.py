@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headway.connectors.base import Input, PartitionReader
@@ -374,6 +374,7 @@ class TestNames:
         pattern=st.lists(st.sampled_from(["*", "a*", "?", "**", "b", "[ab]", "*.jsonl", ".*"]), min_size=1, max_size=4),
         path=st.lists(st.sampled_from(["a", "b", "ab", "a.jsonl", ".a"]), min_size=1, max_size=4),
     )
+    @example(pattern=["**", "b", "**"], path=["a", "b"])
     def test_matching_a_path_is_finding_it(
         self, tmp_path_factory: pytest.TempPathFactory, pattern: list[str], path: list[str]
     ) -> None:

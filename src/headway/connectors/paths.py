@@ -131,7 +131,7 @@ class FilePattern:
         with reading(path):
             try:
                 status = os.stat(path)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):  # `file/**` finds `file/`.
                 if os.path.islink(path):
                     tell(f"{path} is a link to {os.readlink(path)}, which does not exist: it is not read")
                 return None
