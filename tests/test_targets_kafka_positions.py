@@ -1,4 +1,4 @@
-"""How positions are read back from Kafka: by several threads, of which none waits for what another waits for."""
+"""How positions are read back from Kafka, past transactions of others that are open, and errors."""
 
 from __future__ import annotations
 
@@ -99,33 +99,28 @@ def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]
     return thread, came
 
 
-def test_who_waits_for_an_open_transaction_holds_up_no_other_and_not_the_end(broker: Broker) -> None:
+def test_the_end_of_the_run_ends_who_waits_for_an_open_transaction(broker: Broker) -> None:
     ours = positions(timeout_s=600.0)
     broker.end = 1
     stuck, came = in_thread(ours.read)
     assert broker.polled.wait(JOIN_S)
-    broker.end = 0
-    other, read = in_thread(ours.read)
-    other.join(JOIN_S)
-    assert read == [{}]
-    ending, _ = in_thread(ours.close)
-    ending.join(JOIN_S)
-    assert not ending.is_alive()
+    ours.close()
     stuck.join(JOIN_S)
     assert came == ["the run ends"]
     assert sorted(broker.closed) == ["read_committed", "read_uncommitted"]
-    with pytest.raises(UsageError, match="the run ends"):
-        ours.read()
 
 
-def test_several_threads_read_the_topic_together(broker: Broker) -> None:
+def test_a_transaction_of_another_that_ends_is_waited_for(broker: Broker) -> None:
+    """Whoever waits is asked meanwhile, and reads on from where it stands."""
     ours = positions(timeout_s=JOIN_S)
     broker.end = 40
-    broker.given = [[Record(2 * n), Record(2 * n + 1)] for n in range(20)]
-    readers = [in_thread(ours.read) for _ in range(5)]
-    for thread, came in readers:
-        thread.join(JOIN_S)
-        assert came == [{("shop", f"place-{n}"): Held(Position(n, "an id", {}), "") for n in range(40)}]
+    broker.given = [[Record(2 * n), Record(2 * n + 1)] for n in range(19)]
+
+    def waiting(known: Any) -> None:
+        assert len(known) == 38
+        broker.given.append([Record(38), Record(39)])
+
+    assert ours.read(waiting) == {("shop", f"place-{n}"): Held(Position(n, "an id", {}), "") for n in range(40)}
 
 
 def test_what_comes_behind_an_error_is_noted_as_well(broker: Broker) -> None:

@@ -232,6 +232,8 @@ class ExactWriter:
         fenced = {self._id, ""}
 
         def fence(known: Mapping[tuple[str, str], Held]) -> None:
+            if self.is_broken:  # It was given up, and another writer waits for its turn.
+                raise UsageError(_GIVEN_UP)
             for writer in {known[name].writer for name in names if name in known} - fenced:
                 fenced.add(writer)
                 _give_up(self._begun(writer))

@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
+from contextlib import closing
 from typing import Any, Final, NamedTuple, Optional
 
 import msgspec
@@ -53,28 +53,17 @@ class Held(NamedTuple):
 
 
 class KafkaPositions:
-    """Positions by topic and place, for several threads.
-
-    The topic is read once for all of them, some records at a time, by whoever has its turn; no thread waits longer
-    than `timeout_s`, in seconds, whatever another one waits for.
-    """
+    """Positions by topic and place, for all writers of a target. They claim places, and read, one after the other."""
 
     def __init__(self, settings: KafkaSettings, timeout_s: float) -> None:
+        self.claiming = threading.Lock()
+        """Held by whoever claims places; but for `close`, everything is called by who holds it."""
         self._settings = settings
         self._timeout_s = timeout_s
         self._known: dict[tuple[str, str], Held] = {}
         self._at = 0
         """How far the topic has been read."""
-        self._consumer: Any = None
-        self._asking: Any = None
-        """What asks where the topic ends: it sees what is not committed."""
         self._is_there = False
-        self.claiming = threading.Lock()
-        """Held by whoever claims places."""
-        self._turn = threading.Condition()
-        """Guards what is above; never held while the broker is waited for."""
-        self._is_polling = False
-        self._readers = 0
         self._is_closed = False
 
     def ensure(self) -> None:
@@ -109,76 +98,48 @@ class KafkaPositions:
         Transactions of others that are open hold back what is behind them: it is waited for their end. `waiting` is
         called meanwhile, with what is known so far.
         """
-        until_s = time.monotonic() + self._timeout_s
-        self._begin()
-        try:
-            end = self._end()
-            while True:
-                with self._turn:
-                    while self._is_polling and self._at < end and time.monotonic() <= until_s:
-                        self._turn.wait(_POLL_S)
-                    if self._at >= end:
-                        return dict(self._known)
-                    if self._is_closed:
-                        raise UsageError(_THE_END)
-                    if time.monotonic() > until_s:
-                        msg = f"the topic {POSITIONS_TOPIC} cannot be read to its end: a transaction of another is open"
-                        raise UsageError(msg)
-                    self._is_polling = True
-                if not self._poll():
-                    with self._turn:
-                        known = dict(self._known)
-                    waiting(known)
-        finally:
-            self._finish()
-
-    def close(self) -> None:
-        """End the clients: at once, or when the last thread that reads has come to its end."""
-        with self._turn:
-            self._is_closed = True
-
-    def _begin(self) -> None:
         from confluent_kafka import Consumer, TopicPartition
 
-        with self._turn:
-            if self._is_closed:
-                raise UsageError(_THE_END)
-            if self._consumer is None:
-                ours = {"enable.partition.eof": True, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
-                ours["fetch.wait.max.ms"] = _FETCH_MS
-                self._consumer = Consumer(self._config(isolation="read_committed", **ours))
-                self._consumer.assign([TopicPartition(POSITIONS_TOPIC, 0, self._at)])
-                self._asking = Consumer(self._config(isolation="read_uncommitted"))
-            self._readers += 1
+        until_s = time.monotonic() + self._timeout_s
+        topic = TopicPartition(POSITIONS_TOPIC, 0)
+        ours = {"enable.partition.eof": True, "auto.offset.reset": "earliest", "fetch.wait.max.ms": _FETCH_MS}
+        # Clients that nobody needs would go on asking: they live as long as this takes.
+        with (
+            closing(Consumer(self._config(isolation="read_uncommitted"))) as asking,
+            closing(Consumer(self._config(isolation="read_committed", **ours))) as consumer,
+        ):
+            # Where the topic ends with what is not committed yet, which the other client does not see.
+            _, end = asking.get_watermark_offsets(topic, timeout=self._timeout_s)
+            consumer.assign([TopicPartition(POSITIONS_TOPIC, 0, self._at)])
+            while self._at < end:
+                if self._is_closed:
+                    raise UsageError(_THE_END)
+                if time.monotonic() > until_s:
+                    msg = f"the topic {POSITIONS_TOPIC} cannot be read to its end: a transaction of another is open"
+                    raise UsageError(msg)
+                if not self._poll(consumer):
+                    waiting(self._known)
+        return self._known
 
-    def _finish(self) -> None:
-        with self._turn:
-            self._readers -= 1
-            if not self._readers:  # A client that nobody needs would go on asking.
-                self._dispose()
-
-    def _dispose(self) -> None:
-        for client in filter(None, (self._consumer, self._asking)):
-            with suppress(Exception):  # It is the end of it, whatever it says.
-                client.close()
-        self._consumer = self._asking = None
+    def close(self) -> None:
+        """The run ends: who reads raises soon. Called by any thread."""
+        self._is_closed = True
 
     def _config(self, *, isolation: str, **options: Any) -> dict[str, Any]:
-        ours = {"group.id": f"headway-{uuid.uuid4()}", "isolation.level": isolation, "error_cb": lambda error: None}
+        ours = {
+            "group.id": f"headway-{uuid.uuid4()}",
+            "enable.auto.commit": False,
+            "isolation.level": isolation,
+            "error_cb": lambda error: None,
+        }
         return self._settings.config({**ours, **options})
 
-    def _poll(self) -> bool:
-        """Read some records, for a moment at most; returns whether there were any. One thread at a time."""
-        found: Sequence[Any] = ()
-        try:
-            found = self._consumer.consume(1, _POLL_S)
-            if found:  # It waits for as many as it is asked for, so the others are those that are there.
-                found += self._consumer.consume(_POLL_RECORDS, 0)
-        finally:
-            with self._turn:
-                self._is_polling = False
-                self._turn.notify_all()
-                errors = [error for error in map(self._noted, found) if error is not None]
+    def _poll(self, consumer: Any) -> bool:
+        """Read some records, for a moment at most; returns whether there were any."""
+        found = consumer.consume(1, _POLL_S)
+        if found:  # It waits for as many as it is asked for, so the others are those that are there.
+            found += consumer.consume(_POLL_RECORDS, 0)
+        errors = [error for error in map(self._noted, found) if error is not None]
         if errors:
             raise errors[0]
         return bool(found)
@@ -204,10 +165,3 @@ class KafkaPositions:
         else:
             return KafkaException(error)
         return None
-
-    def _end(self) -> int:
-        """Where the topic ends, with what is not committed yet."""
-        from confluent_kafka import TopicPartition
-
-        _, end = self._asking.get_watermark_offsets(TopicPartition(POSITIONS_TOPIC, 0), timeout=self._timeout_s)
-        return int(end)

@@ -45,6 +45,8 @@ class KafkaSettings:
             raise UsageError(msg)
         self.servers = servers
         self._options: dict[str, Any] = {}
+        self._tried: dict[str, Any] = {}
+        """What the client library has taken; secrets of files may change."""
         for name, value in (options or {}).items():
             if name in _OURS:
                 msg = f"kafka(options={{{name!r}: ...}}): {_OURS[name]}"
@@ -60,8 +62,9 @@ class KafkaSettings:
         """
         needed("confluent_kafka", "kafka", "hw.kafka(...)")
         given = {name: value.one() if isinstance(value, Secret) else value for name, value in self._options.items()}
-        if given:
+        if given != self._tried:
             self._try(given)
+            self._tried = given
         return {"bootstrap.servers": self.servers, **_SILENT, **given, **ours}
 
     def _try(self, given: dict[str, Any]) -> None:
