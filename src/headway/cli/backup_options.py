@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar
 import click
 
 from headway.cli.escapes import printable_line
-from headway.cli.options import DURATION
+from headway.cli.options import DURATION, is_given
 
 if TYPE_CHECKING:
     from headway.backups.automatic import AutomaticBackups
@@ -25,7 +25,6 @@ __all__ = ["BackupRequest", "backup_options", "backup_text", "backups_beside"]
 
 C = TypeVar("C", bound=Callable[..., Any])
 _EVERY_MS = 600_000
-_KEPT = 24
 
 
 def backup_options(command: C) -> C:
@@ -51,7 +50,7 @@ def backup_options(command: C) -> C:
             click.option(
                 "--backup-keep",
                 type=click.IntRange(1),
-                default=_KEPT,
+                default=24,
                 show_default=True,
                 metavar="N",
                 help="How many backups are kept there; older ones are removed.",
@@ -99,7 +98,7 @@ class BackupRequest:
             options.pop("backup_anew"),
             options.pop("backup_take_over"),
         )
-        if found.url is None and (found.every_ms, found.keep) != (_EVERY_MS, _KEPT):
+        if found.url is None and is_given("backup_every_ms", "backup_keep"):
             msg = "--backup-every and --backup-keep are about the backups of --backup-to URL: give that too"
             raise click.UsageError(msg)
         if found.url is None and (found.anew or found.take_over):

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from headway.basics.times import duration_ms, parse_time
 from headway.errors import UsageError
@@ -21,6 +22,7 @@ __all__ = [
     "examples",
     "flow_argument",
     "host_name_option",
+    "is_given",
     "json_option",
     "pairs",
     "set_option",
@@ -163,3 +165,9 @@ def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
             raise click.BadParameter(msg, ctx, param)
         settings[name] = value
     return settings
+
+
+def is_given(*names: str) -> bool:
+    """Whether the command line that is being carried out has any of these options, also with their default values."""
+    context = click.get_current_context()
+    return any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names)

@@ -162,7 +162,7 @@ def run(
     """
     asked = Asked.taken_from(options)
     asked_backups = BackupRequest.taken_from(options)
-    check_kept(savepoint_every_ms, keep)
+    check_kept(savepoint_every_ms)
     _check_together(options, asked.listen)
     options["follow"] = options["follow"] or asked.listen is not None
     request = HostRequest.taken_from(options)

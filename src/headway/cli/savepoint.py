@@ -12,7 +12,7 @@ import click
 from headway.cli.changes import state_option
 from headway.cli.commands import Commands
 from headway.cli.escapes import json_text, printable, printable_line
-from headway.cli.options import DURATION, examples, json_option
+from headway.cli.options import DURATION, examples, is_given, json_option
 from headway.cli.process import say
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ def savepoint() -> None:
 
 
 C = TypeVar("C", bound=Callable[..., Any])
-_KEPT = 5
 
 
 def savepoint_options(command: C) -> C:
@@ -42,7 +41,7 @@ def savepoint_options(command: C) -> C:
     command = click.option(
         "--keep",
         type=click.IntRange(1),
-        default=_KEPT,
+        default=5,
         show_default=True,
         metavar="N",
         help="How many savepoints of --savepoint-every are kept; those with a name of their own all are.",
@@ -64,9 +63,9 @@ def _at_least_a_second(ctx: click.Context, param: click.Parameter, value: Option
     return value
 
 
-def check_kept(every_ms: Optional[int], keep: int) -> None:
+def check_kept(every_ms: Optional[int]) -> None:
     """Raise `click.UsageError` for a number of savepoints to keep where none are made."""
-    if every_ms is None and keep != _KEPT:
+    if every_ms is None and is_given("keep"):
         msg = "--keep is about the savepoints of --savepoint-every DURATION: give that too"
         raise click.UsageError(msg)
 
