@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["BackupRequest", "backup_options", "backup_text", "backups_beside"]
 
 C = TypeVar("C", bound=Callable[..., Any])
-_EVERY_MS = 600_000
 
 
 def backup_options(command: C) -> C:
