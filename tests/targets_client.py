@@ -1,12 +1,14 @@
 """A process that delivers, as a dispatcher would: `python -m tests.targets_client KIND ADDRESS FILE TOTAL SEED`.
 
 The file holds the number of deliveries that were acknowledged. It is written behind each answer, so that whoever kills
-this process may find anything done that the file does not tell.
+this process may find anything done that the file does not tell. A dot on standard output follows each batch, and the
+next batch waits for a byte of standard input.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 from pathlib import Path
@@ -42,6 +44,8 @@ async def main(kind: str, address: str, file: Path, total: int, seed: int) -> No
             # Replaced as a whole: half a number would be another one.
             file.with_suffix(".new").write_text(str(at))
             file.with_suffix(".new").rename(file)
+            os.write(sys.stdout.fileno(), b".")
+            os.read(sys.stdin.fileno(), 1)
         else:
             await asyncio.sleep(0.01)
     await target.close()

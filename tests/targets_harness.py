@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -19,6 +20,7 @@ from headway.targets.base import Answer, Delivery, Outcome, Target
 Result = TypeVar("Result")
 Step = Callable[[Target], Coroutine[Any, Any, Result]]
 LIMIT_S = 60.0
+ROOT = Path(__file__).parent.parent
 
 
 def delivery_of(number: int, value: Any = None, *, place: str = "place-0", key: str | None = None) -> Delivery:
@@ -77,19 +79,18 @@ def deliver_with_kills(kind: str, address: str, file: Path, total: int) -> None:
     chance, kills = random.Random(7), 0
     file.write_text("0")
     for seed in range(1_000):
-        arguments = ["tests.targets_client", kind, address, str(file), str(total), str(seed)]
-        process = subprocess.Popen([sys.executable, "-m", *arguments], cwd=Path(__file__).parent.parent, env=os.environ)
-        try:
-            # Until it has come some way: the moment is anywhere in its work. It is at a third of the rest at most, so
-            # that some are killed although we look too late.
-            start = int(file.read_text())
-            until = chance.randint(50, min(500, max(100, (total - start) // 3)))
-            while process.poll() is None and int(file.read_text()) < start + until:
-                os.sched_yield()
-            if process.poll() is not None:
-                break
-            process.kill()
-            kills += 1
-        finally:
-            process.wait(timeout=30)
-    assert process.returncode == 0 and kills >= 2
+        arguments = [sys.executable, "-m", "tests.targets_client", kind, address, str(file), str(total), str(seed)]
+        with subprocess.Popen(arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None and process.stdout is not None
+            # It waits behind the batch in which it is to be killed, so that it is alive however late we look.
+            batches = chance.randint(1, 12)
+            process.stdin.write(b"." * batches)
+            process.stdin.flush()
+            if len(process.stdout.read(batches)) == batches:
+                time.sleep(chance.uniform(0, 0.004))
+                process.kill()
+            ended = process.wait(timeout=30)
+        if ended != -signal.SIGKILL:
+            break
+        kills += 1
+    assert ended == 0 and kills >= 2
