@@ -127,3 +127,24 @@ def test_rows_of_arrow_without_columns_are_counted(tmp_path: Path) -> None:
         writer.write_batch(batch)
     with closing(columns_file.ColumnFile(str(tmp_path / "a.arrow"))) as found:
         assert found.rows == 10
+
+
+@pytest.mark.parametrize("width", [1, 3_000])
+def test_rows_are_read_on_anywhere_in_a_large_row_group(tmp_path: Path, width: int) -> None:
+    """Narrow rows are decoded many blocks at once, wide ones a block at once."""
+    count = 150_000 if width == 1 else 20_000
+    rows = {"n": pa.array(range(count)), "user": pa.array([str(n % 7) * width for n in range(count)])}
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table(rows), path, row_group_size=count)
+    decoder = ColumnsDecoder(Order)
+    given = hw.parquet(path)
+    expected = [Order(n, str(n % 7) * width) for n in range(count)]
+    for start in (0, 1, 8_191, 8_192, 19_999, *((65_535, 65_536, 149_999) if width == 1 else ())):
+        with closing(given.open("a.parquet", None, follow=False)) as first:
+            position = {**first.position(), "ordinal": start}
+        with closing(given.open("a.parquet", position, follow=False)) as reader:
+            found: list[Any] = []
+            while len(found) < 9_000 and (chunk := reader.read(1 << 16)) is not None:
+                found += chunk.decode(decoder).events
+        assert found == expected[start : start + len(found)] != []
+        assert len(found) >= min(9_000, count - start)

@@ -157,8 +157,11 @@ def test_what_the_server_does_not_take_is_said() -> None:
     assert answer.outcome is Outcome.NEVER
     assert answer.reason == "the trigger has no key, and workflow_id='{key}-{id}' names it by its key"
     nobody = to_temporal(task_queue="nobody", action="update_with_start", update="put", timeout="500ms")
-    [answer] = deliver(nobody, [delivery_of(1, key=f"nobody-{next(NAMES)}")])
-    assert answer.outcome is Outcome.RETRY and "no worker has accepted the update" in answer.reason
+    # One in fifty times the server ends the call as it should end no call, which is one more attempt.
+    answers = [deliver(nobody, [delivery_of(1, key=f"nobody-{next(NAMES)}")])[0] for _ in range(3)]
+    assert outcomes(answers) == [Outcome.RETRY] * 3
+    reasons = [answer.reason for answer in answers if "h2 protocol error" not in answer.reason]
+    assert reasons and all("no worker has accepted the update" in reason for reason in reasons)
 
 
 def test_the_same_log_again_starts_nothing_again(tmp_path: Path) -> None:

@@ -112,6 +112,21 @@ def span_of(list times not None):
     return earliest, latest, ascending
 
 
+def places_of(bytes mask not None, long long first):
+    """The numbers of the bytes that are not 0, where that of the first byte is `first`.
+
+    >>> places_of(b"\\1\\0\\1", 7)
+    [7, 9]
+    """
+    cdef const unsigned char* byte = mask
+    cdef Py_ssize_t number
+    cdef list found = []
+    for number in range(len(mask)):
+        if byte[number]:
+            found.append(first + number)
+    return found
+
+
 def sort_by_time(list records not None):
     """Put records, tuples with their time at the first place, into its order; equal ones stay as they are.
 

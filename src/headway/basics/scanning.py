@@ -11,6 +11,7 @@ __all__ = [
     "group_of",
     "has_long_fraction",
     "has_long_number",
+    "places_of",
     "sort_by_time",
     "sort_columns",
     "sort_records",
@@ -23,6 +24,7 @@ try:
         group_of,
         has_long_fraction,
         has_long_number,
+        places_of,
         sort_by_time,
         sort_columns,
         sort_records,
@@ -69,6 +71,14 @@ except ImportError:
             msg = f"{ordered[0]} to {ordered[-1]} do not fit into 64 bits"
             raise OverflowError(msg)
         return ordered[0], ordered[-1], ordered == times
+
+    def places_of(mask: bytes, first: int) -> list[int]:
+        r"""The numbers of the bytes that are not 0, where that of the first byte is `first`.
+
+        >>> places_of(b"\1\0\1", 7)
+        [7, 9]
+        """
+        return [number for number, byte in enumerate(mask, first) if byte]
 
     def group_of(key: str, groups: int) -> int:
         """The key group of `key`, in `range(groups)`: CRC-32 of its UTF-8 bytes, the same everywhere.

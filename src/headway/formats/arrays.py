@@ -6,21 +6,38 @@ Numbers and times go through NumPy: 15 to 20 ns each.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
+from typing import Any, Final, Optional
 
 import msgspec
 
 from headway.basics.times import parse_time
 
-__all__ = ["as_milliseconds", "column_type", "json_values", "kind_of", "values_of"]
+__all__ = [
+    "as_milliseconds",
+    "chosen_rows",
+    "column_type",
+    "flags",
+    "holding",
+    "json_values",
+    "kind_of",
+    "milliseconds_of",
+    "numbers_of",
+    "values_of",
+]
 
 _MILLISECONDS: Final = {"s": (1_000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}
+_COMPARED: Final[Mapping[str, type]] = {"text": str, "integer": int}
+"""Kinds of columns of which Arrow finds equal what Python finds equal, with values of this type."""
 _DAY_MS: Final = 86_400_000
+_TYPES_KNOWN: Final = 1_024
+"""To look at a type takes as long as making a hundred values of it."""
 _FAR: Final = 2**52
 """Beyond it are no times, in whatever unit; small enough to be multiplied."""
 
 
+@lru_cache(maxsize=_TYPES_KNOWN)
 def kind_of(arrow_type: Any) -> str:
     """What values of an Arrow type are, in a word: the kinds of which `headway.formats.columns` says what takes them.
 
@@ -90,6 +107,51 @@ def values_of(array: Any) -> list[Any]:
     return plain.to_pylist(maps_as_pydicts="strict")  # type: ignore[no-any-return]
 
 
+def holding(array: Any, wanted: Collection[Any]) -> Optional[bytes]:
+    r"""The mask of an array's elements that are among these values; None where Arrow does not compare as Python does.
+
+    It costs 1 to 10 ns an element, for text and whole numbers without nulls.
+
+    >>> import pyarrow as pa
+    >>> holding(pa.array(["add", "view", "add"]), {"add", "remove"}), holding(pa.array([1, 2]), {1.0})
+    (b'\x01\x00\x01', None)
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    expected = _COMPARED.get(kind_of(array.type))
+    if array.null_count or expected is None or not all(type(value) is expected for value in wanted):
+        return None
+    if pa.types.is_dictionary(array.type):
+        of_values = holding(array.dictionary, wanted)
+        return None if of_values is None else bytes(flags(of_values)[array.indices.to_numpy()])
+    try:
+        values = pa.array(list(wanted), array.type)
+    except (ValueError, OverflowError):  # Text with a lone surrogate, or a number that the column cannot hold.
+        return None
+    return bytes(compute.is_in(array, value_set=values).to_numpy(zero_copy_only=False))
+
+
+def chosen_rows(batch: Any, mask: bytes) -> Any:
+    r"""The rows of a record batch that a mask chooses.
+
+    >>> import pyarrow as pa
+    >>> chosen_rows(pa.record_batch({"n": [1, 2, 3]}), b"\x01\x00\x01").to_pydict()
+    {'n': [1, 3]}
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    return batch.take(pa.array(np.flatnonzero(flags(mask))))
+
+
+def flags(mask: bytes) -> Any:
+    """A mask as an array of NumPy."""
+    import numpy as np
+
+    return np.frombuffer(mask, np.bool_)
+
+
 def as_milliseconds(array: Any) -> list[Any]:
     """Instants, days, numbers and RFC 3339 text as epoch milliseconds; an instant without a zone is one in UTC.
 
@@ -105,30 +167,54 @@ def as_milliseconds(array: Any) -> list[Any]:
     if pa.types.is_dictionary(array.type):
         return _picked(as_milliseconds(array.dictionary), array)
     kind = kind_of(array.type)
-    if kind == "text":  # Without an option it is ten times as fast.
+    if kind == "text":
         return [None if text is None else parse_time(text) for text in values_of(array)]
-    if kind == "date":
-        array = array.cast(pa.date32()).cast(pa.int32()).cast(pa.int64())
-        factor, divisor = _DAY_MS, 1
-    elif kind == "instant":
-        factor, divisor = _MILLISECONDS[array.type.unit]
-        array = array.cast(pa.timestamp(array.type.unit)).cast(pa.int64())
-    else:
+    if kind not in ("date", "instant"):
         return values_of(array)
     if array.null_count:
-        present = _in_unit(compute.fill_null(array, 0), factor, divisor)
-        return _masked(present, array)
-    return _in_unit(array, factor, divisor)
+        return _masked(_in_unit(array, lambda counts: compute.fill_null(counts, 0)).tolist(), array)
+    return _in_unit(array).tolist()  # type: ignore[no-any-return]
 
 
-def _in_unit(array: Any, factor: int, divisor: int) -> list[Any]:
-    """Whole numbers without nulls, in another unit."""
+def milliseconds_of(array: Any) -> Any:
+    """What `as_milliseconds` lists, as an array of NumPy; None for text, and where there are nulls.
+
+    >>> import pyarrow as pa
+    >>> milliseconds_of(pa.array([1_500_000, -1], pa.timestamp("ns"))).tolist()
+    [1, -1]
+    """
+    if array.null_count or hasattr(array, "dictionary") or kind_of(array.type) not in ("date", "instant"):
+        return numbers_of(array)
+    return _in_unit(array)
+
+
+def numbers_of(array: Any) -> Any:
+    """The whole numbers of an array as one of NumPy; None for other values, and where there are nulls.
+
+    >>> import pyarrow as pa
+    >>> numbers_of(pa.array([1, 2])).tolist(), numbers_of(pa.array([1, None])), numbers_of(pa.array([1.0]))
+    ([1, 2], None, None)
+    """
+    if array.null_count or hasattr(array, "dictionary") or kind_of(array.type) != "integer":
+        return None
+    return array.to_numpy(zero_copy_only=False)
+
+
+def _in_unit(array: Any, present: Callable[[Any], Any] = lambda counts: counts) -> Any:
+    """Instants or days as milliseconds, an array of NumPy; `present` puts numbers in the place of nulls."""
     import numpy as np
+    import pyarrow as pa
 
-    found = array.to_numpy(zero_copy_only=False)
+    if kind_of(array.type) == "date":
+        factor, divisor = _DAY_MS, 1
+        counts = array.cast(pa.date32()).cast(pa.int32()).cast(pa.int64())
+    else:
+        factor, divisor = _MILLISECONDS[array.type.unit]
+        counts = array.cast(pa.timestamp(array.type.unit)).cast(pa.int64())
+    found = present(counts).to_numpy(zero_copy_only=False)
     if factor > 1:
         found = np.clip(found, -_FAR, _FAR) * factor
-    return (found // divisor if divisor > 1 else found).tolist()  # type: ignore[no-any-return]
+    return found // divisor if divisor > 1 else found
 
 
 def _numbers(array: Any) -> list[Any]:

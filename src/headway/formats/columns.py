@@ -11,7 +11,7 @@ Rejected: to make a dict of each row and convert it. It takes five times as long
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timezone
 from typing import Any, ClassVar, Final, NamedTuple, Optional
@@ -19,10 +19,21 @@ from typing import Any, ClassVar, Final, NamedTuple, Optional
 import msgspec
 
 from headway.errors import InputError
-from headway.formats.arrays import as_milliseconds, column_type, json_values, kind_of, values_of
+from headway.formats.arrays import (
+    as_milliseconds,
+    chosen_rows,
+    column_type,
+    flags,
+    holding,
+    json_values,
+    kind_of,
+    milliseconds_of,
+    numbers_of,
+    values_of,
+)
 from headway.formats.base import Format
 from headway.types.decoding import LineCodec
-from headway.types.eventcolumns import EventColumns
+from headway.types.eventcolumns import EventColumns, Numbers
 from headway.types.fieldkinds import FieldKind, field_kinds, maker_of
 from headway.types.schema import Json, type_label
 from headway.types.shapes import all_fit
@@ -32,6 +43,11 @@ __all__ = ["COLUMNS", "ColumnsDecoder", "ColumnsFormat", "Decoded", "Rows"]
 
 _MUTABLE: Final = {"list", "map", "record", "other"}
 """Kinds whose values a step may change, so that each decoding needs values of its own."""
+_READ_AS_NUMBERS: Final[Mapping[Callable[[Any], list[Any]], Callable[[Any], Any]]] = {
+    values_of: numbers_of,
+    as_milliseconds: milliseconds_of,
+}
+"""By what lists the values of a column: what gives them as an array of numbers, or None."""
 _JSON_ALIKE: Final = {"text", "integer", "float", "boolean", "null"}
 """Kinds whose values are those of JSON."""
 
@@ -172,6 +188,55 @@ class Decoded(NamedTuple):
     bad: Sequence[tuple[int, Exception]]
 
 
+class _EventsOfRows(EventColumns):
+    """The events of some rows, each of which can be one."""
+
+    __slots__ = ("_rows", "_start", "_stop")
+
+    def __init__(self, rows: Rows, start: int, stop: int) -> None:
+        super().__init__()
+        self._rows = rows
+        self._start = start
+        self._stop = stop
+
+    def column_of(self, field: str) -> Optional[list[Any]]:
+        return self._rows.column_of(field, self._start, self._stop)
+
+    def numbers_of(self, field: str) -> Optional[Numbers]:
+        return self._rows.numbers_of(field, self._start, self._stop)
+
+    def holding(self, field: str, wanted: Collection[Any]) -> Optional[bytes]:
+        return self._rows.holding(field, wanted, self._start, self._stop)
+
+    def make(self, mask: Optional[bytes] = None) -> list[Any]:
+        return self._rows.make(self._start, self._stop, mask)
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+
+class _ArrayOfNumbers(Numbers):
+    """The whole numbers of an array of NumPy."""
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: Any) -> None:
+        super().__init__()
+        self._array = array
+
+    @property
+    def span(self) -> tuple[int, int, bool]:
+        array = self._array
+        return int(array.min()), int(array.max()), bool((array[1:] >= array[:-1]).all())
+
+    def make(self, mask: Optional[bytes] = None) -> list[int]:
+        found: list[int] = (self._array if mask is None else self._array[flags(mask)]).tolist()
+        return found
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+
 class Rows:
     """The rows of one record batch. Columns become lists when they are first needed, and are kept.
 
@@ -194,11 +259,7 @@ class Rows:
             return self._one_by_one(indexes)
         try:
             if plan.is_lazy and self._clean:
-                assert plan.make is not None
-                events = EventColumns(
-                    stop - start, tuple(plan.columns), lambda name: self._column(name, start, stop), plan.make
-                )
-                return Decoded(events, indexes, [])
+                return Decoded(_EventsOfRows(self, start, stop), indexes, [])
             columns = [self._column(name, start, stop) for name in plan.columns]
             if plan.make is not None:
                 made = plan.make(*columns)
@@ -210,6 +271,35 @@ class Rows:
         except (ValueError, TypeError, LookupError):  # Which row it is, is found out below.
             pass
         return self._one_by_one(indexes)
+
+    def column_of(self, field: str, start: int, stop: int) -> Optional[list[Any]]:
+        """The values of a field; None for one without a column."""
+        return self._column(field, start, stop) if field in self._plan.columns else None
+
+    def numbers_of(self, field: str, start: int, stop: int) -> Optional[Numbers]:
+        """The values of a field, where they are whole numbers by the type of their column; None for others."""
+        column = self._plan.columns.get(field)
+        read = None if column is None else _READ_AS_NUMBERS.get(column.read)
+        if column is None or read is None:
+            return None
+        found = read(self._batch.column(column.number).slice(start, stop - start))
+        return None if found is None else _ArrayOfNumbers(found)
+
+    def holding(self, field: str, wanted: Collection[Any], start: int, stop: int) -> Optional[bytes]:
+        """The mask of rows in which a field has one of these values; None where Python has to compare them."""
+        column = self._plan.columns.get(field)
+        if column is None or column.read is not values_of:
+            return None
+        return holding(self._batch.column(column.number).slice(start, stop - start), wanted)
+
+    def make(self, start: int, stop: int, mask: Optional[bytes] = None) -> list[Any]:
+        """The events of rows each of which can be one: of those that a mask chooses, or of all."""
+        plan = self._plan
+        assert plan.make is not None
+        if mask is None:
+            return plan.make(*(self._column(name, start, stop) for name in plan.columns))
+        batch = chosen_rows(self._batch.slice(start, stop - start), mask)
+        return plan.make(*(self._read(column, batch.column(column.number)) for column in plan.columns.values()))
 
     @property
     def _clean(self) -> bool:

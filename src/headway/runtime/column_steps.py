@@ -11,7 +11,8 @@ from headway.errors import HeadwayError, UserCodeError
 from headway.graph import StatelessNode
 from headway.operators.conditions import mask_of
 from headway.runtime.rejects import failure
-from headway.types.eventcolumns import chosen_events
+from headway.types.eventcolumns import Chosen
+from headway.types.eventcolumns import chosen as elements
 
 __all__ = ["STATELESS", "Columns", "Place", "chosen", "select"]
 
@@ -19,46 +20,24 @@ __all__ = ["STATELESS", "Columns", "Place", "chosen", "select"]
 class Columns(NamedTuple):
     """Events of one partition, as parallel columns."""
 
-    times: list[int]
+    times: Sequence[int]
     ordinals: Sequence[Any]
     """Where each comes from: its number in the partition, with what flat_map adds."""
     values: Sequence[Any]
     keys: Optional[list[str]] = None
 
 
-def select(columns: Columns, mask: list[bool], times: Sequence[int]) -> Columns:
+def select(columns: Columns, mask: Sequence[Any], times: Sequence[int]) -> Columns:
     """The events that a mask chooses, with these times, of which there is one for each event."""
-    return Columns(
-        list(compress(times, mask)),
-        list(compress(columns.ordinals, mask)),
-        chosen_events(columns.values, mask),
-    )
+    return Columns(list(compress(times, mask)), elements(columns.ordinals, mask), elements(columns.values, mask))
 
 
-class _Chosen(Sequence[Any]):
-    """The elements of a column that a mask chooses, picked when they are asked for: few ordinals ever are."""
-
-    __slots__ = ("_column", "_mask", "_picked")
-
-    def __init__(self, column: Sequence[Any], mask: Sequence[bool]) -> None:
-        self._column = column
-        self._mask = mask
-        self._picked: Optional[list[Any]] = None
-
-    def __getitem__(self, index: Any) -> Any:
-        if self._picked is None:
-            self._picked = list(compress(self._column, self._mask))
-        return self._picked[index]
-
-    def __len__(self) -> int:
-        return sum(map(bool, self._mask))
-
-
-def chosen(columns: Columns, mask: Sequence[bool]) -> Columns:
+def chosen(columns: Columns, mask: Sequence[Any]) -> Columns:
     """As `select`, with the times that they have."""
     times, ordinals, values, keys = columns
     kept_keys = None if keys is None else list(compress(keys, mask))
-    return Columns(list(compress(times, mask)), _Chosen(ordinals, mask), chosen_events(values, mask), kept_keys)
+    # Few ordinals are ever asked for.
+    return Columns(elements(times, mask), Chosen(ordinals, mask), elements(values, mask), kept_keys)
 
 
 Place = Callable[[Any], str]

@@ -230,7 +230,7 @@ class ColumnProgram:
 
         def send(columns: Columns, partition: str) -> None:
             assert columns.keys is not None
-            router.sort_columns_in(columns.times, columns.keys, listed(columns.values))
+            router.sort_columns_in(listed(columns.times), columns.keys, listed(columns.values))
 
         return send_with_places if with_places else send
 

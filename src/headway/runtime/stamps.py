@@ -14,6 +14,7 @@ from headway.runtime.column_steps import Columns, select
 from headway.runtime.columns import OF_THE_FLOW, column_getter, read_one_by_one
 from headway.runtime.lateness import NO_SPAN, Span
 from headway.runtime.rejects import Rejects
+from headway.types.eventcolumns import EventColumns, listed
 from headway.types.schema import decoded_type
 
 __all__ = ["EventTimes"]
@@ -29,6 +30,7 @@ class EventTimes:
         self._of_values: Optional[Callable[[Sequence[Any]], list[Any]]] = None
         if isinstance(node.time, str) or callable(node.time):
             self._of_values = column_getter(node.time, node.event_type)
+        self._field = node.time if isinstance(node.time, str) else None
         self._are_int = isinstance(node.time, str) and decoded_type(node.event_type, node.time) is int
         """Whether the decoder lets nothing but whole numbers into the field of the time."""
 
@@ -41,13 +43,11 @@ class EventTimes:
         if of_values is None:
             return self._of_log(chunk, columns, max_time)
         try:
-            times = of_values(columns.values)
-            if not times:
-                return columns._replace(times=times), NO_SPAN
-            if self._are_int or set(map(type, times)) == {int}:
-                span = span_of(times)
-                if span[0] >= EARLIEST_MS and span[1] <= LATEST_MS:
-                    return columns._replace(times=times), span
+            if not columns.values:
+                return columns, NO_SPAN
+            times, span = self._whole(columns.values) or _listed(of_values(columns.values), are_int=self._are_int)
+            if span is not None and span[0] >= EARLIEST_MS and span[1] <= LATEST_MS:
+                return columns._replace(times=times), span
         except OF_THE_FLOW:  # Which event it was, and whose fault, is found out below.
             pass
         usable, times = read_one_by_one(
@@ -58,6 +58,11 @@ class EventTimes:
             step=f"time= of the source {self._node.name!r} ({self._node.where})",
         )
         return _spanned(usable._replace(times=times))
+
+    def _whole(self, values: Sequence[Any]) -> Optional[tuple[Sequence[int], Span]]:
+        """The times and their span, where a column has them that need not be listed for it."""
+        found = values.numbers_of(self._field) if self._field and isinstance(values, EventColumns) else None
+        return None if found is None else (found, found.span)
 
     def _of_log(self, chunk: Chunk, columns: Columns, max_time: Optional[int]) -> tuple[Columns, Span]:
         if self._node.time is INGESTION_TIME:
@@ -74,8 +79,13 @@ class EventTimes:
         return _spanned(select(columns, mask, times))
 
 
+def _listed(times: list[int], *, are_int: bool) -> tuple[Sequence[int], Optional[Span]]:
+    """Times, and their span if each is a whole number, of which `are_int` is sure."""
+    return times, span_of(times) if are_int or set(map(type, times)) == {int} else None
+
+
 def _spanned(columns: Columns) -> tuple[Columns, Span]:
-    return columns, span_of(columns.times) if columns.times else NO_SPAN
+    return columns, span_of(listed(columns.times)) if columns.times else NO_SPAN
 
 
 def _stamps(chunk: Chunk, ordinals: Sequence[int], wall_ms: int, floor_ms: Optional[int]) -> list[int]:

@@ -138,6 +138,8 @@ def columnar(expression: str, field: str, event_type: Any) -> Optional[Callable[
 
     def column(events: Any, given: Any = None) -> list[Any]:
         held = events.column_of(field) if isinstance(events, EventColumns) else None
+        if held is not None and expression == "FIELD":
+            return held
         return cast(list[Any], of_events(events, given) if held is None else of_values(held, given))
 
     return column

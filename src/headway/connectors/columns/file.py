@@ -1,8 +1,9 @@
-"""One file of columns, Parquet or Arrow: its rows in blocks, read forward, with the next block read ahead.
+"""One file of columns, Parquet or Arrow: its rows in blocks, read forward, with the next blocks read ahead.
 
-Arrow decodes without Python's lock, and so a thread decodes a block while the engine's thread makes events of the one
-before. Blocks do not go over row groups: whoever goes on at a row decodes its row group from the beginning, and passes
-over what is before the row.
+Arrow decodes without Python's lock, and so a thread decodes rows while the engine's thread makes events of those
+before. It decodes several blocks at once: between two of them it has to wait until the engine's thread gives the lock
+away, which may take 5 ms. Blocks do not go over row groups: whoever goes on at a row decodes its row group from the
+beginning, and passes over what is before the row.
 
 A file is known by its size and its last KiB, which end the description of all its parts: files of columns are complete
 when they are read, and are never changed.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import os
 import zlib
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +29,11 @@ from headway.formats.columns import ColumnsDecoder, Rows
 __all__ = ["ColumnFile", "Part", "Schemas"]
 
 _BLOCK_ROWS: Final = 8_192
+_BLOCKS_AHEAD: Final = 8
+_AHEAD_BYTES: Final = 8 << 20
+"""How much is decoded at once, at most, where that is more than a block."""
+_ROWS_TRIED: Final = 256
+"""Of so many rows it is seen how large they are: what a file says of itself is how large they are when compressed."""
 _FEW_VALUES_BYTES: Final = 4_096
 """Text whose dictionary is smaller is read as numbers of few values, each of which is made once."""
 _TAIL_BYTES: Final = 1_024
@@ -64,6 +71,7 @@ class _Parquet:
         import pyarrow as pa
         from pyarrow import parquet
 
+        self._row_bytes: Optional[int] = None
         with _closed_on_error(pa.OSFile(path)) as self._source:
             file = parquet.ParquetFile(self._source)
             metadata = file.metadata
@@ -74,8 +82,18 @@ class _Parquet:
             self.counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
     def batches(self, group: int, names: list[str]) -> Iterator[Any]:
-        found: Iterator[Any] = self._file.iter_batches(_BLOCK_ROWS, row_groups=[group], columns=names)
+        found: Iterator[Any] = self._file.iter_batches(
+            self._rows_at_once(group, names), row_groups=[group], columns=names
+        )
         return found
+
+    def _rows_at_once(self, group: int, names: list[str]) -> int:
+        if self.counts[group] <= _BLOCK_ROWS:
+            return _BLOCK_ROWS
+        if self._row_bytes is None:
+            tried = next(self._file.iter_batches(_ROWS_TRIED, row_groups=[group], columns=names))
+            self._row_bytes = max(1, tried.nbytes // max(1, tried.num_rows))
+        return _BLOCK_ROWS * min(max(1, _AHEAD_BYTES // (_BLOCK_ROWS * self._row_bytes)), _BLOCKS_AHEAD)
 
     def close(self) -> None:
         self._source.close()
@@ -129,9 +147,7 @@ class _Arrow:
             wanted = set(names)
             indexes = [index for index, name in enumerate(self.schema.names) if name in wanted]
             self._names, self._file = names, self._opened(indexes or self._narrowest())
-        batch = self._file.get_batch(group).select(names)
-        for start in range(0, batch.num_rows, _BLOCK_ROWS):
-            yield batch.slice(start, _BLOCK_ROWS)
+        yield self._file.get_batch(group).select(names)
 
     def close(self) -> None:
         self._source.close()
@@ -204,6 +220,8 @@ class ColumnFile:
         self._ahead = _readers_ahead(os.getpid())
         self._batches: Iterator[Any] = iter(())
         self._next: Optional[Future[Any]] = None
+        self._decoded: deque[tuple[Any, bool]] = deque()
+        """Blocks behind this one, and whether all text in them is UTF-8."""
         self._block: Optional[Rows] = None
         self._first = self._end = 0
         """The rows of the block."""
@@ -241,7 +259,7 @@ class ColumnFile:
         self._next = self._ahead.submit(next, self._batches, None)
 
     def _read(self, group: int, names: list[str]) -> Iterator[tuple[Any, bool]]:
-        """Blocks from a row group on, and whether all text in them is UTF-8; run by the thread that reads ahead."""
+        """Rows from a row group on, and whether all text in them is UTF-8; run by the thread that reads ahead."""
         for number in range(group, len(self._groups.counts)):
             for batch in self._groups.batches(number, names):
                 try:
@@ -252,6 +270,14 @@ class ColumnFile:
                     yield batch, True
 
     def _advance(self, decoder: ColumnsDecoder) -> None:
+        while not self._decoded:
+            self._decoded.extend(self._await_rows())
+        batch, is_valid = self._decoded.popleft()
+        self._first, self._end = self._end, self._end + batch.num_rows
+        self._block = decoder.rows(batch, is_valid=is_valid)
+
+    def _await_rows(self) -> list[tuple[Any, bool]]:
+        """The blocks of rows that have been read ahead meanwhile."""
         assert self._next is not None
         with _decoding(self.path):
             found = self._next.result()
@@ -260,14 +286,15 @@ class ColumnFile:
             raise InputError(msg)
         self._next = self._ahead.submit(next, self._batches, None)
         batch, is_valid = found
-        self._first, self._end = self._end, self._end + batch.num_rows
-        self._block = decoder.rows(batch, is_valid=is_valid)
+        starts = range(0, batch.num_rows, _BLOCK_ROWS)
+        return [(batch.slice(start, _BLOCK_ROWS), is_valid) for start in starts]
 
     def _drop(self) -> None:
         """Wait for what is being read ahead, which nobody wants any more."""
         if self._next is not None:
             self._next.exception()
         self._next = self._block = None
+        self._decoded.clear()
 
     def close(self) -> None:
         """Close the file."""

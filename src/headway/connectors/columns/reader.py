@@ -16,7 +16,7 @@ from headway.formats.columns import ColumnsDecoder
 
 __all__ = ["ColumnsChunk", "FileReader", "LogReader"]
 
-_CHUNK_ROWS: Final = 1_024
+_CHUNK_ROWS: Final = 4_096
 _LOOK_EVERY_S: Final = 1.0
 
 

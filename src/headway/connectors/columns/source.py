@@ -38,8 +38,9 @@ def parquet(pattern: Union[str, os.PathLike[str]], *, one_log: bool = False) -> 
     followed, new files are read too; with `one_log` they must come behind the last one. A position is the number of
     rows before it; going on there decodes the row group again that it is in, tens of milliseconds for 100,000 rows.
 
-    Steps with `where` behind the source see the columns themselves: an event that they leave out is never made. Needs
-    the extra `parquet`. Raises `UsageError` for what is no pattern.
+    Steps with `where` behind the source see the columns themselves: an event that they leave out is never made, and
+    costs 0.1 µs. Rows are decoded ahead of the flow by a thread, some 8 MiB of them. Needs the extra `parquet`. Raises
+    `UsageError` for what is no pattern.
 
     >>> parquet("history/*.parquet").describe()
     'parquet history/*.parquet'
