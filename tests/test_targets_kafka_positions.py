@@ -134,6 +134,7 @@ def test_what_comes_behind_an_error_is_noted_as_well(broker: Broker) -> None:
 
 
 def test_a_transaction_of_another_that_stays_open_is_told(broker: Broker) -> None:
-    broker.end = 1
-    with pytest.raises(UsageError, match="a transaction of another is open"):
+    broker.end = 7
+    broker.given = [[Record(n) for n in range(5)]]
+    with pytest.raises(UsageError, match=r"beyond offset 5: a transaction of another is open there.*find-hanging"):
         positions(timeout_s=0.01).read()

@@ -26,6 +26,8 @@ _POLL_S: Final = 0.2
 _POLL_RECORDS: Final = 500
 _FETCH_MS: Final = 10
 """How long the broker waits for new records before it says that there are none: the end is found so much later."""
+_OF_THE_TIMEOUT: Final = 0.8
+"""The part of the time for an attempt in which a transaction of another must end: who waits longer cannot say why."""
 _THE_END: Final = "the run ends"
 _SETTINGS: Final = {
     "cleanup.policy": "compact",
@@ -95,12 +97,14 @@ class KafkaPositions:
     ) -> Mapping[tuple[str, str], Held]:
         """All positions that were committed before the call. Raises `KafkaException`, or `UsageError` after a while.
 
+        The while is most of the time for an attempt, so that it is told what was waited for.
+
         Transactions of others that are open hold back what is behind them: it is waited for their end. `waiting` is
         called meanwhile, with what is known so far.
         """
         from confluent_kafka import Consumer, TopicPartition
 
-        until_s = time.monotonic() + self._timeout_s
+        until_s = time.monotonic() + _OF_THE_TIMEOUT * self._timeout_s
         topic = TopicPartition(POSITIONS_TOPIC, 0)
         ours = {"enable.partition.eof": True, "auto.offset.reset": "earliest", "fetch.wait.max.ms": _FETCH_MS}
         # Clients that nobody needs would go on asking: they live as long as this takes.
@@ -115,8 +119,7 @@ class KafkaPositions:
                 if self._is_closed:
                     raise UsageError(_THE_END)
                 if time.monotonic() > until_s:
-                    msg = f"the topic {POSITIONS_TOPIC} cannot be read to its end: a transaction of another is open"
-                    raise UsageError(msg)
+                    raise UsageError(_still_open(self._at))
                 if not self._poll(consumer):
                     waiting(self._known)
         return self._known
@@ -165,3 +168,11 @@ class KafkaPositions:
         else:
             return KafkaException(error)
         return None
+
+
+def _still_open(offset: int) -> str:
+    """What to say of a transaction that holds back all that is behind an offset."""
+    return (
+        f"the topic {POSITIONS_TOPIC} cannot be read beyond offset {offset}: a transaction of another is open there; "
+        "one that is still there after a minute was lost by a broker, and kafka-transactions.sh find-hanging names it"
+    )
