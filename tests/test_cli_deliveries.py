@@ -67,6 +67,23 @@ def test_what_begins_is_told_once_and_so_is_its_end() -> None:
     assert told(is_ending=True) == []
 
 
+def test_a_trigger_that_waits_for_long_is_told_with_the_reason() -> None:
+    """Attempts of half a minute each need minutes until they open a breaker."""
+    alerts = Alerts()
+
+    def told(**changes: Any) -> list[str]:
+        return list(alerts.of(with_delivery(structs.replace(FINE, waiting=1, reason="a lock is held", **changes))))
+
+    assert told(oldest_ms=29_999) == []
+    [text] = told(oldest_ms=30_000)
+    assert text == "output 'cart.abandoned': 1 trigger waits, the oldest for 30s; an attempt failed (a lock is held)"
+    assert told(oldest_ms=50_000) == []
+    assert told(oldest_ms=0) == []
+    assert len(told(oldest_ms=31_000)) == 1
+    assert len(told(oldest_ms=62_000, breaker="open")) == 1
+    assert told(oldest_ms=90_000, breaker="open") == []
+
+
 def test_lines_are_written_when_deliveries_go_on() -> None:
     written: list[str] = []
     now_s = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from headway.basics.times import format_duration
 from headway.cli.texts import count_text
@@ -11,6 +12,9 @@ from headway.delivery.stats import DeliveryStats
 from headway.runtime.stats import RunStats
 
 __all__ = ["Alerts", "delivery_json", "delivery_text", "ended_text", "ending_text"]
+
+_LATE_MS: Final = 30_000
+"""For so long a trigger may wait that cannot be delivered before somebody is told why."""
 
 
 def delivery_text(stats: DeliveryStats) -> str:
@@ -74,6 +78,7 @@ class Alerts:
     def __init__(self) -> None:
         self._pressing: set[str] = set()
         self._broken: set[str] = set()
+        self._late: set[str] = set()
         self._is_ending = False
 
     def of(self, stats: RunStats) -> Iterator[str]:
@@ -89,18 +94,27 @@ class Alerts:
         if one.is_pressing and name not in self._pressing:
             self._pressing.add(name)
             yield (
-                f"output {name!r} holds the flow up: {one.waiting:,} triggers wait for {one.target}, as many as may; "
+                f"output {name!r} holds the flow up: {_wait(one)} for {one.target}, as many as may; "
                 "nothing more is read until some are delivered"
             )
         elif not one.is_pressing and name in self._pressing:
             self._pressing.discard(name)
-            yield f"output {name!r} holds the flow up no longer: {one.waiting:,} triggers wait"
+            yield f"output {name!r} holds the flow up no longer: {_wait(one)}"
         is_broken = one.breaker == BreakerState.OPEN.value and not one.stopped
         if is_broken and name not in self._broken:
             self._broken.add(name)
             why = f" ({one.reason})" if one.reason else ""
-            waiting = f"{one.waiting:,} triggers wait"
-            yield f"output {name!r}: {one.target} fails{why}, and is left alone for a while; {waiting}"
+            yield f"output {name!r}: {one.target} fails{why}, and is left alone for a while; {_wait(one)}"
         elif one.breaker == BreakerState.CLOSED.value and name in self._broken:
             self._broken.discard(name)
             yield f"output {name!r}: {one.target} takes triggers again"
+        # A breaker opens after several attempts, which may take half a minute each.
+        is_late = bool(one.reason) and one.oldest_ms >= _LATE_MS and not one.stopped
+        if is_late and name not in self._late and name not in self._broken:
+            age = format_duration(one.oldest_ms // 1_000 * 1_000)
+            yield f"output {name!r}: {_wait(one)}, the oldest for {age}; an attempt failed ({one.reason})"
+        self._late = self._late | {name} if is_late else self._late - {name}
+
+
+def _wait(stats: DeliveryStats) -> str:
+    return count_text(stats.waiting, "trigger waits", "triggers wait")
