@@ -87,6 +87,35 @@ def test_each_change_comes_once_whatever_was_under_way_as_the_snapshot_was_taken
     assert read_on(given, table, None)[0] == found
 
 
+@pytest.mark.parametrize("kind", ["timestamptz", "bigint"])
+def test_who_changes_a_row_next_does_so_in_a_later_millisecond(server: PostgresServer, kind: str) -> None:
+    """Also where the one that began first changes it last, so that its change is read first."""
+    import psycopg
+
+    name = f"times_{kind}"
+    server.query(f"CREATE TABLE {name} (id int PRIMARY KEY, at {kind})")
+    server.query(changes_sql(VersionedTable(name, ("id",), "at"), f"{name}_log", is_number=kind == "bigint"))
+    with psycopg.connect(server.dsn) as early, psycopg.connect(server.dsn) as late:
+        for number in range(30):
+            early.execute(f"INSERT INTO {name} (id) VALUES ({number + 1})")  # From now on it has a number.
+            late.execute(f"INSERT INTO {name} (id) VALUES (0)")
+            late.execute(f"DELETE FROM {name} WHERE id = 0")
+            late.commit()
+            early.execute(f"INSERT INTO {name} (id) VALUES (0)")
+            early.commit()
+            late.execute(f"DELETE FROM {name} WHERE id = 0")
+            late.commit()
+    at = (
+        "(row ->> 'at')::bigint"
+        if kind == "bigint"
+        else "floor(extract(epoch FROM (row ->> 'at')::timestamptz) * 1000)"
+    )
+    found = server.query(f"SELECT xid::text, {at} FROM {name}_log WHERE row ->> 'id' = '0' ORDER BY id")
+    assert len(found) == 120
+    for (xid, at_ms), (next_xid, next_ms) in itertools.pairwise(found):
+        assert at_ms <= next_ms and (xid == next_xid or at_ms < next_ms)
+
+
 def test_changes_that_come_as_the_reader_looks_are_read_behind_the_rows(tmp_path: Path) -> None:
     snapshots = Snapshots("a table", tmp_path)
     draft = snapshots.draft()

@@ -97,12 +97,19 @@ def changes_sql(given: VersionedTable, changes: str, *, is_number: bool = False)
     """What makes a log of the changes of a table, and the trigger that writes to it.
 
     The time of a change is that of the clock at the change, and not the transaction's: of two transactions that change
-    one row, the one that began first may be the one that changes it last.
+    one row, the one that began first may be the one that changes it last, and the log is read in the order in which
+    they began. So a transaction keeps its rows until the millisecond of its last change is over: who changes one of
+    them next does so at a later time, whatever is read first.
     """
     table, log = (".".join(map(quoted, name.split("."))) for name in (given.table, changes))
-    function = ".".join(map(quoted, f"{changes}_write".split(".")))
-    at = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint" if is_number else "clock_timestamp()"
+    function, wait = (".".join(map(quoted, f"{changes}_{name}".split("."))) for name in ("write", "wait"))
     version = given.version.replace("'", "''")
+    if is_number:
+        at = now = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+        since = f"(NEW.row ->> '{version}')::bigint"
+    else:
+        at, now = "clock_timestamp()", "date_trunc('milliseconds', clock_timestamp())"
+        since = f"date_trunc('milliseconds', (NEW.row ->> '{version}')::timestamptz)"
     old = ", ".join(f"OLD.{quoted(name)}" for name in given.key)
     new = ", ".join(f"NEW.{quoted(name)}" for name in given.key)
     return f"""CREATE TABLE {log} (
@@ -124,4 +131,13 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER {quoted(changes.rpartition(".")[2])} AFTER INSERT OR UPDATE OR DELETE ON {table}
-    FOR EACH ROW EXECUTE FUNCTION {function}();"""
+    FOR EACH ROW EXECUTE FUNCTION {function}();
+CREATE FUNCTION {wait}() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF {now} = {since} THEN
+        PERFORM pg_sleep(0.001);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER {quoted(changes.rpartition(".")[2] + "_wait")} AFTER INSERT ON {log}
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {wait}();"""
