@@ -76,7 +76,9 @@ def test_a_trigger_that_waits_for_long_is_told_with_the_reason() -> None:
 
     assert told(oldest_ms=29_999) == []
     [text] = told(oldest_ms=30_000)
-    assert text == "output 'cart.abandoned': 1 trigger waits, the oldest for 30s; an attempt failed (a lock is held)"
+    assert (
+        text == "output 'cart.abandoned': 1 trigger waits, the oldest for 30s; the last attempt failed (a lock is held)"
+    )
     assert told(oldest_ms=50_000) == []
     assert told(oldest_ms=0) == []
     assert len(told(oldest_ms=31_000)) == 1

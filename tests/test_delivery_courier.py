@@ -205,3 +205,13 @@ def test_no_more_begin_in_a_second_than_may(tmp_path: Path) -> None:
         assert 10 <= begun <= 31
     finally:
         world.close()
+
+
+def test_the_reason_of_a_failure_is_that_of_the_last_attempt(world: World) -> None:
+    """What went wrong long ago says nothing of a trigger that waits now."""
+    world.epoch(["a", "b"])
+    assert world.take() and world.take()
+    world.answer(0, [Outcome.RETRY])
+    assert world.courier.reason
+    world.answer(0, [Outcome.DONE])
+    assert not world.courier.reason

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import headway as hw
 from headway.formats.columns import ColumnsDecoder
 from headway.operators.conditions import mask_of
-from headway.types.eventcolumns import EventColumns, chosen
+from headway.types.eventcolumns import EventColumns, picked
 
 pa = pytest.importorskip("pyarrow")
 
@@ -112,7 +112,7 @@ def test_numbers_are_those_of_the_events(rows: tuple[Any, list[Click]], data: st
         mask = data.draw(st.lists(st.booleans(), min_size=len(values), max_size=len(values)))
         assert found.chosen(mask) == list(compress(values, mask))
         assert (list(found), found[0], len(found)) == (values, values[0], len(values))
-        assert chosen(found, mask) == list(compress(values, mask))
+        assert picked(found, mask) == list(compress(values, mask))
 
 
 def test_text_is_compared_without_looking_at_each() -> None:

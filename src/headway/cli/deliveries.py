@@ -110,10 +110,12 @@ class Alerts:
             yield f"output {name!r}: {one.target} takes triggers again"
         # A breaker opens after several attempts, which may take half a minute each.
         is_late = bool(one.reason) and one.oldest_ms >= _LATE_MS and not one.stopped
-        if is_late and name not in self._late and name not in self._broken:
+        if not is_late:
+            self._late.discard(name)
+        elif name not in self._late and name not in self._broken:
+            self._late.add(name)
             age = format_duration(one.oldest_ms // 1_000 * 1_000)
-            yield f"output {name!r}: {_wait(one)}, the oldest for {age}; an attempt failed ({one.reason})"
-        self._late = self._late | {name} if is_late else self._late - {name}
+            yield f"output {name!r}: {_wait(one)}, the oldest for {age}; the last attempt failed ({one.reason})"
 
 
 def _wait(stats: DeliveryStats) -> str:

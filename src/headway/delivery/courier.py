@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Final, NamedTuple, Optional
 
 from headway.delivery.actions import carry_out
-from headway.delivery.breaker import Breaker
+from headway.delivery.breaker import Breaker, BreakerState
 from headway.delivery.lanes import FRESH, ActiveLane, QueueWindow
 from headway.delivery.loader import WINDOW_ROWS, Loader
 from headway.delivery.pace import Rates
@@ -75,7 +75,7 @@ class Courier:
         self.has_more = False
         """Whether the last `take` has read rows that cannot go now, and there are more to be read."""
         self.reason = ""
-        """Why the last attempt failed of those that did; empty before any has."""
+        """Why the last attempt failed; empty where it did not, and the breaker is closed."""
         self._began_ms: list[int] = []
         """When each of the batches began that were taken and not answered."""
         self._now_ms = now_ms
@@ -286,8 +286,10 @@ class Courier:
 
     def _note_receiver(self, answers: Sequence[Answer], began_ms: int, now_ms: int) -> None:
         """What answers say of the receiver as a whole."""
-        self.reason = next((answer.reason for answer in answers if answer.outcome is Outcome.RETRY), self.reason)
         self.breaker.record(any(answer.outcome is not Outcome.RETRY for answer in answers), began_ms, now_ms)
+        reason = next((answer.reason for answer in answers if answer.outcome is Outcome.RETRY), "")
+        if reason or self.breaker.state(now_ms) is BreakerState.CLOSED:
+            self.reason = reason
         pauses = [a.retry_after_s for a in answers if a.is_busy and a.retry_after_s]
         if pauses and max(pauses) > 0:
             self.breaker.leave_alone(int(min(max(pauses) * 1_000, RETRY_AFTER_MAX_MS)), now_ms)

@@ -11,8 +11,7 @@ from headway.errors import HeadwayError, UserCodeError
 from headway.graph import StatelessNode
 from headway.operators.conditions import mask_of
 from headway.runtime.rejects import failure
-from headway.types.eventcolumns import Chosen
-from headway.types.eventcolumns import chosen as elements
+from headway.types.eventcolumns import Chosen, picked
 
 __all__ = ["STATELESS", "Columns", "Place", "chosen", "select"]
 
@@ -29,7 +28,7 @@ class Columns(NamedTuple):
 
 def select(columns: Columns, mask: Sequence[Any], times: Sequence[int]) -> Columns:
     """The events that a mask chooses, with these times, of which there is one for each event."""
-    return Columns(list(compress(times, mask)), elements(columns.ordinals, mask), elements(columns.values, mask))
+    return Columns(list(compress(times, mask)), picked(columns.ordinals, mask), picked(columns.values, mask))
 
 
 def chosen(columns: Columns, mask: Sequence[Any]) -> Columns:
@@ -37,7 +36,7 @@ def chosen(columns: Columns, mask: Sequence[Any]) -> Columns:
     times, ordinals, values, keys = columns
     kept_keys = None if keys is None else list(compress(keys, mask))
     # Few ordinals are ever asked for.
-    return Columns(elements(times, mask), Chosen(ordinals, mask), elements(values, mask), kept_keys)
+    return Columns(picked(times, mask), Chosen(ordinals, mask), picked(values, mask), kept_keys)
 
 
 Place = Callable[[Any], str]

@@ -17,7 +17,7 @@ from typing import Any, Optional, TypeVar
 
 from headway.basics.scanning import places_of
 
-__all__ = ["Chosen", "Deferred", "EventColumns", "Numbers", "chosen", "listed"]
+__all__ = ["Chosen", "Deferred", "EventColumns", "Numbers", "listed", "picked"]
 
 T = TypeVar("T")
 
@@ -123,6 +123,6 @@ def listed(elements: Sequence[T]) -> list[T]:
     return elements.listed if isinstance(elements, Deferred) else list(elements)
 
 
-def chosen(elements: Sequence[T], mask: Sequence[Any]) -> list[T]:
+def picked(elements: Sequence[T], mask: Sequence[Any]) -> list[T]:
     """The elements that a mask chooses."""
     return elements.chosen(mask) if isinstance(elements, Deferred) else list(compress(elements, mask))

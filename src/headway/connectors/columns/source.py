@@ -39,8 +39,8 @@ def parquet(pattern: Union[str, os.PathLike[str]], *, one_log: bool = False) -> 
     rows before it; going on there decodes the row group again that it is in, tens of milliseconds for 100,000 rows.
 
     Steps with `where` behind the source see the columns themselves: an event that they leave out is never made, and
-    costs 0.1 µs. Rows are decoded ahead of the flow by a thread, some 8 MiB of them. Needs the extra `parquet`. Raises
-    `UsageError` for what is no pattern.
+    costs 0.1 µs. Rows are decoded ahead of the flow by a thread, 8 MiB of them at once. Needs the extra `parquet`.
+    Raises `UsageError` for what is no pattern.
 
     >>> parquet("history/*.parquet").describe()
     'parquet history/*.parquet'
