@@ -82,7 +82,7 @@ def kill_all(directory: Path, *, rounds: int, steps: int) -> None:
             server.kill()
             server.start()
 
-        def told() -> dict[str, list[str]]:
+        def arrived() -> dict[str, list[str]]:
             """What has arrived, by key."""
             found: dict[str, list[str]] = {}
             for message in reading():
@@ -96,7 +96,7 @@ def kill_all(directory: Path, *, rounds: int, steps: int) -> None:
                 if "a transaction of another is open" not in (directory / "run.err").read_text():
                     raise
                 expected = nonces(directory / "written.jsonl")
-                assert all(expected[key][: len(found)] == found for key, found in told().items())
+                assert all(expected[key][: len(found)] == found for key, found in arrived().items())
                 pytest.skip(f"the broker has lost the end of a transaction, after {stored()} records that were right")
 
         feed.grow(steps)
@@ -113,7 +113,7 @@ def kill_all(directory: Path, *, rounds: int, steps: int) -> None:
         chaos.finish()
         written = lines_of(directory / "written.jsonl")
         assert sorted(line["data"]["n"] for line in written if line["data"]["n"] >= 0) == list(range(feed.count))
-        assert told() == nonces(directory / "written.jsonl")
+        assert arrived() == nonces(directory / "written.jsonl")
 
 
 def nonces(path: Path) -> dict[str, list[str]]:

@@ -134,7 +134,8 @@ CREATE TRIGGER {quoted(changes.rpartition(".")[2])} AFTER INSERT OR UPDATE OR DE
     FOR EACH ROW EXECUTE FUNCTION {function}();
 CREATE FUNCTION {wait}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF {now} = {since} THEN
+    IF {now}
+        = {since} THEN
         PERFORM pg_sleep(0.001);
     END IF;
     RETURN NULL;
