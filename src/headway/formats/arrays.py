@@ -162,7 +162,6 @@ def as_milliseconds(array: Any) -> list[Any]:
     [1, None, -1]
     """
     import pyarrow as pa
-    from pyarrow import compute
 
     if pa.types.is_dictionary(array.type):
         return _picked(as_milliseconds(array.dictionary), array)
@@ -171,9 +170,8 @@ def as_milliseconds(array: Any) -> list[Any]:
         return [None if text is None else parse_time(text) for text in values_of(array)]
     if kind not in ("date", "instant"):
         return values_of(array)
-    if array.null_count:
-        return _masked(_in_unit(array, lambda counts: compute.fill_null(counts, 0)).tolist(), array)
-    return _in_unit(array).tolist()  # type: ignore[no-any-return]
+    found = _in_unit(array).tolist()
+    return _masked(found, array) if array.null_count else found  # type: ignore[no-any-return]
 
 
 def milliseconds_of(array: Any) -> Any:
@@ -200,10 +198,11 @@ def numbers_of(array: Any) -> Any:
     return array.to_numpy(zero_copy_only=False)
 
 
-def _in_unit(array: Any, present: Callable[[Any], Any] = lambda counts: counts) -> Any:
-    """Instants or days as milliseconds, an array of NumPy; `present` puts numbers in the place of nulls."""
+def _in_unit(array: Any) -> Any:
+    """Instants or days as milliseconds, an array of NumPy, with some number for a null."""
     import numpy as np
     import pyarrow as pa
+    from pyarrow import compute
 
     if kind_of(array.type) == "date":
         factor, divisor = _DAY_MS, 1
@@ -211,7 +210,7 @@ def _in_unit(array: Any, present: Callable[[Any], Any] = lambda counts: counts) 
     else:
         factor, divisor = _MILLISECONDS[array.type.unit]
         counts = array.cast(pa.timestamp(array.type.unit)).cast(pa.int64())
-    found = present(counts).to_numpy(zero_copy_only=False)
+    found = (compute.fill_null(counts, 0) if counts.null_count else counts).to_numpy(zero_copy_only=False)
     if factor > 1:
         found = np.clip(found, -_FAR, _FAR) * factor
     return found // divisor if divisor > 1 else found
