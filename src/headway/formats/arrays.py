@@ -171,7 +171,7 @@ def as_milliseconds(array: Any) -> list[Any]:
     if kind not in ("date", "instant"):
         return values_of(array)
     found = _in_unit(array).tolist()
-    return _masked(found, array) if array.null_count else found  # type: ignore[no-any-return]
+    return _masked(found, array) if array.null_count else found
 
 
 def milliseconds_of(array: Any) -> Any:
