@@ -157,7 +157,7 @@ def test_what_the_server_does_not_take_is_said() -> None:
     assert answer.outcome is Outcome.NEVER
     assert answer.reason == "the trigger has no key, and workflow_id='{key}-{id}' names it by its key"
     nobody = to_temporal(task_queue="nobody", action="update_with_start", update="put", timeout="500ms")
-    # One in fifty times the server ends the call as it should end no call, which is one more attempt.
+    # In one of fifty calls the server breaks the stream instead of answering: that is tried again too.
     answers = [deliver(nobody, [delivery_of(1, key=f"nobody-{next(NAMES)}")])[0] for _ in range(3)]
     assert outcomes(answers) == [Outcome.RETRY] * 3
     reasons = [answer.reason for answer in answers if "h2 protocol error" not in answer.reason]
