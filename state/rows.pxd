@@ -51,7 +51,7 @@ cdef class RowTable:
     cdef object _sample_rows
     cdef object _sample_bytes
     cdef object _budget
-    cdef object _young_max
+    cdef object _rows_max
 
     @cython.locals(row=Row)
     cpdef Row fetch(self, key)

@@ -108,11 +108,16 @@ class RowTable:
     """The rows of one operator, decoded when needed, cached within a budget.
 
     `row = table.young.get(key) or table.fetch(key)` finds a row; `if not row.dirty: table.mark(row)` says that it
-    may have changed. `maybe_rotate` and `commit` may put another dict in the place of `young`: take it anew each time.
+    may have changed. `shrink_cache` and `commit` may put another dict in the place of `young`: take it anew each time.
 
-    There is one `Row` object per key: `young` and the generation before it hold the recently used, `_dirty` what this
-    epoch touched; what the last epoch changed is found as bytes in its delta, `pending`, everything else in RocksDB,
-    unless `has_stored` says that nothing is there yet.
+    There is one `Row` object per key: `young` and `_old` are the cache, `_dirty` is what this epoch touched; what the
+    last epoch changed is found as bytes in its delta, `pending`, everything else in RocksDB, unless `has_stored` says
+    that nothing is there yet.
+
+    The cache evicts as CLOCK does, and keeps two dicts for it. A row that is fetched moves from `_old` to `young`, so
+    what is left in `_old` has not been used since `young` was begun: rows are evicted from the end of `_old`. When it
+    is empty, `young` takes its place in reverse order, so that the row that came first goes first. So no row is evicted
+    while all fit into the budget, and finding a row that was used lately is a lookup in one dict.
     """
 
     def __init__(
@@ -166,10 +171,10 @@ class RowTable:
         self.set_budget(1)
 
     def set_budget(self, cache_bytes: int) -> None:
-        """Let the two generations of decoded rows take about `cache_bytes`."""
+        """Let the decoded rows take about `cache_bytes`."""
         self._budget = cache_bytes
         row_bytes = self._row_bytes + _DECODED_PER_ENCODED * self._sample_bytes // self._sample_rows
-        self._young_max = cache_bytes // 2 // row_bytes
+        self._rows_max = cache_bytes // row_bytes
 
     def fetch(self, key: str) -> Row:
         """The row of `key`, from whatever layer holds it; a fresh one where there is none. Puts it into `young`.
@@ -178,7 +183,7 @@ class RowTable:
         type, `CorruptStateError` when it cannot be read at all, `UserCodeError` when `migrate` fails. A state of an
         older version is migrated, and stays as it is stored until something changes the row.
         """
-        row = self.young.get(key) or self._old.get(key) or self._dirty.get(key) or self._load(key)
+        row = self.young.get(key) or self._old.pop(key, None) or self._dirty.get(key) or self._load(key)
         self.young[key] = row
         return row
 
@@ -262,11 +267,16 @@ class RowTable:
         row.drop_timer(name)
         return row
 
-    def maybe_rotate(self) -> None:
-        """Age the cache if it has outgrown its budget; call once per batch, O(1)."""
-        if len(self.young) > self._young_max:
-            self._old = self.young
+    def shrink_cache(self) -> None:
+        """Shrink the cache to its budget; call once per batch. O(1) for each row that has come since."""
+        excess = len(self.young) + len(self._old) - self._rows_max
+        if excess <= 0:
+            return
+        if not self._old:
+            self._old = dict(reversed(self.young.items()))
             self.young = {}
+        for _ in range(min(excess, len(self._old))):
+            self._old.popitem()
 
     def encode_dirty(self, into: dict[bytes, bytes | None], moved: dict[str, int] | None) -> int:
         """Put this epoch's changes into `into`, by stored key; returns by how many the stored rows become more.

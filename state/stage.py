@@ -189,7 +189,7 @@ class StageStore:
             deliveries = self.deliveries.delta()
             self._write(Delta(control, rows, self.timers.delta(), self.waiting.delta(), outbox, deliveries))
         for table in self.tables:
-            table.maybe_rotate()
+            table.shrink_cache()
         self._usable = True
         return self._redo.control.version
 
@@ -209,8 +209,8 @@ class StageStore:
 
     def _promote(self) -> None:
         self._usable = False
+        self._note_stored()
         self._redo.promote(keeps_outbox=self.outbox.undelivered)
-        self._has_stored()
         for table in self.tables:
             table.pending = {}
         self.timers.settle()
@@ -241,10 +241,10 @@ class StageStore:
         self._database.write(batch, sync=self._sync)
         reached("mark.after")
 
-    def maybe_rotate(self) -> None:
-        """Age the row caches that have outgrown their budget; call once per batch."""
+    def shrink_cache(self) -> None:
+        """Shrink the row caches to their budget; call once per batch."""
         for table in self.tables:
-            table.maybe_rotate()
+            table.shrink_cache()
 
     def max_due_ms(self) -> int | None:
         """The latest time of all armed timers and waiting records, None when there are none.
@@ -292,8 +292,7 @@ class StageStore:
 
     def _write(self, delta: Delta) -> None:
         """Make `delta` pending and the one before final."""
-        if self._redo.pending is not None:
-            self._has_stored()
+        self._note_stored()
         self._redo.write(delta, keeps_outbox=self.outbox.undelivered)
         if self._sync:
             self._sync_all()
@@ -312,9 +311,11 @@ class StageStore:
         else:
             self._syncs.start(self._database.sync)
 
-    def _has_stored(self) -> None:
-        for table in self.tables:
-            table.has_stored = True
+    def _note_stored(self) -> None:
+        """The rows of the pending delta, if there are any, go into the main column family."""
+        if self._redo.pending is not None and self._redo.pending.rows:
+            for table in self.tables:
+                table.has_stored = True
 
     def _check_usable(self) -> None:
         if not self._usable:

@@ -227,7 +227,7 @@ class LogMachine(RuleBasedStateMachine):
     @invariant()
     def rotate(self) -> None:
         if hasattr(self, "store"):
-            self.store.maybe_rotate()
+            self.store.shrink_cache()
 
 
 TestLogs = LogMachine.TestCase

@@ -323,7 +323,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert len(self.store.waiting) == len(self.model.waiting)
             assert self.store.timer_count == len(self.model.timers())
             self.store.timers.check_valid()
-            self.store.maybe_rotate()
+            self.store.shrink_cache()
 
 
 TestStore = StoreMachine.TestCase

@@ -383,3 +383,35 @@ def test_the_cache_keeps_to_its_budget(tmp_path: Path) -> None:
         stage.commit(None)
         assert 200 < len(table.young) + len(table._old) < 600
         assert all(table.fetch(f"k{number:05d}").state == Cart(1, "x" * 400) for number in range(3_000))
+
+
+def test_no_row_is_evicted_while_all_fit(tmp_path: Path) -> None:
+    with GroupStore.open(tmp_path, 0, StoreOptions(sync=False, cache_bytes=1 << 20)) as group:
+        stage = group.stage("s", [OperatorSpec("cart", Cart)], [])
+        stage.resume(None)
+        table = stage.tables[0]
+        keys = [f"k{number:05d}" for number in range(300)]
+        for key in keys:
+            put(stage, key, 1, "x" * 400)
+            stage.shrink_cache()
+        rows = [table.fetch(key) for key in keys]
+        for _ in range(5):
+            stage.commit(None)
+            for key, row in zip(keys, rows, strict=True):
+                assert table.fetch(key) is row
+                stage.shrink_cache()
+
+
+def test_rows_used_again_and_again_outlive_those_used_once(tmp_path: Path) -> None:
+    with GroupStore.open(tmp_path, 0, StoreOptions(sync=False, cache_bytes=1 << 20)) as group:
+        stage = group.stage("s", [OperatorSpec("cart", Cart)], [])
+        stage.resume(None)
+        table = stage.tables[0]
+        often = {key: table.fetch(key) for key in (f"often{number}" for number in range(50))}
+        for number in range(5_000):
+            table.fetch(f"once{number}")
+            if number % 200 == 0:
+                for key, row in often.items():
+                    assert (table.young.get(key) or table.fetch(key)) is row
+            stage.shrink_cache()
+        assert len(table.young) + len(table._old) < 3_000

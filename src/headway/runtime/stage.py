@@ -236,9 +236,9 @@ class StageTask:
                 self._run(released)
             elif self._fire_timers(self._target):
                 self._watermark = self._target
-                self.store.maybe_rotate()
+                self.store.shrink_cache()
                 return
-            self.store.maybe_rotate()
+            self.store.shrink_cache()
         left_ms = min(waiting.next_ms, self.timers.near.first_ms)
         self._watermark = max(self._watermark, min(left_ms - 1, self._target))
 
