@@ -114,10 +114,11 @@ class RowTable:
     last epoch changed is found as bytes in its delta, `pending`, everything else in RocksDB, unless `has_stored` says
     that nothing is there yet.
 
-    The cache evicts as CLOCK does, and keeps two dicts for it. A row that is fetched moves from `_old` to `young`, so
-    what is left in `_old` has not been used since `young` was begun: rows are evicted from the end of `_old`. When it
-    is empty, `young` takes its place in reverse order, so that the row that came first goes first. So no row is evicted
-    while all fit into the budget, and finding a row that was used lately is a lookup in one dict.
+    The cache evicts as CLOCK does. Its order is that of two dicts: a row that is fetched moves from `_old` to `young`,
+    and rows are evicted from the end of `_old`. Once the budget is full and `young` holds half of it, the rows of
+    `young` go into `_old`, in reverse order, before those that are left there. So no row is evicted while all fit, a
+    row stays that is used again before half a budget of others is fetched, and one that was used lately is found with
+    one lookup.
     """
 
     def __init__(
@@ -272,10 +273,12 @@ class RowTable:
         excess = len(self.young) + len(self._old) - self._rows_max
         if excess <= 0:
             return
-        if not self._old:
-            self._old = dict(reversed(self.young.items()))
+        if len(self.young) * 2 >= self._rows_max:
+            aged = dict(reversed(self.young.items()))
+            aged.update(self._old)
+            self._old = aged
             self.young = {}
-        for _ in range(min(excess, len(self._old))):
+        for _ in range(excess):
             self._old.popitem()
 
     def encode_dirty(self, into: dict[bytes, bytes | None], moved: dict[str, int] | None) -> int:

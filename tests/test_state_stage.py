@@ -24,6 +24,7 @@ from headway.state.inputs import InputCodec
 from headway.state.keys import id_bytes, successor, task_prefix
 from headway.state.options import StoreOptions
 from headway.state.redo import CHUNK_BYTES
+from headway.state.rows import Row
 from headway.state.stage import OperatorSpec, StageStore
 
 OPTIONS = StoreOptions(sync=False, cache_bytes=1)
@@ -407,11 +408,13 @@ def test_rows_used_again_and_again_outlive_those_used_once(tmp_path: Path) -> No
         stage = group.stage("s", [OperatorSpec("cart", Cart)], [])
         stage.resume(None)
         table = stage.tables[0]
-        often = {key: table.fetch(key) for key in (f"often{number}" for number in range(50))}
-        for number in range(5_000):
+        often: dict[str, Row] = {}
+        for number in range(10_000):
             table.fetch(f"once{number}")
             if number % 200 == 0:
-                for key, row in often.items():
-                    assert (table.young.get(key) or table.fetch(key)) is row
+                found = {key: table.young.get(key) or table.fetch(key) for key in (f"often{k}" for k in range(50))}
+                # When the budget is filled for the first time, rows may go that were used.
+                assert number < 4_000 or all(found[key] is row for key, row in often.items())
+                often = found
             stage.shrink_cache()
         assert len(table.young) + len(table._old) < 3_000
