@@ -28,6 +28,7 @@ from rocksdict import (
 from headway.basics.crashpoints import reached, syncing
 from headway.errors import CorruptStateError, LockedStateError, StateError
 from headway.state.files import RESTORE, next_step, state_files
+from headway.state.framing import endless_record
 from headway.state.linking import link_open
 from headway.state.options import StoreOptions
 from headway.state.private import make_private
@@ -116,7 +117,8 @@ class Database:
 
     Opening does not depend on how much is stored: log replay is bounded by some 2 MiB, files are opened
     when needed. Without `compacts` no file is written anew in the background: for what is open for a moment only.
-    Raises `LockedStateError` when it is open already, `StateError` when RocksDB refuses for another reason.
+    Raises `LockedStateError` when it is open already, `CorruptStateError` for a damaged log, `StateError` when RocksDB
+    refuses for another reason.
     """
 
     def __init__(
@@ -142,6 +144,7 @@ class Database:
         if secondary_path is None:
             with state_files(self.path.parent, "make"):
                 make_private(self.path.parent)
+        self._check_framing()
         try:
             self._db = Rdict(
                 str(self.path),
@@ -169,6 +172,12 @@ class Database:
     def family(self, name: str) -> Rdict:
         """The column family itself, for reading single keys; it is closed with the database."""
         return self._families[name]
+
+    def _check_framing(self) -> None:
+        with state_files(self.path, "open"):
+            found = endless_record(self.path)
+        if found is not None:
+            raise self._corrupt(f"{found[0]} is damaged at byte {found[1]:,}")
 
     def _if_there(self, family: str) -> list[str]:
         """A family that a database has only once a run has opened it that knows of it."""
