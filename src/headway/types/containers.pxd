@@ -35,6 +35,7 @@ cdef class FieldsShape(Shape):
     cdef object kind
     cdef public bint frozen
     cdef bint strays
+    cdef bint is_struct
     cdef int depth
     cdef public tuple names
     cdef public tuple shapes
@@ -42,6 +43,8 @@ cdef class FieldsShape(Shape):
     cpdef bint fits(self, value, set seen) except -1
     @cython.locals(index=Py_ssize_t, shape=Shape)
     cpdef bint fits_fields(self, value, set seen) except -1
+    @cython.locals(parts=tuple, index=Py_ssize_t, shape=Shape)
+    cpdef bint fits_struct(self, value, set seen) except -1
 
 
 cdef class TypedDictShape(Shape):

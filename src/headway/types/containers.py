@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+from msgspec import Struct
+from msgspec.structs import astuple
+
 from headway.types.shapes import ExactShape, Parts, Shape, is_repeated
 
 __all__ = ["DictShape", "FieldsShape", "FixedTupleShape", "SequenceShape", "TypedDictShape"]
@@ -119,13 +122,14 @@ class FieldsShape(Shape):
     What is in a frozen one counts as a value that nobody changes: it may be met twice.
     """
 
-    __slots__ = ("depth", "frozen", "kind", "names", "shapes", "strays")
+    __slots__ = ("depth", "frozen", "is_struct", "kind", "names", "shapes", "strays")
 
     def __init__(self, expects: str, kind: type, *, frozen: bool, strays: bool) -> None:
         self.expects = expects
         self.kind = kind
         self.frozen = frozen
         self.strays = strays
+        self.is_struct = issubclass(kind, Struct)
         self.depth = 0
         self.names: tuple[str, ...] = ()
         self.shapes: tuple[Shape, ...] = ()
@@ -151,11 +155,25 @@ class FieldsShape(Shape):
 
     def fits_fields(self, value: Any, seen: Optional[set[int]]) -> bool:
         """As `fits`, of the fields."""
+        if self.is_struct:
+            return self.fits_struct(value, seen)
         if self.strays and len(getattr(value, "__dict__", self.names)) != len(self.names):
             return False
         for index, name in enumerate(self.names):
             shape = self.shapes[index]
             if not shape.fits(getattr(value, name, _MISSING), seen):
+                return False
+        return True
+
+    def fits_struct(self, value: Any, seen: Optional[set[int]]) -> bool:
+        """As `fits`, of the fields of a struct: all of them in one call cost little more than one."""
+        try:
+            parts = astuple(value)
+        except AttributeError:  # One of them has no value.
+            return False
+        for index in range(len(parts)):
+            shape = self.shapes[index]
+            if not shape.fits(parts[index], seen):
                 return False
         return True
 
