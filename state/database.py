@@ -177,7 +177,9 @@ class Database:
         with state_files(self.path, "open"):
             found = endless_record(self.path)
         if found is not None:
-            raise self._corrupt(f"{found[0]} is damaged at byte {found[1]:,}")
+            name, at = found
+            what = f"{name} is damaged at byte {at:,}"
+            raise self._corrupt(what)
 
     def _if_there(self, family: str) -> list[str]:
         """A family that a database has only once a run has opened it that knows of it."""

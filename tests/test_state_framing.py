@@ -20,8 +20,8 @@ OPTIONS = StoreOptions(sync=False)
 def framed(bodies: list[bytes]) -> tuple[bytes, list[int]]:
     """Records as RocksDB frames them, checksums left out, and where each part of one begins."""
     out, starts = bytearray(), []
-    for body in bodies:
-        is_first = True
+    for whole in bodies:
+        is_first, body = True, whole
         while True:
             left = BLOCK - len(out) % BLOCK
             if left < 7:
