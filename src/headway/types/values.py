@@ -193,7 +193,6 @@ def options_of(value_type: Any) -> tuple[Any, ...]:
     return get_args(value_type) if get_origin(value_type) in (Union, UnionType) else (value_type,)
 
 
-@lru_cache(_KNOWN_TYPES)
 def can_repeat(state_type: Any) -> bool:
     """Whether one list, dict or struct could stand in two places of a state: not where there is one at most.
 
@@ -219,7 +218,6 @@ def _containers(info: Any, outer: tuple[Any, ...]) -> int:
     return min(3, own + inner * (2 if many else 1))
 
 
-@lru_cache(_KNOWN_TYPES)
 def floats_of(state_type: Any) -> Optional[Floats]:
     """What makes floats of the integers that handlers leave in a state's own fields; None where it has no floats."""
     info = inspect.type_info(state_type)
