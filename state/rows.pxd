@@ -47,11 +47,7 @@ cdef class RowTable:
     cdef object _values
     cdef bytes _head
     cdef bytes _fresh
-    cdef object _row_bytes
-    cdef object _sample_rows
-    cdef object _sample_bytes
-    cdef object _budget
-    cdef object _rows_max
+    cdef public object budget
 
     @cython.locals(row=Row)
     cpdef Row fetch(self, key)

@@ -9,6 +9,7 @@ import msgspec
 
 from headway.basics.times import LAST_TIMER_MS, other_unit
 from headway.errors import FlowError, InternalError, UserCodeError
+from headway.state.budget import RowBudget
 from headway.state.database import ROWS, Database
 from headway.state.keys import successor
 from headway.state.logs import LogTable, TableScan
@@ -16,15 +17,12 @@ from headway.state.rowvalues import HEAD_BYTES, INTEGER_BYTES, Migrate, RowValue
 from headway.state.timers import TimerEntry, TimerIndex, timer_name
 from headway.types.logtypes import encode_log
 from headway.types.misfits import misfit_of
-from headway.types.values import can_repeat, floats_of, shape_of
+from headway.types.typekinds import can_repeat, floats_of
+from headway.types.values import shape_of
 
 __all__ = ["Row", "RowTable"]
 
 _NO_TIMERS: Final = b"\xc0\xc0"
-_ROW_OVERHEAD_BYTES: Final = 500
-_DECODED_PER_ENCODED: Final = 5
-_FIRST_GUESS_BYTES: Final = 200
-_SAMPLE_ROWS_MAX: Final = 1_000_000
 _NOT_PENDING: Final = b""
 
 
@@ -167,15 +165,7 @@ class RowTable:
         self._sees_repeats = not may_share and can_repeat(state_type)
         floats = floats_of(state_type)
         self.settle = None if floats is None else floats.settle
-        self._row_bytes = _ROW_OVERHEAD_BYTES + (0 if self.logs is None else self.logs.row_bytes)
-        self._sample_rows, self._sample_bytes = 1, _FIRST_GUESS_BYTES
-        self.set_budget(1)
-
-    def set_budget(self, cache_bytes: int) -> None:
-        """Let the decoded rows take about `cache_bytes`."""
-        self._budget = cache_bytes
-        row_bytes = self._row_bytes + _DECODED_PER_ENCODED * self._sample_bytes // self._sample_rows
-        self._rows_max = cache_bytes // row_bytes
+        self.budget = RowBudget(0 if self.logs is None else self.logs.row_bytes)
 
     def fetch(self, key: str) -> Row:
         """The row of `key`, from whatever layer holds it; a fresh one where there is none. Puts it into `young`.
@@ -270,10 +260,11 @@ class RowTable:
 
     def shrink_cache(self) -> None:
         """Shrink the cache to its budget; call once per batch. O(1) for each row that has come since."""
-        excess = len(self.young) + len(self._old) - self._rows_max
+        rows_max = self.budget.rows_max
+        excess = len(self.young) + len(self._old) - rows_max
         if excess <= 0:
             return
-        if len(self.young) * 2 >= self._rows_max:
+        if len(self.young) * 2 >= rows_max:
             aged = dict(reversed(self.young.items()))
             aged.update(self._old)
             self._old = aged
@@ -335,7 +326,7 @@ class RowTable:
             grown += change
             if moved is not None:
                 moved[key] = moved.get(key, 0) + change
-        self._learn_size(count, size)
+        self.budget.learn(count, size)
         self._dirty = {}
         return grown
 
@@ -395,14 +386,6 @@ class RowTable:
         except Exception as error:  # rocksdict raises nothing more specific
             raise self._database.refusal(error, "read") from error
         return value
-
-    def _learn_size(self, rows: int, size_bytes: int) -> None:
-        self._sample_rows += rows
-        self._sample_bytes += size_bytes
-        if self._sample_rows > _SAMPLE_ROWS_MAX:
-            self._sample_rows //= 2
-            self._sample_bytes //= 2
-        self.set_budget(self._budget)
 
     def unencodable(self, row: Row, error: Exception) -> UserCodeError:
         """The error for a state that cannot be stored."""

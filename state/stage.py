@@ -111,7 +111,7 @@ class StageStore:
         self._indexes = [RowIndex(index, operator.id) for operator in operators for index in operator.indexes]
         self._counted = [table for table, operator in zip(self.tables, operators) if not operator.shared]
         for table in self.tables:
-            table.set_budget(options.cache_bytes)
+            table.budget.set(options.cache_bytes)
         self._usable = False
 
     @property

@@ -10,7 +10,8 @@ from headway.state.rows import Row, RowTable
 from headway.state.timers import TimerIndex
 from headway.types.logtypes import decode_log, encode_log
 from headway.types.misfits import misfit_of
-from headway.types.values import can_repeat, shape_of
+from headway.types.typekinds import can_repeat
+from headway.types.values import shape_of
 
 __all__ = ["RowGuard"]
 

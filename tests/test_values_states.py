@@ -20,7 +20,8 @@ from headway.errors import UserCodeError
 from headway.runtime.run import RunOptions, run_flow
 from headway.testing import FlowTest
 from headway.types.misfits import misfit_of
-from headway.types.values import can_repeat, shape_of
+from headway.types.typekinds import can_repeat
+from headway.types.values import shape_of
 
 
 class Kept(hw.State):

@@ -13,7 +13,8 @@ from headway.types.isolation import UNENCODABLE
 from headway.types.logs import InMemory, bound, entries_in
 from headway.types.logtypes import EntryCodec, LogField, decode_log, encode_log, log_fields
 from headway.types.misfits import misfit_of, shown
-from headway.types.values import can_repeat, floats_of, shape_of
+from headway.types.typekinds import can_repeat, floats_of
+from headway.types.values import shape_of
 
 __all__ = ["OracleStates"]
 

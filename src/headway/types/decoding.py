@@ -24,7 +24,8 @@ from headway.types.misfits import innermost, set_in
 from headway.types.schema import Json, type_label
 from headway.types.shapes import Shape, all_fit
 from headway.types.timefields import taking_text_as_times
-from headway.types.values import kinds_in, shape_of
+from headway.types.typekinds import kinds_in
+from headway.types.values import shape_of
 
 __all__ = ["LineCodec"]
 

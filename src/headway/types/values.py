@@ -33,7 +33,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -52,7 +52,6 @@ from headway.types.shapes import (
     AnyShape,
     ClockShape,
     ExactShape,
-    Floats,
     IntShape,
     LimitedShape,
     LiteralShape,
@@ -61,8 +60,9 @@ from headway.types.shapes import (
     TextShape,
     UnionShape,
 )
+from headway.types.typekinds import OBJECT
 
-__all__ = ["ENCODED", "KEPT_FOR", "can_repeat", "floats_of", "kinds_in", "options_of", "shape_of"]
+__all__ = ["ENCODED", "KEPT_FOR", "options_of", "shape_of"]
 
 ENCODED: Final = Annotated[msgspec.Raw, msgspec.Meta(extra={"headway": "encoded"})]
 """Values that an operator of Headway has encoded itself, in MessagePack: for states only."""
@@ -93,7 +93,6 @@ _REFUSED: Final[dict[str, str]] = {
 }
 """Types that are refused, by the names that msgspec has for their descriptions."""
 
-_OBJECT: Final = inspect.CustomType(object)
 _CUSTOM: Final = {"Counter": "dict", "OrderedDict": "dict", "defaultdict": "dict", "deque": "list", "complex": "tuple"}
 _KEYS: Final = (
     *(kind for kind in _PLAIN if kind not in (inspect.NoneType, inspect.BoolType)),
@@ -156,34 +155,6 @@ def _undescribed(value_type: Any, what: str, error: Exception) -> str:
     )
 
 
-def kinds_in(value_type: Any) -> set[type[inspect.Type]]:
-    """The kinds of all types that a type is made of, as msgspec describes them; none for one that it does not know."""
-    try:
-        info = inspect.type_info(value_type)
-    except TypeError:
-        return set()
-    kinds: set[type[inspect.Type]] = set()
-    met: list[inspect.Type] = []
-    waiting = [info]
-    while waiting:
-        found = waiting.pop()
-        if not any(found is other for other in met):
-            met.append(found)
-            kinds.add(inspect.AnyType if found == _OBJECT else type(found))
-            waiting += _inner(found)
-    return kinds
-
-
-def _inner(info: Any) -> Iterator[inspect.Type]:
-    for name in ("types", "item_types"):
-        yield from getattr(info, name, ())
-    for name in ("item_type", "key_type", "value_type", "type"):
-        if hasattr(info, name):
-            yield getattr(info, name)
-    for field in getattr(info, "fields", ()):
-        yield field.type
-
-
 def options_of(value_type: Any) -> tuple[Any, ...]:
     """The types that a union is made of; another type by itself.
 
@@ -191,47 +162,6 @@ def options_of(value_type: Any) -> tuple[Any, ...]:
     ((<class 'int'>, <class 'NoneType'>), (<class 'int'>,))
     """
     return get_args(value_type) if get_origin(value_type) in (Union, UnionType) else (value_type,)
-
-
-def can_repeat(state_type: Any) -> bool:
-    """Whether one list, dict or struct could stand in two places of a state: not where there is one at most.
-
-    >>> can_repeat(dict[str, int]), can_repeat(dict[str, list[int]])
-    (False, True)
-    """
-    return _containers(inspect.type_info(state_type), ()) > 2
-
-
-def _containers(info: Any, outer: tuple[Any, ...]) -> int:
-    """How many containers that can be changed a value holds: itself one, if it is; 3 for more than 2."""
-    if isinstance(info, inspect.AnyType) or info == _OBJECT or any(info is other for other in outer):
-        return 3
-    if isinstance(info, inspect.UnionType):
-        return max(_containers(option, outer) for option in info.types)
-    if isinstance(info, inspect.StructType) and (get_origin(info.cls) or info.cls).__struct_config__.frozen:
-        return 0
-    many = isinstance(info, (inspect.ListType, inspect.DictType, inspect.VarTupleType))
-    inner = sum(_containers(part, (*outer, info)) for part in _inner(info))
-    own = isinstance(
-        info, (inspect.ListType, inspect.DictType, inspect.TypedDictType, inspect.StructType, inspect.DataclassType)
-    )
-    return min(3, own + inner * (2 if many else 1))
-
-
-def floats_of(state_type: Any) -> Optional[Floats]:
-    """What makes floats of the integers that handlers leave in a state's own fields; None where it has no floats."""
-    info = inspect.type_info(state_type)
-    if not isinstance(info, inspect.StructType) or state_type.__struct_config__.frozen:
-        return None
-    names = tuple(field.name for field in info.fields if _is_float(field.type))
-    return Floats(names) if names else None
-
-
-def _is_float(info: inspect.Type) -> bool:
-    if isinstance(info, inspect.Metadata):
-        return _is_float(info.type)
-    kinds = {type(option) for option in (info.types if isinstance(info, inspect.UnionType) else (info,))}
-    return inspect.FloatType in kinds and kinds <= {inspect.FloatType, inspect.NoneType, inspect.StrType}
 
 
 class _Builder:
@@ -303,7 +233,7 @@ class _Builder:
             return self._typed_dict(info)
         if kind in (inspect.StructType, inspect.DataclassType, inspect.NamedTupleType):
             return self._fields(info)
-        if info == _OBJECT:
+        if info == OBJECT:
             return AnyShape("a value of JSON, bytes, or a datetime in UTC")
         name = kind.__name__
         if name in _REFUSED:
