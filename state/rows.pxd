@@ -22,6 +22,8 @@ cdef class Row:
 
     cpdef tuple find_timer(self, name)
     cpdef put_timer(self, name, long long due_ms, long long at_ms)
+    @cython.locals(times=tuple)
+    cpdef bint put_off(self, name, long long due_ms) except -1
     cpdef drop_timer(self, name)
 
 

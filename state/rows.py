@@ -33,9 +33,9 @@ class Row:
     and where the index has it, which may be earlier: a timer that is put off again and again leaves the index alone.
     Most rows have one timer at most, so the first has its place in the row itself: it is named `timer`, due at
     `due_ms`, indexed at `at_ms`; `others` has both times of the others. Timers belong to the table's `set_timer` and
-    `cancel_timer`; who only puts off the first may set its `due_ms`. `stored` says whether the last commit left
-    something under the key, and `value` what that was, where it is known: by that the next commit tells whether
-    anything has changed. `logs` are those of the state, None where it has none.
+    `cancel_timer`; who only puts one off may call `put_off`. `stored` says whether the last commit left something under
+    the key, and `value` what that was, where it is known, to tell whether anything has changed. `logs` are those of the
+    state, None where it has none.
     """
 
     __slots__ = ("at_ms", "dirty", "due_ms", "key", "logs", "others", "state", "stored", "timer", "touched_ms", "value")
@@ -77,14 +77,25 @@ class Row:
 
     def put_timer(self, name: str, due_ms: int, at_ms: int) -> None:
         """Arm a timer, or change its times."""
-        if self.others is not None and name in self.others:
-            self.others[name] = due_ms, at_ms
-        elif self.timer is None or self.timer == name:
+        if self.timer == name or (self.timer is None and name not in (self.others or ())):
             self.timer, self.due_ms, self.at_ms = name, due_ms, at_ms
-        else:
-            if self.others is None:
-                self.others = {}
-            self.others[name] = due_ms, at_ms
+            return
+        if self.others is None:
+            self.others = {}
+        self.others[name] = due_ms, at_ms
+
+    def put_off(self, name: str, due_ms: int) -> bool:
+        """Move a timer to a later time; False when it is not armed, or due later than that."""
+        if self.timer == name:
+            if self.due_ms > due_ms:
+                return False
+            self.due_ms = due_ms
+            return True
+        times = (self.others or {}).get(name)
+        if times is None or times[0] > due_ms:
+            return False
+        self.put_timer(name, due_ms, times[1])
+        return True
 
     def drop_timer(self, name: str) -> None:
         """Disarm a timer; raises `InternalError` when it is not armed."""
@@ -114,9 +125,8 @@ class RowTable:
 
     The cache evicts as CLOCK does. Its order is that of two dicts: a row that is fetched moves from `_old` to `young`,
     and rows are evicted from the end of `_old`. Once the budget is full and `young` holds half of it, the rows of
-    `young` go into `_old`, in reverse order, before those that are left there. So no row is evicted while all fit, a
-    row stays that is used again before half a budget of others is fetched, and one that was used lately is found with
-    one lookup.
+    `young` go into `_old`, in reverse order, before those that are left there. So no row is evicted while all fit, and
+    a row stays that is used again before half a budget of others is fetched.
     """
 
     def __init__(
@@ -241,9 +251,7 @@ class RowTable:
         The timer is disarmed by this; the caller calls its handler. One that was put off is indexed at its new time.
         """
         at_ms, key, _, name = entry
-        row = self.young.get(key)
-        if row is None:
-            row = self.fetch(key)
+        row = self.young.get(key) or self.fetch(key)
         times = row.find_timer(name)
         if times is None or times[1] != at_ms:
             msg = f"operator {self.name!r}: the index holds {entry!r}, but the row says {row!r}; please report this"
@@ -260,14 +268,11 @@ class RowTable:
 
     def shrink_cache(self) -> None:
         """Shrink the cache to its budget; call once per batch. O(1) for each row that has come since."""
-        rows_max = self.budget.rows_max
-        excess = len(self.young) + len(self._old) - rows_max
+        excess = len(self.young) + len(self._old) - self.budget.rows_max
         if excess <= 0:
             return
-        if len(self.young) * 2 >= rows_max:
-            aged = dict(reversed(self.young.items()))
-            aged.update(self._old)
-            self._old = aged
+        if len(self.young) * 2 >= self.budget.rows_max:
+            self._old = dict(reversed(self.young.items())) | self._old
             self.young = {}
         for _ in range(excess):
             self._old.popitem()
@@ -380,9 +385,8 @@ class RowTable:
         return row
 
     def _read(self, stored_key: bytes) -> bytes | None:
-        value: bytes | None
         try:
-            value = self._stored(stored_key)
+            value: bytes | None = self._stored(stored_key)
         except Exception as error:  # rocksdict raises nothing more specific
             raise self._database.refusal(error, "read") from error
         return value

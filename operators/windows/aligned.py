@@ -151,7 +151,7 @@ class AlignedWindow(_Windows):
 
     def on_timer(self, state: Any, timer: Timer, ctx: Context[Any], /) -> None:
         """Emit the window that ends, or what it has so far."""
-        if timer.name == "early":
+        if self._early is not None and timer.name == "early":
             if timer.at < state.end - 1:
                 self._emit_early(state, ctx)
             return

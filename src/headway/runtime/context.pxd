@@ -22,5 +22,5 @@ cdef class OperatorContext:
     cdef dict _sides
 
     cpdef handle_timer(self, Row row, time_ms, name)
-    @cython.locals(row=Row, at_ms="long long")
+    @cython.locals(row=Row)
     cpdef set_timer(self, name, at)

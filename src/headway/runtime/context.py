@@ -255,12 +255,9 @@ class OperatorContext:
             msg = f"timer {name!r}: {at!r} is not a time in epoch milliseconds (an int)"
             raise TypeError(msg)
         row = self.row
-        if self.time < at <= LAST_TIMER_MS and row.timer == name:
-            at_ms = at
-            if row.due_ms <= at_ms:
-                # Put off, as most are: the index is looked at when the earlier time comes.
-                row.due_ms = at_ms
-                return
+        # Put off, as most are: the index is looked at when the earlier time comes.
+        if self.time < at <= LAST_TIMER_MS and row.put_off(name, at):
+            return
         if at <= self.time:
             at = self.time + self._after_ms
         self.table.set_timer(row, name, at)
