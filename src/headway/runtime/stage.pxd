@@ -15,5 +15,7 @@ cdef class StageTask:
 
     @cython.locals(row=Row, table=RowTable, young=dict, near=EntryQueue, at_ms="long long")
     cpdef _run_single(self, list records, OperatorContext context)
+    @cython.locals(near=EntryQueue, entries=list, record=tuple, at_ms="long long")
+    cpdef _run_many(self, list records)
     @cython.locals(timers=TimerIndex, entry=tuple, context=OperatorContext, row=Row)
     cpdef bint _fire_timers(self, long long limit_ms)
