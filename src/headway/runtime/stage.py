@@ -314,13 +314,12 @@ class StageTask:
         while records:
             item = records.pop()
             rank, record = item if tagged else (0, item)
-            time_ms, key, event = record
-            at_ms = time_ms  # As in `_run_single`.
+            at_ms = record[0]  # As in `_run_single`; the origin may be behind the event.
             if near.first_ms < at_ms and not self._fire_timers(at_ms - 1):
                 records.append(item)
                 return
             for handle in entries[rank]:
-                handle(time_ms, key, event)
+                handle(record[0], record[1], record[2])
 
     def _run_guarded(self, records: list[Any], attempt: Attempt) -> None:
         """As `_run_many`, where a record that fails is set aside."""
